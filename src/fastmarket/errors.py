@@ -1,0 +1,89 @@
+"""The error tree: one class per party at fault.
+
+`PeerFault`     the remote broke a rule; it costs that stream or connection, never more.
+`CallerFault`   whoever called us passed something wrong; the field is named.
+`NetworkFault`  nobody's fault: a host is gone, a deadline passed, too few answered.
+`NodeFault`     ours: a bug, a full disk, a corrupt file.
+"""
+
+from __future__ import annotations
+
+
+class FastmarketError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class PeerFault(FastmarketError):
+    """The remote broke a rule of `protocol`."""
+
+    def __init__(self, reason: str, *, protocol: str = "") -> None:
+        super().__init__(f"{protocol}: {reason}" if protocol else reason)
+        self.reason = reason
+        self.protocol = protocol
+
+
+class LimitExceeded(PeerFault):
+    """The remote sent, opened or held more of `what` than `limit` allows."""
+
+    def __init__(self, what: str, limit: int, got: int | None = None, *, protocol: str = "") -> None:
+        seen = "" if got is None else f", got {got}"
+        super().__init__(f"{what}: at most {limit}{seen}", protocol=protocol)
+        self.what = what
+        self.limit = limit
+        self.got = got
+
+
+class CallerFault(FastmarketError, ValueError):
+    """An argument is wrong: `field` says which, `reason` why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class Busy(CallerFault):
+    """A bounded queue stayed full past the caller's deadline."""
+
+
+class NetworkFault(FastmarketError):
+    """Something between the nodes failed; trying again later may succeed."""
+
+    def __init__(self, reason: str, *, peer: object = None) -> None:
+        super().__init__(f"{peer}: {reason}" if peer is not None else reason)
+        self.reason = reason
+        self.peer = peer
+
+
+class DialFailed(NetworkFault):
+    """No address of the peer led to an authenticated connection."""
+
+
+class ConnectionLost(NetworkFault):
+    """The connection ended before the answer."""
+
+
+class StreamFailed(NetworkFault):
+    """The stream was refused or reset."""
+
+
+class RequestTimeout(NetworkFault):
+    """The deadline passed first."""
+
+
+class NotFound(NetworkFault):
+    """The lookup ended without the value."""
+
+
+class QuorumFailed(NetworkFault):
+    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored."""
+
+    def __init__(self, acknowledged: int, asked: int, wanted: int) -> None:
+        super().__init__(f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted")
+        self.acknowledged = acknowledged
+        self.asked = asked
+        self.wanted = wanted
+
+
+class NodeFault(FastmarketError):
+    """Our own failure: a bug, a full disk, a file we cannot read."""

@@ -1,0 +1,27 @@
+"""What a protocol object asks of the network: one request in one or more protocols, and how it may fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to put a request: `payload` is the unframed message body for `protocol`."""
+
+    protocol: str
+    payload: bytes
+    expects_reply: bool = True
+
+
+class FailureKind(Enum):
+    """Why a request brought no reply."""
+
+    TIMEOUT = "timeout"  # the deadline passed; the peer may be slow or gone
+    UNREACHABLE = "unreachable"  # no address led to the peer
+    REFUSED = "refused"  # connected, but it speaks none of the protocols
+    RESET = "reset"  # the stream was reset before the reply
+    PEER_FAULT = "peer fault"  # the reply broke a rule
+    CLOSED = "closed"  # the connection ended first
+    BUSY = "busy"  # our own bounds left no room for the request
