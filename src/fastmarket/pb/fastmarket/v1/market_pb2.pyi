@@ -1,0 +1,131 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetNodeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("peer_id", "listen", "agent_version", "peers", "connections", "offers", "own_offers", "mode")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    OWN_OFFERS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    listen: _containers.RepeatedScalarFieldContainer[str]
+    agent_version: str
+    peers: int
+    connections: int
+    offers: int
+    own_offers: int
+    mode: str
+    def __init__(self, peer_id: _Optional[str] = ..., listen: _Optional[_Iterable[str]] = ..., agent_version: _Optional[str] = ..., peers: _Optional[int] = ..., connections: _Optional[int] = ..., offers: _Optional[int] = ..., own_offers: _Optional[int] = ..., mode: _Optional[str] = ...) -> None: ...
+
+class ListPeersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Peer(_message.Message):
+    __slots__ = ("peer_id", "addrs", "agent_version", "connected", "common_prefix")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    COMMON_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    addrs: _containers.RepeatedScalarFieldContainer[str]
+    agent_version: str
+    connected: bool
+    common_prefix: int
+    def __init__(self, peer_id: _Optional[str] = ..., addrs: _Optional[_Iterable[str]] = ..., agent_version: _Optional[str] = ..., connected: bool = ..., common_prefix: _Optional[int] = ...) -> None: ...
+
+class ListPeersResponse(_message.Message):
+    __slots__ = ("peers",)
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    peers: _containers.RepeatedCompositeFieldContainer[Peer]
+    def __init__(self, peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ...) -> None: ...
+
+class ClosestPeersRequest(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    def __init__(self, content: _Optional[str] = ...) -> None: ...
+
+class FindHoldersRequest(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    def __init__(self, content: _Optional[str] = ...) -> None: ...
+
+class Holder(_message.Message):
+    __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    name: str
+    ip: str
+    port: int
+    price: int
+    provider: str
+    size: int
+    file_name: str
+    not_after: int
+    def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ...) -> None: ...
+
+class FindHoldersResponse(_message.Message):
+    __slots__ = ("holders", "cid")
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    cid: str
+    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+
+class RegisterFileRequest(_message.Message):
+    __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_NAME_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    user_id: bytes
+    user_name: str
+    ip: str
+    port: int
+    price: int
+    size: int
+    file_name: str
+    def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ...) -> None: ...
+
+class RegisterFileResponse(_message.Message):
+    __slots__ = ("cid", "acknowledged", "asked", "wanted", "plain")
+    CID_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
+    cid: str
+    acknowledged: int
+    asked: int
+    wanted: int
+    plain: int
+    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., plain: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,90 @@
+from fastmarket.pb.libp2p import kad_pb2 as _kad_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Ack(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACK_UNSPECIFIED: _ClassVar[Ack]
+    ACK_STORED: _ClassVar[Ack]
+    ACK_SUPERSEDED: _ClassVar[Ack]
+    ACK_EXPIRED: _ClassVar[Ack]
+    ACK_INVALID: _ClassVar[Ack]
+    ACK_FULL: _ClassVar[Ack]
+ACK_UNSPECIFIED: Ack
+ACK_STORED: Ack
+ACK_SUPERSEDED: Ack
+ACK_EXPIRED: Ack
+ACK_INVALID: Ack
+ACK_FULL: Ack
+
+class OfferBody(_message.Message):
+    __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_NAME_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PRICE_PER_MB_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    provider: bytes
+    user_id: bytes
+    user_name: str
+    ip: str
+    port: int
+    price_per_mb: int
+    size: int
+    name: str
+    seq: int
+    issued_at: int
+    not_after: int
+    withdrawn: bool
+    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ...) -> None: ...
+
+class OfferRequest(_message.Message):
+    __slots__ = ("store", "find")
+    STORE_FIELD_NUMBER: _ClassVar[int]
+    FIND_FIELD_NUMBER: _ClassVar[int]
+    store: Store
+    find: Find
+    def __init__(self, store: _Optional[_Union[Store, _Mapping]] = ..., find: _Optional[_Union[Find, _Mapping]] = ...) -> None: ...
+
+class Store(_message.Message):
+    __slots__ = ("offers",)
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, offers: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Find(_message.Message):
+    __slots__ = ("content", "max_price_per_mb", "limit")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRICE_PER_MB_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    max_price_per_mb: int
+    limit: int
+    def __init__(self, content: _Optional[bytes] = ..., max_price_per_mb: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class OfferReply(_message.Message):
+    __slots__ = ("acks", "offers", "more", "closerPeers")
+    ACKS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    CLOSERPEERS_FIELD_NUMBER: _ClassVar[int]
+    acks: _containers.RepeatedScalarFieldContainer[Ack]
+    offers: _containers.RepeatedScalarFieldContainer[bytes]
+    more: bool
+    closerPeers: _containers.RepeatedCompositeFieldContainer[_kad_pb2.Message.Peer]
+    def __init__(self, acks: _Optional[_Iterable[_Union[Ack, str]]] = ..., offers: _Optional[_Iterable[bytes]] = ..., more: bool = ..., closerPeers: _Optional[_Iterable[_Union[_kad_pb2.Message.Peer, _Mapping]]] = ...) -> None: ...
