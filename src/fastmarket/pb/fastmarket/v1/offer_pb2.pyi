@@ -68,14 +68,16 @@ class Store(_message.Message):
     def __init__(self, offers: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Find(_message.Message):
-    __slots__ = ("content", "max_price_per_mb", "limit")
+    __slots__ = ("content", "max_price_per_mb", "limit", "skip")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     MAX_PRICE_PER_MB_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     max_price_per_mb: int
     limit: int
-    def __init__(self, content: _Optional[bytes] = ..., max_price_per_mb: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+    skip: int
+    def __init__(self, content: _Optional[bytes] = ..., max_price_per_mb: _Optional[int] = ..., limit: _Optional[int] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class OfferReply(_message.Message):
     __slots__ = ("acks", "offers", "more", "closerPeers")

@@ -1,0 +1,162 @@
+"""Where a holder serves a file and for how much."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+MAX_PORT = 2**16 - 1
+MAX_U64 = 2**64 - 1
+MAX_HOST_CHARS = 253  # a full domain name as text (RFC 1035 section 2.3.4)
+MAX_FILE_NAME_BYTES = 255  # NAME_MAX of the usual file systems
+MAX_METADATA_BYTES = 4096  # either serial form; every field at its longest, escaped, is under half of it
+
+# RFC 1123 labels, and the underscore that people use in their own networks.
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileMetadata:
+    """What a holder offers a file for; every field is checked on construction.
+
+    `ip` is an IPv4 or IPv6 address or a host name, `port` 1 to 65535, `price_per_mb` and `size` (bytes) are
+    unsigned 64-bit integers. Raises `CallerFault` naming the field.
+    """
+
+    ip: str
+    port: int
+    price_per_mb: int
+    size: int | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_host("ip", self.ip)
+        check_integer("port", self.port, 1, MAX_PORT)
+        check_integer("price_per_mb", self.price_per_mb, 0, MAX_U64)
+        if self.size is not None:
+            check_integer("size", self.size, 0, MAX_U64)
+        if self.name is not None:
+            check_text("name", self.name, MAX_FILE_NAME_BYTES)
+
+    def to_json(self) -> str:
+        """A JSON object with the set fields, keys in the order of declaration."""
+        fields = {key: getattr(self, key) for key in self.__slots__}
+        return json.dumps({key: value for key, value in fields.items() if value is not None})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> FileMetadata:
+        """The inverse of `to_json`; unknown keys are ignored. Raises `CallerFault`."""
+        if len(text) > MAX_METADATA_BYTES:
+            raise CallerFault("metadata", f"more than {MAX_METADATA_BYTES} bytes")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CallerFault("metadata", f"not JSON ({error})") from None
+        if not isinstance(fields, dict):
+            raise CallerFault("metadata", "not a JSON object")
+        for required in ("ip", "port", "price_per_mb"):
+            if fields.get(required) is None:
+                raise CallerFault(required, "missing")
+        return cls(**{key: fields[key] for key in cls.__slots__ if key in fields})
+
+    def to_bytes(self) -> bytes:
+        """An `OfferBody` (proto/fastmarket/v1/offer.proto) with these fields alone."""
+        body = OfferBody()
+        self.write_to(body)
+        return body.SerializeToString(deterministic=True)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> FileMetadata:
+        """The inverse of `to_bytes`. Raises `PeerFault`."""
+        if len(raw) > MAX_METADATA_BYTES:
+            raise PeerFault(f"file metadata of more than {MAX_METADATA_BYTES} bytes")
+        try:
+            return cls.read_from(OfferBody.FromString(raw))
+        except (DecodeError, CallerFault) as error:
+            raise PeerFault(f"bad file metadata: {error}") from None
+
+    def write_to(self, body: OfferBody) -> None:
+        """Sets the fields of `body` that hold metadata."""
+        body.ip = self.ip
+        body.port = self.port
+        body.price_per_mb = self.price_per_mb
+        if self.size is not None:
+            body.size = self.size
+        if self.name is not None:
+            body.name = self.name
+
+    @classmethod
+    def read_from(cls, body: OfferBody) -> FileMetadata:
+        """Raises `CallerFault`: only the place of the call knows whose fault a bad field is."""
+        return cls(
+            body.ip,
+            body.port,
+            body.price_per_mb,
+            body.size if body.HasField("size") else None,
+            body.name if body.HasField("name") else None,
+        )
+
+
+def check_host(field: str, host: object) -> None:
+    """Accepts an IPv4 or IPv6 address without a zone, or a host name in ASCII. Raises `CallerFault`."""
+    if not isinstance(host, str) or not host:
+        raise CallerFault(field, "missing; an IPv4 or IPv6 address or a host name is wanted")
+    if len(host) > MAX_HOST_CHARS:
+        raise CallerFault(field, f"more than {MAX_HOST_CHARS} characters")
+    if not (_is_ipv6(host) if ":" in host else _is_ipv4(host) or _is_host_name(host)):
+        raise CallerFault(field, f"{host!r} is neither an IPv4 or IPv6 address nor a host name")
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        # A zone ("%eth0") means something on one machine alone.
+        return IPv6Address(text).scope_id is None
+    except AddressValueError:
+        return False
+
+
+def _is_host_name(text: str) -> bool:
+    labels = text.removesuffix(".").split(".")
+    # An all-digit last label is a mistyped IPv4 address (RFC 3696 section 2).
+    return all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def check_integer(field: str, value: object, low: int, high: int) -> None:
+    """Raises `CallerFault` unless `value` is an int (not a bool) of `low` to `high`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CallerFault(field, f"an integer is wanted, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise CallerFault(field, f"{value} is not between {low} and {high}")
+
+
+def check_text(field: str, value: object, max_bytes: int) -> None:
+    """Raises `CallerFault` unless `value` is text without control characters of at most `max_bytes` in UTF-8.
+
+    Offers are shown on the terminals of strangers: a control character there is never meant well.
+    """
+    if not isinstance(value, str):
+        raise CallerFault(field, f"text is wanted, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise CallerFault(field, "not valid Unicode") from None
+    if size > max_bytes:
+        raise CallerFault(field, f"more than {max_bytes} bytes of UTF-8")
+    if _CONTROL.search(value):
+        raise CallerFault(field, "holds control characters")

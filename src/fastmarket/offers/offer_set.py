@@ -1,0 +1,45 @@
+"""Offers gathered from many mouths, one per identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fastmarket.offers.model import Offer, OfferKey
+
+
+def price_order(offer: Offer) -> tuple[int, bytes, bytes]:
+    """Cheapest first; equal prices in an order on which every node agrees."""
+    return (offer.metadata.price_per_mb, offer.provider.raw, offer.user_id)
+
+
+class OfferSet:
+    """Of each identity the offer with the highest seq; tombstones are kept, and never shown."""
+
+    __slots__ = ("_offers",)
+
+    def __init__(self, offers: Iterable[Offer] = ()) -> None:
+        self._offers: dict[OfferKey, Offer] = {}
+        for offer in offers:
+            self.add(offer)
+
+    def add(self, offer: Offer) -> bool:
+        """Whether the offer told anything new."""
+        known = self._offers.get(offer.key)
+        if known is not None and known.seq >= offer.seq:
+            return False
+        self._offers[offer.key] = offer
+        return True
+
+    def cheapest(self, now: float) -> list[Offer]:
+        """The live ones, cheapest first."""
+        return sorted((offer for offer in self._offers.values() if offer.live(now)), key=price_order)
+
+    def providers(self) -> set[bytes]:
+        """Raw peer ids of all who offer or offered."""
+        return {provider for _, provider, _ in self._offers}
+
+    def __iter__(self) -> Iterator[Offer]:
+        return iter(self._offers.values())
+
+    def __len__(self) -> int:
+        return len(self._offers)
