@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.formats.varint import try_uvarint
+from fastmarket.formats.varint import decode_uvarint
 from fastmarket.offers.metadata import FileMetadata, check_text
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
@@ -105,11 +105,11 @@ def check_content(content: bytes) -> None:
     if len(content) > MAX_CONTENT_BYTES:
         raise CallerFault("content", f"a multihash of more than {MAX_CONTENT_BYTES} bytes")
     try:
-        code = try_uvarint(content, 0)
-        length = code and try_uvarint(content, code[1])
+        _, size_at = decode_uvarint(content)
+        size, digest_at = decode_uvarint(content, size_at)
     except PeerFault:
-        length = None
-    if not length or length[0] == 0 or length[1] + length[0] != len(content):
+        raise CallerFault("content", "not a multihash") from None
+    if size == 0 or digest_at + size != len(content):
         raise CallerFault("content", "not a multihash")
 
 

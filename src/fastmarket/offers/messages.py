@@ -1,0 +1,149 @@
+"""Requests and replies of the offer protocol (proto/fastmarket/v1/offer.proto) and their bytes.
+
+What is sent often is joined from ready-encoded parts: an envelope is a field of the reply as it stands, and so
+is a peer entry, which has the same number and form in a kad message. All that is read is bounded by the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.varint import encode_uvarint
+from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
+
+MAX_ACKS = 4096  # in one reply; far above what any request of ours can bring
+
+OFFER_OVERHEAD_BYTES = 4  # tag and length around one envelope of at most 2 MiB
+
+# Of OfferReply, field number << 3 | wire type.
+_OFFERS_TAG = b"\x12"
+_MORE = b"\x18\x01"
+
+
+class Ack(IntEnum):
+    """What became of one offer of a STORE."""
+
+    UNSPECIFIED = 0  # never sent; what an unknown value is read as
+    STORED = 1  # kept, or held already
+    SUPERSEDED = 2  # a higher seq of the same offer is held
+    EXPIRED = 3  # not valid any more
+    INVALID = 4  # malformed, wrongly signed or out of bounds
+    FULL = 5  # no room
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """Please keep these envelopes."""
+
+    envelopes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """Which offers are there for `content`? `limit` 0 asks for closer peers alone."""
+
+    content: bytes
+    limit: int
+    max_price_per_mb: int | None = None
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReply:
+    """One acknowledgement for each offer, in order."""
+
+    acks: tuple[Ack, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindReply:
+    """Envelopes, not verified, cheapest first; `more`: that was not all."""
+
+    envelopes: tuple[bytes, ...]
+    more: bool
+    closer: tuple[PeerInfo, ...]
+
+
+def encode_store(envelopes: Iterable[bytes]) -> bytes:
+    """An OfferRequest."""
+    return pb.OfferRequest(store=pb.Store(offers=envelopes)).SerializeToString()
+
+
+def encode_find(request: FindRequest) -> bytes:
+    """An OfferRequest."""
+    find = pb.Find(content=request.content, limit=request.limit, skip=request.skip)
+    if request.max_price_per_mb is not None:
+        find.max_price_per_mb = request.max_price_per_mb
+    return pb.OfferRequest(find=find).SerializeToString()
+
+
+def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
+    """Raises `PeerFault`: not a request, or more than `max_offers` to store."""
+    try:
+        request = pb.OfferRequest.FromString(body)
+    except DecodeError as error:
+        raise PeerFault(f"not an offer request ({error})") from None
+    if request.HasField("find"):
+        find = request.find
+        max_price = find.max_price_per_mb if find.HasField("max_price_per_mb") else None
+        return FindRequest(find.content, find.limit, max_price, find.skip)
+    if not request.HasField("store"):
+        raise PeerFault("offer request without a request")
+    count = len(request.store.offers)
+    if count > max_offers:
+        raise LimitExceeded("offers in a STORE", max_offers, count)
+    return StoreRequest(tuple(request.store.offers))
+
+
+def encode_acks(acks: Iterable[Ack]) -> bytes:
+    """An OfferReply to a STORE."""
+    return pb.OfferReply(acks=[int(ack) for ack in acks]).SerializeToString()  # type: ignore[arg-type]
+
+
+def encode_found(envelopes: Iterable[bytes], more: bool, closer_fields: Sequence[bytes]) -> bytes:
+    """An OfferReply to a FIND; `closer_fields` are encoded closerPeers fields, tag and length included."""
+    parts: list[bytes] = []
+    for envelope in envelopes:
+        parts.append(_offer_head(len(envelope)))
+        parts.append(envelope)
+    if more:
+        parts.append(_MORE)
+    return b"".join((*parts, *closer_fields))
+
+
+@lru_cache(maxsize=4096)
+def _offer_head(size: int) -> bytes:
+    return _OFFERS_TAG + encode_uvarint(size)
+
+
+def decode_store_reply(payload: bytes) -> StoreReply:
+    """Raises `PeerFault`."""
+    reply = _read_reply(payload)
+    if len(reply.acks) > MAX_ACKS:
+        raise LimitExceeded("acknowledgements", MAX_ACKS, len(reply.acks))
+    return StoreReply(tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in reply.acks))
+
+
+def decode_find_reply(payload: bytes, max_offers: int) -> FindReply:
+    """Raises `PeerFault`: not a reply, or more than the `max_offers` that were asked for."""
+    reply = _read_reply(payload)
+    if len(reply.offers) > max_offers:
+        raise LimitExceeded("offers in a FIND reply", max_offers, len(reply.offers))
+    return FindReply(tuple(reply.offers), reply.more, read_closer(reply))
+
+
+_ACKS = {int(ack): ack for ack in Ack}
+
+
+def _read_reply(payload: bytes) -> pb.OfferReply:
+    try:
+        return pb.OfferReply.FromString(payload)
+    except DecodeError as error:
+        raise PeerFault(f"not an offer reply ({error})") from None
