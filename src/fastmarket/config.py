@@ -10,7 +10,31 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
-    """Bounds and times of one libp2p connection (author of libp2p/)."""
+    """Bounds and times of one libp2p connection, and of the requests that travel on it."""
+
+    handshake_timeout_s: float = 10.0  # from the first byte to an open connection; rust-libp2p's upgrade timeout
+    negotiation_timeout_s: float = 10.0  # from a stream's opening to its agreed protocol; the same source
+    idle_stream_timeout_s: float = 60.0  # an inbound stream without bytes; go-libp2p-kad-dht's stream idle time
+    quiet_stream_timeout_s: float = 1.0  # one whose last request gets no reply: py-libp2p waits for the end
+    keepalive_interval_s: float = 30.0  # silence before a ping; go-yamux
+    ping_timeout_s: float = 10.0  # silence after that ping before the connection counts as dead; go-yamux
+    max_inbound_streams: int = 512  # open at once; rust-yamux
+    max_outbound_streams: int = 512  # open at once; our own bound, so that a peer cannot make us hoard
+    max_unacknowledged_streams: int = 256  # outbound, not yet accepted; yamux spec, ACK backlog
+    max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
+    max_unsent_bytes: int = 1 << 20  # output not taken by the shell, beyond which no input is processed
+    max_stream_unsent_bytes: int = 256 << 10  # replies its peer gave no window for: its requests wait then
+    max_held_bytes: int = 4 << 20  # requests waiting so, over all streams; beyond, the stream is reset
+    request_streams: int = 32  # kept outbound streams a protocol; rust and js serve 32 a connection
+    request_queue: int = 1024  # requests of one connection waiting for a stream
+    request_idle_s: float = 45.0  # a kept stream is closed before the other side's minute is over
+    late_reply_grace_s: float = 10.0  # after its deadline a request may still be answered that long
+    max_reply_bytes: int = 4 << 20  # one reply message; go-libp2p's bound for Kad messages
+    max_known_peers: int = 10_000  # peers whose addresses are remembered, least recently used dropped first
+    max_peer_addresses: int = 16  # addresses remembered of one peer
+    hint_ttl_s: float = 3600.0  # an address learned from a third party, unless a dial proved it
+    dial_backoff_s: float = 5.0  # after the first failed dial; doubles with each further one
+    max_dial_backoff_s: float = 600.0  # and stays here
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +51,89 @@ class KadConfig:
 
 @dataclass(frozen=True, slots=True)
 class OfferConfig:
-    """Offers (author of offers/)."""
+    """Offers: what is stored for others, how own ones are kept alive, how they are looked for."""
 
     protocol: str = "/fastmarket/offer/1.0.0"
+
+    # The wire. One message carries about 200 offers of the usual 300 bytes; kad's 16 KiB is a bound of
+    # rust-libp2p's for its own protocol.
+    max_message_bytes: int = 64 * 1024
+    max_offers_per_store: int = 64  # one signature each: 4 ms of work for one request
+    max_closer_bytes: int = 16 * 1024  # of a reply; what a kad reply may hold
+    verified_cache: int = 8192  # offers whose signature need not be verified again; 3 MiB
+
+    # The store. A full content gives the place of the provider who takes most to one who takes less.
+    max_offers_per_content: int = 1024
+    max_offers_per_provider: int = 200_000  # one holder may register 100,000 files, each with a new price
+    max_offers: int = 400_000
+    max_stored_bytes: int = 256 * 1024 * 1024  # envelopes; each costs about as much again in memory
+    expiry_step_s: float = 60.0  # offers are dropped in such steps; never returned once expired
+
+    # Own offers. Renewed at every announcement, so that 26 h remain when a renewal is due.
+    lifetime_s: float = 48 * 3600.0
+    announce_interval_s: float = 22 * 3600.0  # go-libp2p-kad-dht: ProvideValidity 48 h, reprovide 22 h
+    retry_first_s: float = 30.0  # after an announcement that failed its quorum or met nobody
+    retry_longest_s: float = 3600.0  # the back-off doubles up to this
+    settle_s: float = 2.0  # from a new neighbour to the announcement of what too few hold: more may follow
+    max_announcing: int = 16  # announcements of the schedule at once; a registration does not wait for them
+    max_own_offers: int = 250_000
+
+    # Lookups.
+    find_limit: int = 200  # offers asked for in one request; about what a message holds
+    max_pages: int = 8  # requests to one peer for more of them
+    max_found: int = 4096  # offers one lookup gathers: 1.5 MiB
+    direct_timeout_s: float = 0.6  # for a provider that came without an offer; below CheckHolders' second
+    max_direct_asks: int = 20  # such providers asked in one lookup; a storer hands out 20 of them
 
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """The network shell (author of net/)."""
+    """The network shell: listening, dialing, how many connections."""
+
+    # Multiaddrs to listen on; /tcp/0 takes any free port.
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/16899",)
+    # Open connections, both directions. One costs about 20 kB here and a file descriptor; the usual soft
+    # limit of a process is 1,024 descriptors, and gRPC clients need some too.
+    max_connections: int = 900
+    # Inbound connections that have not finished their handshake. A handshake costs 0.3 ms of CPU, so this many
+    # are under way only when somebody floods us.
+    max_pending_inbound: int = 128
+    # Dials under way at once, and peers whose dial waits for a place.
+    max_dials: int = 64
+    max_queued_dials: int = 4096
+    # Addresses tried for one peer.
+    max_dial_addrs: int = 8
+    # For one address, TCP and handshake together.
+    dial_timeout_s: float = 5.0
+    # The next address is tried beside the first after this long (RFC 8305 section 5).
+    dial_stagger_s: float = 0.25
+    # Requests waiting for one peer's dial.
+    max_waiting_requests: int = 256
+    # A connection without streams or requests for this long is closed.
+    idle_timeout_s: float = 120.0
+    # How often idle connections are looked for.
+    idle_sweep_s: float = 15.0
+    # How long a peer may take to say who it is before we go on without.
+    identify_timeout_s: float = 10.0
+    # Good-byes are given this long to leave when the node stops.
+    close_grace_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class MarketConfig:
-    """The gRPC service (author of market/)."""
+    """The gRPC services; both of them on one port."""
 
     host: str = "127.0.0.1"
     port: int = 8080
+    # CheckHolders answers within a second whatever hangs (the Go client gives up then), with what has come.
+    find_budget_s: float = 0.8
+    register_budget_s: float = 10.0  # for a caller without a deadline
+    closest_budget_s: float = 5.0  # for a caller without a deadline
+    reply_margin_s: float = 0.1  # kept of a caller's deadline for the way back
+    max_request_bytes: int = 64 * 1024  # the largest honest request is below 4 KiB
+    max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
+    max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
+    max_streams_per_connection: int = 256
 
 
 @dataclass(frozen=True, slots=True)
