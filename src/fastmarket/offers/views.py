@@ -1,0 +1,54 @@
+"""What a node tells about an announcement, about itself and about others: values for whoever sits on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutcome:
+    """How an announcement stands: of `asked` storers `acknowledged` did, `wanted` are a quorum.
+
+    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge.
+    """
+
+    acknowledged: int
+    asked: int
+    wanted: int
+    plain: int = 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the quorum was met; where nobody could be asked, here is enough."""
+        return self.acknowledged >= self.wanted
+
+    @property
+    def copies(self) -> int:
+        """Other nodes that know of the offer."""
+        return self.acknowledged + self.plain
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A peer as this node sees it; `common_prefix` in bits, with the key it was listed for."""
+
+    peer: PeerInfo
+    agent_version: str = ""
+    connected: bool = False
+    common_prefix: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """This node: `listen` with /p2p, as others may dial it; `mode` "client" or "server"."""
+
+    listen: tuple[Multiaddr, ...]
+    agent_version: str
+    peers: int
+    connections: int
+    offers: int
+    own_offers: int
+    mode: str
