@@ -1,0 +1,500 @@
+"""The Kademlia routing table: up to `bucket_size` keys for each common prefix length with the local key.
+
+Names the peer to ping when a bucket is full; never pings. A key is 32 bytes, big-endian; other lengths are a ValueError.
+Times are `now` of the caller, unix seconds; the table reads no clock. One lock-free owner: not for concurrent threads.
+
+Every entry has a fixed slot. All slots in use are indexed by one array sorted by distance to the local key; XOR with
+the local key keeps prefixes together, so the entries nearest to any target are reached by splitting ranges of it.
+
+Source: Maymounkov and Mazieres, "Kademlia", sections 2.2 and 2.4; libp2p specs, kad-dht, "Kademlia Routing Table".
+"""
+
+from enum import IntEnum
+from types import GenericAlias
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memmove
+
+
+cdef extern from "key256.h" nogil:
+    ctypedef struct fm_key:
+        uint64_t w[4]
+    void fm_key_load(fm_key *key, const unsigned char *data) noexcept
+    void fm_key_store(const fm_key *key, unsigned char *data) noexcept
+    void fm_key_xor(fm_key *out, const fm_key *a, const fm_key *b) noexcept
+    int fm_key_compare(const fm_key *a, const fm_key *b) noexcept
+    int fm_key_leading_zeros(const fm_key *key) noexcept
+    int fm_clz64(uint64_t x) noexcept
+
+
+KEY_BYTES = 32
+BUCKETS = 256
+DEFAULT_BUCKET_SIZE = 20  # k of the libp2p kad-dht specification
+DEFAULT_MAX_ENTRIES = 5120  # what 256 buckets of 20 hold
+LARGEST_TABLE = 1 << 24  # entries; beyond it a size is a slip of the caller's
+
+cdef enum:
+    _BUCKETS = 256
+    _NONE = -1
+    # A range this short is put in order by insertion, a longer one is split first.
+    _SORT_UP_TO = 24
+    # For more than this many the whole table is split from its root; for fewer a window around the target is.
+    _WINDOW = 128
+
+
+class Inserted(IntEnum):
+    """What became of an insert."""
+
+    ADDED = 0  # new, and there was room
+    UPDATED = 1  # known: its value was replaced and it became the most recently seen of its bucket
+    FULL = 2  # no room; the value beside it is the entry to ping, and to remove if it is dead
+    SELF = 3  # the local key itself is never held
+
+
+cdef tuple _ADDED = (Inserted.ADDED, None)
+cdef tuple _UPDATED = (Inserted.UPDATED, None)
+cdef tuple _SELF = (Inserted.SELF, None)
+cdef object _FULL = Inserted.FULL
+
+
+cdef struct Entry:
+    fm_key d          # distance to the local key
+    double seen       # when it was last heard of
+    int32_t older     # neighbours in its bucket, least recently seen first; `newer` also chains the free slots
+    int32_t newer
+    int32_t bucket
+
+
+cdef struct Bucket:
+    double refreshed
+    int32_t oldest
+    int32_t newest
+    int32_t size
+
+
+cdef struct Found:
+    uint64_t far      # the leading 64 bits of the distance to the target
+    int32_t slot
+
+
+cdef struct Walk:
+    fm_key target     # as a distance to the local key
+    Found *out
+    Py_ssize_t wanted
+    Py_ssize_t count
+
+
+cdef int _load(fm_key *key, bytes raw) except -1:
+    if PyBytes_GET_SIZE(raw) != 32:
+        raise ValueError(f"key: 32 bytes wanted, got {PyBytes_GET_SIZE(raw)}")
+    fm_key_load(key, <const unsigned char *> PyBytes_AS_STRING(raw))
+    return 0
+
+
+cdef class RoutingTable:
+    """Keys with a value each, bounded by `bucket_size` a bucket and `max_entries` in all.
+
+    Bucket i holds the keys whose common prefix with the local key is i bits long, 0..255.
+    """
+
+    cdef fm_key _local
+    cdef Entry *_entries          # by slot
+    cdef uint64_t *_order         # leading 64 bits of `d`, ascending ...
+    cdef int32_t *_slots          # ... and the slot each belongs to
+    cdef Found *_scratch
+    cdef Bucket _buckets[_BUCKETS]
+    cdef Py_ssize_t _count, _capacity
+    cdef int32_t _free
+    cdef readonly Py_ssize_t bucket_size
+    cdef readonly Py_ssize_t max_entries
+    cdef list _values             # by slot; None where free
+
+    def __cinit__(self, bytes local_key not None, *, Py_ssize_t bucket_size=20, Py_ssize_t max_entries=5120):
+        cdef int i
+        if not 0 < bucket_size <= LARGEST_TABLE:
+            raise ValueError(f"bucket_size: 1..{LARGEST_TABLE} wanted, got {bucket_size}")
+        if not 0 < max_entries <= LARGEST_TABLE:
+            raise ValueError(f"max_entries: 1..{LARGEST_TABLE} wanted, got {max_entries}")
+        _load(&self._local, local_key)
+        self.bucket_size = bucket_size
+        self.max_entries = max_entries
+        self._free = _NONE
+        self._values = []
+        for i in range(_BUCKETS):
+            self._buckets[i].refreshed = -INFINITY
+            self._buckets[i].oldest = self._buckets[i].newest = _NONE
+            self._buckets[i].size = 0
+
+    def __dealloc__(self):
+        free(self._entries)
+        free(self._order)
+        free(self._slots)
+        free(self._scratch)
+
+    def __class_getitem__(cls, item):
+        return GenericAlias(cls, item)
+
+    # -- slots and order ------------------------------------------------------------------------------------------
+
+    cdef int _grow(self) except -1:
+        cdef Py_ssize_t capacity = min(max(64, 2 * self._capacity), self.max_entries), slot
+        cdef void *grown = realloc(self._entries, capacity * sizeof(Entry))
+        if grown == NULL:
+            raise MemoryError
+        self._entries = <Entry *> grown
+        grown = realloc(self._order, capacity * sizeof(uint64_t))
+        if grown == NULL:
+            raise MemoryError
+        self._order = <uint64_t *> grown
+        grown = realloc(self._slots, capacity * sizeof(int32_t))
+        if grown == NULL:
+            raise MemoryError
+        self._slots = <int32_t *> grown
+        grown = realloc(self._scratch, capacity * sizeof(Found))
+        if grown == NULL:
+            raise MemoryError
+        self._scratch = <Found *> grown
+        self._values.extend([None] * (capacity - self._capacity))
+        for slot in range(capacity - 1, self._capacity - 1, -1):
+            self._entries[slot].newer = self._free
+            self._free = <int32_t> slot
+        self._capacity = capacity
+        return 0
+
+    cdef Py_ssize_t _lower(self, uint64_t lead) noexcept nogil:
+        """The first position of the order whose leading bits are not below `lead`."""
+        cdef Py_ssize_t base = 0, size = self._count, half
+        cdef const uint64_t *order = self._order
+        while size > 1:
+            half = size >> 1
+            base += half if order[base + half - 1] < lead else 0
+            size -= half
+        if size == 1 and order[base] < lead:
+            base += 1
+        return base
+
+    cdef Py_ssize_t _place(self, const fm_key *d, bint *known) noexcept nogil:
+        """Where `d` stands in the order, or would."""
+        cdef Py_ssize_t at = self._lower(d.w[0])
+        cdef int compared
+        known[0] = False
+        while at < self._count and self._order[at] == d.w[0]:
+            compared = fm_key_compare(&self._entries[self._slots[at]].d, d)
+            if compared >= 0:
+                known[0] = compared == 0
+                break
+            at += 1
+        return at
+
+    cdef int32_t _find(self, bytes key) except -2:
+        """The slot of the key, _NONE where it is not held."""
+        cdef fm_key d
+        cdef bint known
+        _load(&d, key)
+        fm_key_xor(&d, &d, &self._local)
+        cdef Py_ssize_t at = self._place(&d, &known)
+        return self._slots[at] if known else _NONE
+
+    cdef void _unlink(self, int32_t slot) noexcept nogil:
+        cdef Entry *entry = &self._entries[slot]
+        cdef Bucket *bucket = &self._buckets[entry.bucket]
+        if entry.older == _NONE:
+            bucket.oldest = entry.newer
+        else:
+            self._entries[entry.older].newer = entry.newer
+        if entry.newer == _NONE:
+            bucket.newest = entry.older
+        else:
+            self._entries[entry.newer].older = entry.older
+
+    cdef void _link_newest(self, int32_t slot) noexcept nogil:
+        cdef Entry *entry = &self._entries[slot]
+        cdef Bucket *bucket = &self._buckets[entry.bucket]
+        entry.older = bucket.newest
+        entry.newer = _NONE
+        if bucket.newest == _NONE:
+            bucket.oldest = slot
+        else:
+            self._entries[bucket.newest].newer = slot
+        bucket.newest = slot
+
+    cdef void _see(self, int32_t slot, double now) noexcept nogil:
+        self._entries[slot].seen = now
+        if self._entries[slot].newer != _NONE:
+            self._unlink(slot)
+            self._link_newest(slot)
+
+    cdef int _fullest(self) noexcept nogil:
+        cdef int i, best = 0
+        for i in range(1, _BUCKETS):
+            if self._buckets[i].size > self._buckets[best].size:
+                best = i
+        return best
+
+    # -- changes --------------------------------------------------------------------------------------------------
+
+    def insert(self, bytes key not None, value, double now) -> tuple:
+        """Add a key, or replace the value of a known one and count it as seen.
+
+        Returns (Inserted, None), or (Inserted.FULL, value of the entry to ping): the least recently seen of the key's
+        bucket, or of the fullest bucket where the table as a whole is full.
+        """
+        cdef fm_key d
+        cdef bint known
+        cdef Py_ssize_t at
+        cdef int32_t slot
+        cdef int bucket
+        cdef object replaced
+        _load(&d, key)
+        fm_key_xor(&d, &d, &self._local)
+        bucket = fm_key_leading_zeros(&d)
+        if bucket == _BUCKETS:
+            return _SELF
+        if self._free == _NONE and self._capacity < self.max_entries:
+            self._grow()  # first: memory taken from Python may run the collector, and that any code
+        at = self._place(&d, &known)
+        if known:
+            slot = self._slots[at]
+            self._see(slot, now)
+            self._values[slot] = value
+            return _UPDATED
+        if self._buckets[bucket].size >= self.bucket_size:
+            return (_FULL, self._values[self._buckets[bucket].oldest])
+        if self._count >= self.max_entries:
+            return (_FULL, self._values[self._buckets[self._fullest()].oldest])
+        slot = self._free
+        self._free = self._entries[slot].newer
+        memmove(&self._order[at + 1], &self._order[at], (self._count - at) * sizeof(uint64_t))
+        memmove(&self._slots[at + 1], &self._slots[at], (self._count - at) * sizeof(int32_t))
+        self._order[at] = d.w[0]
+        self._slots[at] = slot
+        self._count += 1
+        self._entries[slot].d = d
+        self._entries[slot].seen = now
+        self._entries[slot].bucket = bucket
+        self._link_newest(slot)
+        self._buckets[bucket].size += 1
+        self._values[slot] = value
+        return _ADDED
+
+    def touch(self, bytes key not None, double now) -> bool:
+        """Count a held key as seen: it becomes the most recent of its bucket. False where it is not held."""
+        cdef int32_t slot = self._find(key)
+        if slot == _NONE:
+            return False
+        self._see(slot, now)
+        return True
+
+    def remove(self, bytes key not None) -> bool:
+        """Whether the key was held; it no longer is."""
+        cdef fm_key d
+        cdef bint known
+        cdef int32_t slot
+        _load(&d, key)
+        fm_key_xor(&d, &d, &self._local)
+        cdef Py_ssize_t at = self._place(&d, &known)
+        if not known:
+            return False
+        slot = self._slots[at]
+        self._count -= 1
+        memmove(&self._order[at], &self._order[at + 1], (self._count - at) * sizeof(uint64_t))
+        memmove(&self._slots[at], &self._slots[at + 1], (self._count - at) * sizeof(int32_t))
+        self._unlink(slot)
+        self._buckets[self._entries[slot].bucket].size -= 1
+        self._entries[slot].newer = self._free
+        self._free = slot
+        self._values[slot] = None
+        return True
+
+    def mark_refreshed(self, int bucket, double now) -> None:
+        """A lookup in this bucket's range took place at `now`."""
+        self._bucket(bucket).refreshed = now
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    def get(self, bytes key not None):
+        """The value of the key, None where it is not held."""
+        cdef int32_t slot = self._find(key)
+        return None if slot == _NONE else self._values[slot]
+
+    def last_seen(self, bytes key not None):
+        """When the key was last inserted or touched (unix seconds), None where it is not held."""
+        cdef int32_t slot = self._find(key)
+        return None if slot == _NONE else self._entries[slot].seen
+
+    def __contains__(self, bytes key not None) -> bool:
+        return self._find(key) != _NONE
+
+    def __len__(self) -> int:
+        return self._count
+
+    def items(self) -> list:
+        """All values, closest to the local key first."""
+        cdef Py_ssize_t i
+        return [self._values[self._slots[i]] for i in range(self._count)]
+
+    def bucket_index(self, bytes key not None) -> int:
+        """The common prefix length of the key with the local one; 256 for the local key itself."""
+        cdef fm_key d
+        _load(&d, key)
+        fm_key_xor(&d, &d, &self._local)
+        return fm_key_leading_zeros(&d)
+
+    cdef Bucket *_bucket(self, int index) except NULL:
+        if not 0 <= index < _BUCKETS:
+            raise ValueError(f"bucket: 0..{_BUCKETS - 1} wanted, got {index}")
+        return &self._buckets[index]
+
+    def bucket_sizes(self) -> list:
+        """Entries held in each of the 256 buckets."""
+        cdef int i
+        return [self._buckets[i].size for i in range(_BUCKETS)]
+
+    def least_recent(self, int bucket):
+        """The value of the least recently seen entry of the bucket, None where it is empty."""
+        cdef int32_t slot = self._bucket(bucket).oldest
+        return None if slot == _NONE else self._values[slot]
+
+    def stale_buckets(self, double now, double age_s) -> list:
+        """Buckets not refreshed within the last `age_s` seconds, up to the deepest that holds an entry.
+
+        A bucket never marked refreshed is stale. Deeper ones are left out: a lookup there only finds the neighbours
+        a lookup of the local key finds.
+        """
+        cdef int i, deepest = -1
+        if self._count:
+            deepest = self._entries[self._slots[0]].bucket
+        return [i for i in range(deepest + 1) if now - self._buckets[i].refreshed >= age_s]
+
+    def random_key_in(self, int bucket, bytes entropy not None) -> bytes:
+        """A key that belongs to the bucket; its free bits are those of `entropy` (32 bytes)."""
+        cdef fm_key key
+        cdef int i, word = bucket >> 6, bit = 63 - (bucket & 63)
+        cdef uint64_t free_bits
+        self._bucket(bucket)
+        _load(&key, entropy)
+        for i in range(word):
+            key.w[i] = self._local.w[i]
+        free_bits = ((<uint64_t> 1) << bit) - 1
+        key.w[word] = (self._local.w[word] & ~free_bits) ^ ((<uint64_t> 1) << bit) | (key.w[word] & free_bits)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, 32)
+        fm_key_store(&key, <unsigned char *> PyBytes_AS_STRING(out))
+        return out
+
+    # -- the nearest ----------------------------------------------------------------------------------------------
+
+    cdef bint _nearer(self, const Walk *walk, const Found *a, const Found *b) noexcept nogil:
+        cdef fm_key x, y
+        if a.far != b.far:
+            return a.far < b.far
+        fm_key_xor(&x, &self._entries[a.slot].d, &walk.target)
+        fm_key_xor(&y, &self._entries[b.slot].d, &walk.target)
+        return fm_key_compare(&x, &y) < 0
+
+    cdef void _emit_sorted(self, Walk *walk, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+        """Appends a range in order of distance, by insertion."""
+        cdef Found *row = walk.out + walk.count
+        cdef Found item
+        cdef Py_ssize_t i, at
+        for i in range(high - low):
+            item.far = self._order[low + i] ^ walk.target.w[0]
+            item.slot = self._slots[low + i]
+            at = i
+            while at and self._nearer(walk, &item, &row[at - 1]):
+                row[at] = row[at - 1]
+                at -= 1
+            row[at] = item
+        walk.count += high - low
+
+    cdef void _emit(self, Walk *walk, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+        """Appends a range in order of distance until enough is there: nearer half first, split at the first bit that
+        differs inside the range. Each level consumes a bit at least, so it is at most 64 deep.
+        """
+        cdef uint64_t apart
+        cdef Py_ssize_t left, right, middle
+        cdef uint64_t bit
+        if walk.count >= walk.wanted or low >= high:
+            return
+        apart = self._order[low] ^ self._order[high - 1]
+        if high - low <= _SORT_UP_TO or apart == 0:
+            self._emit_sorted(walk, low, high)
+            return
+        bit = (<uint64_t> 1) << (63 - fm_clz64(apart))
+        left, right = low, high
+        while left < right:
+            middle = (left + right) >> 1
+            if self._order[middle] & bit:
+                right = middle
+            else:
+                left = middle + 1
+        if walk.target.w[0] & bit:
+            self._emit(walk, left, high)
+            self._emit(walk, low, left)
+        else:
+            self._emit(walk, low, left)
+            self._emit(walk, left, high)
+
+    cdef void _narrow(self, const Walk *walk, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:
+        """The smallest range of one common prefix with the target that holds enough entries.
+
+        Entries sharing a prefix with the target stand together around its place. So if enough share it, some run of
+        `wanted` neighbours touching that place does, and both ends of a run tell how long its prefix is.
+        """
+        cdef uint64_t lead = walk.target.w[0], best = <uint64_t> -1, spread
+        cdef const uint64_t *order = self._order
+        cdef Py_ssize_t place = self._lower(lead), first, last, i
+        first = max(0, place - walk.wanted)
+        last = min(place, self._count - walk.wanted)
+        for i in range(first, last + 1):
+            spread = (order[i] ^ lead) | (order[i + walk.wanted - 1] ^ lead)
+            best = min(best, spread)
+        best = (<uint64_t> -1) >> fm_clz64(best) if best else 0
+        low[0] = high[0] = place
+        while low[0] > 0 and (order[low[0] - 1] ^ lead) <= best:
+            low[0] -= 1
+        while high[0] < self._count and (order[high[0]] ^ lead) <= best:
+            high[0] += 1
+
+    cdef Py_ssize_t _nearest(self, bytes target, Py_ssize_t count) except -1:
+        """Fills the scratch row; how many of it are the answer."""
+        cdef Walk walk
+        cdef Py_ssize_t low = 0, high = self._count
+        if count < 0:
+            raise ValueError(f"count: not negative, got {count}")
+        _load(&walk.target, target)
+        fm_key_xor(&walk.target, &walk.target, &self._local)
+        walk.out = self._scratch
+        walk.wanted = min(count, self._count)
+        walk.count = 0
+        if 0 < walk.wanted <= _WINDOW:
+            self._narrow(&walk, &low, &high)
+        self._emit(&walk, low, high)
+        return walk.wanted
+
+    def nearest(self, bytes target not None, Py_ssize_t count) -> list:
+        """Values of the `count` entries nearest to `target`, closest first; fewer where fewer are held."""
+        cdef Py_ssize_t found = self._nearest(target, count), i
+        cdef list out = PyList_New(found)
+        cdef object value
+        for i in range(found):
+            value = self._values[self._scratch[i].slot]
+            Py_INCREF(value)
+            PyList_SET_ITEM(out, i, value)
+        return out
+
+    def nearest_keys(self, bytes target not None, Py_ssize_t count) -> list:
+        """Keys of the `count` entries nearest to `target`, closest first; fewer where fewer are held."""
+        cdef Py_ssize_t found = self._nearest(target, count), i
+        return [self._key(self._scratch[i].slot) for i in range(found)]
+
+    cdef bytes _key(self, int32_t slot):
+        cdef fm_key key
+        fm_key_xor(&key, &self._entries[slot].d, &self._local)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, 32)
+        fm_key_store(&key, <unsigned char *> PyBytes_AS_STRING(out))
+        return out
