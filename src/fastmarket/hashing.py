@@ -35,7 +35,7 @@ def cid_of_file(
 ) -> Cid:
     """The CID `ipfs add` gives the file at `path` (`--cid-version`, `--raw-leaves`).
 
-    `threads`: default one for each processor this process may use. `progress` is called here, in the calling thread,
+    `threads`: default one for each processor this process may use. `progress` is called in the calling thread
     with (bytes done, bytes in all); what it raises ends the work. CallerFault("file", ...) where the path is no
     readable regular file, or the file shrinks meanwhile.
     """

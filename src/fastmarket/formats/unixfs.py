@@ -1,9 +1,9 @@
 """UnixFS files as `ipfs add` lays them out: fixed chunks, a balanced tree, the same CIDs byte for byte.
 
-Sans-IO: feed bytes or the digests of ready leaves, read the root CID. Memory is one chunk and, for each level of the
-tree, the links of one node.
+Sans-IO: feed bytes or the digests of ready leaves, read the root CID. Memory is one chunk and, for each level
+of the tree, the links of one node.
 
-Sources: ipfs/specs UNIXFS.md (messages, balanced layout), DAG-PB specification (canonical order: links, then data).
+Sources: ipfs/specs UNIXFS.md (messages, balanced layout), the DAG-PB specification (links stand before data).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def leaf_tree_bytes(size: int) -> int:
 
 def encode_node(links: list[Link]) -> bytes:
     """The dag-pb node of a UnixFS file whose parts are `links`, in order."""
-    parts = []
+    parts: list[bytes] = []
     for link in links:
         # PBLink: Hash, Name (present and empty), Tsize
         body = b"".join(
@@ -77,8 +77,8 @@ def encode_node(links: list[Link]) -> bytes:
 class UnixfsImporter:
     """Builds the tree of one file from left to right.
 
-    `cid_version` 0 gives Qm... names; 1 implies raw leaves unless `raw_leaves` says otherwise, as `ipfs add` does.
-    Raw leaves are CIDv1 in either case: a CIDv0 cannot name a raw block.
+    `cid_version` 0 gives Qm... names; 1 implies raw leaves unless `raw_leaves` says otherwise, as `ipfs add`
+    does. Raw leaves are CIDv1 in either case: a CIDv0 cannot name a raw block.
     """
 
     def __init__(self, *, cid_version: int = 0, raw_leaves: bool | None = None) -> None:
