@@ -1,0 +1,54 @@
+# Everything runs in .venv, made here from any Python >= 3.11 that is found (or PYTHON=...).
+#   make demo [FILE=path]   three real nodes, two holders, one of them killed
+#   make test               lint, types, layers, all tests
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
+
+.PHONY: build demo test lint types layers unit bench proto wheel clean
+.DEFAULT_GOAL := build
+
+.make/venv: tools/make_venv.py
+	@mkdir -p .make
+	@PYTHON="$(PYTHON)" tools/make_venv.sh $(VENV)
+	@touch $@
+
+# An editable install builds the extensions in place; it is stale when a kernel or the build changes.
+.make/build: .make/venv pyproject.toml setup.py $(KERNELS)
+	@echo "building the extensions ..."
+	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[dev]"
+	@touch $@
+
+build: .make/build
+
+demo: build
+	@$(BIN)/python -m fastmarket.cli.demo $(if $(FILE),"$(FILE)")
+
+test: build lint types layers unit
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: build
+	$(BIN)/mypy
+
+layers: build
+	$(BIN)/lint-imports
+
+unit: build
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: build
+	$(BIN)/python -m pytest bench --benchmark-only $(PYTEST_ARGS)
+
+proto: build
+	@$(BIN)/python -m pip install -q ".[proto]"
+	tools/make_proto.sh $(BIN)/python
+
+wheel: build
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean:
+	rm -rf .make $(VENV) build dist *.egg-info src/*.egg-info src/fastmarket/_*.c src/fastmarket/*.so

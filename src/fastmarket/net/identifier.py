@@ -1,0 +1,27 @@
+"""Identify on every connection: tells who we are and where we listen, learns the same of the peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from fastmarket._version import __version__
+from fastmarket.config import NodeConfig
+from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_record import encode_peer_record
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.events import Event, NegotiationFailed, StreamData, StreamEnded, StreamReady, StreamReset
+from fastmarket.libp2p.identify import (
+    IDENTIFY_PROTOCOL,
+    PUSH_PROTOCOL,
+    IdentifyCollector,
+    IdentifyInfo,
+    encode_identify,
+)
+from fastmarket.libp2p.peerstore import PeerStore
+from fastmarket.net.addresses import told_to
+from fastmarket.net.link import Link
+
+AGENT_VERSION = f"fastmarket/{__version__}"
+PROTOCOL_VERSION = "/fastmarket/id/1.0.0"

@@ -1,0 +1,154 @@
+"""Drives the engine over a host: actions become requests, outcomes and time go back in, jobs become awaitable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from fastmarket.errors import ConnectionLost
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.engine import Engine
+from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.jobs import Job
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.requests import Outcome, Reply
+from fastmarket.net.clock import Clock
+from fastmarket.net.host import Host
+from fastmarket.net.turns import Turns
+
+
+class RunningJob:
+    """A job under way: `result` is done at its end, `items` yields its progress until then."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self.result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.cancel = cancel
+        self._items: deque[object] = deque()
+        self._news = asyncio.Event()
+
+    async def items(self) -> AsyncIterator[object]:
+        """Progress as it comes; ends with the job. Raises what the result raises."""
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self.result.done():
+                self.result.result()
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    def add(self, item: object) -> None:
+        """For the driver: the job found something."""
+        self._items.append(item)
+        self._news.set()
+
+    def finish(self, result: object) -> None:
+        """For the driver: the job is over."""
+        if not self.result.done():
+            self.result.set_result(result)
+        self._news.set()
+
+    def fail(self, fault: Exception) -> None:
+        """For the driver: the node stopped first."""
+        if not self.result.done():
+            self.result.set_exception(fault)
+            self.result.exception()  # whoever waits gets it; nobody has to wait
+        self._news.set()
+
+
+class KadNode:
+    """One engine on one host. Its jobs are started by `start`; everything else happens by itself."""
+
+    def __init__(self, host: Host, engine: Engine, clock: Clock) -> None:
+        self.engine = engine
+        self._host = host
+        self._clock = clock
+        self._running: dict[int, RunningJob] = {}
+        self._turns = Turns(clock, engine.next_timer, self._turn)
+        self._closed = False
+        host.observers.append(self)
+
+    def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
+        """Answers an inbound request; what it sets off (a liveness check) is done after this loop turn."""
+        assert connection.remote_peer is not None
+        reply = self.engine.handle_request(connection.remote_peer, body, now)
+        self._turns.wake()
+        return reply
+
+    def start(self, job: Job) -> RunningJob:
+        """Runs a job. Raises Busy when too many are running, ConnectionLost once the node is stopped."""
+        if self._closed:
+            raise ConnectionLost("the node has stopped")
+        now = self._clock.now()
+        job_id = self.engine.start(job, now)
+        running = RunningJob(lambda: self._cancel(job_id))
+        self._running[job_id] = running
+        self._turns.wake()
+        return running
+
+    async def run(self, job: Job) -> object:
+        """A job's result; cancelling the caller cancels the job."""
+        running = self.start(job)
+        try:
+            return await running.result
+        finally:
+            running.cancel()
+
+    def close(self) -> None:
+        """Ends every job; nothing is sent any more."""
+        self._closed = True
+        self._turns.close()
+        for running in self._running.values():
+            running.fail(ConnectionLost("the node has stopped"))
+        self._running.clear()
+
+    # -- HostObserver
+
+    def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
+        self.engine.peer_identified(peer, protocols, now)
+        self._turns.wake()
+
+    def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+        self.engine.peer_disconnected(peer_id, now)
+        self._turns.wake()
+
+    def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+        self.engine.peer_unreachable(peer_id, now)
+        self._turns.wake()
+
+    # -- turns
+
+    def _cancel(self, job_id: int) -> None:
+        if job_id in self._running and not self._closed:
+            self.engine.cancel(job_id, self._clock.now())
+            self._turns.wake()
+
+    def _turn(self, now: float) -> None:
+        engine = self.engine
+        if (at := engine.next_timer()) is not None and at <= now:
+            engine.handle_timer(now)
+        for action in engine.poll_actions():
+            self._send(action)
+        for event in engine.poll_events():
+            if isinstance(event, JobProgress):
+                if (running := self._running.get(event.job_id)) is not None:
+                    running.add(event.item)
+            elif isinstance(event, JobFinished) and (done := self._running.pop(event.job_id, None)):
+                done.finish(event.result)
+
+    def _send(self, action: SendRequest) -> None:
+        request_id = action.request_id
+
+        def done(outcome: Outcome) -> None:
+            if self._closed:
+                return
+            now = self._clock.now()
+            if isinstance(outcome, Reply):
+                self.engine.receive_reply(request_id, outcome.protocol, outcome.payload, now)
+            else:
+                self.engine.request_failed(request_id, outcome.kind, now)
+            self._turns.wake()
+
+        self._host.request(action.peer, action.choices, action.deadline, done)

@@ -1,0 +1,196 @@
+"""The asyncio side of one TCP connection: feed bytes in, hand events on, write once, arm one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from fastmarket.errors import ConnectionLost
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.connection import Connection, ConnectionState, Role
+from fastmarket.libp2p.events import Closed, Event, Opened
+from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.requests import Outcome, RequestPool
+from fastmarket.net.clock import Clock
+from fastmarket.net.turns import Turns
+
+# The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
+# bytes waiting in the transport, no more is encrypted until the peer has read some.
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+
+
+class LinkOwner(Protocol):
+    """Who gets what a link finds out; every call comes from the link's own turn."""
+
+    def make_connection(
+        self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
+    ) -> tuple[Connection, RequestPool]: ...
+
+    def link_made(self, link: Link) -> bool:
+        """False: refused, there are too many."""
+
+    def link_event(self, link: Link, event: Event, now: float) -> None: ...
+
+    def link_outcome(self, link: Link, outcome: Outcome) -> None: ...
+
+    def link_lost(self, link: Link) -> None: ...
+
+
+class Link(asyncio.Protocol):
+    """One connection. `handshake` is done when the peer has proved who it is, or failed with the reason;
+    `identified` is what the peer then told about itself, None until it did."""
+
+    connection: Connection
+    requests: RequestPool
+
+    def __init__(
+        self, owner: LinkOwner, clock: Clock, role: Role, *, expected_peer: PeerId | None = None
+    ) -> None:
+        self.role = role
+        self.identified: IdentifyInfo | None = None
+        self.last_used = clock.now()
+        self._owner = owner
+        self._clock = clock
+        self._expected_peer = expected_peer
+        self._transport: asyncio.Transport | None = None
+        self.handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.handshake.add_done_callback(_seen)
+        self._turns = Turns(clock, self._next_timer, self._turn)
+        self._writing_paused = False
+        self._reading_paused = False
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        """Who it is, once the handshake has shown it."""
+        return self.connection.remote_peer
+
+    @property
+    def is_open(self) -> bool:
+        """The handshake is done and the connection not over."""
+        return self._transport is not None and self.connection.state is ConnectionState.OPEN
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self.connection, self.requests = self._owner.make_connection(
+            self.role, remote_multiaddr(transport), self._expected_peer
+        )
+        if self._owner.link_made(self):
+            self._turn(self._clock.now())
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        now = self._clock.now()
+        self.connection.receive_data(data, now)
+        self._turn(now)
+
+    def eof_received(self) -> bool:
+        now = self._clock.now()
+        self.connection.receive_eof(now)
+        self._turn(now)
+        return False
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        now = self._clock.now()
+        self.connection.receive_eof(now)
+        self._deliver(now)
+        self._settle(ConnectionLost("closed during the handshake"))
+        self._transport = None
+        self._turns.close()
+        self._owner.link_lost(self)
+
+    # -- the owner's calls
+
+    def wake(self) -> None:
+        """Something was given to the connection outside a turn: take one soon, one for all of them."""
+        self._turns.wake()
+
+    def close(self, now: float) -> None:
+        """Says good-bye and ends the connection."""
+        self.connection.close(now)
+        self.wake()
+
+    def abort(self) -> None:
+        """Ends it at once, without a word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- turns
+
+    def _next_timer(self) -> float | None:
+        connection, requests = self.connection.next_timer(), self.requests.next_timer()
+        if connection is None or requests is None:
+            return requests if connection is None else connection
+        return min(connection, requests)
+
+    def _deliver(self, now: float) -> None:
+        """Events may call for more of the same, so both queues are emptied until neither yields anything."""
+        connection, requests, owner = self.connection, self.requests, self._owner
+        while True:
+            idle = True
+            while (event := connection.next_event()) is not None:
+                idle = False
+                if type(event) is Opened:
+                    self._settle(None)
+                elif type(event) is Closed:
+                    self._settle(event.fault or ConnectionLost(event.reason))
+                if not requests.feed(event, now):
+                    owner.link_event(self, event, now)
+            for outcome in requests.poll_outcomes():
+                idle = False
+                self.last_used = now
+                owner.link_outcome(self, outcome)
+            if idle:
+                return
+
+    def _settle(self, fault: Exception | None) -> None:
+        """The dialer may have given up and cancelled the wait; only the first outcome counts."""
+        if self.handshake.done():
+            return
+        if fault is None:
+            self.handshake.set_result(None)
+        else:
+            self.handshake.set_exception(fault)
+
+    def _turn(self, now: float) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if (at := self.connection.next_timer()) is not None and at <= now:
+            self.connection.handle_timer(now)
+        if (at := self.requests.next_timer()) is not None and at <= now:
+            self.requests.handle_timer(now)
+        self._deliver(now)
+        if not self._writing_paused and (data := self.connection.data_to_send()):
+            transport.write(data)
+        if self.connection.state is ConnectionState.CLOSED:
+            transport.close()
+            return
+        if self.connection.wants_read is self._reading_paused:
+            self._reading_paused = not self._reading_paused
+            (transport.pause_reading if self._reading_paused else transport.resume_reading)()
+        self._turns.arm()
+
+
+def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
+    """Where the other end of the transport is, as the kernel sees it."""
+    address = transport.get_extra_info("peername")
+    return Multiaddr.from_endpoint(address[0].partition("%")[0], address[1]) if address else None
+
+
+def _seen(handshake: asyncio.Future[None]) -> None:
+    """Nobody waits for an inbound handshake; its failure is reported as an event."""
+    if not handshake.cancelled():
+        handshake.exception()

@@ -1,0 +1,40 @@
+"""Layers that import-linter cannot see: the compiled kernels, and modules that are only imported in functions."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "fastmarket"
+KERNELS = sorted(PACKAGE.glob("_*.pyx"))
+SANS_IO = ("kad", "offers", "libp2p", "formats")
+AMBIENT = {"asyncio", "time", "socket", "random", "os", "grpc", "uvloop", "threading", "secrets", "datetime"}
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
+def test_kernels_import_nothing_above_them(kernel: Path) -> None:
+    imported = re.findall(r"^\s*(?:from|cimport|import)\s+([\w.]+)", kernel.read_text(), flags=re.MULTILINE)
+    ours = [name for name in imported if name.startswith("fastmarket")]
+    assert all(name.startswith("fastmarket._") for name in ours), ours
+    assert not AMBIENT & {name.partition(".")[0] for name in imported}
+
+
+@pytest.mark.parametrize("package", SANS_IO)
+def test_protocol_code_imports_no_clock_socket_or_task(package: str) -> None:
+    found = []
+    for source in sorted((PACKAGE / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            found += [f"{source.name}: {name}" for name in names if name.partition(".")[0] in AMBIENT]
+    assert not found
+
+
+def test_there_are_kernels() -> None:
+    assert {path.stem for path in KERNELS} >= {"_xor", "_kbucket", "_sha256", "_cid"}
