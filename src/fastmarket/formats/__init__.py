@@ -1,1 +1,1 @@
-"""formats"""
+"""Values and their text and byte forms: peer ids, keys, addresses, content ids, envelopes. Sans-IO."""

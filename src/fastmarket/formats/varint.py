@@ -1,0 +1,104 @@
+"""Unsigned varints and the frames they prefix (multiformats/unsigned-varint)."""
+
+from __future__ import annotations
+
+from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
+
+# The specification's "practical maximum": 9 bytes, hence 63 bits.
+MAX_UVARINT_BYTES = 9
+
+_ONE_BYTE = tuple(bytes((n,)) for n in range(0x80))
+
+
+def encode_uvarint(n: int) -> bytes:
+    """The shortest form of `n`, 0 <= n < 2**63; CallerFault outside that."""
+    if 0 <= n < 0x80:
+        return _ONE_BYTE[n]
+    if n < 0 or n >> 7 * MAX_UVARINT_BYTES:
+        raise CallerFault("n", f"{n} is outside 0..2**63-1")
+    out = bytearray()
+    while n >= 0x80:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    out.append(n)
+    return bytes(out)
+
+
+def try_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int] | None:
+    """(value, next offset), or None while bytes are missing; PeerFault if too long or not minimal."""
+    value = shift = 0
+    for at in range(offset, min(len(buf), offset + MAX_UVARINT_BYTES)):
+        byte = buf[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0 and at > offset:
+                raise PeerFault("varint is not minimal")
+            return value, at + 1
+        shift += 7
+    if len(buf) - offset >= MAX_UVARINT_BYTES:
+        raise PeerFault(f"varint longer than {MAX_UVARINT_BYTES} bytes")
+    return None
+
+
+def decode_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
+    """(value, next offset) of a varint that must be complete; PeerFault otherwise."""
+    found = try_uvarint(buf, offset)
+    if found is None:
+        raise PeerFault("varint is cut short")
+    return found
+
+
+def frame(body: bytes) -> bytes:
+    """`body` behind its length."""
+    return encode_uvarint(len(body)) + body
+
+
+class FrameDecoder:
+    """Cuts a byte stream into the bodies of its length-prefixed frames.
+
+    `limit` bounds one body, in bytes; what is held between two calls never exceeds one frame. After a
+    PeerFault (LimitExceeded for the length) the stream has lost its frame borders: drop it and the decoder.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_wanted")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._wanted = 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes held of a frame that is not complete."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that `data` completes, in order."""
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < self._wanted:
+                return []
+            data = bytes(buffer)
+            buffer.clear()
+        bodies = []
+        start, end = 0, len(data)
+        while start < end:
+            size, body = data[start], start + 1
+            if size >= 0x80:
+                head = try_uvarint(data, start)
+                if head is None:
+                    self._wanted = 0  # not known before the length is complete
+                    break
+                size, body = head
+            if size > self._limit:
+                raise LimitExceeded("bytes in a frame", self._limit, size)
+            stop = body + size
+            if stop > end:
+                self._wanted = stop - start
+                break
+            bodies.append(data[body:stop])
+            start = stop
+        if start < end:
+            buffer += data[start:]
+        return bodies
