@@ -1,7 +1,7 @@
 """Requests and replies of the offer protocol (proto/fastmarket/v1/offer.proto) and their bytes.
 
-What is sent often is joined from ready-encoded parts: an envelope is a field of the reply as it stands, and so
-is a peer entry, which has the same number and form in a kad message. All that is read is bounded by the frame.
+What is sent often is joined from ready-encoded parts: an envelope is a field of the reply as it stands, and
+so is a peer entry, which has the same number and form in a kad message. What is read is bounded by its frame.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.kad.messages import decode_message, decode_peers
+from fastmarket.offers.model import MAX_CONTENT_BYTES
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 
 MAX_ACKS = 4096  # in one reply; far above what any request of ours can bring
@@ -23,6 +26,7 @@ MAX_ACKS = 4096  # in one reply; far above what any request of ours can bring
 OFFER_OVERHEAD_BYTES = 4  # tag and length around one envelope of at most 2 MiB
 
 # Of OfferReply, field number << 3 | wire type.
+_ACKS_TAG = b"\x0a"  # packed, a byte each
 _OFFERS_TAG = b"\x12"
 _MORE = b"\x18\x01"
 
@@ -92,6 +96,8 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
         raise PeerFault(f"not an offer request ({error})") from None
     if request.HasField("find"):
         find = request.find
+        if not 0 < len(find.content) <= MAX_CONTENT_BYTES:
+            raise LimitExceeded("bytes of content", MAX_CONTENT_BYTES, len(find.content))
         max_price = find.max_price_per_mb if find.HasField("max_price_per_mb") else None
         return FindRequest(find.content, find.limit, max_price, find.skip)
     if not request.HasField("store"):
@@ -104,7 +110,8 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
 
 def encode_acks(acks: Iterable[Ack]) -> bytes:
     """An OfferReply to a STORE."""
-    return pb.OfferReply(acks=[int(ack) for ack in acks]).SerializeToString()  # type: ignore[arg-type]
+    packed = bytes(acks)
+    return _ACKS_TAG + encode_uvarint(len(packed)) + packed
 
 
 def encode_found(envelopes: Iterable[bytes], more: bool, closer_fields: Sequence[bytes]) -> bytes:
@@ -131,12 +138,17 @@ def decode_store_reply(payload: bytes) -> StoreReply:
     return StoreReply(tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in reply.acks))
 
 
-def decode_find_reply(payload: bytes, max_offers: int) -> FindReply:
-    """Raises `PeerFault`: not a reply, or more than the `max_offers` that were asked for."""
+def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindReply:
+    """Raises `PeerFault`: not a reply, or more than the `max_offers` that were asked for.
+
+    Closer peers have the number and form they have in a kad message, and are read by its decoder.
+    """
     reply = _read_reply(payload)
     if len(reply.offers) > max_offers:
         raise LimitExceeded("offers in a FIND reply", max_offers, len(reply.offers))
-    return FindReply(tuple(reply.offers), reply.more, read_closer(reply))
+    entries = decode_message(payload, kad.max_closer_peers, 0).closer
+    closer = decode_peers(entries, kad.max_addrs_per_peer, kad.max_peer_bytes)
+    return FindReply(tuple(reply.offers), reply.more, closer)
 
 
 _ACKS = {int(ack): ack for ack in Ack}

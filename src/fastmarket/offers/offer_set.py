@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fastmarket.formats.identity import PeerId
 from fastmarket.offers.model import Offer, OfferKey
 
 
@@ -15,10 +16,11 @@ def price_order(offer: Offer) -> tuple[int, bytes, bytes]:
 class OfferSet:
     """Of each identity the offer with the highest seq; tombstones are kept, and never shown."""
 
-    __slots__ = ("_offers",)
+    __slots__ = ("_offers", "_providers")
 
     def __init__(self, offers: Iterable[Offer] = ()) -> None:
         self._offers: dict[OfferKey, Offer] = {}
+        self._providers: set[PeerId] = set()
         for offer in offers:
             self.add(offer)
 
@@ -28,15 +30,20 @@ class OfferSet:
         if known is not None and known.seq >= offer.seq:
             return False
         self._offers[offer.key] = offer
+        self._providers.add(offer.provider)
         return True
 
     def cheapest(self, now: float) -> list[Offer]:
         """The live ones, cheapest first."""
         return sorted((offer for offer in self._offers.values() if offer.live(now)), key=price_order)
 
-    def providers(self) -> set[bytes]:
-        """Raw peer ids of all who offer or offered."""
-        return {provider for _, provider, _ in self._offers}
+    def offered_by(self, provider: PeerId) -> bool:
+        """Whether there is anything of that provider, tombstones included."""
+        return provider in self._providers
+
+    def __contains__(self, offer: Offer) -> bool:
+        """Whether some version of the offer is there."""
+        return offer.key in self._offers
 
     def __iter__(self) -> Iterator[Offer]:
         return iter(self._offers.values())

@@ -127,6 +127,12 @@ class OfferStore:
         if shelf is not None:
             yield from (offer for offer in shelf.in_order() if offer.not_after > now)
 
+    def held(self, content: bytes) -> Iterator[Offer]:
+        """Every entry for a content, tombstones and expired ones included."""
+        shelf = self._shelves.get(content)
+        if shelf is not None:
+            yield from (entry.offer for entry in shelf.entries.values())
+
     def disown(self, key: OfferKey) -> None:
         """From now on the offer is one like any other."""
         shelf = self._shelves.get(key[0])

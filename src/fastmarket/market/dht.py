@@ -1,0 +1,45 @@
+"""What the market needs of a network: the seam between the service and whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer
+from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+
+
+class Dht(Protocol):
+    """A node of the network, seen from a program on its machine. Contents and keys are multihashes."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who signs the offers."""
+
+    async def register_offer(
+        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+    ) -> StoreOutcome:
+        """Signs, stores and announces an offer; returns at its quorum, at the latest after `deadline_s`.
+
+        The announcement goes on whatever becomes of the call. An outcome without a quorum has
+        `acknowledged < wanted`; where the storers are not known yet at the deadline, `wanted` is 1.
+        Raises `CallerFault` (a field of `OfferTerms`), `Busy`.
+        """
+
+    def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+        """Verified offers as they come in; ends with the lookup or after `deadline_s`.
+
+        A later version of an offer may follow an earlier one, a tombstone included: the higher seq counts.
+        Closing the iterator ends the lookup.
+        """
+
+    async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
+        """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
+
+    def peers(self) -> Sequence[PeerView]:
+        """The routing table, nearest to this node first."""
+
+    def node_info(self) -> NodeView:
+        """This node."""

@@ -1,0 +1,100 @@
+"""Our values as messages of the two services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from fastmarket._cid import encode_cid_v0
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.model import Offer
+from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.pb import market_pb2
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+
+M = TypeVar("M", bound=Message)
+
+SHA256_MULTIHASH = b"\x12\x20"
+ENTRY_OVERHEAD_BYTES = 4  # tag and length of one entry of a repeated field
+
+
+def cid_text(content: bytes) -> str:
+    """The CIDv0 of a content; empty where its hash is not SHA-256, for which there is none."""
+    return encode_cid_v0(content) if len(content) == 34 and content.startswith(SHA256_MULTIHASH) else ""
+
+
+def user_of(offer: Offer) -> market_pb2.User:
+    """The holder as the earlier programs know one: who registered, not who stored."""
+    return market_pb2.User(
+        id=offer.user_id, name=offer.user_name, ip=offer.ip, port=offer.port, price=offer.price_per_mb
+    )
+
+
+def holder_of(offer: Offer) -> v1.Holder:
+    """All that an offer says."""
+    return v1.Holder(
+        id=offer.user_id,
+        name=offer.user_name,
+        ip=offer.ip,
+        port=offer.port,
+        price=offer.price_per_mb,
+        provider=str(offer.provider),
+        size=offer.metadata.size,
+        file_name=offer.metadata.name,
+        not_after=offer.not_after,
+    )
+
+
+def fitting(entries: Iterable[M], max_bytes: int) -> list[M]:
+    """The first entries of a repeated field that fit `max_bytes` together."""
+    taken: list[M] = []
+    size = 0
+    for entry in entries:
+        size += entry.ByteSize() + ENTRY_OVERHEAD_BYTES
+        if size > max_bytes:
+            break
+        taken.append(entry)
+    return taken
+
+
+def node_of(peer_id: PeerId, view: NodeView) -> v1.Node:
+    """This node."""
+    return v1.Node(
+        peer_id=str(peer_id),
+        listen=[str(addr) for addr in view.listen],
+        agent_version=view.agent_version,
+        peers=view.peers,
+        connections=view.connections,
+        offers=view.offers,
+        own_offers=view.own_offers,
+        mode=view.mode,
+    )
+
+
+def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
+    """Peers in the order given."""
+    return v1.ListPeersResponse(
+        peers=[
+            v1.Peer(
+                peer_id=str(view.peer.peer_id),
+                addrs=[str(addr) for addr in view.peer.addrs],
+                agent_version=view.agent_version,
+                connected=view.connected,
+                common_prefix=view.common_prefix,
+            )
+            for view in views
+        ]
+    )
+
+
+def registered_of(content: bytes, outcome: StoreOutcome) -> v1.RegisterFileResponse:
+    """How a registration went."""
+    return v1.RegisterFileResponse(
+        cid=cid_text(content),
+        acknowledged=outcome.acknowledged,
+        asked=outcome.asked,
+        wanted=outcome.wanted,
+        plain=outcome.plain,
+    )

@@ -1,0 +1,82 @@
+"""What callers of the gRPC services ask for, checked; every wrong field is named as that service names it.
+
+An empty user id is filled in: the id tells several holders behind one node apart, and clients exist that send
+a name alone, or neither. The name stands in for it, and the node's own peer id where there is no name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from fastmarket.errors import Busy, CallerFault
+from fastmarket.formats.cid import content_multihash
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import OfferTerms
+from fastmarket.pb import market_pb2
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+
+# Our name of a field -> the service's.
+MARKET_FIELDS = {
+    "content": "fileHash",
+    "user_id": "user.id",
+    "user_name": "user.name",
+    "ip": "user.ip",
+    "port": "user.port",
+    "price_per_mb": "user.price",
+}
+V1_FIELDS = {
+    "fileHash": "content",
+    "price_per_mb": "price",
+    "name": "file_name",
+}
+
+
+@contextmanager
+def fields_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Within, a `CallerFault` leaves with the field's name in `names`."""
+    try:
+        yield
+    except Busy:
+        raise
+    except CallerFault as fault:
+        raise CallerFault(names.get(fault.field, fault.field), fault.reason) from None
+
+
+def market_content(file_hash: str) -> bytes:
+    """The multihash that a `fileHash` names. Raises `CallerFault`."""
+    with fields_named(MARKET_FIELDS):
+        return content_multihash(file_hash)
+
+
+def v1_content(content: str) -> bytes:
+    """The multihash that a `content` names. Raises `CallerFault`."""
+    with fields_named(V1_FIELDS):
+        return content_multihash(content)
+
+
+def market_terms(request: market_pb2.RegisterFileRequest, node: PeerId) -> OfferTerms:
+    """The terms in a request to `market.Market`. Raises `CallerFault`."""
+    content = market_content(request.fileHash)
+    if not request.HasField("user"):
+        raise CallerFault("user", "missing")
+    user = request.user
+    with fields_named(MARKET_FIELDS):
+        metadata = FileMetadata(user.ip, user.port, user.price)
+        return OfferTerms(content, _user_id(user.id, user.name, node), user.name, metadata)
+
+
+def v1_terms(request: v1.RegisterFileRequest, node: PeerId) -> OfferTerms:
+    """The terms in a request to `fastmarket.v1.Market`. Raises `CallerFault`."""
+    content = v1_content(request.content)
+    size = request.size if request.HasField("size") else None
+    name = request.file_name if request.HasField("file_name") else None
+    with fields_named(V1_FIELDS):
+        metadata = FileMetadata(request.ip, request.port, request.price, size, name)
+        user_id = _user_id(request.user_id, request.user_name, node)
+        return OfferTerms(content, user_id, request.user_name, metadata)
+
+
+def _user_id(user_id: bytes, name: str, node: PeerId) -> bytes:
+    return user_id or name.encode() or str(node).encode()

@@ -1,0 +1,119 @@
+"""The market over a `Dht`: registers and finds offers within a caller's time. Knows no transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from fastmarket.config import MarketConfig
+from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
+from fastmarket.formats.identity import PeerId
+from fastmarket.market.dht import Dht
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.offer_set import OfferSet
+from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+
+log = logging.getLogger(__name__)
+
+
+class MarketService:
+    """What both gRPC services do, in our own types.
+
+    `deadline_s` is always what the caller has left, None where it set no deadline.
+    """
+
+    def __init__(
+        self, dht: Dht, config: MarketConfig | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._dht = dht
+        self._config = config or MarketConfig()
+        self._now = now
+        self._lookups: set[asyncio.Task[None]] = set()
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The node's."""
+        return self._dht.peer_id
+
+    async def register(self, terms: OfferTerms, deadline_s: float | None = None) -> StoreOutcome:
+        """Returns when the offer is stored here and acknowledged by a quorum; registering again is harmless.
+
+        Raises `QuorumFailed` short of it (the offer is kept and announced further), `CallerFault`, `Busy`.
+        """
+        budget_s = self._budget(self._config.register_budget_s, deadline_s)
+        call = self._dht.register_offer(
+            terms.content, terms.user_id, terms.user_name, terms.metadata, budget_s
+        )
+        try:
+            # The network keeps the deadline itself and then knows the counts; this is for one that hangs.
+            async with asyncio.timeout(budget_s + self._config.reply_margin_s / 2):
+                outcome = await call
+        except TimeoutError:
+            raise RequestTimeout("the network did not answer; the offer is announced further") from None
+        if not outcome.reached:
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+        return outcome
+
+    async def find(self, content: bytes, deadline_s: float | None = None) -> list[Offer]:
+        """Every live offer that came within the find budget, cheapest first, whatever hangs."""
+        found = OfferSet()
+        budget_s = self._budget(self._config.find_budget_s, deadline_s)
+        task = asyncio.create_task(self._gather(content, budget_s, found))
+        self._lookups.add(task)
+        task.add_done_callback(self._gathered)
+        try:
+            await asyncio.wait({task}, timeout=budget_s)
+            if task.done():
+                _raise_unless_network(task)
+        finally:
+            # Not awaited: what hangs may hang in its cancellation, too.
+            task.cancel()
+        return found.cheapest(self._now())
+
+    async def closest_peers(self, key: bytes, deadline_s: float | None = None) -> Sequence[PeerView]:
+        """The nodes of the network closest to a key."""
+        budget_s = self._budget(self._config.closest_budget_s, deadline_s)
+        try:
+            async with asyncio.timeout(budget_s + self._config.reply_margin_s / 2):
+                return await self._dht.closest_peers(key, budget_s)
+        except TimeoutError:
+            raise RequestTimeout("the network did not answer") from None
+
+    def peers(self) -> Sequence[PeerView]:
+        """The routing table."""
+        return self._dht.peers()
+
+    def node_info(self) -> NodeView:
+        """This node."""
+        return self._dht.node_info()
+
+    async def close(self) -> None:
+        """Ends the lookups that are still under way."""
+        for task in tuple(self._lookups):
+            task.cancel()
+        if self._lookups:
+            await asyncio.wait(self._lookups, timeout=self._config.reply_margin_s)
+
+    def _budget(self, ours_s: float, deadline_s: float | None) -> float:
+        if deadline_s is None:
+            return ours_s
+        # Of a very short deadline half is left for the work, so that there is an answer at all.
+        return min(ours_s, max(deadline_s - self._config.reply_margin_s, deadline_s / 2, 0.0))
+
+    async def _gather(self, content: bytes, budget_s: float, found: OfferSet) -> None:
+        async for offer in self._dht.find_offers(content, budget_s):
+            found.add(offer)
+
+    def _gathered(self, task: asyncio.Task[None]) -> None:
+        self._lookups.discard(task)
+        if not task.cancelled() and not isinstance(fault := task.exception(), FastmarketError | None):
+            log.error("a lookup failed", exc_info=fault)
+
+
+def _raise_unless_network(task: asyncio.Task[None]) -> None:
+    """A network in trouble is no reason to keep back what was found; anything else is."""
+    fault = None if task.cancelled() else task.exception()
+    if fault is not None and not isinstance(fault, NetworkFault):
+        raise fault

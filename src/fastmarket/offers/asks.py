@@ -1,0 +1,171 @@
+"""What lookups ask in a mixed network: FIND of a peer that speaks the offer protocol, kad of any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
+from fastmarket.kad.query import Answer, Quorum, quorum_size
+from fastmarket.offers.messages import (
+    Ack,
+    FindReply,
+    FindRequest,
+    decode_find_reply,
+    decode_store_reply,
+    encode_find,
+    encode_store,
+)
+from fastmarket.offers.model import Offer, OfferVerifier
+from fastmarket.trace import NULL_TRACE, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class MoreToFetch:
+    """`peer` holds offers beyond the `skip` cheapest, which it has told."""
+
+    peer: PeerInfo
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What replies are read with."""
+
+    offers: OfferConfig
+    kad: KadConfig
+    verifier: OfferVerifier
+    trace: Trace = NULL_TRACE
+
+
+class FindOffers:
+    """Ask for the offers of a content; where the peer does not know of offers, for its providers.
+
+    Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
+    """
+
+    def __init__(self, content: bytes, reading: Reading, local: PeerId) -> None:
+        self._content = content
+        self._reading = reading
+        self._providers = GetProviders(reading.kad, content)
+        self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
+        self.speakers = {local}
+        """Ourselves and who answered on the offer protocol; asking them again brings nothing."""
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """FIND, else GET_PROVIDERS."""
+        return self._choices
+
+    def page(self, skip: int) -> Choice:
+        """FIND beyond the `skip` cheapest."""
+        config = self._reading.offers
+        return Choice(config.protocol, encode_find(FindRequest(self._content, config.find_limit, skip=skip)))
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Raises `PeerFault`."""
+        if protocol != self._reading.offers.protocol:
+            return self._providers.read(peer, protocol, payload, now)
+        return self.read_page(peer, payload, 0, now)
+
+    def read_page(self, peer: PeerInfo, payload: bytes, skip: int, now: float) -> Answer:
+        """A reply to FIND beyond the `skip` cheapest. Raises `PeerFault`."""
+        reply = _read_find(payload, self._reading)
+        self.speakers.add(peer.peer_id)
+        items: list[object] = list(self._verified(peer, reply, now))
+        if reply.more and reply.envelopes:
+            items.append(MoreToFetch(peer, skip + len(reply.envelopes)))
+        return Answer(reply.closer, tuple(items))
+
+    def _verified(self, peer: PeerInfo, reply: FindReply, now: float) -> list[Offer]:
+        """What is no valid offer for the content costs itself alone: its neighbours may be good."""
+        offers = []
+        for envelope in reply.envelopes:
+            try:
+                offer = self._reading.verifier.open(envelope, now)
+            except PeerFault as fault:
+                self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=fault.reason)
+                continue
+            if offer.content == self._content:
+                offers.append(offer)
+        return offers
+
+
+class FindStorers:
+    """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
+
+    def __init__(self, content: bytes, reading: Reading) -> None:
+        self._reading = reading
+        self._find_node = FindNode(reading.kad, content)
+        find = Choice(reading.offers.protocol, encode_find(FindRequest(content, 0)))
+        self._choices = (find, *self._find_node.choices(PeerInfo(_NOBODY)))
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """FIND of no offers, else FIND_NODE."""
+        return self._choices
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Raises `PeerFault`."""
+        if protocol != self._reading.offers.protocol:
+            return self._find_node.read(peer, protocol, payload, now)
+        return Answer(_read_find(payload, self._reading).closer)
+
+
+class StoreOffer:
+    """STORE where the offer protocol is spoken; elsewhere a plain provider record, which does not count."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        reading: Reading,
+        local: Callable[[], PeerInfo],
+        current: Callable[[], Offer | None],
+    ) -> None:
+        """`local` is this peer with the addresses it has now, `current` the latest version of the offer."""
+        self._offer = offer
+        self._protocol = reading.offers.protocol
+        self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
+        self._provide = AnnounceProvider(reading.kad, offer.content, local)
+        self._current = current
+
+    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
+        """By what the peer answered the lookup on."""
+        if answered_protocol == self._protocol:
+            return self._store
+        return self._provide.choices(peer, answered_protocol)
+
+    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+        """Those that acknowledge offers."""
+        return answered_protocol == self._protocol
+
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+        """Raises `PeerFault` for anything but one acknowledgement."""
+        if protocol != self._protocol:
+            return None
+        acks = decode_store_reply(payload).acks
+        if len(acks) != 1:
+            raise PeerFault(f"{len(acks)} acknowledgements of one offer")
+        if acks[0] is Ack.SUPERSEDED:
+            # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
+            # from a time when our clock was ahead stands in the way, and this one is not what is stored.
+            current = self._current()
+            return current is not None and current.seq > self._offer.seq
+        return acks[0] is Ack.STORED
+
+    def wanted(self, counting_peers: int) -> int:
+        """The majority; nobody there: here is enough."""
+        return quorum_size(Quorum.MAJORITY, counting_peers)
+
+
+# The kad questions are the same to everyone, whom they are put to does not matter.
+_NOBODY = PeerId(b"\x12\x20" + bytes(32))
+
+
+def _read_find(payload: bytes, reading: Reading) -> FindReply:
+    if len(payload) > reading.offers.max_message_bytes:
+        raise LimitExceeded("bytes in an offer reply", reading.offers.max_message_bytes, len(payload))
+    return decode_find_reply(payload, reading.offers.find_limit, reading.kad)

@@ -1,0 +1,165 @@
+"""The job that gathers the offers for a content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fastmarket.config import OfferConfig
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.lookup import End, Lookup, Seeds
+from fastmarket.offers.asks import FindOffers, MoreToFetch
+from fastmarket.offers.model import Offer
+from fastmarket.offers.offer_set import OfferSet
+
+# Tokens of requests beside the lookup start here; a lookup counts its own from 0 to max_asked.
+_FIRST_EXTRA_TOKEN = 1_000_000
+# Peers that are asked for further pages: storers of a content hold the same offers, or nearly.
+MAX_PAGED_PEERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """A FIND beside the lookup."""
+
+    peer: PeerInfo
+    skip: int
+
+
+class FindOffersJob:
+    """A lookup, and beside it requests to providers that came without an offer and for further pages.
+
+    Progress: `Offer`, those held here first; each when it is new or newer than the version told before, a
+    tombstone included. Result: the live ones, cheapest first, as a tuple. It ends when the lookup and the
+    requests beside it have, at the latest after `timeout_s`.
+    """
+
+    def __init__(
+        self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
+    ) -> None:
+        """`lookup` is one that puts `ask`."""
+        self.result: tuple[Offer, ...] | None = None
+        self._lookup = lookup
+        self._ask = ask
+        self._seeds = seeds
+        self._config = config
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._offers = OfferSet()
+        self._events: list[object] = []
+        self._unsent: list[Outgoing] = []
+        self._extras: dict[int, _Extra] = {}
+        self._next_token = _FIRST_EXTRA_TOKEN
+        self._directly_asked: set[PeerId] = set()
+        self._pages: dict[PeerId, int] = {}
+
+    def hold(self, offers: Iterable[Offer]) -> None:
+        """Offers known before the start."""
+        for offer in offers:
+            self._take(offer)
+
+    @property
+    def finished(self) -> bool:
+        """Everybody has answered, failed or run out of time."""
+        return self.result is not None
+
+    def start(self, now: float) -> None:
+        """Begins with the closest peers of the table."""
+        self._deadline = now + self._timeout_s
+        self._lookup.add(self._seeds(self._lookup.target))
+
+    def poll_requests(self, now: float) -> list[Outgoing]:
+        """Requests of the lookup and those beside it."""
+        if self.result is not None:
+            return []
+        requests = self._lookup.poll(now)
+        requests += self._unsent
+        self._unsent = []
+        if self._lookup.end is not None and not self._extras:
+            self.result = tuple(self._offers.cheapest(now))
+        return requests
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """Raises `PeerFault`."""
+        extra = self._extras.get(token)
+        if extra is not None:
+            items = self._ask.read_page(extra.peer, payload, extra.skip, now).items
+            del self._extras[token]
+        else:
+            items = self._lookup.replied(token, protocol, payload, now)
+        for item in items:
+            if isinstance(item, Offer):
+                self._take(item)
+        # Only now is it known which providers came with an offer.
+        for item in items:
+            if isinstance(item, PeerInfo):
+                self._ask_directly(item)
+            elif isinstance(item, MoreToFetch):
+                self._fetch_more(item)
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """One peer less to wait for."""
+        if self._extras.pop(token, None) is None:
+            self._lookup.failed(token, kind, now)
+
+    def next_timer(self) -> float | None:
+        """The lookup's timer or the deadline; the shell ends each request beside it."""
+        if self.finished:
+            return None
+        when = self._lookup.next_timer()
+        return self._deadline if when is None else min(when, self._deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """Ages the lookup, or ends the job."""
+        if now >= self._deadline:
+            self._stop(End.DEADLINE)
+        else:
+            self._lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """Offers."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """Ends with what was found."""
+        self._stop(End.CANCELLED)
+
+    def _stop(self, end: End) -> None:
+        self._lookup.stop(end)
+        self._extras.clear()
+        self._unsent.clear()
+
+    def _take(self, offer: Offer) -> None:
+        if (len(self._offers) < self._config.max_found or offer in self._offers) and self._offers.add(offer):
+            self._events.append(offer)
+
+    def _ask_directly(self, provider: PeerInfo) -> None:
+        """A standard libp2p node held the record; what the provider wants for the file only it can tell."""
+        peer_id = provider.peer_id
+        if (
+            peer_id in self._ask.speakers
+            or peer_id in self._directly_asked
+            or len(self._directly_asked) >= self._config.max_direct_asks
+            or self._offers.offered_by(peer_id)
+        ):
+            return
+        self._directly_asked.add(peer_id)
+        self._send(_Extra(provider, 0), self._ask.page(0), self._config.direct_timeout_s)
+
+    def _fetch_more(self, more: MoreToFetch) -> None:
+        peer_id = more.peer.peer_id
+        pages = self._pages.get(peer_id, 0)
+        if pages >= self._config.max_pages or (not pages and len(self._pages) >= MAX_PAGED_PEERS):
+            return
+        self._pages[peer_id] = pages + 1
+        self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)
+
+    def _send(self, extra: _Extra, choice: Choice, timeout_s: float) -> None:
+        token = self._next_token
+        self._next_token += 1
+        self._extras[token] = extra
+        self._unsent.append(Outgoing(token, extra.peer, (choice,), timeout_s))

@@ -1,0 +1,169 @@
+"""The offer protocol of one node: answers STORE and FIND, makes the jobs that announce and look for offers.
+
+Sans-IO. The shell feeds requests, time, the size of the routing table and the outcome of every announcement,
+and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fastmarket._sha256 import sha256
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.storing import StoreJob, StoreResult
+from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
+from fastmarket.offers.find import FindOffersJob
+from fastmarket.offers.messages import (
+    Ack,
+    FindRequest,
+    StoreRequest,
+    decode_request,
+    encode_acks,
+    encode_found,
+)
+from fastmarket.offers.model import Offer, OfferExpired, OfferTerms, OfferVerifier
+from fastmarket.offers.own import OwnOffers
+from fastmarket.offers.store import OfferStore
+from fastmarket.offers.views import StoreOutcome
+from fastmarket.trace import NULL_TRACE, Trace
+
+CloserPeersEncoded: TypeAlias = Callable[[bytes, PeerId], Sequence[bytes]]
+"""(content, whom to leave out) -> encoded closerPeers fields of a kad message, tag and length included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """What the protocol is told by the node's Kademlia.
+
+    `seeds`: peers of the table near a 32-byte target; `local`: this peer with the addresses it has now.
+    """
+
+    seeds: Seeds
+    closer_peers_encoded: CloserPeersEncoded
+    local: Callable[[], PeerInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A job to start, and the offer to report with its result (`OfferProtocol.announced`)."""
+
+    offer: Offer
+    job: StoreJob
+
+
+class OfferProtocol:
+    """State and behaviour of offers on one node."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        neighbourhood: Neighbourhood,
+        *,
+        config: OfferConfig | None = None,
+        kad: KadConfig | None = None,
+        trace: Trace = NULL_TRACE,
+    ) -> None:
+        self.config = config or OfferConfig()
+        self.kad = kad or KadConfig()
+        self.store = OfferStore(self.config)
+        self.verifier = OfferVerifier(self.config.verified_cache)
+        self.own = OwnOffers(self.config, identity, self.store, self.kad.k)
+        self.acks: Counter[Ack] = Counter()
+        """What became of the offers others wanted stored here, since the start."""
+        self._local_id = identity.peer_id
+        self._neighbourhood = neighbourhood
+        self._reading = Reading(self.config, self.kad, self.verifier, trace)
+        self._trace = trace
+
+    # --- what strangers ask
+
+    def handle_request(self, sender: PeerId, body: bytes, now: float) -> bytes:
+        """The reply to one request, both without their length. Raises `PeerFault` for garbage."""
+        if len(body) > self.config.max_message_bytes:
+            raise LimitExceeded("bytes in an offer request", self.config.max_message_bytes, len(body))
+        request = decode_request(body, self.config.max_offers_per_store)
+        if isinstance(request, StoreRequest):
+            return encode_acks([self._take(sender, envelope, now) for envelope in request.envelopes])
+        return self._find(sender, request, now)
+
+    def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
+        try:
+            ack = self.store.add(self.verifier.open(envelope, now), now)
+        except OfferExpired:
+            ack = Ack.EXPIRED
+        except PeerFault as fault:
+            ack = Ack.INVALID
+            self._trace.event("offer.refused", peer=sender, reason=fault.reason)
+        self.acks[ack] += 1
+        return ack
+
+    def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
+        closer = self._neighbourhood.closer_peers_encoded(request.content, sender)
+        room = self.config.max_message_bytes - sum(map(len, closer))
+        found = self.store.find(request, now, room)
+        return encode_found(found.envelopes, found.more, closer)
+
+    # --- what this node wants
+
+    def register(self, terms: OfferTerms, now: float) -> Announcement:
+        """Signs and stores an offer, to be announced at once and for as long as the node lives.
+
+        Raises `Busy` when there are too many own offers.
+        """
+        return self._announcement(self.own.register(terms, now))
+
+    def announced(self, offer: Offer, result: StoreResult | None, now: float) -> None:
+        """The result of an `Announcement`'s job; None: it could not be started."""
+        outcome = None if result is None else outcome_of(result)
+        self.own.announced(offer, outcome, now)
+
+    def find(self, content: bytes, now: float, timeout_s: float | None = None) -> FindOffersJob:
+        """A job that gathers the offers for a content, in the network and here."""
+        ask = FindOffers(content, self._reading, self._local_id)
+        lookup = Lookup(sha256(content), ask, self.kad, self._local_id)
+        timeout_s = self.kad.job_timeout_s if timeout_s is None else timeout_s
+        job = FindOffersJob(lookup, ask, self._neighbourhood.seeds, self.config, timeout_s)
+        job.hold(self.store.held(content))
+        return job
+
+    # --- time
+
+    def neighbours(self, count: int, now: float) -> None:
+        """The size of the routing table, whenever it changes."""
+        self.own.neighbours(count, now)
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do."""
+        timers = (self.store.next_timer(), self.own.next_timer())
+        return min((when for when in timers if when is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Forgets expired offers and queues own ones that are due; `poll_jobs` afterwards."""
+        self.store.handle_timer(now)
+        self.own.handle_timer(now)
+
+    def poll_jobs(self, now: float) -> list[Announcement]:
+        """Announcements to start now; ask after `handle_timer`, and after `announced`, which makes room."""
+        return [self._announcement(offer) for offer in self.own.take_due(now)]
+
+    def _announcement(self, offer: Offer) -> Announcement:
+        lookup = Lookup(
+            sha256(offer.content), FindStorers(offer.content, self._reading), self.kad, self._local_id
+        )
+        store = StoreOffer(
+            offer, self._reading, self._neighbourhood.local, lambda: self.own.current(offer.key)
+        )
+        job = StoreJob(lookup, store, self._neighbourhood.seeds, self.kad, self.kad.job_timeout_s)
+        return Announcement(offer, job)
+
+
+def outcome_of(result: StoreResult) -> StoreOutcome:
+    """A finished announcement as its caller is told."""
+    return StoreOutcome(result.acknowledged, result.asked, result.wanted, result.plain)
