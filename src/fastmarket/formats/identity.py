@@ -17,6 +17,7 @@ from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
 from fastmarket.formats.keys import ED25519_BYTES, KeyType
+from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.pb.libp2p import keys_pb2
 
@@ -114,7 +115,7 @@ class PeerId:
             if text.startswith(("1", "Qm")):
                 return _cached_peer_id(base58_decode(text))
             return _cached_peer_id(_multihash_of_cid(text))
-        except (ValueError, KeyError, PeerFault) as error:
+        except (ValueError, PeerFault) as error:
             raise CallerFault("peer_id", f"{text!r} is not a peer id") from error
 
     @staticmethod
@@ -164,10 +165,8 @@ def _check_inlined(raw: bytes) -> None:
 
 
 def _multihash_of_cid(text: str) -> bytes:
-    """ValueError, KeyError (multibase) or PeerFault (varint) unless `text` is a libp2p-key CIDv1."""
-    from multiformats import multibase  # slow to import, and needed for this rare form alone
-
-    raw: bytes = multibase.decode(text)
+    """ValueError or PeerFault unless `text` is a libp2p-key CIDv1."""
+    raw = decode_multibase(text)
     version, offset = decode_uvarint(raw)
     codec, offset = decode_uvarint(raw, offset)
     if (version, codec) != _CID1_LIBP2P_KEY:

@@ -26,6 +26,8 @@ def encode_uvarint(n: int) -> bytes:
 
 def try_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int] | None:
     """(value, next offset), or None while bytes are missing; PeerFault if too long or not minimal."""
+    if offset < len(buf) and buf[offset] < 0x80:
+        return buf[offset], offset + 1
     value = shift = 0
     for at in range(offset, min(len(buf), offset + MAX_UVARINT_BYTES)):
         byte = buf[at]
