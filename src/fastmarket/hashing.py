@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
 from fastmarket._cid import leaf_digests
@@ -36,49 +36,61 @@ def cid_of_file(
     """The CID `ipfs add` gives the file at `path` (`--cid-version`, `--raw-leaves`).
 
     `threads`: default one for each processor this process may use. `progress` is called in the calling thread
-    with (bytes done, bytes in all); what it raises ends the work. CallerFault("file", ...) where the path is no
-    readable regular file, or the file shrinks meanwhile.
+    with (bytes done, bytes in all); what it raises ends the work. CallerFault("file", ...) where the path is
+    no readable regular file, or the file shrinks meanwhile.
     """
     importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
     if threads is not None and not 0 < threads <= MAX_THREADS:
         raise CallerFault("threads", f"1..{MAX_THREADS} wanted, got {threads}")
-    with _opened(path) as (fd, size):
+    name = os.fsdecode(path)
+    with _opened(name) as (fd, size):
+        parts = _named_faults(name, _hashed_parts(fd, size, importer.raw_leaves, threads or _processors()))
         done = 0
-        for part, digests in _hashed_parts(fd, size, importer.raw_leaves, threads or _processors()):
-            importer.add_leaves(digests, part)
-            done += part
-            if progress is not None:
-                progress(done, size)
+        # Closed before the descriptor is: no thread may read from a number that has become another file.
+        with closing(parts):
+            for part, digests in parts:
+                importer.add_leaves(digests, part)
+                done += part
+                if progress is not None:
+                    progress(done, size)
     return importer.finish()
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
-    """(descriptor, size) of a regular file; faults of reading it become the caller's."""
-    name = os.fspath(path)
+def _opened(name: str) -> Iterator[tuple[int, int]]:
+    """(descriptor, size) of a regular file."""
+    if "\0" in name:
+        raise CallerFault("file", "the path holds a null byte")
     try:
         # Not blocking: opening a pipe nobody writes to would otherwise never return.
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise CallerFault("file", f"{name} is a directory")
-            if not stat.S_ISREG(status.st_mode):
-                raise CallerFault("file", f"{name} is not a regular file")
-            yield fd, status.st_size
-        finally:
-            os.close(fd)
-    except EOFError:
-        raise CallerFault("file", f"{name} became shorter while it was read") from None
     except OSError as fault:
-        raise CallerFault("file", f"{name}: {fault.strerror or fault}") from None
-    except ValueError as fault:
-        if isinstance(fault, CallerFault) or "null byte" not in str(fault):
-            raise
-        raise CallerFault("file", "the path holds a null byte") from None
+        raise CallerFault("file", f"{name}: {fault.strerror}") from None
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise CallerFault("file", f"{name} is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise CallerFault("file", f"{name} is not a regular file")
+        yield fd, status.st_size
+    finally:
+        os.close(fd)
 
 
-def _hashed_parts(fd: int, size: int, raw: bool, threads: int) -> Iterator[tuple[int, bytes]]:
+def _named_faults(
+    name: str, parts: Generator[tuple[int, bytes], None, None]
+) -> Generator[tuple[int, bytes], None, None]:
+    """The same parts; a fault of reading names the file. What the caller's own code raises is none of it."""
+    with closing(parts):
+        try:
+            yield from parts
+        except EOFError:
+            raise CallerFault("file", f"{name} became shorter while it was read") from None
+        except OSError as fault:
+            raise CallerFault("file", f"{name}: {fault.strerror}") from None
+
+
+def _hashed_parts(fd: int, size: int, raw: bool, threads: int) -> Generator[tuple[int, bytes], None, None]:
     """(bytes, leaf digests) of each part of the file, in order."""
     parts = ((at, min(PART_BYTES, size - at)) for at in range(0, size, PART_BYTES))
     threads = min(threads, -(-size // PART_BYTES))
