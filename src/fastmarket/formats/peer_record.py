@@ -27,7 +27,7 @@ MAX_SEQ = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
-    """Of a peer's two records the one with the higher `seq` holds; `seq` is no time, whatever it looks like."""
+    """Of two records of one peer that with the higher `seq` holds; `seq` is no time, even if it looks so."""
 
     peer_id: PeerId
     seq: int
