@@ -1,1 +1,1 @@
-"""kad"""
+"""Kademlia, sans-IO (specs kad-dht). `Engine` is the node; `query` is what other protocols plug into it."""

@@ -1,0 +1,132 @@
+"""The questions of the Kademlia protocol itself: FIND_NODE, GET_PROVIDERS, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastmarket.config import KadConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.messages import (
+    Field,
+    Kind,
+    Message,
+    decode_message,
+    decode_peers,
+    encode_peer,
+    encode_request,
+)
+from fastmarket.kad.query import Answer
+
+
+def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:
+    """A reply of the type asked for, within bounds. Raises PeerFault."""
+    if len(payload) > config.max_reply_bytes:
+        raise LimitExceeded("bytes in a reply", config.max_reply_bytes, len(payload))
+    message = decode_message(payload, config.max_closer_peers, config.max_provider_peers)
+    if message.kind != kind:
+        raise PeerFault(f"reply of type {message.kind} to a request of type {int(kind)}")
+    return message
+
+
+def closer_peers(config: KadConfig, message: Message) -> tuple[PeerInfo, ...]:
+    """The closer peers a reply names."""
+    return decode_peers(message.closer, config.max_addrs_per_peer, config.max_peer_bytes)
+
+
+class FindNode:
+    """Ask for the peers closest to a key."""
+
+    __slots__ = ("_choices", "_config")
+
+    def __init__(self, config: KadConfig, key: bytes) -> None:
+        self._config = config
+        self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """The same to everyone."""
+        return self._choices
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Closer peers alone."""
+        config = self._config
+        return Answer(closer_peers(config, read_reply(config, Kind.FIND_NODE, payload)))
+
+
+class GetProviders:
+    """Ask for who provides a key; every provider is an item, once."""
+
+    __slots__ = ("_choices", "_config", "_limit", "found")
+
+    def __init__(self, config: KadConfig, key: bytes, limit: int | None = None) -> None:
+        """`limit`: this many providers are enough, None: all that the k closest know."""
+        self._config = config
+        self._choices = (Choice(config.protocol, encode_request(Kind.GET_PROVIDERS, key)),)
+        self._limit = limit
+        self.found: dict[bytes, PeerInfo] = {}
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """The same to everyone."""
+        return self._choices
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Providers that are new, and closer peers."""
+        config = self._config
+        message = read_reply(config, Kind.GET_PROVIDERS, payload)
+        entries = decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes)
+        return Answer(closer_peers(config, message), tuple(self.take(entries)), self.enough)
+
+    @property
+    def enough(self) -> bool:
+        """The limit is reached."""
+        return self._limit is not None and len(self.found) >= self._limit
+
+    def take(self, providers: tuple[PeerInfo, ...]) -> list[PeerInfo]:
+        """Note providers; those not known before, or known without addresses so far."""
+        news = []
+        for provider in providers:
+            raw = provider.peer_id.raw
+            known = self.found.get(raw)
+            if known is None and len(self.found) >= MAX_PROVIDERS_FOUND:
+                continue
+            if known is None or (provider.addrs and not known.addrs):
+                self.found[raw] = provider
+                news.append(provider)
+        return news
+
+
+# Providers one lookup notes: 200 peers with 256 entries each would be too many to hold for one caller.
+MAX_PROVIDERS_FOUND = 4096
+
+
+class AnnounceProvider:
+    """Store: ADD_PROVIDER of ourselves. It has no reply, so one that could be written counts."""
+
+    __slots__ = ("_config", "_key", "_local")
+
+    def __init__(self, config: KadConfig, key: bytes, local: Callable[[], PeerInfo]) -> None:
+        self._config = config
+        self._key = key
+        self._local = local
+
+    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
+        """With the addresses we have now; none at all: others would refuse it, so nothing is sent."""
+        local = self._local()
+        if not local.addrs:
+            return ()
+        entry = encode_peer(Field.PROVIDER_PEERS, local, self._config.max_entry_bytes)
+        payload = encode_request(Kind.ADD_PROVIDER, self._key) + entry
+        return (Choice(self._config.protocol, payload, expects_reply=False),)
+
+    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+        """Every peer of this protocol does."""
+        return True
+
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+        """Written is all there is to know."""
+        return True
+
+    def wanted(self, counting_peers: int) -> int:
+        """One storer makes the key findable."""
+        return min(1, counting_peers)

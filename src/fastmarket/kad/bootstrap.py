@@ -1,0 +1,325 @@
+"""Joining the network, and staying in it (specs kad-dht, "Bootstrap process").
+
+A bootstrap is over when the node is usable: seeds are connected and identified, a lookup of our own id has
+ended, the buckets farther than our closest neighbour were looked up in, and whoever answered is identified.
+A second self-lookup meets those who joined at the same moment as we and were in nobody's table before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from fastmarket._sha256 import sha256, sha256_many
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.asks import FindNode, read_reply
+from fastmarket.kad.jobs import Outgoing, PeerWatcher
+from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.messages import Kind
+from fastmarket.kad.routing import Routing
+
+# Lookups of a refresh at once: it is nobody's hurry.
+PARALLEL_LOOKUPS = 3
+# Tokens: the number of the lookup times this, plus the lookup's own; seeds have number 0.
+_TOKENS_EACH = 1 << 20
+# Hashes tried in one call for a key of a wanted bucket.
+_HASH_BATCH = 512
+
+
+class Phase(Enum):
+    """How far a bootstrap is."""
+
+    SEEDS = auto()  # seeds are asked; left when all settled, or some did and the rest is slow
+    LOOKUPS = auto()  # self-lookup, then buckets, then self again; left when none is planned or running
+    IDENTIFYING = (
+        auto()
+    )  # those who answered last are still being identified; left at the latest after settle_s
+    DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSettled:
+    """Progress: one seed is connected and identified, or failed; `remaining` have not settled."""
+
+    peer: PeerInfo
+    failure: FailureKind | None
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapResult:
+    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out)."""
+
+    connected: tuple[PeerInfo, ...]
+    failed: tuple[tuple[PeerInfo, FailureKind], ...]
+    known: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a bootstrap works with."""
+
+    config: KadConfig
+    local: PeerId
+    routing: Routing
+    seeds: Seeds
+    entropy: Callable[[int], bytes]
+
+    def key_in(self, bucket: int) -> bytes:
+        """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
+        nonce = self.entropy(16)
+        for start in range(0, 16 << bucket, _HASH_BATCH):
+            raws = [nonce + number.to_bytes(4, "big") for number in range(start, start + _HASH_BATCH)]
+            for raw, target in zip(raws, sha256_many(raws), strict=True):
+                if self.routing.bucket_of(target) == bucket:
+                    return raw
+        return nonce  # one time in a million: another bucket is looked up in
+
+    def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
+        """A FIND_NODE lookup, seeded from the table."""
+        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local)
+        lookup.add(self.seeds(target, now))
+        return lookup
+
+
+class _SeedRound:
+    """The seeds of one bootstrap and what became of each."""
+
+    __slots__ = ("_answered", "_pending", "_routing", "connected", "events", "failed")
+
+    def __init__(self, seeds: Sequence[PeerInfo], routing: Routing) -> None:
+        self._pending = dict(enumerate(seeds))
+        self._answered: set[int] = set()
+        self._routing = routing
+        self.connected: list[PeerInfo] = []
+        self.failed: list[tuple[PeerInfo, FailureKind]] = []
+        self.events: list[object] = []
+
+    @property
+    def pending(self) -> dict[int, PeerInfo]:
+        """Seeds not settled."""
+        return self._pending
+
+    def answered(self, index: int) -> None:
+        """It answered; that makes it connected once it is identified."""
+        self._answered.add(index)
+        self.look()
+
+    def look(self) -> None:
+        """See who has been identified by now."""
+        for index in [index for index in self._answered if index in self._pending]:
+            peer = self._pending[index]
+            if self._routing.knows(peer.peer_id):
+                del self._pending[index]
+                self.connected.append(peer)
+                self.events.append(SeedSettled(peer, None, len(self._pending)))
+
+    def fail(self, index: int, kind: FailureKind) -> None:
+        """No answer from it."""
+        peer = self._pending.pop(index, None)
+        if peer is not None:
+            self.failed.append((peer, kind))
+            self.events.append(SeedSettled(peer, kind, len(self._pending)))
+
+    def give_up(self) -> None:
+        """Those that have not settled have failed."""
+        for index in list(self._pending):
+            self.fail(index, FailureKind.TIMEOUT)
+
+
+class BootstrapJob(PeerWatcher):
+    """Seeds, self-lookup, buckets, self-lookup; without seeds a refresh. Result: BootstrapResult."""
+
+    __slots__ = (
+        "_around",
+        "_buckets",
+        "_deadline",
+        "_lookups",
+        "_met",
+        "_number",
+        "_phase",
+        "_plan",
+        "_round",
+        "_started",
+        "_timeout_s",
+        "_wake",
+        "result",
+    )
+
+    def __init__(
+        self,
+        around: Surroundings,
+        seeds: Sequence[PeerInfo],
+        timeout_s: float,
+        buckets: Callable[[float], Sequence[int]] | None = None,
+    ) -> None:
+        """`buckets(now)`: which ones to look up in; None: all that are farther than the closest neighbour."""
+        self.result: BootstrapResult | None = None
+        self._around = around
+        self._buckets = buckets
+        self._timeout_s = timeout_s
+        self._started = self._deadline = 0.0
+        self._phase = Phase.SEEDS
+        self._round = _SeedRound([seed for seed in seeds if seed.peer_id != around.local], around.routing)
+        # Buckets to look up in; None is our own key.
+        self._plan: list[int | None] = []
+        self._lookups: dict[int, Lookup] = {}
+        self._number = 0  # of the latest lookup
+        self._met: list[PeerInfo] = []  # answered; to be identified before we are done
+        self._wake: float | None = None  # when the phase may move on by itself
+
+    @property
+    def finished(self) -> bool:
+        """The node is usable, or time was up."""
+        return self._phase is Phase.DONE
+
+    def start(self, now: float) -> None:
+        """Nothing is sent before the first poll."""
+        self._started = now
+        self._deadline = now + self._timeout_s
+
+    def poll_requests(self, now: float) -> list[Outgoing]:
+        """The requests of whatever phase it is."""
+        requests: list[Outgoing] = []
+        if self._phase is Phase.SEEDS:
+            requests = self._poll_seeds(now)
+        if self._phase is Phase.LOOKUPS:
+            requests += self._poll_lookups(now)
+        if self._phase is Phase.IDENTIFYING:
+            knows = self._around.routing.knows
+            self._met = [peer for peer in self._met if not knows(peer.peer_id)]
+            if not self._met or (self._wake is not None and now >= self._wake):
+                self._finish()
+        return requests
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """From a seed or within a lookup; raises PeerFault."""
+        number, own = divmod(token, _TOKENS_EACH)
+        if number == 0:
+            read_reply(self._around.config, Kind.FIND_NODE, payload)
+            self._round.answered(own)
+        elif number in self._lookups:
+            self._lookups[number].replied(own, protocol, payload, now)
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """A seed or a peer of a lookup failed."""
+        number, own = divmod(token, _TOKENS_EACH)
+        if number == 0:
+            self._round.fail(own, kind)
+        elif number in self._lookups:
+            self._lookups[number].failed(own, kind, now)
+
+    def peer_identified(self, now: float) -> None:
+        """Perhaps a seed, or an answerer, that was waited for."""
+        self._round.look()
+
+    def next_timer(self) -> float | None:
+        """The end of the phase, the timers of the lookups, the deadline."""
+        timers = [self._deadline]
+        if self._wake is not None:
+            timers.append(self._wake)
+        timers += [when for lookup in self._lookups.values() if (when := lookup.next_timer()) is not None]
+        return min(timers)
+
+    def handle_timer(self, now: float) -> None:
+        """Give up what has taken too long."""
+        if now >= self._deadline:
+            self._finish()
+            return
+        for lookup in self._lookups.values():
+            lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """SeedSettled for every seed."""
+        events, self._round.events = self._round.events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """End here."""
+        self._finish()
+
+    def _poll_seeds(self, now: float) -> list[Outgoing]:
+        around, seeds = self._around, self._round
+        config = around.config
+        requests: list[Outgoing] = []
+        if self._wake is None:  # the first poll
+            choices = FindNode(config, around.local.raw).choices(PeerInfo(around.local))
+            timeout_s = config.request_timeout_s
+            requests = [Outgoing(index, peer, choices, timeout_s) for index, peer in seeds.pending.items()]
+        give_up_at = self._started + config.request_timeout_s
+        # One seed is enough to go on with; the others get as long as any late peer.
+        self._wake = self._started + config.settle_s if seeds.connected else give_up_at
+        if now >= give_up_at:
+            seeds.give_up()
+        if not seeds.pending or now >= self._wake:
+            self._wake = None
+            self._phase = Phase.LOOKUPS
+            self._plan = [None]
+        return requests
+
+    def _poll_lookups(self, now: float) -> list[Outgoing]:
+        requests: list[Outgoing] = []
+        while True:
+            for number, lookup in list(self._lookups.items()):
+                base = number * _TOKENS_EACH
+                requests += [replace(out, token=base + out.token) for out in lookup.poll(now)]
+                if lookup.end is not None:
+                    del self._lookups[number]
+                    self._met += [answered.peer for answered in lookup.closest()]
+                    if number == 1:
+                        self._plan_buckets(lookup, now)
+            if not self._plan or len(self._lookups) >= self._parallel():
+                break
+            self._begin_lookup(self._plan.pop(0), now)
+        if not self._plan and not self._lookups:
+            self._phase = Phase.IDENTIFYING
+            self._wake = now + self._around.config.settle_s
+        return requests
+
+    def _parallel(self) -> int:
+        """A lookup of our own key runs alone: the first feeds the others, the last profits from them."""
+        return 1 if self._plan[0] is None else PARALLEL_LOOKUPS
+
+    def _begin_lookup(self, bucket: int | None, now: float) -> None:
+        around = self._around
+        if bucket is None:
+            raw_key, target = around.local.raw, around.local.key
+        else:
+            raw_key = around.key_in(bucket)
+            target = sha256(raw_key)
+        self._number += 1
+        self._lookups[self._number] = around.lookup(raw_key, target, now)
+
+    def _plan_buckets(self, own: Lookup, now: float) -> None:
+        """After the first self-lookup: which buckets, and whether to look for ourselves once more."""
+        around = self._around
+        nearest = own.closest()
+        if not nearest:
+            return
+        if self._buckets is not None:
+            wanted: Sequence[int] = self._buckets(now)
+        else:
+            wanted = range(around.routing.bucket_of(nearest[0].peer.peer_id.key))
+        # Fewer than k in all: the self-lookup has met everybody, and so does the next one.
+        if len(nearest) >= around.config.k:
+            self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
+        if self._round.connected:
+            self._plan.append(None)
+
+    def _finish(self) -> None:
+        if self.result is not None:
+            return
+        self._round.give_up()
+        self._phase = Phase.DONE
+        self.result = BootstrapResult(
+            tuple(self._round.connected),
+            tuple(self._round.failed),
+            self._around.routing.known(),
+            len(self._plan) + len(self._lookups),
+        )
+        self._lookups.clear()

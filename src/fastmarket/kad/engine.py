@@ -1,0 +1,314 @@
+"""The Kademlia node as one object: requests in, replies and requests out, one timer.
+
+No clock, no socket, no randomness of its own: `now` (unix seconds) and `entropy` are given. After every call
+the shell takes `poll_actions` and `poll_events`, and arms `next_timer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import TypeVar
+
+from fastmarket._sha256 import sha256
+from fastmarket.config import KadConfig
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
+from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
+from fastmarket.kad.checks import CheckJob
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.handlers import Handlers
+from fastmarket.kad.jobs import Job, JobRunner
+from fastmarket.kad.lookup import Lookup, LookupJob
+from fastmarket.kad.maintenance import Maintenance, Own
+from fastmarket.kad.providing import FindProvidersJob
+from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
+from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
+from fastmarket.kad.routing import Contact, Routing
+from fastmarket.kad.storing import StoreJob
+from fastmarket.kad.values import GetValue, GetValueJob, PutValue
+from fastmarket.trace import NULL_TRACE, Trace
+
+_T = TypeVar("_T")
+
+
+class Mode(Enum):
+    """Whether others may ask us (specs kad-dht, "Client and server mode")."""
+
+    CLIENT = "client"  # asks only; does not list the protocol in identify
+    SERVER = "server"  # answers, and stands in others' tables
+
+
+class Engine:
+    """One node in one Kademlia network."""
+
+    __slots__ = (
+        "_around",
+        "_entropy",
+        "_local",
+        "_rules",
+        "config",
+        "handlers",
+        "jobs",
+        "maintenance",
+        "mode",
+        "routing",
+    )
+
+    def __init__(
+        self,
+        config: KadConfig,
+        local: PeerId,
+        *,
+        now: float,
+        entropy: Callable[[int], bytes],
+        rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
+        trace: Trace = NULL_TRACE,
+    ) -> None:
+        """`rules`: record rules by namespace. A node starts as server, its addresses unknown."""
+        self.config = config
+        self.mode = Mode.SERVER
+        self._local = PeerInfo(local)
+        self._entropy = entropy
+        self._rules = rules
+        self.routing = Routing(config, local, trace)
+        self.handlers = Handlers(config, local, self.routing, rules)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace)
+        self._around = Surroundings(config, local, self.routing, self.seeds, entropy)
+        self.maintenance = Maintenance(config, self.jobs, entropy, now)
+        self.maintenance.connect(self._refresh, self._announce, self._sweep)
+
+    # --- what the shell tells
+
+    @property
+    def local(self) -> PeerInfo:
+        """Ourselves, with the addresses others may reach us at."""
+        return self._local
+
+    def set_local_addrs(self, addrs: Iterable[Multiaddr]) -> None:
+        """Our listen addresses, most useful first; the rest beyond max_addrs_per_peer is left out."""
+        bare = tuple(addr.without_peer() for addr in addrs)[: self.config.max_addrs_per_peer]
+        self._local = PeerInfo(self._local.peer_id, bare)
+        self.handlers.set_local(self._local)
+
+    def peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
+        """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
+
+        This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
+        """
+        oldest = self.routing.identified(peer, protocols, now)
+        if oldest is not None:
+            self._check(oldest, now)
+        self.jobs.peer_identified(now)
+
+    def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+        """The last connection to the peer ended."""
+        self.routing.disconnected(peer_id)
+
+    def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+        """No address of the peer could be dialled."""
+        self.routing.failed(peer_id, FailureKind.UNREACHABLE, now)
+
+    def handle_request(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
+        """The reply to one request (unframed); None: there is none. Raises PeerFault: reset the stream."""
+        if self.mode is Mode.CLIENT:
+            raise PeerFault("we serve nobody in client mode", protocol=self.config.protocol)
+        return self.handlers.handle(sender, body, now)
+
+    def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+        """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
+        self.jobs.receive_reply(request_id, protocol, payload, now)
+
+    def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+        """The other outcome of a SendRequest."""
+        self.jobs.request_failed(request_id, kind, now)
+
+    def next_timer(self) -> float | None:
+        """When to call `handle_timer`."""
+        jobs, own = self.jobs.next_timer(), self.maintenance.next_timer()
+        return own if jobs is None else jobs if own is None else min(jobs, own)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+        self.jobs.handle_timer(now)
+        self.maintenance.handle_timer(now)
+
+    def poll_actions(self) -> list[SendRequest]:
+        """Requests to send."""
+        return self.jobs.poll_actions()
+
+    def poll_events(self) -> list[object]:
+        """JobProgress and JobFinished."""
+        return self.jobs.poll_events()
+
+    # --- what is known
+
+    @property
+    def table_size(self) -> int:
+        """Peers in the table."""
+        return len(self.routing)
+
+    def contacts(self) -> list[Contact]:
+        """The table's entries."""
+        return self.routing.contacts()
+
+    def closest(self, key: bytes, count: int) -> list[PeerInfo]:
+        """The peers of the table closest to a raw key, closest first."""
+        return [contact.info for contact in self.routing.nearest(sha256(key), count)]
+
+    def closer_peers_encoded(self, key: bytes, exclude: PeerId | None) -> list[bytes]:
+        """The k closest to a raw key as closerPeers entries (field 8, with tag); `exclude` is who asks."""
+        return self.routing.entries(sha256(key), exclude.key if exclude else None, self.config.k)
+
+    def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
+        """Where a lookup of a 32-byte target begins; its bucket counts as refreshed."""
+        self.routing.mark_refreshed(target, now)
+        return [contact.info for contact in self.routing.nearest(target, self.config.k)]
+
+    # --- jobs
+
+    def start(self, job: Job, now: float) -> int:
+        """Run a job; JobProgress and JobFinished carry the id returned. Raises Busy."""
+        return self.jobs.start(job, now)
+
+    def cancel(self, job_id: int, now: float) -> None:
+        """End a job with what it has."""
+        self.jobs.cancel(job_id, now)
+
+    def lookup_job(self, key: bytes, ask: Ask, timeout_s: float | None = None) -> LookupJob:
+        """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
+        return LookupJob(self._lookup(key, ask), self.seeds, self._timeout(timeout_s))
+
+    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
+        """Put something on the k closest to a raw key. Result: StoreResult; progress: QuorumReached."""
+        return StoreJob(self._lookup(key, find), store, self.seeds, self.config, self._timeout(timeout_s))
+
+    def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
+        """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
+        return self.lookup_job(key, FindNode(self.config, key), timeout_s)
+
+    def bootstrap(self, seeds: Sequence[PeerInfo], timeout_s: float | None = None) -> BootstrapJob:
+        """Join by way of `seeds`. Result: BootstrapResult; progress: SeedSettled."""
+        return BootstrapJob(self._around, seeds, self._timeout(timeout_s))
+
+    def get_value(
+        self, key: bytes, now: float, quorum: Quorum | int = Quorum.ONE, timeout_s: float | None = None
+    ) -> GetValueJob:
+        """A value many agree on. Result: GetValueResult; progress: FoundValue. Raises CallerFault."""
+        self._check_key(key, self.config.max_key_bytes)
+        check_quorum(quorum)
+        enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
+        ask = _as_callers_fault("key", lambda: GetValue(self.config, key, self._rules, enough))
+        own = self.handlers.records.get(key, now)
+        return GetValueJob(self._lookup(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
+
+    def put_value(
+        self,
+        key: bytes,
+        value: bytes,
+        now: float,
+        quorum: Quorum | int = Quorum.MAJORITY,
+        timeout_s: float | None = None,
+    ) -> StoreJob:
+        """Store a value here at once, and by the job at the k closest; announced again until `unpublish`.
+
+        Result: StoreResult; progress: QuorumReached. Raises CallerFault.
+        """
+        self._check_key(key, self.config.max_key_bytes)
+        check_quorum(quorum)
+        self.maintenance.publish(Own.VALUE, key, value, now)
+        try:
+            return self._put_job(key, value, quorum, now, timeout_s)
+        except CallerFault:
+            self.maintenance.unpublish(Own.VALUE, key)
+            raise
+
+    def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> StoreJob:
+        """Announce that we provide `key` until `unpublish`. Result: StoreResult. Raises CallerFault."""
+        self._check_key(key, self.config.max_provider_key_bytes)
+        self.maintenance.publish(Own.PROVIDER, key, b"", now)
+        return self._provide_job(key, now, timeout_s)
+
+    def unpublish(self, kind: Own, key: bytes) -> bool:
+        """Stop announcing; what others hold expires by itself. Whether it was announced."""
+        if kind is Own.PROVIDER:
+            self.handlers.providers.remove(key, self._local.peer_id)
+        return self.maintenance.unpublish(kind, key)
+
+    def find_providers(
+        self, key: bytes, now: float, limit: int | None = None, timeout_s: float | None = None
+    ) -> FindProvidersJob:
+        """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
+        self._check_key(key, self.config.max_provider_key_bytes)
+        ask = GetProviders(self.config, key, limit)
+        own = tuple(self.handlers.providers.providers(key, now))
+        return FindProvidersJob(self._lookup(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
+
+    # --- private
+
+    def _lookup(self, key: bytes, ask: Ask) -> Lookup:
+        return Lookup(sha256(key), ask, self.config, self._local.peer_id)
+
+    def _timeout(self, timeout_s: float | None) -> float:
+        if timeout_s is None:
+            return self.config.job_timeout_s
+        if not timeout_s > 0:
+            raise CallerFault("timeout_s", f"must be positive, got {timeout_s}")
+        return timeout_s
+
+    def _check_key(self, key: bytes, limit: int) -> None:
+        if not 0 < len(key) <= limit:
+            raise CallerFault("key", f"1 to {limit} bytes, got {len(key)}")
+
+    def _put_job(
+        self, key: bytes, value: bytes, quorum: Quorum | int, now: float, timeout_s: float | None
+    ) -> StoreJob:
+        record = Record(key, value, now, now + self.config.record_ttl_s, self._local.peer_id.raw)
+        _as_callers_fault("key", lambda: rule_for(self._rules, key))
+        _as_callers_fault("value", lambda: self.handlers.store_record(record, now))
+        store = PutValue(self.config, record, quorum, now)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+
+    def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> StoreJob:
+        if self._local.addrs:
+            self.handlers.providers.add(key, self._local, now)
+        store = AnnounceProvider(self.config, key, lambda: self._local)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+
+    def _check(self, contact: Contact, now: float) -> None:
+        ask = FindNode(self.config, self._local.peer_id.raw)
+        job = CheckJob(contact.info, ask, self.config.check_timeout_s)
+
+        def done(alive: object, at: float) -> None:
+            self.routing.checked(contact, alive is True, at)
+
+        if len(self.jobs) < self.config.max_jobs:
+            self.jobs.start(job, now, done)
+        else:
+            done(True, now)
+
+    def _refresh(self, now: float) -> Job | None:
+        if not len(self.routing):
+            return None
+        return BootstrapJob(self._around, (), self.config.job_timeout_s, self.routing.stale_buckets)
+
+    def _announce(self, kind: Own, key: bytes, value: bytes, now: float) -> Job:
+        if kind is Own.VALUE:
+            return self._put_job(key, value, Quorum.MAJORITY, now, None)
+        return self._provide_job(key, now, None)
+
+    def _sweep(self, now: float) -> None:
+        self.handlers.records.expire(now)
+        self.handlers.providers.expire(now)
+
+
+def _as_callers_fault(field: str, action: Callable[[], _T]) -> _T:
+    """Run a check made for strangers on a caller's argument."""
+    try:
+        return action()
+    except PeerFault as fault:
+        raise CallerFault(field, fault.reason) from None

@@ -1,0 +1,171 @@
+"""What we answer: one handler a message type (specs kad-dht, "RPC messages"; WIRE rules of go and rust)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from fastmarket._sha256 import sha256
+from fastmarket.config import KadConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.messages import (
+    Field,
+    Kind,
+    Message,
+    decode_message,
+    decode_peers,
+    encode_peer,
+    encode_put,
+    encode_reply,
+)
+from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
+from fastmarket.kad.routing import Routing
+from fastmarket.kad.store import ProviderStore, RecordStore
+
+# FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
+_FIND_NODE_HEAD = b"\x08\x04\x12"
+_FIND_NODE_REPLY = b"\x08\x04"
+
+
+class Handlers:
+    """Answers requests out of the table and the stores."""
+
+    __slots__ = (
+        "_by_kind",
+        "_config",
+        "_local_entry",
+        "_local_key",
+        "_rules",
+        "providers",
+        "records",
+        "routing",
+    )
+
+    def __init__(
+        self, config: KadConfig, local: PeerId, routing: Routing, rules: Mapping[bytes, RecordRule]
+    ) -> None:
+        self._config = config
+        self._local_key = local.key
+        self._local_entry: bytes | None = None
+        self._rules = rules
+        self.routing = routing
+        self.records = RecordStore(config)
+        self.providers = ProviderStore(config)
+        self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
+            Kind.PUT_VALUE: self._put_value,
+            Kind.GET_VALUE: self._get_value,
+            Kind.ADD_PROVIDER: self._add_provider,
+            Kind.GET_PROVIDERS: self._get_providers,
+            Kind.FIND_NODE: lambda sender, message, now: self._find_node(sender, message.key, now),
+        }
+
+    def set_local(self, local: PeerInfo) -> None:
+        """Our own addresses, handed out to who looks for us."""
+        limit = self._config.max_entry_bytes
+        self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
+
+    def handle(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
+        """The reply to one request, None where there is none. Raises PeerFault."""
+        if body[:3] == _FIND_NODE_HEAD and len(body) > 3 and body[3] == len(body) - 4:
+            return self._find_node(sender, body[4:], now)
+        config = self._config
+        if len(body) > config.max_request_bytes:
+            raise LimitExceeded("bytes in a request", config.max_request_bytes, len(body))
+        message = decode_message(body, 0, config.max_provider_peers)
+        handler = self._by_kind.get(message.kind)
+        if handler is None:
+            raise PeerFault(f"request of type {message.kind}")
+        self.routing.seen(sender.key, now)
+        return handler(sender, message, now)
+
+    def _find_node(self, sender: PeerId, key: bytes, now: float) -> bytes:
+        if not 0 < len(key) <= self._config.max_key_bytes:
+            raise LimitExceeded("bytes in a key", self._config.max_key_bytes, len(key))
+        sender_key = sender.key
+        self.routing.seen(sender_key, now)
+        target = sha256(key)
+        if target == sender_key:  # who looks for itself is told how we know it, as go does
+            return _FIND_NODE_REPLY + b"".join(self.routing.entries(target, None, self._config.k))
+        entries = self.routing.entries(target, sender_key, self._config.k)
+        first = self._local_entry if target == self._local_key else self.routing.target_entry(target)
+        if first is not None:
+            return _FIND_NODE_REPLY + first + b"".join(entries)
+        return _FIND_NODE_REPLY + b"".join(entries)
+
+    def _put_value(self, sender: PeerId, message: Message, now: float) -> bytes:
+        key = self._checked_key(message)
+        if message.record is None:
+            raise PeerFault("PUT_VALUE without a record")
+        record = decode_record(message.record, self._config.record_ttl_s, now)
+        if record.key != key:
+            raise PeerFault("record key is not the message key")
+        self.store_record(record, now)
+        return encode_put(key, message.record)
+
+    def store_record(self, record: Record, now: float) -> None:
+        """Keep a record if its rule lets it. Raises PeerFault."""
+        key, value = record.key, record.value
+        if len(value) > self._config.max_value_bytes:
+            raise LimitExceeded("bytes in a value", self._config.max_value_bytes, len(value))
+        rule = rule_for(self._rules, key)
+        rule.validate(key, value, now)
+        old = self.records.get(key, now)
+        if old is not None and old.value != value and not rule.replaces(key, value, old.value):
+            raise PeerFault("a better record is held")
+        if not self.records.put(record, now):
+            raise LimitExceeded("records held", self._config.max_records)
+
+    def _get_value(self, sender: PeerId, message: Message, now: float) -> bytes:
+        key = self._checked_key(message)
+        record = self.records.get(key, now)
+        encoded = None if record is None else encode_record(record, now)
+        room = self._config.max_message_bytes - (len(encoded) if encoded else 0)
+        closer = self.routing.entries(sha256(key), sender.key, self._config.k)
+        return encode_reply(Kind.GET_VALUE, _fitting(closer, room), encoded)
+
+    def _add_provider(self, sender: PeerId, message: Message, now: float) -> None:
+        """Never answered: go, rust and js expect none. Only what the sender says of itself is taken."""
+        key = self._checked_provider_key(message)
+        config = self._config
+        stored = False
+        for peer in decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes):
+            if peer.peer_id == sender and peer.addrs:
+                stored = self.providers.add(key, peer, now) or stored
+        if not stored:
+            raise PeerFault("ADD_PROVIDER without a provider that is the sender and has addresses")
+
+    def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
+        key = self._checked_provider_key(message)
+        room = self._config.max_message_bytes
+        # Half a reply at least is left to the way on.
+        providers = _fitting(self.providers.entries(key, now), room // 2)
+        closer = self.routing.entries(sha256(key), sender.key, self._config.k)
+        fitting = _fitting(closer, room - sum(map(len, providers)))
+        return encode_reply(Kind.GET_PROVIDERS, [*fitting, *providers])
+
+    def _checked_key(self, message: Message) -> bytes:
+        if not 0 < len(message.key) <= self._config.max_key_bytes:
+            raise LimitExceeded("bytes in a key", self._config.max_key_bytes, len(message.key))
+        return message.key
+
+    def _checked_provider_key(self, message: Message) -> bytes:
+        if not 0 < len(message.key) <= self._config.max_provider_key_bytes:
+            raise LimitExceeded("bytes in a key", self._config.max_provider_key_bytes, len(message.key))
+        return message.key
+
+
+# Type, record tag and length: what a reply has beside its parts.
+_REPLY_OVERHEAD_BYTES = 16
+
+
+def _fitting(entries: Iterable[bytes], room: int) -> list[bytes]:
+    """The first entries that fit in `room` bytes together."""
+    fitting = []
+    room -= _REPLY_OVERHEAD_BYTES
+    for entry in entries:
+        room -= len(entry)
+        if room < 0:
+            break
+        fitting.append(entry)
+    return fitting

@@ -1,0 +1,277 @@
+"""Jobs: whatever takes several requests. The runner numbers their requests and keeps their timers."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastmarket.errors import Busy, PeerFault
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.trace import NULL_TRACE, Trace
+
+# A shell that forgot a request: it counts as timed out this long after its deadline.
+FORGOTTEN_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request of a job; `token` is the job's own name for it."""
+
+    token: int
+    peer: PeerInfo
+    choices: tuple[Choice, ...]
+    timeout_s: float
+
+
+class Job(Protocol):
+    """A state machine over requests. All times are unix seconds."""
+
+    @property
+    def finished(self) -> bool:
+        """No more requests or events will come; `result` is final."""
+
+    @property
+    def result(self) -> object:
+        """Meaningful once finished."""
+
+    def start(self, now: float) -> None:
+        """Called once, first."""
+
+    def poll_requests(self, now: float) -> list[Outgoing]:
+        """Requests to send now. Polled once more after the job has finished."""
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """A reply came. Raises PeerFault when it breaks a rule; `failed` is called for it then."""
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """No reply will come."""
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called; None: not before the next input."""
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+
+    def poll_events(self) -> list[object]:
+        """Progress since the last call."""
+
+    def cancel(self, now: float) -> None:
+        """Finish with what there is."""
+
+
+class PeerObserver(Protocol):
+    """Learns from every request how its peer did: the routing table."""
+
+    def replied(self, peer_id: PeerId, now: float) -> None:
+        """The peer sent a valid reply."""
+
+    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+        """The peer did not."""
+
+
+class PeerWatcher:
+    """A job that also wants to know when a peer was identified."""
+
+    __slots__ = ()
+
+    def peer_identified(self, now: float) -> None:
+        """A peer was identified; the job looks for itself whether that matters."""
+        raise NotImplementedError
+
+
+Done = Callable[[object, float], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    job: Job
+    done: Done | None  # an internal job: told here, no events
+    armed: float | None = None  # its live entry in the timer heap
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    job_id: int
+    token: int
+    peer_id: PeerId
+    deadline: float
+
+
+class JobRunner:
+    """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere."""
+
+    __slots__ = (
+        "_actions",
+        "_events",
+        "_jobs",
+        "_max_jobs",
+        "_next_job",
+        "_next_request",
+        "_observer",
+        "_pending",
+        "_timers",
+        "_trace",
+        "_watchers",
+    )
+
+    def __init__(self, max_jobs: int, observer: PeerObserver, trace: Trace = NULL_TRACE) -> None:
+        self._max_jobs = max_jobs
+        self._observer = observer
+        self._trace = trace
+        self._jobs: dict[int, _Running] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._actions: list[SendRequest] = []
+        self._events: list[object] = []
+        self._watchers: dict[int, PeerWatcher] = {}
+        self._next_job = 1
+        self._next_request = 1
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def pending(self) -> int:
+        """Requests without an outcome so far."""
+        return len(self._pending)
+
+    def start(self, job: Job, now: float, done: Done | None = None) -> int:
+        """Start a job; its id. With `done`, it makes no events and `done(result, now)` is called at its end.
+
+        Raises Busy when `max_jobs` are running.
+        """
+        if len(self._jobs) >= self._max_jobs:
+            raise Busy("jobs", f"{self._max_jobs} are running")
+        job_id = self._next_job
+        self._next_job += 1
+        running = self._jobs[job_id] = _Running(job, done)
+        if isinstance(job, PeerWatcher):
+            self._watchers[job_id] = job
+        job.start(now)
+        self._pump(job_id, running, now)
+        return job_id
+
+    def cancel(self, job_id: int, now: float) -> None:
+        """End a job with what it has; an unknown or finished one: nothing happens."""
+        running = self._jobs.get(job_id)
+        if running is not None:
+            running.job.cancel(now)
+            self._pump(job_id, running, now)
+
+    def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+        """A reply from the shell; one to a request nobody waits for is traced and dropped."""
+        pending = self._pending.pop(request_id, None)
+        if pending is None:
+            self._trace.event("kad.reply.unasked", request_id=request_id)
+            return
+        running = self._jobs.get(pending.job_id)
+        if running is None:
+            self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
+            self._observer.replied(pending.peer_id, now)
+            return
+        try:
+            running.job.reply(pending.token, protocol, payload, now)
+        except PeerFault as fault:
+            self._trace.event("kad.reply.fault", peer=pending.peer_id, reason=fault.reason)
+            self._observer.failed(pending.peer_id, FailureKind.PEER_FAULT, now)
+            running.job.failed(pending.token, FailureKind.PEER_FAULT, now)
+        else:
+            self._observer.replied(pending.peer_id, now)
+        self._pump(pending.job_id, running, now)
+
+    def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+        """The shell gave a request up."""
+        pending = self._pending.pop(request_id, None)
+        if pending is None:
+            return
+        self._observer.failed(pending.peer_id, kind, now)
+        running = self._jobs.get(pending.job_id)
+        if running is not None:
+            running.job.failed(pending.token, kind, now)
+            self._pump(pending.job_id, running, now)
+
+    def peer_identified(self, now: float) -> None:
+        """Tell the jobs that watch for it."""
+        for job_id, watcher in list(self._watchers.items()):
+            watcher.peer_identified(now)
+            self._pump(job_id, self._jobs[job_id], now)
+
+    def next_timer(self) -> float | None:
+        """The earliest moment a job wants to be woken (never too late, now and then too early)."""
+        timers = self._timers
+        while timers:
+            when, job_id = timers[0]
+            running = self._jobs.get(job_id)
+            if running is not None and running.armed == when:
+                return when
+            heapq.heappop(timers)
+        return None
+
+    def handle_timer(self, now: float) -> None:
+        """Wake every job whose time has come, once each."""
+        timers, due = self._timers, []
+        while timers and timers[0][0] <= now:
+            due.append(heapq.heappop(timers))
+        for when, job_id in due:
+            running = self._jobs.get(job_id)
+            if running is None or running.armed != when:
+                continue
+            running.armed = None
+            wanted = running.job.next_timer()
+            if wanted is not None and wanted <= now:
+                running.job.handle_timer(now)
+            self._pump(job_id, running, now)
+
+    def poll_actions(self) -> list[SendRequest]:
+        """Requests to send, in order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def poll_events(self) -> list[object]:
+        """JobProgress and JobFinished, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def _pump(self, job_id: int, running: _Running, now: float) -> None:
+        """Move a job's output on, and drop or re-arm it."""
+        job = running.job
+        outgoing = job.poll_requests(now)
+        if outgoing:
+            self._send(job_id, outgoing, now)
+        progress = job.poll_events()
+        if progress and running.done is None:
+            self._events.extend([JobProgress(job_id, item) for item in progress])
+        if job.finished:
+            del self._jobs[job_id]
+            self._watchers.pop(job_id, None)
+            if running.done is None:
+                self._events.append(JobFinished(job_id, job.result))
+            else:
+                running.done(job.result, now)
+            return
+        wanted = job.next_timer()
+        # An entry that is too early only costs one look; so it is left to come due.
+        if wanted is not None and (running.armed is None or wanted < running.armed):
+            running.armed = wanted
+            heapq.heappush(self._timers, (wanted, job_id))
+
+    def _send(self, job_id: int, outgoing: list[Outgoing], now: float) -> None:
+        pending = self._pending
+        for request in outgoing:
+            request_id = self._next_request
+            self._next_request += 1
+            peer = request.peer
+            deadline = now + request.timeout_s
+            pending[request_id] = _Pending(job_id, request.token, peer.peer_id, deadline)
+            self._actions.append(SendRequest(request_id, peer, request.choices, deadline))
+        oldest = next(iter(pending))
+        while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:
+            lost = pending.pop(oldest)
+            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer_id)
+            self._observer.failed(lost.peer_id, FailureKind.TIMEOUT, now)
+            oldest = next(iter(pending))

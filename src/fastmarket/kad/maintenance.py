@@ -1,0 +1,143 @@
+"""What a node does unasked: refresh its table, announce again what is its own, drop what has expired."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from fastmarket.config import KadConfig
+from fastmarket.errors import Busy, CallerFault
+from fastmarket.kad.jobs import Job, JobRunner
+from fastmarket.kad.storing import StoreResult
+
+# Intervals are stretched or shortened by up to this share, so that nodes started together spread out.
+JITTER = 0.1
+
+
+class Own(Enum):
+    """Kinds of things a node announces of its own accord."""
+
+    VALUE = "value"
+    PROVIDER = "provider"
+
+
+@dataclass(slots=True, eq=False)
+class _Published:
+    kind: Own
+    key: bytes
+    value: bytes  # of a VALUE
+
+
+class Maintenance:
+    """Timers over the whole node. Supplied by the engine: how to refresh, to announce and to sweep."""
+
+    __slots__ = (
+        "_announce",
+        "_config",
+        "_due",
+        "_entropy",
+        "_jobs",
+        "_own",
+        "_refresh",
+        "_refresh_at",
+        "_running",
+        "_sequence",
+        "_sweep",
+        "_sweep_at",
+    )
+
+    def __init__(
+        self, config: KadConfig, jobs: JobRunner, entropy: Callable[[int], bytes], now: float
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._entropy = entropy
+        self._own: dict[tuple[Own, bytes], _Published] = {}
+        self._due: list[tuple[float, int, _Published]] = []
+        self._sequence = 0
+        self._running = 0
+        self._refresh_at = now + self._spread(config.refresh_interval_s)
+        self._sweep_at = now + self._spread(config.sweep_interval_s)
+        self._refresh: Callable[[float], Job | None] = lambda now: None
+        self._announce: Callable[[Own, bytes, bytes, float], Job] | None = None
+        self._sweep: Callable[[float], None] = lambda now: None
+
+    def connect(
+        self,
+        refresh: Callable[[float], Job | None],
+        announce: Callable[[Own, bytes, bytes, float], Job],
+        sweep: Callable[[float], None],
+    ) -> None:
+        """What to do when the time has come."""
+        self._refresh, self._announce, self._sweep = refresh, announce, sweep
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def own(self, kind: Own) -> list[bytes]:
+        """Keys that are announced again and again."""
+        return [key for own_kind, key in self._own if own_kind is kind]
+
+    def publish(self, kind: Own, key: bytes, value: bytes, now: float) -> None:
+        """Announce from now on; the first announcement is the caller's. Raises CallerFault when too many."""
+        known = self._own.get((kind, key))
+        if known is not None:
+            known.value = value
+            return
+        if len(self._own) >= self._config.max_published:
+            raise CallerFault("key", f"{self._config.max_published} are published already")
+        published = self._own[kind, key] = _Published(kind, key, value)
+        self._schedule(published, now + self._spread(self._config.republish_interval_s))
+
+    def unpublish(self, kind: Own, key: bytes) -> bool:
+        """Announce no longer; whether it was."""
+        return self._own.pop((kind, key), None) is not None
+
+    def next_timer(self) -> float | None:
+        """The next of refresh, sweep and announcement."""
+        when = min(self._refresh_at, self._sweep_at)
+        if self._due and self._running < self._config.max_background_jobs:
+            when = min(when, self._due[0][0])
+        return when
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._spread(self._config.sweep_interval_s)
+            self._sweep(now)
+        if now >= self._refresh_at:
+            self._refresh_at = now + self._spread(self._config.refresh_interval_s)
+            job = self._refresh(now)
+            if job is not None:
+                self._start(job, None, now)
+        while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
+            _, _, published = heapq.heappop(self._due)
+            # Withdrawn, or withdrawn and published anew: then another entry stands for it.
+            if self._own.get((published.kind, published.key)) is published and self._announce is not None:
+                job = self._announce(published.kind, published.key, published.value, now)
+                self._start(job, published, now)
+
+    def _start(self, job: Job, published: _Published | None, now: float) -> None:
+        def done(result: object, at: float) -> None:
+            self._running -= 1
+            if published is not None:
+                stored = isinstance(result, StoreResult) and result.succeeded and result.acknowledged > 0
+                config = self._config
+                wait_s = config.republish_interval_s if stored else config.republish_retry_s
+                self._schedule(published, at + self._spread(wait_s))
+
+        self._running += 1
+        try:
+            self._jobs.start(job, now, done)
+        except Busy:
+            done(None, now)
+
+    def _schedule(self, published: _Published, due: float) -> None:
+        self._sequence += 1
+        heapq.heappush(self._due, (due, self._sequence, published))
+
+    def _spread(self, interval_s: float) -> float:
+        share = int.from_bytes(self._entropy(4), "big") / 0xFFFFFFFF
+        return interval_s * (1 + JITTER * (2 * share - 1))

@@ -1,0 +1,171 @@
+"""The Kademlia message on the wire (specs kad-dht/README.md, "RPC messages").
+
+Written by joining ready parts, read by walking the fields: a reply's peer entries are mostly ones seen
+before, so each is looked up as the bytes it came in before it is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import PeerFault
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import parse_addrs
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.pb.libp2p import kad_pb2
+
+# Peer entries as received and parsed, kept across messages; only small ones, so that strangers cannot make
+# the cache hold more than some 8 MB.
+PEER_CACHE_ENTRIES = 8192
+PEER_CACHE_ENTRY_BYTES = 512
+# Addresses read out of one cached peer entry.
+PEER_CACHE_ADDRS = 16
+
+
+class Kind(IntEnum):
+    """MessageType."""
+
+    PUT_VALUE = 0  # key, record; answered by the same
+    GET_VALUE = 1  # key; answered by the record, if held, and closer peers
+    ADD_PROVIDER = 2  # key, provider peers; not answered
+    GET_PROVIDERS = 3  # key; answered by provider peers and closer peers
+    FIND_NODE = 4  # key; answered by closer peers
+    PING = 5  # out of use; rust-libp2p closes on it
+
+
+class Field(IntEnum):
+    """Field numbers of Message that we read."""
+
+    TYPE = 1
+    KEY = 2
+    RECORD = 3
+    CLOSER_PEERS = 8
+    PROVIDER_PEERS = 9
+
+
+_LENGTH_DELIMITED = 2
+_KEY_TAG = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
+_RECORD_TAG = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
+# proto3 leaves zero out, and so does everyone for PUT_VALUE.
+_TYPE_BYTES = {kind: bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind}
+
+
+@dataclass(slots=True)
+class Message:
+    """One message; the peer entries and the record are still encoded."""
+
+    kind: int = 0
+    key: bytes = b""
+    record: bytes | None = None
+    closer: list[bytes] = field(default_factory=list)
+    providers: list[bytes] = field(default_factory=list)
+
+
+def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
+    """Read one message; entries beyond the two bounds are skipped. Raises PeerFault."""
+    message = Message()
+    closer, providers = message.closer, message.providers
+    at, end = 0, len(body)
+    try:
+        while at < end:
+            tag, at = (body[at], at + 1) if body[at] < 0x80 else decode_uvarint(body, at)
+            wire = tag & 7
+            if wire != _LENGTH_DELIMITED:
+                value, at = _skip_scalar(body, at, wire)
+                if tag >> 3 == Field.TYPE:
+                    message.kind = value
+                continue
+            size, at = (body[at], at + 1) if body[at] < 0x80 else decode_uvarint(body, at)
+            stop = at + size
+            if stop > end:
+                raise PeerFault("message is cut short")
+            number = tag >> 3
+            if number == Field.CLOSER_PEERS:
+                if len(closer) < max_closer:
+                    closer.append(body[at:stop])
+            elif number == Field.PROVIDER_PEERS:
+                if len(providers) < max_providers:
+                    providers.append(body[at:stop])
+            elif number == Field.KEY:
+                message.key = body[at:stop]
+            elif number == Field.RECORD:
+                message.record = body[at:stop]
+            at = stop
+    except IndexError:
+        raise PeerFault("message is cut short") from None
+    return message
+
+
+def _skip_scalar(body: bytes, at: int, wire: int) -> tuple[int, int]:
+    """(value of a varint or 0, offset behind the field)."""
+    if wire == 0:
+        return decode_uvarint(body, at)
+    size = {1: 8, 5: 4}.get(wire)
+    if size is None or at + size > len(body):
+        raise PeerFault("message has a malformed field")
+    return 0, at + size
+
+
+def encode_request(kind: Kind, key: bytes) -> bytes:
+    """A message of a type and a key alone."""
+    return _TYPE_BYTES[kind] + _KEY_TAG + encode_uvarint(len(key)) + key
+
+
+def encode_put(key: bytes, record: bytes) -> bytes:
+    """PUT_VALUE, and its echo, of an encoded record."""
+    return encode_request(Kind.PUT_VALUE, key) + _RECORD_TAG + encode_uvarint(len(record)) + record
+
+
+def encode_reply(kind: Kind, parts: Iterable[bytes], record: bytes | None = None) -> bytes:
+    """A reply of ready-encoded peer entries (tags included)."""
+    if record is None:
+        return _TYPE_BYTES[kind] + b"".join(parts)
+    return _TYPE_BYTES[kind] + _RECORD_TAG + encode_uvarint(len(record)) + record + b"".join(parts)
+
+
+def encode_peer(number: Field, peer: PeerInfo, limit: int) -> bytes:
+    """A peer as entry of field `number`; addresses that do not fit in `limit` bytes are left out."""
+    raw = peer.peer_id.raw
+    body = bytearray(b"\x0a" + encode_uvarint(len(raw)) + raw)
+    for addr in peer.addrs:
+        size = len(addr.raw)
+        if len(body) + size + 8 <= limit:  # 8: two tags and two lengths
+            body += b"\x12" + encode_uvarint(size) + addr.raw
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + encode_uvarint(len(body)) + bytes(body)
+
+
+def decode_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
+    """The peer of one entry; None when its id is none (others in the message may still be good)."""
+    if len(raw) <= PEER_CACHE_ENTRY_BYTES and max_addrs == PEER_CACHE_ADDRS:
+        return _cached_peer(raw)
+    return _parse_peer(raw, max_addrs)
+
+
+def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
+    try:
+        peer = kad_pb2.Message.Peer.FromString(raw)
+        return PeerInfo(PeerId.from_bytes(peer.id), parse_addrs(peer.addrs, max_addrs))
+    except (DecodeError, PeerFault):
+        return None
+
+
+@lru_cache(maxsize=PEER_CACHE_ENTRIES)
+def _cached_peer(raw: bytes) -> PeerInfo | None:
+    return _parse_peer(raw, PEER_CACHE_ADDRS)
+
+
+def decode_peers(entries: Iterable[bytes], max_addrs: int, max_peer_bytes: int) -> tuple[PeerInfo, ...]:
+    """The well-formed peers among `entries`."""
+    peers = []
+    for raw in entries:
+        if len(raw) <= max_peer_bytes:
+            peer = decode_peer(raw, max_addrs)
+            if peer is not None:
+                peers.append(peer)
+    return tuple(peers)

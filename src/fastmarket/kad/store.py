@@ -1,0 +1,157 @@
+"""What we keep for others: values and providers, bounded, each with its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.messages import Field, encode_peer
+from fastmarket.kad.records import Record
+
+
+class RecordStore:
+    """Values by key. Expired ones are never returned, and dropped by `expire`."""
+
+    __slots__ = ("_bytes", "_config", "_records")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._config = config
+        self._records: dict[bytes, Record] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def size_bytes(self) -> int:
+        """Keys and values together."""
+        return self._bytes
+
+    def get(self, key: bytes, now: float) -> Record | None:
+        """The live value."""
+        record = self._records.get(key)
+        return record if record is not None and record.expires > now else None
+
+    def put(self, record: Record, now: float) -> bool:
+        """Store or replace; False when there is no room."""
+        if not self._fits(record):
+            self.expire(now)
+            if not self._fits(record):
+                return False
+        self.remove(record.key)
+        self._records[record.key] = record
+        self._bytes += record.size
+        return True
+
+    def remove(self, key: bytes) -> bool:
+        """Drop a value; whether there was one."""
+        record = self._records.pop(key, None)
+        if record is None:
+            return False
+        self._bytes -= record.size
+        return True
+
+    def expire(self, now: float) -> int:
+        """Drop what has expired; how many that were."""
+        gone = [key for key, record in self._records.items() if record.expires <= now]
+        for key in gone:
+            self.remove(key)
+        return len(gone)
+
+    def _fits(self, record: Record) -> bool:
+        old = self._records.get(record.key)
+        count = len(self._records) + (old is None)
+        size = self._bytes + record.size - (old.size if old else 0)
+        return count <= self._config.max_records and size <= self._config.max_record_store_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRecord:
+    """One announcement; `encoded` and `bare` are its providerPeers entries with and without addresses."""
+
+    peer: PeerInfo
+    encoded: bytes
+    bare: bytes
+    addrs_expire: float
+    expires: float
+
+
+class ProviderStore:
+    """Who announced which key; both orders are oldest first, so that expiry only looks at the front."""
+
+    __slots__ = ("_by_age", "_config", "_keys")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._config = config
+        self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
+        self._by_age: dict[tuple[bytes, bytes], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+    def add(self, key: bytes, peer: PeerInfo, now: float) -> bool:
+        """Store or renew an announcement; False when there is no room.
+
+        A key with too many providers loses the one that has not announced itself for longest.
+        """
+        config, raw = self._config, peer.peer_id.raw
+        providers = self._keys.get(key, {})
+        if raw not in providers:
+            if len(providers) >= config.max_providers_per_key:
+                self._remove(key, next(iter(providers)))
+            elif len(self._by_age) >= config.max_provider_records and not self.expire(now):
+                return False
+        peer = PeerInfo(peer.peer_id, peer.addrs[: config.max_addrs_per_peer])
+        record = ProviderRecord(
+            peer,
+            encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes),
+            encode_peer(Field.PROVIDER_PEERS, PeerInfo(peer.peer_id), config.max_entry_bytes),
+            now + config.provider_addr_ttl_s,
+            now + config.provider_ttl_s,
+        )
+        self._remove(key, raw)
+        self._keys.setdefault(key, {})[raw] = record
+        self._by_age[key, raw] = record.expires
+        return True
+
+    def entries(self, key: bytes, now: float) -> list[bytes]:
+        """Ready providerPeers entries, the freshest first."""
+        return [
+            record.encoded if record.addrs_expire > now else record.bare
+            for record in reversed(self._keys.get(key, {}).values())
+            if record.expires > now
+        ]
+
+    def providers(self, key: bytes, now: float) -> list[PeerInfo]:
+        """The same as values."""
+        return [
+            record.peer if record.addrs_expire > now else PeerInfo(record.peer.peer_id)
+            for record in reversed(self._keys.get(key, {}).values())
+            if record.expires > now
+        ]
+
+    def remove(self, key: bytes, peer_id: PeerId) -> bool:
+        """Forget an announcement; whether there was one."""
+        return self._remove(key, peer_id.raw)
+
+    def expire(self, now: float) -> int:
+        """Drop what has expired; how many that were."""
+        count = 0
+        while self._by_age:
+            (key, raw), expires = next(iter(self._by_age.items()))
+            if expires > now:
+                break
+            self._remove(key, raw)
+            count += 1
+        return count
+
+    def _remove(self, key: bytes, raw: bytes) -> bool:
+        if self._by_age.pop((key, raw), None) is None:
+            return False
+        providers = self._keys[key]
+        del providers[raw]
+        if not providers:
+            del self._keys[key]
+        return True
