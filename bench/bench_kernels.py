@@ -1,0 +1,190 @@
+"""Each compiled kernel beside its plain Python twin: `pytest bench/bench_kernels.py`.
+
+Figures depend on the machine and are only read by people; what is asserted is agreement and, within one run, that
+compiling was worth it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import timeit
+from collections.abc import Callable
+
+import multiformats
+import pytest
+
+from fastmarket import _cid, _kbucket, _sha256, _xor
+from tests.reference import cid as cid_twin
+from tests.reference import kbucket as kbucket_twin
+from tests.reference import sha256 as sha256_twin
+from tests.reference import xor as xor_twin
+
+TARGETS = 256  # different arguments in turn, so that no branch predictor learns one answer
+rng = random.Random(1)
+targets = [rng.randbytes(32) for _ in range(TARGETS)]
+multihashes = [b"\x12\x20" + rng.randbytes(32) for _ in range(TARGETS)]
+v0_texts = [cid_twin.encode_cid_v0(multihash) for multihash in multihashes]
+v1_texts = [cid_twin.encode_cid_v1(0x55, multihash) for multihash in multihashes]
+peer_ids = [b"\x00\x24\x08\x01\x12\x20" + rng.randbytes(32) for _ in range(TARGETS)]
+peer_texts = [cid_twin.base58_encode(raw) for raw in peer_ids]
+
+
+def each(function: Callable[..., object], arguments: list[tuple[object, ...]]) -> Callable[[], None]:
+    """One round: the function over all arguments."""
+
+    def run() -> None:
+        for row in arguments:
+            function(*row)
+
+    return run
+
+
+def measure(benchmark, function, arguments) -> None:
+    """Reports the time of one round and, in extra_info, of one call."""
+    run = each(function, arguments)
+    benchmark(run)
+    if benchmark.stats is not None:
+        benchmark.extra_info["us_per_call"] = round(benchmark.stats["min"] / len(arguments) * 1e6, 4)
+
+
+def pairs(name: str, ours, twin, arguments):
+    return [
+        pytest.param(ours, twin, arguments, True, id=f"{name}-compiled"),
+        pytest.param(ours, twin, arguments, False, id=f"{name}-twin"),
+    ]
+
+
+def singles(values):
+    return [(value,) for value in values]
+
+
+packed_keys = b"".join(rng.randbytes(32) for _ in range(200))
+CASES = [
+    *pairs("distance", _xor.distance, xor_twin.distance, list(zip(targets, reversed(targets), strict=True))),
+    *pairs(
+        "nearest-20-of-200-packed",
+        _xor.nearest,
+        xor_twin.nearest,
+        [(t, packed_keys, 20) for t in targets[:20]],
+    ),
+    *pairs(
+        "cid-v0-to-multihash",
+        _cid.cid_to_multihash,
+        lambda text: cid_twin.decode_cid(text)[2],
+        singles(v0_texts),
+    ),
+    *pairs(
+        "cid-v1-to-multihash",
+        _cid.cid_to_multihash,
+        lambda text: cid_twin.decode_cid(text)[2],
+        singles(v1_texts),
+    ),
+    *pairs("decode-cid-v0", _cid.decode_cid, cid_twin.decode_cid, singles(v0_texts)),
+    *pairs("decode-cid-v1", _cid.decode_cid, cid_twin.decode_cid, singles(v1_texts)),
+    *pairs("encode-cid-v0", _cid.encode_cid_v0, cid_twin.encode_cid_v0, singles(multihashes)),
+    *pairs("encode-cid-v1", _cid.encode_cid_v1, cid_twin.encode_cid_v1, [(0x55, m) for m in multihashes]),
+    *pairs("peer-id-to-text", _cid.base58_encode, cid_twin.base58_encode, singles(peer_ids)),
+    *pairs("peer-id-from-text", _cid.base58_decode, cid_twin.base58_decode, singles(peer_texts)),
+]
+
+
+@pytest.mark.parametrize(("ours", "twin", "arguments", "compiled"), CASES)
+def test_call(benchmark, ours, twin, arguments, compiled):
+    assert [ours(*row) for row in arguments] == [twin(*row) for row in arguments]
+    measure(benchmark, ours if compiled else twin, arguments)
+
+
+def test_decode_cid_multiformats(benchmark):
+    """What the library that serves the edges takes for the same."""
+    assert multiformats.CID.decode(v1_texts[0]).digest == multihashes[0]
+    measure(benchmark, multiformats.CID.decode, singles(v1_texts[:16]))
+
+
+SHORT = [rng.randbytes(34) for _ in range(1000)]
+SHORT_PACKED = b"".join(SHORT)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "hashlib"])
+def test_sha256_of_1000_times_34_bytes(benchmark, compiled):
+    hash_many = _sha256.sha256_many if compiled else sha256_twin.sha256_many
+    assert benchmark(hash_many, SHORT) == [hashlib.sha256(item).digest() for item in SHORT]
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "hashlib"])
+def test_sha256_of_34_000_packed_bytes(benchmark, compiled):
+    hash_packed = _sha256.sha256_packed if compiled else sha256_twin.sha256_packed
+    expected = b"".join(hashlib.sha256(item).digest() for item in SHORT)
+    assert benchmark(hash_packed, SHORT_PACKED, 34) == expected
+
+
+def filled(module, size: int):
+    """A table of `size` random keys; the buckets are as large as that takes."""
+    table = module.RoutingTable(targets[0], bucket_size=size)
+    source = random.Random(size)
+    keys = [source.randbytes(32) for _ in range(size)]
+    for key in keys:
+        if module is _kbucket:
+            table.insert(key, key, 0.0)
+        else:
+            table.entries.append(kbucket_twin.Entry(key, key, 0.0))
+    return table, keys
+
+
+@pytest.mark.parametrize("size", [160, 2000, 5000])
+def test_nearest_20_of(benchmark, size):
+    table, keys = filled(_kbucket, size)
+    for target in targets[:5]:
+        assert table.nearest(target, 20) == sorted(keys, key=lambda key: xor_twin.distance(target, key))[:20]
+    measure(benchmark, table.nearest, [(target, 20) for target in targets])
+
+
+def test_nearest_20_of_2000_twin(benchmark):
+    table, _ = filled(kbucket_twin, 2000)
+    measure(benchmark, table.nearest, [(target, 20) for target in targets[:2]])
+
+
+@pytest.mark.parametrize("size", [160, 2000, 5000])
+def test_insert_known(benchmark, size):
+    table, keys = filled(_kbucket, size)
+    measure(benchmark, table.insert, [(key, key, 1.0) for key in random.Random(2).sample(keys, 100)])
+    assert len(table) == size
+
+
+@pytest.mark.parametrize("size", [160, 2000, 5000])
+def test_touch(benchmark, size):
+    table, keys = filled(_kbucket, size)
+    measure(benchmark, table.touch, [(key, 1.0) for key in random.Random(2).sample(keys, 100)])
+
+
+@pytest.mark.parametrize("size", [160, 2000, 5000])
+def test_insert_and_remove_new(benchmark, size):
+    table, _ = filled(_kbucket, size)
+    table.bucket_size  # noqa: B018  (the new ones fit: buckets hold as many as the table)
+
+    def replace(key: bytes) -> None:
+        table.insert(key, key, 1.0)
+        table.remove(key)
+
+    measure(benchmark, replace, singles(targets[1:]))
+    assert len(table) == size
+
+
+def fastest(run: Callable[[], object], rounds: int = 5) -> float:
+    return min(timeit.repeat(run, number=1, repeat=rounds))
+
+
+def test_compiling_is_worth_it():
+    """Ratios inside one run, far below what is measured, so that a busy machine does not matter."""
+    table, _ = filled(_kbucket, 2000)
+    twin, _ = filled(kbucket_twin, 2000)
+    ours = fastest(each(table.nearest, [(target, 20) for target in targets[:10]]))
+    assert 20 * ours < fastest(each(twin.nearest, [(target, 20) for target in targets[:10]]), 2)
+    for fast, slow in (
+        (each(_cid.cid_to_multihash, singles(v0_texts)), each(cid_twin.decode_cid, singles(v0_texts))),
+        (each(_cid.encode_cid_v0, singles(multihashes)), each(cid_twin.encode_cid_v0, singles(multihashes))),
+        (each(_cid.cid_to_multihash, singles(v1_texts)), each(cid_twin.decode_cid, singles(v1_texts))),
+    ):
+        assert 3 * fastest(fast) < fastest(slow)
+    if _sha256.BACKEND != "portable":
+        assert fastest(lambda: _sha256.sha256_many(SHORT)) < fastest(lambda: sha256_twin.sha256_many(SHORT))

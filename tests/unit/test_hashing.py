@@ -1,0 +1,128 @@
+"""cid_of_file: the same CID for any number of threads, constant memory, faults that name the file."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from fastmarket import hashing
+from fastmarket.errors import CallerFault
+from fastmarket.formats.unixfs import CHUNK_BYTES
+from fastmarket.hashing import PART_BYTES, cid_of_file
+from tests.reference import unixfs as twin
+
+SIZES = [
+    0,
+    1,
+    CHUNK_BYTES,
+    CHUNK_BYTES + 1,
+    PART_BYTES - 1,
+    PART_BYTES,
+    PART_BYTES + 1,
+    3 * PART_BYTES + 12345,
+]
+
+
+def write(path, size):
+    row = bytes(i * 7 & 255 for i in range(65521))  # a prime length: no two chunks are alike
+    path.write_bytes((row * (size // len(row) + 1))[:size])
+    return path
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_number_of_threads(tmp_path, size):
+    path = write(tmp_path / "file", size)
+    expected = twin.import_file(path.read_bytes())
+    for threads in (1, 2, 5, None):
+        assert str(cid_of_file(path, threads=threads)) == expected
+
+
+@pytest.mark.parametrize(("version", "raw"), [(0, None), (0, True), (1, None), (1, False)])
+def test_options(tmp_path, version, raw):
+    path = write(tmp_path / "file", PART_BYTES + 99)
+    raw_leaves = version == 1 if raw is None else raw
+    expected = twin.import_file(path.read_bytes(), version=version, raw=raw_leaves)
+    assert str(cid_of_file(str(path), cid_version=version, raw_leaves=raw)) == expected
+
+
+def test_progress_ends_at_the_size_and_comes_from_the_caller(tmp_path):
+    path = write(tmp_path / "file", 3 * PART_BYTES + 5)
+    seen = []
+    cid_of_file(
+        path, threads=2, progress=lambda done, total: seen.append((done, total, threading.get_ident()))
+    )
+    total = 3 * PART_BYTES + 5
+    here = threading.get_ident()
+    assert seen == [(min(n * PART_BYTES, total), total, here) for n in range(1, 5)]
+
+
+def test_what_progress_raises_ends_the_work(tmp_path):
+    path = write(tmp_path / "file", 8 * PART_BYTES)
+
+    def refuse(done, total):
+        raise BrokenPipeError("terminal gone")
+
+    before = threading.active_count(), len(os.listdir("/dev/fd"))
+    with pytest.raises(BrokenPipeError, match="terminal gone"):
+        cid_of_file(path, threads=2, progress=refuse)
+    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == before
+
+
+def test_parts_in_hand_are_bounded(tmp_path, monkeypatch):
+    path = write(tmp_path / "file", 40 * PART_BYTES)
+    asked, taken, most = 0, 0, 0
+    real = hashing.leaf_digests
+
+    def count(*arguments):
+        nonlocal asked
+        asked += 1
+        return real(*arguments)
+
+    def step(done, total):
+        nonlocal taken, most
+        most = max(most, asked - taken)
+        taken += 1
+
+    monkeypatch.setattr(hashing, "leaf_digests", count)
+    cid_of_file(path, threads=2, progress=step)
+    assert taken == 40
+    assert most <= 2 * hashing.PARTS_AHEAD
+
+
+def file_fault(path, **options):
+    with pytest.raises(CallerFault) as caught:
+        cid_of_file(path, **options)
+    return caught.value.field, caught.value.reason
+
+
+def test_faults_name_the_file(tmp_path):
+    assert file_fault(tmp_path) == ("file", f"{tmp_path} is a directory")
+    assert file_fault(tmp_path / "none") == ("file", f"{tmp_path / 'none'}: No such file or directory")
+    assert file_fault(f"{tmp_path}/a\0b")[0] == "file"
+    os.mkfifo(tmp_path / "pipe")
+    assert file_fault(tmp_path / "pipe") == ("file", f"{tmp_path / 'pipe'} is not a regular file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission(tmp_path):
+    path = write(tmp_path / "secret", 5)
+    path.chmod(0)
+    assert file_fault(path) == ("file", f"{path}: Permission denied")
+
+
+def test_a_file_that_shrinks_meanwhile(tmp_path):
+    path = write(tmp_path / "file", 30 * PART_BYTES)
+
+    def truncate(done, total):
+        os.truncate(path, PART_BYTES)
+
+    for threads in (1, 2):
+        write(path, 30 * PART_BYTES)
+        assert "shorter" in file_fault(path, threads=threads, progress=truncate)[1]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65])
+def test_bad_threads(tmp_path, threads):
+    assert file_fault(write(tmp_path / "f", 1), threads=threads)[0] == "threads"
