@@ -83,6 +83,17 @@ class StoreJob:
         """All have answered or failed, or the deadline passed."""
         return self.result is not None
 
+    def so_far(self) -> StoreResult:
+        """The counts at this moment; nobody is asked (0 of 0, and one is wanted) while the lookup goes on."""
+        return StoreResult(
+            self._acknowledged,
+            self._counting,
+            self._store.wanted(self._counting) if self._storing else 1,
+            self._plain,
+            self._lookup.closest(),
+            self._lookup.end or End.CANCELLED,
+        )
+
     def start(self, now: float) -> None:
         """Begin the lookup; half the time is kept for storing."""
         self._deadline = now + self._timeout_s
@@ -187,12 +198,4 @@ class StoreJob:
             self._events.append(QuorumReached(self._acknowledged, self._counting, wanted))
 
     def _finish(self) -> None:
-        wanted = self._store.wanted(self._counting)
-        self.result = StoreResult(
-            self._acknowledged,
-            self._counting,
-            wanted,
-            self._plain,
-            self._lookup.closest(),
-            self._lookup.end or End.CANCELLED,
-        )
+        self.result = self.so_far()
