@@ -1,1 +1,1 @@
-"""storage"""
+"""What a node keeps between two runs."""
