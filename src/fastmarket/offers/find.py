@@ -69,7 +69,7 @@ class FindOffersJob:
     def start(self, now: float) -> None:
         """Begins with the closest peers of the table."""
         self._deadline = now + self._timeout_s
-        self._lookup.add(self._seeds(self._lookup.target))
+        self._lookup.add(self._seeds(self._lookup.target, now))
 
     def poll_requests(self, now: float) -> list[Outgoing]:
         """Requests of the lookup and those beside it."""

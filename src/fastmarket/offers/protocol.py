@@ -7,16 +7,17 @@ and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.lookup import Lookup
+from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.find import FindOffersJob
@@ -34,20 +35,23 @@ from fastmarket.offers.store import OfferStore
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
-CloserPeersEncoded: TypeAlias = Callable[[bytes, PeerId], Sequence[bytes]]
-"""(content, whom to leave out) -> encoded closerPeers fields of a kad message, tag and length included."""
 
+class Neighbourhood(Protocol):
+    """What the protocol needs of the node's Kademlia; `kad.engine.Engine` has it all."""
 
-@dataclass(frozen=True, slots=True)
-class Neighbourhood:
-    """What the protocol is told by the node's Kademlia.
+    @property
+    def config(self) -> KadConfig:
+        """Lookups, and the protocol of peers that know no offers."""
 
-    `seeds`: peers of the table near a 32-byte target; `local`: this peer with the addresses it has now.
-    """
+    @property
+    def local(self) -> PeerInfo:
+        """This peer, with the addresses it has now."""
 
-    seeds: Seeds
-    closer_peers_encoded: CloserPeersEncoded
-    local: Callable[[], PeerInfo]
+    def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
+        """Peers of the table near a 32-byte target."""
+
+    def closer_peers_encoded(self, key: bytes, exclude: PeerId | None) -> Sequence[bytes]:
+        """Those near a raw key as closerPeers fields of a kad message, tag and length included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +69,18 @@ class OfferProtocol:
         self,
         identity: Identity,
         neighbourhood: Neighbourhood,
-        *,
         config: OfferConfig | None = None,
-        kad: KadConfig | None = None,
         trace: Trace = NULL_TRACE,
     ) -> None:
         self.config = config or OfferConfig()
-        self.kad = kad or KadConfig()
         self.store = OfferStore(self.config)
         self.verifier = OfferVerifier(self.config.verified_cache)
-        self.own = OwnOffers(self.config, identity, self.store, self.kad.k)
+        self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
-        self._local_id = identity.peer_id
+        self._identity = identity
         self._neighbourhood = neighbourhood
-        self._reading = Reading(self.config, self.kad, self.verifier, trace)
+        self._reading = Reading(self.config, neighbourhood.config, self.verifier, trace)
         self._trace = trace
 
     # --- what strangers ask
@@ -124,12 +125,13 @@ class OfferProtocol:
         outcome = None if result is None else outcome_of(result)
         self.own.announced(offer, outcome, now)
 
-    def find(self, content: bytes, now: float, timeout_s: float | None = None) -> FindOffersJob:
+    def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffers(content, self._reading, self._local_id)
-        lookup = Lookup(sha256(content), ask, self.kad, self._local_id)
-        timeout_s = self.kad.job_timeout_s if timeout_s is None else timeout_s
-        job = FindOffersJob(lookup, ask, self._neighbourhood.seeds, self.config, timeout_s)
+        ask = FindOffers(content, self._reading, self._identity.peer_id)
+        timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
+        job = FindOffersJob(
+            self._lookup(content, ask), ask, self._neighbourhood.seeds, self.config, timeout_s
+        )
         job.hold(self.store.held(content))
         return job
 
@@ -154,14 +156,16 @@ class OfferProtocol:
         return [self._announcement(offer) for offer in self.own.take_due(now)]
 
     def _announcement(self, offer: Offer) -> Announcement:
-        lookup = Lookup(
-            sha256(offer.content), FindStorers(offer.content, self._reading), self.kad, self._local_id
+        around, key = self._neighbourhood, offer.key
+        find = FindStorers(offer.content, self._reading)
+        store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
+        lookup = self._lookup(offer.content, find)
+        return Announcement(
+            offer, StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
         )
-        store = StoreOffer(
-            offer, self._reading, self._neighbourhood.local, lambda: self.own.current(offer.key)
-        )
-        job = StoreJob(lookup, store, self._neighbourhood.seeds, self.kad, self.kad.job_timeout_s)
-        return Announcement(offer, job)
+
+    def _lookup(self, content: bytes, ask: Ask) -> Lookup:
+        return Lookup(sha256(content), ask, self._neighbourhood.config, self._identity.peer_id)
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:
