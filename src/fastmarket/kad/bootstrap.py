@@ -8,7 +8,7 @@ A second self-lookup meets those who joined at the same moment as we and were in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from fastmarket._sha256 import sha256, sha256_many
@@ -267,7 +267,10 @@ class BootstrapJob(PeerWatcher):
         while True:
             for number, lookup in list(self._lookups.items()):
                 base = number * _TOKENS_EACH
-                requests += [replace(out, token=base + out.token) for out in lookup.poll(now)]
+                requests += [
+                    Outgoing(base + out.token, out.peer, out.choices, out.timeout_s)
+                    for out in lookup.poll(now)
+                ]
                 if lookup.end is not None:
                     del self._lookups[number]
                     self._met += [answered.peer for answered in lookup.closest()]

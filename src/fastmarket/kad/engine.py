@@ -220,12 +220,9 @@ class Engine:
         """
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
+        job = self._put_job(key, value, quorum, now, timeout_s)
         self.maintenance.publish(Own.VALUE, key, value, now)
-        try:
-            return self._put_job(key, value, quorum, now, timeout_s)
-        except CallerFault:
-            self.maintenance.unpublish(Own.VALUE, key)
-            raise
+        return job
 
     def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> StoreJob:
         """Announce that we provide `key` until `unpublish`. Result: StoreResult. Raises CallerFault."""
@@ -284,7 +281,8 @@ class Engine:
         job = CheckJob(contact.info, ask, self.config.check_timeout_s)
 
         def done(alive: object, at: float) -> None:
-            self.routing.checked(contact, alive is True, at)
+            # A peer that asked us something meanwhile lives, even if our question was lost.
+            self.routing.checked(contact, alive is True or contact.seen > now, at)
 
         if len(self.jobs) < self.config.max_jobs:
             self.jobs.start(job, now, done)

@@ -67,7 +67,7 @@ class Handlers:
 
     def handle(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
         """The reply to one request, None where there is none. Raises PeerFault."""
-        if body[:3] == _FIND_NODE_HEAD and len(body) > 3 and body[3] == len(body) - 4:
+        if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
             return self._find_node(sender, body[4:], now)
         config = self._config
         if len(body) > config.max_request_bytes:
@@ -83,10 +83,10 @@ class Handlers:
         if not 0 < len(key) <= self._config.max_key_bytes:
             raise LimitExceeded("bytes in a key", self._config.max_key_bytes, len(key))
         sender_key = sender.key
-        self.routing.seen(sender_key, now)
+        asker = self.routing.seen(sender_key, now)
         target = sha256(key)
-        if target == sender_key:  # who looks for itself is told how we know it, as go does
-            return _FIND_NODE_REPLY + b"".join(self.routing.entries(target, None, self._config.k))
+        if target == sender_key and asker is not None:  # it is told how we know it, as go does
+            return _FIND_NODE_REPLY + b"".join(self.routing.entries(target, None, self._config.k + 1))
         entries = self.routing.entries(target, sender_key, self._config.k)
         first = self._local_entry if target == self._local_key else self.routing.target_entry(target)
         if first is not None:

@@ -115,8 +115,14 @@ class Maintenance:
         while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
             _, _, published = heapq.heappop(self._due)
             # Withdrawn, or withdrawn and published anew: then another entry stands for it.
-            if self._own.get((published.kind, published.key)) is published and self._announce is not None:
-                job = self._announce(published.kind, published.key, published.value, now)
+            kind, key = published.kind, published.key
+            if self._own.get((kind, key)) is not published or self._announce is None:
+                continue
+            try:
+                job = self._announce(kind, key, published.value, now)
+            except CallerFault:  # what we hold by now is better than what we would announce
+                del self._own[kind, key]
+            else:
                 self._start(job, published, now)
 
     def _start(self, job: Job, published: _Published | None, now: float) -> None:

@@ -74,7 +74,7 @@ class Routing:
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
         contact = self._visitors.get(target) or self._waiting_contact(target)
-        return None if contact is None else contact.encoded
+        return contact.encoded if contact is not None and contact.info.addrs else None
 
     def knows(self, peer_id: PeerId) -> bool:
         """Whether the peer was identified: it is in the table, waits for a place, or is a client."""
@@ -203,7 +203,7 @@ class Routing:
         return contact
 
     def _visit(self, key: bytes, info: PeerInfo, now: float) -> None:
-        if not info.addrs or len(self._visitors) >= self._config.max_visitors:
+        if len(self._visitors) >= self._config.max_visitors:
             return
         encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now)
