@@ -1,7 +1,7 @@
 """The CID of a large file beside what hashlib reaches on the same bytes: `pytest bench/bench_hashing.py`.
 
-The yardstick is two threads hashing 256 KiB blocks that lie in memory: no file is read, no tree is built. The file of
-the other side is in the page cache.
+The yardstick is two threads hashing 256 KiB blocks that lie in memory: no file is read, no tree is built. The
+file of the other side is in the page cache.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def seconds(run) -> float:
 
 
 def test_at_least_nine_tenths_of_hashlib(large_file):
-    """Rounds in turn, the best of each: what else runs here slows both. Without SHA instructions only a floor."""
+    """Rounds in turn, the best of each: what else runs here slows both. Portable code has only a floor."""
     wanted = 0.9 if _sha256.BACKEND != "portable" else 0.2
     ours = twins = float("inf")
     for _ in range(8):

@@ -1,7 +1,7 @@
 """Each compiled kernel beside its plain Python twin: `pytest bench/bench_kernels.py`.
 
-Figures depend on the machine and are only read by people; what is asserted is agreement and, within one run, that
-compiling was worth it.
+Figures depend on the machine and are only read by people; what is asserted is agreement and, within one run,
+that compiling was worth it.
 """
 
 from __future__ import annotations
@@ -160,7 +160,6 @@ def test_touch(benchmark, size):
 @pytest.mark.parametrize("size", [160, 2000, 5000])
 def test_insert_and_remove_new(benchmark, size):
     table, _ = filled(_kbucket, size)
-    table.bucket_size  # noqa: B018  (the new ones fit: buckets hold as many as the table)
 
     def replace(key: bytes) -> None:
         table.insert(key, key, 1.0)
