@@ -1,1 +1,1 @@
-"""cli"""
+"""The commands: `fastmarket-server`, `fastmarket-client`, and the demo."""

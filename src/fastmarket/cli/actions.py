@@ -1,0 +1,196 @@
+"""What the client's commands do, the same for a script and for the REPL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastmarket.cli import content as contents
+from fastmarket.cli.content import Content
+from fastmarket.cli.link import MarketLink
+from fastmarket.cli.profile import Profile
+from fastmarket.cli.render import Column, Screen, clean, counted, holder_json
+from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed
+
+if TYPE_CHECKING:
+    from fastmarket.market.grpc_client import PeerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a command is run: whom it asks, for whom, and where it writes."""
+
+    link: MarketLink
+    profile: Profile
+    screen: Screen
+    as_json: bool = False
+
+
+PEER_COLUMNS = (
+    Column("Peer id"),
+    Column("Address"),
+    Column("Agent"),
+    Column("Connected"),
+    Column("Bits shared", right=True),
+)
+
+
+def register(desk: Desk, argument: str) -> None:
+    """Offer a content in the user's name; says how many nodes hold the offer."""
+    profile = desk.profile
+    price = profile.wanted_price()
+    content = _name(desk, argument)
+    user_id = profile.user_id().encode()
+    from fastmarket.offers.metadata import FileMetadata
+
+    terms = FileMetadata(profile.client_ip, profile.client_port, price, content.size, content.file_name)
+    try:
+        done = desk.link.call(
+            lambda client: client.register(content.text, terms, user_id=user_id, user_name=profile.username)
+        )
+    except QuorumFailed as fault:
+        raise NetworkFault(f"{fault}; the offer is kept and announced further") from None
+    if desk.as_json:
+        desk.screen.json(
+            {
+                "content": content.text,
+                "cid": done.cid or None,
+                "acknowledged": done.acknowledged,
+                "asked": done.asked,
+                "wanted": done.wanted,
+                "plain": done.plain,
+                "hashed_ms": _hashed_ms(content),
+                "ms": desk.link.took_ms,
+            }
+        )
+        return
+    desk.screen.line("Successfully registered file!")
+    kept = (
+        f"kept by this node and {counted(done.acknowledged, 'other')}" if done.asked else "kept by this node"
+    )
+    desk.screen.line(
+        f"{done.cid or clean(content.text)} at ${price} per MB, {kept} ({desk.link.took_ms:.1f} ms)"
+    )
+
+
+def check(desk: Desk, argument: str) -> None:
+    """Every live offer of a content, cheapest first."""
+    content = _name(desk, argument)
+    holders = desk.link.call(lambda client: client.find_holders(content.text))
+    if desk.as_json:
+        desk.screen.json(
+            {
+                "content": content.text,
+                "holders": [holder_json(holder) for holder in holders],
+                "hashed_ms": _hashed_ms(content),
+                "ms": desk.link.took_ms,
+            }
+        )
+        return
+    desk.screen.holders(content.text, holders)
+
+
+def cid(desk: Desk, argument: str) -> None:
+    """The CID of a file."""
+    desk.screen.line(contents.hash_file(contents.path_of(argument)).text)
+
+
+def peers(desk: Desk) -> None:
+    """The routing table of the node."""
+    _peers(desk, "known peer", desk.link.call(lambda client: client.list_peers()))
+
+
+def closest(desk: Desk, argument: str) -> None:
+    """The nodes of the network that are closest to a content."""
+    content = _name(desk, argument)
+    _peers(desk, "closest peer", desk.link.call(lambda client: client.closest_peers(content.text)))
+
+
+def identities(desk: Desk) -> None:
+    """Who the node is and who the user is."""
+    node = desk.link.call(lambda client: client.get_node())
+    profile = desk.profile
+    if desk.as_json:
+        desk.screen.json(
+            {
+                "peer_id": node.peer_id,
+                "listen": list(node.listen),
+                "agent_version": node.agent_version,
+                "mode": node.mode,
+                "peers": node.peers,
+                "connections": node.connections,
+                "offers": node.offers,
+                "own_offers": node.own_offers,
+                "user_id": profile.user_id(),
+                "username": profile.username,
+                "ms": desk.link.took_ms,
+            }
+        )
+        return
+    rows = [
+        ("node", node.peer_id),
+        *(("listens on", address) for address in node.listen),
+        ("runs", f"{node.agent_version} as {node.mode}"),
+        ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
+        ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
+        ("you", f"{profile.username}, id {profile.user_id()}"),
+    ]
+    for name, value in rows:
+        desk.screen.line(f"{name:<10}  {clean(value)}")
+
+
+def greet(desk: Desk) -> None:
+    """Whether the node is there, in one line; a node that is not there yet is no failure."""
+    try:
+        node = desk.link.call(lambda client: client.get_node())
+    except FastmarketError as fault:
+        desk.screen.trouble(f"{fault} (the next command tries again)")
+        return
+    desk.screen.line(
+        f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
+    )
+
+
+def _name(desk: Desk, argument: str) -> Content:
+    """What `argument` names; a person who may have mistyped a file name is told how it was taken."""
+    content = contents.resolve(argument)
+    if contents.is_bare_text(content) and not desk.as_json:
+        desk.screen.trouble(
+            f"note: {argument!r} is no file, CID or SHA-256 here; it stands for the hash of its text"
+        )
+    return content
+
+
+def _hashed_ms(content: Content) -> float | None:
+    return None if content.hashed_in_s is None else round(content.hashed_in_s * 1000, 3)
+
+
+def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry]) -> None:
+    if desk.as_json:
+        found = [
+            {
+                "peer_id": peer.peer_id,
+                "addrs": list(peer.addrs),
+                "agent_version": peer.agent_version,
+                "connected": peer.connected,
+                "common_prefix": peer.common_prefix,
+            }
+            for peer in peers
+        ]
+        desk.screen.json({"peers": found, "ms": desk.link.took_ms})
+        return
+    if not peers:
+        desk.screen.line("No peers")
+        return
+    rows = [
+        (
+            clean(peer.peer_id),
+            clean(" ".join(peer.addrs)),
+            clean(peer.agent_version),
+            "yes" if peer.connected else "no",
+            str(peer.common_prefix),
+        )
+        for peer in peers
+    ]
+    desk.screen.table(counted(len(peers), noun), PEER_COLUMNS, rows)

@@ -1,0 +1,163 @@
+"""`fastmarket-client`: one command for a script, or a REPL for a person."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from fastmarket._version import __version__
+from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli.link import MarketLink
+from fastmarket.cli.render import Screen
+
+PROG = "fastmarket-client"
+
+EXAMPLES = """\b
+Examples:
+  fastmarket-client                            talk with the node on this machine
+  fastmarket-client register movie.mkv --price 3
+  fastmarket-client check movie.mkv            a file, a CID or a SHA-256
+  fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
+  fastmarket-client cid movie.mkv              as `ipfs add` names it
+
+\b
+Options may stand before or after the command, or in the environment:
+--client-ip is FASTMARKET_CLIENT_CLIENT_IP.
+Exit status: 0 done, 1 the operation failed, 2 bad usage.
+"""
+
+# Long name, short name, metavar, help. Values are texts here; profile.py reads them.
+OPTIONS = (
+    ("port", "p", "PORT", "gRPC port of the node.  [default: 8080]"),
+    ("host", "", "ADDRESS", "Where the node runs.  [default: 127.0.0.1]"),
+    ("username", "u", "NAME", "Your name in offers.  [default: the login name]"),
+    ("price", "", "N", "What you ask per MB; registering needs it."),
+    ("id", "i", "ID", "Your id in offers.  [default: the peer id of your own key]"),
+    ("client-ip", "", "ADDRESS", "Where buyers reach you.  [default: 127.0.0.1]"),
+    ("client-port", "", "PORT", "And on which port.  [default: 8081]"),
+    ("data-dir", "", "DIR", "Your key and the history.  [default: the user's data directory]"),
+)
+
+Command = Callable[..., Any]
+
+
+def _profile_options(command: Command) -> Command:
+    for name, short, metavar, text in reversed(OPTIONS):
+        words = [*([f"-{short}"] if short else []), f"--{name}", f"given_{name}".replace("-", "_")]
+        command = click.option(*words, metavar=metavar, help=text)(command)
+    return command
+
+
+def _given(options: dict[str, Any]) -> dict[str, str]:
+    return {
+        name.removeprefix("given_").replace("_", "-"): value
+        for name, value in options.items()
+        if name.startswith("given_") and value is not None
+    }
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_content = click.argument("content", metavar="FILE|CID|HASH")
+
+
+@click.group(
+    PROG,
+    invoke_without_command=True,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@_profile_options
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def client(context: click.Context, /, **options: Any) -> None:
+    """Offer files to the market and find who offers them, through a running fastmarket-server.
+
+    Without a command: a REPL.
+    """
+    context.obj = _given(options)
+    if context.invoked_subcommand is None:
+        from fastmarket.cli.repl import converse
+
+        _with_desk(context, options, converse)
+
+
+def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[actions.Desk], None]) -> None:
+    """Run `act` with the profile that both places of options give together; the later place wins."""
+    told = profile.resolve({**context.obj, **_given(options)}, os.environ)
+    with MarketLink(told.target) as link:
+        act(actions.Desk(link, told, Screen(), bool(options.get("as_json"))))
+
+
+@client.command()
+@_content
+@_profile_options
+@_json
+@click.pass_context
+def register(context: click.Context, /, content: str, **options: Any) -> None:
+    """Offer a content to the network; needs --price."""
+    _with_desk(context, options, lambda desk: actions.register(desk, content))
+
+
+@client.command()
+@_content
+@_profile_options
+@_json
+@click.pass_context
+def check(context: click.Context, /, content: str, **options: Any) -> None:
+    """List everyone who offers a content, cheapest first."""
+    _with_desk(context, options, lambda desk: actions.check(desk, content))
+
+
+@client.command()
+@_content
+@_profile_options
+@_json
+@click.pass_context
+def closest(context: click.Context, /, content: str, **options: Any) -> None:
+    """List the nodes of the network closest to a content."""
+    _with_desk(context, options, lambda desk: actions.closest(desk, content))
+
+
+@client.command()
+@_profile_options
+@_json
+@click.pass_context
+def peers(context: click.Context, /, **options: Any) -> None:
+    """List the nodes that the node knows."""
+    _with_desk(context, options, actions.peers)
+
+
+@client.command("id")
+@_profile_options
+@_json
+@click.pass_context
+def show_id(context: click.Context, /, **options: Any) -> None:
+    """Show who the node is, and who you are."""
+    _with_desk(context, options, actions.identities)
+
+
+@client.command()
+@click.argument("file", metavar="FILE")
+@click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
+@click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
+def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
+    """Print the CID of a file as `ipfs add` names it; needs no node."""
+    named = content.hash_file(content.path_of(file), cid_version=int(cid_version), raw_leaves=raw_leaves)
+    print(named.text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Returns the exit status."""
+    # A path that is no UTF-8 must come through, and nothing that is printed may fail to be.
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    return entry.run(client, PROG, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What a FILE|CID|HASH argument names."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastmarket.errors import CallerFault, NodeFault
+
+# Below this a file is hashed before a bar could be read.
+PROGRESS_FROM_BYTES = 64 * 1024 * 1024
+_CID_OR_SHA256 = re.compile(r"[0-9A-Fa-f]{64}|Qm[1-9A-HJ-NP-Za-km-z]{44}|[bBfFzZmMuUkK][0-9A-Za-z+/_=-]{20,}")
+_PLAINLY_A_PATH = ("/", "./", "../", "~")
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """`text` is what the node is asked for: the CID of the file, or the argument itself."""
+
+    text: str
+    path: Path | None = None
+    size: int | None = None
+    hashed_in_s: float | None = None
+
+    @property
+    def file_name(self) -> str | None:
+        """The file's own name; what is no UTF-8 in it is replaced."""
+        return None if self.path is None else self.path.name.encode("utf-8", "replace").decode()
+
+
+def resolve(argument: str) -> Content:
+    """A path that exists is hashed; anything else stands for itself.
+
+    Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
+    keyboard would register the hash of the path's text); NodeFault when the file cannot be read.
+    """
+    path = path_of(argument)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        exists = False
+    if exists:
+        return hash_file(path)
+    if argument.startswith(_PLAINLY_A_PATH):
+        raise CallerFault(argument, "no such file")
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise CallerFault(argument, "no such file, and not UTF-8") from None
+    return Content(argument)
+
+
+def path_of(argument: str) -> Path:
+    """The path an argument may mean; `~` is the home directory."""
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError:  # ~nobody-of-that-name
+        return Path(argument)
+
+
+def is_bare_text(content: Content) -> bool:
+    """Neither a file, nor a CID, nor a SHA-256: the network knows it by the hash of its text."""
+    return content.path is None and not _CID_OR_SHA256.fullmatch(content.text)
+
+
+def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:
+    """The CID `ipfs add` would print for `path`; a bar on stderr if that is a terminal and the file large."""
+    from fastmarket.hashing import cid_of_file
+
+    started = time.perf_counter()
+    try:
+        size = _size(path)
+        with _bar(path.name, size) as progress:
+            cid = cid_of_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+    except OSError as error:
+        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
+    return Content(str(cid), path, size, time.perf_counter() - started)
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise CallerFault(str(path), "no such file") from None
+    except OSError as error:
+        raise CallerFault(str(path), str(error.strerror)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise CallerFault(str(path), "is a directory; expects a file")
+    return status.st_size
+
+
+@contextmanager
+def _bar(name: str, size: int) -> Iterator[Report | None]:
+    if size < PROGRESS_FROM_BYTES or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = ("[bold]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"hashing {escape(name)}", total=size)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

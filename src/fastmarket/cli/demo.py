@@ -1,0 +1,266 @@
+"""The market in half a minute: three real nodes, two sellers, one buyer, one node that dies.
+
+`python -m fastmarket.cli.demo [FILE]` (or `make demo FILE=path`). Exit status 0 when everything went as told;
+1 otherwise, with what was seen. No process outlives it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from fastmarket.cli.processes import ProcessFault, ServerProcess, environment, executable
+from fastmarket.cli.render import Column, clean, draw, host_port, short, size_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROG = "demo"
+MADE_FILE_BYTES = 48 * 1024 * 1024 + 4242  # large enough that hashing it can be seen
+CLIENT_DEADLINE_S = 60.0  # hashing a very large FILE included
+OFFER_COLUMNS = (
+    Column("$/MB", right=True, bold=True),
+    Column("Holder"),
+    Column("Address"),
+    Column("File"),
+    Column("Size", right=True),
+    Column("Offer signed by"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Somebody who offers the file through one of the nodes."""
+
+    name: str
+    node: str
+    price: int
+    port: int
+
+
+SELLERS = (Seller("alice", "A", 5, 9001), Seller("bob", "B", 3, 9002))
+
+
+class Unexpected(Exception):
+    """The market did not answer as it should; the text says what was seen."""
+
+
+class Stage:
+    """Where the demo is played: the processes, a directory for all they keep, and the telling."""
+
+    def __init__(self, directory: Path, processes: ExitStack, console: Console) -> None:
+        """Every server started is ended by `processes`."""
+        self.directory = directory
+        self.nodes: dict[str, ServerProcess] = {}
+        self._processes = processes
+        self._console = console
+        self._act = 0
+
+    def act(self, title: str) -> None:
+        """Begin the next part of the story."""
+        self._act += 1
+        self._console.print(f"\n[bold cyan]{self._act}[/]  [bold]{title}[/]")
+
+    def tell(self, text: str, took: str = "") -> None:
+        """One line, with what it took at the right."""
+        self._console.print(f"   {text:<58}[green]{took:>12}[/]".rstrip(), soft_wrap=True)
+
+    def start(self, name: str) -> None:
+        """A node on free loopback ports; all but the first join by the first."""
+        first = next(iter(self.nodes.values()), None)
+        join = [] if first is None else ["--bootstrap", first.address]
+        home = self.directory / f"node-{name}"
+        arguments = ["--port", "0", "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir", str(home), *join]
+        started = time.perf_counter()
+        node = ServerProcess(f"node {name}", arguments, self.directory)
+        self.nodes[name] = self._processes.enter_context(node)
+        ready = node.wait_ready()
+        if first is not None and not ready["bootstrapped"]:
+            raise Unexpected(f"node {name} serves, but did not join the network")
+        how = "begins a network" if first is None else "joined by node A"
+        self.tell(
+            f"node {name}  {short(ready['peer_id'])}  {how}", milliseconds(time.perf_counter() - started)
+        )
+
+    def client(self, node: str, *arguments: str) -> tuple[dict[str, Any], float]:
+        """What `fastmarket-client ... --json` says at a node, and the seconds the whole command took."""
+        command = [*executable("fastmarket-client"), "--port", self.nodes[node].port]
+        command += ["--data-dir", str(self.directory / "buyer"), *arguments, "--json"]
+        started = time.perf_counter()
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=CLIENT_DEADLINE_S,
+                env=environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unexpected(f"`{' '.join(command)}` did not end within {CLIENT_DEADLINE_S:g} s") from None
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip() or "nothing"
+            raise Unexpected(f"`{' '.join(command)}` ended with status {done.returncode} and said: {said}")
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer, time.perf_counter() - started
+
+    def register(self, seller: Seller, file: Path) -> str:
+        """The CID under which the seller's offer went out."""
+        answer, took_s = self.client(
+            seller.node,
+            *("--username", seller.name, "--price", str(seller.price), "--client-port", str(seller.port)),
+            *("--data-dir", str(self.directory / seller.name), "register", str(file)),
+        )
+        self.tell(
+            f"{seller.name} offers it at node {seller.node} for ${seller.price} per MB; "
+            f"{answer['acknowledged']} of {answer['asked']} other nodes keep it",
+            f"{answer['ms']:.1f} ms",
+        )
+        self.tell(f"[dim](hashing {answer['hashed_ms']:.0f} ms, the whole command {took_s * 1000:.0f} ms)[/]")
+        return str(answer["content"])
+
+    def ask(self, node: str, cid: str) -> None:
+        """Look the file up at a node and print the offers; they must all be there, cheapest first."""
+        answer, took_s = self.client(node, "check", cid)
+        holders = answer["holders"]
+        self.tell(f"node {node} finds {len(holders)} offers of {short(cid)}", f"{answer['ms']:.1f} ms")
+        self.tell(f"[dim](the whole command {took_s * 1000:.0f} ms)[/]")
+        rows = [
+            (
+                str(holder["price"]),
+                clean(holder["name"]),
+                host_port(holder["ip"], holder["port"]),
+                clean(holder["file_name"] or ""),
+                size_text(holder["size"]),
+                self.signer(holder["provider"]),
+            )
+            for holder in holders
+        ]
+        self._console.print(draw("", OFFER_COLUMNS, rows))
+        wanted = [
+            (seller.name, seller.price, seller.port, self.nodes[seller.node].ready["peer_id"])
+            for seller in sorted(SELLERS, key=lambda seller: seller.price)
+        ]
+        seen = [(h["name"], h["price"], h["port"], h["provider"]) for h in holders]
+        if seen != wanted:
+            raise Unexpected(f"node {node} answered {seen}, not {wanted}")
+
+    def signer(self, peer_id: str) -> str:
+        """A peer id by the node it belongs to."""
+        for name, node in self.nodes.items():
+            if node.ready["peer_id"] == peer_id:
+                gone = " (dead)" if node.process.returncode is not None else ""
+                return f"node {name}{gone}"
+        return short(peer_id)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL: the node has no time for a word to anybody."""
+        self.nodes[name].process.send_signal(signal.SIGKILL)
+        status = self.nodes[name].wait()
+        self.tell(f"node {name} is gone (status {status})")
+
+    def last_words(self) -> Iterator[str]:
+        """What each server said last."""
+        for node in self.nodes.values():
+            yield str(node.fault("status " + str(node.process.poll())))
+
+
+def milliseconds(seconds: float) -> str:
+    """`412 ms`."""
+    return f"{seconds * 1000:.0f} ms"
+
+
+def play(stage: Stage, given: Path | None) -> None:
+    """The story; raises Unexpected, ProcessFault."""
+    from rich.markup import escape
+
+    stage.act("Three nodes, each a process of its own")
+    for name in "ABC":
+        stage.start(name)
+    stage.act("One file, two sellers")
+    file = given or make_file(stage.directory / "holiday.mkv")
+    stage.tell(f"the file is {escape(clean(file.name))}, {size_text(file.stat().st_size)}")
+    names = {stage.register(seller, file) for seller in SELLERS}
+    if len(names) != 1:
+        raise Unexpected(f"one file was given several names: {names}")
+    cid = names.pop()
+    stage.tell(f"its name, here and on IPFS: {cid}")
+    stage.act("Node C, where nobody registered anything, is asked who has it")
+    stage.ask("C", cid)
+    stage.act("Node A is killed with SIGKILL")
+    stage.kill("A")
+    stage.act("Node C is asked again")
+    stage.ask("C", cid)
+    stage.tell("Both offers outlived node A: the network keeps them, not one server.")
+
+
+def make_file(path: Path) -> Path:
+    """A file nobody else has."""
+    block = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for at in range(0, MADE_FILE_BYTES, len(block)):
+            # Every block differs in its first bytes, so no two chunks are the same.
+            file.write((at.to_bytes(8, "big") + block[8:])[: MADE_FILE_BYTES - at])
+    return path
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its processes are ended first."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, leave) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play it. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = Path(arguments[0]).expanduser() if arguments else None
+    if len(arguments) > 1 or (given is not None and not given.is_file()):
+        wrong = "expects at most one FILE" if len(arguments) > 1 else f"{given}: no such file"
+        print(f"{PROG}: {wrong}", file=sys.stderr)
+        return 2
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with (
+        _ended_by_signals(),
+        tempfile.TemporaryDirectory(prefix="fastmarket-demo-") as directory,
+        ExitStack() as processes,
+    ):
+        stage = Stage(Path(directory), processes, console)
+        try:
+            play(stage, given)
+        except (Unexpected, ProcessFault, OSError) as error:
+            console.print("\n[bold red]That went wrong.[/]")
+            for text in (str(error), *stage.last_words()):
+                console.print(text, markup=False, soft_wrap=True)
+            return 1
+        except KeyboardInterrupt:
+            console.print("\nInterrupted; ending the nodes.")
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The client's side of one gRPC server: connected when first needed, and anew when it was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from fastmarket.errors import NetworkFault, RequestTimeout
+
+if TYPE_CHECKING:
+    from fastmarket.market.grpc_client import MarketClient
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 5.0
+
+
+class MarketLink:
+    """Runs one call after the other; nothing runs between them."""
+
+    def __init__(self, target: str) -> None:
+        """`target` is `host:port`; nothing is connected yet."""
+        self.target = target
+        self.took_ms = 0.0
+        self._runner: asyncio.Runner | None = None
+        self._client: MarketClient | None = None
+
+    def __enter__(self) -> MarketLink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            try:
+                self._runner.run(self._drop())
+            finally:
+                self._runner.close()
+
+    def call(self, action: Callable[[MarketClient], Awaitable[T]]) -> T:
+        """What `action` returns; `took_ms` is how long that took, connecting not counted.
+
+        Raises what MarketClient raises. KeyboardInterrupt (Ctrl-C) ends the call, not the link.
+        """
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(self._call(action))
+
+    async def _call(self, action: Callable[[MarketClient], Awaitable[T]]) -> T:
+        from fastmarket.market.grpc_client import ServerUnavailable
+
+        kept = self._client
+        client = kept or await self._connect()
+        try:
+            return await self._timed(client, action)
+        except ServerUnavailable:
+            await self._drop()
+            if kept is None:
+                raise
+        # The connection was from before: the server may have been started again since. Every call of ours
+        # may be made twice.
+        return await self._timed(await self._connect(), action)
+
+    async def _timed(self, client: MarketClient, action: Callable[[MarketClient], Awaitable[T]]) -> T:
+        started = time.perf_counter()
+        answer = await action(client)
+        self.took_ms = round((time.perf_counter() - started) * 1000, 3)
+        return answer
+
+    async def _connect(self) -> MarketClient:
+        from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
+
+        client = MarketClient(self.target)
+        try:
+            await client.get_node(timeout_s=CONNECT_TIMEOUT_S)
+        except (ServerUnavailable, RequestTimeout):
+            await client.close()
+            raise NetworkFault(f"cannot reach a fastmarket-server at {self.target}; is it running?") from None
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        return client
+
+    async def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()

@@ -1,0 +1,144 @@
+"""Real server processes for the demo and the end-to-end tests: started, waited for, always ended."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+READY_DEADLINE_S = 30.0
+STOP_DEADLINE_S = 10.0
+TAIL_LINES = 12
+MAX_READY_BYTES = 64 * 1024
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class ProcessFault(Exception):
+    """A process did not do what it should; the text holds what was seen of it."""
+
+
+def executable(name: str) -> list[str]:
+    """The command line of `fastmarket-server` or `fastmarket-client` of this very installation."""
+    script = Path(sys.executable).parent / name
+    if script.exists():
+        return [str(script)]
+    return [sys.executable, "-m", "fastmarket", name.removeprefix("fastmarket-")]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would change how our commands behave, and with `more`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FASTMARKET_")} | more
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel ends the child when the parent is gone, even killed by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class ServerProcess:
+    """One `fastmarket-server`; its stderr goes to a file, so that it never blocks and can be shown."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it with `arguments`; `directory` takes its log. Raises OSError when it cannot be started."""
+        self.name = name
+        self.ready: dict[str, Any] = {}
+        self.log_path = directory / f"{name}.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*executable("fastmarket-server"), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(**(env or {})),
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        self._output = b""
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def port(self) -> str:
+        """The gRPC port it said it serves on."""
+        return str(self.ready["grpc"].rpartition(":")[2])
+
+    @property
+    def address(self) -> str:
+        """The first multiaddr others can reach it by, with /p2p."""
+        return str(self.ready["listen"][0])
+
+    def wait_ready(self, deadline_s: float = READY_DEADLINE_S) -> dict[str, Any]:
+        """Its `ready` line as an object; raises ProcessFault when it ends or the deadline passes first."""
+        line = self.read_line(deadline_s)
+        word, _, rest = line.partition(" ")
+        if word != "ready":
+            raise self.fault(f"said {line!r} instead of ready")
+        self.ready = json.loads(rest)
+        return self.ready
+
+    def read_line(self, deadline_s: float) -> str:
+        """One line of its stdout without the line end."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        end = time.monotonic() + deadline_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._output:
+                if not selector.select(end - time.monotonic()):
+                    raise self.fault(f"silent for {deadline_s:g} s")
+                data = stdout.read1(4096)  # type: ignore[attr-defined]
+                if not data or len(self._output) > MAX_READY_BYTES:
+                    raise self.fault(f"ended with status {self.wait()}" if not data else "said too much")
+                self._output += data
+        line, _, self._output = self._output.partition(b"\n")
+        return line.decode()
+
+    def rest_of_output(self) -> str:
+        """What it wrote to stdout since, once it has ended."""
+        assert self.process.stdout is not None
+        return (self._output + self.process.stdout.read()).decode()
+
+    def wait(self, deadline_s: float = STOP_DEADLINE_S) -> int:
+        """Its exit status; raises ProcessFault when it lives on past the deadline."""
+        try:
+            return self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise self.fault(f"still runs after {deadline_s:g} s") from None
+
+    def terminate(self, deadline_s: float = STOP_DEADLINE_S) -> int:
+        """SIGTERM, then its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(deadline_s)
+
+    def kill(self) -> None:
+        """SIGKILL, and reap it; harmless when it has ended already."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None and not self.process.stdout.closed:
+            self.process.stdout.close()
+
+    def log(self) -> str:
+        """All it wrote to stderr so far."""
+        return self.log_path.read_text("utf-8", "replace")
+
+    def fault(self, reason: str) -> ProcessFault:
+        """A ProcessFault with the last lines of the log."""
+        tail = self.log().splitlines()[-TAIL_LINES:]
+        shown = "\n".join(f"    {line}" for line in tail) or "    (nothing)"
+        return ProcessFault(f"{self.name}: {reason}; its last words on stderr:\n{shown}")

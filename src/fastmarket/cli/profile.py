@@ -1,0 +1,132 @@
+"""Who the user of the client is and which node they talk to: options, environment, defaults.
+
+An option beats the environment variable FASTMARKET_CLIENT_<OPTION> (so --client-port is
+FASTMARKET_CLIENT_CLIENT_PORT), and that beats the default.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from fastmarket.errors import CallerFault
+
+ENVIRONMENT_PREFIX = "FASTMARKET_CLIENT_"
+MAX_PRICE = 2**63 - 1  # market.User carries an int64
+MAX_PORT = 65535
+MAX_NAME_BYTES = 256  # of an offer's user name
+MAX_ID_BYTES = 1024  # of an offer's user id
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What every command may need. `price` and `id` None: not told."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    username: str = ""
+    price: int | None = None
+    id: str | None = None
+    client_ip: str = "127.0.0.1"
+    client_port: int = 8081
+    data_dir: Path = Path()
+
+    @property
+    def target(self) -> str:
+        """`host:port`, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def wanted_price(self) -> int:
+        """The price, for the commands that cannot do without."""
+        if self.price is None:
+            raise CallerFault("--price", "missing; registering needs a price per MB")
+        return self.price
+
+    def user_id(self) -> str:
+        """--id, or else the peer id of the user's own key, which is made when there is none yet."""
+        if self.id is not None:
+            return self.id
+        from fastmarket.storage.keys import load_or_create_identity
+
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return str(load_or_create_identity(self.data_dir).peer_id)
+        except OSError as error:
+            raise CallerFault(
+                "--data-dir", f"cannot keep a key in {self.data_dir}: {error.strerror}"
+            ) from None
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    # isdecimal alone lets other scripts' digits pass; a sign is never wanted.
+    if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not least <= int(text) <= most:
+        raise ValueError(f"expects a whole number from {least} to {most}, not {text!r}")
+    return int(text)
+
+
+def _text(limit: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.strip():
+            raise ValueError("is empty")
+        if len(text.encode("utf-8", "replace")) > limit:
+            raise ValueError(f"is longer than {limit} bytes")
+        return text.strip()
+
+    return parse
+
+
+PARSERS: Mapping[str, Callable[[str], object]] = {
+    "host": _text(253),
+    "port": lambda text: _whole(text, 1, MAX_PORT),
+    "username": _text(MAX_NAME_BYTES),
+    "price": lambda text: _whole(text, 0, MAX_PRICE),
+    "id": _text(MAX_ID_BYTES),
+    "client-ip": _text(253),
+    "client-port": lambda text: _whole(text, 1, MAX_PORT),
+    "data-dir": lambda text: Path(text).expanduser(),
+}
+
+
+def change(profile: Profile, name: str, text: str, label: str = "") -> Profile:
+    """`profile` with one field changed; raises CallerFault under `label` (default: the name itself)."""
+    parse = PARSERS.get(name)
+    if parse is None:
+        raise CallerFault(label or name, "unknown; one of " + ", ".join(PARSERS))
+    try:
+        return replace(profile, **{name.replace("-", "_"): parse(text)})  # type: ignore[arg-type]
+    except ValueError as error:
+        raise CallerFault(label or name, str(error)) from None
+
+
+def resolve(options: Mapping[str, str], environment: Mapping[str, str]) -> Profile:
+    """The profile in force; `options` by name, only those given."""
+    profile = Profile()
+    told = set()
+    for name in PARSERS:
+        variable = ENVIRONMENT_PREFIX + name.replace("-", "_").upper()
+        if name in options:
+            profile = change(profile, name, options[name], f"--{name}")
+        elif environment.get(variable):
+            profile = change(profile, name, environment[variable], variable)
+        else:
+            continue
+        told.add(name)
+    if "username" not in told:
+        profile = replace(profile, username=_login_name())
+    if "data-dir" not in told:
+        from platformdirs import user_data_path
+
+        profile = replace(profile, data_dir=user_data_path("fastmarket", appauthor=False) / "client")
+    return profile
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return "anonymous"
+
+
+assert {name.replace("-", "_") for name in PARSERS} == {field.name for field in fields(Profile)}

@@ -1,0 +1,196 @@
+"""What the client prints: tables for people at a terminal, plain lines for pipes, JSON when asked for.
+
+Names, ids and addresses come from strangers: control characters are taken out of them before a terminal sees
+them, and they are never read as markup. rich is imported only where a table is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fastmarket.market.grpc_client import Holder
+
+SHORT_ID_CHARS = 16
+Row = Sequence[str]
+
+
+def id_text(raw: bytes) -> str:
+    """A user id as text: itself when it is printable UTF-8, else `0x` and its hex digits."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return "0x" + raw.hex()
+    return text if text.isprintable() and not text.startswith("0x") else "0x" + raw.hex()
+
+
+def clean(text: str) -> str:
+    """`text` without what could move a terminal's cursor or turn its writing around."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def short(text: str) -> str:
+    """A long id by its beginning and its end."""
+    text = clean(text)
+    return text if len(text) <= SHORT_ID_CHARS else f"{text[:6]}…{text[-8:]}"
+
+
+def size_text(size: int | None) -> str:
+    """`1.5 MB`, in powers of 1000."""
+    if size is None:
+        return ""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def time_left(not_after: int | None, now: float) -> str:
+    """`23 h`, `12 min`, `40 s`; empty where the holder did not tell."""
+    if not_after is None:
+        return ""
+    left = max(0, int(not_after - now))
+    for seconds, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if left >= 2 * seconds:
+            return f"{left // seconds} {unit}"
+    return f"{left} s"
+
+
+def host_port(ip: str, port: int) -> str:
+    """`192.0.2.1:80`, `[2001:db8::1]:80`."""
+    return f"[{clean(ip)}]:{port}" if ":" in ip else f"{clean(ip)}:{port}"
+
+
+def holder_json(holder: Holder) -> dict[str, Any]:
+    """One holder of `check --json`; size and file_name are null when the holder did not tell."""
+    return {
+        "id": id_text(holder.id),
+        "name": holder.name,
+        "ip": holder.ip,
+        "port": holder.port,
+        "price": holder.price,
+        "provider": holder.provider,
+        "size": holder.size,
+        "file_name": holder.file_name,
+        "not_after": holder.not_after,
+    }
+
+
+def holder_line(holder: Holder) -> str:
+    """One holder, as the first system worded it."""
+    return (
+        f"Peer ID: {clean(id_text(holder.id))}, Username: {clean(holder.name)}, "
+        f"Consumer IP Addr: {host_port(holder.ip, holder.port)}, Price Per MB: ${holder.price}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and how its cells stand."""
+
+    name: str
+    right: bool = False
+    bold: bool = False
+
+
+HOLDER_COLUMNS = (
+    Column("$/MB", right=True, bold=True),
+    Column("Holder"),
+    Column("Address"),
+    Column("File"),
+    Column("Size", right=True),
+    Column("Valid", right=True),
+    Column("User id"),
+    Column("Node"),
+)
+
+
+def holder_row(holder: Holder, now: float) -> Row:
+    """The cells of HOLDER_COLUMNS."""
+    return (
+        str(holder.price),
+        clean(holder.name),
+        host_port(holder.ip, holder.port),
+        clean(holder.file_name or ""),
+        size_text(holder.size),
+        time_left(holder.not_after, now),
+        short(id_text(holder.id)),
+        short(holder.provider),
+    )
+
+
+class Screen:
+    """stdout as the client writes to it: a terminal gets tables, a pipe gets lines."""
+
+    def __init__(self, *, people: bool | None = None) -> None:
+        """`people`: draw tables; by default when stdout is a terminal."""
+        self.people = sys.stdout.isatty() if people is None else people
+
+    def line(self, text: str) -> None:
+        """One line as it is."""
+        print(text, flush=True)
+
+    def json(self, value: object) -> None:
+        """One line of JSON, in ASCII."""
+        print(json.dumps(value), flush=True)
+
+    def trouble(self, text: str) -> None:
+        """One line that tells of a failure, on stderr (after what stdout holds so far)."""
+        sys.stdout.flush()
+        print(clean(text), file=sys.stderr, flush=True)
+
+    def holders(self, asked: str, holders: Sequence[Holder]) -> None:
+        """Every offer, in the order given."""
+        if not holders:
+            self.line(f"No holders of {clean(asked)} found")
+        elif self.people:
+            now = time.time()
+            rows = [holder_row(holder, now) for holder in holders]
+            self.table(f"{counted(len(holders), 'holder')} of {clean(asked)}", HOLDER_COLUMNS, rows)
+        else:
+            for holder in holders:
+                self.line(holder_line(holder))
+
+    def table(self, title: str, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+        """A table as wide as the terminal allows; a pipe gets its cells between tabs, without the title."""
+        rows = list(rows)
+        if not self.people:
+            for row in rows:
+                self.line("\t".join(row))
+            return
+        from rich.console import Console
+
+        Console(markup=False, highlight=False).print(draw(title, columns, rows))
+
+
+def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    """The rich table; columns without any text are left out."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    used = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i in used:
+        justify: Any = "right" if columns[i].right else "left"
+        table.add_column(
+            columns[i].name, justify=justify, style="bold" if columns[i].bold else "", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in used))
+    return table
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 holder`, `2 holders`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,151 @@
+"""The REPL of `fastmarket-client`: lines in, commands done, until `quit`, the end of input or Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastmarket.cli import actions, profile
+from fastmarket.cli.commands import SETTABLE, CommandError, Line, completions, help_text, parse
+from fastmarket.cli.entry import one_line
+from fastmarket.errors import CallerFault, FastmarketError
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+
+PROMPT = ">> "
+HISTORY = "history"
+FAILURES = {
+    "register": "Failed to register file",
+    "check": "Failed to find holders",
+    "peers": "Failed to list peers",
+    "closest": "Failed to find the closest peers",
+    "id": "Failed to ask the node",
+}
+
+ReadLine = Callable[[], str]
+
+
+class Repl:
+    """One conversation. `desk` changes with `set`; everything else is in the commands' table."""
+
+    def __init__(self, desk: actions.Desk) -> None:
+        """Commands write to `desk.screen`."""
+        self.desk = desk
+
+    def run(self, read_line: ReadLine) -> None:
+        """Until `quit`; EOFError and KeyboardInterrupt from `read_line` mean the same."""
+        while True:
+            try:
+                text = read_line()
+            except (EOFError, KeyboardInterrupt):
+                return
+            if not self.one(text):
+                return
+
+    def one(self, text: str) -> bool:
+        """Do one line; False after `quit`. A failure is one line and never the end."""
+        try:
+            line = parse(text)
+        except CommandError as error:
+            self.desk.screen.trouble(str(error))
+            return True
+        if line.word.name == "quit":
+            return False
+        try:
+            ACTIONS[line.word.name](self, *line.arguments)
+        except KeyboardInterrupt:
+            self.desk.screen.trouble("cancelled")
+        except FastmarketError as fault:
+            said = FAILURES.get(line.word.name)
+            self.desk.screen.trouble(one_line(f"{said}: {fault}" if said else str(fault)))
+        return True
+
+    def show_help(self) -> None:
+        """The table of commands."""
+        self.desk.screen.line(help_text())
+
+    def change(self, name: str, value: str) -> None:
+        """One field of the profile."""
+        if name not in SETTABLE:
+            raise CallerFault(name, "cannot be set; one of " + ", ".join(SETTABLE))
+        self.desk = replace(self.desk, profile=profile.change(self.desk.profile, name, value))
+        self.desk.screen.line(f"{name} is {one_line(value)}")
+
+
+ACTIONS: dict[str, Callable[..., None]] = {
+    "help": Repl.show_help,
+    "set": Repl.change,
+    "register": lambda repl, argument: actions.register(repl.desk, argument),
+    "check": lambda repl, argument: actions.check(repl.desk, argument),
+    "cid": lambda repl, argument: actions.cid(repl.desk, argument),
+    "closest": lambda repl, argument: actions.closest(repl.desk, argument),
+    "peers": lambda repl: actions.peers(repl.desk),
+    "id": lambda repl: actions.identities(repl.desk),
+}
+
+
+def converse(desk: actions.Desk) -> None:
+    """Talk with whoever is at stdin: line editing for a person, plain lines for a pipe."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        Repl(desk).run(_lines(sys.stdin))
+        return
+    desk.screen.line(f"fastmarket: talking to the node at {desk.profile.target}; help shows the commands")
+    actions.greet(desk)
+    Repl(desk).run(_edited_lines(desk.profile.data_dir))
+
+
+def _lines(stream: Iterable[str]) -> ReadLine:
+    lines = iter(stream)
+
+    def read() -> str:
+        for line in lines:
+            return line.rstrip("\r\n")
+        raise EOFError
+
+    return read
+
+
+def _edited_lines(directory: Path) -> ReadLine:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+    path = _history_file(directory)
+    history: History = FileHistory(str(path)) if path is not None else InMemoryHistory()
+    session: PromptSession[str] = PromptSession(
+        history=history, completer=_completer(), complete_while_typing=False, enable_history_search=True
+    )
+    return lambda: session.prompt(PROMPT)
+
+
+def _history_file(directory: Path) -> Path | None:
+    """The history, readable by its owner alone (it names files and prices); None when there is no place."""
+    path = directory / HISTORY
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        path.chmod(0o600)
+    except OSError:
+        return None
+    return path
+
+
+def _completer() -> Completer:
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    class WordCompleter(Completer):
+        """The table's completions in prompt_toolkit's form."""
+
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+            for found in completions(document.text_before_cursor):
+                yield Completion(found.text, -found.length, display=found.shown)
+
+    return WordCompleter()
+
+
+__all__ = ["PROMPT", "Line", "Repl", "converse"]

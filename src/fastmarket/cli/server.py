@@ -1,0 +1,231 @@
+"""`fastmarket-server`: settings to a running node, `ready` on stdout, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastmarket._version import __version__
+from fastmarket.cli import entry, logs
+from fastmarket.errors import CallerFault
+
+if TYPE_CHECKING:
+    from fastmarket.cli.settings import ServerSettings
+    from fastmarket.formats.identity import Identity
+    from fastmarket.node import Node
+
+PROG = "fastmarket-server"
+STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
+log = logging.getLogger("fastmarket.server")
+
+EXAMPLES = """\b
+Examples:
+  fastmarket-server
+      join nothing, listen on TCP 16899, serve gRPC on 127.0.0.1:8080
+  fastmarket-server -b /dns4/seed.example.org/tcp/16899/p2p/12D3KooW...
+      join a network by a node that is in it
+  fastmarket-server --ephemeral -p 0 -l /ip4/127.0.0.1/tcp/0
+      a throw-away node on free loopback ports
+
+\b
+Every option may also stand in the environment (--log-level is
+FASTMARKET_LOG_LEVEL; several addresses are separated by commas) or in the
+TOML file of --config (log-level = "debug", listen = ["...", "..."]).
+An option beats the environment, and that beats the file.
+
+\b
+When it serves, one line on stdout says so; everything else goes to stderr:
+  ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "grpc": "127.0.0.1:8080", ...}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Returns the exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave_before_start)
+    return entry.run(_command(), PROG, argv)
+
+
+def _leave_before_start(number: int, frame: FrameType | None) -> None:
+    """A signal that comes while modules are still being loaded."""
+    raise SystemExit(entry.DONE)
+
+
+def _command() -> click.Command:
+    from fastmarket.cli.settings import SETTINGS
+
+    options = [
+        click.Option(
+            [*([f"-{setting.short}"] if setting.short else []), f"--{setting.name}", setting.field],
+            metavar=setting.metavar or None,
+            help=setting.help,
+            multiple=setting.repeated,
+            is_flag=setting.flag,
+            default=None,
+        )
+        for setting in SETTINGS
+    ]
+    config = click.Option(["--config"], metavar="FILE", help="Read settings from this TOML file.")
+    version = click.version_option(__version__, message="%(prog)s %(version)s")
+    command = click.Command(
+        PROG,
+        callback=_serve,
+        params=[*options, config],
+        help="Run a node of the market. It keeps offers for the network and serves local programs by gRPC.",
+        epilog=EXAMPLES,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    return version(command)
+
+
+def _serve(**given: object) -> int:
+    from platformdirs import user_data_path
+
+    from fastmarket.cli import settings as settings_module
+
+    options = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
+    settings = settings_module.resolve(options, os.environ, user_data_path("fastmarket", appauthor=False))
+    logs.set_up(settings.log_level, settings.log_format)
+    with _data_dir(settings):
+        identity = _identity(settings)
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_live(settings, identity))
+
+
+@contextmanager
+def _data_dir(settings: ServerSettings) -> Iterator[None]:
+    """Make the data directory and hold its lock; a node that keeps nothing needs neither."""
+    if settings.data_dir is None:
+        yield
+        return
+    source = settings.source("data-dir")
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (settings.data_dir / "lock").open("a+")
+    except OSError as error:
+        raise CallerFault(source, f"cannot write to {settings.data_dir}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CallerFault(source, f"{settings.data_dir} is in use by another node") from None
+        yield
+
+
+def _identity(settings: ServerSettings) -> Identity:
+    from fastmarket.formats.identity import Identity
+    from fastmarket.storage.keys import load_or_create_identity
+
+    if settings.data_dir is None:
+        return Identity.from_seed(os.urandom(32))
+    try:
+        return load_or_create_identity(settings.data_dir, _passphrase(settings))
+    except CallerFault as fault:
+        raise CallerFault(settings.source("data-dir"), str(fault)) from None
+
+
+def _passphrase(settings: ServerSettings) -> str | None:
+    path = settings.passphrase_file
+    if path is None:
+        return None
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerFault(settings.source("passphrase-file"), f"cannot read {path}: {error}") from None
+    if not lines or not lines[0]:
+        raise CallerFault(settings.source("passphrase-file"), f"{path} has no first line")
+    return lines[0]
+
+
+async def _live(settings: ServerSettings, identity: Identity) -> int:
+    """Start the node, say `ready`, wait for a signal, stop the node."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_unhandled)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stopper(number, stop))
+    node = _compose(settings, identity)
+    starting = asyncio.ensure_future(_start(node, settings))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()  # a fault of the start ends the program here
+            _say_ready(node, settings)
+            await stopping
+        return entry.DONE
+    finally:
+        await _stop(node, starting, stopping)
+
+
+def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # asked twice: at once
+        log.info("%s: stopping", number.name)
+        stop.set()
+
+    return on_signal
+
+
+async def _stop(node: Node, *waiting: asyncio.Future[Any]) -> None:
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    try:
+        await asyncio.wait_for(node.stop(), STOP_DEADLINE_S)
+    except TimeoutError:
+        log.error("the node did not stop within %s s; leaving anyway", STOP_DEADLINE_S)
+        logging.shutdown()
+        os._exit(entry.DONE)
+
+
+def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """A bug of ours in a callback or task: told in full; the node goes on serving everybody else."""
+    error = context.get("exception")
+    log.error(
+        "unhandled: %s", context.get("message"), exc_info=error if isinstance(error, Exception) else None
+    )
+
+
+def _say_ready(node: Node, settings: ServerSettings) -> None:
+    ready = {
+        "peer_id": str(node.peer_id),
+        "listen": [str(address) for address in node.listen_addrs],
+        "grpc": node.grpc_address,
+        "version": __version__,
+        "pid": os.getpid(),
+        "bootstrapped": node.bootstrapped,
+        "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
+    }
+    try:
+        print("ready", json.dumps(ready), flush=True)
+    except OSError as error:
+        log.warning("nobody reads stdout (%s); serving all the same", error.strerror)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _compose(settings: ServerSettings, identity: Identity) -> Node:
+    raise NotImplementedError
+
+
+async def _start(node: Node, settings: ServerSettings) -> None:
+    await node.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""What `fastmarket-server` can be told, in one table, and where it was told it.
+
+Order of precedence: option, environment variable, TOML file, default. Every fault names the place the value
+came from ("--port", "FASTMARKET_PORT", "node.toml: port").
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fastmarket.errors import CallerFault
+from fastmarket.formats.multiaddr import Multiaddr
+
+ENVIRONMENT_PREFIX = "FASTMARKET_"
+DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/16899"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+MODES = ("server", "client")
+MAX_PORT = 65535
+MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
+_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"0", "false", "no", "off", ""})
+_EXPECTS = "expects {}, not {!r}"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Everything the server runs by. `data_dir` None: a node that keeps nothing (--ephemeral)."""
+
+    port: int
+    host: str
+    listen: tuple[str, ...]
+    bootstrap: tuple[str, ...]
+    data_dir: Path | None
+    kad_prefix: str
+    mode: str
+    passphrase_file: Path | None
+    log_level: str
+    log_format: str
+    sources: Mapping[str, str]
+
+    def source(self, name: str) -> str:
+        """Where the setting `name` ("data-dir") came from, as a user would write it."""
+        return self.sources.get(name, f"--{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: `parse` turns an option's text, a variable's text or a TOML value into the setting's value."""
+
+    name: str
+    parse: Callable[[object], object]
+    metavar: str
+    help: str
+    short: str = ""
+    repeated: bool = False
+    flag: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.replace("-", "_").upper()
+
+    @property
+    def field(self) -> str:
+        """The name as Python spells it."""
+        return self.name.replace("-", "_")
+
+
+def parse_port(raw: object) -> int:
+    """0 (any free one) to 65535; raises ValueError."""
+    text = str(raw)
+    if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > MAX_PORT:
+        raise ValueError(f"expects a port from 0 to {MAX_PORT}, not {text!r}")
+    return int(text)
+
+
+def _parse_text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError(_EXPECTS.format("a text", raw))
+    return raw.strip()
+
+
+def _parse_flag(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = str(raw).strip().lower()
+    if text not in _YES | _NO:
+        raise ValueError(_EXPECTS.format("true or false", raw))
+    return text in _YES
+
+
+def _parse_path(raw: object) -> Path:
+    return Path(_parse_text(raw)).expanduser()
+
+
+def _parse_prefix(raw: object) -> str:
+    text = _parse_text(raw)
+    if len(text) > MAX_PREFIX_CHARS or not _PREFIX.fullmatch(text):
+        raise ValueError(_EXPECTS.format("a path such as /fastmarket", text))
+    return text
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        text = _parse_text(raw).lower()
+        if text not in words:
+            raise ValueError(_EXPECTS.format(" or ".join(words), raw))
+        return text
+
+    return parse
+
+
+def _texts(raw: object) -> tuple[str, ...]:
+    """A list, or one text in which commas or blanks separate the items."""
+    if isinstance(raw, str):
+        return tuple(raw.replace(",", " ").split())
+    if not isinstance(raw, list | tuple):
+        raise ValueError(_EXPECTS.format("a multiaddr or a list of them", raw))
+    return tuple(_parse_text(item) for item in raw)
+
+
+def _parse_listen(raw: object) -> tuple[str, ...]:
+    texts = _texts(raw)
+    if not texts:
+        raise ValueError("names no address")
+    for text in texts:
+        endpoint = _multiaddr(text).host_port()
+        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or "/p2p/" in text:
+            raise ValueError(
+                f"cannot listen on {text!r}; expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT"
+            )
+    return texts
+
+
+def _parse_bootstrap(raw: object) -> tuple[str, ...]:
+    texts = _texts(raw)
+    for text in texts:
+        address = _multiaddr(text)
+        if address.peer_id is None:
+            raise ValueError(f"{text!r} does not end in /p2p/PEER_ID")
+        if address.host_port() is None and not address.is_dnsaddr:
+            raise ValueError(f"cannot dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT/p2p/PEER_ID")
+    return texts
+
+
+def _multiaddr(text: str) -> Multiaddr:
+    try:
+        return Multiaddr.from_text(text)
+    except CallerFault as fault:
+        raise ValueError(f"{text!r} is not a multiaddr ({fault.reason})") from None
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
+    Setting("host", _parse_text, "ADDRESS", "gRPC address; keep it local.  [default: 127.0.0.1]"),
+    Setting(
+        "listen",
+        _parse_listen,
+        "MULTIADDR",
+        f"Where other nodes reach this one; may be repeated.  [default: {DEFAULT_LISTEN}]",
+        short="l",
+        repeated=True,
+    ),
+    Setting(
+        "bootstrap",
+        _parse_bootstrap,
+        "MULTIADDR",
+        "A node to join the network by, ending in /p2p/PEER_ID; may be repeated.",
+        short="b",
+        repeated=True,
+    ),
+    Setting(
+        "data-dir", _parse_path, "DIR", "Where the node keeps its key.  [default: the user's data directory]"
+    ),
+    Setting("ephemeral", _parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
+    Setting("kad-prefix", _parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),
+    Setting(
+        "mode", _one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"
+    ),
+    Setting("passphrase-file", _parse_path, "FILE", "Its first line protects the key at rest."),
+    Setting("log-level", _one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
+    Setting("log-format", _one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The settings told in one place; `label` turns a setting's name into what the user wrote there."""
+
+    values: Mapping[str, object]
+    label: Callable[[Setting], str]
+
+
+def resolve(
+    options: Mapping[str, object], environment: Mapping[str, str], default_data_dir: Path
+) -> ServerSettings:
+    """The settings in force.
+
+    `options` are those given on the command line by name ("kad-prefix", and "config" for the TOML file).
+    Raises CallerFault whose field says where the wrong value stands.
+    """
+    layers = [
+        Layer({k: v for k, v in options.items() if k != "config"}, lambda s: f"--{s.name}"),
+        Layer(
+            {s.name: environment[s.variable] for s in SETTINGS if environment.get(s.variable)},
+            lambda s: s.variable,
+        ),
+    ]
+    config = options.get("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
+    if config:
+        layers.append(read_toml(Path(str(config)).expanduser()))
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for layer in reversed(layers):
+        _check_one_home(layer)
+        for name, raw in layer.values.items():
+            setting = _BY_NAME[name]
+            sources[name] = setting_source = layer.label(setting)
+            try:
+                values[name] = setting.parse(raw)
+            except ValueError as error:
+                raise CallerFault(setting_source, str(error)) from None
+        _drop_other_home(layer, values)
+    return _settings(values, sources, default_data_dir)
+
+
+def _check_one_home(layer: Layer) -> None:
+    ephemeral = layer.values.get("ephemeral")
+    if "data-dir" in layer.values and ephemeral is not None and _is_yes(ephemeral):
+        first, second = (layer.label(_BY_NAME[name]) for name in ("data-dir", "ephemeral"))
+        raise CallerFault(first, f"cannot be combined with {second}")
+
+
+def _is_yes(raw: object) -> bool:
+    try:
+        return _parse_flag(raw)
+    except ValueError:
+        return False
+
+
+def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
+    """A data directory named in a stronger place undoes --ephemeral of a weaker one, and vice versa."""
+    if "data-dir" in layer.values:
+        values["ephemeral"] = False
+    elif values.get("ephemeral") and "ephemeral" in layer.values:
+        values.pop("data-dir", None)
+
+
+def _settings(
+    values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path
+) -> ServerSettings:
+    data_dir = _pick(values, "data-dir", default_data_dir)
+    return ServerSettings(
+        port=_pick(values, "port", 8080),
+        host=_pick(values, "host", "127.0.0.1"),
+        listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
+        bootstrap=_pick(values, "bootstrap", ()),
+        data_dir=None if _pick(values, "ephemeral", False) else data_dir,
+        kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
+        mode=_pick(values, "mode", "server"),
+        passphrase_file=_pick(values, "passphrase-file", Path()) if "passphrase-file" in values else None,
+        log_level=_pick(values, "log-level", "info"),
+        log_format=_pick(values, "log-format", "text"),
+        sources=sources,
+    )
+
+
+def _pick(values: Mapping[str, object], name: str, default: T) -> T:
+    """The value its row's `parse` returned; the default is of the same type."""
+    value = values.get(name, default)
+    assert isinstance(value, type(default))
+    return value
+
+
+def read_toml(path: Path) -> Layer:
+    """The settings of a TOML file; a key may be written with `-` or `_`. Paths in it are relative to it."""
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise CallerFault("--config", f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CallerFault("--config", f"{path} is not TOML: {error}") from None
+    values: dict[str, object] = {}
+    for key, value in document.items():
+        name = key.replace("_", "-")
+        if name not in _BY_NAME:
+            close = difflib.get_close_matches(name, _BY_NAME, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
+        if name in ("data-dir", "passphrase-file") and isinstance(value, str) and value:
+            value = str(path.parent / Path(value).expanduser())
+        values[name] = value
+    return Layer(values, lambda setting: f"{path}: {setting.name}")

@@ -1,0 +1,66 @@
+"""What an argument names: a file by its CID, anything else itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastmarket.cli import content
+from fastmarket.errors import CallerFault
+
+HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"  # echo "hello world" | ipfs add -q
+
+
+def test_a_file_by_its_cid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hello"
+    path.write_text("hello world\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for argument in (str(path), "hello", "./hello", "~/hello"):
+        named = content.resolve(argument)
+        assert (named.text, named.size, named.file_name) == (HELLO, 12, "hello")
+        assert named.hashed_in_s is not None
+        assert not content.is_bare_text(named)
+
+
+@pytest.mark.parametrize("argument", [HELLO, "aB" * 32, "hello", "a b", "~nobody-here", "x" * 300])
+def test_anything_else_stands_for_itself(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if argument.startswith("~"):
+        with pytest.raises(CallerFault, match="no such file"):
+            content.resolve(argument)
+        return
+    named = content.resolve(argument)
+    assert (named.text, named.path, named.size) == (argument, None, None)
+    assert content.is_bare_text(named) == (argument not in (HELLO, "aB" * 32))
+
+
+@pytest.mark.parametrize("argument", ["/no/such/file", "./gone", "../gone", "~/gone", "a\ud800"])
+def test_a_path_to_nothing_is_a_slip_of_the_keyboard(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CallerFault, match="no such file"):
+        content.resolve(argument)
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(CallerFault, match="is a directory"):
+        content.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["gone", "gone/below", "nul\0", "x" * 5000])
+def test_hashing_what_is_no_file(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CallerFault):
+        content.hash_file(tmp_path / name)
+
+
+def test_a_name_that_is_no_utf8_is_still_sent(tmp_path: Path) -> None:
+    path = Path(str(tmp_path) + "/caf\udce9")
+    path.write_text("hello world\n")
+    named = content.resolve(str(path))
+    assert (named.text, named.file_name) == (HELLO, "caf?")
