@@ -121,6 +121,8 @@ class OwnOffers:
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
         grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
+        while self._dues and self._own[self._dues[0][1]].due != self._dues[0][0]:
+            heapq.heappop(self._dues)  # put off since
         due = self._dues[0][0] if self._dues else None
         return min((when for when in (grown, due) if when is not None), default=None)
 

@@ -1,0 +1,179 @@
+"""The schedule of own offers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fastmarket.config import OfferConfig
+from fastmarket.errors import Busy
+from fastmarket.offers.model import Offer, sign_offer
+from fastmarket.offers.own import OwnOffers
+from fastmarket.offers.store import OfferStore
+from fastmarket.offers.views import StoreOutcome
+from tests.unit.offers.memory import CONTENT, START, identity, terms
+
+CONFIG = OfferConfig()
+GOOD = StoreOutcome(20, 20, 11)
+SHORT = StoreOutcome(1, 3, 2)
+LONELY = StoreOutcome(0, 0, 0)
+
+
+def schedule(config: OfferConfig = CONFIG) -> OwnOffers:
+    return OwnOffers(config, identity(1), OfferStore(config), 20)
+
+
+def due(own: OwnOffers, now: float) -> list[Offer]:
+    own.handle_timer(now)
+    return own.take_due(now)
+
+
+def test_a_registered_offer_is_stored_here_and_announced_by_the_caller() -> None:
+    store = OfferStore(CONFIG)
+    own = OwnOffers(CONFIG, identity(1), store, 20)
+    offer = own.register(terms(), START)
+    assert list(store.offers(CONTENT, START)) == [offer]
+    assert (len(own), list(own), own.current(offer.key)) == (1, [offer], offer)
+    assert due(own, START + 3600) == []
+
+
+def test_it_is_renewed_at_the_interval_long_before_it_expires() -> None:
+    own = schedule()
+    now, offer = START, own.register(terms(), START)
+    for _ in range(5):
+        own.announced(offer, GOOD, now + 1)
+        when = own.next_timer()
+        assert when == now + 1 + CONFIG.announce_interval_s
+        assert due(own, when - 1) == []
+        (renewed,) = due(own, when)
+        assert renewed.seq > offer.seq
+        assert renewed.not_after == int(when + CONFIG.lifetime_s)
+        assert offer.not_after - when > 24 * 3600
+        now, offer = when, renewed
+
+
+def test_a_failed_announcement_is_repeated_with_back_off_and_the_same_offer() -> None:
+    own = schedule()
+    now, offer = START, own.register(terms(), START)
+    waits = []
+    for outcome in (SHORT, None, LONELY, *[SHORT] * 40):
+        own.announced(offer, outcome, now)
+        when = own.next_timer()
+        assert when is not None
+        waits.append(when - now)
+        (again,) = due(own, when)
+        now, offer = when, again
+    assert waits[:4] == [30, 60, 120, 240]
+    assert waits[-1] == CONFIG.retry_longest_s
+    assert offer.not_after - now > 24 * 3600
+    own.announced(offer, GOOD, now)
+    assert own.next_timer() == now + CONFIG.announce_interval_s
+
+
+def test_a_retry_soon_after_does_not_sign_anew() -> None:
+    own = schedule()
+    offer = own.register(terms(), START)
+    own.announced(offer, SHORT, START)
+    assert due(own, START + 30) == [offer]
+
+
+def test_what_was_registered_alone_is_announced_when_a_neighbour_comes() -> None:
+    own = schedule()
+    offer = own.register(terms(), START)
+    own.announced(offer, LONELY, START)
+    own.neighbours(1, START + 1)
+    assert own.next_timer() == START + 1 + CONFIG.settle_s
+    assert due(own, START + 1) == []
+    own.neighbours(2, START + 2)  # does not put it off
+    assert due(own, START + 1 + CONFIG.settle_s) == [offer]
+    own.announced(offer, StoreOutcome(2, 2, 2), START + 4)
+    assert due(own, START + 20) == []
+    own.neighbours(1, START + 20)
+    own.neighbours(2, START + 21)
+    assert due(own, START + 30) == []  # as many as there were
+    own.neighbours(3, START + 40)
+    assert due(own, START + 43) == [offer]
+
+
+def test_a_neighbour_that_comes_during_the_announcement_is_not_overlooked() -> None:
+    own = schedule()
+    offer = own.register(terms(), START)
+    own.neighbours(1, START + 1)
+    own.announced(offer, LONELY, START + 2)
+    assert due(own, START + 2 + CONFIG.settle_s) == [offer]
+
+
+def test_an_offer_that_enough_nodes_hold_is_left_alone_when_the_table_grows() -> None:
+    own = schedule()
+    offer = own.register(terms(), START)
+    own.announced(offer, GOOD, START)
+    own.neighbours(50, START + 1)
+    assert due(own, START + 100) == []
+
+
+def test_announcements_are_paced() -> None:
+    config = replace(CONFIG, max_announcing=2)
+    own = schedule(config)
+    offers = [own.register(terms(user=b"%d" % n), START) for n in range(5)]
+    for offer in offers:
+        own.announced(offer, SHORT, START)
+    first = due(own, START + 30)
+    assert len(first) == 2
+    assert own.take_due(START + 30) == []
+    own.announced(first[0], GOOD, START + 31)
+    second = own.take_due(START + 31)
+    assert len(second) == 1
+    for offer in (first[1], *second):
+        own.announced(offer, None, START + 32)
+    assert len(own.take_due(START + 32)) == 2
+    assert {offer.key for offer in (*first, *second)} <= {offer.key for offer in offers}
+
+
+def test_registering_anew_replaces_and_the_old_outcome_says_nothing() -> None:
+    own = schedule()
+    first = own.register(terms(5), START)
+    second = own.register(terms(7), START)
+    assert second.seq > first.seq
+    assert (len(own), own.current(first.key)) == (1, second)
+    own.announced(first, GOOD, START + 1)
+    own.announced(second, SHORT, START + 1)
+    assert due(own, START + 31) == [second]
+
+
+def test_registering_anew_while_it_waits_for_a_slot_announces_once() -> None:
+    own = schedule(replace(CONFIG, max_announcing=1))
+    offers = [own.register(terms(user=b"%d" % n), START) for n in range(2)]
+    for offer in offers:
+        own.announced(offer, SHORT, START)
+    (running,) = due(own, START + 30)
+    waiting = next(offer for offer in offers if offer.key != running.key)
+    user = waiting.user_id
+    anew = own.register(terms(user=user), START + 31)
+    own.announced(anew, GOOD, START + 32)
+    own.announced(running, GOOD, START + 33)
+    assert own.take_due(START + 34) == []
+
+
+def test_a_version_of_our_own_that_others_brought_back_is_surpassed() -> None:
+    store = OfferStore(CONFIG)
+    own = OwnOffers(CONFIG, identity(1), store, 20)
+    ahead = sign_offer(identity(1), terms(1), START + 500)
+    store.add(ahead, START)
+    assert own.register(terms(2), START).seq == ahead.seq + 1
+
+
+def test_many_registrations_of_one_offer_do_not_grow_the_schedule() -> None:
+    own = schedule()
+    for n in range(2000):
+        own.announced(own.register(terms(), START + n), GOOD, START + n)
+    assert len(own._dues) < 600
+    assert len(due(own, START + 2000 + CONFIG.announce_interval_s)) == 1
+
+
+def test_too_many_own_offers_are_refused_but_known_ones_may_change() -> None:
+    own = schedule(replace(CONFIG, max_own_offers=1))
+    own.register(terms(1), START)
+    own.register(terms(2), START)
+    with pytest.raises(Busy):
+        own.register(terms(user=b"second"), START)

@@ -1,0 +1,93 @@
+"""What a node answers to STORE and FIND."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastmarket.errors import PeerFault
+from fastmarket.offers.messages import (
+    Ack,
+    FindRequest,
+    decode_find_reply,
+    decode_store_reply,
+    encode_find,
+    encode_store,
+)
+from fastmarket.offers.model import sign_offer
+from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
+
+
+def test_store_acknowledges_each_offer() -> None:
+    net = MemoryNetwork()
+    node, sender = net.mesh(2)
+    assert node.offers is not None
+    first = sign_offer(identity(50), terms(3), START)
+    second = sign_offer(identity(50), terms(4), START, previous=first)
+    old = sign_offer(identity(51), terms(), START - 50 * 3600)
+    early = sign_offer(identity(52), terms(), START + 3600)
+    body = encode_store(
+        [second.envelope, first.envelope, old.envelope, early.envelope, b"junk", second.envelope]
+    )
+    reply = node.offers.handle_request(sender.peer_id, body, START)
+    assert decode_store_reply(reply).acks == (
+        Ack.STORED,
+        Ack.SUPERSEDED,
+        Ack.EXPIRED,
+        Ack.INVALID,
+        Ack.INVALID,
+        Ack.STORED,
+    )
+    assert node.offers.acks == {Ack.STORED: 2, Ack.SUPERSEDED: 1, Ack.EXPIRED: 1, Ack.INVALID: 2}
+    assert node.offers.verifier.verified == 4
+
+
+def test_find_returns_offers_and_closer_peers_without_the_asker() -> None:
+    net = MemoryNetwork()
+    node, *others = net.mesh(4)
+    assert node.offers is not None
+    offers = [sign_offer(identity(50 + n), terms(9 - n), START) for n in range(3)]
+    for offer in offers:
+        node.offers.store.add(offer, START)
+    request = encode_find(FindRequest(CONTENT, 2))
+    reply = decode_find_reply(
+        node.offers.handle_request(others[0].peer_id, request, START), 2, node.engine.config
+    )
+    assert reply.envelopes == (offers[2].envelope, offers[1].envelope)
+    assert reply.more
+    assert {peer.peer_id for peer in reply.closer} == {other.peer_id for other in others[1:]}
+
+
+def test_a_reply_stays_within_its_bound() -> None:
+    net = MemoryNetwork()
+    node, *others = net.mesh(30)
+    assert node.offers is not None
+    for n in range(90):
+        node.offers.store.add(sign_offer(identity(100 + n), terms(n, user=bytes(900)), START), START)
+    request = encode_find(FindRequest(CONTENT, 2**32 - 1))
+    raw = node.offers.handle_request(others[0].peer_id, request, START)
+    assert 0.9 * node.offers.config.max_message_bytes < len(raw) <= node.offers.config.max_message_bytes
+    reply = decode_find_reply(raw, 90, node.engine.config)
+    assert reply.more
+    assert len(reply.closer) == 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xff",
+        b"\x0a\x03abc",
+        encode_find(FindRequest(b"", 1)),
+        encode_find(FindRequest(bytes(81), 1)),
+        encode_store([b""] * 65),
+        bytes(64 * 1024 + 1),
+    ],
+    ids=range(7),
+)
+def test_garbage_is_a_peers_fault_and_changes_nothing(body: bytes) -> None:
+    net = MemoryNetwork()
+    node, sender = net.mesh(2)
+    assert node.offers is not None
+    with pytest.raises(PeerFault):
+        node.offers.handle_request(sender.peer_id, body, START)
+    assert len(node.offers.store) == 0
