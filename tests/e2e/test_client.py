@@ -313,7 +313,8 @@ def test_repl_outlives_the_server(servers: Servers, tmp_path: Path) -> None:
             assert say(f"check {content}") == f"No holders of {content} found\n"
             server.process.send_signal(signal.SIGKILL)
             server.wait()
-            gone = f"Failed to find holders: cannot reach a fastmarket-server at 127.0.0.1:{port}; is it running?\n"
+            gone = "Failed to find holders: cannot reach a fastmarket-server at "
+            gone += f"127.0.0.1:{port}; is it running?\n"
             assert say(f"check {content}") == gone
             assert say(f"check {content}") == gone
             servers.start("-p", port)

@@ -209,7 +209,8 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "grpc": node.grpc_address,
         "version": __version__,
         "pid": os.getpid(),
-        "bootstrapped": node.bootstrapped,
+        # Null where there is nobody to join by.
+        "bootstrapped": node.bootstrapped if settings.bootstrap else None,
         "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
     }
     try:
@@ -220,11 +221,27 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
 
 
 def _compose(settings: ServerSettings, identity: Identity) -> Node:
-    raise NotImplementedError
+    from fastmarket import config
+    from fastmarket.node import Node
+
+    return Node(
+        config.NodeConfig(
+            server_mode=settings.mode == "server",
+            bootstrap=settings.bootstrap,
+            kad=config.KadConfig(prefix=settings.kad_prefix),
+            host=config.HostConfig(listen=settings.listen),
+            market=config.MarketConfig(host=settings.host, port=settings.port),
+        ),
+        identity,
+    )
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:
-    await node.start()
+    """Start it; a fault of the settings is named as the user wrote them."""
+    try:
+        await node.start()
+    except CallerFault as fault:
+        raise CallerFault(settings.source(fault.field), fault.reason) from None
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ MODES = ("server", "client")
 MAX_PORT = 65535
 MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off", ""})
 _EXPECTS = "expects {}, not {!r}"
@@ -87,6 +88,13 @@ def _parse_text(raw: object) -> str:
     if not isinstance(raw, str) or not raw.strip():
         raise ValueError(_EXPECTS.format("a text", raw))
     return raw.strip()
+
+
+def _parse_host(raw: object) -> str:
+    text = _parse_text(raw)
+    if not _HOST.fullmatch(text):
+        raise ValueError(_EXPECTS.format("an IP address or a host name", raw))
+    return text
 
 
 def _parse_flag(raw: object) -> bool:
@@ -161,7 +169,7 @@ def _multiaddr(text: str) -> Multiaddr:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
-    Setting("host", _parse_text, "ADDRESS", "gRPC address; keep it local.  [default: 127.0.0.1]"),
+    Setting("host", _parse_host, "ADDRESS", "gRPC address; keep it local.  [default: 127.0.0.1]"),
     Setting(
         "listen",
         _parse_listen,

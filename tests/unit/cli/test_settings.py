@@ -107,6 +107,7 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"port": "http"}, "--port", "'http'"),
         ({"port": "9" * 5000}, "--port", "expects a port"),
         ({"host": "  "}, "--host", "text"),
+        ({"host": "not an address"}, "--host", "host name"),
         ({"listen": ("nonsense",)}, "--listen", "'nonsense'"),
         ({"listen": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "--listen", "cannot listen"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "--listen", "cannot listen"),
