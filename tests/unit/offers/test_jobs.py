@@ -1,0 +1,307 @@
+"""Announcing and finding offers among real engines, in virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.offers.messages import FindRequest
+from fastmarket.offers.model import Offer, sign_offer
+from fastmarket.offers.protocol import OfferProtocol, outcome_of
+from fastmarket.offers.views import StoreOutcome
+from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
+
+
+def speaks(node: MemoryNode) -> OfferProtocol:
+    assert node.offers is not None
+    return node.offers
+
+
+def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes = b"u") -> StoreOutcome:
+    announcement = speaks(node).register(terms(price, user=user), net.now)
+    progress, result = net.run(node, announcement.job)
+    assert isinstance(result, StoreResult)
+    speaks(node).announced(announcement.offer, result, net.now)
+    reached = [item for item in progress if isinstance(item, QuorumReached)]
+    assert len(reached) == outcome_of(result).reached
+    return outcome_of(result)
+
+
+def find(net: MemoryNetwork, node: MemoryNode) -> list[Offer]:
+    _, result = net.run(node, speaks(node).find(CONTENT))
+    assert isinstance(result, tuple)
+    return list(result)
+
+
+def found_prices(net: MemoryNetwork, node: MemoryNode) -> list[int]:
+    return [offer.price_per_mb for offer in find(net, node)]
+
+
+def test_an_offer_is_stored_by_all_and_found_after_its_holder_died() -> None:
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    assert register(net, a, 7) == StoreOutcome(2, 2, 2)
+    assert register(net, b, 3) == StoreOutcome(2, 2, 2)
+    assert found_prices(net, c) == [3, 7]
+    a.alive = False
+    before = net.now
+    assert found_prices(net, c) == [3, 7]
+    assert net.now - before < 1
+
+
+def test_what_is_stored_here_is_told_before_anyone_answers() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    register(net, a)
+    b.silent = True
+    job_id = net.start(a, speaks(a).find(CONTENT))
+    assert [item.provider for item in a.progress[job_id] if isinstance(item, Offer)] == [a.peer_id]
+    assert job_id not in a.results
+
+
+def test_alone_here_is_enough() -> None:
+    net = MemoryNetwork()
+    node = net.add()
+    assert register(net, node) == StoreOutcome(0, 0, 0)
+    assert found_prices(net, node) == [5]
+
+
+def test_standard_nodes_get_a_provider_record_and_do_not_count() -> None:
+    net = MemoryNetwork()
+    *ours, plain = net.mesh(4, plain=1)
+    assert register(net, ours[0]) == StoreOutcome(2, 2, 2, plain=1)
+    (provider,) = plain.engine.handlers.providers.providers(CONTENT, net.now)
+    assert provider.peer_id == ours[0].peer_id
+    assert provider.addrs == ours[0].info.addrs
+
+
+def behind_standard_nodes(net: MemoryNetwork) -> tuple[MemoryNode, MemoryNode]:
+    """A buyer and a holder that know each other by nothing but a provider record on standard nodes."""
+    holder, *plain = net.mesh(4, plain=3)
+    assert register(net, holder) == StoreOutcome(0, 0, 0, plain=3)
+    for node in plain:
+        node.engine.routing.failed(holder.peer_id, FailureKind.REFUSED, net.now)
+    buyer = net.add()
+    net.join(buyer, *plain)
+    holder.served.clear()
+    return buyer, holder
+
+
+def test_among_standard_nodes_the_holder_is_asked_itself() -> None:
+    net = MemoryNetwork()
+    buyer, holder = behind_standard_nodes(net)
+    assert found_prices(net, buyer) == [5]
+    assert holder.served == [speaks(holder).config.protocol]
+
+
+def test_a_provider_that_hangs_delays_the_answer_by_the_short_deadline_alone() -> None:
+    net = MemoryNetwork()
+    buyer, holder = behind_standard_nodes(net)
+    holder.silent = True
+    before = net.now
+    assert found_prices(net, buyer) == []
+    assert net.now == before + speaks(buyer).config.direct_timeout_s
+
+
+def test_the_number_of_providers_asked_is_bounded() -> None:
+    config = OfferConfig(max_direct_asks=3)
+    net = MemoryNetwork(offers=config)
+    buyer, plain = net.mesh(2, plain=1)
+    holders = [net.add() for _ in range(10)]
+    for holder in holders:
+        add = encode_request(Kind.ADD_PROVIDER, CONTENT) + encode_peer(Field.PROVIDER_PEERS, holder.info, 700)
+        plain.engine.handle_request(holder.peer_id, add, net.now)
+    find(net, buyer)
+    assert sum(len(holder.served) for holder in holders) == 3
+
+
+def test_a_price_change_is_seen_and_the_older_version_is_not() -> None:
+    net = MemoryNetwork()
+    a, b, c, d = net.mesh(4)
+    register(net, a, 7)
+    d.alive = False
+    register(net, a, 2)
+    d.alive = True  # slept through it
+    assert speaks(d).store.find(FindRequest(CONTENT, 9), net.now, 10**6).envelopes != ()
+    for node in (b, c, d):
+        assert found_prices(net, node) == [2]
+
+
+def test_a_newer_version_follows_the_older_in_the_progress() -> None:
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    old = sign_offer(identity(50), terms(9), net.now)
+    gone = sign_offer(identity(50), terms(9), net.now, previous=old, withdrawn=True)
+    for node in (a, b):
+        speaks(node).store.add(old, net.now)
+    job = speaks(a).find(CONTENT)
+    speaks(c).store.add(gone, net.now)
+    c.silent = True
+    job_id = net.start(a, job)
+    assert a.progress[job_id] == [old]
+    c.silent = False
+    # A tombstone is not handed out by FIND; the next version of the offer is.
+    newer = sign_offer(identity(50), terms(4), net.now, previous=gone)
+    speaks(b).store.add(newer, net.now)
+    progress, result = net.run(a, speaks(a).find(CONTENT))
+    assert progress == [old, newer]
+    assert result == (newer,)
+
+
+def test_a_tombstone_held_here_hides_what_others_still_hold() -> None:
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    old = sign_offer(identity(50), terms(9), net.now)
+    gone = sign_offer(identity(50), terms(9), net.now, previous=old, withdrawn=True)
+    speaks(a).store.add(gone, net.now)
+    speaks(b).store.add(old, net.now)
+    speaks(c).store.add(old, net.now)
+    assert find(net, a) == []
+
+
+def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    other = b"\x12\x20" + bytes(32)
+    good = sign_offer(identity(50), terms(1), net.now)
+    foreign = sign_offer(identity(51), terms(2, content=other), net.now)
+    forged = replace(sign_offer(identity(52), terms(3), net.now), envelope=good.envelope[:-1] + b"\x00")
+    old = sign_offer(identity(53), terms(4), net.now - 50 * 3600)
+    shelf = [replace(foreign, content=CONTENT), forged, replace(old, not_after=int(net.now) + 9), good]
+    for offer in shelf:
+        speaks(b).store.add(offer, net.now)
+    assert find(net, a) == [good]
+
+
+def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
+    net = MemoryNetwork(offers=OfferConfig(find_limit=10, max_pages=8))
+    a, *others = net.mesh(6)
+    offers = [sign_offer(identity(100 + n), terms(n), net.now) for n in range(57)]
+    for node in others:
+        for offer in offers:
+            speaks(node).store.add(offer, net.now)
+    assert find(net, a) == offers
+    assert sum(len(node.served) for node in others) == 5 + 3 * 5  # the lookup, and five pages of three peers
+
+
+def test_what_one_lookup_gathers_is_bounded() -> None:
+    net = MemoryNetwork(offers=OfferConfig(max_found=12))
+    a, b = net.mesh(2)
+    for n in range(30):
+        speaks(b).store.add(sign_offer(identity(100 + n), terms(n), net.now), net.now)
+    assert len(find(net, a)) == 12
+
+
+def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
+    net = MemoryNetwork()
+    a, *others = net.mesh(4)
+    config = speaks(a).config
+    blocked = others[1:]
+    announcement = speaks(a).register(terms(), net.now)
+    for node in blocked:  # answer the lookup, refuse to store
+        assert node.offers is not None
+        node.offers.store._config = replace(config, max_offers=0)
+    _, result = net.run(a, announcement.job)
+    assert isinstance(result, StoreResult)
+    assert outcome_of(result) == StoreOutcome(1, 3, 2)
+    assert not outcome_of(result).reached
+    speaks(a).announced(announcement.offer, result, net.now)
+    for node in blocked:
+        assert node.offers is not None
+        node.offers.store._config = config
+    assert announce_due(net, a, net.now + config.retry_first_s) == [StoreOutcome(3, 3, 2)]
+
+
+def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[StoreOutcome]:
+    net.move_to(now)
+    speaks(node).handle_timer(now)
+    outcomes = []
+    while announcements := speaks(node).poll_jobs(net.now):
+        for announcement in announcements:
+            _, result = net.run(node, announcement.job)
+            assert isinstance(result, StoreResult)
+            speaks(node).announced(announcement.offer, result, net.now)
+            outcomes.append(outcome_of(result))
+    return outcomes
+
+
+def test_what_was_registered_alone_spreads_when_others_join() -> None:
+    net = MemoryNetwork()
+    a, b, c = (net.add() for _ in range(3))
+    register(net, a)
+    net.join(a, b, c)
+    due = speaks(a).next_timer()
+    assert due is not None
+    assert due <= net.now + speaks(a).config.settle_s
+    assert announce_due(net, a, due) == [StoreOutcome(2, 2, 2)]
+    a.alive = False
+    assert found_prices(net, c) == [5]
+
+
+def test_an_offer_is_alive_for_days_while_its_holder_is_and_not_after() -> None:
+    net = MemoryNetwork(kad=KadConfig(refresh_interval_s=10**9))
+    a, b, c = net.mesh(3)
+    register(net, a)
+    config = speaks(a).config
+    for _ in range(6):
+        when = speaks(a).next_timer()
+        while when is not None and speaks(a).own.next_timer() != when:
+            speaks(a).handle_timer(when)  # expiry alone
+            when = speaks(a).next_timer()
+        assert when is not None
+        assert announce_due(net, a, when) == [StoreOutcome(2, 2, 2)]
+        for node in (b, c):
+            speaks(node).handle_timer(net.now)
+            assert found_prices(net, node) == [5]
+    assert net.now - START > 5 * config.announce_interval_s
+    a.alive = False
+    net.now += config.lifetime_s + 1
+    assert found_prices(net, c) == []
+
+
+def test_an_announcement_that_was_overtaken_counts_as_stored() -> None:
+    net = MemoryNetwork()
+    a, *_ = net.mesh(3)
+    first = speaks(a).register(terms(5), net.now)
+    second = speaks(a).register(terms(6), net.now)
+    net.run(a, second.job)
+    _, result = net.run(a, first.job)
+    assert isinstance(result, StoreResult)
+    assert outcome_of(result) == StoreOutcome(2, 2, 2)
+
+
+def test_a_storer_that_holds_a_version_we_never_made_in_this_life_does_not_acknowledge() -> None:
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    ahead = sign_offer(a.identity, terms(1), net.now + 500)
+    for node in (b, c):
+        speaks(node).store.add(ahead, net.now)
+    assert register(net, a, 2) == StoreOutcome(0, 2, 2)
+
+
+def test_a_find_ends_at_its_deadline_and_when_cancelled() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    register(net, a)
+    b.silent = True
+    before = net.now
+    _, result = net.run(a, speaks(a).find(CONTENT, timeout_s=0.25))
+    assert net.now == before + 0.25
+    assert isinstance(result, tuple)
+    assert len(result) == 1
+    job_id = net.start(a, speaks(a).find(CONTENT))
+    a.engine.cancel(job_id, net.now)
+    net.deliver()
+    assert a.results[job_id] == result
+
+
+def test_a_peer_that_answers_garbage_does_not_spoil_the_lookup() -> None:
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    register(net, b)
+    c.answer = lambda sender, protocol, payload, now: b"\xff\xff"  # type: ignore[method-assign,assignment]
+    speaks(a).store.handle_timer(net.now + 10**6)
+    assert found_prices(net, a) == [5]
