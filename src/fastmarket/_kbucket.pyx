@@ -17,19 +17,31 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memmove
+from libc.stdlib cimport free, realloc
 
 
-cdef extern from "key256.h" nogil:
+cdef extern from "keyindex.h" nogil:
     ctypedef struct fm_key:
         uint64_t w[4]
     void fm_key_load(fm_key *key, const unsigned char *data) noexcept
     void fm_key_store(const fm_key *key, unsigned char *data) noexcept
     void fm_key_xor(fm_key *out, const fm_key *a, const fm_key *b) noexcept
-    int fm_key_compare(const fm_key *a, const fm_key *b) noexcept
     int fm_key_leading_zeros(const fm_key *key) noexcept
-    int fm_clz64(uint64_t x) noexcept
+
+    ctypedef struct fm_found:
+        int32_t slot
+    ctypedef struct fm_index:
+        int32_t *slots
+        fm_key *whole
+        fm_found *row
+        Py_ssize_t count
+        Py_ssize_t capacity
+    void fm_index_free(fm_index *index) noexcept
+    int fm_index_reserve(fm_index *index, Py_ssize_t capacity) noexcept
+    Py_ssize_t fm_index_place(const fm_index *index, const fm_key *d, int *known) noexcept
+    void fm_index_insert(fm_index *index, Py_ssize_t at, const fm_key *d, int32_t slot) noexcept
+    int32_t fm_index_remove(fm_index *index, Py_ssize_t at) noexcept
+    Py_ssize_t fm_index_nearest(fm_index *index, const fm_key *target, Py_ssize_t wanted) noexcept
 
 
 KEY_BYTES = 32
@@ -41,10 +53,6 @@ LARGEST_TABLE = 1 << 24  # entries; beyond it a size is a slip of the caller's
 cdef enum:
     _BUCKETS = 256
     _NONE = -1
-    # A range this short is put in order by insertion, a longer one is split first.
-    _SORT_UP_TO = 24
-    # For more than this many the whole table is split from its root; for fewer a window around the target is.
-    _WINDOW = 128
 
 
 class Inserted(IntEnum):
@@ -63,7 +71,6 @@ cdef object _FULL = Inserted.FULL
 
 
 cdef struct Entry:
-    fm_key d          # distance to the local key
     double seen       # when it was last heard of
     int32_t older     # neighbours in its bucket, least recently seen first; `newer` also chains the free slots
     int32_t newer
@@ -75,18 +82,6 @@ cdef struct Bucket:
     int32_t oldest
     int32_t newest
     int32_t size
-
-
-cdef struct Found:
-    uint64_t far      # the leading 64 bits of the distance to the target
-    int32_t slot
-
-
-cdef struct Walk:
-    fm_key target     # as a distance to the local key
-    Found *out
-    Py_ssize_t wanted
-    Py_ssize_t count
 
 
 cdef int _load(fm_key *key, bytes raw) except -1:
@@ -103,12 +98,9 @@ cdef class RoutingTable:
     """
 
     cdef fm_key _local
+    cdef fm_index _index          # distances to the local key
     cdef Entry *_entries          # by slot
-    cdef uint64_t *_order         # leading 64 bits of `d`, ascending ...
-    cdef int32_t *_slots          # ... and the slot each belongs to
-    cdef Found *_scratch
     cdef Bucket _buckets[_BUCKETS]
-    cdef Py_ssize_t _count, _capacity
     cdef int32_t _free
     cdef readonly Py_ssize_t bucket_size
     cdef readonly Py_ssize_t max_entries
@@ -131,10 +123,8 @@ cdef class RoutingTable:
             self._buckets[i].size = 0
 
     def __dealloc__(self):
+        fm_index_free(&self._index)
         free(self._entries)
-        free(self._order)
-        free(self._slots)
-        free(self._scratch)
 
     def __class_getitem__(cls, item):
         return GenericAlias(cls, item)
@@ -142,63 +132,31 @@ cdef class RoutingTable:
     # -- slots and order ------------------------------------------------------------------------------------------
 
     cdef int _grow(self) except -1:
-        cdef Py_ssize_t capacity = min(max(64, 2 * self._capacity), self.max_entries), slot
+        cdef Py_ssize_t held = self._index.capacity, capacity = min(max(64, 2 * held), self.max_entries), slot
         cdef void *grown = realloc(self._entries, capacity * sizeof(Entry))
         if grown == NULL:
             raise MemoryError
         self._entries = <Entry *> grown
-        grown = realloc(self._order, capacity * sizeof(uint64_t))
-        if grown == NULL:
+        self._values.extend([None] * (capacity - len(self._values)))
+        if fm_index_reserve(&self._index, capacity):
             raise MemoryError
-        self._order = <uint64_t *> grown
-        grown = realloc(self._slots, capacity * sizeof(int32_t))
-        if grown == NULL:
-            raise MemoryError
-        self._slots = <int32_t *> grown
-        grown = realloc(self._scratch, capacity * sizeof(Found))
-        if grown == NULL:
-            raise MemoryError
-        self._scratch = <Found *> grown
-        self._values.extend([None] * (capacity - self._capacity))
-        for slot in range(capacity - 1, self._capacity - 1, -1):
+        for slot in range(capacity - 1, held - 1, -1):
             self._entries[slot].newer = self._free
             self._free = <int32_t> slot
-        self._capacity = capacity
         return 0
 
-    cdef Py_ssize_t _lower(self, uint64_t lead) noexcept nogil:
-        """The first position of the order whose leading bits are not below `lead`."""
-        cdef Py_ssize_t base = 0, size = self._count, half
-        cdef const uint64_t *order = self._order
-        while size > 1:
-            half = size >> 1
-            base += half if order[base + half - 1] < lead else 0
-            size -= half
-        if size == 1 and order[base] < lead:
-            base += 1
-        return base
-
-    cdef Py_ssize_t _place(self, const fm_key *d, bint *known) noexcept nogil:
-        """Where `d` stands in the order, or would."""
-        cdef Py_ssize_t at = self._lower(d.w[0])
-        cdef int compared
-        known[0] = False
-        while at < self._count and self._order[at] == d.w[0]:
-            compared = fm_key_compare(&self._entries[self._slots[at]].d, d)
-            if compared >= 0:
-                known[0] = compared == 0
-                break
-            at += 1
-        return at
+    cdef Py_ssize_t _place(self, bytes key, fm_key *d, int *known) except -1:
+        """The distance of the key to the local one, and where it stands among the others, or would."""
+        _load(d, key)
+        fm_key_xor(d, d, &self._local)
+        return fm_index_place(&self._index, d, known)
 
     cdef int32_t _find(self, bytes key) except -2:
         """The slot of the key, _NONE where it is not held."""
         cdef fm_key d
-        cdef bint known
-        _load(&d, key)
-        fm_key_xor(&d, &d, &self._local)
-        cdef Py_ssize_t at = self._place(&d, &known)
-        return self._slots[at] if known else _NONE
+        cdef int known
+        cdef Py_ssize_t at = self._place(key, &d, &known)
+        return self._index.slots[at] if known else _NONE
 
     cdef void _unlink(self, int32_t slot) noexcept nogil:
         cdef Entry *entry = &self._entries[slot]
@@ -245,36 +203,27 @@ cdef class RoutingTable:
         bucket, or of the fullest bucket where the table as a whole is full.
         """
         cdef fm_key d
-        cdef bint known
+        cdef int known, bucket
         cdef Py_ssize_t at
         cdef int32_t slot
-        cdef int bucket
-        cdef object replaced
-        _load(&d, key)
-        fm_key_xor(&d, &d, &self._local)
-        bucket = fm_key_leading_zeros(&d)
-        if bucket == _BUCKETS:
-            return _SELF
-        if self._free == _NONE and self._capacity < self.max_entries:
+        if self._free == _NONE and self._index.capacity < self.max_entries:
             self._grow()  # first: memory taken from Python may run the collector, and that any code
-        at = self._place(&d, &known)
+        at = self._place(key, &d, &known)
         if known:
-            slot = self._slots[at]
+            slot = self._index.slots[at]
             self._see(slot, now)
             self._values[slot] = value
             return _UPDATED
+        bucket = fm_key_leading_zeros(&d)
+        if bucket == _BUCKETS:
+            return _SELF
         if self._buckets[bucket].size >= self.bucket_size:
             return (_FULL, self._values[self._buckets[bucket].oldest])
-        if self._count >= self.max_entries:
+        if self._index.count >= self.max_entries:
             return (_FULL, self._values[self._buckets[self._fullest()].oldest])
         slot = self._free
         self._free = self._entries[slot].newer
-        memmove(&self._order[at + 1], &self._order[at], (self._count - at) * sizeof(uint64_t))
-        memmove(&self._slots[at + 1], &self._slots[at], (self._count - at) * sizeof(int32_t))
-        self._order[at] = d.w[0]
-        self._slots[at] = slot
-        self._count += 1
-        self._entries[slot].d = d
+        fm_index_insert(&self._index, at, &d, slot)
         self._entries[slot].seen = now
         self._entries[slot].bucket = bucket
         self._link_newest(slot)
@@ -293,22 +242,17 @@ cdef class RoutingTable:
     def remove(self, bytes key not None) -> bool:
         """Whether the key was held; it no longer is."""
         cdef fm_key d
-        cdef bint known
+        cdef int known
         cdef int32_t slot
-        _load(&d, key)
-        fm_key_xor(&d, &d, &self._local)
-        cdef Py_ssize_t at = self._place(&d, &known)
+        cdef Py_ssize_t at = self._place(key, &d, &known)
         if not known:
             return False
-        slot = self._slots[at]
-        self._count -= 1
-        memmove(&self._order[at], &self._order[at + 1], (self._count - at) * sizeof(uint64_t))
-        memmove(&self._slots[at], &self._slots[at + 1], (self._count - at) * sizeof(int32_t))
+        slot = fm_index_remove(&self._index, at)
         self._unlink(slot)
         self._buckets[self._entries[slot].bucket].size -= 1
         self._entries[slot].newer = self._free
         self._free = slot
-        self._values[slot] = None
+        self._values[slot] = None  # last: what it runs finds the table whole
         return True
 
     def mark_refreshed(self, int bucket, double now) -> None:
@@ -331,12 +275,12 @@ cdef class RoutingTable:
         return self._find(key) != _NONE
 
     def __len__(self) -> int:
-        return self._count
+        return self._index.count
 
     def items(self) -> list:
         """All values, closest to the local key first."""
         cdef Py_ssize_t i
-        return [self._values[self._slots[i]] for i in range(self._count)]
+        return [self._values[self._index.slots[i]] for i in range(self._index.count)]
 
     def bucket_index(self, bytes key not None) -> int:
         """The common prefix length of the key with the local one; 256 for the local key itself."""
@@ -367,8 +311,8 @@ cdef class RoutingTable:
         a lookup of the local key finds.
         """
         cdef int i, deepest = -1
-        if self._count:
-            deepest = self._entries[self._slots[0]].bucket
+        if self._index.count:
+            deepest = self._entries[self._index.slots[0]].bucket
         return [i for i in range(deepest + 1) if now - self._buckets[i].refreshed >= age_s]
 
     def random_key_in(self, int bucket, bytes entropy not None) -> bytes:
@@ -388,93 +332,14 @@ cdef class RoutingTable:
 
     # -- the nearest ----------------------------------------------------------------------------------------------
 
-    cdef bint _nearer(self, const Walk *walk, const Found *a, const Found *b) noexcept nogil:
-        cdef fm_key x, y
-        if a.far != b.far:
-            return a.far < b.far
-        fm_key_xor(&x, &self._entries[a.slot].d, &walk.target)
-        fm_key_xor(&y, &self._entries[b.slot].d, &walk.target)
-        return fm_key_compare(&x, &y) < 0
-
-    cdef void _emit_sorted(self, Walk *walk, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-        """Appends a range in order of distance, by insertion."""
-        cdef Found *row = walk.out + walk.count
-        cdef Found item
-        cdef Py_ssize_t i, at
-        for i in range(high - low):
-            item.far = self._order[low + i] ^ walk.target.w[0]
-            item.slot = self._slots[low + i]
-            at = i
-            while at and self._nearer(walk, &item, &row[at - 1]):
-                row[at] = row[at - 1]
-                at -= 1
-            row[at] = item
-        walk.count += high - low
-
-    cdef void _emit(self, Walk *walk, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-        """Appends a range in order of distance until enough is there: nearer half first, split at the first bit that
-        differs inside the range. Each level consumes a bit at least, so it is at most 64 deep.
-        """
-        cdef uint64_t apart
-        cdef Py_ssize_t left, right, middle
-        cdef uint64_t bit
-        if walk.count >= walk.wanted or low >= high:
-            return
-        apart = self._order[low] ^ self._order[high - 1]
-        if high - low <= _SORT_UP_TO or apart == 0:
-            self._emit_sorted(walk, low, high)
-            return
-        bit = (<uint64_t> 1) << (63 - fm_clz64(apart))
-        left, right = low, high
-        while left < right:
-            middle = (left + right) >> 1
-            if self._order[middle] & bit:
-                right = middle
-            else:
-                left = middle + 1
-        if walk.target.w[0] & bit:
-            self._emit(walk, left, high)
-            self._emit(walk, low, left)
-        else:
-            self._emit(walk, low, left)
-            self._emit(walk, left, high)
-
-    cdef void _narrow(self, const Walk *walk, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:
-        """The smallest range of one common prefix with the target that holds enough entries.
-
-        Entries sharing a prefix with the target stand together around its place. So if enough share it, some run of
-        `wanted` neighbours touching that place does, and both ends of a run tell how long its prefix is.
-        """
-        cdef uint64_t lead = walk.target.w[0], best = <uint64_t> -1, spread
-        cdef const uint64_t *order = self._order
-        cdef Py_ssize_t place = self._lower(lead), first, last, i
-        first = max(0, place - walk.wanted)
-        last = min(place, self._count - walk.wanted)
-        for i in range(first, last + 1):
-            spread = (order[i] ^ lead) | (order[i + walk.wanted - 1] ^ lead)
-            best = min(best, spread)
-        best = (<uint64_t> -1) >> fm_clz64(best) if best else 0
-        low[0] = high[0] = place
-        while low[0] > 0 and (order[low[0] - 1] ^ lead) <= best:
-            low[0] -= 1
-        while high[0] < self._count and (order[high[0]] ^ lead) <= best:
-            high[0] += 1
-
     cdef Py_ssize_t _nearest(self, bytes target, Py_ssize_t count) except -1:
-        """Fills the scratch row; how many of it are the answer."""
-        cdef Walk walk
-        cdef Py_ssize_t low = 0, high = self._count
+        """Fills the index's row; how many of it are the answer."""
+        cdef fm_key t
         if count < 0:
             raise ValueError(f"count: not negative, got {count}")
-        _load(&walk.target, target)
-        fm_key_xor(&walk.target, &walk.target, &self._local)
-        walk.out = self._scratch
-        walk.wanted = min(count, self._count)
-        walk.count = 0
-        if 0 < walk.wanted <= _WINDOW:
-            self._narrow(&walk, &low, &high)
-        self._emit(&walk, low, high)
-        return walk.wanted
+        _load(&t, target)
+        fm_key_xor(&t, &t, &self._local)
+        return fm_index_nearest(&self._index, &t, count)
 
     def nearest(self, bytes target not None, Py_ssize_t count) -> list:
         """Values of the `count` entries nearest to `target`, closest first; fewer where fewer are held."""
@@ -482,7 +347,7 @@ cdef class RoutingTable:
         cdef list out = PyList_New(found)
         cdef object value
         for i in range(found):
-            value = self._values[self._scratch[i].slot]
+            value = self._values[self._index.row[i].slot]
             Py_INCREF(value)
             PyList_SET_ITEM(out, i, value)
         return out
@@ -490,11 +355,11 @@ cdef class RoutingTable:
     def nearest_keys(self, bytes target not None, Py_ssize_t count) -> list:
         """Keys of the `count` entries nearest to `target`, closest first; fewer where fewer are held."""
         cdef Py_ssize_t found = self._nearest(target, count), i
-        return [self._key(self._scratch[i].slot) for i in range(found)]
+        return [self._key(self._index.row[i].slot) for i in range(found)]
 
     cdef bytes _key(self, int32_t slot):
         cdef fm_key key
-        fm_key_xor(&key, &self._entries[slot].d, &self._local)
+        fm_key_xor(&key, &self._index.whole[slot], &self._local)
         cdef bytes out = PyBytes_FromStringAndSize(NULL, 32)
         fm_key_store(&key, <unsigned char *> PyBytes_AS_STRING(out))
         return out
