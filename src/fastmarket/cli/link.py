@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from fastmarket.errors import NetworkFault, RequestTimeout
 
 if TYPE_CHECKING:
+    import asyncio
+
     from fastmarket.market.grpc_client import MarketClient
 
 T = TypeVar("T")
@@ -45,6 +46,8 @@ class MarketLink:
         Raises what MarketClient raises. KeyboardInterrupt (Ctrl-C) ends the call, not the link.
         """
         if self._runner is None:
+            import asyncio  # `cid` hashes without it
+
             self._runner = asyncio.Runner()
         return self._runner.run(self._call(action))
 
