@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, DialFailed, FastmarketError
+from fastmarket.errors import CallerFault, DialFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.connection import Connection, Role
-from fastmarket.libp2p.events import Closed, Event, Opened, ResponderFailed, StreamData, StreamEnded, StreamReset
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.events import Closed, Event, Opened, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.requests import Failed, Outcome, RequestPool
-from fastmarket.libp2p.streams import ResponderFactory
+from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
+from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.addresses import expand
 from fastmarket.net.clock import Clock
 from fastmarket.net.dialer import Dialer
@@ -61,15 +62,15 @@ class Host:
         identity: Identity,
         config: NodeConfig,
         clock: Clock,
-        protocols: dict[str, ResponderFactory | None],
     ) -> None:
         self.identity = identity
         self.clock = clock
         self.observers: list[HostObserver] = []
-        self.identifier = Identifier(identity, config, self._on_identified, protocols)
         self.peers: dict[PeerId, list[Link]] = {}
         self._config = config
-        self._protocols = protocols | self.identifier.responders()
+        self._protocols: dict[str, ResponderFactory | None] = {}
+        self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
+        self.identifier = Identifier(identity, config, self._protocols, self._on_identified, clock)
         self._links: set[Link] = set()
         self._pending_inbound = 0
         self._servers: list[asyncio.Server] = []
@@ -90,6 +91,10 @@ class Host:
         """Open or opening, both directions."""
         return len(self._links)
 
+    def serve(self, protocol: str, handle: RpcHandler, limit: int) -> None:
+        """Answers requests of at most `limit` bytes in a protocol of uvarint-framed requests and replies."""
+        self._protocols[protocol] = RpcResponder.factory(handle, limit)
+
     # -- listening
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
@@ -107,11 +112,7 @@ class Host:
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         found = expand(endpoint.host, port)
-        self.identifier.add_listen_addrs(found)
-        for link in self._links:
-            if link.is_open:
-                self.identifier.push(link, self.clock.now())
-        self._sweep_later()
+        self.identifier.add_listen_addrs(found, self._links)
         return found
 
     @property
@@ -203,12 +204,9 @@ class Host:
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
     ) -> tuple[Connection, RequestPool]:
         connection = Connection(
-            self._config.connection,
-            self.identity,
+            self._endpoint,
             role,
             now=self.clock.now(),
-            entropy=os.urandom,
-            protocols=self._protocols,
             expected_peer=expected_peer,
             remote_addr=remote_addr,
         )
@@ -224,6 +222,8 @@ class Host:
             self._pending_inbound += 1
             link.handshake.add_done_callback(self._inbound_settled)
         self._links.add(link)
+        if self._sweeper is None:
+            self._sweep_later()
         return True
 
     def _inbound_settled(self, handshake: asyncio.Future[None]) -> None:
@@ -261,6 +261,45 @@ class Host:
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         for observer in self.observers:
             observer.peer_identified(peer, frozenset(info.protocols), now)
+
+    # -- ending
+
+    async def close(self) -> None:
+        """Stops listening, says good-bye on every connection, and ends what does not end by itself."""
+        self._closing = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        dials = [waiting.task for waiting in self._dials.values()]
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        now = self.clock.now()
+        ends = [link.ended for link in self._links]
+        for link in self._links:
+            link.close(now)
+        if ends:
+            await asyncio.wait(ends, timeout=self._config.host.close_grace_s)
+        for link in tuple(self._links):
+            link.abort()
+        for server in self._servers:
+            await server.wait_closed()
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(self._config.host.idle_sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Closes connections that nobody has used for a while."""
+        now = self.clock.now()
+        for link in self._links:
+            if link.is_open and link.connection.streams == 0 and link.requests.pending == 0:
+                if now - link.last_used >= self._config.host.idle_timeout_s:
+                    link.close(now)
+            else:
+                link.last_used = now
+        self._sweep_later()
 
     def _inbound_link(self) -> Link:
         return Link(self, self.clock, Role.LISTENER)

@@ -8,10 +8,11 @@ from typing import Protocol
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.connection import Connection, ConnectionState, Role
+from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.requests import Outcome, RequestPool
+from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
 from fastmarket.net.turns import Turns
 
@@ -39,7 +40,8 @@ class LinkOwner(Protocol):
 
 class Link(asyncio.Protocol):
     """One connection. `handshake` is done when the peer has proved who it is, or failed with the reason;
-    `identified` is what the peer then told about itself, None until it did."""
+    `identified` is what the peer then told about itself, None until it did (`identity_known` says when);
+    `ended` is done when the connection is over."""
 
     connection: Connection
     requests: RequestPool
@@ -56,6 +58,9 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.handshake.add_done_callback(_seen)
+        self.identity_known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.identity_known.add_done_callback(_seen)
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns = Turns(clock, self._next_timer, self._turn)
         self._writing_paused = False
         self._reading_paused = False
@@ -68,7 +73,7 @@ class Link(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """The handshake is done and the connection not over."""
-        return self._transport is not None and self.connection.state is ConnectionState.OPEN
+        return self._transport is not None and self.connection.state is State.OPEN
 
     # -- asyncio's calls
 
@@ -106,7 +111,12 @@ class Link(asyncio.Protocol):
         now = self._clock.now()
         self.connection.receive_eof(now)
         self._deliver(now)
-        self._settle(ConnectionLost("closed during the handshake"))
+        lost = ConnectionLost("the connection ended", peer=self.remote_peer)
+        for future in (self.handshake, self.identity_known):
+            if not future.done():
+                future.set_exception(lost)
+        if not self.ended.done():
+            self.ended.set_result(None)
         self._transport = None
         self._turns.close()
         self._owner.link_lost(self)
@@ -175,7 +185,7 @@ class Link(asyncio.Protocol):
         self._deliver(now)
         if not self._writing_paused and (data := self.connection.data_to_send()):
             transport.write(data)
-        if self.connection.state is ConnectionState.CLOSED:
+        if self.connection.state is State.CLOSED:
             transport.close()
             return
         if self.connection.wants_read is self._reading_paused:

@@ -1,0 +1,256 @@
+"""`bridge(cmd_buffer) -> (DhtClient, DhtServer)`: a node behind a bounded queue of commands.
+
+The client may be used from any task of the loop that runs the server. Every command carries its own future, so
+a caller that gives up, a late event or a second answer to a finished query concerns nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from fastmarket.config import HostConfig, NodeConfig
+from fastmarket.errors import Busy, CallerFault, ConnectionLost, NotFound
+from fastmarket.formats.cid import Cid, content_multihash
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.query import Quorum
+from fastmarket.net.dht_node import Bootstrapped, DhtNode
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer
+
+# How long a command may wait for a place in the queue, and how long a query may take, in seconds.
+QUEUE_DEADLINE_S = 5.0
+QUERY_DEADLINE_S = 10.0
+# Commands carried out at once; more wait in the queue, which is what bounds them.
+MAX_COMMANDS_RUNNING = 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """The cheapest live offer of a content: `owner` is the peer that signed it, whoever returned it."""
+
+    cid: Cid
+    metadata: FileMetadata
+    owner: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class _Command(Generic[T]):
+    """What the server is to do for one caller."""
+
+    call: Callable[[DhtNode], Awaitable[T]]
+    answer: asyncio.Future[T]
+
+
+def bridge(
+    cmd_buffer: int, *, identity: Identity | None = None, config: NodeConfig | None = None
+) -> tuple[DhtClient, DhtServer]:
+    """A client and the server that carries out its commands.
+
+    `cmd_buffer`: commands that may wait, at least 1. Without an identity the node gets a new one; without a
+    configuration it listens nowhere until `listen_on`. The server does nothing until `run()` is awaited.
+    """
+    if cmd_buffer < 1:
+        raise CallerFault("cmd_buffer", f"at least 1, got {cmd_buffer}")
+    queue: asyncio.Queue[_Command[Any]] = asyncio.Queue(cmd_buffer)
+    closed = asyncio.Event()
+    server = DhtServer(
+        queue, closed, identity or Identity.from_seed(os.urandom(32)), config or NodeConfig(host=HostConfig(listen=()))
+    )
+    return DhtClient(queue, closed), server
+
+
+class DhtServer:
+    """Runs the node and the commands; owns everything that has to be closed."""
+
+    def __init__(
+        self, queue: asyncio.Queue[_Command[Any]], closed: asyncio.Event, identity: Identity, config: NodeConfig
+    ) -> None:
+        self._queue = queue
+        self._closed = closed
+        self._identity = identity
+        self._config = config
+        self._running: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(MAX_COMMANDS_RUNNING)
+
+    async def run(self) -> None:
+        """Serves until the client is closed or this call is cancelled; then the node is closed."""
+        node = DhtNode(self._identity, self._config)
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            for addr in self._config.host.listen:
+                await node.listen(Multiaddr.from_text(addr))
+            while not self._closed.is_set():
+                await self._places.acquire()
+                getting = asyncio.ensure_future(self._queue.get())
+                await asyncio.wait({getting, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():
+                    getting.cancel()
+                    break
+                self._begin(getting.result(), node)
+        finally:
+            self._closed.set()
+            closing.cancel()
+            await self._shut_down(node)
+
+    def _begin(self, command: _Command[Any], node: DhtNode) -> None:
+        task = asyncio.ensure_future(_carry_out(command, node))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        # A caller that was cancelled wants no more work done for it.
+        command.answer.add_done_callback(lambda answer: task.cancel() if answer.cancelled() else None)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._places.release()
+
+    async def _shut_down(self, node: DhtNode) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        while not self._queue.empty():
+            _refuse(self._queue.get_nowait())
+        await node.close()
+
+
+async def _carry_out(command: _Command[Any], node: DhtNode) -> None:
+    """The answer is the caller's, an error as well; nothing of it may end the server."""
+    try:
+        result = await command.call(node)
+    except asyncio.CancelledError:
+        _refuse(command)
+        raise
+    except Exception as error:  # the top of a task: whatever it is, the caller shall see it
+        if not command.answer.done():
+            command.answer.set_exception(error)
+    else:
+        if not command.answer.done():
+            command.answer.set_result(result)
+
+
+def _refuse(command: _Command[Any]) -> None:
+    if not command.answer.done():
+        command.answer.set_exception(ConnectionLost("the server has stopped"))
+
+
+class DhtClient:
+    """What programs ask of a node. Every method raises ConnectionLost once the server has stopped and Busy when
+    the queue stays full for `QUEUE_DEADLINE_S`."""
+
+    def __init__(self, queue: asyncio.Queue[_Command[Any]], closed: asyncio.Event) -> None:
+        self._queue = queue
+        self._closed = closed
+
+    def close(self) -> None:
+        """Ends the server's `run()`."""
+        self._closed.set()
+
+    async def listen_on(self, addr: Multiaddr | str) -> list[Multiaddr]:
+        """Listens there; the addresses others can use, /p2p included."""
+        wanted = _multiaddr("addr", addr)
+        return await self._ask(lambda node: node.listen(wanted))
+
+    async def bootstrap(
+        self, peers: Sequence[tuple[PeerId | str, Multiaddr | str]], deadline_s: float = QUERY_DEADLINE_S
+    ) -> Bootstrapped:
+        """Joins the network by `peers`: returns when connections are up, identified and in the routing table
+        and the lookup of ourselves has ended. Raises DialFailed when none could be reached."""
+        if not peers:
+            raise CallerFault("peers", "none given")
+        seeds = [PeerInfo(_peer_id(peer), (_multiaddr("peers", addr),)) for peer, addr in peers]
+        return await self._ask(lambda node: node.bootstrap(seeds, deadline_s))
+
+    async def dial(self, peer_id: PeerId | str, addr: Multiaddr | str) -> PeerId:
+        """Connects to a peer and waits until it is identified. Raises DialFailed."""
+        peer = PeerInfo(_peer_id(peer_id), (_multiaddr("addr", addr),))
+        return await self._ask(lambda node: node.dial(peer))
+
+    async def register(
+        self, cid: Cid | str, ip: str, port: int, price_per_mb: int, *, deadline_s: float = QUERY_DEADLINE_S
+    ) -> Cid:
+        """Offers a content; returns when a quorum of its closest nodes holds the offer. Raises QuorumFailed
+        (the offer is kept and announced further), CallerFault."""
+        content = _cid(cid)
+        metadata = FileMetadata(ip, port, price_per_mb)
+
+        async def call(node: DhtNode) -> Cid:
+            outcome = await node.register_offer(content.multihash, b"", "", metadata, deadline_s)
+            outcome.check()
+            return content
+
+        return await self._ask(call)
+
+    async def get_file(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> FoundFile:
+        """The cheapest live offer. Raises NotFound."""
+        content = _cid(cid)
+        offers = [offer async for offer in self.find_offers(content, deadline_s=deadline_s)]
+        if not offers:
+            raise NotFound(f"no live offer of {content}")
+        best = min(offers, key=lambda offer: offer.metadata.price_per_mb)
+        return FoundFile(content, best.metadata, best.provider)
+
+    async def find_offers(
+        self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S
+    ) -> AsyncIterator[Offer]:
+        """Verified live offers as they are found; ends with the lookup. Leaving the loop ends the lookup."""
+        content = _cid(cid)
+
+        async def call(node: DhtNode) -> AsyncIterator[Offer]:
+            return node.find_offers(content.multihash, deadline_s)
+
+        async for offer in await self._ask(call):
+            yield offer
+
+    async def get_closest_peers(
+        self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S
+    ) -> tuple[PeerInfo, ...]:
+        """The nodes closest to a content that answered, closest first."""
+        content = _cid(cid)
+
+        async def call(node: DhtNode) -> tuple[PeerInfo, ...]:
+            return tuple(view.peer for view in await node.closest_peers(content.multihash, deadline_s))
+
+        return await self._ask(call)
+
+    async def get_local_peer_id(self) -> PeerId:
+        """This node."""
+
+        async def call(node: DhtNode) -> PeerId:
+            return node.peer_id
+
+        return await self._ask(call)
+
+    async def _ask(self, call: Callable[[DhtNode], Awaitable[T]]) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._closed.is_set():
+            raise ConnectionLost("the server has stopped")
+        try:
+            async with asyncio.timeout(QUEUE_DEADLINE_S):
+                await self._queue.put(_Command(call, answer))
+        except TimeoutError:
+            raise Busy("cmd_buffer", f"full for {QUEUE_DEADLINE_S:g} s") from None
+        if self._closed.is_set():  # while we waited: the server has emptied the queue for the last time
+            raise ConnectionLost("the server has stopped")
+        return await answer
+
+
+def _multiaddr(field: str, value: Multiaddr | str) -> Multiaddr:
+    try:
+        return Multiaddr.from_text(value) if isinstance(value, str) else value
+    except CallerFault as fault:
+        raise CallerFault(field, fault.reason) from None
+
+
+def _peer_id(value: PeerId | str) -> PeerId:
+    return PeerId.from_text(value) if isinstance(value, str) else value
+
+
+def _cid(value: Cid | str) -> Cid:
+    return Cid.from_text(value) if isinstance(value, str) else value

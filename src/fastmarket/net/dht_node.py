@@ -1,0 +1,200 @@
+"""The network half of a node: host, engine and offers put together, and what a program may ask of them.
+
+It is the `Dht` that market/ works over, and what the bridge's commands are carried out on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from fastmarket._xor import common_prefix_length
+from fastmarket._sha256 import sha256
+from fastmarket.config import NodeConfig
+from fastmarket.errors import Busy, DialFailed, NotFound, QuorumFailed, RequestTimeout
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.bootstrap import BootstrapResult
+from fastmarket.kad.engine import Engine, Mode
+from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.providing import FindProvidersResult
+from fastmarket.kad.query import Quorum
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.values import GetValueResult
+from fastmarket.net.clock import Clock
+from fastmarket.net.host import Host
+from fastmarket.net.identifier import AGENT_VERSION
+from fastmarket.net.kad_node import KadNode, RunningJob
+from fastmarket.net.offer_node import OfferNode
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """How joining went: `peer` is the first of the seeds that is connected, identified and in the table,
+    `remaining` how many of them are not; `known` nodes are in the routing table."""
+
+    peer: PeerId
+    remaining: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A put: how many of the `asked` closest peers acknowledged, and how many were `wanted`."""
+
+    acknowledged: int
+    asked: int
+    wanted: int
+
+
+class DhtNode:
+    """A node without its local services. Listens nowhere and knows nobody until told."""
+
+    def __init__(self, identity: Identity, config: NodeConfig) -> None:
+        self._config = config
+        self._clock = clock = Clock()
+        self.engine = Engine(config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom)
+        self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
+        self.offers = OfferProtocol(identity, self.engine, config.offers)
+        self.host = Host(identity, config, clock)
+        self._kad = KadNode(self.host, self.engine, clock)
+        self._offers = OfferNode(self.host, self._kad, self.offers, clock)
+        if config.server_mode:
+            self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
+            self.host.serve(config.offers.protocol, self._offers.handle, config.offers.max_message_bytes)
+
+    @property
+    def peer_id(self) -> PeerId:
+        """This node."""
+        return self.host.peer_id
+
+    @property
+    def listen_addrs(self) -> tuple[Multiaddr, ...]:
+        """Where others may dial this node, /p2p included."""
+        return tuple(addr.with_peer(self.peer_id) for addr in self.host.listen_addrs)
+
+    def now(self) -> float:
+        """Unix seconds on this node's one scale of time."""
+        return self._clock.now()
+
+    async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
+        """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
+        found = await self.host.listen(addr)
+        self.engine.set_local_addrs(self.host.listen_addrs)
+        return [addr.with_peer(self.peer_id) for addr in found]
+
+    async def close(self) -> None:
+        """Ends every job and connection."""
+        self._offers.close()
+        self._kad.close()
+        await self.host.close()
+
+    # -- the network
+
+    async def dial(self, peer: PeerInfo) -> PeerId:
+        """Connects and waits until the peer is identified. Raises DialFailed."""
+        link = await self.host.connect(peer)
+        try:
+            async with asyncio.timeout(self._config.host.identify_timeout_s):
+                await asyncio.shield(link.identity_known)
+        except TimeoutError:
+            raise DialFailed("connected, but it does not say who it is", peer=peer.peer_id) from None
+        return peer.peer_id
+
+    async def bootstrap(self, seeds: Sequence[PeerInfo], deadline_s: float) -> Bootstrapped:
+        """Joins by way of `seeds`; returns when this node is usable: seeds are connected, identified and in the
+        table, and the lookup of ourselves has ended. Raises DialFailed when no seed answers."""
+        result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(seeds, deadline_s)))
+        if not result.connected:
+            failures = "; ".join(f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed)
+            raise DialFailed(f"no bootstrap peer answered ({failures or 'deadline passed'})")
+        connected = result.connected
+        return Bootstrapped(connected[0].peer_id, len(seeds) - len(connected), result.known)
+
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
+    ) -> Stored:
+        """Stores a value at the closest nodes. Raises QuorumFailed with the counts, CallerFault."""
+        job = self.engine.put_value(key, value, self._clock.now(), quorum, deadline_s)
+        result = cast(StoreResult, await self._kad.run(job))
+        if not result.succeeded:
+            raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
+        return Stored(result.acknowledged, result.asked, result.wanted)
+
+    async def get_record(
+        self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float
+    ) -> bytes:
+        """The best value found. Raises NotFound, QuorumFailed when too few agree on it."""
+        job = self.engine.get_value(key, self._clock.now(), quorum, deadline_s)
+        result = cast(GetValueResult, await self._kad.run(job))
+        if result.record is None:
+            raise NotFound("no value under that key")
+        if not result.succeeded:
+            raise QuorumFailed(result.agreed, len(result.closest), result.wanted)
+        return result.record.value
+
+    async def provide(self, key: bytes, *, deadline_s: float) -> Stored:
+        """Announces this node as a provider of a key, until it stops."""
+        job = self.engine.provide(key, self._clock.now(), deadline_s)
+        result = cast(StoreResult, await self._kad.run(job))
+        return Stored(result.acknowledged, result.asked, result.wanted)
+
+    async def find_providers(
+        self, key: bytes, *, limit: int | None = None, deadline_s: float
+    ) -> tuple[PeerInfo, ...]:
+        """Who provides a key; `limit` are enough."""
+        job = self.engine.find_providers(key, self._clock.now(), limit, deadline_s)
+        return cast(FindProvidersResult, await self._kad.run(job)).providers
+
+    # -- what market/ asks (market.dht.Dht)
+
+    async def register_offer(
+        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+    ) -> StoreOutcome:
+        """Signs, stores and announces; see `market.dht.Dht`."""
+        return await self._offers.register(OfferTerms(content, user_id, user_name, metadata), deadline_s)
+
+    def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+        """Verified offers as they come; see `market.dht.Dht`."""
+        return self._offers.find(content, deadline_s)
+
+    async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
+        """By a lookup, closest first."""
+        result = cast(LookupResult, await self._kad.run(self.engine.find_node(key, deadline_s)))
+        target = sha256(key)
+        return [self._view(answered.peer, target) for answered in result.closest]
+
+    def peers(self) -> Sequence[PeerView]:
+        """The routing table, nearest to this node first."""
+        target = self.peer_id.key
+        return [self._view(contact.info, target) for contact in self.engine.routing.nearest(target, self.engine.table_size)]
+
+    def node_info(self) -> NodeView:
+        """This node."""
+        return NodeView(
+            listen=self.listen_addrs,
+            agent_version=AGENT_VERSION,
+            peers=self.engine.table_size,
+            connections=self.host.connections,
+            offers=len(self.offers.store),
+            own_offers=len(self.offers.own),
+            mode=self.engine.mode.value,
+        )
+
+    def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
+        link = self.host.link_to(peer.peer_id)
+        return PeerView(
+            peer,
+            agent_version=link.identified.agent_version if link is not None and link.identified else "",
+            connected=link is not None,
+            common_prefix=common_prefix_length(target, peer.peer_id.key),
+        )

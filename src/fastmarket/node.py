@@ -1,0 +1,127 @@
+"""The composition root: a configuration and an identity become a running node, and stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Self
+
+from fastmarket.config import NodeConfig
+from fastmarket.errors import CallerFault, NetworkFault
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.market.grpc_server import MarketServer
+from fastmarket.market.service import MarketService
+from fastmarket.net.dht_node import DhtNode
+
+logger = logging.getLogger(__name__)
+
+# A bootstrap peer that does not answer is tried again after the first interval, then twice as long, up to the
+# longest: a network that restarts is joined soon, a dead address costs a dial every five minutes.
+BOOTSTRAP_RETRY_FIRST_S = 2.0
+BOOTSTRAP_RETRY_LONGEST_S = 300.0
+# One attempt, dials included.
+BOOTSTRAP_DEADLINE_S = 10.0
+# What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
+STOP_GRACE_S = 2.0
+
+
+class Node:
+    """A whole node: the network, the offers, and the gRPC services for local programs.
+
+    `async with Node(config, identity) as node:` or `start()` and `stop()`.
+    """
+
+    def __init__(self, config: NodeConfig, identity: Identity) -> None:
+        self._config = config
+        self._identity = identity
+        self._seeds = [_seed(text) for text in config.bootstrap]
+        self._dht: DhtNode | None = None
+        self._grpc: MarketServer | None = None
+        self._rejoining: asyncio.Task[None] | None = None
+        self.grpc_address = ""
+        self.bootstrapped = False
+
+    @property
+    def peer_id(self) -> PeerId:
+        """This node."""
+        return self._identity.peer_id
+
+    @property
+    def dht(self) -> DhtNode:
+        """The network half of a started node."""
+        if self._dht is None:
+            raise CallerFault("node", "not started")
+        return self._dht
+
+    @property
+    def listen_addrs(self) -> tuple[Multiaddr, ...]:
+        """Where others may dial this node, /p2p included; empty before the start."""
+        return () if self._dht is None else self._dht.listen_addrs
+
+    async def start(self) -> None:
+        """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead; these
+        are then tried again for as long as the node runs. Raises CallerFault (a port in use, a bad address)."""
+        self._dht = DhtNode(self._identity, self._config)
+        try:
+            for text in self._config.host.listen:
+                await self._dht.listen(Multiaddr.from_text(text))
+            service = MarketService(self._dht, self._config.market, now=self._dht.now)
+            self._grpc = MarketServer(service, self._config.market)
+            market = self._config.market
+            port = await self._grpc.start()
+            host = f"[{market.host}]" if ":" in market.host else market.host
+            self.grpc_address = f"{host}:{port}"
+            if self._seeds and not await self._join():
+                self._rejoining = asyncio.create_task(self._rejoin())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Calls under way end first, then the network. Safe to call twice."""
+        if self._rejoining is not None:
+            self._rejoining.cancel()
+            await asyncio.gather(self._rejoining, return_exceptions=True)
+        if self._grpc is not None:
+            await self._grpc.stop(STOP_GRACE_S)
+        if self._dht is not None:
+            await self._dht.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _join(self) -> bool:
+        try:
+            joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S)
+        except NetworkFault as fault:
+            logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
+            return False
+        self.bootstrapped = True
+        logger.info("in the network by %s: %d nodes known", joined.peer, joined.known)
+        if joined.remaining:
+            logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
+        return True
+
+    async def _rejoin(self) -> None:
+        wait = BOOTSTRAP_RETRY_FIRST_S
+        while True:
+            await asyncio.sleep(wait)
+            if await self._join():
+                return
+            wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)
+
+
+def _seed(text: str) -> PeerInfo:
+    addr = Multiaddr.from_text(text)
+    if addr.peer_id is None:
+        raise CallerFault("bootstrap", f"{text}: does not end in /p2p/PEER_ID")
+    return PeerInfo(addr.peer_id, (addr.without_peer(),))

@@ -1,0 +1,38 @@
+"""What all tests share: a loop that forgives nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+
+T = TypeVar("T")
+
+Run = Callable[[Coroutine[Any, Any, T]], T]
+
+
+@pytest.fixture
+def run() -> Run[Any]:
+    """Runs a coroutine on uvloop, as the programs do, within a deadline; an exception that nobody handled, in a
+    callback, a task or a future, fails the test."""
+
+    def runner(coroutine: Coroutine[Any, Any, T], deadline_s: float = 30.0) -> T:
+        unhandled: list[dict[str, Any]] = []
+
+        async def main() -> T:
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+            async with asyncio.timeout(deadline_s):
+                return await coroutine
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            result = loop.run(main())
+            gc.collect()  # an exception never retrieved is reported when its future is collected
+            loop.run(asyncio.sleep(0))
+        assert not unhandled, unhandled
+        return result
+
+    return runner

@@ -1,0 +1,49 @@
+"""Real nodes on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from fastmarket.config import NodeConfig
+from fastmarket.formats.identity import Identity
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.net.dht_node import DhtNode
+
+LOOPBACK = Multiaddr.from_text("/ip4/127.0.0.1/tcp/0")
+DEADLINE_S = 10.0
+
+
+def identity(number: int) -> Identity:
+    """The same for the same number."""
+    return Identity.from_seed(hashlib.sha256(b"test node %d" % number).digest())
+
+
+def seed(node: DhtNode) -> PeerInfo:
+    """What others need to know of a node to join by it."""
+    return PeerInfo(node.peer_id, node.host.listen_addrs)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Lets the loop turn until it is so; the test's own deadline ends what never comes."""
+    while not true():
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def nodes(count: int, config: NodeConfig | None = None) -> AsyncIterator[list[DhtNode]]:
+    """Listening nodes that do not know each other yet."""
+    config = config or NodeConfig()
+    config = replace(config, host=replace(config.host, listen=()))
+    async with AsyncExitStack() as stack:
+        made = []
+        for number in range(count):
+            node = DhtNode(identity(number), config)
+            stack.push_async_callback(node.close)
+            await node.listen(LOOPBACK)
+            made.append(node)
+        yield made
