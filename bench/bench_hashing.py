@@ -91,6 +91,7 @@ def test_at_least_nine_tenths_of_hashlib(large_file):
 
 
 def test_memory_does_not_grow_with_the_file(large_file):
+    """The chunks of the compiled reader are counted too: they come from an allocator tracemalloc sees."""
     tracemalloc.start()
     try:
         cid_of_file(large_file, threads=THREADS)

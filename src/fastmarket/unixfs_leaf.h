@@ -1,0 +1,87 @@
+/* Digests of the leaves of a UnixFS file, read from a descriptor chunk by chunk.
+ *
+ * A leaf is its bytes (raw) or the dag-pb node of a file around them. Head and tail are written around the chunk where
+ * it was read, so a leaf is hashed in one piece and nothing is copied.
+ * Sources: ipfs/specs UNIXFS.md; the DAG-PB specification.
+ */
+#ifndef FASTMARKET_UNIXFS_LEAF_H
+#define FASTMARKET_UNIXFS_LEAF_H
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "multiformat.h"
+#include "sha256_impl.h"
+
+#define FM_LEAF_ROOM 32 /* before the chunk and behind it: two tags and two lengths, and what is in front of them */
+#define FM_FILE_ENDS (-1)
+
+typedef struct {
+    uint8_t *room; /* FM_LEAF_ROOM, a chunk, FM_LEAF_ROOM */
+    uint8_t *start;
+    size_t size;
+} fm_leaf;
+
+/* What stands before `size` > 0 bytes: PBNode.Data, and in it UnixFS Type = File and the tag of Data. */
+static inline ptrdiff_t fm_leaf_head(uint8_t *out, uint64_t size) {
+    uint8_t length[FM_MAX_VARINT + 1];
+    ptrdiff_t width = fm_varint_write(length, size), used = 1;
+    out[0] = 0x0A;
+    used += fm_varint_write(out + 1, 2 + 1 + (uint64_t)width + size + 1 + (uint64_t)width);
+    out[used++] = 0x08;
+    out[used++] = 2;
+    out[used++] = 0x12;
+    memcpy(out + used, length, (size_t)width);
+    return used + width;
+}
+
+/* Reads one leaf and encodes it: 0, an errno, or FM_FILE_ENDS. */
+static inline int fm_leaf_read(int fd, off_t offset, size_t size, int raw, fm_leaf *leaf) {
+    uint8_t *data = leaf->room + FM_LEAF_ROOM, head[FM_LEAF_ROOM];
+    for (size_t done = 0; done < size;) {
+        ssize_t got = pread(fd, data + done, size - done, offset + (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return errno ? errno : EIO;
+        if (got == 0) return FM_FILE_ENDS;
+        done += (size_t)got;
+    }
+    leaf->start = data;
+    leaf->size = size;
+    if (!raw) {
+        size_t before = (size_t)fm_leaf_head(head, size);
+        memcpy(data - before, head, before);
+        data[size] = 0x18; /* UnixFS filesize */
+        leaf->start -= before;
+        leaf->size += before + 1 + (size_t)fm_varint_write(data + size + 1, size);
+    }
+    return 0;
+}
+
+/* Two whole leaves at a time share a pass of the hash; what is left goes alone. `room` holds FM_LEAVES_ROOM(chunk). */
+#define FM_LEAVES_ROOM(chunk) (2 * ((chunk) + 2 * FM_LEAF_ROOM))
+
+static inline int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chunk, int raw, uint8_t *room,
+                                 uint8_t *out) {
+    fm_leaf leaves[2] = {{room, room, 0}, {room + chunk + 2 * FM_LEAF_ROOM, room, 0}};
+    int fault = 0;
+    for (; length >= 2 * chunk; offset += (off_t)(2 * chunk), length -= 2 * chunk, out += 2 * FM_SHA256_DIGEST) {
+        fault = fm_leaf_read(fd, offset, chunk, raw, &leaves[0]);
+        if (!fault) fault = fm_leaf_read(fd, offset + (off_t)chunk, chunk, raw, &leaves[1]);
+        if (fault) return fault;
+        fm_sha256_pair(leaves[0].start, leaves[0].size, leaves[1].start, leaves[1].size, out, out + FM_SHA256_DIGEST);
+    }
+    while (length) {
+        size_t size = length < chunk ? length : chunk;
+        fault = fm_leaf_read(fd, offset, size, raw, &leaves[0]);
+        if (fault) return fault;
+        fm_sha256(leaves[0].start, leaves[0].size, out);
+        offset += (off_t)size;
+        length -= size;
+        out += FM_SHA256_DIGEST;
+    }
+    return 0;
+}
+
+#endif
