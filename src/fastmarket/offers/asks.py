@@ -22,6 +22,7 @@ from fastmarket.offers.messages import (
     encode_store,
 )
 from fastmarket.offers.model import Offer, OfferVerifier
+from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
 
@@ -131,12 +132,26 @@ class StoreOffer:
         self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
         self._provide = AnnounceProvider(reading.kad, offer.content, local)
         self._current = current
+        self._asked: set[PeerId] = set()
+        self._plain: set[PeerId] = set()
+        self._acknowledged: set[PeerId] = set()
+
+    @property
+    def standing(self) -> StoreOutcome:
+        """How the announcement stands by now; before the storers are known, one is wanted."""
+        asked = len(self._asked)
+        wanted = self.wanted(asked) if self._asked or self._plain else 1
+        return StoreOutcome(len(self._acknowledged), asked, wanted, len(self._plain))
 
     def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
         """By what the peer answered the lookup on."""
         if answered_protocol == self._protocol:
+            self._asked.add(peer.peer_id)
             return self._store
-        return self._provide.choices(peer, answered_protocol)
+        choices = self._provide.choices(peer, answered_protocol)
+        if choices:
+            self._plain.add(peer.peer_id)
+        return choices
 
     def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
         """Those that acknowledge offers."""
@@ -149,16 +164,21 @@ class StoreOffer:
         acks = decode_store_reply(payload).acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        if acks[0] is Ack.SUPERSEDED:
-            # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
-            # from a time when our clock was ahead stands in the way, and this one is not what is stored.
-            current = self._current()
-            return current is not None and current.seq > self._offer.seq
-        return acks[0] is Ack.STORED
+        if stored := self._stored(acks[0]):
+            self._acknowledged.add(peer.peer_id)
+        return stored
 
     def wanted(self, counting_peers: int) -> int:
         """The majority; nobody there: here is enough."""
         return quorum_size(Quorum.MAJORITY, counting_peers)
+
+    def _stored(self, ack: Ack) -> bool:
+        if ack is Ack.SUPERSEDED:
+            # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
+            # from a time when our clock was ahead stands in the way, and this one is not what is stored.
+            current = self._current()
+            return current is not None and current.seq > self._offer.seq
+        return ack is Ack.STORED
 
 
 # The kad questions are the same to everyone, whom they are put to does not matter.

@@ -60,6 +60,13 @@ class Announcement:
 
     offer: Offer
     job: StoreJob
+    store: StoreOffer
+
+    @property
+    def outcome(self) -> StoreOutcome:
+        """How it stands by now, or ended."""
+        result = self.job.result
+        return self.store.standing if result is None else outcome_of(result)
 
 
 class OfferProtocol:
@@ -160,9 +167,8 @@ class OfferProtocol:
         find = FindStorers(offer.content, self._reading)
         store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
         lookup = self._lookup(offer.content, find)
-        return Announcement(
-            offer, StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
-        )
+        job = StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
+        return Announcement(offer, job, store)
 
     def _lookup(self, content: bytes, ask: Ask) -> Lookup:
         return Lookup(sha256(content), ask, self._neighbourhood.config, self._identity.peer_id)

@@ -1,0 +1,65 @@
+"""The market's seam over a network in memory: real offer protocols and engines, no transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from fastmarket.formats.identity import PeerId
+from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.storing import QuorumReached
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from tests.unit.offers.memory import MemoryNetwork, MemoryNode
+
+
+class MemoryDht:
+    """A `Dht`. Silent nodes make a call wait for its (real) deadline, as they do in life."""
+
+    def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
+        self.net = net
+        self.node = node
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self.node.peer_id
+
+    @property
+    def offers(self) -> OfferProtocol:
+        assert self.node.offers is not None
+        return self.node.offers
+
+    async def register_offer(
+        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+    ) -> StoreOutcome:
+        terms = OfferTerms(content, user_id, user_name, metadata)
+        announcement = self.offers.register(terms, self.net.now)
+        job_id = self.net.start(self.node, announcement.job)
+        if announcement.job.result is not None:
+            self.offers.announced(announcement.offer, announcement.job.result, self.net.now)
+        elif not any(isinstance(item, QuorumReached) for item in self.node.progress[job_id]):
+            await asyncio.sleep(deadline_s)
+        return announcement.outcome
+
+    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+        job_id = self.net.start(self.node, self.offers.find(content))
+        for item in self.node.progress[job_id]:
+            assert isinstance(item, Offer)
+            yield item
+        if job_id not in self.node.results:
+            await asyncio.Event().wait()  # hangs beyond every deadline
+
+    async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
+        _, result = self.net.run(self.node, self.node.engine.find_node(key))
+        assert isinstance(result, LookupResult)
+        return [PeerView(answered.peer, connected=True, common_prefix=3) for answered in result.closest]
+
+    def peers(self) -> Sequence[PeerView]:
+        return [PeerView(contact.info, "memory/1") for contact in self.node.engine.contacts()]
+
+    def node_info(self) -> NodeView:
+        listen = tuple(addr.with_peer(self.peer_id) for addr in self.node.info.addrs)
+        size = self.node.engine.table_size
+        return NodeView(listen, "memory/1", size, 0, len(self.offers.store), len(self.offers.own), "server")
