@@ -196,6 +196,10 @@ class MarketConfig:
 class NodeConfig:
     """A whole node."""
 
+    # False: a client, which asks others and stores nothing for them (specs kad-dht, "Client and server mode").
+    server_mode: bool = True
+    # Nodes to join the network by: multiaddrs that end in /p2p.
+    bootstrap: tuple[str, ...] = ()
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     kad: KadConfig = field(default_factory=KadConfig)
     offers: OfferConfig = field(default_factory=OfferConfig)

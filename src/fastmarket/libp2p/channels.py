@@ -1,0 +1,330 @@
+"""The sinks of a connection's streams: first a negotiation, then a responder or events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Protocol
+
+from fastmarket.config import ConnectionConfig
+from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
+from fastmarket.libp2p.events import (
+    Event,
+    NegotiationFailed,
+    ResponderFailed,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+    StreamReady,
+    StreamReset,
+)
+from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
+from fastmarket.libp2p.streams import Responder, ResponderFactory
+from fastmarket.libp2p.yamux import Yamux
+from fastmarket.libp2p.yamux_stream import MuxStream
+
+PIECE_BYTES = 4 << 10  # fed to a responder at once: bounds what one turn can make us answer
+
+
+class Channels(Protocol):
+    """What the sinks need of their connection."""
+
+    config: ConnectionConfig
+    mux: Yamux
+    protocols: Mapping[str, ResponderFactory | None]
+    emit: Callable[[Event], None]
+
+    def respond(self, factory: ResponderFactory) -> Responder:
+        """A responder for a new inbound stream."""
+
+    def hold(self, size: int) -> bool:
+        """Accounts for `size` more held bytes (less when negative); False when that is too much."""
+
+    def wait_for_room(self, sink: ResponderStream) -> None:
+        """`drained` is to be called once output was taken."""
+
+    def check_at(self, deadline: float) -> None:
+        """Some sink's deadline is no later than this."""
+
+
+class InboundNegotiation:
+    """An inbound stream until its protocol is agreed."""
+
+    __slots__ = ("_channels", "_negotiation", "_stream", "deadline")
+
+    def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
+        config = channels.config
+        self._channels = channels
+        self._stream = stream
+        self._negotiation = ListenerNegotiation(channels.protocols, max_proposals=config.max_proposals)
+        self.deadline = now + config.negotiation_timeout_s
+        channels.check_at(self.deadline)
+
+    def received(self, data: bytes, now: float) -> int:
+        channels, stream, negotiation = self._channels, self._stream, self._negotiation
+        try:
+            reply = negotiation.receive(data)
+        except PeerFault:
+            channels.mux.reset(stream)
+            return len(data)
+        if reply:
+            channels.mux.write(stream, reply)
+        if negotiation.chosen is None:
+            return len(data)
+        factory = channels.protocols[negotiation.chosen]
+        sink: EventStream | ResponderStream
+        if factory is None:
+            sink = EventStream(channels, stream, now)
+            channels.emit(StreamOpened(stream.stream_id, negotiation.chosen))
+        else:
+            sink = ResponderStream(channels, stream, negotiation.chosen, now)
+            sink.start(factory, now)
+        stream.sink = sink
+        rest = negotiation.rest
+        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
+
+    def ended(self, now: float) -> None:
+        self._channels.mux.reset(self._stream)
+
+    def lost(self, reason: str, now: float) -> None: ...
+
+    def drained(self, now: float) -> None: ...
+
+    def expire(self, now: float) -> None:
+        """Too slow."""
+        self._channels.mux.reset(self._stream)
+
+
+class ResponderStream:
+    """An inbound stream answered by a responder.
+
+    While replies wait for the peer's window, or for the shell to take output, requests are held,
+    unprocessed and without giving window back.
+    """
+
+    __slots__ = ("_channels", "_ended", "_held", "_protocol", "_responder", "_stream", "_used_at")
+
+    def __init__(self, channels: Channels, stream: MuxStream, protocol: str, now: float) -> None:
+        self._channels = channels
+        self._stream = stream
+        self._protocol = protocol
+        self._responder: Responder | None = None
+        self._held = bytearray()
+        self._ended = False
+        self._used_at = now
+        channels.check_at(self.deadline)
+
+    @property
+    def deadline(self) -> float:
+        """When to give up on the peer."""
+        config = self._channels.config
+        if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
+            return self._used_at + config.quiet_stream_timeout_s
+        return self._used_at + config.idle_stream_timeout_s
+
+    def start(self, factory: ResponderFactory, now: float) -> None:
+        """Makes the responder and writes its first bytes."""
+        try:
+            self._responder = responder = self._channels.respond(factory)
+            self._write(responder, responder.opened(now))
+        except PeerFault:
+            self._drop()
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this stream and is shown to the shell
+            self._drop(error)
+
+    def received(self, data: bytes, now: float) -> int:
+        self._used_at = now
+        if self._held or len(data) > PIECE_BYTES or self._stream.outbox:
+            return self._hold(data, now)
+        self._feed(data, now)
+        return len(data)
+
+    def _feed(self, data: bytes, now: float) -> None:
+        responder = self._responder
+        if responder is None:
+            return  # what follows the last answer is read and dropped
+        try:
+            reply = responder.received(data, now)
+            if reply:
+                if not self._stream.fin_queued:  # half-closed after a quiet request: nobody reads replies
+                    self._channels.mux.write(self._stream, reply)
+            elif responder.quiet:
+                self._channels.check_at(self.deadline)
+            if responder.finished:
+                self._responder = None
+                self._channels.mux.finish(self._stream)
+        except PeerFault:
+            self._drop()
+        except Exception as error:  # noqa: BLE001 - as in `start`
+            self._drop(error)
+
+    def _hold(self, data: bytes, now: float) -> int:
+        self._held += data
+        if not self._channels.hold(len(data)):
+            self._drop()
+            return len(data)
+        return self._feed_held(now)
+
+    def _feed_held(self, now: float) -> int:
+        """Processes what is held as long as its replies find room; returns the number of bytes done with."""
+        channels, stream, held = self._channels, self._stream, self._held
+        done = 0
+        while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
+            if len(channels.mux.out) > channels.config.max_unsent_bytes:
+                channels.wait_for_room(self)
+                break
+            piece = bytes(held[:PIECE_BYTES])
+            del held[: len(piece)]
+            done += len(piece)
+            channels.hold(-len(piece))
+            self._feed(piece, now)
+        if self._ended and not held:
+            self._finish(now)
+        return done
+
+    def drained(self, now: float) -> None:
+        self._used_at = now
+        self._channels.mux.consumed(self._stream, self._feed_held(now))
+
+    def ended(self, now: float) -> None:
+        self._ended = True
+        if not self._held:
+            self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        responder = self._responder
+        if responder is None or self._stream.fin_queued:
+            return
+        responder.finished = True
+        try:
+            self._write(responder, responder.ended(now))
+        except PeerFault:
+            self._drop()
+        except Exception as error:  # noqa: BLE001 - as in `start`
+            self._drop(error)
+
+    def _write(self, responder: Responder, data: bytes) -> None:
+        if data:
+            self._channels.mux.write(self._stream, data)
+        if responder.finished:
+            self._responder = None
+            self._channels.mux.finish(self._stream)
+
+    def lost(self, reason: str, now: float) -> None:
+        self._release()
+
+    def expire(self, now: float) -> None:
+        """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
+        if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
+            self._channels.mux.finish(self._stream)
+            self._channels.check_at(self.deadline)
+        else:
+            self._drop()
+
+    def _drop(self, error: Exception | None = None) -> None:
+        self._release()
+        self._channels.mux.reset(self._stream)
+        if error is not None:
+            self._channels.emit(ResponderFailed(self._stream.stream_id, self._protocol, error))
+
+    def _release(self) -> None:
+        self._responder = None
+        self._channels.hold(-len(self._held))
+        self._held.clear()
+
+
+class EventStream:
+    """A stream whose bytes go out as events; its owner gives the window back."""
+
+    __slots__ = ("_channels", "_stream", "_used_at")
+
+    def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
+        self._channels = channels
+        self._stream = stream
+        self._used_at = now
+        if stream.inbound:
+            channels.check_at(self.deadline)
+
+    @property
+    def deadline(self) -> float:
+        """Only inbound streams have one; ours are given up by whoever opened them."""
+        return self._used_at + self._channels.config.idle_stream_timeout_s if self._stream.inbound else inf
+
+    def touch(self, now: float) -> None:
+        """Our side uses the stream."""
+        self._used_at = now
+
+    def received(self, data: bytes, now: float) -> int:
+        self._used_at = now
+        self._channels.emit(StreamData(self._stream.stream_id, data))
+        return 0
+
+    def ended(self, now: float) -> None:
+        self._channels.emit(StreamEnded(self._stream.stream_id))
+
+    def lost(self, reason: str, now: float) -> None:
+        self._channels.emit(StreamReset(self._stream.stream_id, reason))
+
+    def drained(self, now: float) -> None: ...
+
+    def expire(self, now: float) -> None:
+        """Idle for too long."""
+        self._channels.mux.reset(self._stream)
+        self.lost("idle", now)
+
+
+class OutboundNegotiation:
+    """A stream of ours until the peer agrees to a protocol."""
+
+    __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy")
+
+    def __init__(
+        self, channels: Channels, stream: MuxStream, negotiation: DialerNegotiation, now: float
+    ) -> None:
+        self._channels = channels
+        self._stream = stream
+        self._negotiation = negotiation
+        self.lazy = False
+        self.deadline = now + channels.config.negotiation_timeout_s
+        channels.check_at(self.deadline)
+
+    def take_opening(self) -> bytes:
+        """Header and first proposal; lazily, they wait to share a frame with the first data."""
+        return self._negotiation.opening()
+
+    def received(self, data: bytes, now: float) -> int:
+        channels, stream, negotiation = self._channels, self._stream, self._negotiation
+        try:
+            proposal = negotiation.receive(data)
+        except PeerFault as fault:
+            self._fail(fault)
+            return len(data)
+        if proposal:
+            channels.mux.write(stream, proposal)
+        if negotiation.refused:
+            channels.mux.reset(stream)
+            channels.emit(NegotiationFailed(stream.stream_id))
+        if negotiation.chosen is None:
+            return len(data)
+        stream.sink = sink = EventStream(channels, stream, now)
+        channels.emit(StreamReady(stream.stream_id, negotiation.chosen))
+        rest = negotiation.rest
+        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
+
+    def ended(self, now: float) -> None:
+        self._fail(PeerFault("ended during negotiation"))
+
+    def lost(self, reason: str, now: float) -> None:
+        self._channels.emit(StreamReset(self._stream.stream_id, reason))
+
+    def drained(self, now: float) -> None: ...
+
+    def expire(self, now: float) -> None:
+        """No agreement in time."""
+        self._fail(
+            LimitExceeded("seconds of negotiation", round(self._channels.config.negotiation_timeout_s))
+        )
+
+    def _fail(self, fault: FastmarketError) -> None:
+        self._channels.mux.reset(self._stream)
+        self._channels.emit(StreamReset(self._stream.stream_id, str(fault)))

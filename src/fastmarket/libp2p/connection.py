@@ -1,0 +1,351 @@
+"""One libp2p connection as an object: bytes in, bytes and events out, one timer.
+
+How a shell drives it: hand every chunk to `receive_data` (or the end to `receive_eof`), then take all
+`next_event`s, write `data_to_send()` once and arm one timer for `next_timer()`, which calls `handle_timer`.
+While the transport's own buffer is full do not call `data_to_send`; while `wants_read` is false read no
+more: input that waits for room goes on in `handle_timer`, for which `next_timer` then names a moment
+already past.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+
+from fastmarket.errors import (
+    CallerFault,
+    ConnectionLost,
+    FastmarketError,
+    NetworkFault,
+    PeerFault,
+    StreamFailed,
+)
+from fastmarket.formats.identity import PeerId, PublicKey
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.channels import EventStream, OutboundNegotiation
+from fastmarket.libp2p.events import Closed, Event, Opened
+from fastmarket.libp2p.multistream import DialerNegotiation
+from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
+from fastmarket.libp2p.session import Liveness, Session
+from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
+from fastmarket.libp2p.yamux import GoAway
+from fastmarket.libp2p.yamux_stream import MuxStream
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
+    OPEN = "open"  # `Opened` is out; streams both ways
+    CLOSED = "closed"  # `Closed` is out; only the last `data_to_send` still matters
+
+
+class Connection:
+    """One connection, either role. What the peer does never raises: the worst is the event `Closed`."""
+
+    __slots__ = (
+        "_cork",
+        "_events",
+        "_handshake_due",
+        "_inbox",
+        "_outbox",
+        "_sending",
+        "_session",
+        "_upgrade",
+        "emit",
+        "endpoint",
+        "liveness",
+        "remote_addr",
+        "remote_public_key",
+        "role",
+        "state",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        role: Role,
+        *,
+        now: float,
+        expected_peer: PeerId | None = None,
+        remote_addr: Multiaddr | None = None,
+    ) -> None:
+        config = endpoint.config
+        self.endpoint = endpoint
+        self.role = role
+        self.remote_addr = remote_addr
+        self.remote_public_key: PublicKey | None = None
+        self.state = State.UPGRADING
+        self.liveness = Liveness(config.keepalive_interval_s, config.ping_timeout_s, now)
+        self._events: deque[Event] = deque()
+        self.emit = self._events.append
+        self._upgrade = Upgrade(endpoint, role, expected_peer)
+        self._handshake_due = now + config.handshake_timeout_s
+        self._session: Session | None = None
+        self._sending: CipherState | None = None
+        self._inbox = bytearray()
+        self._outbox = bytearray(self._upgrade.opening())
+        self._cork: MuxStream | None = None
+
+    # What it is
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        """Proven by the handshake; None before."""
+        key = self.remote_public_key
+        return None if key is None else key.peer_id
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open now, both ways."""
+        return len(self._session.mux.streams) if self._session else 0
+
+    @property
+    def unsent(self) -> int:
+        """Bytes accepted from us and not yet handed out, those that wait for the peer's window included."""
+        session = self._session
+        inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
+        return len(self._outbox) + inner
+
+    @property
+    def wants_read(self) -> bool:
+        """False while so much output waits that more input would only be kept."""
+        session = self._session
+        if session is None:
+            return True
+        return not session.mux.stalled and len(session.mux.out) <= session.config.max_unsent_bytes
+
+    # Bytes
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """The next bytes of the transport, in any chunking."""
+        if self.state is State.CLOSED:
+            return
+        self.liveness.heard_at = now
+        inbox, session = self._inbox, self._session
+        if inbox or (session is not None and session.mux.stalled):
+            inbox += data
+            if session is not None and (session.mux.stalled or not _holds_message(inbox)):
+                return
+            data = bytes(inbox)
+            inbox.clear()
+        self._process(data, now)
+
+    def receive_eof(self, now: float) -> None:
+        """The peer closed the transport."""
+        if self.state is State.UPGRADING:
+            self._close("ended during the handshake", ConnectionLost("ended during the handshake"))
+        elif self.state is State.OPEN:
+            self._close("closed by the peer", None)
+
+    def data_to_send(self) -> bytes:
+        """Everything pending, as few noise messages as can be; empty when there is nothing."""
+        try:
+            sealed = self._seal()
+        except NetworkFault as fault:
+            sealed = b""
+            self._close(str(fault), fault)
+        if self._outbox:
+            sealed = bytes(self._outbox) + sealed
+            self._outbox.clear()
+        return sealed
+
+    def _process(self, data: bytes, now: float) -> None:
+        try:
+            if self._session is None:
+                data = self._continue_upgrade(data, now)
+            session = self._session
+            if session is None:
+                return
+            at = 0 if session.mux.stalled else session.receive(data, now)
+            if at < len(data):
+                self._inbox += data[at:]
+        except (PeerFault, NetworkFault) as fault:
+            self._fail(fault)
+
+    def _continue_upgrade(self, data: bytes, now: float) -> bytes:
+        """Returns the ciphertext that came behind the upgrade."""
+        upgrade = self._upgrade
+        self._outbox += upgrade.receive(data)
+        if not upgrade.done or upgrade.session is None:
+            return b""
+        secured = upgrade.session
+        self.remote_public_key = secured.remote_key
+        self._sending = secured.sending
+        self._session = session = Session(
+            self.endpoint,
+            secured.receiving,
+            self.liveness,
+            dialer=self.role is Role.DIALER,
+            emit=self.emit,
+            respond=lambda factory: factory(self),
+        )
+        self.state = State.OPEN
+        self.emit(Opened(secured.remote_peer))
+        ciphertext, plaintext = upgrade.take_rest()
+        if plaintext:
+            session.mux.receive(plaintext, now)
+        return ciphertext
+
+    def _seal(self) -> bytes:
+        session, sending = self._session, self._sending
+        if session is None or sending is None:
+            return b""
+        if self._cork is not None:
+            self._uncork(b"")
+        out = session.mux.out
+        if not out:
+            return b""
+        sealed = sending.seal(out)
+        out.clear()
+        return sealed
+
+    # Events and time
+
+    def next_event(self) -> Event | None:
+        """The oldest event not yet taken."""
+        return self._events.popleft() if self._events else None
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called; None once closed."""
+        session = self._session
+        if self.state is State.CLOSED:
+            return None
+        if session is None:
+            return self._handshake_due
+        if session.resumable:
+            return self.liveness.heard_at
+        return min(session.check_due, self.liveness.deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """Does what is due by `now`; harmless when nothing is."""
+        session = self._session
+        if self.state is State.CLOSED:
+            return
+        if session is None:
+            if now >= self._handshake_due:
+                self._fail(NetworkFault("handshake timed out"))
+            return
+        if session.resumable:
+            self._resume(session, now)
+        if now >= session.check_due:
+            session.expire(now)
+        if self.state is State.OPEN and now >= self.liveness.deadline:
+            if self.liveness.asked_at is None:
+                self.ping(now)
+            else:
+                self._fail(NetworkFault("ping was not answered"))
+
+    def _resume(self, session: Session, now: float) -> None:
+        try:
+            session.resume(now)
+        except PeerFault as fault:
+            self._fail(fault)
+            return
+        if self._inbox and not session.mux.stalled:
+            data = bytes(self._inbox)
+            self._inbox.clear()
+            self._process(data, now)
+
+    def ping(self, now: float) -> None:
+        """Measures the round trip, for `PingAnswered`; a call while one is under way does nothing."""
+        if self._session is not None and self.liveness.asked_at is None and self.state is State.OPEN:
+            self._session.mux.ping(self.liveness.ask(now))
+
+    # Streams
+
+    def open_stream(self, protocols: Sequence[str], now: float, *, lazy: bool = False) -> int:
+        """Opens a stream and proposes `protocols` in order; `StreamReady` or `NegotiationFailed` follows.
+
+        `lazy`: only the first is proposed and `send` may be called at once; its first data shares a frame
+        with the proposal. Raises ConnectionLost when the connection takes no streams, LimitExceeded when
+        too many are open.
+        """
+        session = self._session
+        if session is None or self.state is not State.OPEN:
+            raise ConnectionLost("not open", peer=self.remote_peer)
+        negotiation = DialerNegotiation(tuple(protocols), lazy=lazy)
+        if self._cork is not None:
+            self._uncork(b"")
+        stream = session.mux.open()
+        sink = OutboundNegotiation(session, stream, negotiation, now)
+        stream.sink = sink
+        self._cork = stream
+        sink.lazy = lazy
+        if not lazy:
+            self._uncork(b"")
+        return stream.stream_id
+
+    def send(self, stream_id: int, data: bytes, now: float) -> None:
+        """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""
+        session, stream = self._stream(stream_id)
+        sink = stream.sink
+        if isinstance(sink, EventStream):
+            sink.touch(now)
+            session.mux.write(stream, data)
+        elif not isinstance(sink, OutboundNegotiation) or not sink.lazy:
+            raise CallerFault("stream_id", f"stream {stream_id} is not ready")
+        elif self._cork is stream:
+            self._uncork(data)
+        else:
+            session.mux.write(stream, data)
+
+    def close_write(self, stream_id: int, now: float) -> None:
+        """Half-closes the stream behind what was sent; StreamFailed when it is gone."""
+        session, stream = self._stream(stream_id)
+        if self._cork is stream:
+            self._uncork(b"")
+        session.mux.finish(stream)
+
+    def reset(self, stream_id: int, now: float) -> None:
+        """Drops the stream, without an event; harmless when it is gone."""
+        stream = self._session.mux.streams.get(stream_id) if self._session else None
+        if self._session is not None and stream is not None:
+            self._session.mux.reset(stream)
+
+    def consumed(self, stream_id: int, size: int, now: float) -> None:
+        """`size` bytes of the stream's `StreamData` are done with; harmless when it is gone."""
+        stream = self._session.mux.streams.get(stream_id) if self._session else None
+        if self._session is not None and stream is not None:
+            self._session.mux.consumed(stream, size)
+
+    def _stream(self, stream_id: int) -> tuple[Session, MuxStream]:
+        stream = self._session.mux.streams.get(stream_id) if self._session else None
+        if self._session is None or stream is None:
+            raise StreamFailed(f"stream {stream_id} is gone", peer=self.remote_peer)
+        return self._session, stream
+
+    def _uncork(self, data: bytes) -> None:
+        """Writes the proposal that waits, and `data` in the same frame."""
+        stream, self._cork = self._cork, None
+        if stream is None or self._session is None or stream.stream_id not in self._session.mux.streams:
+            return
+        if isinstance(stream.sink, OutboundNegotiation):
+            self._session.mux.write(stream, stream.sink.take_opening() + data)
+
+    # The end
+
+    def close(self, now: float) -> None:
+        """Says go-away; write `data_to_send()`, then close the transport."""
+        if self.state is not State.CLOSED:
+            self._close("closed by us", None)
+
+    def _fail(self, fault: FastmarketError) -> None:
+        if self.state is not State.CLOSED:
+            self._close(str(fault), fault)
+
+    def _close(self, reason: str, fault: FastmarketError | None) -> None:
+        self.state = State.CLOSED
+        self._inbox.clear()
+        self._cork = None
+        self.emit(Closed(reason, fault))
+        if self._session is not None:
+            code = GoAway.PROTOCOL_ERROR if isinstance(fault, PeerFault) else GoAway.NORMAL
+            self._session.mux.close(code)
+
+
+def _holds_message(inbox: bytearray) -> bool:
+    """Whether the first noise message has come whole."""
+    size = len(inbox)
+    return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

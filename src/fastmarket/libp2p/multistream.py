@@ -1,0 +1,173 @@
+"""multistream-select 1.0, both roles (specs: connections/README.md; lazy as in go-multistream and V1Lazy).
+
+A token is its uvarint length, its text and a newline, which the length counts. Both roles accept everything
+in one piece: header, protocol and the protocol's own first bytes, which stay in `rest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
+from fastmarket.formats.varint import encode_uvarint
+
+HEADER_TEXT = "/multistream/1.0.0"
+MAX_TOKEN_BYTES = 1024  # newline included; go-multistream refuses longer ones
+_LENGTH_BYTES = 2  # a uvarint of at most MAX_TOKEN_BYTES
+_PROTOCOL = "multistream"
+
+
+@lru_cache(maxsize=256)
+def encode_token(text: str) -> bytes:
+    """The token on the wire; CallerFault when `text` cannot be one."""
+    body = text.encode() + b"\n"
+    if b"\n" in body[:-1] or len(body) > MAX_TOKEN_BYTES:
+        raise CallerFault("protocol", "holds a newline or is too long")
+    return encode_uvarint(len(body)) + body
+
+
+HEADER = encode_token(HEADER_TEXT)
+NOT_AVAILABLE = encode_token("na")
+
+
+class TokenReader:
+    """Cuts a byte stream into tokens; what follows the last one taken stays in `buffer`."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self) -> None:
+        self.buffer = b""
+
+    def feed(self, data: bytes) -> None:
+        """Buffers at most what one turn of the stream below carries; tokens are taken before more is fed."""
+        self.buffer = self.buffer + data if self.buffer else data
+
+    def next_token(self) -> bytes | None:
+        """The next token without its newline, or None until it is complete; PeerFault when malformed."""
+        buffer = self.buffer
+        if not buffer:
+            return None
+        size, start = buffer[0], 1
+        if size > 0x7F:
+            if len(buffer) < _LENGTH_BYTES:
+                return None
+            size, start = (size & 0x7F) | buffer[1] << 7, _LENGTH_BYTES
+        if size > MAX_TOKEN_BYTES:
+            raise LimitExceeded("token bytes", MAX_TOKEN_BYTES, size, protocol=_PROTOCOL)
+        if size == 0:
+            raise PeerFault("empty token", protocol=_PROTOCOL)
+        end = start + size
+        if len(buffer) < end:
+            return None
+        if buffer[end - 1] != 0x0A:
+            raise PeerFault("token without newline", protocol=_PROTOCOL)
+        self.buffer = buffer[end:]
+        return buffer[start : end - 1]
+
+
+class ListenerNegotiation:
+    """Answers proposals until one is supported.
+
+    `receive` returns what to send; afterwards `chosen` is the agreed protocol or None, and `rest` its first
+    bytes.
+    """
+
+    __slots__ = ("_greeted", "_left", "_reader", "_supported", "chosen")
+
+    def __init__(self, supported: Collection[str], *, max_proposals: int) -> None:
+        self._supported = supported
+        self._reader = TokenReader()
+        self._greeted = False
+        self._left = max_proposals
+        self.chosen: str | None = None
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes after the negotiation."""
+        return self._reader.buffer
+
+    def receive(self, data: bytes) -> bytes:
+        """Raises PeerFault when this is not multistream-select, or never ends."""
+        self._reader.feed(data)
+        reply = b""
+        while self.chosen is None and (token := self._reader.next_token()) is not None:
+            if not self._greeted:
+                if token != HEADER_TEXT.encode():
+                    raise PeerFault("no multistream header", protocol=_PROTOCOL)
+                self._greeted = True
+                reply += HEADER
+                continue
+            self._left -= 1
+            if self._left < 0:
+                raise PeerFault("too many proposals", protocol=_PROTOCOL)
+            reply += self._answer(token)
+        return reply
+
+    def _answer(self, token: bytes) -> bytes:
+        # Undecodable text cannot be a protocol of ours; `ls` is not served (nobody needs it, and it leaks).
+        text = token.decode("utf-8", "replace")
+        if text not in self._supported:
+            return NOT_AVAILABLE
+        self.chosen = text
+        return encode_token(text)
+
+
+class DialerNegotiation:
+    """Proposes protocols in order until the listener echoes one.
+
+    `opening()` goes out first: header and first proposal. Lazily, the protocol's own bytes may follow it at
+    once; then a refusal is final, for those bytes were meant for that protocol. After `receive` look at
+    `chosen` and `refused`; `rest` holds the bytes after the echo.
+    """
+
+    __slots__ = ("_at", "_greeted", "_lazy", "_protocols", "_reader", "chosen", "refused")
+
+    def __init__(self, protocols: Sequence[str], *, lazy: bool = False) -> None:
+        if not protocols:
+            raise CallerFault("protocols", "is empty")
+        self._protocols = protocols
+        self._lazy = lazy
+        self._at = 0
+        self._reader = TokenReader()
+        self._greeted = False
+        self.chosen: str | None = None
+        self.refused = False
+
+    @property
+    def proposal(self) -> str:
+        """The protocol proposed now."""
+        return self._protocols[self._at]
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes after the negotiation."""
+        return self._reader.buffer
+
+    def opening(self) -> bytes:
+        """Header and first proposal, as one write."""
+        return HEADER + encode_token(self._protocols[0])
+
+    def receive(self, data: bytes) -> bytes:
+        """Returns the next proposal, if one is due; raises PeerFault when the answer is no answer."""
+        self._reader.feed(data)
+        reply = b""
+        while self.chosen is None and not self.refused and (token := self._reader.next_token()) is not None:
+            if not self._greeted:
+                if token != HEADER_TEXT.encode():
+                    raise PeerFault("no multistream header", protocol=_PROTOCOL)
+                self._greeted = True
+            elif token == self.proposal.encode():
+                self.chosen = self.proposal
+            elif token == b"na":
+                reply += self._next_proposal()
+            else:
+                raise PeerFault("neither echo nor refusal", protocol=_PROTOCOL)
+        return reply
+
+    def _next_proposal(self) -> bytes:
+        if self._lazy or self._at + 1 == len(self._protocols):
+            self.refused = True
+            return b""
+        self._at += 1
+        return encode_token(self.proposal)

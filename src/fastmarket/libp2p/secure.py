@@ -1,0 +1,109 @@
+"""The libp2p side of the Noise handshake: who the peer is, and the muxer agreed on the way.
+
+Sources: specs noise/README.md, connections/inlined-muxer-negotiation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import PeerFault
+from fastmarket.formats.identity import Identity, PeerId, PublicKey
+from fastmarket.libp2p.noise import CipherState, XXHandshake
+from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
+
+NOISE_PROTOCOL = "/noise"
+YAMUX_PROTOCOL = "/yamux/1.0.0"
+_KEY_BYTES = 32
+_SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
+_FAULT = "noise"
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseStatic:
+    """A Noise static key and the payload that binds it to an identity, for any number of connections."""
+
+    private: X25519PrivateKey
+    payload: bytes  # NoiseHandshakePayload, extensions included
+
+    @classmethod
+    def create(cls, identity: Identity, entropy: Callable[[int], bytes]) -> NoiseStatic:
+        """Signs a fresh key; keep it in memory only (specs: noise, static key authentication)."""
+        private = X25519PrivateKey.from_private_bytes(entropy(_KEY_BYTES))
+        signature = identity.sign(_SIGNATURE_DOMAIN + private.public_key().public_bytes_raw())
+        payload = NoiseHandshakePayload(
+            identity_key=identity.public_key.encode(),
+            identity_sig=signature,
+            extensions=NoiseExtensions(stream_muxers=[YAMUX_PROTOCOL]),
+        )
+        return cls(private, payload.SerializeToString(deterministic=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SecureSession:
+    """What a finished handshake leaves: the two ciphers, the proven identity, and whether yamux is agreed."""
+
+    sending: CipherState
+    receiving: CipherState
+    remote_key: PublicKey
+    remote_peer: PeerId
+    early_muxer: bool
+
+
+class SecureHandshake:
+    """Runs XX for one side. Feed it whole handshake messages; `session` is set when it is over."""
+
+    __slots__ = ("_expected", "_handshake", "_payload", "session")
+
+    def __init__(
+        self,
+        static: NoiseStatic,
+        *,
+        initiator: bool,
+        entropy: Callable[[int], bytes],
+        expected_peer: PeerId | None = None,
+    ) -> None:
+        self._payload = static.payload
+        self._expected = expected_peer
+        self._handshake = XXHandshake(
+            initiator=initiator,
+            static=static.private,
+            ephemeral=X25519PrivateKey.from_private_bytes(entropy(_KEY_BYTES)),
+        )
+        self.session: SecureSession | None = None
+
+    def opening(self) -> bytes:
+        """The initiator's first message; it carries no payload (it would travel in the clear)."""
+        return self._handshake.write_message()
+
+    def receive(self, message: bytes) -> bytes | None:
+        """Takes the peer's message, returns ours if one is due; PeerFault when it is not who it says."""
+        handshake = self._handshake
+        payload = handshake.read_message(message)
+        if not handshake.remote_static:
+            return handshake.write_message(self._payload)  # the responder's only message
+        # Checked before the initiator's last message goes out: an impostor shall not learn who we are.
+        key, early_muxer = self._authenticate(payload)
+        reply = None if handshake.finished else handshake.write_message(self._payload)
+        sending, receiving = handshake.split()
+        self.session = SecureSession(sending, receiving, key, key.peer_id, early_muxer)
+        return reply
+
+    def _authenticate(self, payload: bytes) -> tuple[PublicKey, bool]:
+        message = NoiseHandshakePayload()
+        try:
+            message.ParseFromString(payload)
+        except DecodeError as error:
+            raise PeerFault("malformed payload", protocol=_FAULT) from error
+        key = PublicKey.decode(message.identity_key)
+        if not key.verify(_SIGNATURE_DOMAIN + self._handshake.remote_static, message.identity_sig):
+            raise PeerFault("identity signature does not verify", protocol=_FAULT)
+        if self._expected is not None and key.peer_id != self._expected:
+            raise PeerFault(f"expected {self._expected}, found {key.peer_id}", protocol=_FAULT)
+        # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
+        # specification lets the handshake fail there.
+        return key, YAMUX_PROTOCOL in message.extensions.stream_muxers

@@ -1,0 +1,158 @@
+"""The inner side of an open connection: what lies between its ciphers and its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+
+from fastmarket.errors import PeerFault
+from fastmarket.libp2p.channels import EventStream, InboundNegotiation, OutboundNegotiation, ResponderStream
+from fastmarket.libp2p.events import Event, PingAnswered
+from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
+from fastmarket.libp2p.streams import Responder, ResponderFactory
+from fastmarket.libp2p.upgrade import Endpoint
+from fastmarket.libp2p.yamux import GoAway, Yamux
+from fastmarket.libp2p.yamux_stream import MuxStream
+
+
+class Liveness:
+    """When the peer was last heard, and pings under way."""
+
+    __slots__ = ("_interval", "_timeout", "asked_at", "heard_at", "value")
+
+    def __init__(self, interval_s: float, timeout_s: float, now: float) -> None:
+        self._interval = interval_s
+        self._timeout = timeout_s
+        self.heard_at = now
+        self.asked_at: float | None = None
+        self.value = 0
+
+    @property
+    def deadline(self) -> float:
+        """When to ask, or to give up."""
+        if self.asked_at is None:
+            return self.heard_at + self._interval
+        return max(self.asked_at, self.heard_at) + self._timeout
+
+    def ask(self, now: float) -> int:
+        """The value to send."""
+        self.value = (self.value + 1) & 0xFFFFFFFF
+        self.asked_at = now
+        return self.value
+
+    def answered(self, value: int, now: float) -> float | None:
+        """The round trip in seconds; None for an answer to nothing asked."""
+        if self.asked_at is None or value != self.value:
+            return None
+        rtt, self.asked_at = now - self.asked_at, None
+        return rtt
+
+
+class Session:
+    """The inner side of an open connection: ciphers, muxer and what the streams' sinks need (`Channels`)."""
+
+    __slots__ = (
+        "_congested",
+        "_held",
+        "_receiving",
+        "check_due",
+        "config",
+        "emit",
+        "liveness",
+        "mux",
+        "protocols",
+        "respond",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        receiving: CipherState,
+        liveness: Liveness,
+        *,
+        dialer: bool,
+        emit: Callable[[Event], None],
+        respond: Callable[[ResponderFactory], Responder],
+    ) -> None:
+        self.config = endpoint.config
+        self.protocols: Mapping[str, ResponderFactory | None] = endpoint.protocols
+        self.liveness = liveness
+        self.mux = Yamux(endpoint.config, self, dialer=dialer)
+        self.emit = emit
+        self.respond = respond
+        self.check_due = inf  # no stream's deadline is earlier
+        self._receiving = receiving
+        self._held = 0
+        self._congested: dict[int, ResponderStream] = {}
+
+    # yamux.Owner
+
+    def accept(self, stream: MuxStream, now: float) -> InboundNegotiation:
+        return InboundNegotiation(self, stream, now)
+
+    def pong(self, value: int, now: float) -> None:
+        rtt = self.liveness.answered(value, now)
+        if rtt is not None:
+            self.emit(PingAnswered(rtt))
+
+    def went_away(self, code: int, now: float) -> None:
+        if code != GoAway.NORMAL:
+            raise PeerFault(f"went away with code {code}", protocol="yamux")
+
+    # channels.Channels
+
+    def hold(self, size: int) -> bool:
+        self._held += size
+        return size <= 0 or self._held <= self.config.max_held_bytes
+
+    def wait_for_room(self, sink: ResponderStream) -> None:
+        self._congested[id(sink)] = sink
+
+    def check_at(self, deadline: float) -> None:
+        self.check_due = min(self.check_due, deadline)
+
+    # What the connection drives
+
+    @property
+    def resumable(self) -> bool:
+        """Input waits inside, and there is room for its output."""
+        return (self.mux.stalled or bool(self._congested)) and len(
+            self.mux.out
+        ) <= self.config.max_unsent_bytes
+
+    def resume(self, now: float) -> None:
+        """Processes what waited for room."""
+        congested, self._congested = self._congested, {}
+        for sink in congested.values():
+            sink.drained(now)
+        if self.mux.stalled:
+            self.mux.resume(now)
+
+    def receive(self, source: bytes, now: float) -> int:
+        """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
+        mux, decrypt = self.mux, self._receiving.decrypt
+        at, size = 0, len(source)
+        with memoryview(source) as view:
+            while size - at > LENGTH_BYTES:
+                start = at + LENGTH_BYTES
+                end = start + (source[at] << 8 | source[at + 1])
+                if end > size:
+                    break
+                plaintext = decrypt(view[start:end])
+                at = end
+                mux.receive(plaintext, now)
+                if mux.stalled:
+                    break
+        return at
+
+    def expire(self, now: float) -> None:
+        """Ends the streams whose time is up and notes the next deadline."""
+        self.check_due = inf
+        for stream in list(self.mux.streams.values()):
+            sink = stream.sink
+            if isinstance(sink, (InboundNegotiation, ResponderStream, EventStream, OutboundNegotiation)):
+                deadline = sink.deadline
+                if deadline <= now:
+                    sink.expire(now)
+                else:
+                    self.check_due = min(self.check_due, deadline)

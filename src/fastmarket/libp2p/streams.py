@@ -1,0 +1,101 @@
+"""Responders: what answers an inbound stream inside the turn that brought its bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from fastmarket.formats.varint import FrameDecoder, frame
+
+if TYPE_CHECKING:
+    from fastmarket.libp2p.connection import Connection
+
+_ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
+
+
+class Responder(Protocol):
+    """One inbound stream's protocol. Each method returns bytes to write; a PeerFault resets the stream.
+
+    `finished`: close our writing side after the bytes returned. `quiet`: the last request gets no reply,
+    and the peer may be waiting for one; an idle stream is then half-closed soon.
+    """
+
+    finished: bool
+    quiet: bool
+
+    def opened(self, now: float) -> bytes:
+        """Once the protocol is agreed."""
+
+    def received(self, data: bytes, now: float) -> bytes:
+        """The next bytes, in any chunking."""
+
+    def ended(self, now: float) -> bytes:
+        """The peer wrote its last byte; our side closes after the bytes returned."""
+
+
+class ResponderFactory(Protocol):
+    """Makes the responder of one new stream."""
+
+    def __call__(self, connection: Connection, /) -> Responder: ...
+
+
+class RpcHandler(Protocol):
+    """(connection, request, now) -> reply, or None for none, bodies all; a PeerFault resets the stream."""
+
+    def __call__(self, connection: Connection, request: bytes, now: float, /) -> bytes | None: ...
+
+
+class RpcResponder:
+    """Requests and replies, each behind its uvarint length, any number on one stream, answered in order.
+
+    `limit` bounds a request, in bytes.
+    """
+
+    __slots__ = ("_connection", "_decoder", "_handle", "_limit", "finished", "quiet")
+
+    def __init__(self, connection: Connection, handle: RpcHandler, limit: int) -> None:
+        self._connection = connection
+        self._handle = handle
+        self._limit = limit
+        self._decoder: FrameDecoder | None = None  # only while a request has come in part
+        self.finished = False
+        self.quiet = False
+
+    @classmethod
+    def factory(cls, handle: RpcHandler, limit: int) -> ResponderFactory:
+        """For the table of protocols."""
+        return lambda connection: cls(connection, handle, limit)
+
+    def opened(self, now: float) -> bytes:
+        return b""
+
+    def received(self, data: bytes, now: float) -> bytes:
+        # The common case first: one whole request of at most two length bytes, nothing held.
+        if self._decoder is None and len(data) > 2:
+            size, start = data[0], 1
+            if size > _ONE_BYTE_LENGTH:
+                size, start = (size & _ONE_BYTE_LENGTH) | data[1] << 7, 2
+            if start + size == len(data) and size <= self._limit and (start == 1 or 0 < data[1] < 0x80):
+                reply = self._handle(self._connection, data[start:], now)
+                if reply is None:
+                    self.quiet = True
+                    return b""
+                self.quiet = False
+                return frame(reply)
+        return self._decode(data, now)
+
+    def _decode(self, data: bytes, now: float) -> bytes:
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = FrameDecoder(self._limit)
+        replies = []
+        for body in decoder.feed(data):
+            reply = self._handle(self._connection, body, now)
+            self.quiet = reply is None
+            if reply is not None:
+                replies.append(frame(reply))
+        if not decoder.pending:
+            self._decoder = None
+        return b"".join(replies)
+
+    def ended(self, now: float) -> bytes:
+        return b""

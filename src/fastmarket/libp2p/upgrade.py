@@ -1,0 +1,169 @@
+"""From a raw byte stream to a secure, multiplexed one: `/noise`, the handshake, and `/yamux/1.0.0` where the
+handshake did not agree on it already (specs: connections/README.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from fastmarket.config import ConnectionConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
+from fastmarket.libp2p.noise import LENGTH_BYTES
+from fastmarket.libp2p.secure import (
+    NOISE_PROTOCOL,
+    YAMUX_PROTOCOL,
+    NoiseStatic,
+    SecureHandshake,
+    SecureSession,
+)
+
+if TYPE_CHECKING:
+    from fastmarket.libp2p.streams import ResponderFactory
+
+MAX_HANDSHAKE_MESSAGE_BYTES = 16 << 10  # an 8192-bit RSA key and its signature take 2 KiB
+MAX_MUXER_PROPOSALS = 8  # mplex, yamux and what else a peer may try
+
+
+class Role(Enum):
+    """Which side of a connection we are."""
+
+    DIALER = "dialer"  # initiator of Noise, odd yamux ids
+    LISTENER = "listener"  # responder, even ids
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What all connections of a host share."""
+
+    config: ConnectionConfig
+    identity: Identity
+    static: NoiseStatic
+    entropy: Callable[[int], bytes]
+    protocols: Mapping[str, ResponderFactory | None]  # inbound; None: delivered as events
+
+    @classmethod
+    def create(
+        cls,
+        identity: Identity,
+        entropy: Callable[[int], bytes],
+        protocols: Mapping[str, ResponderFactory | None],
+        config: ConnectionConfig | None = None,
+    ) -> Endpoint:
+        """With a fresh Noise key. `protocols` may change while connections live."""
+        static = NoiseStatic.create(identity, entropy)
+        return cls(config or ConnectionConfig(), identity, static, entropy, protocols)
+
+
+class _Stage(Enum):
+    """How far the upgrade is."""
+
+    SECURITY = "security"  # from the start: multistream in the clear
+    HANDSHAKE = "handshake"  # `/noise` agreed
+    MUXER = "muxer"  # handshake done without an early muxer: multistream inside
+    DONE = "done"  # yamux agreed
+
+
+class Upgrade:
+    """One side's upgrade. After each `receive` send what it returns; it is over when `done`.
+
+    The dialer puts its first handshake message behind the proposal at once (rust's V1Lazy): two round trips
+    in all.
+    """
+
+    __slots__ = ("_buffer", "_dialer", "_handshake", "_negotiation", "_stage", "session")
+
+    def __init__(self, endpoint: Endpoint, role: Role, expected_peer: PeerId | None) -> None:
+        self._dialer = role is Role.DIALER
+        self._stage = _Stage.SECURITY
+        self._handshake = SecureHandshake(
+            endpoint.static, initiator=self._dialer, entropy=endpoint.entropy, expected_peer=expected_peer
+        )
+        self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.config.max_proposals)
+        self._buffer = bytearray()
+        self.session: SecureSession | None = None
+
+    @property
+    def done(self) -> bool:
+        """Yamux may begin; `take_rest` holds its first bytes."""
+        return self._stage is _Stage.DONE
+
+    def opening(self) -> bytes:
+        """What the dialer sends first; nothing for the listener."""
+        if not isinstance(self._negotiation, DialerNegotiation):
+            return b""
+        return self._negotiation.opening() + _framed(self._handshake.opening())
+
+    def receive(self, data: bytes) -> bytes:
+        """Returns what to send; PeerFault ends the connection."""
+        if self._stage is _Stage.SECURITY:
+            reply = self._negotiation.receive(data)
+            if not self._agreed():
+                return reply
+            self._stage = _Stage.HANDSHAKE
+            return reply + self._messages(self._negotiation.rest)
+        return self._messages(data)
+
+    def take_rest(self) -> tuple[bytes, bytes]:
+        """(ciphertext not yet read, plaintext behind the muxer's negotiation)."""
+        plain = self._negotiation.rest if self.session and not self.session.early_muxer else b""
+        return bytes(self._buffer), plain
+
+    def _messages(self, data: bytes) -> bytes:
+        buffer = self._buffer
+        buffer += data
+        reply = bytearray()
+        while self._stage is not _Stage.DONE and len(buffer) >= LENGTH_BYTES:
+            size = int.from_bytes(buffer[:LENGTH_BYTES], "big")
+            if size > MAX_HANDSHAKE_MESSAGE_BYTES:
+                raise LimitExceeded(
+                    "handshake message bytes", MAX_HANDSHAKE_MESSAGE_BYTES, size, protocol="noise"
+                )
+            end = LENGTH_BYTES + size
+            if len(buffer) < end:
+                break
+            message = bytes(buffer[LENGTH_BYTES:end])
+            del buffer[:end]
+            reply += self._message(message)
+        return bytes(reply)
+
+    def _message(self, message: bytes) -> bytes:
+        if self.session is not None:
+            return self._muxer(self.session, self.session.receiving.decrypt(message))
+        answer = self._handshake.receive(message)
+        out = b"" if answer is None else _framed(answer)
+        self.session = session = self._handshake.session
+        if session is None:
+            return out
+        if session.early_muxer:
+            self._stage = _Stage.DONE
+            return out
+        self._stage = _Stage.MUXER
+        self._negotiation = self._negotiate(YAMUX_PROTOCOL, MAX_MUXER_PROPOSALS)
+        if isinstance(self._negotiation, DialerNegotiation):
+            out += session.sending.seal(bytearray(self._negotiation.opening()))
+        return out
+
+    def _muxer(self, session: SecureSession, data: bytes) -> bytes:
+        reply = self._negotiation.receive(data)
+        if self._agreed():
+            self._stage = _Stage.DONE
+        return session.sending.seal(bytearray(reply)) if reply else b""
+
+    def _agreed(self) -> bool:
+        negotiation = self._negotiation
+        if isinstance(negotiation, DialerNegotiation) and negotiation.refused:
+            raise PeerFault(f"does not speak {negotiation.proposal}", protocol="multistream")
+        return negotiation.chosen is not None
+
+    def _negotiate(self, protocol: str, max_proposals: int) -> DialerNegotiation | ListenerNegotiation:
+        if self._dialer:
+            return DialerNegotiation((protocol,), lazy=True)
+        return ListenerNegotiation((protocol,), max_proposals=max_proposals)
+
+
+def _framed(message: bytes) -> bytes:
+    return len(message).to_bytes(LENGTH_BYTES, "big") + message

@@ -1,0 +1,83 @@
+"""One stream of a Yamux session, and what a session talks to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+INITIAL_WINDOW_BYTES = 256 << 10  # yamux spec, flow control; both sides assume it
+
+
+class Sink(Protocol):
+    """Where a stream's bytes go. None of these may raise for what the peer did."""
+
+    def received(self, data: bytes, now: float) -> int:
+        """Returns how many bytes are done with; the rest is given back later by `Yamux.consumed`."""
+
+    def ended(self, now: float) -> None:
+        """The peer has written its last byte."""
+
+    def lost(self, reason: str, now: float) -> None:
+        """The peer reset the stream; it is gone."""
+
+    def drained(self, now: float) -> None:
+        """Bytes that waited for window have all gone."""
+
+
+class Owner(Protocol):
+    """What a session asks of its connection."""
+
+    def accept(self, stream: MuxStream, now: float) -> Sink:
+        """A new inbound stream."""
+
+    def pong(self, value: int, now: float) -> None:
+        """An answer to a ping of ours."""
+
+    def went_away(self, code: int, now: float) -> None:
+        """The peer ends the session."""
+
+
+class MuxStream:
+    """One stream: its windows, what waits for window, and which directions have ended."""
+
+    __slots__ = (
+        "acknowledged",
+        "credit",
+        "fin_queued",
+        "fin_sent",
+        "inbound",
+        "outbox",
+        "recv_window",
+        "remote_ended",
+        "send_window",
+        "sink",
+        "stream_id",
+    )
+
+    def __init__(self, stream_id: int, *, inbound: bool) -> None:
+        self.stream_id = stream_id
+        self.inbound = inbound
+        self.sink: Sink = _NOWHERE
+        self.send_window = INITIAL_WINDOW_BYTES
+        self.recv_window = INITIAL_WINDOW_BYTES
+        self.credit = 0  # consumed, not yet given back
+        self.outbox = bytearray()  # accepted from us, not yet framed for want of window
+        self.acknowledged = inbound
+        self.fin_queued = False
+        self.fin_sent = False
+        self.remote_ended = False
+
+
+class _Nowhere:
+    """The sink of a stream before it has one."""
+
+    def received(self, data: bytes, now: float) -> int:
+        return len(data)
+
+    def ended(self, now: float) -> None: ...
+
+    def lost(self, reason: str, now: float) -> None: ...
+
+    def drained(self, now: float) -> None: ...
+
+
+_NOWHERE = _Nowhere()
