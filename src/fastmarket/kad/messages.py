@@ -17,7 +17,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import parse_addrs
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.formats.varint import encode_uvarint
 from fastmarket.pb.libp2p import kad_pb2
 
 # Peer entries as received and parsed, kept across messages; only small ones, so that strangers cannot make
@@ -26,6 +26,9 @@ PEER_CACHE_ENTRIES = 8192
 PEER_CACHE_ENTRY_BYTES = 512
 # Addresses read out of one cached peer entry.
 PEER_CACHE_ADDRS = 16
+
+# Of protobuf's encoding: 64 bits in groups of 7.
+MAX_VARINT_BYTES = 10
 
 
 class Kind(IntEnum):
@@ -79,7 +82,7 @@ def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
         while at < end:
             tag = body[at]
             if tag & 0x80:
-                tag, at = decode_uvarint(body, at)
+                tag, at = _varint(body, at)
             else:
                 at += 1
             if tag & 7 != _LENGTH_DELIMITED:
@@ -105,11 +108,23 @@ def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
     return message
 
 
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    """A varint as protobuf has them: up to 10 bytes (negative numbers), not necessarily the shortest form."""
+    value = 0
+    for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
+        byte = body[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise PeerFault("varint without end")
+
+
 def _span(body: bytes, at: int, end: int) -> tuple[int, int]:
     """Where a length-delimited value begins and ends; its length stands at `at`."""
     size = body[at]
     if size & 0x80:
-        size, at = decode_uvarint(body, at)
+        size, at = _varint(body, at)
     else:
         at += 1
     if at + size > end:
@@ -137,7 +152,7 @@ def _take_run(body: bytes, at: int, tag: int, entries: list[bytes], limit: int) 
 def _skip_scalar(body: bytes, at: int, wire: int) -> tuple[int, int]:
     """(value of a varint or 0, offset behind the field)."""
     if wire == 0:
-        return decode_uvarint(body, at)
+        return _varint(body, at)
     size = {1: 8, 5: 4}.get(wire)
     if size is None or at + size > len(body):
         raise PeerFault("message has a malformed field")
