@@ -1,7 +1,7 @@
 """CIDs, multihashes and their text (base58btc, base32), and the digests of a file's UnixFS leaves.
 
 Malformed or oversized input is a ValueError, whatever it holds. Lengths are bounded before any work is done.
-Sources: multiformats/cid, multiformats/multihash, multiformats/multibase, RFC 4648 section 6; ipfs specs, UNIXFS.md.
+Sources: multiformats/cid, multihash, multibase; RFC 4648 section 6; ipfs specs, UNIXFS.md.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -37,7 +37,8 @@ cdef extern from "multiformat.h" nogil:
     const char *fm_text_fault(Py_ssize_t answer) noexcept
     const char *fm_multihash_fault(const uint8_t *data, Py_ssize_t size) noexcept
     const char *fm_cid_parse(const uint8_t *data, Py_ssize_t size, fm_cid *cid) noexcept
-    const char *fm_cid_read(const uint8_t *text, Py_ssize_t size, uint8_t *out, Py_ssize_t *used, fm_cid *cid) noexcept
+    const char *fm_cid_read(const uint8_t *text, Py_ssize_t size, uint8_t *out, Py_ssize_t *used,
+                            fm_cid *cid) noexcept
 
 
 cdef extern from "unixfs_leaf.h" nogil:
@@ -202,10 +203,12 @@ def encode_cid_v1(uint64_t codec, bytes multihash not None) -> str:
 
 
 def leaf_digests(int fd, off_t offset, Py_ssize_t length, Py_ssize_t chunk, bint raw) -> bytes:
-    """SHA-256 of each leaf of the `length` bytes at `offset` of an open file, cut every `chunk` bytes: 32 bytes each.
+    """SHA-256 of each leaf of the `length` bytes at `offset` of an open file, cut every `chunk` bytes: 32 bytes
+    each.
 
-    A leaf is its bytes (`raw`) or the dag-pb node of a UnixFS file around them. The GIL is free meanwhile, so several
-    threads can each take a part; memory is two chunks. OSError as pread gives it, EOFError where the file is shorter.
+    A leaf is its bytes (`raw`) or the dag-pb node of a UnixFS file around them. The GIL is free meanwhile, so
+    several threads can each take a part; memory is two chunks. OSError as pread gives it, EOFError where the
+    file is shorter.
     """
     cdef int fault
     if not 0 < chunk <= _MAX_CHUNK:

@@ -1,12 +1,12 @@
 """The Kademlia routing table: up to `bucket_size` keys for each common prefix length with the local key.
 
-Names the peer to ping when a bucket is full; never pings. A key is 32 bytes, big-endian; other lengths are a ValueError.
-Times are `now` of the caller, unix seconds; the table reads no clock. One lock-free owner: not for concurrent threads.
+Names the peer to ping when a bucket is full; never pings. A key is 32 bytes, big-endian; other lengths are a
+ValueError. Times are `now` of the caller, unix seconds; the table reads no clock.
 
-Every entry has a fixed slot. All slots in use are indexed by one array sorted by distance to the local key; XOR with
-the local key keeps prefixes together, so the entries nearest to any target are reached by splitting ranges of it.
+Every entry has a fixed slot. One array sorted by distance to the local key names all slots in use; XOR with the
+local key keeps prefixes together, so the entries nearest to any target are reached by splitting ranges of it.
 
-Source: Maymounkov and Mazieres, "Kademlia", sections 2.2 and 2.4; libp2p specs, kad-dht, "Kademlia Routing Table".
+Sources: Maymounkov and Mazieres, "Kademlia", sections 2.2 and 2.4; libp2p specs, kad-dht.
 """
 
 from enum import IntEnum
@@ -129,7 +129,7 @@ cdef class RoutingTable:
     def __class_getitem__(cls, item):
         return GenericAlias(cls, item)
 
-    # -- slots and order ------------------------------------------------------------------------------------------
+    # -- slots and order -------------------------------------------------------------------------------------
 
     cdef int _grow(self) except -1:
         cdef Py_ssize_t held = self._index.capacity, capacity = min(max(64, 2 * held), self.max_entries), slot
@@ -194,13 +194,13 @@ cdef class RoutingTable:
                 best = i
         return best
 
-    # -- changes --------------------------------------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------------
 
     def insert(self, bytes key not None, value, double now) -> tuple:
         """Add a key, or replace the value of a known one and count it as seen.
 
-        Returns (Inserted, None), or (Inserted.FULL, value of the entry to ping): the least recently seen of the key's
-        bucket, or of the fullest bucket where the table as a whole is full.
+        Returns (Inserted, None), or (Inserted.FULL, value of the entry to ping): the least recently seen of the
+        key's bucket, or of the fullest bucket where the table as a whole is full.
         """
         cdef fm_key d
         cdef int known, bucket
@@ -259,7 +259,7 @@ cdef class RoutingTable:
         """A lookup in this bucket's range took place at `now`."""
         self._bucket(bucket).refreshed = now
 
-    # -- questions ------------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     def get(self, bytes key not None):
         """The value of the key, None where it is not held."""
@@ -307,8 +307,8 @@ cdef class RoutingTable:
     def stale_buckets(self, double now, double age_s) -> list:
         """Buckets not refreshed within the last `age_s` seconds, up to the deepest that holds an entry.
 
-        A bucket never marked refreshed is stale. Deeper ones are left out: a lookup there only finds the neighbours
-        a lookup of the local key finds.
+        A bucket never marked refreshed is stale. Deeper ones are left out: a lookup there only finds the
+        neighbours a lookup of the local key finds.
         """
         cdef int i, deepest = -1
         if self._index.count:
@@ -330,7 +330,7 @@ cdef class RoutingTable:
         fm_key_store(&key, <unsigned char *> PyBytes_AS_STRING(out))
         return out
 
-    # -- the nearest ----------------------------------------------------------------------------------------------
+    # -- the nearest -----------------------------------------------------------------------------------------
 
     cdef Py_ssize_t _nearest(self, bytes target, Py_ssize_t count) except -1:
         """Fills the index's row; how many of it are the answer."""

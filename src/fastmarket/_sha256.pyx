@@ -1,6 +1,6 @@
 """SHA-256 without Python's overhead: one input, many, or equal-sized ones packed side by side.
 
-The processor's SHA instructions are used where it has them (`BACKEND` names what was picked). Digests are 32 bytes.
+The processor's SHA instructions are used where it has them: `BACKEND` names what was picked.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -87,7 +87,8 @@ def sha256_many(items) -> list:
 cdef void _packed(const uint8_t *source, Py_ssize_t size, Py_ssize_t count, uint8_t *target) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i + 1 < count:
-        fm_sha256_pair(source + i * size, size, source + (i + 1) * size, size, target + 32 * i, target + 32 * i + 32)
+        fm_sha256_pair(source + i * size, size, source + (i + 1) * size, size,
+                       target + 32 * i, target + 32 * i + 32)
         i += 2
     if i < count:
         fm_sha256(source + i * size, size, target + 32 * i)

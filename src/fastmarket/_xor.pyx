@@ -117,7 +117,7 @@ cdef void _sort(const fm_key *target, const unsigned char *keys, Py_ssize_t tota
 
 
 def nearest(bytes target not None, bytes packed_keys not None, Py_ssize_t count) -> list:
-    """Indices of the `count` keys nearest to `target`, closest first, of 32-byte keys joined in `packed_keys`."""
+    """Indices of the `count` keys nearest to `target`, closest first, of 32-byte keys joined together."""
     cdef fm_key t
     _load(&t, target)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(packed_keys)
@@ -190,7 +190,10 @@ cdef class Shortlist:
         return -1
 
     def insert(self, bytes key not None, value) -> int:
-        """Position the key took; -1 where it is known, or too far for a full list (whose last entry else falls out)."""
+        """Position the key took; -1 where it is known, or too far for a full list.
+
+        The last entry of a full list falls out for a closer one.
+        """
         cdef fm_key d
         _load(&d, key)
         fm_key_xor(&d, &d, &self._target)

@@ -1,8 +1,8 @@
 /* An ordered index of 256-bit distances to one point, each with a slot number, and the XOR-nearest entries of it.
  *
- * Two arrays sorted together, the leading 64 bits of each distance and its slot; the whole distance, by slot, decides
- * ties. Entries that share a prefix stand together, whatever point XOR measures from, so the nearest to any target
- * are found by splitting ranges.
+ * Two arrays sorted together, the leading 64 bits of each distance and its slot; the whole distance, by slot,
+ * decides ties. Entries that share a prefix stand together, whatever point XOR measures from, so the nearest to any
+ * target are found by splitting ranges.
  */
 #ifndef FASTMARKET_KEYINDEX_H
 #define FASTMARKET_KEYINDEX_H
@@ -101,7 +101,7 @@ static inline int32_t fm_index_remove(fm_index *index, ptrdiff_t at) {
     return slot;
 }
 
-/* ---- the nearest -------------------------------------------------------------------------------------------- */
+/* ---- the nearest --------------------------------------------------------------------------------------- */
 
 static inline int fm_index_nearer(const fm_index *index, const fm_key *target, fm_found a, fm_found b) {
     fm_key x, y;
@@ -123,7 +123,7 @@ static inline void fm_index_sort_range(const fm_index *index, const fm_key *targ
 }
 
 /* Appends a range to the row in order of distance until `wanted` are there; how many are. The nearer half comes
- * first, split at the first bit that differs inside the range: each level uses up a bit, so it is at most 64 deep. */
+ * first, split at the first bit that differs inside the range: each level uses up a bit, so 64 are the most. */
 static ptrdiff_t fm_index_emit(fm_index *index, const fm_key *target, ptrdiff_t low, ptrdiff_t high,
                                ptrdiff_t wanted, ptrdiff_t done) {
     if (done >= wanted || low >= high) return done;

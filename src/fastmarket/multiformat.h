@@ -39,7 +39,7 @@ static inline void fm_multiformat_init(void) {
     }
 }
 
-/* ---- base58btc: five digits at a time, as one 32-bit number --------------------------------------------------- */
+/* ---- base58btc: five digits at a time, as one 32-bit number -------------------------------------------- */
 
 #define FM_58_TO_THE_5 656356768u
 #define FM_WORDS (FM_MAX_BINARY / 4 + 1)
@@ -109,7 +109,7 @@ static inline ptrdiff_t fm_base58_read(const uint8_t *text, ptrdiff_t size, uint
     return zeros + length;
 }
 
-/* ---- base32 and base16 ---------------------------------------------------------------------------------------- */
+/* ---- base32 and base16 --------------------------------------------------------------------------------- */
 
 /* Lower-case text without padding of at most FM_MAX_BINARY bytes; its length. */
 static inline ptrdiff_t fm_base32_write(const uint8_t *data, ptrdiff_t size, uint8_t *out) {
@@ -162,7 +162,7 @@ static inline ptrdiff_t fm_base16_read(const uint8_t *text, ptrdiff_t size, uint
     return size / 2;
 }
 
-/* ---- varints, multihashes, CIDs: what is wrong with them, NULL where nothing is -------------------------------- */
+/* ---- varints, multihashes, CIDs: what is wrong with them, NULL where nothing is ------------------------ */
 
 /* The offset behind the varint at `at`, -1 where it is cut short, too long or not minimal. */
 static inline ptrdiff_t fm_varint_read(const uint8_t *data, ptrdiff_t size, ptrdiff_t at, uint64_t *value) {

@@ -35,7 +35,7 @@ typedef void (*fm_sha256_one_fn)(uint32_t state[8], const uint8_t *data, size_t 
 typedef void (*fm_sha256_two_fn)(uint32_t s0[8], uint32_t s1[8], const uint8_t *d0, const uint8_t *d1,
                                  size_t blocks);
 
-/* ---- portable ---------------------------------------------------------------------------------------------- */
+/* ---- portable ------------------------------------------------------------------------------------------ */
 
 static inline uint32_t fm_ror32(uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
 
@@ -82,7 +82,7 @@ static inline void fm_sha256_two_portable(uint32_t s0[8], uint32_t s1[8], const 
     fm_sha256_one_portable(s1, d1, blocks);
 }
 
-/* ---- x86 SHA extensions ------------------------------------------------------------------------------------ */
+/* ---- x86 SHA extensions -------------------------------------------------------------------------------- */
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #define FM_SHA256_X86 1
@@ -195,7 +195,7 @@ static inline int fm_cpu_has_sha(void) {
 }
 #endif
 
-/* ---- dispatch and whole messages --------------------------------------------------------------------------- */
+/* ---- dispatch and whole messages ----------------------------------------------------------------------- */
 
 static fm_sha256_one_fn fm_sha256_one = fm_sha256_one_portable;
 static fm_sha256_two_fn fm_sha256_two = fm_sha256_two_portable;

@@ -1,7 +1,7 @@
 /* Digests of the leaves of a UnixFS file, read from a descriptor chunk by chunk.
  *
- * A leaf is its bytes (raw) or the dag-pb node of a file around them. Head and tail are written around the chunk where
- * it was read, so a leaf is hashed in one piece and nothing is copied.
+ * A leaf is its bytes (raw) or the dag-pb node of a file around them. Head and tail are written around the chunk
+ * where it was read, so a leaf is hashed in one piece and nothing is copied.
  * Sources: ipfs/specs UNIXFS.md; the DAG-PB specification.
  */
 #ifndef FASTMARKET_UNIXFS_LEAF_H
@@ -15,7 +15,7 @@
 #include "multiformat.h"
 #include "sha256_impl.h"
 
-#define FM_LEAF_ROOM 32 /* before the chunk and behind it: two tags and two lengths, and what is in front of them */
+#define FM_LEAF_ROOM 32 /* bytes before the chunk and behind it; the head is the longer, 4 tags and 2 lengths */
 #define FM_FILE_ENDS (-1)
 
 typedef struct {
@@ -59,7 +59,7 @@ static inline int fm_leaf_read(int fd, off_t offset, size_t size, int raw, fm_le
     return 0;
 }
 
-/* Two whole leaves at a time share a pass of the hash; what is left goes alone. `room` holds FM_LEAVES_ROOM(chunk). */
+/* Two whole leaves at a time share a pass of the hash; what is left goes alone. */
 #define FM_LEAVES_ROOM(chunk) (2 * ((chunk) + 2 * FM_LEAF_ROOM))
 
 static inline int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chunk, int raw, uint8_t *room,
@@ -70,7 +70,8 @@ static inline int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chu
         fault = fm_leaf_read(fd, offset, chunk, raw, &leaves[0]);
         if (!fault) fault = fm_leaf_read(fd, offset + (off_t)chunk, chunk, raw, &leaves[1]);
         if (fault) return fault;
-        fm_sha256_pair(leaves[0].start, leaves[0].size, leaves[1].start, leaves[1].size, out, out + FM_SHA256_DIGEST);
+        fm_sha256_pair(leaves[0].start, leaves[0].size, leaves[1].start, leaves[1].size, out,
+                       out + FM_SHA256_DIGEST);
     }
     while (length) {
         size_t size = length < chunk ? length : chunk;
