@@ -30,8 +30,8 @@ class Contact:
         self.failed_at = 0.0  # the first of them
 
 
-# Failures that say nothing about the peer.
-_NOT_ITS_FAULT = frozenset({FailureKind.BUSY})
+# Failures that came over the network: so it works, and the fault is not ours.
+_HEARD = frozenset({FailureKind.REFUSED, FailureKind.RESET, FailureKind.PEER_FAULT})
 
 
 class Routing:
@@ -125,7 +125,7 @@ class Routing:
         """The end of a check: a dead entry makes room for the freshest that waits."""
         key = contact.info.peer_id.key
         self.checking.discard(self._table.bucket_index(key))
-        if not alive and self._table.get(key) is contact and self._others_live(contact):
+        if not alive and self._table.get(key) is contact:
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
             self._evict(key, now)
 
@@ -149,8 +149,10 @@ class Routing:
         A peer that refuses the protocol is no server any more and leaves at once. While nobody at all is
         heard, the fault is more likely ours: the table is kept.
         """
-        if kind in _NOT_ITS_FAULT:
+        if kind is FailureKind.BUSY:
             return
+        if kind in _HEARD:
+            self._heard_at = now
         key = peer_id.key
         contact = self._table.get(key)
         if contact is None:
@@ -210,7 +212,7 @@ class Routing:
 
     def _others_live(self, contact: Contact) -> bool:
         """Whether anyone was heard since the contact began to fail."""
-        return contact.failures == 0 or self._heard_at >= contact.failed_at
+        return self._heard_at >= contact.failed_at
 
     def _evict(self, key: bytes, now: float) -> None:
         bucket = self._table.bucket_index(key)
