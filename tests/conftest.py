@@ -17,8 +17,8 @@ Run = Callable[[Coroutine[Any, Any, T]], T]
 
 @pytest.fixture
 def run() -> Run[Any]:
-    """Runs a coroutine on uvloop, as the programs do, within a deadline; an exception that nobody handled, in a
-    callback, a task or a future, fails the test."""
+    """Runs a coroutine on uvloop, as the programs do, within a deadline; an exception that nobody handled,
+    in a callback, a task or a future, fails the test."""
 
     def runner(coroutine: Coroutine[Any, Any, T], deadline_s: float = 30.0) -> T:
         unhandled: list[dict[str, Any]] = []

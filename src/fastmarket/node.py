@@ -62,8 +62,8 @@ class Node:
         return () if self._dht is None else self._dht.listen_addrs
 
     async def start(self) -> None:
-        """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead; these
-        are then tried again for as long as the node runs. Raises CallerFault (a port in use, a bad address)."""
+        """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
+        these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
         self._dht = DhtNode(self._identity, self._config)
         try:
             for text in self._config.host.listen:

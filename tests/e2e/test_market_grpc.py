@@ -20,7 +20,7 @@ CONTENT = "ef" * 32
 
 
 def stub_of(server: ServerProcess) -> MarketStub:
-    return MarketStub(grpc.insecure_channel(f"127.0.0.1:{server.port}"))  # type: ignore[no-untyped-call, no-any-return]
+    return MarketStub(grpc.insecure_channel(f"127.0.0.1:{server.port}"))  # type: ignore[no-untyped-call]
 
 
 def user(**fields: object) -> market_pb2.User:

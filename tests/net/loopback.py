@@ -30,7 +30,7 @@ def seed(node: DhtNode) -> PeerInfo:
 
 async def until(true: Callable[[], bool]) -> None:
     """Lets the loop turn until it is so; the test's own deadline ends what never comes."""
-    while not true():
+    while not true():  # noqa: ASYNC110 - there is no event for "the other node has stored it"
         await asyncio.sleep(0)
 
 

@@ -92,7 +92,7 @@ def test_somebody_else_at_the_address_is_not_the_peer(run: Run[None]) -> None:
 
 
 def test_eight_nodes_that_start_together_all_know_each_other(run: Run[None]) -> None:
-    """"Nodes aren't storing each other's info": after bootstrap every table holds all the others."""
+    """ "Nodes aren't storing each other's info": after bootstrap every table holds all the others."""
 
     async def scenario() -> None:
         async with nodes(8) as made:
@@ -153,7 +153,9 @@ def test_a_provider_is_found_with_its_addresses(run: Run[None]) -> None:
             await joined(made[1:], made[0])
             await made[1].provide(CONTENT, deadline_s=DEADLINE_S)
             found = await made[2].find_providers(CONTENT, deadline_s=DEADLINE_S)
-            assert [(peer.peer_id, peer.addrs) for peer in found] == [(made[1].peer_id, made[1].host.listen_addrs)]
+            assert [(peer.peer_id, peer.addrs) for peer in found] == [
+                (made[1].peer_id, made[1].host.listen_addrs)
+            ]
 
     run(scenario())
 

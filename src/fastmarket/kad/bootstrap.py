@@ -34,7 +34,7 @@ class Phase(Enum):
     """How far a bootstrap is."""
 
     SEEDS = auto()  # seeds are asked; left when all settled, or some did and the rest is slow
-    LOOKUPS = auto()  # self-lookup, then buckets, then self again; left when none is planned or running
+    LOOKUPS = auto()  # self-lookup, then buckets; left when none is planned or running
     IDENTIFYING = (
         auto()
     )  # those who answered last are still being identified; left at the latest after settle_s
@@ -136,6 +136,7 @@ class BootstrapJob(PeerWatcher):
     """Seeds, self-lookup, buckets, self-lookup; without seeds a refresh. Result: BootstrapResult."""
 
     __slots__ = (
+        "_again",
         "_around",
         "_buckets",
         "_deadline",
@@ -170,6 +171,7 @@ class BootstrapJob(PeerWatcher):
         self._plan: list[int | None] = []
         self._lookups: dict[int, Lookup] = {}
         self._number = 0  # of the latest lookup
+        self._again = False  # whether a second self-lookup is still to come
         self._met: list[PeerInfo] = []  # answered; to be identified before we are done
         self._wake: float | None = None  # when the phase may move on by itself
 
@@ -188,13 +190,14 @@ class BootstrapJob(PeerWatcher):
         requests: list[Outgoing] = []
         if self._phase is Phase.SEEDS:
             requests = self._poll_seeds(now)
-        if self._phase is Phase.LOOKUPS:
-            requests += self._poll_lookups(now)
-        if self._phase is Phase.IDENTIFYING:
-            knows = self._around.routing.knows
-            self._met = [peer for peer in self._met if not knows(peer.peer_id)]
-            if not self._met or (self._wake is not None and now >= self._wake):
-                self._finish()
+        while self._phase in (Phase.LOOKUPS, Phase.IDENTIFYING):
+            if self._phase is Phase.LOOKUPS:
+                requests += self._poll_lookups(now)
+                if self._phase is Phase.LOOKUPS:
+                    break
+            if not self._all_identified(now):
+                break
+            self._after_identifying()
         return requests
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
@@ -284,8 +287,24 @@ class BootstrapJob(PeerWatcher):
             self._wake = now + self._around.config.settle_s
         return requests
 
+    def _all_identified(self, now: float) -> bool:
+        knows = self._around.routing.knows
+        self._met = [peer for peer in self._met if not knows(peer.peer_id)]
+        return not self._met or (self._wake is not None and now >= self._wake)
+
+    def _after_identifying(self) -> None:
+        """Once more for our own key, now that those we met know us and who came with us; or the end."""
+        if not self._again:
+            self._finish()
+            return
+        self._again = False
+        self._met.clear()
+        self._wake = None
+        self._plan = [None]
+        self._phase = Phase.LOOKUPS
+
     def _parallel(self) -> int:
-        """A lookup of our own key runs alone: the first feeds the others, the last profits from them."""
+        """A lookup of our own key runs alone: it feeds the others."""
         return 1 if self._plan[0] is None else PARALLEL_LOOKUPS
 
     def _begin_lookup(self, bucket: int | None, now: float) -> None:
@@ -311,8 +330,7 @@ class BootstrapJob(PeerWatcher):
         # Fewer than k in all: the self-lookup has met everybody, and so does the next one.
         if len(nearest) >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
-        if self._round.connected:
-            self._plan.append(None)
+        self._again = bool(self._round.connected)
 
     def _finish(self) -> None:
         if self.result is not None:
@@ -323,6 +341,6 @@ class BootstrapJob(PeerWatcher):
             tuple(self._round.connected),
             tuple(self._round.failed),
             self._around.routing.known(),
-            len(self._plan) + len(self._lookups),
+            len(self._plan) + len(self._lookups) + self._again,
         )
         self._lookups.clear()

@@ -97,7 +97,7 @@ class Connection:
         return None if key is None else key.peer_id
 
     @property
-    def stream_count(self) -> int:
+    def streams(self) -> int:
         """Streams open now, both ways."""
         return len(self._session.mux.streams) if self._session else 0
 

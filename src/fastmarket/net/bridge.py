@@ -1,25 +1,25 @@
 """`bridge(cmd_buffer) -> (DhtClient, DhtServer)`: a node behind a bounded queue of commands.
 
-The client may be used from any task of the loop that runs the server. Every command carries its own future, so
-a caller that gives up, a late event or a second answer to a finished query concerns nobody else.
+The client may be used from any task of the loop that runs the server. Every command carries its own future,
+so a caller that gives up, a late event or a second answer to a finished query concerns nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fastmarket.config import HostConfig, NodeConfig
-from fastmarket.errors import Busy, CallerFault, ConnectionLost, NotFound
-from fastmarket.formats.cid import Cid, content_multihash
+from fastmarket.errors import Busy, CallerFault, ConnectionLost, NotFound, QuorumFailed
+from fastmarket.formats.cid import Cid
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.query import Quorum
-from fastmarket.net.dht_node import Bootstrapped, DhtNode
+from fastmarket.net.dht_node import Bootstrapped, DhtNode, Stored
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer
 
@@ -62,7 +62,10 @@ def bridge(
     queue: asyncio.Queue[_Command[Any]] = asyncio.Queue(cmd_buffer)
     closed = asyncio.Event()
     server = DhtServer(
-        queue, closed, identity or Identity.from_seed(os.urandom(32)), config or NodeConfig(host=HostConfig(listen=()))
+        queue,
+        closed,
+        identity or Identity.from_seed(os.urandom(32)),
+        config or NodeConfig(host=HostConfig(listen=())),
     )
     return DhtClient(queue, closed), server
 
@@ -71,7 +74,11 @@ class DhtServer:
     """Runs the node and the commands; owns everything that has to be closed."""
 
     def __init__(
-        self, queue: asyncio.Queue[_Command[Any]], closed: asyncio.Event, identity: Identity, config: NodeConfig
+        self,
+        queue: asyncio.Queue[_Command[Any]],
+        closed: asyncio.Event,
+        identity: Identity,
+        config: NodeConfig,
     ) -> None:
         self._queue = queue
         self._closed = closed
@@ -127,7 +134,7 @@ async def _carry_out(command: _Command[Any], node: DhtNode) -> None:
     except asyncio.CancelledError:
         _refuse(command)
         raise
-    except Exception as error:  # the top of a task: whatever it is, the caller shall see it
+    except Exception as error:  # noqa: BLE001 - the top of a task: whatever it is, the caller shall see it
         if not command.answer.done():
             command.answer.set_exception(error)
     else:
@@ -141,8 +148,8 @@ def _refuse(command: _Command[Any]) -> None:
 
 
 class DhtClient:
-    """What programs ask of a node. Every method raises ConnectionLost once the server has stopped and Busy when
-    the queue stays full for `QUEUE_DEADLINE_S`."""
+    """What programs ask of a node. Every method raises ConnectionLost once the server has stopped, and Busy
+    when the queue stays full for `QUEUE_DEADLINE_S`."""
 
     def __init__(self, queue: asyncio.Queue[_Command[Any]], closed: asyncio.Event) -> None:
         self._queue = queue
@@ -182,7 +189,8 @@ class DhtClient:
 
         async def call(node: DhtNode) -> Cid:
             outcome = await node.register_offer(content.multihash, b"", "", metadata, deadline_s)
-            outcome.check()
+            if not outcome.reached:
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
             return content
 
         return await self._ask(call)
@@ -198,7 +206,7 @@ class DhtClient:
 
     async def find_offers(
         self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S
-    ) -> AsyncIterator[Offer]:
+    ) -> AsyncGenerator[Offer, None]:
         """Verified live offers as they are found; ends with the lookup. Leaving the loop ends the lookup."""
         content = _cid(cid)
 
@@ -218,6 +226,37 @@ class DhtClient:
             return tuple(view.peer for view in await node.closest_peers(content.multihash, deadline_s))
 
         return await self._ask(call)
+
+    async def put_record(
+        self,
+        key: bytes,
+        value: bytes,
+        quorum: Quorum | int = Quorum.MAJORITY,
+        *,
+        deadline_s: float = QUERY_DEADLINE_S,
+    ) -> Stored:
+        """Stores a value at the closest nodes, and again from time to time. Raises QuorumFailed."""
+        return await self._ask(lambda node: node.put_record(key, value, quorum, deadline_s=deadline_s))
+
+    async def get_record(
+        self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float = QUERY_DEADLINE_S
+    ) -> bytes:
+        """The best value found. Raises NotFound, or QuorumFailed when too few nodes agree on it."""
+        return await self._ask(lambda node: node.get_record(key, quorum, deadline_s=deadline_s))
+
+    async def provide(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Stored:
+        """Announces this node as a provider, as any libp2p node would, until it stops."""
+        content = _cid(cid)
+        return await self._ask(lambda node: node.provide(content.multihash, deadline_s=deadline_s))
+
+    async def find_providers(
+        self, cid: Cid | str, *, limit: int | None = None, deadline_s: float = QUERY_DEADLINE_S
+    ) -> tuple[PeerInfo, ...]:
+        """Who provides a content; `limit` are enough."""
+        content = _cid(cid)
+        return await self._ask(
+            lambda node: node.find_providers(content.multihash, limit=limit, deadline_s=deadline_s)
+        )
 
     async def get_local_peer_id(self) -> PeerId:
         """This node."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
-from fastmarket._xor import common_prefix_length
 from fastmarket._sha256 import sha256
+from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
-from fastmarket.errors import Busy, DialFailed, NotFound, QuorumFailed, RequestTimeout
+from fastmarket.errors import DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -23,18 +23,17 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.lookup import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
-from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
-from fastmarket.net.kad_node import KadNode, RunningJob
+from fastmarket.net.kad_node import KadNode
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +110,8 @@ class DhtNode:
         return peer.peer_id
 
     async def bootstrap(self, seeds: Sequence[PeerInfo], deadline_s: float) -> Bootstrapped:
-        """Joins by way of `seeds`; returns when this node is usable: seeds are connected, identified and in the
-        table, and the lookup of ourselves has ended. Raises DialFailed when no seed answers."""
+        """Joins by way of `seeds`; returns when this node is usable: seeds are connected, identified and in
+        the table, and the lookup of ourselves has ended. Raises DialFailed when no seed answers."""
         result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(seeds, deadline_s)))
         if not result.connected:
             failures = "; ".join(f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed)
@@ -130,9 +129,7 @@ class DhtNode:
             raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
         return Stored(result.acknowledged, result.asked, result.wanted)
 
-    async def get_record(
-        self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float
-    ) -> bytes:
+    async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
         """The best value found. Raises NotFound, QuorumFailed when too few agree on it."""
         job = self.engine.get_value(key, self._clock.now(), quorum, deadline_s)
         result = cast(GetValueResult, await self._kad.run(job))
@@ -176,7 +173,10 @@ class DhtNode:
     def peers(self) -> Sequence[PeerView]:
         """The routing table, nearest to this node first."""
         target = self.peer_id.key
-        return [self._view(contact.info, target) for contact in self.engine.routing.nearest(target, self.engine.table_size)]
+        return [
+            self._view(contact.info, target)
+            for contact in self.engine.routing.nearest(target, self.engine.table_size)
+        ]
 
     def node_info(self) -> NodeView:
         """This node."""

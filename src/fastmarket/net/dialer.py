@@ -30,18 +30,14 @@ class Dialer:
         self._make_link = make_link
         self._places = asyncio.Semaphore(config.max_dials)
 
-    async def dial(
-        self, peer: PeerId | None, addrs: Sequence[Multiaddr]
-    ) -> Link:
+    async def dial(self, peer: PeerId | None, addrs: Sequence[Multiaddr]) -> Link:
         """A link whose handshake is done. Raises DialFailed with every reason."""
         if not addrs:
             raise DialFailed("no address known", peer=peer)
         async with self._places:
             return await self._race(peer, addrs[: self._config.max_dial_addrs])
 
-    async def _race(
-        self, peer: PeerId | None, addrs: Sequence[Multiaddr]
-    ) -> Link:
+    async def _race(self, peer: PeerId | None, addrs: Sequence[Multiaddr]) -> Link:
         waiting = list(addrs)
         running: set[asyncio.Task[Link]] = set()
         reasons: list[str] = []
@@ -65,9 +61,7 @@ class Dialer:
                 task.add_done_callback(_discard)
         raise DialFailed("; ".join(reasons), peer=peer)
 
-    async def _try(
-        self, peer: PeerId | None, addr: Multiaddr
-    ) -> Link:
+    async def _try(self, peer: PeerId | None, addr: Multiaddr) -> Link:
         endpoint = addr.host_port()
         if endpoint is None:
             raise DialFailed(f"{addr}: not a TCP address")

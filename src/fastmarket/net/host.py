@@ -70,7 +70,9 @@ class Host:
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
-        self.identifier = Identifier(identity, config, self._protocols, self._on_identified, clock)
+        self.identifier = Identifier(
+            identity, config, self._protocols, self._link_of, self._on_identified, clock.now()
+        )
         self._links: set[Link] = set()
         self._pending_inbound = 0
         self._servers: list[asyncio.Server] = []
@@ -98,7 +100,7 @@ class Host:
     # -- listening
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
-        """Listens there; the addresses others may use (several for an unspecified one). Raises CallerFault."""
+        """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
         endpoint = addr.host_port()
         if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
             raise CallerFault("listen", f"{addr}: expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
@@ -112,7 +114,9 @@ class Host:
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         found = expand(endpoint.host, port)
-        self.identifier.add_listen_addrs(found, self._links)
+        self.identifier.add_listen_addrs(found)
+        for link in self._links:
+            self.identifier.push(link, self.clock.now())
         return found
 
     @property
@@ -163,7 +167,9 @@ class Host:
         link = None if task.cancelled() or task.exception() is not None else task.result()
         now = self.clock.now()
         if link is None:
-            logger.debug("cannot reach %s: %s", peer_id, task.exception() if not task.cancelled() else "stopped")
+            logger.debug(
+                "cannot reach %s: %s", peer_id, task.exception() if not task.cancelled() else "stopped"
+            )
             for observer in self.observers:
                 observer.peer_unreachable(peer_id, now)
         for request_id, choices, deadline in waiting.requests:
@@ -255,9 +261,12 @@ class Host:
             for observer in self.observers:
                 observer.peer_disconnected(peer_id, self.clock.now())
 
+    def _link_of(self, connection: Connection) -> Link | None:
+        links = self.peers.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
+        return next((link for link in links if link.connection is connection), None)
+
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
-        link.requests.set_protocols(frozenset(info.protocols))
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         for observer in self.observers:
             observer.peer_identified(peer, frozenset(info.protocols), now)
@@ -293,6 +302,7 @@ class Host:
     def _sweep(self) -> None:
         """Closes connections that nobody has used for a while."""
         now = self.clock.now()
+        self.identifier.expire(now)
         for link in self._links:
             if link.is_open and link.connection.streams == 0 and link.requests.pending == 0:
                 if now - link.last_used >= self._config.host.idle_timeout_s:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastmarket._version import __version__
@@ -18,7 +18,6 @@ from fastmarket.libp2p.events import (
     NegotiationFailed,
     StreamData,
     StreamEnded,
-    StreamReady,
     StreamReset,
 )
 from fastmarket.libp2p.identify import (
@@ -28,12 +27,13 @@ from fastmarket.libp2p.identify import (
     IdentifyInfo,
     IdentifyPushResponder,
     IdentifyResponder,
+    apply_push,
     encode_identify,
 )
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
+from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.net.addresses import told_to
-from fastmarket.net.clock import Clock
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
@@ -42,3 +42,133 @@ AGENT_VERSION = f"fastmarket/{__version__}"
 PROTOCOL_VERSION = "/fastmarket/id/1.0.0"
 
 OnIdentified = Callable[[Link, IdentifyInfo, float], None]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An identify stream of ours until it ends."""
+
+    link: Link
+    collector: IdentifyCollector
+    deadline: float
+
+
+class Identifier:
+    """Identify, push and ping for all connections of a host.
+
+    `on_identified(link, info, now)` is called for every first word of a peer and every push after it.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        protocols: dict[str, ResponderFactory | None],
+        link_of: Callable[[Connection], Link | None],
+        on_identified: OnIdentified,
+        now: float,
+    ) -> None:
+        self.listen_addrs: tuple[Multiaddr, ...] = ()
+        self.store = PeerStore(config.connection)
+        self._identity = identity
+        self._timeout_s = config.host.identify_timeout_s
+        self._protocols = protocols
+        self._link_of = link_of
+        self._on_identified = on_identified
+        # The sequence number of our signed record; others compare it with one from an earlier run of ours.
+        self._seq = int(now)
+        self._records: dict[tuple[Multiaddr, ...], bytes] = {}
+        self._asked: dict[tuple[Link, int], _Asked] = {}
+        protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(self._message_for)
+        protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
+        protocols[PING_PROTOCOL] = PingResponder
+
+    def add_listen_addrs(self, addrs: Iterable[Multiaddr]) -> None:
+        """We can be reached there, too; `push` tells those who know us already."""
+        self.listen_addrs = tuple(dict.fromkeys([*self.listen_addrs, *addrs]))
+        self._seq += 1
+        self._records.clear()
+
+    def begin(self, link: Link, now: float) -> None:
+        """Asks the peer who it is, on a connection that has just opened."""
+        stream_id = link.connection.open_stream([IDENTIFY_PROTOCOL], now, lazy=True)
+        collector = IdentifyCollector(remote_peer=link.remote_peer)
+        self._asked[link, stream_id] = _Asked(link, collector, now + self._timeout_s)
+        link.connection.close_write(stream_id, now)
+
+    def push(self, link: Link, now: float) -> None:
+        """Tells a peer that knows us what has changed."""
+        if link.identified is None or PUSH_PROTOCOL not in link.identified.protocols:
+            return
+        try:
+            stream_id = link.connection.open_stream([PUSH_PROTOCOL], now, lazy=True)
+            link.connection.send(stream_id, self._message_for(link.connection), now)
+            link.connection.close_write(stream_id, now)
+        except FastmarketError as fault:
+            logger.debug("no push to %s: %s", link.remote_peer, fault)
+        link.wake()
+
+    def feed(self, link: Link, event: Event, now: float) -> bool:
+        """Takes the events of the identify streams; False for any other."""
+        stream_id = getattr(event, "stream_id", None)
+        asked = None if stream_id is None else self._asked.get((link, stream_id))
+        if asked is None or stream_id is None:
+            return False
+        try:
+            if isinstance(event, StreamData):
+                asked.collector.feed(event.data)
+                link.connection.consumed(stream_id, len(event.data), now)
+            elif isinstance(event, StreamEnded):
+                del self._asked[link, stream_id]
+                self._learn(link, asked.collector.finish(), now)
+            elif isinstance(event, StreamReset | NegotiationFailed):
+                raise PeerFault("does not answer identify")
+        except PeerFault as fault:
+            self._asked.pop((link, stream_id), None)
+            link.connection.reset(stream_id, now)
+            logger.debug("%s stays unidentified: %s", link.remote_peer, fault)
+        return True
+
+    def expire(self, now: float) -> None:
+        """Gives up on peers that do not say who they are."""
+        for (link, stream_id), asked in list(self._asked.items()):
+            if asked.deadline <= now or not link.is_open:
+                del self._asked[link, stream_id]
+                link.connection.reset(stream_id, now)
+                link.wake()
+
+    def _learn(self, link: Link, info: IdentifyInfo, now: float) -> None:
+        assert link.remote_peer is not None
+        link.identified = info
+        self.store.identified(link.remote_peer, info, now)
+        link.requests.set_protocols(frozenset(info.protocols))
+        self._on_identified(link, info, now)
+        if not link.identity_known.done():
+            link.identity_known.set_result(None)
+
+    def _pushed(self, connection: Connection, info: IdentifyInfo, now: float) -> None:
+        link = self._link_of(connection)
+        if link is not None:
+            self._learn(link, apply_push(link.identified or IdentifyInfo(), info), now)
+
+    def _message_for(self, connection: Connection) -> bytes:
+        addrs = tuple(told_to(connection.remote_addr, self.listen_addrs))
+        return encode_identify(
+            IdentifyInfo(
+                public_key=self._identity.public_key,
+                listen_addrs=addrs,
+                protocols=tuple(self._protocols),
+                observed_addr=connection.remote_addr,
+                protocol_version=PROTOCOL_VERSION,
+                agent_version=AGENT_VERSION,
+                signed_peer_record=self._record(addrs),
+            )
+        )
+
+    def _record(self, addrs: tuple[Multiaddr, ...]) -> bytes:
+        """Signed once for each set of addresses told."""
+        if not addrs:
+            return b""
+        if addrs not in self._records:
+            self._records[addrs] = encode_peer_record(self._identity, addrs, self._seq)
+        return self._records[addrs]

@@ -1,4 +1,4 @@
-"""Drives the engine over a host: actions become requests, outcomes and time go back in, jobs become awaitable."""
+"""Drives the engine over a host: actions become requests, outcomes go back in, jobs become awaitable."""
 
 from __future__ import annotations
 

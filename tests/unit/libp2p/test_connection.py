@@ -89,7 +89,7 @@ def test_nothing_supported(lazy: bool) -> None:
     if lazy:
         pair.dialer.send(stream, b"x" * 100, pair.now)
     assert NegotiationFailed(stream) in pair.run()[0]
-    assert pair.dialer.stream_count == pair.listener.stream_count == 0
+    assert pair.dialer.streams == pair.listener.streams == 0
 
 
 def test_event_streams_both_ways_and_half_close() -> None:
@@ -104,7 +104,7 @@ def test_event_streams_both_ways_and_half_close() -> None:
     pair.dialer.send(stream, b"answer", pair.now)
     pair.dialer.close_write(stream, pair.now)
     assert pair.run()[1] == [StreamData(stream, b"answer"), StreamEnded(stream)]
-    assert pair.dialer.stream_count == pair.listener.stream_count == 0
+    assert pair.dialer.streams == pair.listener.streams == 0
     with pytest.raises(StreamFailed):
         pair.dialer.send(stream, b"late", pair.now)
 
@@ -143,7 +143,7 @@ def test_a_request_without_reply_gets_its_end_soon() -> None:
     assert StreamEnded(stream) in pair.advance(1.5)[0]
     pair.dialer.send(stream, frame(b"silent"), pair.now)  # and it is still served
     pair.run()
-    assert pair.listener.stream_count == 1
+    assert pair.listener.streams == 1
 
 
 def test_idle_inbound_streams_are_given_up() -> None:
@@ -159,9 +159,9 @@ def test_a_silent_negotiation_is_given_up_by_both_sides() -> None:
     pair = Pair().open()
     pair.dialer._session.mux.open()  # type: ignore[union-attr]
     pair.run()
-    assert pair.listener.stream_count == 1
+    assert pair.listener.streams == 1
     pair.advance(10.5)
-    assert pair.listener.stream_count == 0
+    assert pair.listener.streams == 0
 
 
 def test_handshake_timeout() -> None:

@@ -67,7 +67,7 @@ def test_short_and_damaged_messages_are_the_peers_fault() -> None:
 
 
 def test_a_low_order_key_is_the_peers_fault() -> None:
-    initiator, responder = sides(VECTORS[0])
+    _, responder = sides(VECTORS[0])
     responder.read_message(bytes(32))
     with pytest.raises(PeerFault):
         responder.write_message(b"")
