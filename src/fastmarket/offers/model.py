@@ -77,6 +77,13 @@ class Offer:
         """Price per MB."""
         return self.metadata.price_per_mb
 
+    def replaces(self, other: Offer) -> bool:
+        """Whether this is the version that counts, of two with the same key.
+
+        A holder that signs two with one seq gets the greater envelope, whichever came first: on every node.
+        """
+        return (self.seq, self.envelope) > (other.seq, other.envelope)
+
     def live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
         return not self.withdrawn and now < self.not_after

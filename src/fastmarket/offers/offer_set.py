@@ -27,7 +27,7 @@ class OfferSet:
     def add(self, offer: Offer) -> bool:
         """Whether the offer told anything new."""
         known = self._offers.get(offer.key)
-        if known is not None and known.seq >= offer.seq:
+        if known is not None and not offer.replaces(known):
             return False
         self._offers[offer.key] = offer
         self._providers.add(offer.provider)

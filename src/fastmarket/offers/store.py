@@ -93,10 +93,10 @@ class OfferStore:
         shelf = self._shelves.get(offer.content)
         held = shelf.entries.get(key) if shelf else None
         if held is not None:
-            if held.offer.seq > offer.seq:
-                return Ack.SUPERSEDED
-            if held.offer.seq == offer.seq:
+            if held.offer.envelope == offer.envelope:
                 return Ack.STORED
+            if not offer.replaces(held.offer):
+                return Ack.SUPERSEDED
         elif not own and not self._make_room(offer, shelf):
             return Ack.FULL
         if held is not None:
