@@ -35,9 +35,9 @@ class Phase(Enum):
 
     SEEDS = auto()  # seeds are asked; left when all settled, or some did and the rest is slow
     LOOKUPS = auto()  # self-lookup, then buckets; left when none is planned or running
-    IDENTIFYING = (
-        auto()
-    )  # those who answered last are still being identified; left at the latest after settle_s
+    # Who answered is still being identified; left when all are, after settle_s at the latest: the first time
+    # to one more self-lookup, then to the end.
+    IDENTIFYING = auto()
     DONE = auto()
 
 

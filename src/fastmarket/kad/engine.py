@@ -165,9 +165,12 @@ class Engine:
         return self.routing.entries(sha256(key), exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
-        """Where a lookup of a 32-byte target begins; its bucket counts as refreshed."""
+        """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.
+
+        Twice k: others name only k each, dead ones among them, and then our own table knows who comes next.
+        """
         self.routing.mark_refreshed(target, now)
-        return [contact.info for contact in self.routing.nearest(target, self.config.k)]
+        return [contact.info for contact in self.routing.nearest(target, 2 * self.config.k)]
 
     # --- jobs
 

@@ -1,0 +1,154 @@
+"""Joining: nothing is claimed before it is so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.kad.bootstrap import BootstrapResult, SeedSettled
+from fastmarket.kad.engine import Engine
+from fastmarket.kad.events import JobFinished, JobProgress
+from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
+
+CONFIG = KadConfig()
+SEED = peer_info_of(1)
+
+
+def make_engine() -> Engine:
+    return Engine(CONFIG, peer_id_of("local"), now=START, entropy=Random(1).randbytes)
+
+
+def outcome(engine: Engine) -> BootstrapResult | None:
+    for event in engine.poll_events():
+        if isinstance(event, JobFinished):
+            assert isinstance(event.result, BootstrapResult)
+            return event.result
+    return None
+
+
+def test_not_finished_before_seeds_are_connected_and_identified() -> None:
+    """The race of the first system: there it was over as soon as the first query was."""
+    engine = make_engine()
+    engine.start(engine.bootstrap([SEED]), START)
+    (first,) = engine.poll_actions()
+    assert first.peer == SEED
+    assert outcome(engine) is None
+    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    assert outcome(engine) is None, "it answered, but nobody knows yet who it is"
+    engine.peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
+    result = None
+    for _ in range(2):  # the self-lookup and the one more
+        assert outcome(engine) is None
+        (action,) = engine.poll_actions()
+        engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", START + 0.3)
+    result = outcome(engine)
+    assert result == BootstrapResult((SEED,), (), 1, 0)
+
+
+def test_answerers_are_identified_before_it_is_over() -> None:
+    network = SimNetwork(1, Conditions(identify_delay_s=0.4))
+    nodes = network.grow(5)
+    late = network.add()
+    job_id = late.start(late.engine.bootstrap([nodes[2].info]))
+    network.run(lambda: job_id in late.results)
+    assert late.known == {node.info.peer_id for node in nodes}
+
+
+def test_a_seed_that_never_identifies_itself_is_not_connected() -> None:
+    engine = make_engine()
+    engine.start(engine.bootstrap([SEED]), START)
+    (first,) = engine.poll_actions()
+    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_timer(START + CONFIG.settle_s)
+    assert outcome(engine) is None
+    engine.handle_timer(START + CONFIG.request_timeout_s)
+    assert outcome(engine) == BootstrapResult((), ((SEED, FailureKind.TIMEOUT),), 0, 0)
+
+
+def test_dead_seeds_are_named_and_the_living_suffice() -> None:
+    network = SimNetwork(2)
+    nodes = network.grow(6)
+    nodes[1].state, nodes[2].state = State.DOWN, State.SILENT
+    late = network.add()
+    started = network.now
+    result = late.run(late.engine.bootstrap([node.info for node in nodes[1:4]]))
+    assert isinstance(result, BootstrapResult)
+    assert result.connected == (nodes[3].info,)
+    assert dict(result.failed) == {
+        nodes[1].info: FailureKind.UNREACHABLE,
+        nodes[2].info: FailureKind.TIMEOUT,
+    }
+    assert result.known >= 4
+    assert network.now - started < 5 * CONFIG.settle_s, "the silent one did not hold it up"
+    settled = [item for _, item in late.progress if isinstance(item, SeedSettled)]
+    assert [item.remaining for item in settled] == [2, 1, 0]
+
+
+def test_all_seeds_dead_ends_soon_and_says_so() -> None:
+    network = SimNetwork(3)
+    dead = network.add()
+    dead.state = State.DOWN
+    node = network.add()
+    result = node.run(node.engine.bootstrap([dead.info]), within_s=1.0)
+    assert result == BootstrapResult((), ((dead.info, FailureKind.UNREACHABLE),), 0, 0)
+
+
+def test_without_seeds_and_alone_it_ends_at_once() -> None:
+    engine = make_engine()
+    job_id = engine.start(engine.bootstrap([]), START)
+    assert engine.poll_events() == [JobFinished(job_id, BootstrapResult((), (), 0, 0))]
+    job_id = engine.start(engine.bootstrap([replace(SEED, peer_id=peer_id_of("local"))]), START)
+    assert engine.poll_events() == [JobFinished(job_id, BootstrapResult((), (), 0, 0))]
+
+
+def test_the_deadline_ends_it_and_counts_what_was_left_out() -> None:
+    engine = make_engine()
+    engine.start(engine.bootstrap([SEED], timeout_s=2.0), START)
+    (first,) = engine.poll_actions()
+    engine.peer_identified(SEED, {CONFIG.protocol}, START)
+    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_timer(START + 2.0)
+    assert outcome(engine) == BootstrapResult((SEED,), (), 1, 1)
+
+
+def test_cancelled() -> None:
+    engine = make_engine()
+    job_id = engine.start(engine.bootstrap([SEED]), START)
+    engine.cancel(job_id, START)
+    result = outcome(engine)
+    assert result is not None
+    assert result.failed == ((SEED, FailureKind.TIMEOUT),)
+
+
+def test_buckets_farther_than_the_closest_neighbour_are_looked_up_in() -> None:
+    """A node that only ever met its close neighbours meets the far side, too."""
+    network = SimNetwork(4)
+    nodes = network.grow(120)
+    late = network.add()
+    late.run(late.engine.bootstrap([nodes[0].info]))
+    sizes: dict[int, int] = {}
+    for contact in late.engine.contacts():
+        bucket = late.engine.routing.bucket_of(contact.info.peer_id.key)
+        sizes[bucket] = sizes.get(bucket, 0) + 1
+    there: dict[int, int] = {}
+    for peer_id in network.nodes:
+        bucket = late.engine.routing.bucket_of(peer_id.key)
+        there[bucket] = there.get(bucket, 0) + 1
+    for bucket, count in there.items():
+        if bucket < 3:
+            assert sizes[bucket] >= min(count, 20) * 0.9
+
+
+def test_an_ephemeral_port_is_never_learnt() -> None:
+    """The first system stored where an inbound connection came from. Here a request teaches no address."""
+    network = SimNetwork(5)
+    nodes = network.grow(3)
+    for node in nodes:
+        for contact in node.engine.contacts():
+            assert contact.info.addrs == network.nodes[contact.info.peer_id].info.addrs
+    engine = make_engine()
+    engine.handle_request(SEED.peer_id, b"\x08\x04\x12\x01k", START)
+    assert engine.table_size == 0
+    assert not any(isinstance(event, JobProgress) for event in engine.poll_events())

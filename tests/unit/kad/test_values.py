@@ -1,0 +1,246 @@
+"""PUT_VALUE and GET_VALUE over a network: quorum, divergence, correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from fastmarket.config import KadConfig
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.kad.engine import Engine
+from fastmarket.kad.lookup import End
+from fastmarket.kad.query import Quorum, quorum_size
+from fastmarket.kad.records import OPAQUE, Record
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.values import GetValueResult
+from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
+
+KEY = b"key"
+
+
+def put(node: SimNode, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, key: bytes = KEY) -> StoreResult:
+    result = node.run(node.engine.put_value(key, value, node.network.now, quorum))
+    assert isinstance(result, StoreResult)
+    return result
+
+
+def get(node: SimNode, quorum: Quorum | int = Quorum.ONE, key: bytes = KEY) -> GetValueResult:
+    result = node.run(node.engine.get_value(key, node.network.now, quorum))
+    assert isinstance(result, GetValueResult)
+    return result
+
+
+def hold(node: SimNode, value: bytes | None) -> None:
+    """Set or take away what a node holds."""
+    now = node.network.now
+    if value is None:
+        node.engine.handlers.records.remove(KEY)
+    else:
+        node.engine.handlers.records.put(Record(KEY, value, now, now + 1000.0), now)
+
+
+def held(node: SimNode) -> bytes | None:
+    record = node.engine.handlers.records.get(KEY, node.network.now)
+    return None if record is None else record.value
+
+
+def test_a_put_counts_who_acknowledged() -> None:
+    network = SimNetwork(1)
+    nodes = network.grow(8)
+    result = put(nodes[0], b"value")
+    assert (result.acknowledged, result.asked, result.wanted, result.plain) == (7, 7, 4, 0)
+    assert result.succeeded
+    assert all(held(node) == b"value" for node in nodes)
+
+
+def test_the_quorum_is_told_as_soon_as_it_is_reached() -> None:
+    network = SimNetwork(2)
+    nodes = network.grow(8)
+    nodes[5].state = State.SILENT
+    job_id = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", network.now))
+    network.run(lambda: bool(nodes[0].progress))
+    assert job_id not in nodes[0].results
+    assert nodes[0].progress == [(job_id, QuorumReached(4, 6, 4))]
+    network.run(lambda: job_id in nodes[0].results)
+    assert len(nodes[0].progress) == 1
+
+
+def test_too_few_acknowledge() -> None:
+    network = SimNetwork(3)
+    nodes = network.grow(6)
+
+    def refuse(node: SimNode) -> None:
+        def answer(sender: object, body: bytes, now: float) -> bytes | None:
+            if body[:1] != b"\x08":  # PUT_VALUE leaves its type out
+                raise PeerFault("no room")
+            return node.engine.handle_request(sender, body, now)  # type: ignore[arg-type]
+
+        node.answer = answer
+
+    for node in nodes[2:]:
+        refuse(node)
+    result = put(nodes[0], b"value", Quorum.ALL)
+    assert (result.acknowledged, result.asked, result.wanted, result.succeeded) == (1, 5, 5, False)
+    assert put(nodes[0], b"value", 1).succeeded
+    assert not put(nodes[0], b"value", 2).succeeded
+
+
+def test_an_echo_of_something_else_does_not_count() -> None:
+    network = SimNetwork(4)
+    nodes = network.grow(3)
+    nodes[1].answer = lambda sender, body, now: (
+        nodes[1].engine.handle_request(sender, body, now)
+        if body[:1] == b"\x08"
+        else body.replace(b"value", b"VALUE")
+    )
+    result = put(nodes[0], b"value", Quorum.ALL)
+    assert (result.acknowledged, result.asked) == (1, 2)
+
+
+def test_alone() -> None:
+    network = SimNetwork(5)
+    node = network.add()
+    assert put(node, b"value").succeeded, "nobody there: here is enough"
+    one = put(node, b"value", Quorum.ONE)
+    assert (one.acknowledged, one.asked, one.wanted, one.succeeded) == (0, 0, 1, False)
+    assert get(node).record is not None
+
+
+def test_any_node_gets_what_was_put() -> None:
+    network = SimNetwork(6)
+    nodes = network.grow(40)
+    put(nodes[3], b"value")
+    for node in nodes:
+        result = get(node)
+        assert result.record is not None
+        assert (result.record.value, result.succeeded) == (b"value", True)
+    assert get(nodes[9], Quorum.MAJORITY).agreed >= 11
+    missing = get(nodes[1], key=b"nobody put this")
+    assert (missing.record, missing.holders, missing.succeeded) == (None, 0, False)
+
+
+def test_a_quorum_of_get_waits_for_agreement() -> None:
+    network = SimNetwork(7)
+    nodes = network.grow(8)
+    for node in nodes[1:5]:
+        hold(node, b"value")
+    three = get(nodes[0], 3)
+    assert (three.agreed, three.wanted, three.end) == (3, 3, End.STOPPED)
+    for node in nodes:
+        hold(node, None)
+    hold(nodes[1], b"value")
+    short = get(nodes[0], 3)
+    assert (short.agreed, short.succeeded) == (1, False)
+    assert short.record is not None
+
+
+def test_stale_and_missing_holders_are_corrected() -> None:
+    network = SimNetwork(8)
+    nodes = network.grow(8)
+    for node, value in zip(nodes[1:], [b"new"] * 4 + [b"old"] * 2 + [None], strict=True):
+        hold(node, value)
+    result = get(nodes[0], Quorum.ALL)
+    assert result.record is not None
+    assert (result.record.value, result.agreed, result.holders, result.corrected) == (b"new", 4, 6, 3)
+    network.rest(5)
+    assert [held(node) for node in nodes[1:]] == [b"new"] * 7
+
+
+def test_invalid_values_are_not_believed_but_their_holders_lead_on() -> None:
+    network = SimNetwork(9)
+    nodes = network.grow(8)
+    key = b"/pk/" + peer_id_of(1).raw
+    now = network.now
+    for node in nodes[1:]:
+        node.engine.handlers.records.put(Record(key, b"forged", now, now + 1000.0), now)
+    result = get(nodes[0], Quorum.ALL, key)
+    assert (result.record, result.end, len(result.closest)) == (None, End.COMPLETE, 7)
+
+
+class Largest:
+    """A namespace whose values are compared; only digits are valid."""
+
+    def validate(self, key: bytes, value: bytes, now: float) -> None:
+        if not value.isdigit():
+            raise PeerFault("not a number")
+
+    def select(self, key: bytes, values: Sequence[bytes]) -> int:
+        return max(range(len(values)), key=lambda index: values[index])
+
+    def replaces(self, key: bytes, new: bytes, old: bytes) -> bool:
+        return new > old
+
+
+def test_a_namespace_chooses_and_keeps_the_better() -> None:
+    network = SimNetwork(10)
+    nodes = network.grow(5)
+    key = b"/n/any"
+    for node in nodes:
+        node.engine._rules = node.engine.handlers._rules = {b"n": Largest()}
+    put(nodes[0], b"5", key=key)
+    with pytest.raises(CallerFault, match="value"):
+        nodes[1].engine.put_value(key, b"4", network.now)
+    with pytest.raises(CallerFault, match="value"):
+        nodes[1].engine.put_value(key, b"x", network.now)
+    now = network.now
+    nodes[4].engine.handlers.records.put(Record(key, b"9", now, now + 1000.0), now)
+    result = get(nodes[2], Quorum.ALL, key)
+    assert result.record is not None
+    assert (result.record.value, result.agreed, result.wanted) == (b"9", 1, 4)
+    network.rest(5)
+    assert get(nodes[3], Quorum.ALL, key).agreed >= 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "quorum", "field"),
+    [
+        (b"", b"v", 1, "key"),
+        (b"k" * 1025, b"v", 1, "key"),
+        (b"/unknown/k", b"v", 1, "key"),
+        (b"k", b"", 1, "value"),
+        (b"k", b"v" * 10_241, 1, "value"),
+        (b"k", b"v", 0, "quorum"),
+    ],
+)
+def test_callers_faults_name_the_field(key: bytes, value: bytes, quorum: int, field: str) -> None:
+    engine = SimNetwork(11).add().engine
+    with pytest.raises(CallerFault) as caught:
+        engine.put_value(key, value, START, quorum)
+    assert caught.value.field == field
+    assert len(engine.maintenance) == 0
+    if field != "value":
+        with pytest.raises(CallerFault):
+            engine.get_value(key, START, quorum)
+
+
+def test_timeouts_must_be_positive() -> None:
+    engine: Engine = SimNetwork(12).add().engine
+    with pytest.raises(CallerFault, match="timeout_s"):
+        engine.find_node(b"k", 0.0)
+
+
+def test_deadline_of_a_put_leaves_time_to_store() -> None:
+    """Half the peers are silent; what was found within half the time still gets the value."""
+    network = SimNetwork(13, config=replace(KadConfig(), settle_s=5.0))
+    nodes = network.grow(8)
+    for node in nodes[4:]:
+        node.state = State.SILENT
+    started = network.now
+    result = nodes[0].run(nodes[0].engine.put_value(KEY, b"value", network.now, Quorum.ALL, 1.0))
+    assert isinstance(result, StoreResult)
+    assert (result.acknowledged, result.end) == (3, End.DEADLINE)
+    assert network.now - started <= 1.0
+
+
+def test_quorum_sizes() -> None:
+    sizes = {quorum: [quorum_size(quorum, peers) for peers in (0, 1, 2, 3, 20)] for quorum in Quorum}
+    assert sizes == {Quorum.ONE: [1] * 5, Quorum.MAJORITY: [0, 1, 2, 2, 11], Quorum.ALL: [0, 1, 2, 3, 20]}
+    assert quorum_size(5, 3) == 5
+
+
+def test_the_opaque_rule_is_stable() -> None:
+    assert OPAQUE.select(KEY, [b"a", b"b", b"a"]) == 0
+    assert [b"a", b"b"][OPAQUE.select(KEY, [b"a", b"b"])] == b"b"
+    assert [b"b", b"a"][OPAQUE.select(KEY, [b"b", b"a"])] == b"b"
