@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,13 +15,14 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.errors import Busy, CallerFault, NodeFault, QuorumFailed, RequestTimeout
 from fastmarket.formats.cid import content_multihash
 from fastmarket.market.grpc_client import Holder, MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import OfferTerms, sign_offer
+from fastmarket.offers.views import PeerView
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import MemoryNetwork, identity
@@ -266,6 +268,29 @@ def test_a_bug_is_internal_told_in_the_log_and_not_to_strangers(
     with caplog.at_level(logging.ERROR):
         run(main())
     assert "ZeroDivisionError: secret" in caplog.text
+
+
+def test_more_calls_at_once_than_the_bound_are_told_that_the_node_is_busy(run: Any) -> None:
+    async def main() -> None:
+        async with served(MarketConfig(port=0, max_concurrent_rpcs=2)) as (market, client, _):
+            arrived, release = asyncio.Semaphore(0), asyncio.Event()
+
+            async def slow(*arguments: object) -> list[PeerView]:
+                arrived.release()
+                await release.wait()
+                return []
+
+            market.dht.closest_peers = slow  # type: ignore[method-assign]
+            held = [asyncio.create_task(client.closest_peers(HASH)) for _ in range(2)]
+            for _ in held:
+                await arrived.acquire()
+            with pytest.raises(Busy):
+                await client.get_node()
+            release.set()
+            assert await asyncio.gather(*held) == [[], []]
+            assert await client.get_node()
+
+    run(main())
 
 
 def test_a_long_list_is_cut_to_what_a_client_takes(run: Any) -> None:

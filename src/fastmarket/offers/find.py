@@ -55,11 +55,12 @@ class FindOffersJob:
         self._next_token = _FIRST_EXTRA_TOKEN
         self._directly_asked: set[PeerId] = set()
         self._pages: dict[PeerId, int] = {}
+        self._unpaged: list[MoreToFetch] = []
+        self._held: tuple[Offer, ...] = ()
 
     def hold(self, offers: Iterable[Offer]) -> None:
-        """Offers known before the start."""
-        for offer in offers:
-            self._take(offer)
+        """Versions stored here; those that are over hide older ones that others may still have."""
+        self._held = tuple(offers)
 
     @property
     def finished(self) -> bool:
@@ -70,6 +71,8 @@ class FindOffersJob:
         """Begins with the closest peers of the table."""
         self._deadline = now + self._timeout_s
         self._lookup.add(self._seeds(self._lookup.target, now))
+        self._offers = OfferSet(self._held)
+        self._events.extend(offer for offer in self._held if offer.live(now))
 
     def poll_requests(self, now: float) -> list[Outgoing]:
         """Requests of the lookup and those beside it."""
@@ -102,8 +105,13 @@ class FindOffersJob:
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
-        if self._extras.pop(token, None) is None:
+        extra = self._extras.pop(token, None)
+        if extra is None:
             self._lookup.failed(token, kind, now)
+        elif extra.skip and self._unpaged:
+            # Another one tells what this one would have told.
+            self._pages.pop(extra.peer.peer_id, None)
+            self._fetch_more(self._unpaged.pop(0))
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each request beside it."""
@@ -153,7 +161,10 @@ class FindOffersJob:
     def _fetch_more(self, more: MoreToFetch) -> None:
         peer_id = more.peer.peer_id
         pages = self._pages.get(peer_id, 0)
-        if pages >= self._config.max_pages or (not pages and len(self._pages) >= MAX_PAGED_PEERS):
+        if pages >= self._config.max_pages:
+            return
+        if not pages and len(self._pages) >= MAX_PAGED_PEERS:
+            self._unpaged.append(more)
             return
         self._pages[peer_id] = pages + 1
         self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)

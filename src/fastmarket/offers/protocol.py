@@ -16,7 +16,7 @@ from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
+from fastmarket.kad.lookup import End, Lookup
 from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
@@ -175,5 +175,7 @@ class OfferProtocol:
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:
-    """A finished announcement as its caller is told."""
-    return StoreOutcome(result.acknowledged, result.asked, result.wanted, result.plain)
+    """A finished announcement as its caller is told; storers not found for lack of time are no quorum."""
+    nobody = result.asked == 0 and result.plain == 0
+    wanted = 1 if nobody and result.end is not End.COMPLETE else result.wanted
+    return StoreOutcome(result.acknowledged, result.asked, wanted, result.plain)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+
+import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
 from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.offers.messages import FindRequest
@@ -26,8 +31,9 @@ def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes =
     assert isinstance(result, StoreResult)
     speaks(node).announced(announcement.offer, result, net.now)
     reached = [item for item in progress if isinstance(item, QuorumReached)]
-    assert len(reached) == outcome_of(result).reached
-    return outcome_of(result)
+    outcome = outcome_of(result)
+    assert len(reached) == (outcome.reached or outcome.asked + outcome.plain == 0)
+    return outcome
 
 
 def find(net: MemoryNetwork, node: MemoryNode) -> list[Offer]:
@@ -187,6 +193,38 @@ def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
     assert sum(len(node.served) for node in others) == 5 + 3 * 5  # the lookup, and five pages of three peers
 
 
+def test_a_peer_that_fails_at_its_pages_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = MemoryNetwork(offers=OfferConfig(find_limit=10))
+    a, *others = net.mesh(6)
+    offers = [sign_offer(identity(100 + n), terms(n), net.now) for n in range(25)]
+    for node in others:
+        for offer in offers:
+            speaks(node).store.add(offer, net.now)
+    for node in others[:-1]:
+        monkeypatch.setattr(node, "answer", partial(first_page_alone, node))
+    assert find(net, a) == offers
+
+
+def first_page_alone(
+    node: MemoryNode, sender: PeerId, protocol: str, payload: bytes, now: float
+) -> bytes | None:
+    if b"\x20\x0a" in payload[-2:]:
+        raise PeerFault("no more of it")
+    return speaks(node).handle_request(sender, payload, now)
+
+
+def test_versions_held_here_that_are_over_hide_older_ones_and_are_not_told() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    long = sign_offer(identity(50), terms(1), net.now)
+    short = sign_offer(identity(50), terms(2), net.now, previous=long, lifetime_s=5)
+    speaks(a).store.add(long, net.now)
+    speaks(a).store.add(short, net.now)
+    speaks(b).store.add(long, net.now)
+    net.now += 6
+    assert net.run(a, speaks(a).find(CONTENT)) == ([], ())
+
+
 def test_what_one_lookup_gathers_is_bounded() -> None:
     net = MemoryNetwork(offers=OfferConfig(max_found=12))
     a, b = net.mesh(2)
@@ -305,3 +343,12 @@ def test_a_peer_that_answers_garbage_does_not_spoil_the_lookup() -> None:
     c.answer = lambda sender, protocol, payload, now: b"\xff\xff"  # type: ignore[method-assign,assignment]
     speaks(a).store.handle_timer(net.now + 10**6)
     assert found_prices(net, a) == [5]
+
+
+def test_storers_not_found_for_lack_of_time_are_no_quorum() -> None:
+    net = MemoryNetwork(kad=KadConfig(job_timeout_s=2.0))
+    a, b = net.mesh(2)
+    b.silent = True
+    outcome = register(net, a)
+    assert outcome == StoreOutcome(0, 0, 1)
+    assert not outcome.reached
