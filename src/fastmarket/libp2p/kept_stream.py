@@ -1,0 +1,48 @@
+"""The two sides of a request under way: the request, and the kept stream that carries it."""
+
+from __future__ import annotations
+
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.varint import FrameDecoder
+
+
+class Request:
+    """One request from `request` to its outcome."""
+
+    __slots__ = ("choices", "deadline", "done", "kept", "request_id", "retried", "timed_out")
+
+    def __init__(self, request_id: int, choices: tuple[Choice, ...], deadline: float) -> None:
+        self.request_id = request_id
+        self.choices = choices
+        self.deadline = deadline
+        self.kept: KeptStream | None = None
+        self.retried = False
+        self.timed_out = False
+        self.done = False
+
+
+class KeptStream:
+    """One stream of ours and the request on it, if any."""
+
+    __slots__ = (
+        "decoder",
+        "leaving",
+        "proposed",
+        "protocol",
+        "request",
+        "reused",
+        "since",
+        "slot",
+        "stream_id",
+    )
+
+    def __init__(self, stream_id: int, limit: int, proposed: tuple[Choice, ...]) -> None:
+        self.stream_id = stream_id
+        self.proposed = proposed
+        self.slot: str | None = proposed[0].protocol  # whose bound it counts for; None once it does not
+        self.protocol: str | None = None  # agreed, or taken for agreed
+        self.request: Request | None = None
+        self.leaving = False  # half-closed by us; what still comes is dropped
+        self.decoder = FrameDecoder(limit)
+        self.reused = False
+        self.since = 0.0  # when it fell idle, or was half-closed

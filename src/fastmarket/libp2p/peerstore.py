@@ -1,0 +1,147 @@
+"""What is known of peers: where they may be reached, how well we know that, and what they speak."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import ip_address
+
+from fastmarket.config import ConnectionConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.identify import IdentifyInfo
+
+
+class AddrSource(IntEnum):
+    """How we learned an address; the higher, the more it is believed."""
+
+    HINT = 1  # a third party's word (Kad); forgotten after a while
+    GIVEN = 2  # our own operator's or caller's word
+    DIALED = 3  # it led to the peer once
+    IDENTIFY = 4  # the peer itself says that it listens there
+    CERTIFIED = 5  # and signed it
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One address of one peer."""
+
+    source: AddrSource
+    learned_at: float
+
+
+class _Peer:
+    """All that is known of one peer."""
+
+    __slots__ = ("addrs", "agent", "protocols")
+
+    def __init__(self) -> None:
+        self.addrs: dict[Multiaddr, _Known] = {}
+        self.protocols: frozenset[str] | None = None
+        self.agent = ""
+
+
+class PeerStore:
+    """Bounded in peers (least recently touched dropped first) and in addresses of each (least believed).
+
+    Addresses are kept without their /p2p part. The remote address of an inbound connection must not be added:
+    its port is the dialer's ephemeral one, where nobody listens.
+    """
+
+    __slots__ = ("_config", "_peers")
+
+    def __init__(self, config: ConnectionConfig) -> None:
+        self._config = config
+        self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, peer_id: object) -> bool:
+        return peer_id in self._peers
+
+    def add(self, peer_id: PeerId, addrs: Iterable[Multiaddr], source: AddrSource, now: float) -> None:
+        """Adds addresses; one already known keeps the better of its sources."""
+        peer = self._touch(peer_id)
+        for addr in addrs:
+            plain = addr.without_peer()
+            if addr.peer_id in (None, peer_id) and worth_keeping(plain):
+                known = peer.addrs.get(plain)
+                better = source if known is None else max(source, known.source)
+                peer.addrs[plain] = _Known(better, now)
+        self._shorten(peer, now)
+
+    def identified(self, peer_id: PeerId, info: IdentifyInfo, now: float) -> None:
+        """The peer's own word, complete: what it said before and does not say now is dropped."""
+        peer = self._touch(peer_id)
+        peer.protocols = frozenset(info.protocols)
+        peer.agent = info.agent_version
+        for addr, known in list(peer.addrs.items()):
+            if known.source >= AddrSource.IDENTIFY:
+                del peer.addrs[addr]
+        source = AddrSource.CERTIFIED if info.certified else AddrSource.IDENTIFY
+        self.add(peer_id, info.listen_addrs, source, now)
+
+    def addrs(self, peer_id: PeerId, now: float | None = None) -> tuple[Multiaddr, ...]:
+        """Most believed first, newest first among equals; expired hints are left out when `now` is given."""
+        peer = self._peers.get(peer_id)
+        if peer is None:
+            return ()
+        if now is not None:
+            self._shorten(peer, now)
+        ranked = sorted(peer.addrs.items(), key=lambda item: (-item[1].source, -item[1].learned_at))
+        return tuple(addr for addr, _ in ranked)
+
+    def protocols(self, peer_id: PeerId) -> frozenset[str] | None:
+        """As last identified; None if never."""
+        peer = self._peers.get(peer_id)
+        return None if peer is None else peer.protocols
+
+    def agent(self, peer_id: PeerId) -> str:
+        """The agentVersion; empty if never identified."""
+        peer = self._peers.get(peer_id)
+        return "" if peer is None else peer.agent
+
+    def forget(self, peer_id: PeerId, addr: Multiaddr) -> None:
+        """`addr` turned out to be another peer's, or nobody's."""
+        peer = self._peers.get(peer_id)
+        if peer is not None:
+            peer.addrs.pop(addr.without_peer(), None)
+
+    def _touch(self, peer_id: PeerId) -> _Peer:
+        peer = self._peers.get(peer_id)
+        if peer is None:
+            peer = self._peers[peer_id] = _Peer()
+            if len(self._peers) > self._config.max_known_peers:
+                self._peers.popitem(last=False)
+        else:
+            self._peers.move_to_end(peer_id)
+        return peer
+
+    def _shorten(self, peer: _Peer, now: float) -> None:
+        """Drops expired hints, then the least believed and oldest beyond the bound."""
+        oldest_hint = now - self._config.hint_ttl_s
+        for addr, known in list(peer.addrs.items()):
+            if known.source is AddrSource.HINT and known.learned_at < oldest_hint:
+                del peer.addrs[addr]
+        while len(peer.addrs) > self._config.max_peer_addresses:
+            worst = min(peer.addrs, key=lambda addr: (peer.addrs[addr].source, peer.addrs[addr].learned_at))
+            del peer.addrs[worst]
+
+
+def worth_keeping(addr: Multiaddr) -> bool:
+    """False for an address nobody can dial: unspecified, multicast, or port 0.
+
+    Addresses of other transports are kept: they are the peer's, and others may ask us for them.
+    """
+    endpoint = addr.host_port()
+    if endpoint is None:
+        return True
+    if endpoint.port == 0:
+        return False
+    if endpoint.kind not in ("ip4", "ip6"):
+        return True
+    host = ip_address(endpoint.host)
+    return not (host.is_unspecified or host.is_multicast)

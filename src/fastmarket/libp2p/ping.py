@@ -1,0 +1,56 @@
+"""/ipfs/ping/1.0.0 (specs: ping/ping.md): echo 32-byte blocks until the stream ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastmarket.errors import PeerFault
+
+if TYPE_CHECKING:
+    from fastmarket.libp2p.connection import Connection
+
+PING_PROTOCOL = "/ipfs/ping/1.0.0"
+PING_BYTES = 32
+
+
+class PingResponder:
+    """Returns each whole block; less than one is kept. The class itself is the factory."""
+
+    __slots__ = ("_partial", "finished", "quiet")
+
+    def __init__(self, connection: Connection) -> None:
+        self._partial = b""
+        self.finished = False
+        self.quiet = False
+
+    def opened(self, now: float) -> bytes:
+        return b""
+
+    def received(self, data: bytes, now: float) -> bytes:
+        data = self._partial + data
+        whole = len(data) - len(data) % PING_BYTES
+        self._partial = data[whole:]
+        return data[:whole]
+
+    def ended(self, now: float) -> bytes:
+        return b""
+
+
+class PingExchange:
+    """One ping of ours on a stream: send `block`, feed what comes, and `rtt_s` is known."""
+
+    __slots__ = ("_left", "_sent_at", "block", "rtt_s")
+
+    def __init__(self, block: bytes, now: float) -> None:
+        self.block = block
+        self.rtt_s: float | None = None
+        self._sent_at = now
+        self._left = block
+
+    def feed(self, data: bytes, now: float) -> None:
+        """PeerFault when the peer echoes anything else."""
+        if not data or not self._left.startswith(data):
+            raise PeerFault("not the bytes sent", protocol=PING_PROTOCOL)
+        self._left = self._left[len(data) :]
+        if not self._left:
+            self.rtt_s = now - self._sent_at

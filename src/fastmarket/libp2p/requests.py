@@ -1,0 +1,388 @@
+"""Requests and replies over kept streams of one connection.
+
+One request at a time on a stream; an idle stream is used again, at most `request_streams` of them a protocol,
+and further requests wait. A kept stream may have died unseen: a request that finds it so, before any byte of
+a reply, is sent once more on a fresh one.
+
+After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
+should the reply still come, `Reply(late=True)` follows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from typing import TypeAlias
+
+from fastmarket.errors import ConnectionLost, LimitExceeded, PeerFault, StreamFailed
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.varint import frame
+from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.events import (
+    Closed,
+    Event,
+    NegotiationFailed,
+    Opened,
+    StreamData,
+    StreamEnded,
+    StreamReady,
+    StreamReset,
+)
+from fastmarket.libp2p.kept_stream import KeptStream, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`payload` is the unframed reply in `protocol`; empty for a request that expects none, once written."""
+
+    request_id: int
+    protocol: str
+    payload: bytes
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No reply, because of `kind`."""
+
+    request_id: int
+    kind: FailureKind
+
+
+Outcome: TypeAlias = Reply | Failed
+
+
+class RequestPool:
+    """All requests of ours over one connection."""
+
+    __slots__ = (
+        "_config",
+        "_connection",
+        "_idle",
+        "_leaving",
+        "_order",
+        "_outcomes",
+        "_queues",
+        "_refused",
+        "_slots",
+        "_streams",
+        "_supported",
+        "_timers",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._config = connection.endpoint.config
+        self._supported: frozenset[str] | None = None  # what identify said
+        self._refused: set[str] = set()  # what negotiation showed, until identify speaks
+        self._streams: dict[int, KeptStream] = {}
+        self._idle: dict[str, deque[KeptStream]] = {}  # oldest first
+        self._leaving: deque[KeptStream] = deque()  # likewise
+        self._slots: dict[str, int] = {}  # streams that count, by protocol
+        self._queues: dict[str, deque[Request]] = {}  # by the protocol they wait for
+        self._timers: list[tuple[float, int, Request]] = []
+        self._order = count()
+        self._outcomes: list[Outcome] = []
+
+    # For the shell
+
+    @property
+    def pending(self) -> int:
+        """Requests without outcome."""
+        return sum(1 for _ in self._live_requests())
+
+    def set_protocols(self, protocols: frozenset[str]) -> None:
+        """What the peer speaks (identify): requests then open streams lazily, in a protocol it has."""
+        self._supported = protocols
+        self._refused.clear()
+
+    def request(self, request_id: int, choices: Sequence[Choice], now: float, deadline: float) -> None:
+        """Sends the first of `choices` the peer speaks; its outcome comes by `poll_outcomes`."""
+        request = Request(request_id, tuple(choices), deadline)
+        if self._connection.state is State.CLOSED:
+            self._fail(request, FailureKind.CLOSED)
+        elif deadline <= now:
+            self._fail(request, FailureKind.TIMEOUT)
+        else:
+            heappush(self._timers, (deadline, next(self._order), request))
+            self._place(request, now)
+
+    def poll_outcomes(self) -> list[Outcome]:
+        """Outcomes since the last call, in order."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def feed(self, event: Event, now: float) -> bool:
+        """True when `event` was about a stream of this pool; others are still the caller's to look at."""
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event, now)
+            return False
+        kept = self._streams.get(getattr(event, "stream_id", 0))
+        if kept is None:
+            return False
+        _STREAM_HANDLERS[type(event)](self, kept, event, now)
+        return True
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        timers = self._timers
+        while timers and timers[0][2].done:
+            heappop(timers)
+        first = timers[0][0] if timers else inf
+        for streams in self._idle.values():
+            if streams:
+                first = min(first, streams[0].since + self._config.request_idle_s)
+        while self._leaving and self._leaving[0].stream_id not in self._streams:
+            self._leaving.popleft()
+        if self._leaving:
+            first = min(first, self._leaving[0].since + self._config.late_reply_grace_s)
+        return None if first == inf else first
+
+    def handle_timer(self, now: float) -> None:
+        """Deadlines, ends of grace, idle streams."""
+        timers = self._timers
+        while timers and (timers[0][0] <= now or timers[0][2].done):
+            request = heappop(timers)[2]
+            if not request.done:
+                self._time_out(request, now)
+        for streams in self._idle.values():
+            while streams and streams[0].since + self._config.request_idle_s <= now:
+                self._let_go(streams.popleft(), now)
+        leaving = self._leaving
+        while leaving and leaving[0].since + self._config.late_reply_grace_s <= now:
+            kept = leaving.popleft()
+            if self._streams.get(kept.stream_id) is kept:
+                self._connection.reset(kept.stream_id, now)
+                self._drop(kept)
+        self._serve_queues(now)
+
+    # Placing requests
+
+    def _place(self, request: Request, now: float) -> None:
+        choices = self._candidates(request)
+        if not choices:
+            self._fail(request, FailureKind.REFUSED)
+        elif not self._send(request, choices, now):
+            if sum(map(len, self._queues.values())) < self._config.request_queue:
+                self._queues.setdefault(choices[0].protocol, deque()).append(request)
+            else:
+                self._fail(request, FailureKind.BUSY)
+
+    def _candidates(self, request: Request) -> tuple[Choice, ...]:
+        """The one choice to take, or while nothing is known, all that are worth proposing."""
+        supported, refused = self._supported, self._refused
+        if supported is None:
+            return tuple(choice for choice in request.choices if choice.protocol not in refused)
+        for choice in request.choices:
+            if choice.protocol in supported and choice.protocol not in refused:
+                return (choice,)
+        return ()
+
+    def _send(self, request: Request, choices: tuple[Choice, ...], now: float) -> bool:
+        """False when it has to wait."""
+        first = choices[0]
+        idle = self._idle.get(first.protocol)
+        if idle and not request.retried:
+            kept = idle.pop()
+            kept.reused = True
+            self._write(kept, request, first, now)
+            return True
+        if self._connection.state is not State.OPEN:
+            return False
+        if self._slots.get(first.protocol, 0) >= self._config.request_streams:
+            return False
+        known = self._supported is not None
+        try:
+            stream_id = self._connection.open_stream([c.protocol for c in choices], now, lazy=known)
+        except LimitExceeded:
+            return False
+        except ConnectionLost:  # the peer is leaving
+            self._fail(request, FailureKind.CLOSED)
+            return True
+        kept = KeptStream(stream_id, self._config.max_reply_bytes, choices)
+        self._slots[first.protocol] = self._slots.get(first.protocol, 0) + 1
+        self._streams[stream_id] = kept
+        kept.request = request
+        request.kept = kept
+        if known:
+            self._write(kept, request, first, now)
+        return True
+
+    def _write(self, kept: KeptStream, request: Request, choice: Choice, now: float) -> None:
+        kept.protocol, kept.request, request.kept = choice.protocol, request, kept
+        try:
+            self._connection.send(kept.stream_id, frame(choice.payload), now)
+        except StreamFailed:  # its end is among the events to come
+            return
+        if not choice.expects_reply:
+            self._let_go(kept, now)
+            self._finish(request, Reply(request.request_id, choice.protocol, b""))
+
+    def _serve_queues(self, now: float) -> None:
+        for queue in list(self._queues.values()):
+            while queue:
+                request = queue[0]
+                if not request.done:
+                    choices = self._candidates(request)
+                    if not choices:
+                        self._fail(request, FailureKind.REFUSED)
+                    elif not self._send(request, choices, now):
+                        break
+                queue.popleft()
+
+    # Events
+
+    def _on_opened(self, event: Opened, now: float) -> None:
+        self._serve_queues(now)
+
+    def _on_closed(self, event: Closed, now: float) -> None:
+        for request in list(self._live_requests()):
+            self._fail(request, FailureKind.CLOSED)
+        for state in (self._streams, self._idle, self._slots, self._queues, self._leaving, self._timers):
+            state.clear()
+
+    def _live_requests(self) -> Iterator[Request]:
+        """Those without outcome, or whose late reply is still welcome."""
+        yield from (request for queue in self._queues.values() for request in queue if not request.done)
+        yield from (kept.request for kept in self._streams.values() if kept.request is not None)
+
+    def _on_ready(self, kept: KeptStream, event: StreamReady, now: float) -> None:
+        if kept.protocol is not None or kept.request is None:
+            return
+        for choice in kept.proposed:
+            if choice.protocol == event.protocol:
+                self._write(kept, kept.request, choice, now)
+                return
+            self._refused.add(choice.protocol)
+
+    def _on_refused(self, kept: KeptStream, event: NegotiationFailed, now: float) -> None:
+        request = kept.request
+        self._refused.update(choice.protocol for choice in kept.proposed)
+        self._drop(kept)
+        if request is not None and request.timed_out:
+            request.done = True
+        elif request is not None:
+            self._place(request, now)
+        self._serve_queues(now)
+
+    def _on_data(self, kept: KeptStream, event: StreamData, now: float) -> None:
+        self._connection.consumed(event.stream_id, len(event.data), now)
+        if kept.leaving:
+            return  # py-libp2p answers even what expects no reply
+        try:
+            bodies = kept.decoder.feed(event.data)
+            request = kept.request
+            if len(bodies) > 1 or (bodies and (request is None or kept.decoder.pending)):
+                raise PeerFault("a reply nobody asked for")
+        except PeerFault:
+            self._connection.reset(kept.stream_id, now)
+            self._lose(kept, FailureKind.PEER_FAULT, now)
+            return
+        if not bodies or request is None or kept.protocol is None:
+            return
+        self._finish(request, Reply(request.request_id, kept.protocol, bodies[0], request.timed_out))
+        kept.request = None
+        if kept.slot is None:  # it was late; the slot has been given away
+            self._let_go(kept, now)
+        else:
+            kept.since = now
+            self._idle.setdefault(kept.protocol, deque()).append(kept)
+        if self._queues:
+            self._serve_queues(now)
+
+    def _on_ended(self, kept: KeptStream, event: StreamEnded, now: float) -> None:
+        if kept.request is None:
+            self._remove_idle(kept)
+            self._let_go(kept, now)
+            self._drop(kept)
+        else:
+            self._connection.reset(kept.stream_id, now)
+            self._lose(kept, FailureKind.RESET, now)
+
+    def _on_reset(self, kept: KeptStream, event: StreamReset, now: float) -> None:
+        self._lose(kept, FailureKind.RESET, now)
+
+    # Ends
+
+    def _lose(self, kept: KeptStream, kind: FailureKind, now: float) -> None:
+        request = kept.request
+        self._remove_idle(kept)
+        self._drop(kept)
+        if request is not None:
+            died_unseen = kind is FailureKind.RESET and kept.reused and not kept.decoder.pending
+            if died_unseen and not request.retried and not request.timed_out:
+                request.retried = True
+                request.kept = None
+                self._place(request, now)
+            else:
+                self._fail(request, kind)
+        self._serve_queues(now)
+
+    def _time_out(self, request: Request, now: float) -> None:
+        kept = request.kept
+        if request.timed_out or kept is None or kept.protocol is None:
+            if kept is not None:
+                self._connection.reset(kept.stream_id, now)
+                self._drop(kept)
+            self._fail(request, FailureKind.TIMEOUT)
+            return
+        request.timed_out = True
+        self._outcomes.append(Failed(request.request_id, FailureKind.TIMEOUT))
+        self._free_slot(kept)
+        heappush(self._timers, (now + self._config.late_reply_grace_s, next(self._order), request))
+
+    def _finish(self, request: Request, outcome: Outcome) -> None:
+        request.done = True
+        request.kept = None
+        self._outcomes.append(outcome)
+
+    def _fail(self, request: Request, kind: FailureKind) -> None:
+        """One that timed out has been reported already."""
+        if not request.timed_out:
+            self._outcomes.append(Failed(request.request_id, kind))
+        request.done = True
+        request.kept = None
+
+    def _let_go(self, kept: KeptStream, now: float) -> None:
+        """Half-closes a stream with nothing more to do on it; it stays until the peer does the same."""
+        kept.request = None
+        kept.leaving = True
+        kept.since = now
+        self._free_slot(kept)
+        self._leaving.append(kept)
+        with suppress(StreamFailed):  # gone by itself
+            self._connection.close_write(kept.stream_id, now)
+
+    def _drop(self, kept: KeptStream) -> None:
+        self._streams.pop(kept.stream_id, None)
+        self._free_slot(kept)
+        kept.request = None
+
+    def _free_slot(self, kept: KeptStream) -> None:
+        if kept.slot is not None:
+            self._slots[kept.slot] -= 1
+            kept.slot = None
+
+    def _remove_idle(self, kept: KeptStream) -> None:
+        idle = self._idle.get(kept.protocol or "")
+        if idle and kept in idle:
+            idle.remove(kept)
+
+
+_HANDLERS: dict[type, Callable[..., None]] = {
+    Opened: RequestPool._on_opened,
+    Closed: RequestPool._on_closed,
+}
+_STREAM_HANDLERS: dict[type, Callable[..., None]] = {
+    StreamReady: RequestPool._on_ready,
+    NegotiationFailed: RequestPool._on_refused,
+    StreamData: RequestPool._on_data,
+    StreamEnded: RequestPool._on_ended,
+    StreamReset: RequestPool._on_reset,
+}
