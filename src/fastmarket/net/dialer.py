@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from fastmarket.config import HostConfig
 from fastmarket.errors import DialFailed, FastmarketError
@@ -22,22 +24,39 @@ FAMILIES = {
 }
 
 
-class Dialer:
-    """Tries a peer's addresses, each a little after the one before; the first that authenticates wins."""
+class DialEnd(Enum):
+    """What became of one address."""
 
-    def __init__(self, config: HostConfig, make_link: Callable[[PeerId | None], Link]) -> None:
+    CONNECTED = "connected"  # it led to the peer
+    DEAD = "dead"  # nobody answered there, or not in time
+    WRONG = "wrong"  # somebody answered, but not as that peer
+
+
+class Dialer:
+    """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
+
+    `tried(peer, addr, end)` is told how each address turned out.
+    """
+
+    def __init__(
+        self,
+        config: HostConfig,
+        make_link: Callable[[PeerId], Link],
+        tried: Callable[[PeerId, Multiaddr, DialEnd], None],
+    ) -> None:
         self._config = config
         self._make_link = make_link
+        self._tried = tried
         self._places = asyncio.Semaphore(config.max_dials)
 
-    async def dial(self, peer: PeerId | None, addrs: Sequence[Multiaddr]) -> Link:
+    async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr]) -> Link:
         """A link whose handshake is done. Raises DialFailed with every reason."""
         if not addrs:
             raise DialFailed("no address known", peer=peer)
         async with self._places:
             return await self._race(peer, addrs[: self._config.max_dial_addrs])
 
-    async def _race(self, peer: PeerId | None, addrs: Sequence[Multiaddr]) -> Link:
+    async def _race(self, peer: PeerId, addrs: Sequence[Multiaddr]) -> Link:
         waiting = list(addrs)
         running: set[asyncio.Task[Link]] = set()
         reasons: list[str] = []
@@ -61,24 +80,34 @@ class Dialer:
                 task.add_done_callback(_discard)
         raise DialFailed("; ".join(reasons), peer=peer)
 
-    async def _try(self, peer: PeerId | None, addr: Multiaddr) -> Link:
+    async def _try(self, peer: PeerId, addr: Multiaddr) -> Link:
         endpoint = addr.host_port()
         if endpoint is None:
             raise DialFailed(f"{addr}: not a TCP address")
         link = self._make_link(peer)
+        end: DialEnd | None = DialEnd.DEAD
         try:
             async with asyncio.timeout(self._config.dial_timeout_s):
                 await asyncio.get_running_loop().create_connection(
                     lambda: link, endpoint.host, endpoint.port, family=FAMILIES[endpoint.kind]
                 )
                 await link.handshake
+            end = DialEnd.CONNECTED
         except TimeoutError:
             raise DialFailed(f"{addr}: no answer within {self._config.dial_timeout_s:g} s") from None
-        except (OSError, FastmarketError) as error:
-            raise DialFailed(f"{addr}: {_plain(error)}") from error
+        except OSError as error:
+            raise DialFailed(f"{addr}: {_plain(error)}") from None
+        except FastmarketError as error:
+            end = DialEnd.WRONG
+            raise DialFailed(f"{addr}: {error}") from error
+        except asyncio.CancelledError:
+            end = None  # another address was faster, or nobody wants the peer any more
+            raise
         finally:
-            if not link.is_open:
+            if end is not DialEnd.CONNECTED:
                 link.abort()
+            if end is not None:
+                self._tried(peer, addr, end)
         return link
 
 
@@ -88,7 +117,5 @@ def _discard(task: asyncio.Task[Link]) -> None:
         task.result().abort()
 
 
-def _plain(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
+def _plain(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__

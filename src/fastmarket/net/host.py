@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,14 +20,16 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.dialing import DialBook
 from fastmarket.libp2p.events import Closed, Event, Opened, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
 from fastmarket.libp2p.requests import Failed, Outcome, RequestPool
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.addresses import expand
 from fastmarket.net.clock import Clock
-from fastmarket.net.dialer import Dialer
+from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
 
@@ -76,7 +78,8 @@ class Host:
         self._links: set[Link] = set()
         self._pending_inbound = 0
         self._servers: list[asyncio.Server] = []
-        self._dialer = Dialer(config.host, self._outbound_link)
+        self._dialer = Dialer(config.host, self._outbound_link, self._tried)
+        self._dial_book = DialBook(config.connection)
         self._dials: dict[PeerId, _Waiting] = {}
         self._done: dict[int, Done] = {}
         self._next_request = 1
@@ -155,12 +158,28 @@ class Host:
             raise DialFailed("too many dials wait already", peer=peer.peer_id)
         return await self._dialer.dial(peer.peer_id, self._candidates(peer))
 
+    def forgive(self, addrs: Iterable[Multiaddr]) -> None:
+        """Somebody wants these addresses tried now, however often they failed."""
+        for addr in addrs:
+            self._dial_book.succeeded(addr)
+
     def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What the caller knows and what identify told, once each, ours left out (NAT and copied configs)."""
+        """What identify told and the caller knows, without ours (NAT, copied settings) and those that failed
+        lately."""
+        now = self.clock.now()
+        known = [*self.identifier.store.addrs(peer.peer_id, now), *peer.addrs]
         own = set(self.listen_addrs)
-        known = [*self.identifier.store.addrs(peer.peer_id), *peer.addrs]
-        plain = [addr.without_peer() for addr in known]
-        return [addr for addr in dict.fromkeys(plain) if addr not in own]
+        return [addr for addr in self._dial_book.order(known, now) if addr not in own and worth_keeping(addr)]
+
+    def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
+        now = self.clock.now()
+        if end is DialEnd.DEAD:
+            self._dial_book.failed(addr, now)
+        elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
+            self.identifier.store.forget(peer_id, addr)
+        else:
+            self._dial_book.succeeded(addr)
+            self.identifier.store.add(peer_id, [addr], AddrSource.DIALED, now)
 
     def _dialed(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
         waiting = self._dials.pop(peer_id)
@@ -314,5 +333,5 @@ class Host:
     def _inbound_link(self) -> Link:
         return Link(self, self.clock, Role.LISTENER)
 
-    def _outbound_link(self, expected_peer: PeerId | None) -> Link:
+    def _outbound_link(self, expected_peer: PeerId) -> Link:
         return Link(self, self.clock, Role.DIALER, expected_peer=expected_peer)

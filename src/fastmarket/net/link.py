@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
@@ -78,8 +78,8 @@ class Link(asyncio.Protocol):
     # -- asyncio's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not an isinstance: uvloop's transport has the methods, but not the base class.
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self.connection, self.requests = self._owner.make_connection(
             self.role, remote_multiaddr(transport), self._expected_peer
