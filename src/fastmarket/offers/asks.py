@@ -22,7 +22,6 @@ from fastmarket.offers.messages import (
     encode_store,
 )
 from fastmarket.offers.model import Offer, OfferVerifier
-from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
 
@@ -132,26 +131,12 @@ class StoreOffer:
         self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
         self._provide = AnnounceProvider(reading.kad, offer.content, local)
         self._current = current
-        self._asked: set[PeerId] = set()
-        self._plain: set[PeerId] = set()
-        self._acknowledged: set[PeerId] = set()
-
-    @property
-    def standing(self) -> StoreOutcome:
-        """How the announcement stands by now; before the storers are known, one is wanted."""
-        asked = len(self._asked)
-        wanted = self.wanted(asked) if self._asked or self._plain else 1
-        return StoreOutcome(len(self._acknowledged), asked, wanted, len(self._plain))
 
     def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
         """By what the peer answered the lookup on."""
         if answered_protocol == self._protocol:
-            self._asked.add(peer.peer_id)
             return self._store
-        choices = self._provide.choices(peer, answered_protocol)
-        if choices:
-            self._plain.add(peer.peer_id)
-        return choices
+        return self._provide.choices(peer, answered_protocol)
 
     def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
         """Those that acknowledge offers."""
@@ -164,9 +149,7 @@ class StoreOffer:
         acks = decode_store_reply(payload).acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        if stored := self._stored(acks[0]):
-            self._acknowledged.add(peer.peer_id)
-        return stored
+        return self._stored(acks[0])
 
     def wanted(self, counting_peers: int) -> int:
         """The majority; nobody there: here is enough."""

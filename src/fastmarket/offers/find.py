@@ -29,6 +29,38 @@ class _Extra:
     skip: int
 
 
+class _Paging:
+    """Whom to ask for further pages: few peers, each so often; one that fails gives its place to another."""
+
+    __slots__ = ("_max_pages", "_pages", "_waiting")
+
+    def __init__(self, max_pages: int) -> None:
+        self._max_pages = max_pages
+        self._pages: dict[PeerId, int] = {}
+        self._waiting: list[MoreToFetch] = []
+
+    def offer(self, more: MoreToFetch) -> None:
+        """A peer has more."""
+        self._waiting.append(more)
+
+    def give_up(self, peer_id: PeerId) -> None:
+        """The peer failed at a page."""
+        self._pages.pop(peer_id, None)
+
+    def take(self) -> list[MoreToFetch]:
+        """Pages to ask for now; those of peers beyond the few stay."""
+        taken, waiting = [], []
+        for more in self._waiting:
+            pages = self._pages.get(more.peer.peer_id, 0)
+            if not pages and len(self._pages) >= MAX_PAGED_PEERS:
+                waiting.append(more)
+            elif pages < self._max_pages:
+                self._pages[more.peer.peer_id] = pages + 1
+                taken.append(more)
+        self._waiting = waiting
+        return taken
+
+
 class FindOffersJob:
     """A lookup, and beside it requests to providers that came without an offer and for further pages.
 
@@ -54,8 +86,7 @@ class FindOffersJob:
         self._extras: dict[int, _Extra] = {}
         self._next_token = _FIRST_EXTRA_TOKEN
         self._directly_asked: set[PeerId] = set()
-        self._pages: dict[PeerId, int] = {}
-        self._unpaged: list[MoreToFetch] = []
+        self._paging = _Paging(config.max_pages)
         self._held: tuple[Offer, ...] = ()
 
     def hold(self, offers: Iterable[Offer]) -> None:
@@ -101,17 +132,17 @@ class FindOffersJob:
             if isinstance(item, PeerInfo):
                 self._ask_directly(item)
             elif isinstance(item, MoreToFetch):
-                self._fetch_more(item)
+                self._paging.offer(item)
+        self._fetch_more()
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
         extra = self._extras.pop(token, None)
         if extra is None:
             self._lookup.failed(token, kind, now)
-        elif extra.skip and self._unpaged:
-            # Another one tells what this one would have told.
-            self._pages.pop(extra.peer.peer_id, None)
-            self._fetch_more(self._unpaged.pop(0))
+        elif extra.skip:
+            self._paging.give_up(extra.peer.peer_id)
+            self._fetch_more()
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each request beside it."""
@@ -158,16 +189,9 @@ class FindOffersJob:
         self._directly_asked.add(peer_id)
         self._send(_Extra(provider, 0), self._ask.page(0), self._config.direct_timeout_s)
 
-    def _fetch_more(self, more: MoreToFetch) -> None:
-        peer_id = more.peer.peer_id
-        pages = self._pages.get(peer_id, 0)
-        if pages >= self._config.max_pages:
-            return
-        if not pages and len(self._pages) >= MAX_PAGED_PEERS:
-            self._unpaged.append(more)
-            return
-        self._pages[peer_id] = pages + 1
-        self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)
+    def _fetch_more(self) -> None:
+        for more in self._paging.take():
+            self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)
 
     def _send(self, extra: _Extra, choice: Choice, timeout_s: float) -> None:
         token = self._next_token

@@ -134,8 +134,8 @@ def sign_offer(
     The seq is the time in microseconds, yet always above the previous one, so that a clock set back does not
     silence the holder. A tombstone lives as long as what it takes back.
     """
-    if not 0 < lifetime_s <= MAX_LIFETIME_S:
-        raise CallerFault("lifetime_s", f"{lifetime_s} is not between 0 and {MAX_LIFETIME_S}")
+    if not 1 <= lifetime_s <= MAX_LIFETIME_S:
+        raise CallerFault("lifetime_s", f"{lifetime_s} is not between 1 and {MAX_LIFETIME_S}")
     issued_at = int(now)
     seq = int(now * 1_000_000)
     not_after = issued_at + int(lifetime_s)
@@ -143,29 +143,31 @@ def sign_offer(
         seq = max(seq, previous.seq + 1)
         if withdrawn:
             not_after = max(issued_at + 1, min(previous.not_after, issued_at + MAX_LIFETIME_S))
-    body = OfferBody(
-        content=terms.content,
-        provider=identity.peer_id.raw,
-        user_id=terms.user_id,
-        user_name=terms.user_name,
-        seq=seq,
-        issued_at=issued_at,
-        not_after=not_after,
-        withdrawn=withdrawn,
-    )
-    terms.metadata.write_to(body)
+    body = OfferBody(provider=identity.peer_id.raw, seq=seq, issued_at=issued_at, not_after=not_after)
+    body.withdrawn = withdrawn
+    _write_terms(terms, body)
     payload = body.SerializeToString(deterministic=True)
-    envelope = seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, payload)
+    return _offer(terms, body, identity.peer_id, seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, payload))
+
+
+def _write_terms(terms: OfferTerms, body: OfferBody) -> None:
+    body.content = terms.content
+    body.user_id = terms.user_id
+    body.user_name = terms.user_name
+    terms.metadata.write_to(body)
+
+
+def _offer(terms: OfferTerms, body: OfferBody, provider: PeerId, envelope: bytes) -> Offer:
     return Offer(
         terms.content,
-        identity.peer_id,
+        provider,
         terms.user_id,
         terms.user_name,
         terms.metadata,
-        seq,
-        issued_at,
-        not_after,
-        withdrawn,
+        body.seq,
+        body.issued_at,
+        body.not_after,
+        body.withdrawn,
         envelope,
     )
 
@@ -199,18 +201,7 @@ def _read_offer(raw: bytes) -> Offer:
         raise PeerFault("offer signed by another peer than its provider")
     if not 0 < body.not_after - body.issued_at <= MAX_LIFETIME_S:
         raise PeerFault("offer with a lifetime out of bounds")
-    return Offer(
-        terms.content,
-        envelope.peer_id,
-        terms.user_id,
-        terms.user_name,
-        terms.metadata,
-        body.seq,
-        body.issued_at,
-        body.not_after,
-        body.withdrawn,
-        raw,
-    )
+    return _offer(terms, body, envelope.peer_id, raw)
 
 
 class OfferVerifier:

@@ -60,13 +60,6 @@ class Announcement:
 
     offer: Offer
     job: StoreJob
-    store: StoreOffer
-
-    @property
-    def outcome(self) -> StoreOutcome:
-        """How it stands by now, or ended."""
-        result = self.job.result
-        return self.store.standing if result is None else outcome_of(result)
 
 
 class OfferProtocol:
@@ -168,14 +161,17 @@ class OfferProtocol:
         store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
         lookup = self._lookup(offer.content, find)
         job = StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
-        return Announcement(offer, job, store)
+        return Announcement(offer, job)
 
     def _lookup(self, content: bytes, ask: Ask) -> Lookup:
         return Lookup(sha256(content), ask, self._neighbourhood.config, self._identity.peer_id)
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:
-    """A finished announcement as its caller is told; storers not found for lack of time are no quorum."""
+    """An announcement, ended or so far, as its caller is told.
+
+    Nobody there: here is enough. Nobody found for lack of time: no quorum.
+    """
     nobody = result.asked == 0 and result.plain == 0
     wanted = 1 if nobody and result.end is not End.COMPLETE else result.wanted
     return StoreOutcome(result.acknowledged, result.asked, wanted, result.plain)

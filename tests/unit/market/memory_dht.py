@@ -10,7 +10,7 @@ from fastmarket.kad.lookup import LookupResult
 from fastmarket.kad.storing import QuorumReached
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.protocol import OfferProtocol, outcome_of
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode
 
@@ -41,7 +41,7 @@ class MemoryDht:
             self.offers.announced(announcement.offer, announcement.job.result, self.net.now)
         elif not any(isinstance(item, QuorumReached) for item in self.node.progress[job_id]):
             await asyncio.sleep(deadline_s)
-        return announcement.outcome
+        return outcome_of(announcement.job.so_far())
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
         job_id = self.net.start(self.node, self.offers.find(content))

@@ -142,7 +142,7 @@ def test_a_price_that_the_market_cannot_carry_is_the_callers_fault() -> None:
         terms(2**63)
 
 
-@pytest.mark.parametrize("lifetime_s", [0, -1, MAX_LIFETIME_S + 1])
+@pytest.mark.parametrize("lifetime_s", [0, -1, 0.5, MAX_LIFETIME_S + 1])
 def test_a_lifetime_out_of_bounds_is_the_callers_fault(lifetime_s: float) -> None:
     with pytest.raises(CallerFault, match=r"^lifetime_s: "):
         sign_offer(HOLDER, terms(), NOW, lifetime_s=lifetime_s)
