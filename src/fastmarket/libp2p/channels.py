@@ -69,6 +69,8 @@ class InboundNegotiation:
             return len(data)
         if reply:
             channels.mux.write(stream, reply)
+        if negotiation.declined:
+            channels.mux.finish(stream)  # not a reset, which could overtake the refusal
         if negotiation.chosen is None:
             return len(data)
         factory = channels.protocols[negotiation.chosen]

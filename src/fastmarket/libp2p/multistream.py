@@ -34,19 +34,31 @@ NOT_AVAILABLE = encode_token("na")
 class TokenReader:
     """Cuts a byte stream into tokens; what follows the last one taken stays in `buffer`."""
 
-    __slots__ = ("buffer",)
+    __slots__ = ("_greeted", "buffer")
 
     def __init__(self) -> None:
         self.buffer = b""
+        self._greeted = False
 
     def feed(self, data: bytes) -> None:
         """Buffers at most what one turn of the stream below carries; tokens are taken before more is fed."""
         self.buffer = self.buffer + data if self.buffer else data
 
+    def take_header(self) -> bool:
+        """True once, when the header has come whole; PeerFault at the first byte that is not of it."""
+        if self._greeted:
+            return False
+        if not HEADER.startswith(self.buffer[: len(HEADER)]):
+            raise PeerFault("no multistream header", protocol=_PROTOCOL)
+        self._greeted = len(self.buffer) >= len(HEADER)
+        if self._greeted:
+            self.buffer = self.buffer[len(HEADER) :]
+        return self._greeted
+
     def next_token(self) -> bytes | None:
-        """The next token without its newline, or None until it is complete; PeerFault when malformed."""
+        """The next token behind the header, without its newline; None until complete, PeerFault if malformed."""
         buffer = self.buffer
-        if not buffer:
+        if not buffer or not self._greeted:
             return None
         size, start = buffer[0], 1
         if size > 0x7F:
@@ -73,14 +85,14 @@ class ListenerNegotiation:
     bytes.
     """
 
-    __slots__ = ("_greeted", "_left", "_reader", "_supported", "chosen")
+    __slots__ = ("_left", "_reader", "_supported", "chosen", "declined")
 
     def __init__(self, supported: Collection[str], *, max_proposals: int) -> None:
         self._supported = supported
         self._reader = TokenReader()
-        self._greeted = False
         self._left = max_proposals
         self.chosen: str | None = None
+        self.declined = False
 
     @property
     def rest(self) -> bytes:
@@ -88,16 +100,24 @@ class ListenerNegotiation:
         return self._reader.buffer
 
     def receive(self, data: bytes) -> bytes:
-        """Raises PeerFault when this is not multistream-select, or never ends."""
+        """Raises PeerFault when this is not multistream-select, or never ends.
+
+        `declined`: a lazy dialer sent more behind a proposal we refuse; send the refusal and close.
+        """
+        if self.declined:
+            return b""
         self._reader.feed(data)
-        reply = b""
-        while self.chosen is None and (token := self._reader.next_token()) is not None:
-            if not self._greeted:
-                if token != HEADER_TEXT.encode():
-                    raise PeerFault("no multistream header", protocol=_PROTOCOL)
-                self._greeted = True
-                reply += HEADER
-                continue
+        reply = HEADER if self._reader.take_header() else b""
+        while self.chosen is None and not self.declined:
+            try:
+                token = self._reader.next_token()
+            except PeerFault:
+                if not reply.endswith(NOT_AVAILABLE):
+                    raise
+                self.declined = True
+                break
+            if token is None:
+                break
             self._left -= 1
             if self._left < 0:
                 raise PeerFault("too many proposals", protocol=_PROTOCOL)
@@ -121,7 +141,7 @@ class DialerNegotiation:
     `chosen` and `refused`; `rest` holds the bytes after the echo.
     """
 
-    __slots__ = ("_at", "_greeted", "_lazy", "_protocols", "_reader", "chosen", "refused")
+    __slots__ = ("_at", "_lazy", "_protocols", "_reader", "chosen", "refused")
 
     def __init__(self, protocols: Sequence[str], *, lazy: bool = False) -> None:
         if not protocols:
@@ -130,7 +150,6 @@ class DialerNegotiation:
         self._lazy = lazy
         self._at = 0
         self._reader = TokenReader()
-        self._greeted = False
         self.chosen: str | None = None
         self.refused = False
 
@@ -151,13 +170,10 @@ class DialerNegotiation:
     def receive(self, data: bytes) -> bytes:
         """Returns the next proposal, if one is due; raises PeerFault when the answer is no answer."""
         self._reader.feed(data)
+        self._reader.take_header()
         reply = b""
         while self.chosen is None and not self.refused and (token := self._reader.next_token()) is not None:
-            if not self._greeted:
-                if token != HEADER_TEXT.encode():
-                    raise PeerFault("no multistream header", protocol=_PROTOCOL)
-                self._greeted = True
-            elif token == self.proposal.encode():
+            if token == self.proposal.encode():
                 self.chosen = self.proposal
             elif token == b"na":
                 reply += self._next_proposal()

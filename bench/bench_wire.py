@@ -1,0 +1,149 @@
+"""The wire without sockets: RPCs between two connections in memory, one noise frame, one yamux frame.
+
+`test_raw_cipher` is the ceiling that `test_noise_frame` stands beside.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from fastmarket.config import ConnectionConfig
+from fastmarket.formats.identity import Identity
+from fastmarket.formats.varint import frame
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.events import StreamData
+from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.streams import RpcResponder
+from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.yamux import Yamux
+from fastmarket.libp2p.yamux_stream import MuxStream
+
+RPC = "/bench/rpc/1"
+OUTSTANDING = 64
+ROUNDS = 50
+REQUEST = bytes(38)  # a FIND_NODE
+REPLY = bytes(1600)  # 20 peers with two addresses each
+NOW = 1_000_000.0
+
+
+def answer(connection: Connection, request: bytes, now: float) -> bytes:
+    return REPLY
+
+
+def joined() -> tuple[Connection, Connection]:
+    """A dialer and a listener, open."""
+    ends = []
+    for seed, role in ((1, Role.DIALER), (2, Role.LISTENER)):
+        identity = Identity.from_seed(bytes([seed]) * 32)
+        protocols = {RPC: RpcResponder.factory(answer, 4096)}
+        ends.append(Connection(Endpoint.create(identity, Random(seed).randbytes, protocols), role, now=NOW))
+    dialer, listener = ends
+    while (data := dialer.data_to_send()) or listener.unsent:
+        listener.receive_data(data, NOW)
+        dialer.receive_data(listener.data_to_send(), NOW)
+    return dialer, listener
+
+
+class _NoOwner:
+    def accept(self, stream: MuxStream, now: float) -> object:
+        return stream.sink
+
+    def pong(self, value: int, now: float) -> None: ...
+
+    def went_away(self, code: int, now: float) -> None: ...
+
+
+def test_served_rpc(benchmark: BenchmarkFixture) -> None:
+    """The serving side alone: 64 requests arrive in one read, 64 replies leave in one write."""
+    dialer, listener = joined()
+    streams = [dialer.open_stream([RPC], NOW, lazy=True) for _ in range(OUTSTANDING)]
+    framed = frame(REQUEST)
+
+    def requests() -> bytes:
+        for stream in streams:
+            dialer.send(stream, framed, NOW)
+        return dialer.data_to_send()
+
+    def setup() -> tuple[tuple[list[bytes]], dict[str, object]]:
+        batches = []
+        for _ in range(ROUNDS):
+            data = requests()
+            batches.append(data)
+        return (batches,), {}
+
+    def serve(batches: list[bytes]) -> None:
+        for data in batches:
+            listener.receive_data(data, NOW)
+            replies.append(listener.data_to_send())
+
+    def teardown(batches: list[bytes]) -> None:
+        received = 0
+        for data in replies:
+            dialer.receive_data(data, NOW)
+            while (event := dialer.next_event()) is not None:
+                if isinstance(event, StreamData):
+                    received += len(event.data)
+                    dialer.consumed(event.stream_id, len(event.data), NOW)
+        replies.clear()
+        assert received >= ROUNDS * OUTSTANDING * len(REPLY)
+        listener.receive_data(dialer.data_to_send(), NOW)
+
+    replies: list[bytes] = []
+    benchmark.pedantic(serve, setup=setup, teardown=teardown, rounds=20)
+    per_rpc = benchmark.stats.stats.min / (ROUNDS * OUTSTANDING)
+    benchmark.extra_info["us per served RPC"] = round(per_rpc * 1e6, 2)
+    benchmark.extra_info["RPC/s"] = round(1 / per_rpc)
+
+
+def test_rpc_both_ends(benchmark: BenchmarkFixture) -> None:
+    """Request, reply and event: what one process does when it plays both sides."""
+    dialer, listener = joined()
+    streams = [dialer.open_stream([RPC], NOW, lazy=True) for _ in range(OUTSTANDING)]
+    framed = frame(REQUEST)
+
+    def turn() -> None:
+        for stream in streams:
+            dialer.send(stream, framed, NOW)
+        listener.receive_data(dialer.data_to_send(), NOW)
+        dialer.receive_data(listener.data_to_send(), NOW)
+        while (event := dialer.next_event()) is not None:
+            if isinstance(event, StreamData):
+                dialer.consumed(event.stream_id, len(event.data), NOW)
+
+    benchmark(turn)
+    benchmark.extra_info["us per RPC"] = round(benchmark.stats.stats.min / OUTSTANDING * 1e6, 2)
+
+
+def test_handshake(benchmark: BenchmarkFixture) -> None:
+    """Both sides of a whole upgrade, keys and signatures included."""
+    benchmark(joined)
+
+
+@pytest.mark.parametrize("size", [64, 1024, 65519])
+def test_raw_cipher(benchmark: BenchmarkFixture, size: int) -> None:
+    cipher, nonce, data = ChaCha20Poly1305(bytes(32)), bytes(12), bytes(size)
+    benchmark(lambda: cipher.encrypt(nonce, data, None))
+
+
+@pytest.mark.parametrize("size", [64, 1024, 65519])
+def test_noise_frame(benchmark: BenchmarkFixture, size: int) -> None:
+    cipher, data = CipherState(bytes(32)), bytearray(size)
+    benchmark(lambda: cipher.seal(data))
+
+
+def test_yamux_frame(benchmark: BenchmarkFixture) -> None:
+    """A data frame of 64 bytes into a stream without a protocol, out of a chunk that holds 500."""
+    mux = Yamux(ConnectionConfig(), _NoOwner(), dialer=False)  # type: ignore[arg-type]
+    mux.receive(bytes.fromhex("000000010000000100000000"), NOW)
+    chunk = (bytes.fromhex("000000000000000100000040") + bytes(64)) * 500
+
+    def receive() -> None:
+        mux.receive(chunk, NOW)
+        mux.out.clear()
+
+    benchmark(receive)
+    benchmark.extra_info["us per frame"] = round(benchmark.stats.stats.min / 500 * 1e6, 3)
