@@ -196,7 +196,7 @@ def test_options_after_the_command_and_from_the_environment(run_client: Run, nod
         (["--price", "1", "--client-ip", "no host", "register", "x"], "ip"),
         (["-p", "0", "check", "x"], "--port: expects"),
         (["check"], "FILE|CID|HASH: missing"),
-        (["check", ""], "content"),
+        (["check", ""], "FILE|CID|HASH: is empty"),
         (["check", "x" * 1025], "content"),
         (["check", "/no/such/file"], "/no/such/file: no such file"),
         (["check", "."], "is a directory"),

@@ -41,6 +41,8 @@ def resolve(argument: str) -> Content:
     Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
     keyboard would register the hash of the path's text); NodeFault when the file cannot be read.
     """
+    if not argument:
+        raise CallerFault("FILE|CID|HASH", "is empty")
     path = path_of(argument)
     try:
         exists = path.exists()

@@ -18,17 +18,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 from fastmarket.cli.processes import ProcessFault, ServerProcess, environment, executable
 from fastmarket.cli.render import Column, clean, draw, host_port, short, size_text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 PROG = "demo"
 MADE_FILE_BYTES = 48 * 1024 * 1024 + 4242  # large enough that hashing it can be seen
 CLIENT_DEADLINE_S = 60.0  # hashing a very large FILE included
+TOOK_COLUMN = 76  # where the milliseconds end
 OFFER_COLUMNS = (
     Column("$/MB", right=True, bold=True),
     Column("Holder"),
@@ -67,14 +68,26 @@ class Stage:
         self._console = console
         self._act = 0
 
+    def open(self, title: str) -> None:
+        """What is played."""
+        self._console.print(Text(title, "bold"))
+
     def act(self, title: str) -> None:
         """Begin the next part of the story."""
         self._act += 1
-        self._console.print(f"\n[bold cyan]{self._act}[/]  [bold]{title}[/]")
+        self._console.print(Text.assemble("\n", (f"{self._act}  ", "bold cyan"), (title, "bold")))
 
     def tell(self, text: str, took: str = "") -> None:
         """One line, with what it took at the right."""
-        self._console.print(f"   {text:<58}[green]{took:>12}[/]".rstrip(), soft_wrap=True)
+        line = Text(f"   {text}")
+        if took:
+            line.pad_right(max(2, TOOK_COLUMN - len(line.plain) - len(took)))
+            line.append(took, "green")
+        self._console.print(line, soft_wrap=True)
+
+    def aside(self, text: str) -> None:
+        """One line that may be skipped."""
+        self._console.print(Text(f"     {text}", "dim"), soft_wrap=True)
 
     def start(self, name: str) -> None:
         """A node on free loopback ports; all but the first join by the first."""
@@ -124,11 +137,13 @@ class Stage:
             *("--data-dir", str(self.directory / seller.name), "register", str(file)),
         )
         self.tell(
-            f"{seller.name} offers it at node {seller.node} for ${seller.price} per MB; "
-            f"{answer['acknowledged']} of {answer['asked']} other nodes keep it",
+            f"{seller.name} offers it at node {seller.node} for ${seller.price} per MB",
             f"{answer['ms']:.1f} ms",
         )
-        self.tell(f"[dim](hashing {answer['hashed_ms']:.0f} ms, the whole command {took_s * 1000:.0f} ms)[/]")
+        self.aside(
+            f"kept by {answer['acknowledged']} of {answer['asked']} other nodes; hashing took "
+            f"{answer['hashed_ms']:.0f} ms, the whole command {milliseconds(took_s)}"
+        )
         return str(answer["content"])
 
     def ask(self, node: str, cid: str) -> None:
@@ -136,7 +151,7 @@ class Stage:
         answer, took_s = self.client(node, "check", cid)
         holders = answer["holders"]
         self.tell(f"node {node} finds {len(holders)} offers of {short(cid)}", f"{answer['ms']:.1f} ms")
-        self.tell(f"[dim](the whole command {took_s * 1000:.0f} ms)[/]")
+        self.aside(f"the whole command took {milliseconds(took_s)}")
         rows = [
             (
                 str(holder["price"]),
@@ -184,14 +199,13 @@ def milliseconds(seconds: float) -> str:
 
 def play(stage: Stage, given: Path | None) -> None:
     """The story; raises Unexpected, ProcessFault."""
-    from rich.markup import escape
-
+    stage.open("fastmarket: three nodes, two sellers, one file, and a node that dies")
     stage.act("Three nodes, each a process of its own")
     for name in "ABC":
         stage.start(name)
     stage.act("One file, two sellers")
     file = given or make_file(stage.directory / "holiday.mkv")
-    stage.tell(f"the file is {escape(clean(file.name))}, {size_text(file.stat().st_size)}")
+    stage.tell(f"the file is {clean(file.name)}, {size_text(file.stat().st_size)}")
     names = {stage.register(seller, file) for seller in SELLERS}
     if len(names) != 1:
         raise Unexpected(f"one file was given several names: {names}")
@@ -240,8 +254,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong = "expects at most one FILE" if len(arguments) > 1 else f"{given}: no such file"
         print(f"{PROG}: {wrong}", file=sys.stderr)
         return 2
-    from rich.console import Console
-
     console = Console(highlight=False)
     with (
         _ended_by_signals(),

@@ -180,7 +180,9 @@ def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
 
     rows = list(rows)
     used = [i for i in range(len(columns)) if any(row[i] for row in rows)]
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for i in used:
         justify: Any = "right" if columns[i].right else "left"
         table.add_column(
