@@ -56,7 +56,7 @@ class TokenReader:
         return self._greeted
 
     def next_token(self) -> bytes | None:
-        """The next token behind the header, without its newline; None until complete, PeerFault if malformed."""
+        """The next token behind the header, without its newline, or None; PeerFault when malformed."""
         buffer = self.buffer
         if not buffer or not self._greeted:
             return None

@@ -29,18 +29,22 @@ class NoiseStatic:
 
     private: X25519PrivateKey
     payload: bytes  # NoiseHandshakePayload, extensions included
+    early_muxer: bool = True  # whether they offer yamux
 
     @classmethod
-    def create(cls, identity: Identity, entropy: Callable[[int], bytes]) -> NoiseStatic:
+    def create(
+        cls, identity: Identity, entropy: Callable[[int], bytes], *, early_muxer: bool = True
+    ) -> NoiseStatic:
         """Signs a fresh key; keep it in memory only (specs: noise, static key authentication)."""
         private = X25519PrivateKey.from_private_bytes(entropy(_KEY_BYTES))
         signature = identity.sign(_SIGNATURE_DOMAIN + private.public_key().public_bytes_raw())
         payload = NoiseHandshakePayload(
             identity_key=identity.public_key.encode(),
             identity_sig=signature,
-            extensions=NoiseExtensions(stream_muxers=[YAMUX_PROTOCOL]),
         )
-        return cls(private, payload.SerializeToString(deterministic=True))
+        if early_muxer:
+            payload.extensions.CopyFrom(NoiseExtensions(stream_muxers=[YAMUX_PROTOCOL]))
+        return cls(private, payload.SerializeToString(deterministic=True), early_muxer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class SecureSession:
 class SecureHandshake:
     """Runs XX for one side. Feed it whole handshake messages; `session` is set when it is over."""
 
-    __slots__ = ("_expected", "_handshake", "_payload", "session")
+    __slots__ = ("_expected", "_handshake", "_static", "session")
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class SecureHandshake:
         entropy: Callable[[int], bytes],
         expected_peer: PeerId | None = None,
     ) -> None:
-        self._payload = static.payload
+        self._static = static
         self._expected = expected_peer
         self._handshake = XXHandshake(
             initiator=initiator,
@@ -85,10 +89,10 @@ class SecureHandshake:
         handshake = self._handshake
         payload = handshake.read_message(message)
         if not handshake.remote_static:
-            return handshake.write_message(self._payload)  # the responder's only message
+            return handshake.write_message(self._static.payload)  # the responder's only message
         # Checked before the initiator's last message goes out: an impostor shall not learn who we are.
         key, early_muxer = self._authenticate(payload)
-        reply = None if handshake.finished else handshake.write_message(self._payload)
+        reply = None if handshake.finished else handshake.write_message(self._static.payload)
         sending, receiving = handshake.split()
         self.session = SecureSession(sending, receiving, key, key.peer_id, early_muxer)
         return reply
@@ -106,4 +110,4 @@ class SecureHandshake:
             raise PeerFault(f"expected {self._expected}, found {key.peer_id}", protocol=_FAULT)
         # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
         # specification lets the handshake fail there.
-        return key, YAMUX_PROTOCOL in message.extensions.stream_muxers
+        return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

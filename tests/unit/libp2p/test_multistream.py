@@ -18,6 +18,11 @@ def listener() -> ListenerNegotiation:
     return ListenerNegotiation({A, B}, max_proposals=4)
 
 
+def feed_bytewise(side: ListenerNegotiation, data: bytes) -> None:
+    for byte in data:
+        side.receive(bytes([byte]))
+
+
 def test_tokens_on_the_wire() -> None:
     assert HEADER == b"\x13/multistream/1.0.0\n"
     assert bytes.fromhex("036e610a") == NOT_AVAILABLE
@@ -66,8 +71,7 @@ def test_ls_is_not_served() -> None:
 def test_what_is_no_negotiation_is_a_fault(data: bytes) -> None:
     side = listener()
     with pytest.raises(PeerFault):
-        for byte in data:
-            side.receive(bytes([byte]))
+        feed_bytewise(side, data)
 
 
 def test_a_long_token_is_refused_by_its_length() -> None:
