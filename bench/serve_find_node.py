@@ -29,7 +29,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.messages import Kind, encode_request
 from fastmarket.libp2p.connection import Connection, State
-from fastmarket.libp2p.events import StreamData, StreamReady
+from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.dht_node import DhtNode
 

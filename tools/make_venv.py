@@ -1,7 +1,8 @@
 """Makes the virtual environment at argv[1] and installs what a build without isolation needs.
 
-Debian and Ubuntu split `ensurepip` off into python3-venv. Where it is missing, the environment is made without
-pip, and pip's own wheel, fetched from the package index, installs itself: nothing has to be installed by hand.
+Debian and Ubuntu split `ensurepip` off into python3-venv. Where it is missing, the environment is made
+without pip, and pip's own wheel, fetched from the package index, installs itself: nothing has to be installed
+by hand.
 """
 
 from __future__ import annotations

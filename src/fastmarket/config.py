@@ -148,11 +148,11 @@ class HostConfig:
 
     # Multiaddrs to listen on; /tcp/0 takes any free port.
     listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/16899",)
-    # Open connections, both directions. One costs about 20 kB here and a file descriptor; the usual soft
-    # limit of a process is 1,024 descriptors, and gRPC clients need some too.
+    # Open connections, both directions. One costs some 20 kB and a file descriptor; the usual soft limit of
+    # a process is 1,024 descriptors, and gRPC clients need some too.
     max_connections: int = 900
-    # Inbound connections that have not finished their handshake. A handshake costs 0.3 ms of CPU, so this many
-    # are under way only when somebody floods us.
+    # Inbound connections that have not finished their handshake. One costs about 1 ms of CPU and two round
+    # trips, so this many are under way only when somebody floods us.
     max_pending_inbound: int = 128
     # Dials under way at once, and peers whose dial waits for a place.
     max_dials: int = 64
@@ -196,7 +196,8 @@ class MarketConfig:
 class NodeConfig:
     """A whole node."""
 
-    # False: a client, which asks others and stores nothing for them (specs kad-dht, "Client and server mode").
+    # False: a client, which asks others and stores nothing for them (specs kad-dht, "Client and server
+    # mode").
     server_mode: bool = True
     # Nodes to join the network by: multiaddrs that end in /p2p.
     bootstrap: tuple[str, ...] = ()

@@ -202,8 +202,8 @@ class Host:
     # -- requests
 
     def request(self, peer: PeerInfo, choices: Sequence[Choice], deadline: float, done: Done) -> None:
-        """One request to a peer, over its connection or after dialing it. `done` is called once or, after a
-        timeout, once more when the answer came late."""
+        """One request to a peer, over its connection or after dialing it. `done` is called once, with the
+        first outcome."""
         request_id = self._next_request
         self._next_request += 1
         self._done[request_id] = done
