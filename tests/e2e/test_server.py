@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastmarket._version import __version__
-from fastmarket.cli.processes import ServerProcess
+from fastmarket.cli.processes import ServerProcess, environment, executable
 from tests.e2e.conftest import LOOPBACK, Run, Servers
 
 STOP_WITHIN_S = 5.0
@@ -211,6 +212,29 @@ def test_help_teaches_and_version_tells(run_server: Run) -> None:
         for part in ("Examples:", "--bootstrap", "FASTMARKET_LOG_LEVEL", "ready {"):
             assert part in done.out
     assert run_server("--version").out == f"fastmarket-server {__version__}\n"
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_it_at_once(servers: Servers, first: signal.Signals) -> None:
+    server = servers.start()
+    second = signal.SIGINT if first is signal.SIGTERM else signal.SIGTERM
+    server.process.send_signal(first)
+    server.process.send_signal(second)
+    assert server.wait() in (128 + first, 128 + second)
+
+
+def test_it_stops_in_order_though_it_was_started_without_streams(servers: Servers, run_client: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [*executable("fastmarket-server"), "-p", port, "-l", "/ip4/127.0.0.1/tcp/0", "--ephemeral"]
+    shell = ["/bin/sh", "-c", f"exec {' '.join(command)} <&- >&- 2>&-"]
+    with subprocess.Popen(shell, env=environment()) as process:
+        try:
+            eventually(30, lambda: run_client("-p", port, "id", "--json").status == 0)
+            process.terminate()
+            assert process.wait(STOP_WITHIN_S) == 0
+        finally:
+            process.kill()
 
 
 def test_it_serves_though_nobody_reads_its_stdout(servers: Servers, run_client: Run, tmp_path: Path) -> None:

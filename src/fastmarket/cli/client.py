@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -153,9 +154,14 @@ def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
     # A path that is no UTF-8 must come through, and nothing that is printed may fail to be.
-    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams = (
+        (sys.stdin, "surrogateescape"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    )
+    for stream, errors in streams:
+        if isinstance(stream, io.TextIOWrapper):  # None when it was closed before the start
+            stream.reconfigure(errors=errors)
     return entry.run(client, PROG, argv)
 
 

@@ -21,6 +21,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def run(command: click.Command, prog: str, argv: Sequence[str] | None = None) -> int:
     """Parse `argv` (default: the process's), run `command`, and return the exit status."""
+    _open_missing_streams()
     try:
         status = command.main(args=argv, prog_name=prog, standalone_mode=False)
         sys.stdout.flush()
@@ -41,6 +42,16 @@ def run(command: click.Command, prog: str, argv: Sequence[str] | None = None) ->
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status if isinstance(status, int) else DONE
+
+
+def _open_missing_streams() -> None:
+    """Started with a closed stdin, stdout or stderr, its number must not go to the next socket opened."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(opened, mode, closefd=False))
 
 
 def complain(prog: str, message: str, status: int) -> int:

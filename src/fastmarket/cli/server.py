@@ -203,7 +203,7 @@ def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) 
 
 
 def _say_ready(node: Node, settings: ServerSettings) -> None:
-    ready = {
+    ready: dict[str, Any] = {
         "peer_id": str(node.peer_id),
         "listen": [str(address) for address in node.listen_addrs],
         "grpc": node.grpc_address,
@@ -213,6 +213,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "bootstrapped": node.bootstrapped if settings.bootstrap else None,
         "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
     }
+    log.info("%s serves gRPC at %s, nodes at %s", node.peer_id, ready["grpc"], ", ".join(ready["listen"]))
     try:
         print("ready", json.dumps(ready), flush=True)
     except OSError as error:
