@@ -2,8 +2,8 @@
 
     python bench/bench_node.py [--requests 40000] [--outstanding 64] [--peers 200]
 
-A real node runs in a process of its own; this one is the load generator. `server_cpu_us` does not depend on how
-fast the generator is; where `generator_cpu_share` is near 1, requests/s is its limit and not the node's.
+A real node runs in a process of its own; this one is the load generator. `server_cpu_us` does not depend on
+how fast the generator is; where `generator_cpu_share` is near 1, requests/s is its limit and not the node's.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def measure(requests: int, outstanding: int, peers: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("outstanding", [1, 64])
 def test_find_node_served_over_kept_streams(benchmark: BenchmarkFixture, outstanding: int) -> None:
-    """The figures are in `extra_info`. What must hold on any machine: answering together is cheaper than one by
-    one, for what was read in one go is answered in one write."""
+    """The figures are in `extra_info`. What must hold on any machine: answering together is cheaper than one
+    by one, for what was read in one go is answered in one write."""
     requests = 5_000 * min(outstanding, 8)
     figures = benchmark.pedantic(measure, args=(requests, outstanding, 200), rounds=1)
     benchmark.extra_info.update(figures)
