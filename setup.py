@@ -19,7 +19,7 @@ def switch(name: str) -> bool:
 
 
 debug, line_trace = switch("DEBUG"), switch("LINETRACE")
-compile_args = ["-O0", "-g"] if debug else ["-O3", "-fno-plt"] if os.uname().sysname == "Linux" else ["-O3"]
+compile_args = ["-O0", "-g"] if debug else ["-O3", "-g0"]
 if switch("NATIVE"):
     compile_args.append("-march=native")
 

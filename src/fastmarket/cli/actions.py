@@ -10,7 +10,7 @@ from fastmarket.cli import content as contents
 from fastmarket.cli.content import Content
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
-from fastmarket.cli.render import Column, Screen, clean, counted, holder_json
+from fastmarket.cli.render import Column, Screen, clean, counted, holder_json, tail
 from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class Desk:
 
 PEER_COLUMNS = (
     Column("Peer id"),
-    Column("Address"),
+    Column("Address", wraps=True),
     Column("Agent"),
-    Column("Connected"),
+    Column("Link"),
     Column("Bits shared", right=True),
 )
 
@@ -185,10 +185,10 @@ def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry]) -> None:
         return
     rows = [
         (
-            clean(peer.peer_id),
+            tail(peer.peer_id) if desk.screen.people else clean(peer.peer_id),
             clean(" ".join(peer.addrs)),
             clean(peer.agent_version),
-            "yes" if peer.connected else "no",
+            "open" if peer.connected else "",
             str(peer.common_prefix),
         )
         for peer in peers

@@ -42,6 +42,12 @@ def short(text: str) -> str:
     return text if len(text) <= SHORT_ID_CHARS else f"{text[:6]}…{text[-8:]}"
 
 
+def tail(text: str) -> str:
+    """A long id by its end: the first characters are the same for every key of one kind."""
+    text = clean(text)
+    return text if len(text) <= SHORT_ID_CHARS else f"…{text[-8:]}"
+
+
 def size_text(size: int | None) -> str:
     """`1.5 MB`, in powers of 1000."""
     if size is None:
@@ -100,13 +106,14 @@ class Column:
     name: str
     right: bool = False
     bold: bool = False
+    wraps: bool = False
 
 
 HOLDER_COLUMNS = (
     Column("$/MB", right=True, bold=True),
     Column("Holder"),
     Column("Address"),
-    Column("File"),
+    Column("File", wraps=True),
     Column("Size", right=True),
     Column("Valid", right=True),
     Column("User id"),
@@ -123,8 +130,8 @@ def holder_row(holder: Holder, now: float) -> Row:
         clean(holder.file_name or ""),
         size_text(holder.size),
         time_left(holder.not_after, now),
-        short(id_text(holder.id)),
-        short(holder.provider),
+        tail(id_text(holder.id)),
+        tail(holder.provider),
     )
 
 
@@ -181,12 +188,20 @@ def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     rows = list(rows)
     used = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     table = Table(
-        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for i in used:
         justify: Any = "right" if columns[i].right else "left"
         table.add_column(
-            columns[i].name, justify=justify, style="bold" if columns[i].bold else "", overflow="fold"
+            columns[i].name,
+            justify=justify,
+            style="bold" if columns[i].bold else "",
+            overflow="fold",
+            no_wrap=not columns[i].wraps,
         )
     for row in rows:
         table.add_row(*(Text(row[i]) for i in used))
