@@ -78,6 +78,11 @@ def test_its_identity_lives_in_the_data_directory(servers: Servers, tmp_path: Pa
     assert one.ready["peer_id"] != two.ready["peer_id"]
 
 
+def test_by_default_it_lives_in_the_users_data_directory(servers: Servers, tmp_path: Path) -> None:
+    server = servers.launch(*LOOPBACK, env={"XDG_DATA_HOME": str(tmp_path / "xdg")})
+    assert server.wait_ready()["data_dir"] == str(tmp_path / "xdg" / "fastmarket" / "node")
+
+
 def test_settings_from_file_and_environment(servers: Servers, tmp_path: Path) -> None:
     toml = tmp_path / "node.toml"
     toml.write_text('port = 0\nlisten = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0"]\nephemeral = true\n')

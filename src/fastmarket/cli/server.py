@@ -96,7 +96,9 @@ def _serve(**given: object) -> int:
     from fastmarket.cli import settings as settings_module
 
     options = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
-    settings = settings_module.resolve(options, os.environ, user_data_path("fastmarket", appauthor=False))
+    settings = settings_module.resolve(
+        options, os.environ, user_data_path("fastmarket", appauthor=False) / "node"
+    )
     logs.set_up(settings.log_level, settings.log_format)
     with _data_dir(settings):
         identity = _identity(settings)
