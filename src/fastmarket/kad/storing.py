@@ -26,12 +26,16 @@ class QuorumReached:
 
 @dataclass(frozen=True, slots=True)
 class StoreResult:
-    """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted."""
+    """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted.
+
+    `silent` peers were asked by the lookup and have not answered.
+    """
 
     acknowledged: int
     asked: int
     wanted: int
     plain: int
+    silent: int
     closest: tuple[Answered, ...]
     end: End
 
@@ -90,6 +94,7 @@ class StoreJob:
             self._counting,
             self._store.wanted(self._counting) if self._storing else 1,
             self._plain,
+            self._lookup.asked - self._lookup.answered,
             self._lookup.closest(),
             self._lookup.end or End.CANCELLED,
         )

@@ -140,7 +140,13 @@ class Host:
         if link is not None:
             return link
         # A caller that gives up must not take the dial away from the others who wait for it.
-        return await asyncio.shield(self._dial(peer).task)
+        task = self._dial(peer).task
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise DialFailed("this node is stopping", peer=peer.peer_id) from None
+            raise
 
     def _dial(self, peer: PeerInfo) -> _Waiting:
         waiting = self._dials.get(peer.peer_id)

@@ -91,7 +91,10 @@ class Identifier:
 
     def begin(self, link: Link, now: float) -> None:
         """Asks the peer who it is, on a connection that has just opened."""
-        stream_id = link.connection.open_stream([IDENTIFY_PROTOCOL], now, lazy=True)
+        try:
+            stream_id = link.connection.open_stream([IDENTIFY_PROTOCOL], now, lazy=True)
+        except FastmarketError:
+            return  # it was closed by what came with the end of its handshake
         collector = IdentifyCollector(remote_peer=link.remote_peer)
         self._asked[link, stream_id] = _Asked(link, collector, now + self._timeout_s)
         link.connection.close_write(stream_id, now)

@@ -170,8 +170,9 @@ class OfferProtocol:
 def outcome_of(result: StoreResult) -> StoreOutcome:
     """An announcement, ended or so far, as its caller is told.
 
-    Nobody there: here is enough. Nobody found for lack of time: no quorum.
+    Nobody there: here is enough. Somebody there, but silent, or no time to find anybody: no quorum.
     """
     nobody = result.asked == 0 and result.plain == 0
-    wanted = 1 if nobody and result.end is not End.COMPLETE else result.wanted
+    unknown = result.end is not End.COMPLETE or result.silent > 0
+    wanted = 1 if nobody and unknown else result.wanted
     return StoreOutcome(result.acknowledged, result.asked, wanted, result.plain)

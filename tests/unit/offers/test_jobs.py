@@ -352,3 +352,12 @@ def test_storers_not_found_for_lack_of_time_are_no_quorum() -> None:
     outcome = register(net, a)
     assert outcome == StoreOutcome(0, 0, 1)
     assert not outcome.reached
+
+
+def test_known_nodes_that_are_all_silent_are_no_quorum() -> None:
+    """Nobody there is one thing; somebody there who does not answer is another."""
+    net = MemoryNetwork()
+    a, b, c = net.mesh(3)
+    b.silent = c.silent = True
+    outcome = register(net, a)
+    assert outcome == StoreOutcome(0, 0, 1)
