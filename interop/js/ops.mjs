@@ -132,7 +132,11 @@ export function makeOps (node) {
           await sleep(POLL_MS, undefined, { signal })
         }
       }
-      return closest(node.peerId.toMultihash().bytes, signal)
+      const found = await closest(node.peerId.toMultihash().bytes, signal)
+      // A lookup of the library's goes from a peer only to closer ones. It finds all of a small network if it begins
+      // at all of it, so let everyone of whom was heard get into the table.
+      await dht.routingTable.routingTableUpdateQueue.onIdle({ signal })
+      return found
     },
 
     async routing_table () {
