@@ -51,4 +51,4 @@ wheel: build
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf .make $(VENV) build dist *.egg-info src/*.egg-info src/fastmarket/_*.c src/fastmarket/*.so
+	rm -rf .make $(VENV) build dist src/*.egg-info src/fastmarket/*.so

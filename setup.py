@@ -3,7 +3,7 @@
 Environment switches (unset or 0 is off):
     FASTMARKET_DEBUG=1      -O0 -g, and Cython's bounds and None checks
     FASTMARKET_LINETRACE=1  line tracing, for coverage and profilers
-    FASTMARKET_ANNOTATE=1   an HTML page beside each .pyx showing where it touches Python
+    FASTMARKET_ANNOTATE=1   build/cython*/**/*.html: where each .pyx touches Python
     FASTMARKET_NATIVE=1     -march=native: for this machine alone, never for a wheel
 """
 
@@ -18,7 +18,9 @@ def switch(name: str) -> bool:
     return os.environ.get(f"FASTMARKET_{name}", "0") not in ("", "0")
 
 
-debug, line_trace = switch("DEBUG"), switch("LINETRACE")
+debug, line_trace, annotate = switch("DEBUG"), switch("LINETRACE"), switch("ANNOTATE")
+# C code made with one set of switches is not current for another.
+flavour = "".join(f"-{name}" for name, on in (("debug", debug), ("trace", line_trace), ("html", annotate)) if on)
 compile_args = ["-O0", "-g"] if debug else ["-O3", "-g0"]
 if switch("NATIVE"):
     compile_args.append("-march=native")
@@ -39,7 +41,8 @@ extensions = [
 setup(
     ext_modules=cythonize(
         extensions,
-        annotate=switch("ANNOTATE"),
+        annotate=annotate,
+        build_dir=f"build/cython{flavour}",
         language_level=3,
         compiler_directives={
             "boundscheck": debug,
