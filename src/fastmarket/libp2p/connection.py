@@ -108,6 +108,13 @@ class Connection:
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner
 
+    def unsent_of(self, stream_id: int) -> int:
+        """Bytes that stand before the next one written to that stream: its own that wait for the peer's
+        window, and what all streams have ready to be handed out."""
+        mux = self._session.mux if self._session else None
+        stream = mux.streams.get(stream_id) if mux else None
+        return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out)
+
     @property
     def wants_read(self) -> bool:
         """False while so much output waits that more input would only be kept."""

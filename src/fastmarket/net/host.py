@@ -32,6 +32,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
+from fastmarket.net.streams import StreamTable
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Host:
         self.identifier = Identifier(
             identity, config, self._protocols, self._link_of, self._on_identified, clock.now()
         )
+        self.streams = StreamTable(clock, self._protocols)
         self._links: set[Link] = set()
         self._pending_inbound = 0
         self._servers: list[asyncio.Server] = []
@@ -261,7 +263,7 @@ class Host:
         self._pending_inbound -= 1
 
     def link_event(self, link: Link, event: Event, now: float) -> None:
-        if self.identifier.feed(link, event, now):
+        if self.identifier.feed(link, event, now) or self.streams.feed(link, event):
             return
         if type(event) is Opened:
             self.peers.setdefault(event.peer, []).append(link)
@@ -274,7 +276,11 @@ class Host:
     def link_outcome(self, link: Link, outcome: Outcome) -> None:
         self._finish(outcome)
 
+    def link_turned(self, link: Link) -> None:
+        self.streams.turned(link)
+
     def link_lost(self, link: Link) -> None:
+        self.streams.lost(link)
         self._links.discard(link)
         peer_id = link.remote_peer
         links = self.peers.get(peer_id) if peer_id is not None else None
@@ -309,6 +315,7 @@ class Host:
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
+        await self.streams.close()
         now = self.clock.now()
         ends = [link.ended for link in self._links]
         for link in self._links:

@@ -35,6 +35,8 @@ class LinkOwner(Protocol):
 
     def link_outcome(self, link: Link, outcome: Outcome) -> None: ...
 
+    def link_turned(self, link: Link) -> None: ...
+
     def link_lost(self, link: Link) -> None: ...
 
 
@@ -191,6 +193,7 @@ class Link(asyncio.Protocol):
         if self.connection.wants_read is self._reading_paused:
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
+        self._owner.link_turned(self)
         self._turns.arm()
 
 

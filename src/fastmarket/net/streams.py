@@ -1,0 +1,204 @@
+"""Streams for programs: awaitable reads and writes over an open connection, with back-pressure both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastmarket.errors import FastmarketError, StreamFailed
+from fastmarket.formats.identity import PeerId
+from fastmarket.libp2p.events import (
+    Event,
+    NegotiationFailed,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+    StreamReady,
+    StreamReset,
+)
+from fastmarket.libp2p.streams import ResponderFactory
+from fastmarket.net.clock import Clock
+from fastmarket.net.link import Link
+
+logger = logging.getLogger(__name__)
+
+# A writer waits while this much of its stream has not gone to the muxer: one window of the other side.
+MAX_UNSENT_BYTES = 256 * 1024
+
+StreamHandler = Callable[["Stream"], Awaitable[None]]
+
+
+class Stream:
+    """One stream. Both sides may write until they have closed their own direction.
+
+    Bytes that were not read yet count against the window (256 KiB), so a slow reader slows the writer.
+    """
+
+    def __init__(self, link: Link, stream_id: int, clock: Clock, protocol: str = "") -> None:
+        self.protocol = protocol
+        self._finished = False
+        self._link = link
+        self._stream_id = stream_id
+        self._clock = clock
+        self._received = bytearray()
+        self._ended = False
+        self._fault: StreamFailed | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        """Who is at the other end."""
+        return self._link.remote_peer
+
+    async def read(self, limit: int = 64 * 1024) -> bytes:
+        """1 to `limit` bytes as soon as there are any; empty at the end. Raises StreamFailed."""
+        while not self._received:
+            if self._fault is not None:
+                raise self._fault
+            if self._ended:
+                return b""
+            await self._wait()
+        data = bytes(self._received[:limit])
+        del self._received[:limit]
+        self._link.connection.consumed(self._stream_id, len(data), self._clock.now())
+        self._link.wake()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Queues the bytes, and waits while the other side does not take them. Raises StreamFailed."""
+        for start in range(0, len(data), MAX_UNSENT_BYTES):
+            while self._fault is None and self._link.connection.unsent_of(self._stream_id) > MAX_UNSENT_BYTES:
+                await self._wait()
+            self._check()
+            piece = data[start : start + MAX_UNSENT_BYTES]
+            self._link.connection.send(self._stream_id, piece, self._clock.now())
+            self._link.wake()
+
+    def close_write(self) -> None:
+        """No more from us; what was written still goes. Raises StreamFailed."""
+        self._check()
+        self._finished = True
+        self._link.connection.close_write(self._stream_id, self._clock.now())
+        self._link.wake()
+
+    @property
+    def over(self) -> bool:
+        """Neither side will write any more."""
+        return self._fault is not None or (self._ended and self._finished)
+
+    def reset(self) -> None:
+        """Ends both directions at once; harmless when the stream is over."""
+        self._link.connection.reset(self._stream_id, self._clock.now())
+        self._fail("reset by us")
+        self._link.wake()
+
+    def take(self, event: Event) -> None:
+        """For the table: what happened to the stream."""
+        if isinstance(event, StreamData):
+            self._received += event.data
+        elif isinstance(event, StreamEnded):
+            self._ended = True
+        elif isinstance(event, StreamReady):
+            self.protocol = event.protocol
+        elif isinstance(event, NegotiationFailed):
+            self._fail("the peer speaks none of the protocols")
+        elif isinstance(event, StreamReset):
+            self._fail(event.reason)
+        self._news.set()
+
+    def turned(self) -> None:
+        """For the table: the connection has written, so there may be room."""
+        self._news.set()
+
+    async def ready(self) -> None:
+        """Until the peer has accepted a protocol. Raises StreamFailed."""
+        while not self.protocol:
+            self._check()
+            await self._wait()
+
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _fail(self, reason: str) -> None:
+        if self._fault is None:
+            self._fault = StreamFailed(reason, peer=self._link.remote_peer)
+        self._news.set()
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+
+class StreamTable:
+    """The streams of a host that belong to programs: opened by them, or accepted for a handler."""
+
+    def __init__(self, clock: Clock, protocols: dict[str, ResponderFactory | None]) -> None:
+        self._clock = clock
+        self._protocols = protocols
+        self._handlers: dict[str, StreamHandler] = {}
+        self._streams: dict[Link, dict[int, Stream]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def serve(self, protocol: str, handler: StreamHandler) -> None:
+        """`handler(stream)` runs as a task for each inbound stream; when it ends, the stream is reset unless
+        both directions are closed."""
+        self._handlers[protocol] = handler
+        self._protocols[protocol] = None
+
+    async def open(self, link: Link, protocols: Sequence[str]) -> Stream:
+        """A stream of ours in the first of `protocols` that the peer accepts. Raises StreamFailed."""
+        stream_id = link.connection.open_stream(protocols, self._clock.now())
+        stream = Stream(link, stream_id, self._clock)
+        self._streams.setdefault(link, {})[stream_id] = stream
+        link.wake()
+        await stream.ready()
+        return stream
+
+    def feed(self, link: Link, event: Event) -> bool:
+        """Takes the events of these streams; False for any other."""
+        if isinstance(event, StreamOpened):
+            stream = Stream(link, event.stream_id, self._clock, event.protocol)
+            self._streams.setdefault(link, {})[event.stream_id] = stream
+            task = asyncio.ensure_future(self._run(self._handlers[event.protocol], stream))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return True
+        known = self._streams.get(link, {})
+        stream_id = getattr(event, "stream_id", -1)
+        if stream_id not in known:
+            return False
+        known[stream_id].take(event)
+        return True
+
+    def turned(self, link: Link) -> None:
+        """A link has written what it had."""
+        known = self._streams.get(link)
+        if known:
+            for stream_id, stream in list(known.items()):
+                stream.turned()
+                if stream.over:
+                    del known[stream_id]
+
+    def lost(self, link: Link) -> None:
+        """A link is over, and all its streams."""
+        for stream_id, stream in self._streams.pop(link, {}).items():
+            stream.take(StreamReset(stream_id, "the connection ended"))
+
+    async def close(self) -> None:
+        """Ends the handlers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, handler: StreamHandler, stream: Stream) -> None:
+        try:
+            await handler(stream)
+        except FastmarketError as fault:
+            logger.debug("%s: %s", stream.protocol, fault)
+        except Exception:
+            logger.exception("the handler of %s failed", stream.protocol)
+        finally:
+            if not stream.over:
+                stream.reset()
