@@ -192,3 +192,19 @@ def test_an_offer_registered_alone_spreads_when_others_come(run: Run[None]) -> N
             assert [offer.user_name for offer in found] == ["ann"]
 
     run(scenario())
+
+
+def test_an_offer_is_an_ordinary_provider_record_to_who_knows_no_offers(run: Run[None]) -> None:
+    """A standard libp2p node asks GET_PROVIDERS for the multihash; each node with the offer answers."""
+
+    async def scenario() -> None:
+        async with nodes(3) as (a, b, c):
+            await joined([b, c], a)
+            await b.register_offer(CONTENT, b"u", "bob", METADATA, DEADLINE_S)
+            for node in (a, c):
+                found = await node.find_providers(CONTENT, deadline_s=DEADLINE_S)
+                assert [(peer.peer_id, peer.addrs) for peer in found] == [(b.peer_id, b.host.listen_addrs)]
+            own = await b.find_providers(CONTENT, deadline_s=DEADLINE_S)
+            assert [peer.peer_id for peer in own] == [b.peer_id]
+
+    run(scenario())

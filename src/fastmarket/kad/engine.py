@@ -245,7 +245,7 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         ask = GetProviders(self.config, key, limit)
-        own = tuple(self.handlers.providers.providers(key, now))
+        own = (*self.handlers.providers.providers(key, now), *self.handlers.known_elsewhere(key, now))
         return FindProvidersJob(self._lookup(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
     # --- private

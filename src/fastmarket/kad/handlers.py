@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
@@ -37,6 +38,7 @@ class Handlers:
         "_local_entry",
         "_local_key",
         "_rules",
+        "elsewhere",
         "providers",
         "records",
         "routing",
@@ -52,6 +54,8 @@ class Handlers:
         self.routing = routing
         self.records = RecordStore(config)
         self.providers = ProviderStore(config)
+        # Providers of a key that another protocol of this node knows of; (key, now) -> who.
+        self.elsewhere: Callable[[bytes, float], Iterable[PeerInfo]] = lambda key, now: ()
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,
@@ -139,10 +143,19 @@ class Handlers:
         key = self._checked_provider_key(message)
         room = self._config.max_message_bytes
         # Half a reply at least is left to the way on.
-        providers = _fitting(self.providers.entries(key, now), room // 2)
+        entries = self.providers.entries(key, now)
+        limit = self._config.max_entry_bytes
+        entries += [encode_peer(Field.PROVIDER_PEERS, peer, limit) for peer in self.known_elsewhere(key, now)]
+        providers = _fitting(entries, room // 2)
         closer = self.routing.entries(sha256(key), sender.key, self._config.k)
         fitting = _fitting(closer, room - sum(map(len, providers)))
         return encode_reply(Kind.GET_PROVIDERS, [*fitting, *providers])
+
+    def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
+        """Providers that other protocols know of and that have not announced themselves here."""
+        announced = {peer.peer_id for peer in self.providers.providers(key, now)}
+        others = (peer for peer in self.elsewhere(key, now) if peer.peer_id not in announced)
+        return list(islice(others, self._config.max_providers_per_key))
 
     def _checked_key(self, message: Message) -> bytes:
         if not 0 < len(message.key) <= self._config.max_key_bytes:

@@ -65,6 +65,7 @@ class DhtNode:
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers)
         self.host = Host(identity, config, clock)
+        self.engine.handlers.elsewhere = self._holders
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock)
         if config.server_mode:
@@ -190,6 +191,15 @@ class DhtNode:
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
         )
+
+    def _holders(self, content: bytes, now: float) -> list[PeerInfo]:
+        """Holders of offers, told to peers that ask for providers and know no offers."""
+        found = []
+        for peer_id in self.offers.providers(content, now):
+            own = peer_id == self.peer_id
+            addrs = self.host.listen_addrs if own else self.host.identifier.store.addrs(peer_id, now)
+            found.append(PeerInfo(peer_id, addrs))
+        return found
 
     def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
         link = self.host.link_to(peer.peer_id)

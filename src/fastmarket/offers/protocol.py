@@ -111,6 +111,10 @@ class OfferProtocol:
         found = self.store.find(request, now, room)
         return encode_found(found.envelopes, found.more, closer)
 
+    def providers(self, content: bytes, now: float) -> list[PeerId]:
+        """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
+        return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
+
     # --- what this node wants
 
     def register(self, terms: OfferTerms, now: float) -> Announcement:
