@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 class ConnectionConfig:
     """Bounds and times of one libp2p connection, and of the requests that travel on it."""
 
+    early_muxer: bool = True  # agree on yamux in the Noise handshake: a round trip less; off: multistream
     handshake_timeout_s: float = (
         10.0  # from the first byte to an open connection; rust-libp2p's upgrade timeout
     )

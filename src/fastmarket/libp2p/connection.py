@@ -97,6 +97,12 @@ class Connection:
         return None if key is None else key.peer_id
 
     @property
+    def early_muxer(self) -> bool:
+        """Whether the handshake agreed on the muxer, so that no further negotiation was needed."""
+        secured = self._upgrade.session
+        return secured is not None and secured.early_muxer
+
+    @property
     def streams(self) -> int:
         """Streams open now, both ways."""
         return len(self._session.mux.streams) if self._session else 0

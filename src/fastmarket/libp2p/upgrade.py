@@ -54,8 +54,9 @@ class Endpoint:
         config: ConnectionConfig | None = None,
     ) -> Endpoint:
         """With a fresh Noise key. `protocols` may change while connections live."""
-        static = NoiseStatic.create(identity, entropy)
-        return cls(config or ConnectionConfig(), identity, static, entropy, protocols)
+        config = config or ConnectionConfig()
+        static = NoiseStatic.create(identity, entropy, early_muxer=config.early_muxer)
+        return cls(config, identity, static, entropy, protocols)
 
 
 class _Stage(Enum):

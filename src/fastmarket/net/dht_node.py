@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,6 +23,7 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.lookup import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
+from fastmarket.kad.records import DEFAULT_RULES, RecordRule
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
@@ -58,10 +59,16 @@ class Stored:
 class DhtNode:
     """A node without its local services. Listens nowhere and knows nobody until told."""
 
-    def __init__(self, identity: Identity, config: NodeConfig) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
+    ) -> None:
+        """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
         self._config = config
         self._clock = clock = Clock()
-        self.engine = Engine(config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom)
+        self.engine = Engine(config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules)
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers)
         self.host = Host(identity, config, clock)

@@ -109,9 +109,11 @@ def test_held_requests_are_answered_once_the_peer_reads() -> None:
 def test_a_peer_without_early_muxer(plain: Role) -> None:
     """rust-libp2p sends no `stream_muxers`: multistream agrees on yamux inside the channel."""
     ends = {Role.DIALER: endpoint_of(1), Role.LISTENER: endpoint_of(2)}
-    static = NoiseStatic.create(ends[plain].identity, Random(5).randbytes, early_muxer=False)
-    ends[plain] = dataclasses.replace(ends[plain], static=static)
+    config = ConnectionConfig(early_muxer=False)
+    ends[plain] = Endpoint.create(ends[plain].identity, Random(5).randbytes, ends[plain].protocols, config)
     pair = Pair(dialer=ends[Role.DIALER], listener=ends[Role.LISTENER]).open()
+    assert not pair.dialer.early_muxer
+    assert not pair.listener.early_muxer
     stream = pair.dialer.open_stream([ECHO], START)
     assert StreamReady(stream, ECHO) in pair.run()[0]
 
