@@ -149,6 +149,11 @@ class HostConfig:
 
     # Multiaddrs to listen on; /tcp/0 takes any free port.
     listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/16899",)
+    # Multiaddrs to tell others instead of those listened on and observed: behind a port forwarded by hand,
+    # a proxy, a name. Empty: tell what is listened on, and what enough peers observed.
+    announce: tuple[str, ...] = ()
+    # DNS servers, (IP address, port), asked for the TXT records of /dnsaddr; empty: those of the system.
+    nameservers: tuple[tuple[str, int], ...] = ()
     # Open connections, both directions. One costs some 20 kB and a file descriptor; the usual soft limit of
     # a process is 1,024 descriptors, and gRPC clients need some too.
     max_connections: int = 900
@@ -158,8 +163,11 @@ class HostConfig:
     # Dials under way at once, and peers whose dial waits for a place.
     max_dials: int = 64
     max_queued_dials: int = 4096
-    # Addresses tried for one peer.
+    # Addresses tried for one peer, those behind its names included.
     max_dial_addrs: int = 8
+    # DNS questions asked for one dial: a /dnsaddr may lead to others, and a stranger may have made it up.
+    # The public bootstrap name of IPFS takes 5.
+    max_dial_lookups: int = 16
     # For one address, TCP and handshake together.
     dial_timeout_s: float = 5.0
     # The next address is tried beside the first after this long (RFC 8305 section 5).
