@@ -96,6 +96,11 @@ pub async fn start(options: &Options) -> Result<(Node, Vec<String>)> {
             _ => {}
         }
     }
+    // Kad announces a provider by its external addresses only, and other nodes refuse one without.
+    let addrs: Vec<_> = swarm.listeners().cloned().collect();
+    for addr in addrs {
+        swarm.add_external_address(addr);
+    }
     let id = *swarm.local_peer_id();
     let listen = swarm.listeners().map(|a| format!("{a}/p2p/{id}")).collect();
     let (jobs, queue) = mpsc::unbounded_channel();
