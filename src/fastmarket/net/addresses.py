@@ -1,39 +1,74 @@
-"""Which addresses a listening node may truthfully give to others."""
+"""Where a node can be reached, and which of it is told to whom."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from fastmarket.errors import CallerFault
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.observed import ObservedAddrs, Report
+from fastmarket.libp2p.peerstore import worth_keeping
+from fastmarket.libp2p.scope import Scope, ip_of, scope_of
+from fastmarket.net.interfaces import interface_addresses
 
-# Connecting a UDP socket sends nothing; it makes the kernel choose the source address it would use. The
-# targets are documentation addresses (RFC 5737, RFC 3849) that no packet ever goes to.
-_PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
+class OwnAddresses:
+    """What we listen on, what enough peers observed beyond it, or, instead of both, what the operator says.
 
-def interface_addresses() -> list[str]:
-    """Loopback and the source addresses of the default routes, as text, IPv4 first."""
-    found = ["127.0.0.1", "::1"]
-    for family, target in _PROBES:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((target, 9))
-                found.append(probe.getsockname()[0].partition("%")[0])
-        except OSError:
-            continue  # no route of that family
-    try:
-        resolved = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
-    except OSError:
-        resolved = []
-    found += [str(entry[4][0]).partition("%")[0] for entry in resolved]
-    usable = [text for text in dict.fromkeys(found) if not ipaddress.ip_address(text).is_link_local]
-    return sorted(usable, key=lambda text: ":" in text)
+    `changed` are called after `announced` has become another; by `listen_on` at once, by everything that
+    others or the system can change only by `refresh`, so that the time between two of those is the caller's.
+    """
+
+    def __init__(self, peer_id: PeerId, announce: Iterable[str] = ()) -> None:
+        """CallerFault("announce") for an address nobody could dial."""
+        self.listening: tuple[Multiaddr, ...] = ()
+        self.observed = ObservedAddrs()
+        self.changed: list[Callable[[], None]] = []
+        self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
+        self._bound: list[tuple[str, int]] = []
+        self.announced = self._fixed
+
+    def listen_on(self, host: str, port: int, now: float) -> list[Multiaddr]:
+        """We are bound there; the addresses behind it."""
+        self._bound.append((host, port))
+        self.refresh(now)
+        return expand(host, port)
+
+    def report(self, report: Report, now: float) -> None:
+        """A peer told what it sees; it counts from the next `refresh`."""
+        if not self._fixed:
+            self.observed.report(report, now)
+
+    def refresh(self, now: float) -> None:
+        """Looks again at the interfaces and at what peers reported."""
+        found = [addr for host, port in self._bound for addr in expand(host, port)]
+        self.listening = tuple(dict.fromkeys(found))
+        beyond = self.observed.confirmed(self.listening, now)
+        announced = self._fixed or tuple(sorted((*self.listening, *beyond), key=_nearness))
+        if announced != self.announced:
+            self.announced = announced
+            for call in self.changed:
+                call()
+
+    def told_to(self, remote: Multiaddr | None) -> list[Multiaddr]:
+        """Of our addresses those that may help a peer at `remote`: loopback ones only on this machine."""
+        if self._fixed or (remote is not None and is_loopback(remote)):
+            return list(self.announced)
+        return [addr for addr in self.announced if not is_loopback(addr)]
+
+    def told_to_all(self) -> list[Multiaddr]:
+        """For those who will pass them on to anybody: loopback ones only if there is nothing else."""
+        return self.told_to(None) or list(self.announced)
+
+    def __contains__(self, addr: object) -> bool:
+        """Whether dialing `addr` would lead to ourselves."""
+        return addr in self.listening or addr in self.announced
 
 
 def expand(host: str, port: int) -> list[Multiaddr]:
-    """The addresses behind a bound one: itself, or for 0.0.0.0 and :: those of the interfaces."""
+    """The addresses behind a bound one: itself, or for 0.0.0.0 and :: those of all interfaces."""
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
         return [Multiaddr.from_endpoint(host, port)]
@@ -46,13 +81,23 @@ def expand(host: str, port: int) -> list[Multiaddr]:
 
 def is_loopback(addr: Multiaddr) -> bool:
     """True for 127.0.0.0/8 and ::1."""
-    endpoint = addr.host_port()
-    if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
-        return False
-    return ipaddress.ip_address(endpoint.host).is_loopback
+    ip = ip_of(addr)
+    return ip is not None and ip.is_loopback
 
 
-def told_to(remote: Multiaddr | None, addrs: Iterable[Multiaddr]) -> list[Multiaddr]:
-    """Of our addresses those that may help a peer at `remote`: loopback ones only on this machine."""
-    local = remote is not None and is_loopback(remote)
-    return [addr for addr in addrs if local or not is_loopback(addr)]
+def _nearness(addr: Multiaddr) -> int:
+    """What can be reached from farthest away first: lists that others cut off are cut at their end."""
+    ip = ip_of(addr)
+    return -(Scope.PUBLIC if ip is None else scope_of(ip))
+
+
+def _announceable(text: str, peer_id: PeerId) -> Multiaddr:
+    try:
+        addr = Multiaddr.from_text(text)
+    except CallerFault as fault:
+        raise CallerFault("announce", fault.reason) from None
+    if addr.peer_id not in (None, peer_id):
+        raise CallerFault("announce", f"{text}: ends in another peer's id")
+    if not (addr.is_dnsaddr or addr.host_port()) or not worth_keeping(addr.without_peer()):
+        raise CallerFault("announce", f"{text}: nobody could dial that")
+    return addr.without_peer()

@@ -72,6 +72,8 @@ class DhtNode:
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers)
         self.host = Host(identity, config, clock)
+        self.host.identifier.addresses.changed.append(self._addresses_changed)
+        self._addresses_changed()
         self.engine.handlers.elsewhere = self._holders
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock)
@@ -86,8 +88,16 @@ class DhtNode:
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """Where others may dial this node, /p2p included."""
+        """What this node listens on, one for each interface, /p2p included."""
         return tuple(addr.with_peer(self.peer_id) for addr in self.host.listen_addrs)
+
+    @property
+    def announced_addrs(self) -> tuple[Multiaddr, ...]:
+        """What others are told, /p2p included: the operator's word, or what is listened on and observed."""
+        return tuple(addr.with_peer(self.peer_id) for addr in self.host.identifier.addresses.announced)
+
+    def _addresses_changed(self) -> None:
+        self.engine.set_local_addrs(self.host.identifier.addresses.told_to_all())
 
     def now(self) -> float:
         """Unix seconds on this node's one scale of time."""
@@ -96,7 +106,6 @@ class DhtNode:
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
         found = await self.host.listen(addr)
-        self.engine.set_local_addrs(self.host.listen_addrs)
         return [addr.with_peer(self.peer_id) for addr in found]
 
     async def close(self) -> None:

@@ -27,7 +27,6 @@ from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
 from fastmarket.libp2p.requests import Failed, Outcome, RequestPool
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
-from fastmarket.net.addresses import expand
 from fastmarket.net.clock import Clock
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
@@ -76,6 +75,7 @@ class Host:
         self.identifier = Identifier(
             identity, config, self._protocols, self._link_of, self._on_identified, clock.now()
         )
+        self.identifier.addresses.changed.append(self._push_addresses)
         self.streams = StreamTable(clock, self._protocols)
         self._links: set[Link] = set()
         self._pending_inbound = 0
@@ -118,16 +118,16 @@ class Host:
             raise CallerFault("listen", f"{addr}: {os.strerror(error.errno or 0).lower()}") from None
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
-        found = expand(endpoint.host, port)
-        self.identifier.add_listen_addrs(found)
+        return self.identifier.addresses.listen_on(endpoint.host, port, self.clock.now())
+
+    def _push_addresses(self) -> None:
         for link in self._links:
             self.identifier.push(link, self.clock.now())
-        return found
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """Where others may dial this node, without /p2p."""
-        return self.identifier.listen_addrs
+        """What this node listens on, without /p2p, one for each interface."""
+        return self.identifier.addresses.listening
 
     # -- connecting
 
@@ -176,7 +176,7 @@ class Host:
         lately."""
         now = self.clock.now()
         known = [*self.identifier.store.addrs(peer.peer_id, now), *peer.addrs]
-        own = set(self.listen_addrs)
+        own = self.identifier.addresses
         return [addr for addr in self._dial_book.order(known, now) if addr not in own and worth_keeping(addr)]
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
@@ -334,7 +334,7 @@ class Host:
     def _sweep(self) -> None:
         """Closes connections that nobody has used for a while."""
         now = self.clock.now()
-        self.identifier.expire(now)
+        self.identifier.sweep(self._links, now)
         for link in self._links:
             if link.is_open and link.connection.streams == 0 and link.requests.pending == 0:
                 if now - link.last_used >= self._config.host.idle_timeout_s:

@@ -30,10 +30,12 @@ from fastmarket.libp2p.identify import (
     apply_push,
     encode_identify,
 )
+from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.streams import ResponderFactory
-from fastmarket.net.addresses import told_to
+from fastmarket.libp2p.upgrade import Role
+from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class Identifier:
         on_identified: OnIdentified,
         now: float,
     ) -> None:
-        self.listen_addrs: tuple[Multiaddr, ...] = ()
+        self.addresses = OwnAddresses(identity.peer_id, config.host.announce)
+        self.addresses.changed.append(self._addresses_changed)
         self.store = PeerStore(config.connection)
         self._identity = identity
         self._timeout_s = config.host.identify_timeout_s
@@ -83,9 +86,8 @@ class Identifier:
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
         protocols[PING_PROTOCOL] = PingResponder
 
-    def add_listen_addrs(self, addrs: Iterable[Multiaddr]) -> None:
-        """We can be reached there, too; `push` tells those who know us already."""
-        self.listen_addrs = tuple(dict.fromkeys([*self.listen_addrs, *addrs]))
+    def _addresses_changed(self) -> None:
+        """Records signed from now on replace the old ones; `push` tells those who know us already."""
         self._seq += 1
         self._records.clear()
 
@@ -132,18 +134,31 @@ class Identifier:
             logger.debug("%s stays unidentified: %s", link.remote_peer, fault)
         return True
 
-    def expire(self, now: float) -> None:
-        """Gives up on peers that do not say who they are."""
+    def sweep(self, links: Iterable[Link], now: float) -> None:
+        """Gives up on peers that do not say who they are; looks again at where we can be reached."""
         for (link, stream_id), asked in list(self._asked.items()):
             if asked.deadline <= now or not link.is_open:
                 del self._asked[link, stream_id]
                 link.connection.reset(stream_id, now)
                 link.wake()
+        for link in links:  # what was said on a connection holds as long as that is open
+            self._note_observed(link, now)
+        self.addresses.refresh(now)
+
+    def _note_observed(self, link: Link, now: float) -> None:
+        info = link.identified
+        if not link.is_open or info is None or info.observed_addr is None:
+            return
+        peer, remote = link.remote_peer, link.connection.remote_addr
+        if peer is not None and remote is not None:
+            dialed_us = link.role is Role.LISTENER
+            self.addresses.report(Report(peer, remote, info.observed_addr, dialed_us), now)
 
     def _learn(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
         link.identified = info
         self.store.identified(link.remote_peer, info, now)
+        self._note_observed(link, now)
         link.requests.set_protocols(frozenset(info.protocols))
         self._on_identified(link, info, now)
         if not link.identity_known.done():
@@ -155,7 +170,7 @@ class Identifier:
             self._learn(link, apply_push(link.identified or IdentifyInfo(), info), now)
 
     def _message_for(self, connection: Connection) -> bytes:
-        addrs = tuple(told_to(connection.remote_addr, self.listen_addrs))
+        addrs = tuple(self.addresses.told_to(connection.remote_addr))
         return encode_identify(
             IdentifyInfo(
                 public_key=self._identity.public_key,

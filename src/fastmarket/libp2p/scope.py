@@ -1,0 +1,39 @@
+"""From how far away an address can be reached."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from fastmarket.formats.multiaddr import Multiaddr
+
+# Stands for an IPv4 address behind a translator (RFC 6052): seen by one side only, nobody can dial it.
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class Scope(IntEnum):
+    """The wider, the higher."""
+
+    LOOPBACK = 0  # on this machine
+    PRIVATE = 1  # in one network: private, shared (RFC 6598), link-local, documentation
+    PUBLIC = 2  # from everywhere
+
+
+def ip_of(addr: Multiaddr) -> IPv4Address | IPv6Address | None:
+    """Of a plain TCP address; None for a name, another transport, and what is no host's address."""
+    endpoint = addr.host_port()
+    if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
+        return None
+    ip = ip_address(endpoint.host)
+    if ip.is_unspecified or ip.is_multicast:
+        return None
+    if isinstance(ip, IPv6Address) and (ip.ipv4_mapped is not None or ip in _NAT64):
+        return None
+    return ip
+
+
+def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
+    """By the registries of special addresses (RFC 6890)."""
+    if ip.is_loopback:
+        return Scope.LOOPBACK
+    return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
