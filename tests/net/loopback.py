@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from fastmarket.config import NodeConfig
+from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.requests import Outcome
 from fastmarket.net.dht_node import DhtNode
 
 LOOPBACK = Multiaddr.from_text("/ip4/127.0.0.1/tcp/0")
@@ -26,6 +28,13 @@ def identity(number: int) -> Identity:
 def seed(node: DhtNode) -> PeerInfo:
     """What others need to know of a node to join by it."""
     return PeerInfo(node.peer_id, node.host.listen_addrs)
+
+
+async def ask(node: DhtNode, peer: PeerInfo, *choices: Choice) -> Outcome:
+    """One request of the host itself, and how it ended."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    node.host.request(peer, choices, node.now() + DEADLINE_S, answer.set_result)
+    return await answer
 
 
 async def until(true: Callable[[], bool]) -> None:

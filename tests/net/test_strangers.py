@@ -12,10 +12,10 @@ from fastmarket.config import HostConfig, NodeConfig
 from fastmarket.errors import DialFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.requests import Failed, Outcome, Reply
+from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.net.dht_node import DhtNode
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
+from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until
 
 
 def endpoint_of(node: DhtNode) -> tuple[str, int]:
@@ -57,12 +57,6 @@ def test_whatever_a_stranger_opens_with_costs_its_own_connection_only(run: Run[N
             await until(lambda: a.host.connections == 1)
 
     run(scenario())
-
-
-async def ask(node: DhtNode, peer: PeerInfo, *choices: Choice) -> Outcome:
-    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    node.host.request(peer, choices, node.now() + DEADLINE_S, answer.set_result)
-    return await answer
 
 
 REQUESTS = {

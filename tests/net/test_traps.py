@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fastmarket.config import NodeConfig
+from fastmarket.formats.choice import Choice
 from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
@@ -18,6 +19,7 @@ from fastmarket.kad.messages import Kind, decode_message, encode_request
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
+from fastmarket.libp2p.requests import Reply
 from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.streams import Stream
@@ -25,7 +27,7 @@ from fastmarket.pb.libp2p.envelope_pb2 import PeerRecord
 from fastmarket.pb.libp2p.identify_pb2 import Identify
 from fastmarket.pb.libp2p.kad_pb2 import Message
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
+from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until
 
 KAD = NodeConfig().kad.protocol
 FIND_NODE = frame(encode_request(Kind.FIND_NODE, b"somewhere"))
@@ -259,5 +261,42 @@ def test_a_record_that_somebody_else_signed_is_not_believed(run: Run[None]) -> N
             assert link is not None
             assert link.identified is not None
             assert (link.identified.listen_addrs, link.identified.certified) == ((own,), False)
+
+    run(scenario())
+
+
+def test_py_libp2p_gets_a_stream_for_each_request(run: Run[None]) -> None:
+    """It serves twelve Kad streams in all, kept ones included; thirteen nodes would starve each other."""
+
+    async def scenario() -> None:
+        async with nodes(2) as (a, b):
+            opened: list[int] = []
+
+            async def identify(stream: Stream) -> None:
+                message = Identify(agentVersion="py-libp2p/0.8.1", protocols=[KAD])
+                await stream.write(frame(message.SerializeToString()))
+                stream.close_write()
+
+            async def answer(stream: Stream) -> None:
+                opened.append(1)
+                decoder = FrameDecoder(1 << 20)
+                requests = 0
+                while data := await stream.read():
+                    for _ in decoder.feed(data):
+                        requests += 1
+                        await stream.write(frame(Message(type=Message.FIND_NODE).SerializeToString()))
+                assert requests == 1
+                stream.close_write()
+
+            a.host.streams.serve(IDENTIFY_PROTOCOL, identify)
+            a.host.streams.serve(KAD, answer)
+            await b.dial(seed(a))
+            link = b.host.link_to(a.peer_id)
+            assert link is not None
+            for number in range(1, 21):
+                reply = await ask(b, seed(a), Choice(KAD, encode_request(Kind.FIND_NODE, b"k")))
+                assert isinstance(reply, Reply)
+                assert len(opened) == number
+            await until(lambda: link.connection.streams == 0)
 
     run(scenario())

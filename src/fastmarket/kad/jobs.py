@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,9 @@ class PeerObserver(Protocol):
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """The peer did not."""
 
+    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+        """The peer was reached, and speaks none of the protocols it was asked in."""
+
 
 class PeerWatcher:
     """A job that also wants to know when a peer was identified."""
@@ -99,6 +102,7 @@ class _Pending:
     job_id: int
     token: int
     peer_id: PeerId
+    choices: tuple[Choice, ...]
     deadline: float
 
 
@@ -189,7 +193,10 @@ class JobRunner:
         pending = self._pending.pop(request_id, None)
         if pending is None:
             return
-        self._observer.failed(pending.peer_id, kind, now)
+        if kind is FailureKind.REFUSED:
+            self._observer.refused(pending.peer_id, [choice.protocol for choice in pending.choices], now)
+        else:
+            self._observer.failed(pending.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
             running.job.failed(pending.token, kind, now)
@@ -267,7 +274,7 @@ class JobRunner:
             self._next_request += 1
             peer = request.peer
             deadline = now + request.timeout_s
-            pending[request_id] = _Pending(job_id, request.token, peer.peer_id, deadline)
+            pending[request_id] = _Pending(job_id, request.token, peer.peer_id, request.choices, deadline)
             self._actions.append(SendRequest(request_id, peer, request.choices, deadline))
         oldest = next(iter(pending))
         while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:

@@ -31,7 +31,7 @@ class Contact:
 
 
 # Failures that came over the network: so it works, and the fault is not ours.
-_HEARD = frozenset({FailureKind.REFUSED, FailureKind.RESET, FailureKind.PEER_FAULT})
+_HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT})
 
 
 class Routing:
@@ -146,8 +146,7 @@ class Routing:
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """A request to the peer failed; too often in a row and it leaves the table.
 
-        A peer that refuses the protocol is no server any more and leaves at once. While nobody at all is
-        heard, the fault is more likely ours: the table is kept.
+        While nobody at all is heard, the fault is more likely ours: the table is kept.
         """
         if kind is FailureKind.BUSY:
             return
@@ -158,9 +157,6 @@ class Routing:
         if contact is None:
             self._drop_waiting(self._table.bucket_index(key), key)
             return
-        if kind is FailureKind.REFUSED:
-            self._evict(key, now)
-            return
         if contact.failures == 0:
             contact.failed_at = now
         elif now < contact.failed_at + contact.failures * self._config.failure_spacing_s:
@@ -169,6 +165,13 @@ class Routing:
         if contact.failures >= self._config.max_failures and self._others_live(contact):
             self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
             self._evict(key, now)
+
+    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+        """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
+        self._heard_at = now
+        if self._config.protocol in protocols:
+            self._evict(peer_id.key, now)
+            self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection to the peer is gone."""

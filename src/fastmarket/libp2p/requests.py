@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import TypeAlias
 
 from fastmarket.errors import ConnectionLost, LimitExceeded, PeerFault, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
@@ -28,33 +26,17 @@ from fastmarket.libp2p.events import (
     Event,
     NegotiationFailed,
     Opened,
+    PeerLeaving,
     StreamData,
     StreamEnded,
     StreamReady,
     StreamReset,
 )
 from fastmarket.libp2p.kept_stream import KeptStream, Request
+from fastmarket.libp2p.outcomes import Failed, Outcome, Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`payload` is the unframed reply in `protocol`; empty for a request that expects none, once written."""
-
-    request_id: int
-    protocol: str
-    payload: bytes
-    late: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """No reply, because of `kind`."""
-
-    request_id: int
-    kind: FailureKind
-
-
-Outcome: TypeAlias = Reply | Failed
+__all__ = ["Failed", "Outcome", "Reply", "RequestPool"]
 
 
 class RequestPool:
@@ -64,6 +46,7 @@ class RequestPool:
         "_config",
         "_connection",
         "_idle",
+        "_keep",
         "_leaving",
         "_order",
         "_outcomes",
@@ -79,6 +62,7 @@ class RequestPool:
         self._connection = connection
         self._config = connection.endpoint.config
         self._supported: frozenset[str] | None = None  # what identify said
+        self._keep = True
         self._refused: set[str] = set()  # what negotiation showed, until identify speaks
         self._streams: dict[int, KeptStream] = {}
         self._idle: dict[str, deque[KeptStream]] = {}  # oldest first
@@ -96,9 +80,30 @@ class RequestPool:
         """Requests without outcome."""
         return sum(1 for _ in self._live_requests())
 
-    def set_protocols(self, protocols: frozenset[str]) -> None:
-        """What the peer speaks (identify): requests then open streams lazily, in a protocol it has."""
+    @property
+    def resting(self) -> int:
+        """Streams of ours that no request is on."""
+        return sum(1 for kept in self._streams.values() if kept.request is None)
+
+    def retire(self, now: float) -> None:
+        """The connection is to end: no stream is kept any more, and requests that wait for one fail."""
+        self._keep = False
+        for streams in self._idle.values():
+            while streams:
+                self._let_go(streams.popleft(), now)
+        for queue in self._queues.values():
+            for request in queue:
+                if not request.done:
+                    self._fail(request, FailureKind.CLOSED)
+        self._queues.clear()
+
+    def set_protocols(self, protocols: frozenset[str], *, keep: bool = True) -> None:
+        """What the peer speaks (identify): requests then open streams lazily, in a protocol it has.
+
+        `keep` False: it suffers from streams that are kept, so each serves one request.
+        """
         self._supported = protocols
+        self._keep = keep
         self._refused.clear()
 
     def request(self, request_id: int, choices: Sequence[Choice], now: float, deadline: float) -> None:
@@ -288,7 +293,7 @@ class RequestPool:
             return
         self._finish(request, Reply(request.request_id, kept.protocol, bodies[0], request.timed_out))
         kept.request = None
-        if kept.slot is None:  # it was late; the slot has been given away
+        if kept.slot is None or not self._keep:  # it was late, and the slot has been given away
             self._let_go(kept, now)
         else:
             kept.since = now
@@ -345,7 +350,8 @@ class RequestPool:
     def _fail(self, request: Request, kind: FailureKind) -> None:
         """One that timed out has been reported already."""
         if not request.timed_out:
-            self._outcomes.append(Failed(request.request_id, kind))
+            unsent = kind is FailureKind.CLOSED and (request.kept is None or request.kept.protocol is None)
+            self._outcomes.append(Failed(request.request_id, kind, unsent))
         request.done = True
         request.kept = None
 
@@ -377,6 +383,7 @@ class RequestPool:
 
 _HANDLERS: dict[type, Callable[..., None]] = {
     Opened: RequestPool._on_opened,
+    PeerLeaving: lambda pool, event, now: pool.retire(now),
     Closed: RequestPool._on_closed,
 }
 _STREAM_HANDLERS: dict[type, Callable[..., None]] = {

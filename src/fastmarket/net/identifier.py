@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 AGENT_VERSION = f"fastmarket/{__version__}"
 PROTOCOL_VERSION = "/fastmarket/id/1.0.0"
 
+# py-libp2p 0.8 serves twelve Kad streams in all, idle ones included, and takes a peer into its table only
+# when that peer opens a stream: so it gets a stream for each request.
+SINGLE_REQUEST_AGENTS = ("py-libp2p/",)
+
 OnIdentified = Callable[[Link, IdentifyInfo, float], None]
 
 
@@ -159,7 +163,8 @@ class Identifier:
         link.identified = info
         self.store.identified(link.remote_peer, info, now)
         self._note_observed(link, now)
-        link.requests.set_protocols(frozenset(info.protocols))
+        keep = not info.agent_version.startswith(SINGLE_REQUEST_AGENTS)
+        link.requests.set_protocols(frozenset(info.protocols), keep=keep)
         self._on_identified(link, info, now)
         if not link.identity_known.done():
             link.identity_known.set_result(None)

@@ -8,11 +8,12 @@ from random import Random
 import pytest
 
 from fastmarket.config import KadConfig
-from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.query import Answer
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=4)
@@ -157,6 +158,16 @@ class TestFullBucket:
         assert engine.routing.known() == 2 * CONFIG.k
 
 
+class OtherProtocol:
+    """A question in a protocol that is not Kademlia's."""
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        return (Choice("/other/1.0.0", b""),)
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        return Answer()
+
+
 class TestFailures:
     def fail(self, engine: Engine, peer: PeerInfo, kind: FailureKind, now: float) -> None:
         engine.routing.failed(peer.peer_id, kind, now)
@@ -198,8 +209,17 @@ class TestFailures:
 
     def test_refusing_the_protocol_is_leaving(self) -> None:
         engine, peers = full_bucket()
-        self.fail(engine, peers[0], FailureKind.REFUSED, START + 2)
+        engine.routing.refused(peers[0].peer_id, ["/other/1.0.0", CONFIG.protocol], START + 2)
         assert peers[0] not in held(engine)
+
+    def test_refusing_another_protocol_alone_says_nothing(self) -> None:
+        """A holder of a standard libp2p kind is asked for its offer directly, and knows no offers."""
+        engine, peers = full_bucket()
+        engine.start(engine.lookup_job(b"key", OtherProtocol()), START + 1)
+        actions: list[SendRequest] = engine.poll_actions()
+        for action in actions:
+            engine.request_failed(action.request_id, FailureKind.REFUSED, START + 2)
+        assert held(engine) == set(peers[:4])
 
     def test_our_own_lack_of_room_is_nobodys_failure(self) -> None:
         engine, peers = full_bucket()

@@ -9,7 +9,6 @@ import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
-from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.kad.storing import QuorumReached, StoreResult
@@ -89,7 +88,7 @@ def behind_standard_nodes(net: MemoryNetwork) -> tuple[MemoryNode, MemoryNode]:
     holder, *plain = net.mesh(4, plain=3)
     assert register(net, holder) == StoreOutcome(0, 0, 0, plain=3)
     for node in plain:
-        node.engine.routing.failed(holder.peer_id, FailureKind.REFUSED, net.now)
+        node.engine.routing.refused(holder.peer_id, [node.engine.config.protocol], net.now)
     buyer = net.add()
     net.join(buyer, *plain)
     holder.served.clear()
