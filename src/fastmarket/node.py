@@ -58,8 +58,13 @@ class Node:
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """Where others may dial this node, /p2p included; empty before the start."""
+        """What this node listens on, one for each interface, /p2p included; empty before the start."""
         return () if self._dht is None else self._dht.listen_addrs
+
+    @property
+    def announced_addrs(self) -> tuple[Multiaddr, ...]:
+        """What others are told; the same unless the operator says otherwise or peers observed more."""
+        return () if self._dht is None else self._dht.announced_addrs
 
     async def start(self) -> None:
         """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;

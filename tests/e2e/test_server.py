@@ -83,6 +83,23 @@ def test_by_default_it_lives_in_the_users_data_directory(servers: Servers, tmp_p
     assert server.wait_ready()["data_dir"] == str(tmp_path / "xdg" / "fastmarket" / "node")
 
 
+def test_others_are_told_what_the_operator_announces(servers: Servers, run_client: Run) -> None:
+    ours = servers.start(
+        "--announce", "/dns4/node.example.org/tcp/4001", "--announce", "/ip4/127.0.0.1/tcp/9"
+    )
+    told = ["/dns4/node.example.org/tcp/4001", "/ip4/127.0.0.1/tcp/9"]
+    assert ours.ready["announce"] == [f"{addr}/p2p/{ours.ready['peer_id']}" for addr in told]
+    assert ours.ready["listen"] == [ours.address]
+    other = servers.start(join=ours)
+    (peer,) = run_client("-p", other.port, "peers", "--json").json["peers"]
+    proven = ours.address.partition("/p2p")[0]  # a dial led there; nobody else hears of it from ours
+    assert {addr.partition("/p2p")[0] for addr in peer["addrs"]} == {*told, proven}
+    wrong = servers.launch("--announce", f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}", "--ephemeral", "-p", "0")
+    assert wrong.wait() == 2
+    assert "--announce" in wrong.log()
+    assert "another peer's id" in wrong.log()
+
+
 def test_settings_from_file_and_environment(servers: Servers, tmp_path: Path) -> None:
     toml = tmp_path / "node.toml"
     toml.write_text('port = 0\nlisten = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0"]\nephemeral = true\n')

@@ -36,6 +36,8 @@ Examples:
       join nothing, listen on TCP 16899, serve gRPC on 127.0.0.1:8080
   fastmarket-server -b /dns4/seed.example.org/tcp/16899/p2p/12D3KooW...
       join a network by a node that is in it
+  fastmarket-server --announce /dns4/node.example.org/tcp/4001
+      a node behind a forwarded port, known to others by that name and port
   fastmarket-server --ephemeral -p 0 -l /ip4/127.0.0.1/tcp/0
       a throw-away node on free loopback ports
 
@@ -47,7 +49,8 @@ An option beats the environment, and that beats the file.
 
 \b
 When it serves, one line on stdout says so; everything else goes to stderr:
-  ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "grpc": "127.0.0.1:8080", ...}
+  ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "announce": ["/ip4/..."],
+         "grpc": "127.0.0.1:8080", ...}
 """
 
 
@@ -208,6 +211,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
     ready: dict[str, Any] = {
         "peer_id": str(node.peer_id),
         "listen": [str(address) for address in node.listen_addrs],
+        "announce": [str(address) for address in node.announced_addrs],
         "grpc": node.grpc_address,
         "version": __version__,
         "pid": os.getpid(),
@@ -232,7 +236,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
             server_mode=settings.mode == "server",
             bootstrap=settings.bootstrap,
             kad=config.KadConfig(prefix=settings.kad_prefix),
-            host=config.HostConfig(listen=settings.listen),
+            host=config.HostConfig(listen=settings.listen, announce=settings.announce),
             market=config.MarketConfig(host=settings.host, port=settings.port),
         ),
         identity,

@@ -39,6 +39,7 @@ class ServerSettings:
     port: int
     host: str
     listen: tuple[str, ...]
+    announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     data_dir: Path | None
     kad_prefix: str
@@ -149,6 +150,16 @@ def _parse_listen(raw: object) -> tuple[str, ...]:
     return texts
 
 
+def _parse_announce(raw: object) -> tuple[str, ...]:
+    texts = _texts(raw)
+    for text in texts:
+        address = _multiaddr(text)
+        endpoint = address.host_port()
+        if not address.is_dnsaddr and (endpoint is None or endpoint.port == 0):
+            raise ValueError(f"nobody could dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
+    return texts
+
+
 def _parse_bootstrap(raw: object) -> tuple[str, ...]:
     texts = _texts(raw)
     for text in texts:
@@ -174,8 +185,15 @@ SETTINGS: tuple[Setting, ...] = (
         "listen",
         _parse_listen,
         "MULTIADDR",
-        f"Where other nodes reach this one; may be repeated.  [default: {DEFAULT_LISTEN}]",
+        f"Where to accept other nodes; may be repeated.  [default: {DEFAULT_LISTEN}]",
         short="l",
+        repeated=True,
+    ),
+    Setting(
+        "announce",
+        _parse_announce,
+        "MULTIADDR",
+        "Tell others this address alone, not those listened on or observed; may be repeated.",
         repeated=True,
     ),
     Setting(
@@ -273,6 +291,7 @@ def _settings(
         port=_pick(values, "port", 8080),
         host=_pick(values, "host", "127.0.0.1"),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
+        announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),
         data_dir=None if _pick(values, "ephemeral", False) else data_dir,
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),

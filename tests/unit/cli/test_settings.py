@@ -32,6 +32,7 @@ def toml_file(tmp_path: Path, text: str) -> Path:
 def test_defaults() -> None:
     settings = settle()
     assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", (DEFAULT_LISTEN,))
+    assert settings.announce == ()
     assert (settings.bootstrap, settings.data_dir, settings.kad_prefix) == ((), HOME, "/fastmarket")
     assert (settings.mode, settings.log_level, settings.log_format) == ("server", "info", "text")
 
@@ -51,6 +52,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "port": "1234",
         "host": "::1",
         "listen": "/ip4/127.0.0.1/tcp/0",
+        "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,
         "data-dir": "/data",
         "ephemeral": "false",
@@ -68,6 +70,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
     for settings in (by_option, by_env, by_file):
         assert settings.port == 1234
         assert settings.listen == ("/ip4/127.0.0.1/tcp/0",)
+        assert settings.announce == ("/dns4/node.example.org/tcp/4001",)
         assert settings.bootstrap == (SEED,)
         assert (settings.data_dir, settings.passphrase_file) == (Path("/data"), Path("/pass"))
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
@@ -113,6 +116,9 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"listen": ("/dns4/example.org/tcp/1",)}, "--listen", "cannot listen"),
         ({"listen": (SEED,)}, "--listen", "cannot listen"),
         ({"listen": ("/ip4/300.0.0.1/tcp/1",)}, "--listen", "not a multiaddr"),
+        ({"announce": ("node.example.org:4001",)}, "--announce", "not a multiaddr"),
+        ({"announce": ("/ip4/1.2.3.4/tcp/0",)}, "--announce", "nobody could dial"),
+        ({"announce": ("/ip4/1.2.3.4/udp/1/quic-v1",)}, "--announce", "nobody could dial"),
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1",)}, "--bootstrap", "/p2p/PEER_ID"),
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1/p2p/xyz",)}, "--bootstrap", "not a multiaddr"),
         ({"bootstrap": (f"/p2p/{PEER}",)}, "--bootstrap", "cannot dial"),
