@@ -33,12 +33,17 @@ class Channels(Protocol):
     mux: Yamux
     protocols: Mapping[str, ResponderFactory | None]
     emit: Callable[[Event], None]
+    used_at: float  # when a stream of either side last carried something
 
     def respond(self, factory: ResponderFactory) -> Responder:
         """A responder for a new inbound stream."""
 
     def hold(self, size: int) -> bool:
-        """Accounts for `size` more held bytes (less when negative); False when that is too much."""
+        """Accounts for `size` more bytes of requests not yet answered (less when negative); False when that
+        is too much."""
+
+    def keep_unread(self, size: int) -> bool:
+        """The same of bytes given out as events and not yet consumed."""
 
     def wait_for_room(self, sink: ResponderStream) -> None:
         """`drained` is to be called once output was taken."""
@@ -92,6 +97,8 @@ class InboundNegotiation:
 
     def drained(self, now: float) -> None: ...
 
+    def gone(self) -> None: ...
+
     def expire(self, now: float) -> None:
         """Too slow."""
         self._channels.mux.reset(self._stream)
@@ -104,14 +111,15 @@ class ResponderStream:
     unprocessed and without giving window back.
     """
 
-    __slots__ = ("_channels", "_ended", "_held", "_protocol", "_responder", "_stream", "_used_at")
+    __slots__ = ("_channels", "_ended", "_held", "_partial", "_responder", "_stream", "_used_at", "protocol")
 
     def __init__(self, channels: Channels, stream: MuxStream, protocol: str, now: float) -> None:
         self._channels = channels
         self._stream = stream
-        self._protocol = protocol
+        self.protocol = protocol
         self._responder: Responder | None = None
         self._held = bytearray()
+        self._partial = -1  # bytes fed since the last request was answered; -1: none has been
         self._ended = False
         self._used_at = now
         channels.check_at(self.deadline)
@@ -124,6 +132,11 @@ class ResponderStream:
             return self._used_at + config.quiet_stream_timeout_s
         return self._used_at + config.idle_stream_timeout_s
 
+    @property
+    def resting(self) -> bool:
+        """Nothing is under way: what was asked is answered, and the answer is with the peer."""
+        return self._responder is None or (self._partial == 0 and not self._held and not self._stream.outbox)
+
     def start(self, factory: ResponderFactory, now: float) -> None:
         """Makes the responder and writes its first bytes."""
         try:
@@ -135,7 +148,7 @@ class ResponderStream:
             self._drop(error)
 
     def received(self, data: bytes, now: float) -> int:
-        self._used_at = now
+        self._used_at = self._channels.used_at = now
         if self._held or len(data) > PIECE_BYTES or self._stream.outbox:
             return self._hold(data, now)
         self._feed(data, now)
@@ -148,17 +161,29 @@ class ResponderStream:
         try:
             reply = responder.received(data, now)
             if reply:
+                self._answered()
                 if not self._stream.fin_queued:  # half-closed after a quiet request: nobody reads replies
                     self._channels.mux.write(self._stream, reply)
             elif responder.quiet:
+                self._answered()
                 self._channels.check_at(self.deadline)
+            elif not self._keep_partial(len(data)):
+                raise LimitExceeded("bytes of requests", self._channels.config.max_held_bytes)
             if responder.finished:
-                self._responder = None
-                self._channels.mux.finish(self._stream)
+                self._done()
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - as in `start`
             self._drop(error)
+
+    def _answered(self) -> None:
+        if self._partial > 0:
+            self._channels.hold(-self._partial)
+        self._partial = 0
+
+    def _keep_partial(self, size: int) -> bool:
+        self._partial = max(self._partial, 0) + size
+        return self._channels.hold(size)
 
     def _hold(self, data: bytes, now: float) -> int:
         self._held += data
@@ -170,9 +195,16 @@ class ResponderStream:
     def _feed_held(self, now: float) -> int:
         """Processes what is held as long as its replies find room; returns the number of bytes done with."""
         channels, stream, held = self._channels, self._stream, self._held
-        done = 0
-        while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
-            if len(channels.mux.out) > channels.config.max_unsent_bytes:
+        config, mux, done = channels.config, channels.mux, 0
+        # A stream whose own replies wait is woken by the window they wait for; no other one may be stopped.
+        while held and (
+            not stream.outbox
+            or (
+                len(stream.outbox) <= config.max_stream_unsent_bytes
+                and mux.blocked_bytes <= config.max_blocked_bytes
+            )
+        ):
+            if len(mux.out) > config.max_unsent_bytes:
                 channels.wait_for_room(self)
                 break
             piece = bytes(held[:PIECE_BYTES])
@@ -209,11 +241,21 @@ class ResponderStream:
         if data:
             self._channels.mux.write(self._stream, data)
         if responder.finished:
-            self._responder = None
-            self._channels.mux.finish(self._stream)
+            self._done()
 
-    def lost(self, reason: str, now: float) -> None:
-        self._release()
+    def _done(self) -> None:
+        """The last answer is written."""
+        self._responder = None
+        self._answered()
+        self._channels.mux.finish(self._stream)
+
+    def lost(self, reason: str, now: float) -> None: ...
+
+    def gone(self) -> None:
+        self._responder = None
+        self._answered()
+        self._channels.hold(-len(self._held))
+        self._held.clear()
 
     def expire(self, now: float) -> None:
         """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
@@ -224,26 +266,22 @@ class ResponderStream:
             self._drop()
 
     def _drop(self, error: Exception | None = None) -> None:
-        self._release()
         self._channels.mux.reset(self._stream)
+        self.gone()
         if error is not None:
-            self._channels.emit(ResponderFailed(self._stream.stream_id, self._protocol, error))
-
-    def _release(self) -> None:
-        self._responder = None
-        self._channels.hold(-len(self._held))
-        self._held.clear()
+            self._channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
 
 
 class EventStream:
     """A stream whose bytes go out as events; its owner gives the window back."""
 
-    __slots__ = ("_channels", "_stream", "_used_at")
+    __slots__ = ("_channels", "_stream", "_unread", "_used_at")
 
     def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
         self._channels = channels
         self._stream = stream
-        self._used_at = now
+        self._unread = 0
+        self._used_at = channels.used_at = now
         if stream.inbound:
             channels.check_at(self.deadline)
 
@@ -254,12 +292,22 @@ class EventStream:
 
     def touch(self, now: float) -> None:
         """Our side uses the stream."""
-        self._used_at = now
+        self._used_at = self._channels.used_at = now
 
     def received(self, data: bytes, now: float) -> int:
-        self._used_at = now
-        self._channels.emit(StreamData(self._stream.stream_id, data))
+        self._used_at = self._channels.used_at = now
+        self._unread += len(data)
+        if self._channels.keep_unread(len(data)):
+            self._channels.emit(StreamData(self._stream.stream_id, data))
+        else:
+            self._channels.mux.reset(self._stream)
+            self.lost("the connection holds too much that nobody reads", now)
         return 0
+
+    def consumed(self, size: int) -> None:
+        """Our side has read that much."""
+        self._unread -= size
+        self._channels.keep_unread(-size)
 
     def ended(self, now: float) -> None:
         self._channels.emit(StreamEnded(self._stream.stream_id))
@@ -268,6 +316,9 @@ class EventStream:
         self._channels.emit(StreamReset(self._stream.stream_id, reason))
 
     def drained(self, now: float) -> None: ...
+
+    def gone(self) -> None:
+        self.consumed(self._unread)
 
     def expire(self, now: float) -> None:
         """Idle for too long."""
@@ -320,6 +371,8 @@ class OutboundNegotiation:
         self._channels.emit(StreamReset(self._stream.stream_id, reason))
 
     def drained(self, now: float) -> None: ...
+
+    def gone(self) -> None: ...
 
     def expire(self, now: float) -> None:
         """No agreement in time."""

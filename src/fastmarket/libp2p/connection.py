@@ -29,7 +29,7 @@ from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.session import Liveness, Session
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
-from fastmarket.libp2p.yamux import GoAway
+from fastmarket.libp2p.yamux import GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
 
 
@@ -106,6 +106,25 @@ class Connection:
     def streams(self) -> int:
         """Streams open now, both ways."""
         return len(self._session.mux.streams) if self._session else 0
+
+    @property
+    def active_streams(self) -> int:
+        """Of these, those with something under way: an inbound one between two requests has not."""
+        return self._session.active_streams if self._session else 0
+
+    def responding(self, protocol: str) -> int:
+        """Open inbound streams that a responder serves in `protocol`."""
+        return self._session.responding(protocol) if self._session else 0
+
+    @property
+    def used_at(self) -> float:
+        """When a stream last carried something; of one that is not open yet, when the peer was last heard."""
+        return self._session.used_at if self._session else self.liveness.heard_at
+
+    @property
+    def leaving(self) -> bool:
+        """Open, but one side takes no new streams any more."""
+        return self._session is not None and self._session.mux.state is not SessionState.OPEN
 
     @property
     def unsent(self) -> int:
@@ -207,7 +226,9 @@ class Connection:
             return b""
         if self._cork is not None:
             self._uncork(b"")
-        out = session.mux.out
+        mux, out = session.mux, session.mux.out
+        if mux.state is SessionState.REMOTE_LEAVING and not mux.streams and self.state is State.OPEN:
+            self._close("closed by the peer", None)
         if not out:
             return b""
         sealed = sending.seal(out)
@@ -322,6 +343,8 @@ class Connection:
         stream = self._session.mux.streams.get(stream_id) if self._session else None
         if self._session is not None and stream is not None:
             self._session.mux.consumed(stream, size)
+            if isinstance(stream.sink, EventStream):
+                stream.sink.consumed(size)
 
     def _stream(self, stream_id: int) -> tuple[Session, MuxStream]:
         stream = self._session.mux.streams.get(stream_id) if self._session else None
@@ -338,6 +361,11 @@ class Connection:
             self._session.mux.write(stream, stream.sink.take_opening() + data)
 
     # The end
+
+    def leave(self, now: float) -> None:
+        """Asks the peer to end the connection when what is under way has ended; no new streams of ours."""
+        if self._session is not None and self.state is State.OPEN:
+            self._session.mux.leave()
 
     def close(self, now: float) -> None:
         """Says go-away; write `data_to_send()`, then close the transport."""

@@ -79,6 +79,11 @@ class PingAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerLeaving:
+    """The peer takes no new streams; the connection ends when those that are open do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The connection is over, and every stream with it. `fault` is None for an orderly end."""
 
@@ -96,5 +101,6 @@ Event: TypeAlias = (
     | StreamReset
     | ResponderFailed
     | PingAnswered
+    | PeerLeaving
     | Closed
 )

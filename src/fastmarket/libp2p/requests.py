@@ -103,7 +103,7 @@ class RequestPool:
         `keep` False: it suffers from streams that are kept, so each serves one request.
         """
         self._supported = protocols
-        self._keep = keep
+        self._keep = self._keep and keep
         self._refused.clear()
 
     def request(self, request_id: int, choices: Sequence[Choice], now: float, deadline: float) -> None:

@@ -7,7 +7,7 @@ from math import inf
 
 from fastmarket.errors import PeerFault
 from fastmarket.libp2p.channels import EventStream, InboundNegotiation, OutboundNegotiation, ResponderStream
-from fastmarket.libp2p.events import Event, PingAnswered
+from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.upgrade import Endpoint
@@ -55,6 +55,7 @@ class Session:
         "_congested",
         "_held",
         "_receiving",
+        "_unread",
         "check_due",
         "config",
         "emit",
@@ -62,6 +63,7 @@ class Session:
         "mux",
         "protocols",
         "respond",
+        "used_at",
     )
 
     def __init__(
@@ -83,6 +85,8 @@ class Session:
         self.check_due = inf  # no stream's deadline is earlier
         self._receiving = receiving
         self._held = 0
+        self._unread = 0
+        self.used_at = liveness.heard_at
         self._congested: dict[int, ResponderStream] = {}
 
     # yamux.Owner
@@ -98,12 +102,17 @@ class Session:
     def went_away(self, code: int, now: float) -> None:
         if code != GoAway.NORMAL:
             raise PeerFault(f"went away with code {code}", protocol="yamux")
+        self.emit(PeerLeaving())
 
     # channels.Channels
 
     def hold(self, size: int) -> bool:
         self._held += size
         return size <= 0 or self._held <= self.config.max_held_bytes
+
+    def keep_unread(self, size: int) -> bool:
+        self._unread += size
+        return size <= 0 or self._unread <= self.config.max_unread_bytes
 
     def wait_for_room(self, sink: ResponderStream) -> None:
         self._congested[id(sink)] = sink
@@ -112,6 +121,17 @@ class Session:
         self.check_due = min(self.check_due, deadline)
 
     # What the connection drives
+
+    @property
+    def active_streams(self) -> int:
+        """Streams but those of a responder with nothing to do."""
+        streams = self.mux.streams.values()
+        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.resting))
+
+    def responding(self, protocol: str) -> int:
+        """Open streams that a responder of ours serves in `protocol`."""
+        sinks = (stream.sink for stream in self.mux.streams.values())
+        return sum(1 for sink in sinks if isinstance(sink, ResponderStream) and sink.protocol == protocol)
 
     @property
     def resumable(self) -> bool:

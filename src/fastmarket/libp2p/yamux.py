@@ -62,8 +62,9 @@ class SessionState(Enum):
     """Where a session stands."""
 
     OPEN = "open"  # from the start
+    LEAVING = "leaving"  # `leave`: our go-away is out; the peer's streams go on, new ones under way included
     REMOTE_LEAVING = "remote leaving"  # the peer's go-away came: no new streams, those open go on
-    CLOSED = "closed"  # our go-away is out, or the connection is gone: nothing is processed any more
+    CLOSED = "closed"  # `close`, or the connection is gone: nothing is processed any more
 
 
 _DATA = int(FrameType.DATA)
@@ -85,6 +86,7 @@ class Yamux:
         "_owner",
         "_rest",
         "_stray_left",
+        "blocked_bytes",
         "out",
         "stalled",
         "state",
@@ -97,6 +99,7 @@ class Yamux:
         self.state = SessionState.OPEN
         self.streams: dict[int, MuxStream] = {}
         self.out = bytearray()
+        self.blocked_bytes = 0  # output that waits for window, over all streams
         self.stalled = False  # input waits in here until output was taken: call `resume`
         self._counts = {"inbound": 0, "outbound": 0, "unacknowledged": 0}
         self._next_id = 1 if dialer else 2
@@ -221,9 +224,9 @@ class Yamux:
             self._owner.pong(length, now)
 
     def _on_go_away(self, flags: int, stream_id: int, length: int, now: float) -> None:
-        if self.state is SessionState.OPEN:
+        if length or self.state is not SessionState.REMOTE_LEAVING:
             self.state = SessionState.REMOTE_LEAVING
-        self._owner.went_away(length, now)
+            self._owner.went_away(length, now)
 
     def _addressed(self, flags: int, stream_id: int, now: float) -> MuxStream | None:
         """The stream a frame is for, opened or ended as its flags say; None when it is gone."""
@@ -296,6 +299,7 @@ class Yamux:
             self.out += _pack(0, 0, stream.stream_id, size) + data
             return
         stream.outbox += data
+        self.blocked_bytes += size
         self._flush(stream)
 
     def finish(self, stream: MuxStream) -> None:
@@ -320,6 +324,12 @@ class Yamux:
         """Asks for `value` back."""
         self.out += _pack(FrameType.PING, _SYN, 0, value)
 
+    def leave(self) -> None:
+        """Says go-away, and goes on with the streams there are; the peer closes when they have ended."""
+        if self.state is SessionState.OPEN:
+            self.out += _pack(FrameType.GO_AWAY, 0, 0, GoAway.NORMAL)
+            self.state = SessionState.LEAVING
+
     def close(self, code: GoAway) -> None:
         """Says go-away and forgets all streams, telling no sink."""
         self.out += _pack(FrameType.GO_AWAY, 0, 0, code)
@@ -328,17 +338,14 @@ class Yamux:
         self._rest = b""
         self._body_stream = None
         self.streams.clear()
-
-    @property
-    def blocked_bytes(self) -> int:
-        """Bytes that wait for window, over all streams."""
-        return sum(len(stream.outbox) for stream in self.streams.values())
+        self.blocked_bytes = 0
 
     def _flush(self, stream: MuxStream) -> None:
         outbox, out = stream.outbox, self.out
         while outbox and stream.send_window:
             size = min(len(outbox), stream.send_window, MAX_DATA_FRAME_BYTES)
             stream.send_window -= size
+            self.blocked_bytes -= size
             out += _pack(0, 0, stream.stream_id, size)
             out += outbox[:size]
             del outbox[:size]
@@ -358,6 +365,8 @@ class Yamux:
     def _forget(self, stream: MuxStream) -> None:
         if self.streams.pop(stream.stream_id, None) is None:
             return
+        self.blocked_bytes -= len(stream.outbox)
+        stream.sink.gone()
         self._counts["inbound" if stream.inbound else "outbound"] -= 1
         if not stream.acknowledged:
             stream.acknowledged = True

@@ -22,6 +22,9 @@ class Sink(Protocol):
     def drained(self, now: float) -> None:
         """Bytes that waited for window have all gone."""
 
+    def gone(self) -> None:
+        """The stream has ended, in whatever way: give up what was held for it."""
+
 
 class Owner(Protocol):
     """What a session asks of its connection."""
@@ -78,6 +81,8 @@ class _Nowhere:
     def lost(self, reason: str, now: float) -> None: ...
 
     def drained(self, now: float) -> None: ...
+
+    def gone(self) -> None: ...
 
 
 _NOWHERE = _Nowhere()

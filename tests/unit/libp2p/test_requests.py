@@ -217,9 +217,9 @@ def test_the_end_of_the_connection_fails_all() -> None:
     asker.ask(2, choice("y", RAW))
     asker.run()
     asker.pair.dialer.receive_eof(asker.pair.now)
-    assert asker.run() == [Failed(2, FailureKind.CLOSED), Failed(1, FailureKind.CLOSED)]
+    assert asker.run() == [Failed(2, FailureKind.CLOSED, unsent=True), Failed(1, FailureKind.CLOSED)]
     asker.ask(3, choice("z"))
-    assert asker.run() == [Failed(3, FailureKind.CLOSED)]
+    assert asker.run() == [Failed(3, FailureKind.CLOSED, unsent=True)]
     assert asker.pool.next_timer() is None
 
 

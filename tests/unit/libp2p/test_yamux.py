@@ -43,6 +43,8 @@ class Log:
     def drained(self, now: float) -> None:
         self.notes.append("drained")
 
+    def gone(self) -> None: ...
+
 
 class Side:
     """A session (the listening one by default) whose inbound streams go to logs."""
