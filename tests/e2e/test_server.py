@@ -92,7 +92,7 @@ def test_others_are_told_what_the_operator_announces(servers: Servers, run_clien
     assert ours.ready["listen"] == [ours.address]
     other = servers.start(join=ours)
     (peer,) = run_client("-p", other.port, "peers", "--json").json["peers"]
-    proven = ours.address.partition("/p2p")[0]  # a dial led there; nobody else hears of it from ours
+    proven = ours.address.partition("/p2p")[0]  # the other's own dial led there
     assert {addr.partition("/p2p")[0] for addr in peer["addrs"]} == {*told, proven}
     wrong = servers.launch("--announce", f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}", "--ephemeral", "-p", "0")
     assert wrong.wait() == 2

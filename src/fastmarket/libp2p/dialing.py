@@ -1,4 +1,5 @@
-"""When and in which order to try addresses: those that failed wait, twice as long each time."""
+"""When and in which order to try addresses: those that failed wait, twice as long each time; the others get a
+head start on each other (RFC 8305, "Happy Eyeballs")."""
 
 from __future__ import annotations
 
@@ -13,6 +14,63 @@ MAX_DOUBLINGS = 32  # beyond which the wait has long reached its bound
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect to. `addr` is what it came from: the address of that host, or a name."""
+
+    addr: Multiaddr
+    host: str
+    port: int
+
+    @property
+    def is_ip6(self) -> bool:
+        """The family; the other one is IPv4."""
+        return ":" in self.host
+
+
+class DialRace:
+    """Which target of a peer to try when. The best rank goes first, within it the families take turns, IPv6
+    first; each starts a little after the one before, or as soon as one has failed. One object per dial."""
+
+    __slots__ = ("_known", "_last_was_ip6", "_left", "_not_before", "_stagger_s", "_waiting")
+
+    def __init__(self, stagger_s: float, max_targets: int) -> None:
+        self._stagger_s = stagger_s
+        self._left = max_targets
+        self._waiting: list[tuple[int, Target]] = []
+        self._known: set[tuple[str, int]] = set()
+        self._last_was_ip6 = False
+        self._not_before = 0.0
+
+    def add(self, target: Target, rank: int) -> bool:
+        """Lets it take part, at any time; the lower the rank, the earlier. False: it does already."""
+        place = (target.host, target.port)
+        if place in self._known:
+            return False
+        self._known.add(place)
+        self._waiting.append((rank, target))
+        return True
+
+    def start(self, now: float) -> Target | None:
+        """What to try now; None: nothing yet, or nothing more."""
+        if not self._waiting or not self._left or now < self._not_before:
+            return None
+        best = min(self._waiting, key=lambda item: (item[0], item[1].is_ip6 is self._last_was_ip6))
+        self._waiting.remove(best)
+        self._left -= 1
+        self._last_was_ip6 = best[1].is_ip6
+        self._not_before = now + self._stagger_s
+        return best[1]
+
+    def failed(self, now: float) -> None:
+        """One that was tried leads nowhere: the next need not wait."""
+        self._not_before = min(self._not_before, now)
+
+    def next_timer(self) -> float | None:
+        """When `start` has something; None: unless more is added, never."""
+        return self._not_before if self._waiting and self._left else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Failure:
     """How often in a row an address failed, and until when it waits."""
 
@@ -21,20 +79,26 @@ class _Failure:
 
 
 class DialBook:
-    """Failures by address, bounded; the least recent is forgotten first."""
+    """Failures and successes by address, bounded; the least recent is forgotten first."""
 
-    __slots__ = ("_config", "_failures")
+    __slots__ = ("_config", "_failures", "_proven")
 
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config
         self._failures: OrderedDict[Multiaddr, _Failure] = OrderedDict()
+        self._proven: OrderedDict[Multiaddr, None] = OrderedDict()
 
     def order(self, addrs: Iterable[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
-        """Those that may be tried now, in the order given (best first), the once failed behind the others."""
+        """Those that may be tried now, by rank, and within it in the order given (best first)."""
         ready = [
             addr for addr in dict.fromkeys(a.without_peer() for a in addrs) if self.waits_until(addr) <= now
         ]
-        return tuple(sorted(ready, key=self._failed_times))
+        return tuple(sorted(ready, key=self.rank))
+
+    def rank(self, addr: Multiaddr) -> int:
+        """0: it worked when last tried; 1: never tried; more: the oftener it failed."""
+        addr = addr.without_peer()
+        return 0 if addr in self._proven else 1 + self._failed_times(addr)
 
     def waits_until(self, addr: Multiaddr) -> float:
         """When `addr` may be tried again; 0.0: at any time."""
@@ -44,6 +108,7 @@ class DialBook:
     def failed(self, addr: Multiaddr, now: float) -> None:
         """It did not lead to the peer."""
         addr = addr.without_peer()
+        self._proven.pop(addr, None)
         times = self._failed_times(addr) + 1
         wait = self._config.dial_backoff_s * 2.0 ** min(times - 1, MAX_DOUBLINGS)
         self._failures[addr] = _Failure(times, now + min(wait, self._config.max_dial_backoff_s))
@@ -53,6 +118,14 @@ class DialBook:
 
     def succeeded(self, addr: Multiaddr) -> None:
         """It did."""
+        self.forgive(addr)
+        self._proven[addr.without_peer()] = None
+        self._proven.move_to_end(addr.without_peer())
+        if len(self._proven) > self._config.max_known_peers:
+            self._proven.popitem(last=False)
+
+    def forgive(self, addr: Multiaddr) -> None:
+        """It may be tried at once, however often it failed."""
         self._failures.pop(addr.without_peer(), None)
 
     def _failed_times(self, addr: Multiaddr) -> int:

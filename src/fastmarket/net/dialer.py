@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from fastmarket.config import HostConfig
 from fastmarket.errors import DialFailed, FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.dialing import DialRace, Target
 from fastmarket.net.link import Link
+from fastmarket.net.resolver import Resolver, plain
 
-# What a name is resolved to, by the kind of the address (multiaddr: dns4 and dns6 ask for one family).
-FAMILIES = {
-    "ip4": socket.AF_INET,
-    "ip6": socket.AF_INET6,
-    "dns4": socket.AF_INET,
-    "dns6": socket.AF_INET6,
-    "dns": socket.AF_UNSPEC,
-}
+# A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
+# made to keep us busy.
+MAX_DNSADDR_DEPTH = 4
 
 
 class DialEnd(Enum):
@@ -32,90 +30,159 @@ class DialEnd(Enum):
     WRONG = "wrong"  # somebody answered, but not as that peer
 
 
+Tried = Callable[[PeerId, Multiaddr, DialEnd], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shell:
+    """What every dial needs."""
+
+    config: HostConfig
+    make_link: Callable[[PeerId], Link]
+    tried: Tried
+    rank: Callable[[Multiaddr], int]
+    resolver: Resolver
+
+
 class Dialer:
     """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
 
-    `tried(peer, addr, end)` is told how each address turned out.
+    `tried(peer, addr, end)` is told how each address turned out, `rank(addr)` is asked which go first (see
+    `libp2p.dialing.DialBook`).
     """
 
     def __init__(
         self,
         config: HostConfig,
         make_link: Callable[[PeerId], Link],
-        tried: Callable[[PeerId, Multiaddr, DialEnd], None],
+        tried: Tried,
+        rank: Callable[[Multiaddr], int],
     ) -> None:
-        self._config = config
-        self._make_link = make_link
-        self._tried = tried
+        resolver = Resolver(config.nameservers, config.dial_timeout_s)
+        self._shell = _Shell(config, make_link, tried, rank, resolver)
         self._places = asyncio.Semaphore(config.max_dials)
 
     async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr]) -> Link:
         """A link whose handshake is done. Raises DialFailed with every reason."""
         if not addrs:
             raise DialFailed("no address known", peer=peer)
+        # Others tell addresses of all their transports; what we cannot dial takes no place from what we can.
+        usable = [addr for addr in addrs if addr.is_dnsaddr or addr.host_port() is not None]
+        if not usable:
+            raise DialFailed(f"no TCP address among {', '.join(map(str, addrs))}", peer=peer)
         async with self._places:
-            return await self._race(peer, addrs[: self._config.max_dial_addrs])
+            return await _Dial(self._shell, peer).run(usable[: self._shell.config.max_dial_addrs])
 
-    async def _race(self, peer: PeerId, addrs: Sequence[Multiaddr]) -> Link:
-        waiting = list(addrs)
-        running: set[asyncio.Task[Link]] = set()
-        reasons: list[str] = []
+
+class _Dial:
+    """One peer's dial: attempts and name lookups side by side, until one succeeds or nothing is left."""
+
+    def __init__(self, shell: _Shell, peer: PeerId) -> None:
+        config = shell.config
+        self._shell = shell
+        self._peer = peer
+        self._race = DialRace(config.dial_stagger_s, config.max_dial_addrs)
+        self._lookups_left = config.max_dial_lookups
+        self._attempts: dict[asyncio.Task[Link], Target] = {}
+        self._lookups: dict[asyncio.Task[None], Multiaddr] = {}
+        self._unsettled: Counter[Multiaddr] = Counter()  # targets of an address that have not failed
+        self._reasons: list[str] = []
+
+    async def run(self, addrs: Iterable[Multiaddr]) -> Link:
+        loop = asyncio.get_running_loop()
         try:
-            while waiting or running:
-                if waiting:
-                    running.add(asyncio.ensure_future(self._try(peer, waiting.pop(0))))
-                stagger = self._config.dial_stagger_s if waiting else None
-                done, running = await asyncio.wait(
-                    running, timeout=stagger, return_when=asyncio.FIRST_COMPLETED
-                )
-                winners = [task.result() for task in done if task.exception() is None]
-                reasons += [str(task.exception()) for task in done if task.exception() is not None]
-                if winners:
-                    for link in winners[1:]:
-                        link.abort()
-                    return winners[0]
+            self._consider(addrs, depth=0)
+            while True:
+                while (target := self._race.start(loop.time())) is not None:
+                    self._attempts[asyncio.ensure_future(self._try(target))] = target
+                running = {*self._attempts, *self._lookups}
+                if not running:
+                    raise DialFailed("; ".join(self._reasons), peer=self._peer)
+                at = self._race.next_timer()
+                timeout = None if at is None else max(0.0, at - loop.time())
+                done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                links = [link for task in done if (link := self._settle(task)) is not None]
+                for link in links[1:]:
+                    link.abort()
+                if links:
+                    return links[0]
         finally:
-            for task in running:
+            for task in (*self._attempts, *self._lookups):
                 task.cancel()
                 task.add_done_callback(_discard)
-        raise DialFailed("; ".join(reasons), peer=peer)
 
-    async def _try(self, peer: PeerId, addr: Multiaddr) -> Link:
+    def _consider(self, addrs: Iterable[Multiaddr], depth: int) -> None:
+        """Hosts take part in the race at once, names when they are resolved."""
+        for addr in addrs:
+            endpoint = addr.host_port()
+            if endpoint is not None and endpoint.kind in ("ip4", "ip6"):
+                self._add(Target(addr, endpoint.host, endpoint.port))
+            elif (endpoint is not None or addr.is_dnsaddr) and self._lookups_left:
+                self._lookups_left -= 1
+                self._lookups[asyncio.ensure_future(self._look_up(addr, depth))] = addr
+
+    def _add(self, target: Target) -> None:
+        if self._race.add(target, self._shell.rank(target.addr)):
+            self._unsettled[target.addr] += 1
+
+    async def _look_up(self, addr: Multiaddr, depth: int) -> None:
         endpoint = addr.host_port()
-        if endpoint is None:
-            raise DialFailed(f"{addr}: not a TCP address")
-        link = self._make_link(peer)
-        end: DialEnd | None = DialEnd.DEAD
+        if endpoint is not None:
+            for host in await self._shell.resolver.hosts(endpoint):
+                self._add(Target(addr, host, endpoint.port))
+        elif depth >= MAX_DNSADDR_DEPTH:
+            raise DialFailed("one name leads to another too often")
+        else:
+            self._consider(await self._shell.resolver.dnsaddr(addr, self._peer), depth + 1)
+
+    def _settle(self, task: asyncio.Task[Any]) -> Link | None:
+        """Notes how an attempt or a lookup went; the link, if that is what came of it."""
+        fault = task.exception()
+        if fault is not None and not isinstance(fault, FastmarketError):
+            raise fault
+        name = self._lookups.pop(task, None)
+        if name is not None:
+            if fault is not None:
+                self._reasons.append(f"{name}: {fault}")
+                self._shell.tried(self._peer, name, DialEnd.DEAD)
+            return None
+        target = self._attempts.pop(task)
+        if fault is None:
+            self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
+            link: Link = task.result()
+            return link
+        self._race.failed(asyncio.get_running_loop().time())
+        self._reasons.append(f"{target.addr}: {fault}")
+        self._unsettled[target.addr] -= 1
+        if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
+            dead = isinstance(fault, _NobodyThere)
+            self._shell.tried(self._peer, target.addr, DialEnd.DEAD if dead else DialEnd.WRONG)
+        return None
+
+    async def _try(self, target: Target) -> Link:
+        link = self._shell.make_link(self._peer)
+        timeout_s = self._shell.config.dial_timeout_s
+        connected = False
         try:
-            async with asyncio.timeout(self._config.dial_timeout_s):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: link, endpoint.host, endpoint.port, family=FAMILIES[endpoint.kind]
-                )
+            async with asyncio.timeout(timeout_s):
+                await asyncio.get_running_loop().create_connection(lambda: link, target.host, target.port)
                 await link.handshake
-            end = DialEnd.CONNECTED
+            connected = True
         except TimeoutError:
-            raise DialFailed(f"{addr}: no answer within {self._config.dial_timeout_s:g} s") from None
+            raise _NobodyThere(f"no answer within {timeout_s:g} s") from None
         except OSError as error:
-            raise DialFailed(f"{addr}: {_plain(error)}") from None
-        except FastmarketError as error:
-            end = DialEnd.WRONG
-            raise DialFailed(f"{addr}: {error}") from error
-        except asyncio.CancelledError:
-            end = None  # another address was faster, or nobody wants the peer any more
-            raise
+            raise _NobodyThere(plain(error)) from None
         finally:
-            if end is not DialEnd.CONNECTED:
+            if not connected:
                 link.abort()
-            if end is not None:
-                self._tried(peer, addr, end)
         return link
 
 
-def _discard(task: asyncio.Task[Link]) -> None:
+class _NobodyThere(DialFailed):
+    """Neither the peer nor another."""
+
+
+def _discard(task: asyncio.Task[Any]) -> None:
     """A loser that got through before its cancellation arrived."""
-    if not task.cancelled() and task.exception() is None:
-        task.result().abort()
-
-
-def _plain(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__
+    if not task.cancelled() and task.exception() is None and isinstance(link := task.result(), Link):
+        link.abort()

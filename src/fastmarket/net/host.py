@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, DialFailed
+from fastmarket.errors import CallerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.dialing import DialBook
-from fastmarket.libp2p.events import Closed, Event, Opened, ResponderFailed
+from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
-from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
+from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, Outcome, RequestPool
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.clock import Clock
-from fastmarket.net.dialer import DialEnd, Dialer
+from fastmarket.net.connections import Connections
+from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
 from fastmarket.net.streams import StreamTable
@@ -48,12 +48,28 @@ class HostObserver(Protocol):
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """Requests that wait for a dial to end."""
+# A request whose connection ended before it was sent goes over another one, this many times.
+MAX_RESENDS = 3
 
-    task: asyncio.Task[Link]
-    requests: list[tuple[int, Sequence[Choice], float]] = field(default_factory=list)
+
+@dataclass(slots=True)
+class _Request:
+    """One request until its outcome; it goes to the peer by whatever link there is."""
+
+    host: Host
+    request_id: int
+    peer: PeerInfo
+    choices: Sequence[Choice]
+    deadline: float
+    done: Done
+    resends: int = 0
+
+    def send(self, link: Link) -> None:
+        link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
+        link.wake()
+
+    def unreachable(self) -> None:
+        self.host.settle(Failed(self.request_id, FailureKind.UNREACHABLE))
 
 
 class Host:
@@ -68,22 +84,21 @@ class Host:
         self.identity = identity
         self.clock = clock
         self.observers: list[HostObserver] = []
-        self.peers: dict[PeerId, list[Link]] = {}
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
+        self.links = Connections(config.host, identity.peer_id)
         self.identifier = Identifier(
-            identity, config, self._protocols, self._link_of, self._on_identified, clock.now()
+            identity, config, self._protocols, self.links.of, self._on_identified, clock.now()
         )
         self.identifier.addresses.changed.append(self._push_addresses)
         self.streams = StreamTable(clock, self._protocols)
-        self._links: set[Link] = set()
-        self._pending_inbound = 0
+        self.dials = Dials(config, clock, self.identifier, self)
+        self._protocols[PING_PROTOCOL] = PingResponder.factory(
+            config.connection.max_ping_streams, self.links.siblings
+        )
         self._servers: list[asyncio.Server] = []
-        self._dialer = Dialer(config.host, self._outbound_link, self._tried)
-        self._dial_book = DialBook(config.connection)
-        self._dials: dict[PeerId, _Waiting] = {}
-        self._done: dict[int, Done] = {}
+        self._requests: dict[int, _Request] = {}
         self._next_request = 1
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
@@ -96,7 +111,12 @@ class Host:
     @property
     def connections(self) -> int:
         """Open or opening, both directions."""
-        return len(self._links)
+        return len(self.links)
+
+    @property
+    def peers(self) -> Collection[PeerId]:
+        """Those with an open connection."""
+        return self.links.by_peer.keys()
 
     def serve(self, protocol: str, handle: RpcHandler, limit: int) -> None:
         """Answers requests of at most `limit` bytes in a protocol of uvarint-framed requests and replies."""
@@ -121,7 +141,7 @@ class Host:
         return self.identifier.addresses.listen_on(endpoint.host, port, self.clock.now())
 
     def _push_addresses(self) -> None:
-        for link in self._links:
+        for link in self.links.all():
             self.identifier.push(link, self.clock.now())
 
     @property
@@ -133,79 +153,15 @@ class Host:
 
     def link_to(self, peer_id: PeerId) -> Link | None:
         """The open connection to a peer that requests go over."""
-        links = self.peers.get(peer_id)
-        return links[0] if links else None
+        return self.links.to(peer_id)
 
     async def connect(self, peer: PeerInfo) -> Link:
         """An open connection, the one there is or a new one. Raises DialFailed."""
-        link = self.link_to(peer.peer_id)
-        if link is not None:
-            return link
-        # A caller that gives up must not take the dial away from the others who wait for it.
-        task = self._dial(peer).task
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise DialFailed("this node is stopping", peer=peer.peer_id) from None
-            raise
+        return self.link_to(peer.peer_id) or await self.dials.reach(peer)
 
-    def _dial(self, peer: PeerInfo) -> _Waiting:
-        waiting = self._dials.get(peer.peer_id)
-        if waiting is None:
-            waiting = self._dials[peer.peer_id] = _Waiting(asyncio.ensure_future(self._reach(peer)))
-            waiting.task.add_done_callback(lambda task: self._dialed(peer.peer_id, task))
-        return waiting
-
-    async def _reach(self, peer: PeerInfo) -> Link:
-        if peer.peer_id == self.peer_id:
-            raise DialFailed("that is this node itself", peer=peer.peer_id)
-        if self._closing:
-            raise DialFailed("this node is stopping", peer=peer.peer_id)
-        if len(self._dials) > self._config.host.max_queued_dials:
-            raise DialFailed("too many dials wait already", peer=peer.peer_id)
-        return await self._dialer.dial(peer.peer_id, self._candidates(peer))
-
-    def forgive(self, addrs: Iterable[Multiaddr]) -> None:
-        """Somebody wants these addresses tried now, however often they failed."""
-        for addr in addrs:
-            self._dial_book.succeeded(addr)
-
-    def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What identify told and the caller knows, without ours (NAT, copied settings) and those that failed
-        lately."""
-        now = self.clock.now()
-        known = [*self.identifier.store.addrs(peer.peer_id, now), *peer.addrs]
-        own = self.identifier.addresses
-        return [addr for addr in self._dial_book.order(known, now) if addr not in own and worth_keeping(addr)]
-
-    def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
-        now = self.clock.now()
-        if end is DialEnd.DEAD:
-            self._dial_book.failed(addr, now)
-        elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
-            self.identifier.store.forget(peer_id, addr)
-        else:
-            self._dial_book.succeeded(addr)
-            self.identifier.store.add(peer_id, [addr], AddrSource.DIALED, now)
-
-    def _dialed(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
-        waiting = self._dials.pop(peer_id)
-        link = None if task.cancelled() or task.exception() is not None else task.result()
-        now = self.clock.now()
-        if link is None:
-            logger.debug(
-                "cannot reach %s: %s", peer_id, task.exception() if not task.cancelled() else "stopped"
-            )
-            for observer in self.observers:
-                observer.peer_unreachable(peer_id, now)
-        for request_id, choices, deadline in waiting.requests:
-            if link is None:
-                self._finish(Failed(request_id, FailureKind.UNREACHABLE))
-            else:
-                link.requests.request(request_id, choices, now, deadline)
-        if link is not None:
-            link.wake()
+    def unreachable(self, peer_id: PeerId) -> None:
+        for observer in self.observers:
+            observer.peer_unreachable(peer_id, self.clock.now())
 
     # -- requests
 
@@ -214,22 +170,27 @@ class Host:
         first outcome."""
         request_id = self._next_request
         self._next_request += 1
-        self._done[request_id] = done
-        link = self.link_to(peer.peer_id)
-        if link is not None:
-            link.requests.request(request_id, choices, self.clock.now(), deadline)
-            link.wake()
-            return
-        waiting = self._dial(peer)
-        if len(waiting.requests) >= self._config.host.max_waiting_requests:
-            self._finish(Failed(request_id, FailureKind.BUSY))
-        else:
-            waiting.requests.append((request_id, choices, deadline))
+        request = self._requests[request_id] = _Request(self, request_id, peer, choices, deadline, done)
+        self._place(request)
 
-    def _finish(self, outcome: Outcome) -> None:
-        done = self._done.pop(outcome.request_id, None)
-        if done is not None:
-            done(outcome)
+    def _place(self, request: _Request) -> None:
+        link = self.link_to(request.peer.peer_id)
+        if link is not None:
+            request.send(link)
+        elif not self.dials.wait(request.peer, request):
+            self.settle(Failed(request.request_id, FailureKind.BUSY))
+
+    def settle(self, outcome: Outcome) -> None:
+        """What has become of a request. One that never left its connection goes over another one."""
+        request = self._requests.get(outcome.request_id)
+        if request is None:
+            return
+        if type(outcome) is Failed and outcome.unsent and request.resends < MAX_RESENDS and not self._closing:
+            request.resends += 1
+            self._place(request)
+            return
+        del self._requests[outcome.request_id]
+        request.done(outcome)
 
     # -- LinkOwner
 
@@ -246,55 +207,40 @@ class Host:
         return connection, RequestPool(connection)
 
     def link_made(self, link: Link) -> bool:
-        bounds = self._config.host
-        if self._closing or len(self._links) >= bounds.max_connections:
+        if self._closing or not self.links.admit(link, self.clock.now()):
             return False
-        if link.role is Role.LISTENER:
-            if self._pending_inbound >= bounds.max_pending_inbound:
-                return False
-            self._pending_inbound += 1
-            link.handshake.add_done_callback(self._inbound_settled)
-        self._links.add(link)
         if self._sweeper is None:
             self._sweep_later()
         return True
-
-    def _inbound_settled(self, handshake: asyncio.Future[None]) -> None:
-        self._pending_inbound -= 1
 
     def link_event(self, link: Link, event: Event, now: float) -> None:
         if self.identifier.feed(link, event, now) or self.streams.feed(link, event):
             return
         if type(event) is Opened:
-            self.peers.setdefault(event.peer, []).append(link)
-            self.identifier.begin(link, now)
+            if self.links.opened(link, event.peer, now):
+                self.identifier.begin(link, now)
+                if link.role is Role.LISTENER:
+                    self.dials.arrived(event.peer, link)
+        elif type(event) is PingAnswered:
+            self.links.answered(link, now)
         elif type(event) is ResponderFailed:
             logger.error("%s: answering %s failed", event.protocol, link.remote_peer, exc_info=event.error)
         elif type(event) is Closed:
             logger.debug("connection to %s closed: %s", link.remote_peer, event.reason)
 
     def link_outcome(self, link: Link, outcome: Outcome) -> None:
-        self._finish(outcome)
+        self.settle(outcome)
 
-    def link_turned(self, link: Link) -> None:
+    def link_turned(self, link: Link, now: float) -> None:
         self.streams.turned(link)
+        self.links.turned(link, now)
 
     def link_lost(self, link: Link) -> None:
         self.streams.lost(link)
-        self._links.discard(link)
-        peer_id = link.remote_peer
-        links = self.peers.get(peer_id) if peer_id is not None else None
-        if peer_id is None or links is None or link not in links:
-            return
-        links.remove(link)
-        if not links:
-            del self.peers[peer_id]
+        lost = self.links.lost(link)
+        if lost is not None:
             for observer in self.observers:
-                observer.peer_disconnected(peer_id, self.clock.now())
-
-    def _link_of(self, connection: Connection) -> Link | None:
-        links = self.peers.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
-        return next((link for link in links if link.connection is connection), None)
+                observer.peer_disconnected(lost, self.clock.now())
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
@@ -311,18 +257,16 @@ class Host:
             self._sweeper.cancel()
         for server in self._servers:
             server.close()
-        dials = [waiting.task for waiting in self._dials.values()]
-        for task in dials:
-            task.cancel()
-        await asyncio.gather(*dials, return_exceptions=True)
+        await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
-        ends = [link.ended for link in self._links]
-        for link in self._links:
+        links = self.links.all()
+        ends = [link.ended for link in links]
+        for link in links:
             link.close(now)
         if ends:
             await asyncio.wait(ends, timeout=self._config.host.close_grace_s)
-        for link in tuple(self._links):
+        for link in self.links.all():
             link.abort()
         for server in self._servers:
             await server.wait_closed()
@@ -332,19 +276,13 @@ class Host:
         self._sweeper = loop.call_later(self._config.host.idle_sweep_s, self._sweep)
 
     def _sweep(self) -> None:
-        """Closes connections that nobody has used for a while."""
         now = self.clock.now()
-        self.identifier.sweep(self._links, now)
-        for link in self._links:
-            if link.is_open and link.connection.streams == 0 and link.requests.pending == 0:
-                if now - link.last_used >= self._config.host.idle_timeout_s:
-                    link.close(now)
-            else:
-                link.last_used = now
+        self.identifier.sweep(self.links.all(), now)
+        self.links.sweep(now)
         self._sweep_later()
 
     def _inbound_link(self) -> Link:
         return Link(self, self.clock, Role.LISTENER)
 
-    def _outbound_link(self, expected_peer: PeerId) -> Link:
+    def outbound_link(self, expected_peer: PeerId) -> Link:
         return Link(self, self.clock, Role.DIALER, expected_peer=expected_peer)

@@ -1,0 +1,93 @@
+"""What names stand for: hosts by the system's resolver, /dnsaddr by TXT records (multiaddr: DNSADDR.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fastmarket.errors import CallerFault, DialFailed
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver as DnsResolver
+
+# What a name is resolved to, by the kind of the address (multiaddr: dns4 and dns6 ask for one family).
+FAMILIES = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6, "dns": socket.AF_UNSPEC}
+
+# Records looked at of one name; a DNS message over TCP holds 64 KiB, the public bootstrap names a handful.
+MAX_TXT_RECORDS = 64
+_PREFIX = "dnsaddr="
+
+
+class Resolver:
+    """Raises DialFailed with the reason, for every name that leads nowhere."""
+
+    def __init__(self, nameservers: Sequence[tuple[str, int]], timeout_s: float) -> None:
+        """`nameservers`: those to ask for TXT records, (IP address, port); none: the system's."""
+        self._nameservers = nameservers
+        self._timeout_s = timeout_s
+        self._dns: DnsResolver | None = None
+
+    async def hosts(self, endpoint: TcpEndpoint) -> list[str]:
+        """IP addresses of a host, as the system ranks them."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await loop.getaddrinfo(
+                    endpoint.host, endpoint.port, family=FAMILIES[endpoint.kind], type=socket.SOCK_STREAM
+                )
+        except TimeoutError:
+            raise DialFailed(f"no answer from DNS within {self._timeout_s:g} s") from None
+        except OSError as error:
+            raise DialFailed(plain(error)) from None
+        return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+    async def dnsaddr(self, addr: Multiaddr, peer: PeerId) -> list[Multiaddr]:
+        """The addresses of `peer` among those that a /dnsaddr stands for; they may be names again."""
+        found = []
+        for text in await self._texts(f"_dnsaddr.{addr.parts[0][1]}"):
+            try:
+                entry = Multiaddr.from_text(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
+            except CallerFault:
+                continue  # of a kind that this version does not know
+            # A name may stand for many peers. An entry that names none may be anybody's; the handshake tells.
+            if entry is not None and entry.peer_id in (None, peer):
+                found.append(entry)
+        if not found:
+            raise DialFailed("no TXT record names an address of that peer")
+        return found
+
+    async def _texts(self, name: str) -> list[str]:
+        # Loaded when the first /dnsaddr is met: it takes longer than everything else here.
+        from dns.exception import DNSException
+        from dns.name import from_text
+        from dns.rdtypes.ANY.TXT import TXT
+
+        try:
+            if self._dns is None:
+                self._dns = self._configured()
+            answer = await self._dns.resolve(from_text(name), "TXT", lifetime=self._timeout_s)
+        except DNSException as error:
+            raise DialFailed(str(error)) from None
+        records = [record for record in answer if isinstance(record, TXT)][:MAX_TXT_RECORDS]
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in records]
+
+    def _configured(self) -> DnsResolver:
+        from dns.asyncresolver import Resolver as DnsResolver
+        from dns.nameserver import Do53Nameserver
+
+        resolver = DnsResolver(configure=not self._nameservers)
+        if self._nameservers:
+            resolver.nameservers = [Do53Nameserver(host, port) for host, port in self._nameservers]
+        return resolver
+
+
+def plain(error: OSError) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or "name not found").lower()
+    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__
