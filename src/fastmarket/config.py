@@ -160,9 +160,34 @@ class HostConfig:
     # Open connections, both directions. One costs some 20 kB and a file descriptor; the usual soft limit of
     # a process is 1,024 descriptors, and gRPC clients need some too.
     max_connections: int = 900
-    # Inbound connections that have not finished their handshake. One costs about 1 ms of CPU and two round
-    # trips, so this many are under way only when somebody floods us.
+    # The inbound ones of them: whoever floods us does not keep us from dialing.
+    max_inbound_connections: int = 700
+    # Connections with one peer: two when both sides dial at once, and those that are just ending.
+    max_connections_per_peer: int = 4
+    # Inbound connections from one IP address (IPv6: one /56). A class or a company may be behind one
+    # address; go-libp2p allows 8.
+    max_connections_per_ip: int = 64
+    # New ones from it per second, and how many may come at once: all of them after a restart of ours.
+    inbound_rate_per_ip: float = 10.0
+    inbound_burst_per_ip: int = 64
+    # Addresses whose rate is remembered beside those with connections, some 300 bytes each.
+    max_known_ips: int = 10_000
+    # Whether the three bounds of an address hold for this machine's own, too.
+    limit_loopback: bool = False
+    # Inbound connections that have not finished their handshake, in all and from one IP address. One costs
+    # about 1 ms of CPU and two round trips, so this many are under way only when somebody floods us.
     max_pending_inbound: int = 128
+    max_pending_per_ip: int = 32
+    # With more than the high mark of connections, those longest unused are closed down to the low mark. There
+    # is room above for those in use, and for a burst.
+    high_connections: int = 600
+    low_connections: int = 450
+    # A connection is not closed so before it is this old: its peer has hardly asked anything (kubo).
+    connection_grace_s: float = 20.0
+    # From one look at all connections for that purpose to the next.
+    trim_pause_s: float = 1.0
+    # A connection we leave is given this long until the peer ends it; go-libp2p never does by itself.
+    leave_grace_s: float = 5.0
     # Dials under way at once, and peers whose dial waits for a place.
     max_dials: int = 64
     max_queued_dials: int = 4096
@@ -177,7 +202,7 @@ class HostConfig:
     dial_stagger_s: float = 0.25
     # Requests waiting for one peer's dial.
     max_waiting_requests: int = 256
-    # A connection without streams or requests for this long is closed.
+    # A connection on which nothing was under way for this long is closed.
     idle_timeout_s: float = 120.0
     # How often idle connections are looked for.
     idle_sweep_s: float = 15.0

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from fastmarket.errors import PeerFault
+from fastmarket.errors import LimitExceeded, PeerFault
 
 if TYPE_CHECKING:
     from fastmarket.libp2p.connection import Connection
+    from fastmarket.libp2p.streams import ResponderFactory
 
 PING_PROTOCOL = "/ipfs/ping/1.0.0"
 PING_BYTES = 32
 
 
 class PingResponder:
-    """Returns each whole block; less than one is kept. The class itself is the factory."""
+    """Returns each whole block; less than one is kept."""
 
     __slots__ = ("_partial", "finished", "quiet")
 
@@ -22,6 +24,20 @@ class PingResponder:
         self._partial = b""
         self.finished = False
         self.quiet = False
+
+    @classmethod
+    def factory(
+        cls, limit: int, connections: Callable[[Connection], Iterable[Connection]]
+    ) -> ResponderFactory:
+        """For the table of protocols: at most `limit` streams at once of one peer, over all its
+        `connections(connection)`."""
+
+        def make(connection: Connection) -> PingResponder:
+            if sum(each.responding(PING_PROTOCOL) for each in connections(connection)) >= limit:
+                raise LimitExceeded("ping streams", limit, protocol=PING_PROTOCOL)
+            return cls(connection)
+
+        return make
 
     def opened(self, now: float) -> bytes:
         return b""

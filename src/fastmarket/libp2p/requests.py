@@ -35,7 +35,6 @@ from fastmarket.libp2p.events import (
 from fastmarket.libp2p.kept_stream import KeptStream, Request
 from fastmarket.libp2p.outcomes import Failed, Outcome, Reply
 
-
 __all__ = ["Failed", "Outcome", "Reply", "RequestPool"]
 
 

@@ -129,7 +129,8 @@ class DhtNode:
     async def bootstrap(self, seeds: Sequence[PeerInfo], deadline_s: float) -> Bootstrapped:
         """Joins by way of `seeds`; returns when this node is usable: seeds are connected, identified and in
         the table, and the lookup of ourselves has ended. Raises DialFailed when no seed answers."""
-        self.host.forgive(addr for seed in seeds for addr in seed.addrs)
+        self.host.dials.forgive(addr for seed in seeds for addr in seed.addrs)
+        self.host.links.protected.update(seed.peer_id for seed in seeds)
         result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(seeds, deadline_s)))
         if not result.connected:
             failures = "; ".join(f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed)

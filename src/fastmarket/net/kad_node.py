@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
@@ -69,6 +69,7 @@ class KadNode:
         self._turns = Turns(clock, engine.next_timer, self._turn)
         self._closed = False
         host.observers.append(self)
+        host.links.neighbours = self._neighbours
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request; what it sets off (a liveness check) is done after this loop turn."""
@@ -117,6 +118,10 @@ class KadNode:
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         self.engine.peer_unreachable(peer_id, now)
         self._turns.wake()
+
+    def _neighbours(self) -> Collection[PeerId]:
+        """The peers closest to us, who answer with us for the keys around us."""
+        return [peer.peer_id for peer in self.engine.closest(self._host.peer_id.raw, self.engine.config.k)]
 
     # -- turns
 

@@ -35,7 +35,7 @@ class LinkOwner(Protocol):
 
     def link_outcome(self, link: Link, outcome: Outcome) -> None: ...
 
-    def link_turned(self, link: Link) -> None: ...
+    def link_turned(self, link: Link, now: float) -> None: ...
 
     def link_lost(self, link: Link) -> None: ...
 
@@ -53,7 +53,6 @@ class Link(asyncio.Protocol):
     ) -> None:
         self.role = role
         self.identified: IdentifyInfo | None = None
-        self.last_used = clock.now()
         self._owner = owner
         self._clock = clock
         self._expected_peer = expected_peer
@@ -76,6 +75,17 @@ class Link(asyncio.Protocol):
     def is_open(self) -> bool:
         """The handshake is done and the connection not over."""
         return self._transport is not None and self.connection.state is State.OPEN
+
+    @property
+    def usable(self) -> bool:
+        """Open, and neither side is leaving it: new requests and streams may go over it."""
+        connection = self.connection
+        return self._transport is not None and connection.state is State.OPEN and not connection.leaving
+
+    @property
+    def busy(self) -> bool:
+        """A request or stream is under way, in either direction; streams kept for later are not."""
+        return self.requests.pending > 0 or self.connection.active_streams > self.requests.resting
 
     # -- asyncio's calls
 
@@ -129,6 +139,12 @@ class Link(asyncio.Protocol):
         """Something was given to the connection outside a turn: take one soon, one for all of them."""
         self._turns.wake()
 
+    def leave(self, now: float) -> None:
+        """Ends the connection when everything under way on it has ended, whichever side began it."""
+        self.connection.leave(now)
+        self.requests.retire(now)
+        self.wake()
+
     def close(self, now: float) -> None:
         """Says good-bye and ends the connection."""
         self.connection.close(now)
@@ -162,7 +178,6 @@ class Link(asyncio.Protocol):
                     owner.link_event(self, event, now)
             for outcome in requests.poll_outcomes():
                 idle = False
-                self.last_used = now
                 owner.link_outcome(self, outcome)
             if idle:
                 return
@@ -193,7 +208,7 @@ class Link(asyncio.Protocol):
         if self.connection.wants_read is self._reading_paused:
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
-        self._owner.link_turned(self)
+        self._owner.link_turned(self, now)
         self._turns.arm()
 
 

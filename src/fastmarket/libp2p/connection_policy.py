@@ -1,0 +1,161 @@
+"""Which connections there is room for, which of two with one peer is kept, and which are closed first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Generic, TypeVar
+
+from fastmarket.config import HostConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.upgrade import Role
+
+LinkT = TypeVar("LinkT")
+
+IPV6_PREFIX_BITS = 56  # addresses that one customer is given as a whole; go-libp2p counts by the same
+
+
+class Refusal(Enum):
+    """Why a new connection is not taken."""
+
+    FULL = "too many connections"
+    INBOUND_FULL = "too many inbound connections"
+    PENDING = "too many handshakes under way"
+    SOURCE_FULL = "too many connections from that address"
+    SOURCE_PENDING = "too many handshakes under way from that address"
+    SOURCE_RATE = "connections from that address come too fast"
+
+
+class _Source:
+    """The inbound connections from one IP address, and how many more may come at once."""
+
+    __slots__ = ("at", "open", "pending", "tokens")
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.open = 0
+        self.pending = 0
+        self.tokens = tokens
+        self.at = now
+
+
+class Admission:
+    """Counts connections, and says whether one more may come. Ours do not compete with inbound ones for the
+    last places, nor one address with the others."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self._config = config
+        self._total = 0
+        self._inbound = 0
+        self._pending = 0
+        self._sources: OrderedDict[str, _Source] = OrderedDict()  # least recently seen first
+
+    def refuse(self, role: Role, source: str | None, now: float) -> Refusal | None:
+        """None: it was counted in; `opened` and `ended` are to follow. `source`: see `source_of`."""
+        config = self._config
+        if self._total >= config.max_connections:
+            return Refusal.FULL
+        if role is Role.LISTENER:
+            if self._inbound >= config.max_inbound_connections:
+                return Refusal.INBOUND_FULL
+            if self._pending >= config.max_pending_inbound:
+                return Refusal.PENDING
+            if source is not None and (refusal := self._refuse_source(source, now)) is not None:
+                return refusal
+            self._inbound += 1
+            self._pending += 1
+        self._total += 1
+        return None
+
+    def opened(self, role: Role, source: str | None) -> None:
+        """Its handshake is done, or over without success."""
+        if role is Role.LISTENER:
+            self._pending -= 1
+            if source is not None:
+                self._sources[source].pending -= 1
+
+    def ended(self, role: Role, source: str | None) -> None:
+        """It is gone; `opened` was called before."""
+        self._total -= 1
+        if role is Role.LISTENER:
+            self._inbound -= 1
+            if source is not None:
+                self._sources[source].open -= 1
+
+    def _refuse_source(self, name: str, now: float) -> Refusal | None:
+        config = self._config
+        source = self._sources.get(name)
+        if source is None:
+            source = self._sources[name] = _Source(config.inbound_burst_per_ip, now)
+            self._forget_quiet()
+        self._sources.move_to_end(name)
+        earned = (now - source.at) * config.inbound_rate_per_ip
+        source.tokens = min(source.tokens + earned, config.inbound_burst_per_ip)
+        source.at = now
+        if source.open >= config.max_connections_per_ip:
+            return Refusal.SOURCE_FULL
+        if source.pending >= config.max_pending_per_ip:
+            return Refusal.SOURCE_PENDING
+        if source.tokens < 1:
+            return Refusal.SOURCE_RATE
+        source.tokens -= 1
+        source.open += 1
+        source.pending += 1
+        return None
+
+    def _forget_quiet(self) -> None:
+        """Drops sources without connections beyond the bound; those with some are bounded with these."""
+        if len(self._sources) > self._config.max_known_ips:
+            for name, source in self._sources.items():
+                if source.open == 0:
+                    del self._sources[name]
+                    return
+
+
+def source_of(remote: Multiaddr | None, config: HostConfig) -> str | None:
+    """What connections from there are counted under; None: they are not, because it is this machine."""
+    endpoint = remote.host_port() if remote is not None else None
+    if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
+        return None
+    address = ip_address(endpoint.host)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.is_loopback and not config.limit_loopback:
+        return None
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, IPV6_PREFIX_BITS), strict=False))
+    return str(address)
+
+
+def kept_role(local: PeerId, remote: PeerId) -> Role:
+    """Our role in the connection to keep when each side has dialed the other: the one that the smaller peer
+    id dialed. Both sides come to the same answer by themselves."""
+    return Role.DIALER if local.raw < remote.raw else Role.LISTENER
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[LinkT]):
+    """One open connection as the choice sees it."""
+
+    link: LinkT
+    opened_at: float
+    used_at: float
+    busy: bool  # a request or stream is under way, in either direction
+    protected: bool
+
+
+def to_trim(standings: Sequence[Standing[LinkT]], config: HostConfig, now: float) -> list[LinkT]:
+    """Past the high mark the connections to close so that the low mark is reached, the longest unused first;
+    fewer when the others are in use, protected or new."""
+    if len(standings) <= config.high_connections:
+        return []
+    idle: Iterable[Standing[LinkT]] = (
+        s
+        for s in standings
+        if not s.busy and not s.protected and now - s.opened_at >= config.connection_grace_s
+    )
+    surplus = len(standings) - config.low_connections
+    return [s.link for s in sorted(idle, key=lambda s: s.used_at)[:surplus]]

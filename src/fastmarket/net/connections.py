@@ -1,0 +1,196 @@
+"""The connections of a host: who is let in, which one requests go over, and which are closed in time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from fastmarket.config import HostConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.connection_policy import Admission, Standing, kept_role, source_of, to_trim
+from fastmarket.libp2p.upgrade import Role
+from fastmarket.net.link import Link
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is noted of one connection."""
+
+    source: str | None
+    opened_at: float = 0.0  # when its handshake was done; 0.0: it is not
+    busy_at: float = 0.0  # when it was last seen with something under way
+    settled: bool = False  # the handshake is over
+    leaving_at: float | None = None  # when we began to leave it
+
+
+class Connections:
+    """Every link of a host from its TCP connection to its end."""
+
+    def __init__(self, config: HostConfig, local: PeerId) -> None:
+        self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
+        self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
+        self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
+        self._config = config
+        self._local = local
+        self._held: dict[Link, _Held] = {}
+        self._surplus: set[Link] = set()  # to be left once nothing is under way
+        self._admission = Admission(config)
+        self._trimmed_at = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def all(self) -> tuple[Link, ...]:
+        """Open or opening or closing."""
+        return tuple(self._held)
+
+    def to(self, peer_id: PeerId) -> Link | None:
+        """The open connection to a peer that requests go over."""
+        for link in self.by_peer.get(peer_id, ()):
+            if link.usable:
+                return link
+        return None
+
+    def of(self, connection: Connection) -> Link | None:
+        """The open link whose connection this is."""
+        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
+        return next((link for link in links if link.connection is connection), None)
+
+    def siblings(self, connection: Connection) -> list[Connection]:
+        """All open connections with the same peer, this one included."""
+        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
+        return [link.connection for link in links]
+
+    # -- the life of one
+
+    def admit(self, link: Link, now: float) -> bool:
+        """A TCP connection is there; False: refused."""
+        source = source_of(link.connection.remote_addr, self._config)
+        refusal = self._admission.refuse(link.role, source, now)
+        if refusal is not None:
+            logger.debug("refused %s: %s", link.connection.remote_addr, refusal.value)
+            self._trim(now)
+            return False
+        self._held[link] = _Held(source)
+        return True
+
+    def opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
+        """Its handshake is done; False: closed at once, there are too many with that peer."""
+        held = self._held[link]
+        self._settle(link, held)
+        links = self.by_peer.setdefault(peer_id, [])
+        if len(links) >= self._config.max_connections_per_peer:
+            link.close(now)
+            return False
+        held.opened_at = held.busy_at = now
+        # A peer that dials again has lost the connection before; of ours the first one goes on being used.
+        links.insert(0 if link.role is Role.LISTENER else len(links), link)
+        self._ask_kept(links, peer_id, now)
+        self._trim(now)
+        return True
+
+    def _ask_kept(self, links: list[Link], peer_id: PeerId, now: float) -> None:
+        """When each side has dialed the other: an answer on the connection to keep shows that it lives, and
+        that the peer has it open, too. Only then is the other one left."""
+        if len({link.role for link in links}) == 2:
+            kept = kept_role(self._local, peer_id)
+            for link in links:
+                if link.role is kept and link.usable:
+                    link.connection.ping(now)
+                    link.wake()
+
+    def answered(self, link: Link, now: float) -> None:
+        """The peer has answered a ping on it."""
+        peer_id = link.remote_peer
+        links = self.by_peer.get(peer_id, []) if peer_id is not None else []
+        if peer_id is None or len(links) < 2 or link not in links or not link.usable:
+            return
+        if link.role is not kept_role(self._local, peer_id):
+            return
+        links.remove(link)
+        links.insert(0, link)
+        for other in links:
+            if other.role is not link.role and other.usable:
+                self._surplus.add(other)
+                other.requests.retire(now)
+                other.wake()
+
+    def turned(self, link: Link, now: float) -> None:
+        """It has taken a turn."""
+        if self._surplus and link in self._surplus and not link.busy:
+            peer_id = link.remote_peer
+            if peer_id is not None and self.to(peer_id) not in (None, link):
+                self._leave(link, now)
+
+    def lost(self, link: Link) -> PeerId | None:
+        """It is over; returns the peer if that was the last connection with it."""
+        held = self._held.pop(link, None)
+        self._surplus.discard(link)
+        if held is None:
+            return None
+        self._settle(link, held)
+        self._admission.ended(link.role, held.source)
+        peer_id = link.remote_peer
+        links = self.by_peer.get(peer_id) if peer_id is not None else None
+        if peer_id is None or links is None:
+            return None
+        was_open = link in links
+        if was_open:
+            links.remove(link)
+        if links:
+            return None
+        del self.by_peer[peer_id]
+        return peer_id if was_open else None
+
+    def _settle(self, link: Link, held: _Held) -> None:
+        if not held.settled:
+            held.settled = True
+            self._admission.opened(link.role, held.source)
+
+    # -- closing what is not used
+
+    def sweep(self, now: float) -> None:
+        """Leaves connections that nobody has used for a while, and ends those left whose peer does not."""
+        config = self._config
+        for link, held in self._held.items():
+            if not link.is_open:
+                continue
+            if link.busy:
+                held.busy_at = now
+            elif held.leaving_at is not None:
+                if now - held.leaving_at >= config.leave_grace_s:
+                    link.close(now)
+            elif now - max(held.busy_at, link.connection.used_at) >= config.idle_timeout_s:
+                self._leave(link, now)
+        self._trim(now)
+
+    def _leave(self, link: Link, now: float) -> None:
+        self._surplus.discard(link)
+        held = self._held[link]
+        if held.leaving_at is None:
+            held.leaving_at = now
+            link.leave(now)
+
+    def _trim(self, now: float) -> None:
+        config = self._config
+        if len(self._held) <= config.high_connections or now - self._trimmed_at < config.trim_pause_s:
+            return
+        self._trimmed_at = now
+        protected = {*self.protected, *self.neighbours()}
+        standings = [
+            Standing(
+                link,
+                held.opened_at,
+                max(held.busy_at, link.connection.used_at),
+                link.busy,
+                link.remote_peer in protected,
+            )
+            for link, held in self._held.items()
+            if link.usable
+        ]
+        for link in to_trim(standings, config, now):
+            self._leave(link, now)

@@ -1,0 +1,164 @@
+"""Dials under way, and the requests that wait for their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastmarket.config import NodeConfig
+from fastmarket.errors import DialFailed
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.dialing import DialBook
+from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
+from fastmarket.net.clock import Clock
+from fastmarket.net.dialer import DialEnd, Dialer
+from fastmarket.net.identifier import Identifier
+from fastmarket.net.link import Link
+
+logger = logging.getLogger(__name__)
+
+
+class Parcel(Protocol):
+    """A request that waits for a connection."""
+
+    def send(self, link: Link) -> None:
+        """There is one."""
+
+    def unreachable(self) -> None:
+        """There is none to be had."""
+
+
+@dataclass(slots=True)
+class _Dial:
+    """One peer's dial and what waits for it."""
+
+    task: asyncio.Task[Link]
+    waiting: list[Parcel] = field(default_factory=list)
+
+
+class DialOwner(Protocol):
+    """Whose dials they are."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    def link_to(self, peer_id: PeerId) -> Link | None:
+        """The connection there is by now."""
+
+    def outbound_link(self, expected_peer: PeerId) -> Link:
+        """A link that is not connected yet."""
+
+    def unreachable(self, peer_id: PeerId) -> None:
+        """A dial has failed."""
+
+
+class Dials:
+    """At most one dial a peer."""
+
+    def __init__(self, config: NodeConfig, clock: Clock, identifier: Identifier, owner: DialOwner) -> None:
+        self._config = config.host
+        self._clock = clock
+        self._identifier = identifier
+        self._owner = owner
+        self._book = DialBook(config.connection)
+        self._dialer = Dialer(config.host, owner.outbound_link, self._tried, self._book.rank)
+        self._dials: dict[PeerId, _Dial] = {}
+        self._closing = False
+
+    async def reach(self, peer: PeerInfo) -> Link:
+        """A new connection, from the dial under way if there is one. Raises DialFailed."""
+        # A caller that gives up must not take the dial away from the others who wait for it.
+        task = self._dial(peer).task
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise DialFailed("this node is stopping", peer=peer.peer_id) from None
+            raise
+
+    def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
+        """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
+        dial = self._dial(peer)
+        if len(dial.waiting) >= self._config.max_waiting_requests:
+            return False
+        dial.waiting.append(parcel)
+        return True
+
+    def arrived(self, peer_id: PeerId, link: Link) -> None:
+        """The peer has dialed us meanwhile; what waits need not wait longer. The dial itself goes on: the
+        peer may have given up on its own for the sake of it."""
+        dial = self._dials.get(peer_id)
+        if dial is not None:
+            parcels, dial.waiting = dial.waiting, []
+            for parcel in parcels:
+                parcel.send(link)
+
+    def forgive(self, addrs: Iterable[Multiaddr]) -> None:
+        """Somebody wants these addresses tried now, however often they failed."""
+        for addr in addrs:
+            self._book.forgive(addr)
+
+    async def close(self) -> None:
+        """Ends all dials; no more are begun."""
+        self._closing = True
+        tasks = [dial.task for dial in self._dials.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _dial(self, peer: PeerInfo) -> _Dial:
+        dial = self._dials.get(peer.peer_id)
+        if dial is None:
+            dial = self._dials[peer.peer_id] = _Dial(asyncio.ensure_future(self._reach(peer)))
+            dial.task.add_done_callback(lambda task: self._ended(peer.peer_id, task))
+        return dial
+
+    async def _reach(self, peer: PeerInfo) -> Link:
+        if peer.peer_id == self._owner.peer_id:
+            raise DialFailed("that is this node itself", peer=peer.peer_id)
+        if self._closing:
+            raise DialFailed("this node is stopping", peer=peer.peer_id)
+        if len(self._dials) > self._config.max_queued_dials:
+            raise DialFailed("too many dials wait already", peer=peer.peer_id)
+        try:
+            return await self._dialer.dial(peer.peer_id, self._candidates(peer))
+        except DialFailed:
+            link = self._owner.link_to(peer.peer_id)
+            if link is None:
+                raise
+            return link  # it could reach us
+
+    def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
+        """What identify told and the caller knows, without ours (NAT, copied settings) and those that failed
+        lately."""
+        now = self._clock.now()
+        known = [*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs]
+        own = self._identifier.addresses
+        return [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
+
+    def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
+        now = self._clock.now()
+        if end is DialEnd.DEAD:
+            self._book.failed(addr, now)
+        elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
+            self._identifier.store.forget(peer_id, addr)
+        else:
+            self._book.succeeded(addr)
+            self._identifier.store.add(peer_id, [addr], AddrSource.DIALED, now)
+
+    def _ended(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
+        dial = self._dials.pop(peer_id)
+        if not task.cancelled() and task.exception() is None:
+            link = task.result()
+            for parcel in dial.waiting:
+                parcel.send(link)
+            return
+        logger.debug("cannot reach %s: %s", peer_id, "stopped" if task.cancelled() else task.exception())
+        self._owner.unreachable(peer_id)
+        for parcel in dial.waiting:
+            parcel.unreachable()
