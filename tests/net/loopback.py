@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.requests import Outcome
 from fastmarket.net.dht_node import DhtNode
 
@@ -28,6 +30,31 @@ def identity(number: int) -> Identity:
 def seed(node: DhtNode) -> PeerInfo:
     """What others need to know of a node to join by it."""
     return PeerInfo(node.peer_id, node.host.listen_addrs)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has it, on loopback at least."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def port_of(node: DhtNode) -> int:
+    """Its first listening port."""
+    endpoint = node.host.listen_addrs[0].host_port()
+    assert endpoint is not None
+    return endpoint.port
+
+
+def told(node: DhtNode, about: DhtNode) -> IdentifyInfo:
+    """What `about` told `node` by identify."""
+    link = node.host.link_to(about.peer_id)
+    assert link is not None
+    assert link.identified is not None
+    return link.identified
 
 
 async def ask(node: DhtNode, peer: PeerInfo, *choices: Choice) -> Outcome:

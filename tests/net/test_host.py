@@ -13,32 +13,19 @@ from fastmarket.config import HostConfig, NodeConfig
 from fastmarket.errors import CallerFault, DialFailed
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.net.dht_node import DhtNode
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, LOOPBACK, identity, nodes, seed, until
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-def port_of(node: DhtNode) -> int:
-    endpoint = node.host.listen_addrs[0].host_port()
-    assert endpoint is not None
-    return endpoint.port
-
-
-def told(node: DhtNode, about: DhtNode) -> IdentifyInfo:
-    link = node.host.link_to(about.peer_id)
-    assert link is not None
-    assert link.identified is not None
-    return link.identified
+from tests.net.loopback import (
+    DEADLINE_S,
+    LOOPBACK,
+    has_ipv6,
+    identity,
+    nodes,
+    port_of,
+    seed,
+    told,
+    until,
+)
 
 
 @pytest.mark.parametrize("name", ["/dns4/localhost", "/dns/localhost"])
@@ -168,7 +155,7 @@ def test_an_idle_connection_is_closed_and_made_again_when_wanted(run: Run[None])
         config = NodeConfig()
         config = replace(
             config,
-            host=HostConfig(idle_timeout_s=0.0, idle_sweep_s=0.01),
+            host=HostConfig(idle_timeout_s=0.1, idle_sweep_s=0.01),
             connection=replace(config.connection, request_idle_s=0.01),
         )
         async with nodes(2, config) as (a, b):

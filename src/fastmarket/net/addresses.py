@@ -13,6 +13,8 @@ from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.libp2p.scope import Scope, ip_of, scope_of
 from fastmarket.net.interfaces import interface_addresses
 
+Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as text
+
 
 class OwnAddresses:
     """What we listen on, what enough peers observed beyond it, or, instead of both, what the operator says.
@@ -21,12 +23,15 @@ class OwnAddresses:
     others or the system can change only by `refresh`, so that the time between two of those is the caller's.
     """
 
-    def __init__(self, peer_id: PeerId, announce: Iterable[str] = ()) -> None:
+    def __init__(
+        self, peer_id: PeerId, announce: Iterable[str] = (), interfaces: Interfaces = interface_addresses
+    ) -> None:
         """CallerFault("announce") for an address nobody could dial."""
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
         self.changed: list[Callable[[], None]] = []
         self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
+        self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []
         self.announced = self._fixed
 
@@ -34,7 +39,7 @@ class OwnAddresses:
         """We are bound there; the addresses behind it."""
         self._bound.append((host, port))
         self.refresh(now)
-        return expand(host, port)
+        return expand(host, port, self._interfaces)
 
     def report(self, report: Report, now: float) -> None:
         """A peer told what it sees; it counts from the next `refresh`."""
@@ -43,7 +48,7 @@ class OwnAddresses:
 
     def refresh(self, now: float) -> None:
         """Looks again at the interfaces and at what peers reported."""
-        found = [addr for host, port in self._bound for addr in expand(host, port)]
+        found = [addr for host, port in self._bound for addr in expand(host, port, self._interfaces)]
         self.listening = tuple(dict.fromkeys(found))
         beyond = self.observed.confirmed(self.listening, now)
         announced = self._fixed or tuple(sorted((*self.listening, *beyond), key=_nearness))
@@ -67,14 +72,14 @@ class OwnAddresses:
         return addr in self.listening or addr in self.announced
 
 
-def expand(host: str, port: int) -> list[Multiaddr]:
+def expand(host: str, port: int, interfaces: Interfaces = interface_addresses) -> list[Multiaddr]:
     """The addresses behind a bound one: itself, or for 0.0.0.0 and :: those of all interfaces."""
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
         return [Multiaddr.from_endpoint(host, port)]
     return [
         Multiaddr.from_endpoint(text, port)
-        for text in interface_addresses()
+        for text in interfaces()
         if ipaddress.ip_address(text).version == address.version
     ]
 

@@ -93,3 +93,15 @@ def test_the_book_is_bounded() -> None:
     for _ in range(5000):
         book.failed(addr(1), START)
     assert book.waits_until(addr(1)) == START + 600
+
+
+def test_what_worked_before_goes_first_until_it_fails() -> None:
+    book = DialBook(ConnectionConfig(max_known_peers=10))
+    book.succeeded(addr(2))
+    assert book.order([addr(1), addr(2).with_peer(PEER)], START) == (addr(2), addr(1))
+    book.failed(addr(2), START)
+    book.forgive(addr(2))
+    assert book.order([addr(1), addr(2)], START) == (addr(1), addr(2))
+    for n in range(100):
+        book.succeeded(addr(n))
+    assert sum(book.rank(addr(n)) == 0 for n in range(100)) == 10
