@@ -101,6 +101,7 @@ def test_names_that_lead_to_ever_more_names_end(run: Run[None]) -> None:
     [
         ({}, "does not exist"),
         ({"_dnsaddr.market.test": []}, "does not contain an answer"),
+        ({"_dnsaddr.market.test": ["dnsaddr=/ip4/1.2.3.4/udp/1/quic-v1"]}, "no name led to an address"),
         ({"_dnsaddr.market.test": ["hello"]}, "no TXT record names an address of that peer"),
         ({"_dnsaddr.market.test": [f"dnsaddr=/ip4/1.2.3.4/tcp/1/p2p/{STRANGER}"]}, "no TXT record names"),
     ],

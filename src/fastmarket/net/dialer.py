@@ -97,7 +97,8 @@ class _Dial:
                     self._attempts[asyncio.ensure_future(self._try(target))] = target
                 running = {*self._attempts, *self._lookups}
                 if not running:
-                    raise DialFailed("; ".join(self._reasons), peer=self._peer)
+                    reasons = self._reasons or ["no name led to an address we can dial"]
+                    raise DialFailed("; ".join(reasons), peer=self._peer)
                 at = self._race.next_timer()
                 timeout = None if at is None else max(0.0, at - loop.time())
                 done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
