@@ -103,6 +103,11 @@ class Lookup:
         """Slots taken: requests out that are not late."""
         return len(self._fresh)
 
+    @property
+    def only_late(self) -> bool:
+        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        return self.end is None and self.answered > 0 and not self._fresh
+
     def add(self, peers: Iterable[PeerInfo]) -> None:
         """Peers heard of. Those known already, and ourselves, change nothing."""
         seen, insert = self._seen, self._shortlist.insert

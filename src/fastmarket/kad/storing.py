@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup import Answered, End, Lookup, Seeds
@@ -46,7 +47,11 @@ class StoreResult:
 
 
 class StoreJob:
-    """A lookup, then one request to each of the closest at once."""
+    """A lookup, then one request to each of the closest at once.
+
+    When the lookup only waits for late peers, those that have answered are stored at meanwhile: a peer that
+    hangs does not keep the quorum of the others from being met.
+    """
 
     __slots__ = (
         "_acknowledged",
@@ -61,6 +66,7 @@ class StoreJob:
         "_reached",
         "_seeds",
         "_store",
+        "_stored_at",
         "_storing",
         "_timeout_s",
         "result",
@@ -78,6 +84,7 @@ class StoreJob:
         self._deadline = self._lookup_deadline = 0.0
         self._events: list[object] = []
         self._storing = False
+        self._stored_at: set[PeerId] = set()
         self._out: dict[int, tuple[PeerInfo, bool]] = {}  # token -> peer, whether it counts
         self._plain = self._counting = self._acknowledged = 0
         self._reached = False
@@ -106,29 +113,25 @@ class StoreJob:
         self._lookup.add(self._seeds(self._lookup.target, now))
 
     def poll_requests(self, now: float) -> list[Outgoing]:
-        """Requests of the lookup, then of the store."""
+        """Requests of the lookup, then of the store; at late peers when they have answered after all."""
         if self.result is not None:
             return []
-        if not self._storing:
-            requests = self._lookup.poll(now)
-            if self._lookup.end is None:
-                return requests
-            if self._lookup.end is End.CANCELLED:
-                self._finish()
-                return []
-            return self._begin_storing(now)
-        if not self._out:
+        requests = self._lookup.poll(now)
+        end = self._lookup.end
+        if end is not End.CANCELLED and (end is not None or (not requests and self._lookup.only_late)):
+            requests = self._store_at_new(now)
+        if end is not None and not self._out:
             self._finish()
-        return []
+        return requests
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to either phase; raises PeerFault."""
-        if not self._storing:
+        if token < _FIRST_STORE_TOKEN:
             self._lookup.replied(token, protocol, payload, now)
             return
         entry = self._out.get(token)
         if entry is None:
-            return  # an answer to the lookup that came after it had ended
+            return  # it came after the deadline
         peer, counted = entry
         stored = self._store.acknowledged(peer, protocol, payload)
         del self._out[token]
@@ -141,7 +144,7 @@ class StoreJob:
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
-        if not self._storing:
+        if token < _FIRST_STORE_TOKEN:
             self._lookup.failed(token, kind, now)
         else:
             self._out.pop(token, None)
@@ -150,16 +153,16 @@ class StoreJob:
         """The lookup's timer or the deadline; the shell ends each store request."""
         if self.finished:
             return None
-        if self._storing:
+        if self._lookup.end is not None:
             return self._deadline
         lookup_timer = self._lookup.next_timer()
         return self._lookup_deadline if lookup_timer is None else min(lookup_timer, self._lookup_deadline)
 
     def handle_timer(self, now: float) -> None:
         """A lookup that used up its share of the time still stores at what it found."""
-        if self._storing:
-            if now >= self._deadline:
-                self._out.clear()
+        if now >= self._deadline:
+            self._lookup.stop(End.DEADLINE)
+            self._out.clear()
         elif now >= self._lookup_deadline:
             self._lookup.stop(End.DEADLINE)
         else:
@@ -174,29 +177,32 @@ class StoreJob:
         """End with what was acknowledged so far."""
         self._lookup.stop(End.CANCELLED)
         self._out.clear()
-        if self._storing:
-            self._finish()
+        self._finish()
 
-    def _begin_storing(self, now: float) -> list[Outgoing]:
-        self._storing = True
-        timeout_s = self._config.request_timeout_s
-        timeout_s = min(timeout_s, max(self._deadline - now, 0.0))
+    def _store_at_new(self, now: float) -> list[Outgoing]:
+        """Store at the closest that have answered since the last call."""
+        timeout_s = min(self._config.request_timeout_s, max(self._deadline - now, 0.0))
         requests = []
-        for token, answered in enumerate(self._lookup.closest(), _FIRST_STORE_TOKEN):
+        for answered in self._lookup.closest():
+            if answered.peer.peer_id in self._stored_at:
+                continue
+            self._stored_at.add(answered.peer.peer_id)
             choices = self._store.choices(answered.peer, answered.protocol)
             if not choices:
                 continue
             counts = self._store.counts(answered.peer, answered.protocol)
             self._counting += counts
             self._plain += not counts
+            token = _FIRST_STORE_TOKEN + len(self._stored_at)
             self._out[token] = (answered.peer, counts)
             requests.append(Outgoing(token, answered.peer, choices, timeout_s))
+        self._storing = True
         self._check_quorum()
-        if not requests:
-            self._finish()
         return requests
 
     def _check_quorum(self) -> None:
+        if not self._counting and self._lookup.end is None:
+            return  # a late peer may still be one that counts
         wanted = self._store.wanted(self._counting)
         if not self._reached and self._acknowledged >= wanted:
             self._reached = True

@@ -244,3 +244,45 @@ def test_the_opaque_rule_is_stable() -> None:
     assert OPAQUE.select(KEY, [b"a", b"b", b"a"]) == 0
     assert [b"a", b"b"][OPAQUE.select(KEY, [b"a", b"b"])] == b"b"
     assert [b"b", b"a"][OPAQUE.select(KEY, [b"b", b"a"])] == b"b"
+
+
+def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
+    """The lookup waits for it; the others are stored at as soon as nobody but it is waited for."""
+    network = SimNetwork(11)
+    nodes = network.grow(8)
+    nodes[3].state = State.SILENT
+    began = network.now
+    job = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", began))
+    network.run(lambda: bool(nodes[0].progress))
+    told, reached = nodes[0].progress[-1]
+    assert told == job
+    assert isinstance(reached, QuorumReached)
+    assert (reached.asked, reached.wanted) == (6, 4)
+    # A slot's patience, and two requests of at most 0.16 s to a neighbour.
+    assert network.now - began < network.config.patience_s + 4 * 0.16
+    network.run(lambda: job in nodes[0].results)
+    result = nodes[0].results[job]
+    assert isinstance(result, StoreResult)
+    assert (result.acknowledged, result.asked, result.silent) == (6, 6, 1)
+
+
+def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
+    network = SimNetwork(12, config=KadConfig(settle_s=4.0))
+    nodes = network.grow(4)
+    nodes[3].state = State.SILENT
+    job = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", network.now))
+    network.run(lambda: bool(nodes[0].progress))
+    assert job not in nodes[0].results
+    late = next(
+        request_id
+        for request_id, pending in nodes[0].engine.jobs._pending.items()
+        if pending.peer_id == nodes[3].info.peer_id
+    )
+    nodes[3].state = State.UP
+    nodes[0].engine.receive_reply(late, network.config.protocol, b"\x08\x04", network.now)
+    network.pump(nodes[0])
+    network.run(lambda: job in nodes[0].results)
+    result = nodes[0].results[job]
+    assert isinstance(result, StoreResult)
+    assert (result.acknowledged, result.asked, result.silent) == (3, 3, 0)
+    assert held(nodes[3]) == b"value"
