@@ -157,12 +157,6 @@ def test_a_registration_is_answered_within_the_second_while_a_node_hangs(
     assert holders(client.check(server, CONTENT)) == [shown("early", 1), shown("late", 2)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the lookup waits settle_s (1 s) for the node that hangs before anything is stored, and the"
-    " caller's 0.9 s are over by then",
-)
 def test_a_registration_reaches_its_quorum_within_the_second_while_a_node_hangs(
     hung: tuple[ServerProcess, ServerProcess], client: Client
 ) -> None:
