@@ -29,7 +29,7 @@ class ConnectionConfig:
     max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
     max_unsent_bytes: int = 1 << 20  # output not taken by the shell, beyond which no input is processed
     max_stream_unsent_bytes: int = 256 << 10  # replies its peer gave no window for: its requests wait then
-    max_blocked_bytes: int = 4 << 20  # such replies over all streams
+    max_blocked_bytes: int = 4 << 20  # such replies over all streams, all of whose requests wait then
     max_held_bytes: int = 4 << 20  # requests waiting so or come in part, over all streams; beyond: a reset
     max_unread_bytes: int = 64 << 20  # given to programs and not read by them: the windows of 256 streams
     max_ping_streams: int = 2  # inbound, of one peer; ping spec

@@ -23,7 +23,7 @@ from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
 
-PIECE_BYTES = 4 << 10  # fed to a responder at once: bounds what one turn can make us answer
+PIECE_BYTES = 1 << 10  # fed to a responder at once: the answers to so much may stand beyond every bound
 
 
 class Channels(Protocol):
@@ -37,6 +37,10 @@ class Channels(Protocol):
 
     def respond(self, factory: ResponderFactory) -> Responder:
         """A responder for a new inbound stream."""
+
+    @property
+    def room(self) -> bool:
+        """Replies may be written: neither the shell nor the peer has left too many where they are."""
 
     def hold(self, size: int) -> bool:
         """Accounts for `size` more bytes of requests not yet answered (less when negative); False when that
@@ -149,7 +153,7 @@ class ResponderStream:
 
     def received(self, data: bytes, now: float) -> int:
         self._used_at = self._channels.used_at = now
-        if self._held or len(data) > PIECE_BYTES or self._stream.outbox:
+        if self._held or len(data) > PIECE_BYTES or self._stream.outbox or self._channels.mux.blocked_bytes:
             return self._hold(data, now)
         self._feed(data, now)
         return len(data)
@@ -195,16 +199,9 @@ class ResponderStream:
     def _feed_held(self, now: float) -> int:
         """Processes what is held as long as its replies find room; returns the number of bytes done with."""
         channels, stream, held = self._channels, self._stream, self._held
-        config, mux, done = channels.config, channels.mux, 0
-        # A stream whose own replies wait is woken by the window they wait for; no other one may be stopped.
-        while held and (
-            not stream.outbox
-            or (
-                len(stream.outbox) <= config.max_stream_unsent_bytes
-                and mux.blocked_bytes <= config.max_blocked_bytes
-            )
-        ):
-            if len(mux.out) > config.max_unsent_bytes:
+        done = 0
+        while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
+            if not channels.room:
                 channels.wait_for_room(self)
                 break
             piece = bytes(held[:PIECE_BYTES])

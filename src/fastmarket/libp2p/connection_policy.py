@@ -89,8 +89,8 @@ class Admission:
         config = self._config
         source = self._sources.get(name)
         if source is None:
+            self._make_room()
             source = self._sources[name] = _Source(config.inbound_burst_per_ip, now)
-            self._forget_quiet()
         self._sources.move_to_end(name)
         earned = (now - source.at) * config.inbound_rate_per_ip
         source.tokens = min(source.tokens + earned, config.inbound_burst_per_ip)
@@ -106,9 +106,9 @@ class Admission:
         source.pending += 1
         return None
 
-    def _forget_quiet(self) -> None:
-        """Drops sources without connections beyond the bound; those with some are bounded with these."""
-        if len(self._sources) > self._config.max_known_ips:
+    def _make_room(self) -> None:
+        """Forgets a source without connections at the bound; those with some are bounded with these."""
+        if len(self._sources) >= self._config.max_known_ips:
             for name, source in self._sources.items():
                 if source.open == 0:
                     del self._sources[name]

@@ -106,6 +106,11 @@ class Session:
 
     # channels.Channels
 
+    @property
+    def room(self) -> bool:
+        mux, config = self.mux, self.config
+        return len(mux.out) <= config.max_unsent_bytes and mux.blocked_bytes <= config.max_blocked_bytes
+
     def hold(self, size: int) -> bool:
         self._held += size
         return size <= 0 or self._held <= self.config.max_held_bytes
@@ -135,16 +140,20 @@ class Session:
 
     @property
     def resumable(self) -> bool:
-        """Input waits inside, and there is room for its output."""
-        return (self.mux.stalled or bool(self._congested)) and len(
-            self.mux.out
-        ) <= self.config.max_unsent_bytes
+        """Input waits inside, and there is room for its output. What the muxer itself waits with does not
+        need the peer's windows: it may be they that it brings."""
+        if not self.mux.stalled:
+            return bool(self._congested) and self.room
+        return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
         """Processes what waited for room."""
         congested, self._congested = self._congested, {}
-        for sink in congested.values():
-            sink.drained(now)
+        for key, sink in congested.items():
+            if self.room:
+                sink.drained(now)
+            else:
+                self._congested[key] = sink
         if self.mux.stalled:
             self.mux.resume(now)
 

@@ -1,0 +1,397 @@
+"""Each bound crossed over a real socket, while honest peers beside the one who crosses it are served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig
+from fastmarket.errors import LimitExceeded, StreamFailed
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.varint import frame
+from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
+from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
+from fastmarket.libp2p.requests import Failed, Reply
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.link import Link
+from fastmarket.net.streams import Stream
+from tests.conftest import Run
+from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
+from tests.net.loopback import ask, nodes, seed, until
+
+KAD = NodeConfig().kad.protocol
+FIND = Choice(KAD, encode_request(Kind.FIND_NODE, b"somewhere"))
+DEAF = "/test/deaf/1.0.0"
+
+
+@asynccontextmanager
+async def crowd(count: int = 1, **bounds: Any) -> AsyncIterator[tuple[DhtNode, DhtNode, list[DhtNode]]]:
+    """A node with these bounds, an honest peer that is connected to it, and `count` guests."""
+    config = NodeConfig()
+    names = ConnectionConfig.__dataclass_fields__
+    config = replace(
+        config,
+        host=replace(config.host, **{name: bounds[name] for name in bounds if name not in names}),
+        connection=replace(config.connection, **{name: bounds[name] for name in bounds if name in names}),
+    )
+    async with nodes(1, config) as (node,), guests(1, first=700) as (honest,), guests(count) as others:
+        await honest.dial(seed(node))
+        yield node, honest, others
+        await served(honest, node)
+
+
+async def served(honest: DhtNode, node: DhtNode) -> None:
+    """It has an answer over the connection it had, and can make another one."""
+    assert isinstance(await ask(honest, seed(node), FIND), Reply)
+    async with guests(1, first=800) as (newcomer,):
+        assert isinstance(await ask(newcomer, seed(node), FIND), Reply)
+
+
+async def met(guest: DhtNode, node: DhtNode) -> Link:
+    link = await come(guest, node, ELSEWHERE)
+    assert link is not None
+    return link
+
+
+async def amount(stream: Stream, wanted: int) -> int:
+    """Reads that much."""
+    size = 0
+    while size < wanted:
+        size += len(await stream.read())
+    return size
+
+
+async def is_reset(stream: Stream) -> bool:
+    """Waits for its end."""
+    try:
+        while await stream.read():
+            pass
+    except StreamFailed:
+        return True
+    return False
+
+
+# -- connections
+
+
+def test_connections_in_all(run: Run[None]) -> None:
+    async def scenario() -> None:
+        config = replace(NodeConfig(), host=HostConfig(max_connections=3))
+        async with nodes(1, config) as (node,), guests(5) as peers:
+            came = [await come(peer, node) for peer in peers]
+            assert [link is not None for link in came] == [True] * 3 + [False] * 2
+            for peer in peers[:3]:
+                assert isinstance(await ask(peer, seed(node), FIND), Reply)
+            await peers[0].close()
+            await until(lambda: node.host.connections == 2)
+            assert await come(peers[4], node) is not None
+
+    run(scenario())
+
+
+def test_connections_of_one_peer(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(max_connections_per_peer=2) as (node, _, (greedy,)):
+            links = [await come(greedy, node) for _ in range(5)]
+            await until(lambda: node.host.connections == 1 + 2)
+            await until(lambda: greedy.host.connections == 2)
+            assert [link is not None and link.is_open for link in links] == [True] * 2 + [False] * 3
+            assert isinstance(await ask(greedy, seed(node), FIND), Reply)
+
+    run(scenario())
+
+
+def test_connections_of_one_address(run: Run[None]) -> None:
+    async def scenario() -> None:
+        bounds = {"limit_loopback": True, "max_connections_per_ip": 3}
+        async with crowd(5, **bounds) as (node, _, many):
+            came = [await come(peer, node, ELSEWHERE) for peer in many]
+            assert [link is not None for link in came] == [True] * 3 + [False] * 2
+            await many[0].close()
+            await until(lambda: node.host.connections == 3)
+            assert await come(many[4], node, ELSEWHERE) is not None
+
+    run(scenario())
+
+
+def test_this_machine_is_exempt_unless_told_otherwise(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(5, max_connections_per_ip=1, inbound_burst_per_ip=1) as (node, _, many):
+            assert None not in [await come(peer, node, ELSEWHERE) for peer in many]
+
+    run(scenario())
+
+
+def test_the_rate_of_connections_of_one_address(run: Run[None]) -> None:
+    async def scenario() -> None:
+        bounds = {"limit_loopback": True, "inbound_burst_per_ip": 4, "inbound_rate_per_ip": 1e-6}
+        async with crowd(6, **bounds) as (node, _, many):
+            for peer in many:  # each leaves before the next one comes: it is the rate that counts
+                link = await come(peer, node, ELSEWHERE)
+                assert (link is not None) is (peer in many[:4])
+                if link is not None:
+                    link.abort()
+                await until(lambda: node.host.connections == 1)
+
+    run(scenario())
+
+
+def test_handshakes_under_way_from_one_address(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(limit_loopback=True, max_pending_per_ip=3) as (node, _, (other,)):
+            half_open = [
+                await asyncio.open_connection(*endpoint_of(node), local_addr=(ELSEWHERE, 0)) for _ in range(5)
+            ]
+            for reader, _ in half_open[3:]:
+                assert await reader.read() == b""
+            assert node.host.connections == 1 + 3
+            assert await come(other, node, ELSEWHERE) is None
+            half_open[0][1].close()
+            await until(lambda: node.host.connections == 3)
+            assert await come(other, node, ELSEWHERE) is not None
+            for _, writer in half_open:
+                writer.close()
+
+    run(scenario())
+
+
+def test_the_time_of_a_handshake(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(handshake_timeout_s=0.2) as (node, _, _):
+            reader, writer = await asyncio.open_connection(*endpoint_of(node))
+            writer.write(b"\x13/multistream/1.0.0\n")  # a promising start, and no more
+            assert (await reader.read()).startswith(b"\x13/multistream/1.0.0\n")
+            writer.close()
+            await until(lambda: node.host.connections == 1)
+
+    run(scenario())
+
+
+# -- streams
+
+
+async def deaf(stream: Stream) -> None:
+    """Never reads; ends when the test does."""
+    await asyncio.Event().wait()
+
+
+def test_inbound_streams_of_a_connection(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(max_inbound_streams=4) as (node, _, (greedy,)):
+            node.host.streams.serve(DEAF, deaf)
+            link = await met(greedy, node)
+            kept = [await greedy.host.streams.open(link, [DEAF]) for _ in range(4)]
+            for _ in range(3):
+                with pytest.raises(StreamFailed):
+                    await greedy.host.streams.open(link, [DEAF])
+            kept[0].reset()
+            await greedy.host.streams.open(link, [DEAF])
+            assert link.connection.streams == 4
+
+    run(scenario())
+
+
+def test_outbound_streams_of_a_connection(run: Run[None]) -> None:
+    """Programs are told; requests of the node wait for one another."""
+
+    async def scenario() -> None:
+        async with crowd(max_outbound_streams=4) as (node, _, (peer,)):
+            peer.host.streams.serve(DEAF, deaf)
+            await met(peer, node)
+            link = node.host.link_to(peer.peer_id)
+            assert link is not None
+            kept = [await node.host.streams.open(link, [DEAF]) for _ in range(4)]
+            with pytest.raises(LimitExceeded):
+                await node.host.streams.open(link, [DEAF])
+            for stream in kept:
+                stream.reset()
+            peer.host.serve(KAD, lambda connection, body, now: body, 100)
+            # Its identify listed no Kad; the host proposes it all the same to who has not been asked yet.
+            link.requests.set_protocols(frozenset([KAD]))
+            outcomes = await asyncio.gather(*(ask(node, PeerInfo(peer.peer_id), FIND) for _ in range(50)))
+            assert all(isinstance(outcome, Reply) for outcome in outcomes)
+            assert link.connection.streams == 4
+
+    run(scenario())
+
+
+def test_ping_streams_of_a_peer_over_all_its_connections(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd() as (node, honest, (greedy,)):
+            links = [await met(greedy, node), await met(greedy, node)]
+            kept = [await greedy.host.streams.open(link, [PING_PROTOCOL]) for link in links]
+            for stream in kept:
+                await stream.write(b"p" * PING_BYTES)
+                assert await stream.read() == b"p" * PING_BYTES
+            for link in links:
+                assert await is_reset(await greedy.host.streams.open(link, [PING_PROTOCOL]))
+            link_of_honest = honest.host.link_to(node.peer_id)
+            assert link_of_honest is not None
+            stream = await honest.host.streams.open(link_of_honest, [PING_PROTOCOL])
+            await stream.write(b"h" * PING_BYTES)
+            assert await stream.read() == b"h" * PING_BYTES
+            kept[0].close_write()
+            assert await kept[0].read() == b""
+            stream = await greedy.host.streams.open(links[1], [PING_PROTOCOL])
+            await stream.write(b"q" * PING_BYTES)
+            assert await stream.read() == b"q" * PING_BYTES
+
+    run(scenario())
+
+
+# -- memory of a connection
+
+
+def test_requests_that_never_end_are_held_up_to_a_bound(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(max_held_bytes=200_000) as (node, _, (greedy,)):
+            link = await met(greedy, node)
+            half = b"\x80\x80\x04" + b"x" * 60_000  # of 64 KiB
+            streams = [await greedy.host.streams.open(link, [KAD]) for _ in range(10)]
+            ends = [asyncio.ensure_future(is_reset(stream)) for stream in streams]
+            for stream in streams[:3]:
+                await stream.write(half)
+            for stream in streams[3:]:
+                await stream.write(half)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await until(lambda: sum(end.done() for end in ends) == 7)
+            assert not any(end.done() for end in ends[:3])
+            # What was held for those is free again.
+            streams[0].reset()
+            stream = await greedy.host.streams.open(link, [KAD])
+            await stream.write(half)
+            await stream.write(b"x" * (64 * 1024 - 60_000))  # whole now, and no Kad message
+            assert await is_reset(stream)
+            for end in ends[:3]:
+                end.cancel()
+
+    run(scenario())
+
+
+def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> None:
+    async def scenario() -> None:
+        bound = 300_000
+        async with crowd(max_blocked_bytes=bound) as (node, _, (greedy,)):
+            reply = b"y" * 16_000
+            frame_size = len(frame(reply))
+            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            link = await met(greedy, node)
+            there = node.host.link_to(greedy.peer_id)
+            assert there is not None
+            streams = [await greedy.host.streams.open(link, [DEAF]) for _ in range(8)]
+            count = 150
+            for stream in streams:  # 19 MB of replies, for which no window is given
+                await stream.write(frame(b"more") * count)
+            await until(lambda: there.connection.unsent > bound)
+            for _ in range(500):
+                await asyncio.sleep(0)
+                assert (
+                    there.connection.unsent
+                    <= bound + count * frame_size + ConnectionConfig().max_unsent_bytes
+                )
+            # Those who waited go on as soon as there is room.
+            sizes = await asyncio.gather(*(amount(stream, count * frame_size) for stream in streams))
+            assert sizes == [count * frame_size] * len(streams)
+            assert there.is_open
+
+    run(scenario())
+
+
+def test_bytes_that_a_program_does_not_read_are_held_up_to_a_bound(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(max_unread_bytes=500_000) as (node, _, (greedy,)):
+            node.host.streams.serve(DEAF, deaf)
+            link = await met(greedy, node)
+            streams = [await greedy.host.streams.open(link, [DEAF]) for _ in range(6)]
+            ends = [asyncio.ensure_future(is_reset(stream)) for stream in streams]
+            for stream in streams:
+                await stream.write(b"z" * 200_000)
+            await until(lambda: sum(end.done() for end in ends) == 4)
+            assert not any(end.done() for end in ends[:2])
+            for end in ends[:2]:
+                end.cancel()
+
+    run(scenario())
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize(
+    ("protocol", "limit"),
+    [
+        (KAD, NodeConfig().kad.max_request_bytes),
+        (NodeConfig().offers.protocol, NodeConfig().offers.max_message_bytes),
+    ],
+)
+def test_a_message_too_long(run: Run[None], protocol: str, limit: int) -> None:
+    async def scenario() -> None:
+        async with crowd() as (node, _, (peer,)):
+            link = await met(peer, node)
+            stream = await peer.host.streams.open(link, [protocol])
+            await stream.write(frame(b"x" * (limit + 1))[:5])  # its length is enough
+            assert await is_reset(stream)
+            assert link.is_open
+
+    run(scenario())
+
+
+def test_a_reply_too_long(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd(max_reply_bytes=10_000) as (node, _, (peer,)):
+            peer.host.serve(KAD, lambda connection, body, now: b"x" * 10_001, 100)
+            await met(peer, node)
+            outcome = await ask(node, PeerInfo(peer.peer_id), FIND)
+            assert isinstance(outcome, Failed)
+            assert outcome.kind is FailureKind.PEER_FAULT
+
+    run(scenario())
+
+
+def test_an_identify_message_too_long(run: Run[None]) -> None:
+    def endless(connection: Connection) -> bytes:
+        return frame(b"x" * 100_000)
+
+    async def scenario() -> None:
+        async with crowd() as (node, honest, (peer,)):
+            peer.host._protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(endless)
+            link = await met(peer, node)
+            assert link.identified is not None  # what we say of ourselves
+            there = node.host.link_to(peer.peer_id)
+            assert there is not None
+            await until(lambda: not there.busy)
+            assert there.identified is None
+            assert there.is_open
+            beside = node.host.link_to(honest.peer_id)
+            assert beside is not None
+            assert beside.identified is not None
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(0, False), (1, True), (80, True), (81, False)])
+def test_keys_of_providers(run: Run[None], size: int, accepted: bool) -> None:
+    async def scenario() -> None:
+        async with crowd() as (node, honest, (peer,)):
+            link = await met(peer, node)
+            key = b"k" * size
+            me = PeerInfo(peer.peer_id, node.host.listen_addrs)
+            stream = await peer.host.streams.open(link, [KAD])
+            await stream.write(
+                frame(encode_request(Kind.ADD_PROVIDER, key) + encode_peer(Field.PROVIDER_PEERS, me, 700))
+            )
+            stream.close_write()
+            assert await is_reset(stream) is not accepted
+            if accepted:
+                found = await honest.find_providers(key, deadline_s=5.0)
+                assert [provider.peer_id for provider in found] == [peer.peer_id]
+
+    run(scenario())
