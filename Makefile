@@ -1,12 +1,16 @@
 # Everything runs in .venv, made here from any Python >= 3.11 that is found (or PYTHON=...).
 #   make demo [FILE=path]   three real nodes, two holders, one of them killed
 #   make test               lint, types, layers, all tests
+#   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
+#   make sim                networks of 10,000 nodes in virtual time; JSON in bench/results
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+# What `make sim` runs, each at its own size; SIM_ARGS="--nodes 100000" for another.
+SIM := static dead20 slow20 loss5 clients hostile partition
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench proto wheel clean
+.PHONY: build demo test lint types layers unit bench sim proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -42,6 +46,14 @@ unit: build
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only $(PYTEST_ARGS)
+
+sim: build
+	@for scenario in $(SIM); do \
+	  $(BIN)/python -m fastmarket.sim --scenario $$scenario --wire $(SIM_ARGS) \
+	    --json bench/results/sim-$$scenario.json || exit 1; done
+
+interop: build
+	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
 
 proto: build
 	@$(BIN)/python -m pip install -q ".[proto]"

@@ -42,7 +42,9 @@ def make_identity(key_type: str, seed: int | None) -> Identity:
     """Always the same one for the same seed where a seed is the whole key."""
     if key_type == "rsa":
         return Identity(rsa.generate_private_key(65537, 2048))
-    secret = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"{key_type} {seed}".encode()).digest()
+    secret = (
+        secrets.token_bytes(32) if seed is None else hashlib.sha256(f"{key_type} {seed}".encode()).digest()
+    )
     if key_type == "ed25519":
         return Identity.from_seed(secret)
     curve = ec.SECP256R1() if key_type == "ecdsa" else ec.SECP256K1()

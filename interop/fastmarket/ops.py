@@ -35,7 +35,7 @@ class Ops:
 
     async def connect(self, addr: str) -> Result:
         peer = _info(addr)
-        self._node.host.forgive(peer.addrs)
+        self._node.host.dials.forgive(peer.addrs)
         return {"peer_id": str(await self._node.dial(peer))}
 
     async def disconnect(self, peer: str) -> Result:
@@ -76,9 +76,8 @@ class Ops:
     async def push(self, protocol: str) -> Result:
         host = self._node.host
         host.streams.serve(protocol, _close)
-        for links in host.peers.values():
-            for link in links:
-                host.identifier.push(link, self._node.now())
+        for link in host.links.all():
+            host.identifier.push(link, self._node.now())
         return {}
 
     async def ping(self, peer: str, count: int) -> Result:

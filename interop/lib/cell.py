@@ -141,7 +141,7 @@ async def forgets(one: Peer, other: Peer) -> None:
     await until(question, f"{one.name} notices that the connection to {other.name} is over")
 
 
-async def refused(peer: Peer, op: str, **arguments: Any) -> str:
+async def refused(peer: Peer, op: str, /, **arguments: Any) -> str:
     """The error of a command that must fail."""
     try:
         await peer.call(op, **arguments)

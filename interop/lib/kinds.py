@@ -46,7 +46,13 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("fastmarket", (), (), (sys.executable, "peer.py"), env=(("PYTHONPATH", str(INTEROP.parent / "src")),)),
+        Kind(
+            "fastmarket",
+            (),
+            (),
+            (sys.executable, "peer.py"),
+            env=(("PYTHONPATH", str(INTEROP.parent / "src")),),
+        ),
         Kind("go", ("go",), (("go", "build", "-o", "peer", "."),), ("./peer",)),
         Kind(
             "rust",

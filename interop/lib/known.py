@@ -22,4 +22,4 @@ class Known:
         return (self.row, self.kind) == (row, kind) and self.dialer in ("", "ours" if we_dial else "theirs")
 
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (Known("ecdsa", "js", "", "js-libp2p makes no peer ids of ECDSA keys, so it refuses such peers"),)

@@ -114,8 +114,10 @@ async def attempt(
             verdict, why = Verdict.NONE, str(reason)
         except TimeoutError:
             why = f"not over within {limit_s:g} s"
-        except (Wrong, PeerFailed, KeyError, OSError, ValueError) as fault:
-            why = f"{fault}" if isinstance(fault, (Wrong, PeerFailed)) else f"{type(fault).__name__}: {fault}"
+        except (Wrong, PeerFailed) as fault:
+            why = str(fault)
+        except Exception as fault:  # noqa: BLE001 - a mistake in one row must not end the others
+            why = f"{type(fault).__name__}: {fault}"
         log = "" if verdict is Verdict.OK else _tails(crew.peers)
     return Outcome(row, column, verdict, " ".join(why.split()), time.monotonic() - began, log)
 

@@ -84,7 +84,7 @@ class Peer:
         """Where to dial it, /p2p included."""
         return self.listen[0]
 
-    async def call(self, op: str, timeout_s: float = DEFAULT_TIMEOUT_S, **arguments: Any) -> Result:
+    async def call(self, op: str, /, timeout_s: float = DEFAULT_TIMEOUT_S, **arguments: Any) -> Result:
         """The result of a command. Raises PeerFailed, Unsupported."""
         number = next(self._numbers)
         line = json.dumps({"id": number, "op": op, "timeout_s": timeout_s, **arguments})

@@ -161,7 +161,9 @@ async def go_away(cell: Cell) -> None:
 
 async def idle_close(cell: Cell) -> None:
     """closed by us when idle, dialed again"""
-    dialer, listener = await cell.pair(("--idle-timeout", str(OUR_IDLE_TIMEOUT_S)), ("--mode", "client"))
+    # clients, so that neither keeps a stream of the DHT open
+    client = ("--mode", "client")
+    dialer, listener = await cell.pair((*client, "--idle-timeout", str(OUR_IDLE_TIMEOUT_S)), client)
     ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
     await connect(dialer, listener)
     await asyncio.gather(forgets(theirs, ours), forgets(ours, theirs))

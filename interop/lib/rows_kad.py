@@ -46,7 +46,9 @@ async def join(newcomer: Peer, *known: Peer) -> None:
         await listed(newcomer, peer)
 
 
-async def member(cell: Cell, kind: str, *known: Peer, prefix: str = "/fastmarket", mode: str = "server") -> Peer:
+async def member(
+    cell: Cell, kind: str, *known: Peer, prefix: str = "/fastmarket", mode: str = "server"
+) -> Peer:
     """A node that has joined; known nodes have it in their tables if it is a server."""
     peer = await cell.crew.start(kind, "--kad-prefix", prefix, "--mode", mode)
     if known:
