@@ -149,7 +149,6 @@ class _Dial:
             return None
         target = self._attempts.pop(task)
         if fault is None:
-            self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
             link: Link = task.result()
             return link
         self._race.failed(asyncio.get_running_loop().time())
@@ -169,6 +168,8 @@ class _Dial:
                 await asyncio.get_running_loop().create_connection(lambda: link, target.host, target.port)
                 await link.handshake
             connected = True
+            # Here and not when the race is decided: identify must find the address known when it comes.
+            self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
             raise _NobodyThere(f"no answer within {timeout_s:g} s") from None
         except OSError as error:
