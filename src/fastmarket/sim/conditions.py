@@ -1,0 +1,80 @@
+"""What the simulated network does to messages: latency, loss, dialling. All of it stated here."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import accumulate
+from math import log
+from random import Random
+
+
+class Region(IntEnum):
+    """Where a node stands."""
+
+    NORTH_AMERICA_EAST = 0
+    NORTH_AMERICA_WEST = 1
+    EUROPE = 2
+    ASIA_EAST = 3
+    ASIA_SOUTH_EAST = 4
+    SOUTH_AMERICA = 5
+    OCEANIA = 6
+
+
+# Share of nodes, rounded, after the countries of the public IPFS network (Trautwein et al., "Design and
+# Evaluation of IPFS", SIGCOMM 2022, section 5: US 28 %, China 24 %, then France, Taiwan, South Korea).
+REGION_SHARES = (0.19, 0.10, 0.27, 0.36, 0.04, 0.02, 0.02)
+
+# Round trips between two data centres in milliseconds: rounded medians of what the public pages that ping
+# between the regions of cloud providers show (Virginia, Oregon, Frankfurt, Tokyo, Singapore, Sao Paulo,
+# Sydney). Within a region: two cities some 1,500 km apart.
+ROUND_TRIPS_MS = (
+    (25, 65, 90, 150, 220, 115, 200),
+    (65, 20, 145, 100, 165, 175, 140),
+    (90, 145, 25, 225, 160, 205, 250),
+    (150, 100, 225, 45, 70, 255, 110),
+    (220, 165, 160, 70, 30, 325, 95),
+    (115, 175, 205, 255, 325, 25, 310),
+    (200, 140, 250, 110, 95, 310, 20),
+)
+
+# Beside the way between the regions each message waits in access lines and queues: log-normal, so that one
+# in a hundred waits 17 times the median (68 ms), one in a thousand 41 times (163 ms).
+ACCESS_MEDIAN_S = 0.004
+ACCESS_SIGMA = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The knobs of one run."""
+
+    dial_round_trips: int = 3
+    """From the first packet to the first request of a new connection: TCP, /noise agreed, Noise XX. 0: as if
+    everybody were connected with everybody, which shows the round trips of requests alone."""
+    idle_timeout_s: float = 120.0  # a connection unused for this long is gone (HostConfig.idle_timeout_s)
+    loss: float = 0.0  # share of requests, and of replies, that never arrive
+    slow_delay_s: tuple[float, float] = (1.0, 4.0)  # a slow peer thinks this long, evenly spread
+    region_shares: tuple[float, ...] = REGION_SHARES
+
+
+class Latency:
+    """One-way delays between regions."""
+
+    __slots__ = ("_cumulated", "_half", "_random")
+
+    def __init__(self, conditions: Conditions, random: Random) -> None:
+        self._random = random
+        self._half = [[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS]
+        self._cumulated = list(accumulate(conditions.region_shares))
+
+    def region(self, random: Random) -> int:
+        """Where a node comes to stand."""
+        return min(bisect(self._cumulated, random.random() * self._cumulated[-1]), len(self._half) - 1)
+
+    def one_way(self, here: int, there: int) -> float:
+        """Seconds a message takes from one region to another; no two are alike."""
+        return self._half[here][there] + self._random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA)
+
+
+_ACCESS_MU = log(ACCESS_MEDIAN_S)

@@ -1,0 +1,141 @@
+"""What is measured of lookups, stores and finds, and the figures it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.query import Answer, Ask
+
+Figure: TypeAlias = float | int | None
+Figures: TypeAlias = dict[str, Figure]
+
+# One digit beyond what the virtual latencies can tell.
+MS_DIGITS = 1
+SHARE_DIGITS = 5
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The nearest-rank percentile; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(int(rank), 1) - 1]
+
+
+def spread(name: str, values: Sequence[float], digits: int | None = MS_DIGITS) -> Figures:
+    """`name_p50`, `_p90`, `_p99` of some values."""
+    figures: Figures = {}
+    for percent in (50, 90, 99):
+        value = percentile(values, percent)
+        figures[f"{name}_p{percent}"] = None if value is None else round(value, digits)
+    return figures
+
+
+def share(part: int, whole: int) -> float | None:
+    """Part of whole, None of nothing."""
+    return round(part / whole, SHARE_DIGITS) if whole else None
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean, None of nothing."""
+    return round(sum(values) / len(values), SHARE_DIGITS) if values else None
+
+
+class Referrals:
+    """An Ask that notes who was named by whom. It asks and reads as the one it wraps.
+
+    A peer of the own table is one hop away; one that was first named by a peer n hops away, n + 1.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._hops: dict[bytes, int] = {}
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """The wrapped question's; who is asked without having been named stood in the table."""
+        self._hops.setdefault(peer.peer_id.raw, 1)
+        return self._ask.choices(peer)
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """The wrapped question's. Raises PeerFault."""
+        answer = self._ask.read(peer, protocol, payload, now)
+        next_hop = self.hops(peer) + 1
+        for named in answer.closer:
+            self._hops.setdefault(named.peer_id.raw, next_hop)
+        return answer
+
+    def hops(self, peer: PeerInfo) -> int:
+        """How many requests in a row led to the peer's answer."""
+        return self._hops.get(peer.peer_id.raw, 1)
+
+
+@dataclass(slots=True)
+class LookupFigures:
+    """Of lookups for the k closest nodes to a key."""
+
+    exact: int = 0  # returned the true k closest
+    shares: list[float] = field(default_factory=list)  # of the true k closest that were returned
+    hops: list[int] = field(default_factory=list)  # to the closest peer returned
+    asked: list[int] = field(default_factory=list)
+    unanswered: list[int] = field(default_factory=list)  # of the asked, until the lookup ended
+    ms: list[float] = field(default_factory=list)
+
+    def figures(self) -> Figures:
+        """For the report."""
+        count = len(self.ms)
+        return {
+            "count": count,
+            "success": share(self.exact, count),
+            "share_of_true_closest": mean(self.shares),
+            **spread("hops", self.hops, None),
+            "hops_max": max(self.hops, default=None),
+            "asked_mean": mean(self.asked),
+            **spread("asked", self.asked, None),
+            "unanswered_mean": mean(self.unanswered),
+            **spread("ms", self.ms),
+        }
+
+
+@dataclass(slots=True)
+class StoreFigures:
+    """Of announcements of offers."""
+
+    reached: int = 0  # met their quorum
+    quorum_ms: list[float] = field(default_factory=list)  # until then
+    ms: list[float] = field(default_factory=list)  # until all had answered or timed out
+    copies: list[int] = field(default_factory=list)
+
+    def figures(self) -> Figures:
+        """For the report."""
+        count = len(self.ms)
+        return {
+            "count": count,
+            "success": share(self.reached, count),
+            "copies_mean": mean(self.copies),
+            **spread("quorum_ms", self.quorum_ms),
+            **spread("ms", self.ms),
+        }
+
+
+@dataclass(slots=True)
+class FindFigures:
+    """Of searches for offers that are stored."""
+
+    found: int = 0
+    first_ms: list[float] = field(default_factory=list)  # until the first offer
+    ms: list[float] = field(default_factory=list)  # until the search ended
+
+    def figures(self) -> Figures:
+        """For the report."""
+        count = len(self.ms)
+        return {
+            "count": count,
+            "success": share(self.found, count),
+            **spread("first_ms", self.first_ms),
+            **spread("ms", self.ms),
+        }

@@ -1,0 +1,257 @@
+"""The simulated network: carries the engines' requests in virtual time, as the real shell would over TCP.
+
+A request to a peer without a connection dials first, and a connection that is up is identified by both sides,
+who then stand in each other's tables. The same seed gives the same run: every message goes into a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from struct import Struct
+
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import PeerFault
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.kad.events import SendRequest
+from fastmarket.sim.conditions import Conditions, Latency
+from fastmarket.sim.node import Link, Nature, SimNode, State, table_random
+from fastmarket.sim.population import Population
+from fastmarket.sim.scheduler import Scheduler
+from fastmarket.sim.traffic import Traffic, wire_bytes
+
+_LOG = Struct("<dcIIQ")  # time, what, node, other node, request
+_NOBODY = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for a whole network."""
+
+    seed: int = 1
+    conditions: Conditions = field(default_factory=Conditions)
+    kad: KadConfig = field(default_factory=KadConfig)
+    offers: OfferConfig = field(default_factory=OfferConfig)
+
+
+class Standing:
+    """How it stands with every node: the exceptions from a server that is up. Scenarios change it."""
+
+    __slots__ = ("natures", "regions", "sides", "slow", "states")
+
+    def __init__(self, nodes: int, latency: Latency, random: Random) -> None:
+        self.natures: dict[int, Nature] = {}
+        self.states: dict[int, State] = {}
+        self.slow: set[int] = set()
+        self.sides: dict[int, int] = {}  # of a partition; nobody else is heard across it
+        self.regions = bytes(latency.region(random) for _ in range(nodes))
+
+    def nature(self, number: int) -> Nature:
+        """What it is."""
+        return self.natures.get(number, Nature.SERVER)
+
+    def up(self, number: int) -> bool:
+        """Whether it says anything."""
+        return self.states.get(number, State.UP) is State.UP
+
+    def honest_server(self, number: int) -> bool:
+        """Whether one would want to find it."""
+        return self.up(number) and self.nature(number) is Nature.SERVER
+
+    def cut(self, one: int, other: int) -> bool:
+        """Whether a partition lies between the two."""
+        return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
+
+
+@dataclass(slots=True, eq=False)
+class _Exchange:
+    """One request on its way; exactly one outcome reaches the engine."""
+
+    node: SimNode
+    action: SendRequest
+    target: int
+    over: bool = False
+
+
+class Network:
+    """Nodes by number, and everything between them.
+
+    A node's engine and table come into being when it is first touched: by a job of its own, a request or a
+    connection. Until then it costs its id and address.
+    """
+
+    def __init__(self, population: Population, rules: Rules) -> None:
+        self.population = population
+        self.rules = rules
+        self.kad = rules.kad
+        self.offers = rules.offers
+        self.random = Random(rules.seed)
+        self.scheduler = Scheduler()
+        self.started = self.scheduler.now
+        self.latency = Latency(rules.conditions, self.random)
+        self.standing = Standing(len(population), self.latency, Random(f"{rules.seed} regions"))
+        self.traffic = Traffic()
+        self.nodes: dict[int, SimNode] = {}
+        self.created: Callable[[SimNode], None] = lambda node: None
+        """Told of every node that comes into being."""
+        self._digest = hashlib.sha256()
+
+    @property
+    def trace_hash(self) -> str:
+        """Of every message and outcome so far, with their times."""
+        return self._digest.hexdigest()
+
+    def node(self, number: int) -> SimNode:
+        """The node; made, with the table a converged network gives it, when it is first asked for."""
+        node = self.nodes.get(number)
+        if node is None:
+            node = self.create(number)
+            random = table_random(self.rules.seed, number)
+            self.population.fill(node.engine.routing, number, self.kad, self.scheduler.now, random)
+        return node
+
+    def create(self, number: int) -> SimNode:
+        """A fresh node with an empty table, in the place of any that was; it knows and holds nothing."""
+        node = self.nodes[number] = SimNode(self, number, self.standing.nature(number) is Nature.CLIENT)
+        self.created(node)
+        return node
+
+    def remove(self, number: int) -> None:
+        """A node's process ends: its state and connections are gone."""
+        node = self.nodes.pop(number, None)
+        if node is not None:
+            for other in node.links:
+                peer = self.nodes.get(other)
+                if peer is not None and peer.links.pop(number, None) is not None:
+                    peer.engine.peer_disconnected(self.population.infos[number].peer_id, self.scheduler.now)
+
+    # --- for nodes
+
+    def send(self, node: SimNode, action: SendRequest) -> None:
+        """Carry a request; its outcome comes by its deadline."""
+        target = self.population.number(action.peer.peer_id)
+        exchange = _Exchange(node, action, _NOBODY if target is None else target)
+        self._log(b">", exchange)
+        self.traffic.requests += 1
+        self.scheduler.at(action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
+        standing, here = self.standing, node.number
+        if target is None:
+            self.scheduler.after(self._way(here, here), self._fail, exchange, FailureKind.UNREACHABLE)
+            return
+        if standing.cut(here, target) or standing.states.get(target) is State.SILENT:
+            return
+        link = self._link(node, target)
+        if standing.states.get(target) is State.DOWN or (link is None and not self._dialable(exchange)):
+            self.scheduler.after(2 * self._way(here, target), self._fail, exchange, FailureKind.UNREACHABLE)
+            return
+        if link is None:
+            link = self._dial(node, target)
+        leaves = max(self.scheduler.now, link.up_at)
+        link.used_at = leaves
+        if self.random.random() >= self.rules.conditions.loss:
+            self.scheduler.at(leaves + self._way(here, target), self._arrive, exchange)
+
+    def timer(self, node: SimNode, when: float) -> None:
+        """A node's timer, unless it is gone or mute."""
+        if self.nodes.get(node.number) is node and self.standing.up(node.number):
+            node.timer(when)
+
+    # --- private
+
+    def _way(self, here: int, there: int) -> float:
+        regions = self.standing.regions
+        return self.latency.one_way(regions[here], regions[there])
+
+    def _link(self, node: SimNode, target: int) -> Link | None:
+        link = node.links.get(target)
+        if link is not None and link.used_at + self.rules.conditions.idle_timeout_s < self.scheduler.now:
+            del node.links[target]
+            peer = self.nodes.get(target)
+            if peer is not None:
+                peer.links.pop(node.number, None)
+            return None
+        return link
+
+    def _dialable(self, exchange: _Exchange) -> bool:
+        """Whether the addresses that the request came with lead to its peer."""
+        if self.standing.nature(exchange.target) is Nature.CLIENT:
+            return False
+        addrs = self.population.infos[exchange.target].addrs
+        return any(addr in exchange.action.peer.addrs for addr in addrs)
+
+    def _dial(self, node: SimNode, target: int) -> Link:
+        self.traffic.connections += 1
+        now, here = self.scheduler.now, node.number
+        ways = [self._way(here, target) for _ in range(2 * self.rules.conditions.dial_round_trips)]
+        link = Link(now + sum(ways), now)
+        node.links[target] = self.node(target).links[here] = link
+        # Identify is asked for when the connection is up, and answered a round trip later.
+        told_at = link.up_at + self._way(here, target) + self._way(target, here)
+        self.scheduler.at(told_at, self._identify, node, target, link)
+        return link
+
+    def _identify(self, node: SimNode, target: int, link: Link) -> None:
+        peer = self.nodes.get(target)
+        if peer is None or peer.links.get(node.number) is not link or self.nodes.get(node.number) is not node:
+            return
+        if self.standing.up(target) and self.standing.up(node.number):
+            node.identified(peer)
+            peer.identified(node)
+
+    def _arrive(self, exchange: _Exchange) -> None:
+        standing, number = self.standing, exchange.target
+        if not standing.up(number) or standing.cut(exchange.node.number, number):
+            return
+        target, action = self.node(number), exchange.action
+        back = self._way(number, exchange.node.number)
+        if number in standing.slow:
+            back += self.random.uniform(*self.rules.conditions.slow_delay_s)
+        choice = next((choice for choice in action.choices if choice.protocol in target.protocols), None)
+        if choice is None:
+            self.scheduler.after(back, self._fail, exchange, FailureKind.REFUSED)
+            return
+        self.traffic.bytes += wire_bytes(choice.payload)
+        try:
+            reply = target.answer(exchange.node.engine.local.peer_id, choice, self.scheduler.now)
+        except PeerFault:
+            reply = None
+            self.scheduler.after(back, self._fail, exchange, FailureKind.RESET)
+        target.pump()
+        if not choice.expects_reply:
+            self._succeed(exchange, choice, b"")
+        elif reply is not None:
+            self.traffic.replies += 1
+            self.traffic.bytes += wire_bytes(reply)
+            if self.random.random() >= self.rules.conditions.loss:
+                self.scheduler.after(back, self._succeed, exchange, choice, reply)
+
+    def _succeed(self, exchange: _Exchange, choice: Choice, payload: bytes) -> None:
+        if self._ends(b"<", exchange):
+            engine, now = exchange.node.engine, self.scheduler.now
+            engine.receive_reply(exchange.action.request_id, choice.protocol, payload, now)
+            exchange.node.pump()
+
+    def _fail(self, exchange: _Exchange, kind: FailureKind) -> None:
+        if not exchange.over:
+            self.traffic.failures[kind.value] += 1
+        if self._ends(b"!", exchange):
+            exchange.node.engine.request_failed(exchange.action.request_id, kind, self.scheduler.now)
+            exchange.node.pump()
+
+    def _ends(self, what: bytes, exchange: _Exchange) -> bool:
+        """Whether this is the request's outcome, and somebody is there to take it."""
+        number = exchange.node.number
+        if exchange.over or (what == b"<" and self.standing.cut(number, exchange.target)):
+            return False
+        exchange.over = True
+        self._log(what, exchange)
+        return self.nodes.get(number) is exchange.node and self.standing.up(number)
+
+    def _log(self, what: bytes, exchange: _Exchange) -> None:
+        self._digest.update(
+            _LOG.pack(
+                self.scheduler.now, what, exchange.node.number, exchange.target, exchange.action.request_id
+            )
+        )

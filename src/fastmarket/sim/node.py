@@ -1,0 +1,213 @@
+"""One simulated node: the shipped engine and offer protocol, driven as the real shell drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import TYPE_CHECKING
+
+from fastmarket.errors import Busy
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.engine import Engine, Mode
+from fastmarket.kad.events import JobFinished, JobProgress
+from fastmarket.kad.jobs import Job
+from fastmarket.kad.storing import StoreResult
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.protocol import Announcement, OfferProtocol
+
+if TYPE_CHECKING:
+    from fastmarket.sim.network import Network
+
+
+class State(Enum):
+    """What a node does with what comes; scenarios set it."""
+
+    UP = "up"
+    SILENT = "silent"  # its machine takes packets, the process says nothing: SIGSTOP, a dead host
+    DOWN = "down"  # refuses connections: the process is gone
+
+
+class Nature(Enum):
+    """What a node is, for its whole life."""
+
+    SERVER = "server"
+    CLIENT = "client"  # behind NAT: asks only, cannot be dialled, stands in nobody's table
+    HOSTILE = "hostile"  # acknowledges what it is given, drops it, and names its like alone
+
+
+@dataclass(slots=True)
+class Link:
+    """A connection, shared by its two ends. `up_at`: when requests may pass; `used_at`: the last one."""
+
+    up_at: float
+    used_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who wants to know about a job; both are called with what it is and when."""
+
+    result: Callable[[object, float], None]
+    progress: Callable[[object, float], None] = lambda item, now: None
+
+
+Answerer = Callable[[PeerId, Choice, float], bytes | None]
+
+
+class SimNode:
+    """The engine, the offers and the connections of one node."""
+
+    __slots__ = (
+        "_announcing",
+        "_armed",
+        "_network",
+        "_offers",
+        "_protocols",
+        "_watches",
+        "answer",
+        "engine",
+        "links",
+        "number",
+    )
+
+    def __init__(self, network: Network, number: int, client: bool) -> None:
+        """Its table is empty; the network fills it."""
+        info = network.population.infos[number]
+        self.number = number
+        self.links: dict[int, Link] = {}
+        self.engine = Engine(
+            network.kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes
+        )
+        self.engine.mode = Mode.CLIENT if client else Mode.SERVER
+        if not client:
+            self.engine.set_local_addrs(info.addrs)
+        self.answer: Answerer = self._answer
+        """How requests are answered; raises PeerFault for what ends the stream."""
+        self._network = network
+        self._protocols = (
+            frozenset() if client else frozenset({network.kad.protocol, network.offers.protocol})
+        )
+        self._offers: OfferProtocol | None = None
+        self._watches: dict[int, Watch] = {}
+        self._announcing: dict[int, Announcement] = {}
+        self._armed: float | None = None
+
+    @property
+    def info(self) -> PeerInfo:
+        """As others know it once identified."""
+        return self.engine.local
+
+    @property
+    def protocols(self) -> Collection[str]:
+        """As identify lists them."""
+        return self._protocols
+
+    @property
+    def offers(self) -> OfferProtocol:
+        """The offer protocol; it comes into being when first wanted."""
+        if self._offers is None:
+            network = self._network
+            identity = network.population.identity(self.number)
+            self._offers = OfferProtocol(identity, self.engine, network.offers)
+            self._offers.neighbours(self.engine.table_size, network.scheduler.now)
+        return self._offers
+
+    # --- what scenarios want of it
+
+    def start(self, job: Job, watch: Watch) -> int:
+        """Run a job from now on. Raises Busy."""
+        job_id = self.engine.start(job, self._network.scheduler.now)
+        self._watches[job_id] = watch
+        self.pump()
+        return job_id
+
+    def register(self, terms: OfferTerms, watch: Watch) -> Offer:
+        """Announce an offer now and from now on; `watch` sees the first announcement."""
+        announcement = self.offers.register(terms, self._network.scheduler.now)
+        self._announce(announcement, watch)
+        self.pump()
+        return announcement.offer
+
+    def find(self, content: bytes, watch: Watch) -> None:
+        """Look for a content's offers."""
+        self.start(self.offers.find(content), watch)
+
+    # --- what the network brings
+
+    def identified(self, peer: SimNode) -> None:
+        """A connection came up, and identify has told who is at its other end."""
+        now = self._network.scheduler.now
+        self.engine.peer_identified(peer.info, peer.protocols, now)
+        if self._offers is not None:
+            self._offers.neighbours(self.engine.table_size, now)
+        self.pump()
+
+    def timer(self, when: float) -> None:
+        """The moment `when` has come; a timer armed anew since is somebody else's."""
+        if self._armed != when:
+            return
+        self._armed = None
+        now = self._network.scheduler.now
+        self.engine.handle_timer(now)
+        if self._offers is not None:
+            self._offers.handle_timer(now)
+        self.pump()
+
+    def pump(self) -> None:
+        """Carry out what the engine and the offers want, then arm their timer."""
+        network = self._network
+        self._poll_offers(network.scheduler.now)
+        for action in self.engine.poll_actions():
+            network.send(self, action)
+        for event in self.engine.poll_events():
+            if isinstance(event, JobFinished):
+                self._finished(event.job_id, event.result, network.scheduler.now)
+            elif isinstance(event, JobProgress) and (watch := self._watches.get(event.job_id)):
+                watch.progress(event.item, network.scheduler.now)
+        wanted = self.engine.next_timer()
+        if self._offers is not None and (own := self._offers.next_timer()) is not None:
+            wanted = own if wanted is None else min(wanted, own)
+        if wanted is not None and (self._armed is None or wanted < self._armed):
+            self._armed = wanted
+            network.scheduler.at(wanted, network.timer, self, wanted)
+
+    # --- private
+
+    def _answer(self, sender: PeerId, choice: Choice, now: float) -> bytes | None:
+        if choice.protocol == self._network.offers.protocol:
+            return self.offers.handle_request(sender, choice.payload, now)
+        return self.engine.handle_request(sender, choice.payload, now)
+
+    def _poll_offers(self, now: float) -> None:
+        if self._offers is not None:
+            for announcement in self._offers.poll_jobs(now):
+                self._announce(announcement, None)
+
+    def _announce(self, announcement: Announcement, watch: Watch | None) -> None:
+        now = self._network.scheduler.now
+        try:
+            job_id = self.engine.start(announcement.job, now)
+        except Busy:
+            self.offers.announced(announcement.offer, None, now)
+            return
+        self._announcing[job_id] = announcement
+        if watch is not None:
+            self._watches[job_id] = watch
+
+    def _finished(self, job_id: int, result: object, now: float) -> None:
+        announcement = self._announcing.pop(job_id, None)
+        if announcement is not None:
+            assert result is None or isinstance(result, StoreResult)
+            self.offers.announced(announcement.offer, result, now)
+        watch = self._watches.pop(job_id, None)
+        if watch is not None:
+            watch.result(result, now)
+
+
+def table_random(seed: int, number: int) -> Random:
+    """What a node's table is drawn with: the same whenever and in whatever scenario it is built."""
+    return Random(seed << 32 | number)

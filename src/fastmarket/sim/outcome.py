@@ -1,0 +1,111 @@
+"""What a scenario comes to: figures, marks and the samples plots are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastmarket.sim.measures import Figures, FindFigures, LookupFigures, StoreFigures, percentile, spread
+from fastmarket.sim.network import Network
+from fastmarket.sim.world import Plan, World
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A bound a figure should keep. `least`: it should not be below, else not above."""
+
+    name: str
+    bound: float
+    measured: float | int | None
+    least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether it does; what could not be measured does not."""
+        if self.measured is None:
+            return False
+        return self.measured >= self.bound if self.least else self.measured <= self.bound
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report."""
+        wanted = f"{'>=' if self.least else '<='} {self.bound:g}"
+        return {"mark": self.name, "wanted": wanted, "measured": self.measured, "met": self.met}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Filled by a scenario as it goes on; sections stand in the order they were measured."""
+
+    plan: Plan
+    sections: dict[str, Figures] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+    times_ms: dict[str, list[float]] = field(default_factory=dict)
+    hops: dict[str, list[int]] = field(default_factory=dict)
+    worlds: list[World] = field(default_factory=list)
+
+    def world(self, plan: Plan | None = None) -> World:
+        """A fresh world that the outcome accounts for."""
+        world = World(plan or self.plan)
+        self.worlds.append(world)
+        return world
+
+    def lookups(self, name: str, figures: LookupFigures) -> Figures:
+        """Note a section."""
+        self.times_ms[name], self.hops[name] = figures.ms, figures.hops
+        return self._section(name, figures.figures())
+
+    def stores(self, name: str, figures: StoreFigures) -> Figures:
+        """Note a section."""
+        self.times_ms[f"{name}: quorum"] = figures.quorum_ms
+        return self._section(name, figures.figures())
+
+    def finds(self, name: str, figures: FindFigures) -> Figures:
+        """Note a section."""
+        self.times_ms[f"{name}: first"] = figures.first_ms
+        return self._section(name, figures.figures())
+
+    def mark(self, name: str, bound: float, measured: float | int | None, *, least: bool = False) -> None:
+        """Note a mark."""
+        self.marks.append(Mark(name, bound, measured, least))
+
+    def round_trips(self) -> Figures:
+        """What one round trip takes in the first world: the unit some marks are in."""
+        return spread("ms", self.worlds[0].round_trips_ms())
+
+    def in_round_trips(self, ms: list[float]) -> float | None:
+        """A median in median round trips."""
+        median, unit = percentile(ms, 50), percentile(self.worlds[0].round_trips_ms(), 50)
+        return round(median / unit, 2) if median is not None and unit else None
+
+    def network(self, wire: bool) -> dict[str, Any]:
+        """The traffic of every world together."""
+        networks = [world.network for world in self.worlds]
+        failures: dict[str, int] = {}
+        for network in networks:
+            for kind, count in sorted(network.traffic.failures.items()):
+                failures[kind] = failures.get(kind, 0) + count
+        totals: dict[str, Any] = {
+            "messages": sum(network.traffic.messages for network in networks),
+            "requests": sum(network.traffic.requests for network in networks),
+            "connections": sum(network.traffic.connections for network in networks),
+            "failures": failures,
+            "engines": sum(len(network.nodes) for network in networks),
+            "events": sum(network.scheduler.events for network in networks),
+            "virtual_s": round(sum(_elapsed(network) for network in networks), 1),
+        }
+        if wire:
+            totals["bytes"] = sum(network.traffic.wire for network in networks)
+        return totals
+
+    @property
+    def trace_hash(self) -> str:
+        """Of everything that was sent, in all worlds."""
+        return "".join(world.network.trace_hash[:32] for world in self.worlds)
+
+    def _section(self, name: str, figures: Figures) -> Figures:
+        self.sections[name] = figures
+        return figures
+
+
+def _elapsed(network: Network) -> float:
+    return network.scheduler.now - network.started

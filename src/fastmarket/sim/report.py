@@ -1,0 +1,97 @@
+"""A run's report: JSON for programs, tables for people, plots for slides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastmarket.config import KadConfig
+from fastmarket.errors import CallerFault
+from fastmarket.sim.outcome import Outcome
+
+# Bins of a plot's share axis.
+PLOT_INCHES = (12.0, 4.5)
+
+
+def as_json(scenario: str, outcome: Outcome, cost: Mapping[str, float], *, wire: bool) -> dict[str, Any]:
+    """Everything of a run. `cost` is what it took of the machine: all but that is the same for one seed."""
+    plan = outcome.plan
+    return {
+        "scenario": scenario,
+        "nodes": plan.nodes,
+        "seed": plan.rules.seed,
+        "conditions": asdict(plan.rules.conditions),
+        "kad": changed(plan.rules.kad),
+        "round_trip": outcome.round_trips(),
+        "sections": outcome.sections,
+        "marks": [mark.as_json() for mark in outcome.marks],
+        "network": outcome.network(wire),
+        "trace": outcome.trace_hash,
+        "cost": dict(cost),
+    }
+
+
+def changed(config: KadConfig) -> dict[str, Any]:
+    """The fields that are not what the node ships with."""
+    shipped = KadConfig()
+    return {
+        item.name: getattr(config, item.name)
+        for item in fields(config)
+        if getattr(config, item.name) != getattr(shipped, item.name)
+    }
+
+
+def show(report: Mapping[str, Any]) -> None:
+    """Print tables: a column a section, then the marks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{report['scenario']}: {report['nodes']:,} nodes, seed {report['seed']}")
+    sections: Mapping[str, Mapping[str, Any]] = report["sections"]
+    table = Table("", *sections)
+    for name in dict.fromkeys(name for figures in sections.values() for name in figures):
+        table.add_row(name, *(_text(figures.get(name)) for figures in sections.values()))
+    console.print(table)
+    marks = Table("mark", "wanted", "measured", "met")
+    for mark in report["marks"]:
+        cells = (mark["mark"], mark["wanted"], _text(mark["measured"]), "yes" if mark["met"] else "NO")
+        marks.add_row(*cells)
+    console.print(marks)
+    for title in ("round_trip", "network", "cost"):
+        console.print(f"{title}: " + ", ".join(f"{name} {_text(v)}" for name, v in report[title].items()))
+    console.print(f"trace: {report['trace']}", soft_wrap=True)
+
+
+def plot(scenario: str, outcome: Outcome, path: Path) -> None:
+    """Write a PNG: how long things took, and hops. Raises CallerFault without matplotlib."""
+    try:
+        matplotlib = import_module("matplotlib")
+    except ImportError:
+        raise CallerFault("plot", "needs matplotlib: pip install 'fastmarket[sim]'") from None
+    matplotlib.use("agg")
+    figure, (left, right) = import_module("matplotlib.pyplot").subplots(1, 2, figsize=PLOT_INCHES)
+    for name, values in outcome.times_ms.items():
+        ordered = sorted(values)
+        left.plot(ordered, [(place + 1) / len(ordered) for place in range(len(ordered))], label=name)
+    left.set(xlabel="virtual ms", ylabel="share done", xlim=(0, None), ylim=(0, 1))
+    left.legend()
+    for name, hops in outcome.hops.items():
+        counts = [hops.count(number) / len(hops) for number in range(max(hops, default=0) + 1)]
+        right.bar(range(len(counts)), counts, alpha=0.6, label=name)
+    right.set(xlabel="hops to the closest peer found", ylabel="share of lookups")
+    right.legend()
+    figure.suptitle(f"{scenario}, {outcome.plan.nodes:,} nodes, seed {outcome.plan.rules.seed}")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.5g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

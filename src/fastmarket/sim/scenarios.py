@@ -1,0 +1,154 @@
+"""The scenarios by name. Each takes a plan and says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from fastmarket.sim.hostile import Conspiracy
+from fastmarket.sim.measures import Figure
+from fastmarket.sim.node import Nature, State
+from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.upheavals import churn, partition
+from fastmarket.sim.world import Plan, World
+
+# The share of nodes that are dead, slow, hostile or clients where a scenario has such nodes.
+DEAD_SHARE = 0.2
+SLOW_SHARE = 0.2
+HOSTILE_SHARE = 0.2
+CLIENT_SHARE = 0.5
+LOSS = 0.05
+
+
+def static(plan: Plan) -> Outcome:
+    """Nobody comes, goes or misbehaves."""
+    outcome = Outcome(plan)
+    world = outcome.world()
+    lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
+    published = world.publish(plan.offers)
+    found = world.find(plan.finds)
+    outcome.stores("stores", published)
+    finds = outcome.finds("finds", found)
+    outcome.mark("lookups that return the true k closest", 0.999, lookups["success"], least=True)
+    outcome.mark("hops p50", 4, lookups["hops_p50"])
+    outcome.mark("hops p99", 6, lookups["hops_p99"])
+    outcome.mark("stored offers found", 0.999, finds["success"], least=True)
+    outcome.mark("first holder, median, in median round trips", 3, outcome.in_round_trips(found.first_ms))
+    outcome.mark("quorum, median, in median round trips", 5, outcome.in_round_trips(published.quorum_ms))
+    return outcome
+
+
+def dead20(plan: Plan) -> Outcome:
+    """A fifth of all nodes falls silent after the offers were stored; the tables still hold them."""
+    outcome = Outcome(plan)
+    before = _stored(outcome)
+    alive = outcome.finds("finds, none dead", before.find(plan.finds))
+    world = _stored(outcome)
+    for number in _some(world, DEAD_SHARE):
+        world.network.standing.states[number] = State.SILENT
+    lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds", world.find(plan.finds))
+    outcome.mark("stored offers found", 0.999, finds["success"], least=True)
+    outcome.mark(
+        "p99 until the first offer, times that with none dead", 2.5, _ratio(finds, alive, "first_ms_p99")
+    )
+    outcome.mark("p99 of whole searches, times that with none dead", 2.5, _ratio(finds, alive, "ms_p99"))
+    outcome.mark("lookups that return the true k closest", 0.999, lookups["success"], least=True)
+    return outcome
+
+
+def slow20(plan: Plan) -> Outcome:
+    """A fifth of all nodes thinks for seconds before it answers."""
+    outcome = Outcome(plan)
+    before = _stored(outcome)
+    brisk = outcome.finds("finds, none slow", before.find(plan.finds))
+    world = _stored(outcome)
+    world.network.standing.slow.update(_some(world, SLOW_SHARE))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds", world.find(plan.finds))
+    outcome.mark("stored offers found", 0.999, finds["success"], least=True)
+    outcome.mark(
+        "p99 until the first offer, times that with none slow", 2.5, _ratio(finds, brisk, "first_ms_p99")
+    )
+    return outcome
+
+
+def loss5(plan: Plan) -> Outcome:
+    """One request and one reply in twenty never arrives."""
+    conditions = replace(plan.rules.conditions, loss=LOSS)
+    return static(replace(plan, rules=replace(plan.rules, conditions=conditions)))
+
+
+def clients(plan: Plan) -> Outcome:
+    """Half of all nodes sit behind NAT as clients: they ask, nobody can dial them."""
+    outcome = Outcome(plan)
+    world = outcome.world()
+    behind_nat = _some(world, CLIENT_SHARE)
+    world.network.standing.natures.update(dict.fromkeys(behind_nat, Nature.CLIENT))
+    hidden = set(behind_nat)
+    world.population.list_servers(n for n in range(plan.nodes) if n not in hidden)
+    world.askers = behind_nat
+    lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
+    outcome.stores("stores", world.publish(plan.offers))
+    finds = outcome.finds("finds", world.find(plan.finds))
+    outcome.mark("lookups that return the true k closest", 0.999, lookups["success"], least=True)
+    outcome.mark("stored offers found", 0.999, finds["success"], least=True)
+    return outcome
+
+
+def hostile(plan: Plan) -> Outcome:
+    """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
+    outcome = Outcome(plan)
+    world = outcome.world()
+    Conspiracy(world.network, set(_some(world, HOSTILE_SHARE)))
+    outcome.stores("stores", world.publish(plan.offers))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds", world.find(plan.finds))
+    outcome.mark("stored offers found", 0.99, finds["success"], least=True)
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario and the size it is meant for: what lets every node live for hours takes few nodes."""
+
+    run: Callable[[Plan], Outcome]
+    nodes: int
+
+    @property
+    def summary(self) -> str:
+        """Its first line."""
+        return (self.run.__doc__ or "").strip().partition("\n")[0]
+
+
+SCENARIOS = {
+    "static": Scenario(static, 10_000),
+    "dead20": Scenario(dead20, 10_000),
+    "slow20": Scenario(slow20, 10_000),
+    "loss5": Scenario(loss5, 10_000),
+    "clients": Scenario(clients, 10_000),
+    "hostile": Scenario(hostile, 10_000),
+    "partition": Scenario(partition, 200),
+    "churn": Scenario(churn, 200),
+}
+
+
+def _stored(outcome: Outcome) -> World:
+    """A world with the plan's offers stored, and the connections made for it gone idle."""
+    world, plan = outcome.world(), outcome.plan
+    outcome.stores("stores", world.publish(plan.offers))
+    world.rest(plan.rules.conditions.idle_timeout_s + 1)
+    return world
+
+
+def _some(world: World, part: float) -> list[int]:
+    """That share of all nodes, none of them a signer."""
+    numbers = range(world.plan.signers, world.plan.nodes)
+    random = Random(f"{world.plan.rules.seed} some")
+    return random.sample(numbers, min(int(part * world.plan.nodes), len(numbers) - 1))
+
+
+def _ratio(after: dict[str, Figure], before: dict[str, Figure], name: str) -> float | None:
+    one, other = after[name], before[name]
+    return None if one is None or not other else round(one / other, 2)

@@ -1,0 +1,102 @@
+"""Scenarios that take hours: every node lives, refreshes its table and announces what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import log
+from random import Random
+
+from fastmarket.sim.node import SimNode, State, Watch
+from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.world import Plan, World
+
+PARTITION_S = 3600.0
+HEALED_WITHIN_S = 900.0
+MEDIAN_SESSION_S = 3600.0  # median uptime; half of the nodes the public IPFS network meets leave within 2 h
+CHURN_HOURS = 24
+ANNOUNCE_INTERVAL_S = 12 * 3600.0
+SEEDS = 3  # nodes a newcomer knows of
+
+
+def partition(plan: Plan) -> Outcome:
+    """Two halves that do not hear each other for an hour, then do; offers from before and from within."""
+    outcome = Outcome(plan)
+    world = outcome.world()
+    standing, random = world.network.standing, Random(f"{plan.rules.seed} sides")
+    for number in range(plan.nodes):
+        world.network.node(number)
+    outcome.stores("stores, before", world.publish(plan.offers // 2))
+    standing.sides.update((number, random.randrange(2)) for number in range(plan.nodes))
+    world.rest(PARTITION_S / 2)
+    outcome.stores("stores, within", world.publish(plan.offers - plan.offers // 2))
+    outcome.finds("finds, within", world.find(plan.finds))
+    world.rest(PARTITION_S / 2)
+    standing.sides.clear()
+    outcome.finds("finds, at once", world.find(plan.finds))
+    world.rest(HEALED_WITHIN_S)
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds, 15 minutes later", world.find(plan.finds))
+    outcome.mark("stored offers found 15 minutes after", 1.0, finds["success"], least=True)
+    return outcome
+
+
+def churn(plan: Plan) -> Outcome:
+    """Nodes come and go, median session 1 h, as many away as there; holders stay and announce every 12 h."""
+    offers = replace(plan.rules.offers, announce_interval_s=ANNOUNCE_INTERVAL_S)
+    outcome = Outcome(replace(plan, rules=replace(plan.rules, offers=offers)))
+    world = outcome.world()
+    _Sessions(world).begin()
+    world.rest(plan.rules.kad.refresh_interval_s)
+    outcome.stores("stores", world.publish(plan.offers))
+    for hour in range(1, CHURN_HOURS + 1):
+        world.rest(3600)
+        if hour in (1, 2, 4, 8, 12, 16, 20, CHURN_HOURS):
+            finds = outcome.finds(f"finds, hour {hour}", world.find(plan.finds))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    outcome.mark("stored offers found after 24 hours", 0.995, finds["success"], least=True)
+    return outcome
+
+
+class _Sessions:
+    """Comes and goes: exponential sessions and absences of one median; signers stay.
+
+    Who comes back has its id and address, and nothing else: its table and store are gone.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = Random(f"{world.plan.rules.seed} sessions")
+
+    def begin(self) -> None:
+        """Half of all nodes are there, the rest away."""
+        world, states = self._world, self._world.network.standing.states
+        for number in range(world.plan.signers, world.plan.nodes):
+            if self._random.random() < 0.5:
+                states[number] = State.DOWN
+        up = [n for n in range(world.plan.nodes) if n not in states]
+        world.population.list_servers(up)
+        for number in up:
+            world.network.node(number)
+        for number in range(world.plan.signers, world.plan.nodes):
+            self._later(self._come if number in states else self._go, number)
+
+    def _later(self, what: Callable[[int], None], number: int) -> None:
+        self._world.network.scheduler.after(self._random.expovariate(log(2) / MEDIAN_SESSION_S), what, number)
+
+    def _go(self, number: int) -> None:
+        self._world.network.standing.states[number] = State.DOWN
+        self._world.network.remove(number)
+        self._later(self._come, number)
+
+    def _come(self, number: int) -> None:
+        network = self._world.network
+        del network.standing.states[number]
+        node = network.create(number)
+        known = [n for n in network.nodes if n != number and network.standing.honest_server(n)]
+        self._join(node, self._random.sample(known, min(SEEDS, len(known))))
+        self._later(self._go, number)
+
+    def _join(self, node: SimNode, seeds: list[int]) -> None:
+        infos = [self._world.population.infos[seed] for seed in seeds]
+        node.start(node.engine.bootstrap(infos), Watch(lambda result, now: None))

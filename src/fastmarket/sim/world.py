@@ -1,0 +1,169 @@
+"""One network with the questions put to it: the vocabulary scenarios are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass, field
+from random import Random
+
+from fastmarket._sha256 import sha256
+from fastmarket.kad.asks import FindNode
+from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.sim.conditions import Latency
+from fastmarket.sim.measures import FindFigures, LookupFigures, Referrals, StoreFigures
+from fastmarket.sim.network import Network, Rules
+from fastmarket.sim.node import Nature, SimNode, Watch
+from fastmarket.sim.population import Population, content_of
+
+# Jobs begin this far apart, so that they overlap as in a network in use.
+SPACING_S = 0.05
+# Longer than any job may take.
+ALL_DONE_S = 120.0
+# Round trips sampled for the report.
+SAMPLED_ROUND_TRIPS = 20_000
+USER = b"sim"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything."""
+
+    nodes: int = 1000
+    signers: int = 50  # nodes with real keys, the first by number: they publish offers
+    lookups: int = 1000
+    offers: int = 100
+    finds: int = 1000
+    rules: Rules = field(default_factory=Rules)
+
+
+class World:
+    """A population, its network, and the jobs scenarios run in it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.population = Population.generate(plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad)
+        self.network = Network(self.population, plan.rules)
+        self.contents: list[bytes] = []
+        """Published so far."""
+        self.askers: Sequence[int] = range(min(plan.signers, plan.nodes - 1), plan.nodes)
+        """Who looks up and searches."""
+
+    @property
+    def now(self) -> float:
+        """Virtual unix seconds."""
+        return self.network.scheduler.now
+
+    def rest(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.network.scheduler.rest(seconds)
+
+    def some_node(self) -> SimNode:
+        """Any of the askers that is up and honest."""
+        random, standing = self.network.random, self.network.standing
+        while True:
+            number = random.choice(self.askers)
+            if standing.up(number) and standing.nature(number) is not Nature.HOSTILE:
+                return self.network.node(number)
+
+    def round_trips_ms(self) -> list[float]:
+        """Between nodes drawn evenly."""
+        # Drawn by a Random of its own: asking must not change the run.
+        random, regions = Random(f"{self.plan.rules.seed} round trips"), self.network.standing.regions
+        latency = Latency(self.plan.rules.conditions, random)
+        sampled = []
+        for _ in range(SAMPLED_ROUND_TRIPS):
+            here, there = random.choice(regions), random.choice(regions)
+            sampled.append(1000 * (latency.one_way(here, there) + latency.one_way(there, here)))
+        return sampled
+
+    def look_up(self, count: int) -> LookupFigures:
+        """Lookups of random keys by random nodes."""
+        figures = LookupFigures()
+        for _ in range(count):
+            self._look_up_one(figures)
+            self.rest(SPACING_S)
+        self._await(figures.ms, count)
+        return figures
+
+    def publish(self, count: int) -> StoreFigures:
+        """New offers by the nodes that can sign, in turn."""
+        figures = StoreFigures()
+        signers = [n for n in range(self.plan.signers) if self.network.standing.honest_server(n)]
+        for index in range(count):
+            content = content_of(len(self.contents))
+            self.contents.append(content)
+            self._publish_one(signers[index % len(signers)], content, figures)
+            self.rest(SPACING_S)
+        self._await(figures.ms, count)
+        return figures
+
+    def find(self, count: int, contents: Sequence[bytes] | None = None) -> FindFigures:
+        """Searches for published offers, in turn, by random nodes."""
+        figures = FindFigures()
+        contents = self.contents if contents is None else contents
+        for index in range(count):
+            self._find_one(self.some_node(), contents[index % len(contents)], figures)
+            self.rest(SPACING_S)
+        self._await(figures.ms, count)
+        return figures
+
+    # --- private
+
+    def _await(self, ended: Sized, count: int) -> None:
+        if not self.network.scheduler.run(lambda: len(ended) >= count, ALL_DONE_S):
+            raise RuntimeError(f"after {ALL_DONE_S:g} virtual seconds {count - len(ended)} jobs go on")
+
+    def _look_up_one(self, figures: LookupFigures) -> None:
+        node, key, started = self.some_node(), self.network.random.randbytes(34), self.now
+        referrals = Referrals(FindNode(self.network.kad, key))
+
+        def ended(result: object, now: float) -> None:
+            assert isinstance(result, LookupResult)
+            standing, k = self.network.standing, self.network.kad.k
+            true = self.population.closest(
+                sha256(key), k, lambda n: n != node.number and standing.honest_server(n)
+            )
+            wanted = {self.population.infos[n].peer_id.raw for n in true}
+            found = [answered.peer.peer_id.raw for answered in result.closest]
+            figures.exact += len(found) == len(wanted) and wanted.issuperset(found)
+            figures.shares.append(len(wanted.intersection(found)) / len(wanted))
+            if result.closest:
+                figures.hops.append(referrals.hops(result.closest[0].peer))
+            figures.asked.append(result.asked)
+            figures.unanswered.append(result.asked - result.answered)
+            figures.ms.append(1000 * (now - started))
+
+        node.start(node.engine.lookup_job(key, referrals), Watch(ended))
+
+    def _publish_one(self, signer: int, content: bytes, figures: StoreFigures) -> None:
+        started = self.now
+
+        def progress(item: object, now: float) -> None:
+            if isinstance(item, QuorumReached):
+                figures.reached += 1
+                figures.quorum_ms.append(1000 * (now - started))
+
+        def ended(result: object, now: float) -> None:
+            assert isinstance(result, StoreResult)
+            figures.copies.append(result.acknowledged)
+            figures.ms.append(1000 * (now - started))
+
+        terms = OfferTerms(content, USER, "sim", FileMetadata("203.0.113.7", 8081, 5))
+        self.network.node(signer).register(terms, Watch(ended, progress))
+
+    def _find_one(self, node: SimNode, content: bytes, figures: FindFigures) -> None:
+        started, first = self.now, [0.0]
+
+        def progress(item: object, now: float) -> None:
+            if isinstance(item, Offer) and not first[0]:
+                first[0] = now
+                figures.found += 1
+                figures.first_ms.append(1000 * (now - started))
+
+        def ended(result: object, now: float) -> None:
+            figures.ms.append(1000 * (now - started))
+
+        node.find(content, Watch(ended, progress))

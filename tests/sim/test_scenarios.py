@@ -1,0 +1,124 @@
+"""Scenarios at the size that a test can afford; `make sim` runs them larger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fastmarket.sim.__main__ import main
+from fastmarket.sim.conditions import Conditions
+from fastmarket.sim.network import Rules
+from fastmarket.sim.scenarios import SCENARIOS
+from fastmarket.sim.world import Plan, World
+
+SMALL = Plan(nodes=250, signers=10, lookups=60, offers=10, finds=60, rules=Rules(seed=3))
+
+
+def test_a_thousand_nodes_find_the_true_closest() -> None:
+    outcome = SCENARIOS["static"].run(replace(SMALL, nodes=1000, lookups=60, offers=5, finds=40))
+    lookups, finds, stores = (outcome.sections[name] for name in ("lookups", "finds", "stores"))
+    assert lookups["success"] == 1.0
+    assert finds["success"] == 1.0
+    assert stores["success"] == 1.0
+    hops = lookups["hops_p99"]
+    assert hops is not None
+    assert 2 <= hops <= 4
+
+
+def test_offers_are_found_with_a_fifth_of_the_nodes_dead() -> None:
+    outcome = SCENARIOS["dead20"].run(SMALL)
+    finds, lookups = outcome.sections["finds"], outcome.sections["lookups"]
+    assert finds["success"] == 1.0
+    unanswered = lookups["unanswered_mean"]
+    assert unanswered is not None
+    assert unanswered > 1, "dead peers were asked"
+    assert outcome.network(wire=False)["failures"]["timeout"] > 0
+
+
+@pytest.mark.parametrize("name", ["slow20", "loss5", "clients", "hostile"])
+def test_other_troubles(name: str) -> None:
+    outcome = SCENARIOS[name].run(replace(SMALL, lookups=30, finds=30))
+    success = outcome.sections["finds"]["success"]
+    assert success is not None
+    assert success >= 0.9
+
+
+def test_hostile_nodes_do_harm() -> None:
+    """Else the scenario would show nothing: lookups are led astray without disjoint paths."""
+    outcome = SCENARIOS["hostile"].run(SMALL)
+    success = outcome.sections["lookups"]["share_of_true_closest"]
+    assert success is not None
+    assert success < 1.0
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    def trace(seed: int) -> str:
+        return (
+            SCENARIOS["dead20"].run(replace(SMALL, lookups=20, finds=20, rules=Rules(seed=seed))).trace_hash
+        )
+
+    assert trace(3) == trace(3) != trace(4)
+
+
+def test_the_run_does_not_depend_on_the_processes_hash_seed() -> None:
+    traces = set()
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-m", "fastmarket.sim", "--nodes", "150", "--lookups", "20"]
+        command += ["--finds", "20", "--offers", "5", "--json", "-"]
+        env = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": "src"}
+        done = subprocess.run(command, env=env, capture_output=True, check=True, timeout=120)
+        traces.add(json.loads(done.stdout)["trace"])
+    assert len(traces) == 1
+
+
+def test_nobody_is_heard_across_a_partition_and_everybody_once_it_is_healed() -> None:
+    world = World(SMALL)
+    world.publish(10)
+    world.rest(world.plan.rules.conditions.idle_timeout_s + 1)
+    sides = world.network.standing.sides
+    sides.update(dict.fromkeys(range(SMALL.nodes), 0))
+    sides.update(dict.fromkeys(world.askers, 1))
+    sides.update(dict.fromkeys(range(SMALL.signers), 0))
+    asker = world.some_node()
+    cut = {n for n in range(SMALL.nodes) if world.network.standing.cut(asker.number, n)}
+    assert cut == set(range(SMALL.signers))
+    sides.update((n, n) for n in range(SMALL.nodes))
+    assert world.look_up(5).shares == [0.0] * 5
+    sides.clear()
+    assert world.look_up(20).exact == 20
+
+
+def test_dials_cost_their_round_trips() -> None:
+    def median_ms(dial_round_trips: int) -> float:
+        rules = Rules(seed=3, conditions=Conditions(dial_round_trips=dial_round_trips))
+        figures = World(replace(SMALL, rules=rules)).look_up(40).figures()["ms_p50"]
+        assert figures is not None
+        return figures
+
+    warm, cold = median_ms(0), median_ms(3)
+    assert 2 * warm < cold < 5 * warm
+
+
+def test_the_command_writes_json_and_says_what_a_plot_needs(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    words = ["--nodes", "100", "--lookups", "10", "--finds", "10", "--offers", "5", "--wire"]
+    done = CliRunner().invoke(main, [*words, "--json", str(path), "--kad", "alpha=3"])
+    assert done.exit_code == 0, done.output
+    assert "lookups that return the true k closest" in done.output
+    report = json.loads(path.read_text())
+    assert report["kad"] == {"alpha": 3}
+    assert report["network"]["bytes"] > 1000
+    assert report["sections"]["lookups"]["count"] == 10
+    assert {mark["met"] for mark in report["marks"]} <= {True, False}
+
+
+def test_an_unknown_parameter_is_named() -> None:
+    done = CliRunner().invoke(main, ["--kad", "omega=3"])
+    assert done.exit_code == 2
+    assert "omega" in done.output
