@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SIM := static dead20 slow20 loss5 clients hostile partition
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench sim proto wheel clean
+.PHONY: build demo test lint types layers unit bench sim interop proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
