@@ -12,7 +12,7 @@ NOISE_BYTES = 2 + 16
 # A connection from its first byte until both have identified each other, both ways together, without TCP's
 # own packets. Measured between two connections of fastmarket.libp2p with Ed25519 keys and one address each
 # (tests/sim/test_wire.py).
-CONNECTION_BYTES = 2000
+CONNECTION_BYTES = 1600
 
 
 def wire_bytes(body: bytes) -> int:
