@@ -32,7 +32,6 @@ from fastmarket.libp2p.identify import (
 )
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
-from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.addresses import OwnAddresses
@@ -60,7 +59,7 @@ class _Asked:
 
 
 class Identifier:
-    """Identify, push and ping for all connections of a host.
+    """Identify and push for all connections of a host.
 
     `on_identified(link, info, now)` is called for every first word of a peer and every push after it.
     """
@@ -88,7 +87,6 @@ class Identifier:
         self._asked: dict[tuple[Link, int], _Asked] = {}
         protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(self._message_for)
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
-        protocols[PING_PROTOCOL] = PingResponder
 
     def _addresses_changed(self) -> None:
         """Records signed from now on replace the old ones; `push` tells those who know us already."""
