@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_dials_cost_their_round_trips() -> None:
     assert 2 * warm < cold < 5 * warm
 
 
-def test_the_command_writes_json_and_says_what_a_plot_needs(tmp_path: Path) -> None:
+def test_the_command_prints_tables_and_writes_json(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     words = ["--nodes", "100", "--lookups", "10", "--finds", "10", "--offers", "5", "--wire"]
     done = CliRunner().invoke(main, [*words, "--json", str(path), "--kad", "alpha=3"])
@@ -122,3 +123,16 @@ def test_an_unknown_parameter_is_named() -> None:
     done = CliRunner().invoke(main, ["--kad", "omega=3"])
     assert done.exit_code == 2
     assert "omega" in done.output
+
+
+def test_a_plot_needs_matplotlib_and_says_so_at_once(tmp_path: Path) -> None:
+    words = ["--nodes", "100", "--lookups", "5", "--finds", "5", "--offers", "5"]
+    path = tmp_path / "run.png"
+    done = CliRunner().invoke(main, [*words, "--plot", str(path)])
+    if find_spec("matplotlib") is None:
+        assert done.exit_code == 1
+        assert "fastmarket[sim]" in done.output
+        assert "lookups" not in done.output
+    else:
+        assert done.exit_code == 0, done.output
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -81,6 +81,10 @@ def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None
         finds=options["finds"],
         rules=rules,
     )
+    try:
+        pyplot = report.plotting() if options["plot_path"] is not None else None
+    except CallerFault as fault:
+        raise click.ClickException(str(fault)) from None
     outcome = SCENARIOS[scenario].run(plan)
     result = report.as_json(scenario, outcome, _cost(), wire=options["wire"])
     path = options["json_path"]
@@ -89,11 +93,8 @@ def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None
     if path is not None:
         text = json.dumps(result, indent=1) + "\n"
         click.echo(text, nl=False) if str(path) == "-" else path.write_text(text)
-    if options["plot_path"] is not None:
-        try:
-            report.plot(scenario, outcome, options["plot_path"])
-        except CallerFault as fault:
-            raise click.ClickException(str(fault)) from None
+    if pyplot is not None:
+        report.plot(pyplot, scenario, outcome, options["plot_path"])
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ ROUND_TRIPS_MS = (
 # in a hundred waits 17 times the median (68 ms), one in a thousand 41 times (163 ms).
 ACCESS_MEDIAN_S = 0.004
 ACCESS_SIGMA = 1.2
+# Drawn once, and one of them for each message: a fresh draw costs ten times as much.
+WAITS = 1 << 16
+_ACCESS_MU = log(ACCESS_MEDIAN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,11 @@ class Conditions:
 class Latency:
     """One-way delays between regions."""
 
-    __slots__ = ("_cumulated", "_half", "_random")
+    __slots__ = ("_cumulated", "_draw", "_half", "_waits")
 
     def __init__(self, conditions: Conditions, random: Random) -> None:
-        self._random = random
+        self._draw = random.random
+        self._waits = [random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA) for _ in range(WAITS)]
         self._half = [[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS]
         self._cumulated = list(accumulate(conditions.region_shares))
 
@@ -73,8 +77,5 @@ class Latency:
         return min(bisect(self._cumulated, random.random() * self._cumulated[-1]), len(self._half) - 1)
 
     def one_way(self, here: int, there: int) -> float:
-        """Seconds a message takes from one region to another; no two are alike."""
-        return self._half[here][there] + self._random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA)
-
-
-_ACCESS_MU = log(ACCESS_MEDIAN_S)
+        """Seconds a message takes from one region to another, with what it waits on its way."""
+        return self._half[here][there] + self._waits[int(self._draw() * WAITS)]

@@ -12,7 +12,6 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault
 from fastmarket.sim.outcome import Outcome
 
-# Bins of a plot's share axis.
 PLOT_INCHES = (12.0, 4.5)
 
 
@@ -66,14 +65,18 @@ def show(report: Mapping[str, Any]) -> None:
     console.print(f"trace: {report['trace']}", soft_wrap=True)
 
 
-def plot(scenario: str, outcome: Outcome, path: Path) -> None:
-    """Write a PNG: how long things took, and hops. Raises CallerFault without matplotlib."""
+def plotting() -> Any:
+    """What `plot` draws with; asked for before a long run. Raises CallerFault without matplotlib."""
     try:
-        matplotlib = import_module("matplotlib")
+        import_module("matplotlib").use("agg")
     except ImportError:
         raise CallerFault("plot", "needs matplotlib: pip install 'fastmarket[sim]'") from None
-    matplotlib.use("agg")
-    figure, (left, right) = import_module("matplotlib.pyplot").subplots(1, 2, figsize=PLOT_INCHES)
+    return import_module("matplotlib.pyplot")
+
+
+def plot(pyplot: Any, scenario: str, outcome: Outcome, path: Path) -> None:
+    """Write a PNG: how long things took, and hops."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=PLOT_INCHES)
     for name, values in outcome.times_ms.items():
         ordered = sorted(values)
         left.plot(ordered, [(place + 1) / len(ordered) for place in range(len(ordered))], label=name)
