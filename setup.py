@@ -20,7 +20,8 @@ def switch(name: str) -> bool:
 
 debug, line_trace, annotate = switch("DEBUG"), switch("LINETRACE"), switch("ANNOTATE")
 # C code made with one set of switches is not current for another.
-flavour = "".join(f"-{name}" for name, on in (("debug", debug), ("trace", line_trace), ("html", annotate)) if on)
+switches = {"debug": debug, "trace": line_trace, "html": annotate}
+flavour = "".join(f"-{name}" for name, on in switches.items() if on)
 compile_args = ["-O0", "-g"] if debug else ["-O3", "-g0"]
 if switch("NATIVE"):
     compile_args.append("-march=native")
