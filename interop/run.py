@@ -13,6 +13,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
+from rich.console import Console
+
 from lib.kinds import INTEROP, KINDS, OURS, Skipped, build
 from lib.matrix import Available, Outcome, Verdict, probe, run_matrix
 from lib.mixed import MIXED, run_mixed
@@ -20,7 +22,6 @@ from lib.mixed import ROWS as MIXED_ROWS
 from lib.process import PeerFailed
 from lib.report import show, write
 from lib.rows import ROWS, Row
-from rich.console import Console
 
 RESULTS = INTEROP / "results"
 MIXED_NAME = "mixed"  # as a pattern of ROWS: the network of all kinds
@@ -97,8 +98,8 @@ async def run_all(
     outcomes = await run_matrix(rows, others, RESULTS / "logs", jobs, done) if rows else []
     if outcomes:
         show(console, "fastmarket and one other implementation", {r.name: r.what for r in rows}, outcomes)
-    if mixed:
-        kinds = [OURS, *(other.kind for other in others if other.kind in MIXED)]
+    kinds = [OURS, *(other.kind for other in others if other.kind in MIXED)]
+    if mixed and len(kinds) > 1:
         found = await run_mixed(kinds, RESULTS / "logs", done)
         show(console, f"one network of {', '.join(kinds)}", MIXED_ROWS, found)
         outcomes = [*outcomes, *found]

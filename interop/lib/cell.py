@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.kinds import KINDS, OURS
-from lib.process import Peer, PeerFailed, Unsupported
+from lib.process import Peer, PeerFailed
 
 POLL_S = 0.05
 SETTLE_S = 20.0  # for what a library does in the background and tells nobody about
@@ -91,11 +91,6 @@ class Cell:
         """The kind that is dialed."""
         return self.theirs if self.we_dial else OURS
 
-    def needs(self, feature: str) -> None:
-        """Raises Unsupported unless the other implementation can."""
-        if feature not in self.their_can:
-            raise Unsupported(f"{self.theirs} cannot: {feature}")
-
     async def pair(self, ours: Sequence[str] = (), theirs: Sequence[str] = ()) -> tuple[Peer, Peer]:
         """(dialer, listener), not connected yet, with these arguments."""
         args = {OURS: ours, self.theirs: theirs}
@@ -110,9 +105,9 @@ class Cell:
         await connect(dialer, listener)
         return dialer, listener
 
-    def ours(self, dialer: Peer, listener: Peer) -> Peer:
-        """Which of a pair is fastmarket's."""
-        return dialer if self.we_dial else listener
+    def sides(self, dialer: Peer, listener: Peer) -> tuple[Peer, Peer]:
+        """The same two as (ours, theirs)."""
+        return (dialer, listener) if self.we_dial else (listener, dialer)
 
 
 async def connect(dialer: Peer, listener: Peer) -> None:
@@ -132,13 +127,13 @@ async def knows(one: Peer, other: Peer) -> None:
     await until(question, f"{one.name} is connected to {other.name}")
 
 
-async def forgets(one: Peer, other: Peer) -> None:
+async def forgets(one: Peer, other: Peer, within_s: float = SETTLE_S) -> None:
     """Until `one` lists no connection to `other`."""
 
     async def question() -> bool:
         return other.peer_id not in (await one.call("connections"))["peers"]
 
-    await until(question, f"{one.name} notices that the connection to {other.name} is over")
+    await until(question, f"{one.name} notices that the connection to {other.name} is over", within_s)
 
 
 async def refused(peer: Peer, op: str, /, **arguments: Any) -> str:

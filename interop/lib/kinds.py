@@ -43,6 +43,8 @@ class Kind:
         return Program(self.run, self.folder, dict(self.env))
 
 
+_PYTHONPATH = str(INTEROP.parent / "src")
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -51,7 +53,7 @@ KINDS = {
             (),
             (),
             (sys.executable, "peer.py"),
-            env=(("PYTHONPATH", str(INTEROP.parent / "src")),),
+            env=(("PYTHONPATH", _PYTHONPATH),),
         ),
         Kind("go", ("go",), (("go", "build", "-o", "peer", "."),), ("./peer",)),
         Kind(
@@ -107,10 +109,13 @@ async def build(kind: Kind, log: Path) -> None:
                     process.kill()
                     await process.wait()
             if code:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise Skipped(f"{' '.join(command)} failed: {' '.join(last)} (all of it in {log})")
+                raise Skipped(f"{' '.join(command)} failed: {_last_line(log)} (all of it in {log})")
     if kind.stamp:
         stamp.write_text(digest)
+
+
+def _last_line(log: Path) -> str:
+    return " ".join(log.read_text(errors="replace").strip().splitlines()[-1:])
 
 
 def _digest(kind: Kind) -> str:

@@ -22,4 +22,15 @@ class Known:
         return (self.row, self.kind) == (row, kind) and self.dialer in ("", "ours" if we_dial else "theirs")
 
 
-KNOWN = (Known("ecdsa", "js", "", "js-libp2p makes no peer ids of ECDSA keys, so it refuses such peers"),)
+_NO_ECDSA = "takes no ECDSA identities, its own or others'"
+
+KNOWN = (
+    Known("ecdsa", "js", "", f"js-libp2p {_NO_ECDSA}"),
+    Known("ecdsa", "py", "", f"py-libp2p {_NO_ECDSA}"),
+    Known(
+        "client-mode",
+        "py",
+        "ours",
+        "py-libp2p takes whoever asks it into its table, though a client does not list the protocol",
+    ),
+)

@@ -1,19 +1,19 @@
-"""A network of all kinds at once: what any kind puts or provides is found from any other, also when some die."""
+"""A network of all kinds at once: what any kind leaves there is found from any other, also when some die."""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from fastmarket.formats.cid import new_cidv0
 from lib.cell import Crew, check, text64, until
 from lib.kinds import OURS
 from lib.matrix import Outcome, Verdict, attempt
 from lib.process import Peer
 from lib.rows_kad import join
-
-from fastmarket.formats.cid import new_cidv0
 
 MIXED = (OURS, "go", "rust", "js")
 OF_EACH = 3
@@ -22,14 +22,13 @@ CALL_S = 45.0  # a library that meets the dead waits for its own time limits fir
 BUILD_S = 240.0  # starting all nodes, joining, and putting
 ASK_S = 90.0
 ASKED_AT_ONCE = 4
-CLIENT = "found by a client of ours"
 
 ROWS = {
-    "join": "all nodes join, and each kind puts a value and provides a content",
-    **{f"value-{kind}": f"value put by {kind}" for kind in MIXED},
-    **{f"content-{kind}": f"content provided by {kind}" for kind in MIXED},
-    **{f"value-{kind}-after": f"value put by {kind}, {KILLED} nodes killed" for kind in MIXED},
-    **{f"content-{kind}-after": f"content provided by {kind}, {KILLED} nodes killed" for kind in MIXED},
+    "join": "join, put, provide",
+    **{f"value-{kind}": f"value of {kind} found" for kind in MIXED},
+    **{f"content-{kind}": f"content of {kind} found" for kind in MIXED},
+    **{f"value-{kind}-after": f"value of {kind}, {KILLED} killed" for kind in MIXED},
+    **{f"content-{kind}-after": f"content of {kind}, {KILLED} killed" for kind in MIXED},
 }
 
 
@@ -60,9 +59,8 @@ class Network:
             self.nodes[peer.kind].append(peer)
         for peer in started[1:]:
             await join(peer, started[0])
-        for peer in started:
-            seeds = [other.addr for other in started if other is not peer]
-            await peer.call("bootstrap", addrs=seeds[:OF_EACH], timeout_s=CALL_S)
+        for peer in started:  # a lookup of itself, now that everybody is there
+            await peer.call("find_node", peer=peer.peer_id, timeout_s=CALL_S)
 
     async def sow(self) -> None:
         """One value and one content of each kind."""
@@ -81,10 +79,10 @@ class Network:
             victim = self.nodes[kinds[number % len(kinds)]].pop(0)
             await victim.kill()
 
-    async def client(self) -> Peer:
-        """A node of ours that serves nobody, known to one node of another kind."""
-        peer = await self._crew.start(OURS, "--mode", "client")
-        door = self.nodes[list(self.nodes)[-1]][-1]
+    async def client(self, kind: str) -> Peer:
+        """A node that serves nobody, so that nothing was left with it, and knows one node of another kind."""
+        peer = await self._crew.start(kind, "--mode", "client")
+        door = next(peers[-1] for other, peers in self.nodes.items() if other != kind)
         await peer.call("bootstrap", addrs=[door.addr], timeout_s=CALL_S)
         return peer
 
@@ -104,12 +102,6 @@ class Network:
 
 async def run_mixed(kinds: Sequence[str], logs: Path, done: Callable[[Outcome], None]) -> list[Outcome]:
     """Every kind asks for what every kind left, before and after some nodes are killed."""
-    outcomes: list[Outcome] = []
-
-    def note(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        done(outcome)
-
     async with Crew(logs / "mixed") as crew:
         network = Network(crew, kinds)
 
@@ -117,38 +109,41 @@ async def run_mixed(kinds: Sequence[str], logs: Path, done: Callable[[Outcome], 
             await network.grow()
             await network.sow()
 
-        note(await attempt("join", "all", BUILD_S, logs / "mixed", begin))
-        if outcomes[0].verdict is not Verdict.OK:
-            return outcomes
-        await _ask_all(network, "", 1, logs, note)
+        joined = await attempt("join", "all", BUILD_S, logs / "mixed", begin)
+        done(joined)
+        if joined.verdict is not Verdict.OK:
+            return [joined]
+        before = await _ask_all(network, "", 1, logs, done)
         await network.kill_some()
-        await _ask_all(network, "-after", -1, logs, note)
-    return outcomes
+        after = await _ask_all(network, "-after", -1, logs, done)
+        return [joined, *before, *after]
 
 
 async def _ask_all(
-    network: Network, suffix: str, which: int, logs: Path, note: Callable[[Outcome], None]
-) -> None:
-    """`which`: the node of each kind that asks."""
+    network: Network, suffix: str, which: int, logs: Path, done: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Of every kind the node number `which` and a new client ask for everything."""
     places = asyncio.Semaphore(ASKED_AT_ONCE)
-    asking = {f"found by {kind}": peers[which] for kind, peers in network.nodes.items()}
-    asking[CLIENT] = await network.client()
+    clients = await asyncio.gather(*(network.client(kind) for kind in network.nodes))
+    asking = {
+        **{f"by {kind}": peers[which] for kind, peers in network.nodes.items()},
+        **{f"by a client of {peer.kind}": peer for peer in clients},
+    }
 
-    async def one(row: str, column: str, question: Callable[[], Awaitable[None]]) -> None:
+    async def one(row: str, column: str, question: Callable[[], Awaitable[None]]) -> Outcome:
         async with places:
-            note(await attempt(row, column, ASK_S, logs / "mixed", lambda crew: question()))
+            outcome = await attempt(row, column, ASK_S, logs / "mixed", lambda _: question())
+        done(outcome)
+        return outcome
 
-    await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(
-            one(f"{what}-{kind}{suffix}", column, _question(finds, peer, kind))
+            one(f"{what}-{kind}{suffix}", column, partial(finds, peer, kind))
             for what, finds in (("value", network.finds_value), ("content", network.finds_content))
             for kind in network.nodes
             for column, peer in asking.items()
         )
     )
-
-
-def _question(
-    finds: Callable[[Peer, str], Awaitable[None]], peer: Peer, kind: str
-) -> Callable[[], Awaitable[None]]:
-    return lambda: finds(peer, kind)
+    for peer in clients:
+        await peer.kill()
+    return outcomes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -113,12 +114,14 @@ class Peer:
         async with asyncio.timeout(DEFAULT_TIMEOUT_S):
             return await self._process.wait()
 
+    def freeze(self) -> None:
+        """From now on it does nothing, while its kernel keeps its connections."""
+        self._process.send_signal(signal.SIGSTOP)
+
     async def kill(self) -> None:
         """At once, with all it may have started; harmless when it is over."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         await self._process.wait()
         if self._reader is not None:
             self._reader.cancel()

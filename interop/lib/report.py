@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lib.matrix import Available, Outcome, Verdict
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from lib.matrix import Available, Outcome, Verdict
 
 STYLES = {Verdict.OK: "green", Verdict.FAIL: "bold red", Verdict.NONE: "yellow"}
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from fastmarket.formats.identity import KeyType
 from lib import rows_connections as connections
 from lib import rows_kad as kad
 from lib import rows_streams as streams
 from lib.cell import Cell
-
-from fastmarket.formats.identity import KeyType
 
 CELL_S = 180.0
 
@@ -39,6 +38,7 @@ ROWS = (
     Row("ping", "1,000 pings each way", connections.ping),
     Row("mux-ping", "our pings of the muxer answered", connections.keep_alive),
     Row("silence", "kept through 45 s of silence", connections.silence, waits=True),
+    Row("frozen", "theirs stops answering, ours gives up", connections.frozen, waits=True),
     Row("go-away", "closed by either side, dialed again", connections.go_away),
     Row("idle-close", "closed by us when idle, dialed again", connections.idle_close),
     Row("killed", "killed and restarted, dialed again", connections.killed),

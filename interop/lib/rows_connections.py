@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections.abc import Awaitable, Callable
 
+from fastmarket.formats.identity import KeyType, PublicKey
 from lib.cell import Cell, check, connect, forgets, refused, until
 from lib.process import Peer
 
-from fastmarket.formats.identity import KeyType, PublicKey
-
 PINGS = 1000
 IDLE_S = 45.0  # go's and js's yamux ping after 30 s of silence and wait 10 s for the answer
+FROZEN_S = 60.0  # ours pings after 30 s of silence and waits 10 s; they may have had the last word later
 OUR_IDLE_TIMEOUT_S = 1.0
 MUX_PINGS = 20
 STANDARD_PROTOCOLS = (
@@ -29,10 +30,10 @@ async def works(dialer: Peer, listener: Peer) -> None:
 
 
 async def early_muxer(cell: Cell) -> None:
-    """connect"""
+    """Connects; the handshake agrees on the muxer with those who can, and only with them."""
     dialer, listener = await cell.connected()
     await works(dialer, listener)
-    ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
+    ours, theirs = cell.sides(dialer, listener)
     link = await ours.call("link", peer=theirs.peer_id)
     check(
         link["early_muxer"] == ("early-muxer" in cell.their_can),
@@ -41,16 +42,16 @@ async def early_muxer(cell: Cell) -> None:
 
 
 async def multistream_muxer(cell: Cell) -> None:
-    """connect, muxer by multistream"""
+    """Connects while ours, theirs or neither of the two offers a muxer in the handshake."""
     off = ("--early-muxer", "off")
     for our_args, their_args in ((off, ()), ((), off), (off, off)):
         dialer, listener = await cell.connected(our_args, their_args)
         await works(dialer, listener)
-        ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
+        ours, theirs = cell.sides(dialer, listener)
         check(not (await ours.call("link", peer=theirs.peer_id))["early_muxer"], "the muxer was agreed early")
 
 
-def of_key(key_type: KeyType) -> object:
+def of_key(key_type: KeyType) -> Callable[[Cell], Awaitable[None]]:
     """The row of identities of that type, on both sides where theirs can be of it."""
 
     async def row(cell: Cell) -> None:
@@ -74,7 +75,7 @@ async def key_of(one: Peer, other: Peer) -> PublicKey:
 
 
 async def wrong_peer(cell: Cell) -> None:
-    """wrong peer id refused"""
+    """Dials an address with another peer id, then with the right one."""
     dialer, listener = await cell.pair(theirs=("--seed", "1"))
     stranger = await cell.crew.start(cell.listening, "--seed", "2")
     await stranger.kill()
@@ -87,9 +88,9 @@ async def wrong_peer(cell: Cell) -> None:
 
 
 async def identify(cell: Cell) -> None:
-    """identify, every field"""
+    """What each is told of the other; observed addresses against those of our socket."""
     dialer, listener = await cell.connected()
-    ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
+    ours, theirs = cell.sides(dialer, listener)
     link = await ours.call("link", peer=theirs.peer_id)
     observed = {ours: link["local_addr"], theirs: link["remote_addr"]}
     for one, other in ((ours, theirs), (theirs, ours)):
@@ -111,7 +112,7 @@ async def identify(cell: Cell) -> None:
 
 
 async def push(cell: Cell) -> None:
-    """identify push"""
+    """Each learns of a protocol that the other has added since they met."""
     dialer, listener = await cell.connected()
     for number, (one, other) in enumerate(((dialer, listener), (listener, dialer))):
         protocol = f"/fastmarket/interop/new/{number}"
@@ -125,7 +126,7 @@ async def push(cell: Cell) -> None:
 
 
 async def ping(cell: Cell) -> None:
-    """1,000 pings each way"""
+    """Over one stream where the library does so."""
     dialer, listener = await cell.connected()
     for one, other in ((dialer, listener), (listener, dialer)):
         answer = await one.call("ping", peer=other.peer_id, count=PINGS, timeout_s=60)
@@ -133,15 +134,15 @@ async def ping(cell: Cell) -> None:
 
 
 async def keep_alive(cell: Cell) -> None:
-    """pings of the muxer answered"""
+    """Ours; theirs are answered in `silence`."""
     dialer, listener = await cell.connected()
-    ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
+    ours, theirs = cell.sides(dialer, listener)
     await ours.call("mux_ping", peer=theirs.peer_id, count=MUX_PINGS)
     await works(dialer, listener)
 
 
 async def silence(cell: Cell) -> None:
-    """kept through 45 s of silence"""
+    """Neither side closes a connection on which nothing but keep-alive goes to and fro."""
     dialer, listener = await cell.connected()
     await asyncio.sleep(IDLE_S)  # what is tested is time passing, and both libraries' own timers
     for one, other in ((dialer, listener), (listener, dialer)):
@@ -149,8 +150,17 @@ async def silence(cell: Cell) -> None:
     await works(dialer, listener)
 
 
+async def frozen(cell: Cell) -> None:
+    """Theirs is stopped while its kernel keeps the connection: ours asks by a ping and gives up."""
+    dialer, listener = await cell.connected()
+    ours, theirs = cell.sides(dialer, listener)
+    await works(dialer, listener)
+    theirs.freeze()
+    await forgets(ours, theirs, FROZEN_S)
+
+
 async def go_away(cell: Cell) -> None:
-    """closed by either side, dialed again"""
+    """The other side notices at once."""
     dialer, listener = await cell.connected()
     for one, other in ((dialer, listener), (listener, dialer)):
         await one.call("disconnect", peer=other.peer_id)
@@ -160,11 +170,11 @@ async def go_away(cell: Cell) -> None:
 
 
 async def idle_close(cell: Cell) -> None:
-    """closed by us when idle, dialed again"""
+    """Nothing is under way, so ours says good-bye."""
     # clients, so that neither keeps a stream of the DHT open
     client = ("--mode", "client")
     dialer, listener = await cell.pair((*client, "--idle-timeout", str(OUR_IDLE_TIMEOUT_S)), client)
-    ours, theirs = (dialer, listener) if cell.we_dial else (listener, dialer)
+    ours, theirs = cell.sides(dialer, listener)
     await connect(dialer, listener)
     await asyncio.gather(forgets(theirs, ours), forgets(ours, theirs))
     await connect(dialer, listener)
@@ -172,7 +182,7 @@ async def idle_close(cell: Cell) -> None:
 
 
 async def killed(cell: Cell) -> None:
-    """dialed again after it was killed"""
+    """The same identity at the same port after a crash."""
     dialer = await cell.crew.start(cell.dialing)
     first = await cell.crew.start(cell.listening, "--seed", "7")
     await connect(dialer, first)
@@ -189,7 +199,7 @@ async def killed(cell: Cell) -> None:
 
 
 async def end_of_input(cell: Cell) -> None:
-    """ends in order while connected"""
+    """Theirs stops by itself, and ours notices."""
     dialer, listener = await cell.connected()
     for one, other in ((dialer, listener), (listener, dialer)):
         if one.kind == cell.theirs:

@@ -1,4 +1,4 @@
-"""Rows about the DHT. `dialer` here means who asks: its peers are told where one node of the other kind is."""
+"""Rows about the DHT. The kind that dials is the one that asks; it is told one node of the other kind."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import hashlib
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 
-from lib.cell import Cell, check, knows, text64, until
-from lib.process import Peer
-
 from fastmarket._sha256 import sha256
 from fastmarket._xor import distance
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import PeerId
+from lib.cell import Cell, check, knows, text64, until
+from lib.process import Peer
 
 NEIGHBOURS = 4
 LARGE_VALUE = 8 * 1024  # a reply with it and closer peers is near the 16 KiB that rust reads
-Row = Callable[[Cell], Awaitable[None]]
+Test = Callable[[Cell], Awaitable[None]]
 
 
 def key_of(peer: Peer | str) -> bytes:
@@ -59,7 +58,7 @@ async def member(
     return peer
 
 
-def find_node(prefix: str = "/fastmarket") -> Row:
+def find_node(prefix: str = "/fastmarket") -> Test:
     """The row with that protocol prefix."""
 
     async def row(cell: Cell) -> None:
@@ -82,7 +81,7 @@ def find_node(prefix: str = "/fastmarket") -> Row:
 
 
 async def another_prefix(cell: Cell) -> None:
-    """another network's nodes stay outside"""
+    """Nodes of two networks connect, and stay out of each other's tables."""
     ours = await cell.crew.start(cell.dialing, "--kad-prefix", "/fastmarket")
     theirs = await cell.crew.start(cell.listening, "--kad-prefix", "/ipfs")
     await ours.call("connect", addr=theirs.addr)
@@ -95,8 +94,8 @@ async def another_prefix(cell: Cell) -> None:
         )
 
 
-def values(key_of_value: Callable[[], tuple[bytes, list[bytes]]], prefix: str = "/fastmarket") -> Row:
-    """The row: the dialing kind puts at a node of the listening kind, and another of the former gets it there."""
+def values(key_of_value: Callable[[], tuple[bytes, list[bytes]]], prefix: str = "/fastmarket") -> Test:
+    """The row: the dialing kind puts at a node of the listening kind; another of the former gets it there."""
 
     async def row(cell: Cell) -> None:
         storing = await member(cell, cell.listening, prefix=prefix)
@@ -123,7 +122,7 @@ def large_value() -> tuple[bytes, list[bytes]]:
 
 
 async def no_value(cell: Cell) -> None:
-    """a value nobody put"""
+    """The answer comes in time and is no value."""
     storing = await member(cell, cell.listening)
     getting = await member(cell, cell.dialing, storing, mode="client")
     try:
@@ -134,7 +133,7 @@ async def no_value(cell: Cell) -> None:
         check(False, f"{getting.name} found {answer}")
 
 
-def providers(prefix: str = "/fastmarket") -> Row:
+def providers(prefix: str = "/fastmarket") -> Test:
     """The row: the dialing kind announces at a node of the listening kind, another of the former asks it."""
 
     async def row(cell: Cell) -> None:
@@ -162,7 +161,7 @@ def providers(prefix: str = "/fastmarket") -> Row:
 
 
 async def client_mode(cell: Cell) -> None:
-    """a client stays out of tables"""
+    """It has asked, and is still not handed out."""
     server = await member(cell, cell.listening)
     client = await member(cell, cell.dialing, server, mode="client")
     await server.call("identify", peer=client.peer_id)

@@ -23,7 +23,7 @@ def ways(dialer: Peer, listener: Peer) -> Iterator[tuple[Peer, Peer]]:
 
 
 async def sixteen(cell: Cell) -> None:
-    """16 MiB echoed through one stream"""
+    """Both directions are full at once: windows have to move."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         answer = await one.call("echo", peer=other.peer_id, size=16 * MIB, streams=1, timeout_s=TRANSFER_S)
@@ -31,7 +31,7 @@ async def sixteen(cell: Cell) -> None:
 
 
 async def hundred(cell: Cell) -> None:
-    """100 streams at once"""
+    """They share one connection and none is mixed up."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         answer = await one.call("echo", peer=other.peer_id, size=PIECE, streams=MANY, timeout_s=TRANSFER_S)
@@ -39,7 +39,7 @@ async def hundred(cell: Cell) -> None:
 
 
 async def slow_reader(cell: Cell) -> None:
-    """slow reader, others not held up"""
+    """The opener reads nothing at first: back-pressure goes all the way round."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         answer = await one.call("echo_slow", peer=other.peer_id, size=SLOW_BYTES, timeout_s=TRANSFER_S)
@@ -47,7 +47,7 @@ async def slow_reader(cell: Cell) -> None:
 
 
 async def half_close(cell: Cell) -> None:
-    """half-close"""
+    """What is written before the end comes back after it."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         for data in (b"", b"x", bytes(range(256)) * 2000):
@@ -58,7 +58,7 @@ async def half_close(cell: Cell) -> None:
 
 
 async def reset(cell: Cell) -> None:
-    """reset"""
+    """The connection stays usable."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         for _ in range(10):
@@ -67,7 +67,7 @@ async def reset(cell: Cell) -> None:
 
 
 async def unknown_protocol(cell: Cell) -> None:
-    """unknown protocol refused"""
+    """The connection stays usable."""
     dialer, listener = await cell.connected()
     for one, other in ways(dialer, listener):
         await refused(

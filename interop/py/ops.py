@@ -13,6 +13,7 @@ from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import push_identify_to_peers
+from libp2p.network.swarm import Swarm
 from libp2p.peer.envelope import consume_envelope
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -143,6 +144,9 @@ class Ops:
     async def _connect(self, addr: str) -> ID:
         """Connects, and waits for the identify that the library starts by itself."""
         info = info_from_p2p_addr(Multiaddr(addr))
+        network = self._host.get_network()
+        if isinstance(network, Swarm):
+            network.unblock_peer(info.peer_id)  # a test dials again at once, unlike a node
         await self._host.connect(info)
         with trio.move_on_after(IDENTIFY_S):
             while not self._host.get_peerstore().get_protocols(info.peer_id):  # noqa: ASYNC110 - no event tells
