@@ -57,8 +57,12 @@ class Standing:
         return self.states.get(number, State.UP) is State.UP
 
     def honest_server(self, number: int) -> bool:
-        """Whether one would want to find it."""
+        """Whether it does what it should."""
         return self.up(number) and self.nature(number) is Nature.SERVER
+
+    def answers(self, number: int) -> bool:
+        """Whether lookups ought to find it; they cannot tell who is hostile."""
+        return self.up(number) and self.nature(number) is not Nature.CLIENT
 
     def cut(self, one: int, other: int) -> bool:
         """Whether a partition lies between the two."""

@@ -123,9 +123,7 @@ class World:
         def ended(result: object, now: float) -> None:
             assert isinstance(result, LookupResult)
             standing, k = self.network.standing, self.network.kad.k
-            true = self.population.closest(
-                sha256(key), k, lambda n: n != node.number and standing.honest_server(n)
-            )
+            true = self.population.closest(sha256(key), k, lambda n: n != node.number and standing.answers(n))
             wanted = {self.population.infos[n].peer_id.raw for n in true}
             found = [answered.peer.peer_id.raw for answered in result.closest]
             figures.exact += len(found) == len(wanted) and wanted.issuperset(found)
