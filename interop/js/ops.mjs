@@ -87,6 +87,10 @@ export function makeOps (node) {
       }
     },
 
+    async known_protocols ({ peer }) {
+      return { protocols: (await node.peerStore.get(peerIdFromString(peer))).protocols }
+    },
+
     async push ({ protocol }) {
       // A change of the own protocols is pushed by the library itself.
       await node.handle(protocol, stream => stream.close())

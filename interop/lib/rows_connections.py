@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastmarket.formats.identity import KeyType, PublicKey
 from lib.cell import Cell, check, connect, forgets, refused, until
-from lib.process import Peer
+from lib.process import Peer, Unsupported
 
 PINGS = 1000
 IDLE_S = 45.0  # go's and js's yamux ping after 30 s of silence and wait 10 s for the answer
@@ -118,11 +119,18 @@ async def push(cell: Cell) -> None:
         protocol = f"/fastmarket/interop/new/{number}"
         await other.call("identify", peer=one.peer_id)  # the first word is over before the second
         await one.call("push", protocol=protocol)
+        await until(
+            partial(_lists, other, one, protocol), f"{other.name} learns of a new protocol of {one.name}"
+        )
 
-        async def seen(one: Peer = one, other: Peer = other, protocol: str = protocol) -> bool:
-            return protocol in (await other.call("identify", peer=one.peer_id))["protocols"]
 
-        await until(seen, f"{other.name} learns of a new protocol of {one.name}")
+async def _lists(one: Peer, other: Peer, protocol: str) -> bool:
+    """Whether `one` knows that `other` speaks it, without asking anew."""
+    try:
+        known = await one.call("known_protocols", peer=other.peer_id)
+    except Unsupported:  # its identify asks nobody
+        known = await one.call("identify", peer=other.peer_id)
+    return protocol in known["protocols"]
 
 
 async def ping(cell: Cell) -> None:

@@ -59,6 +59,9 @@ class Ops:
             "signed_peer_record": _is_record_of(ID.from_string(peer), seen.signedPeerRecord),
         }
 
+    async def known_protocols(self, peer: str) -> Result:
+        return {"protocols": list(self._host.get_peerstore().get_protocols(ID.from_string(peer)))}
+
     async def push(self, protocol: str) -> Result:
         self._host.set_stream_handler(TProtocol(protocol), INetStream.close)
         await push_identify_to_peers(self._host)
