@@ -54,6 +54,7 @@ sim: build
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
+	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet)
 
 proto: build
 	@$(BIN)/python -m pip install -q ".[proto]"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastmarket.formats.identity import KeyType
 from lib import rows_connections as connections
 from lib import rows_kad as kad
+from lib import rows_market as market
 from lib import rows_streams as streams
 from lib.cell import Cell
 
@@ -58,4 +59,6 @@ ROWS = (
     Row("no-value", "GET_VALUE of what nobody put", kad.no_value),
     Row("providers", "ADD_PROVIDER, GET_PROVIDERS", kad.providers()),
     Row("providers-ipfs", "the same under /ipfs", kad.providers("/ipfs")),
+    Row("registered", "registered over gRPC, found as a provider", market.registered),
+    Row("provided", "provided by them, found by DhtClient", market.provided),
 )
