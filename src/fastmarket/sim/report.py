@@ -13,6 +13,21 @@ from fastmarket.errors import CallerFault
 from fastmarket.sim.outcome import Outcome
 
 PLOT_INCHES = (12.0, 4.5)
+# Figures of a section that fit a terminal, by their headings; JSON has them all.
+SHOWN = {
+    "count": "n",
+    "success": "success",
+    "share_of_true_closest": "true k",
+    "hops_p50": "hops p50",
+    "hops_p99": "hops p99",
+    "asked_mean": "asked",
+    "quorum_ms_p50": "quorum ms p50",
+    "first_ms_p50": "first ms p50",
+    "first_ms_p99": "first ms p99",
+    "ms_p50": "ms p50",
+    "ms_p99": "ms p99",
+}
+PIPE_COLUMNS = 110  # where no terminal says how wide it is
 
 
 def as_json(scenario: str, outcome: Outcome, cost: Mapping[str, float], *, wire: bool) -> dict[str, Any]:
@@ -44,18 +59,25 @@ def changed(config: KadConfig) -> dict[str, Any]:
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """Print tables: a column a section, then the marks."""
+    """Print tables: a row a section with the figures people look at first, then the marks."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
     console.print(f"{report['scenario']}: {report['nodes']:,} nodes, seed {report['seed']}")
     sections: Mapping[str, Mapping[str, Any]] = report["sections"]
-    table = Table("", *sections)
-    for name in dict.fromkeys(name for figures in sections.values() for name in figures):
-        table.add_row(name, *(_text(figures.get(name)) for figures in sections.values()))
+    shown = [name for name in SHOWN if any(name in figures for figures in sections.values())]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
+    for name in shown:
+        table.add_column(SHOWN[name], justify="right")
+    for section, figures in sections.items():
+        table.add_row(section, *(_text(figures.get(name)) for name in shown))
     console.print(table)
-    marks = Table("mark", "wanted", "measured", "met")
+    marks = Table("mark", "wanted", "measured", "met", box=box.SIMPLE_HEAD, pad_edge=False)
     for mark in report["marks"]:
         cells = (mark["mark"], mark["wanted"], _text(mark["measured"]), "yes" if mark["met"] else "NO")
         marks.add_row(*cells)

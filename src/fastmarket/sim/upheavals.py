@@ -16,6 +16,7 @@ HEALED_WITHIN_S = 900.0
 MEDIAN_SESSION_S = 3600.0  # median uptime; half of the nodes the public IPFS network meets leave within 2 h
 CHURN_HOURS = 24
 ANNOUNCE_INTERVAL_S = 12 * 3600.0
+HOLDER_SHARE = 0.02  # few: they stay, and what they store for others stays with them
 SEEDS = 3  # nodes a newcomer knows of
 
 
@@ -44,7 +45,9 @@ def partition(plan: Plan) -> Outcome:
 def churn(plan: Plan) -> Outcome:
     """Nodes come and go, median session 1 h, as many away as there; holders stay and announce every 12 h."""
     offers = replace(plan.rules.offers, announce_interval_s=ANNOUNCE_INTERVAL_S)
-    outcome = Outcome(replace(plan, rules=replace(plan.rules, offers=offers)))
+    holders = max(1, int(plan.nodes * HOLDER_SHARE))
+    plan = replace(plan, signers=holders, rules=replace(plan.rules, offers=offers))
+    outcome = Outcome(plan)
     world = outcome.world()
     _Sessions(world).begin()
     world.rest(plan.rules.kad.refresh_interval_s)
