@@ -42,6 +42,13 @@ async def next_message(stream: Stream, decoder: FrameDecoder) -> bytes:
             return bodies[0]
 
 
+def add_provider(node: DhtNode) -> Message:
+    """The node announces itself for some content."""
+    request = Message(type=Message.ADD_PROVIDER, key=b"\x12\x20" + bytes(32))
+    request.providerPeers.add(id=node.peer_id.raw, addrs=[node.host.listen_addrs[0].raw])
+    return request
+
+
 def test_no_reply_is_longer_than_rust_reads(run: Run[None]) -> None:
     """A table full of peers with many long addresses."""
 
@@ -70,8 +77,7 @@ def test_add_provider_has_no_reply_and_its_stream_goes_on(run: Run[None]) -> Non
         async with nodes(2) as (a, b):
             link = await b.host.connect(seed(a))
             stream = await b.host.streams.open(link, [KAD])
-            request = Message(type=Message.ADD_PROVIDER, key=b"\x12\x20" + bytes(32))
-            request.providerPeers.add(id=b.peer_id.raw, addrs=[b.host.listen_addrs[0].raw])
+            request = add_provider(b)
             await stream.write(frame(request.SerializeToString()) + FIND_NODE)
             reply = await next_message(stream, FrameDecoder(1 << 20))
             assert Message.FromString(reply).type == Message.FIND_NODE
@@ -89,8 +95,7 @@ def test_who_waits_for_a_reply_to_add_provider_is_released(run: Run[None]) -> No
         async with nodes(2) as (a, b):
             link = await b.host.connect(seed(a))
             stream = await b.host.streams.open(link, [KAD])
-            request = Message(type=Message.ADD_PROVIDER, key=b"\x12\x20" + bytes(32))
-            request.providerPeers.add(id=b.peer_id.raw, addrs=[b.host.listen_addrs[0].raw])
+            request = add_provider(b)
             await stream.write(frame(request.SerializeToString()))
             assert await stream.read() == b""
 
