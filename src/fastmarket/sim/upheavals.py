@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import log
 from random import Random
 
+from fastmarket.sim.measures import share
 from fastmarket.sim.node import SimNode, State, Watch
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.world import Plan, World
@@ -15,6 +16,8 @@ PARTITION_S = 3600.0
 HEALED_WITHIN_S = 900.0
 MEDIAN_SESSION_S = 3600.0  # median uptime; half of the nodes the public IPFS network meets leave within 2 h
 CHURN_HOURS = 24
+# Soon after the first announcement, shortly before and after the next, and shortly before the one after.
+ASKED_AT_HOURS = (1, 4, 8, 11, 13, 16, 20, 23)
 ANNOUNCE_INTERVAL_S = 12 * 3600.0
 HOLDER_SHARE = 0.02  # few: they stay, and what they store for others stays with them
 SEEDS = 3  # nodes a newcomer knows of
@@ -52,12 +55,16 @@ def churn(plan: Plan) -> Outcome:
     _Sessions(world).begin()
     world.rest(plan.rules.kad.refresh_interval_s)
     outcome.stores("stores", world.publish(plan.offers))
+    found = []
     for hour in range(1, CHURN_HOURS + 1):
         world.rest(3600)
-        if hour in (1, 2, 4, 8, 12, 16, 20, CHURN_HOURS):
-            finds = outcome.finds(f"finds, hour {hour}", world.find(plan.finds))
+        if hour in ASKED_AT_HOURS:
+            figures = world.find(plan.finds)
+            outcome.finds(f"finds, hour {hour}", figures)
+            found.append(figures.found)
     outcome.lookups("lookups", world.look_up(plan.lookups))
-    outcome.mark("stored offers found after 24 hours", 0.995, finds["success"], least=True)
+    worst = share(min(found), plan.finds)
+    outcome.mark("stored offers found, the worst hour of 24", 0.995, worst, least=True)
     return outcome
 
 
