@@ -71,6 +71,9 @@ class KadConfig:
         1.0  # failures closer together are one: parallel jobs meet a dead peer together
     )
     check_after_s: float = 60.0  # a peer seen later than this is not checked before a newcomer must wait
+    # From an answered check until the next in that bucket. A check dials, and who is dialled has a newcomer:
+    # without a pause checks set off checks without end, as the simulator shows.
+    check_interval_s: float = 300.0
     check_timeout_s: float = 3.0  # for the answer to a liveness check, dialling included
     max_visitors: int = 4096  # connected peers outside the table whose addresses are kept for FIND_NODE
 

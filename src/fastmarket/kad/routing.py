@@ -37,7 +37,17 @@ _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT})
 class Routing:
     """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
 
-    __slots__ = ("_config", "_heard_at", "_local", "_table", "_trace", "_visitors", "_waiting", "checking")
+    __slots__ = (
+        "_check_next",
+        "_config",
+        "_heard_at",
+        "_local",
+        "_table",
+        "_trace",
+        "_visitors",
+        "_waiting",
+        "checking",
+    )
 
     def __init__(self, config: KadConfig, local: PeerId, trace: Trace = NULL_TRACE) -> None:
         self._config = config
@@ -48,6 +58,7 @@ class Routing:
         self._waiting: dict[int, dict[bytes, Contact]] = {}
         self._visitors: dict[bytes, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
+        self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
         self._heard_at = float("-inf")  # last sign of life from anybody
 
     def __len__(self) -> int:
@@ -118,13 +129,18 @@ class Routing:
             del waiting[next(iter(waiting))]
         if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
             return None
+        if now < self._check_next.get(bucket, now):
+            return None
         self.checking.add(bucket)
         return oldest
 
     def checked(self, contact: Contact, alive: bool, now: float) -> None:
         """The end of a check: a dead entry makes room for the freshest that waits."""
         key = contact.info.peer_id.key
-        self.checking.discard(self._table.bucket_index(key))
+        bucket = self._table.bucket_index(key)
+        self.checking.discard(bucket)
+        if alive:
+            self._check_next[bucket] = now + self._config.check_interval_s
         if not alive and self._table.get(key) is contact:
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
             self._evict(key, now)

@@ -107,6 +107,8 @@ class TestFullBucket:
         engine.receive_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
         assert held(engine) == set(peers[:4])
         engine.peer_identified(peers[5], SERVER, LATER + 1)
+        assert engine.poll_actions() == [], "a check dials, and so is a newcomer elsewhere: no chain of them"
+        engine.peer_identified(peers[5], SERVER, LATER + 1 + CONFIG.check_interval_s)
         (second,) = engine.poll_actions()
         assert second.peer == peers[1], "the one that answered is the freshest now"
 
