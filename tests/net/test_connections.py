@@ -12,12 +12,15 @@ from fastmarket.config import HostConfig, NodeConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.varint import frame
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
 from fastmarket.libp2p.requests import Reply
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
+from fastmarket.pb.libp2p.identify_pb2 import Identify
 from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import DEADLINE_S, LOOPBACK, ask, identity, nodes, seed, until
@@ -264,6 +267,33 @@ def test_a_peer_that_ignores_our_good_bye_is_closed(run: Run[None]) -> None:
         ):
             link = await come(g, a)
             assert link is not None
+            silence(link)
+            await until(lambda: a.host.connections == 0)
+
+    run(scenario())
+
+
+def test_a_peer_that_is_known_to_ignore_it_is_not_waited_for(run: Run[None]) -> None:
+    """js-libp2p goes on choosing a connection on which we have said good-bye; so it is closed at once."""
+
+    async def scenario() -> None:
+        host = HostConfig(idle_timeout_s=0.0, idle_sweep_s=0.01, leave_grace_s=3600.0)
+        connection = replace(NodeConfig().connection, request_idle_s=0.01)
+        async with (
+            nodes(1, replace(NodeConfig(), host=host, connection=connection)) as (a,),
+            guests(1) as (g,),
+        ):
+
+            async def identify(stream: Stream) -> None:
+                await stream.write(frame(Identify(agentVersion="js-libp2p/3.3.11").SerializeToString()))
+                stream.close_write()
+
+            g.host.streams.serve(IDENTIFY_PROTOCOL, identify)
+            link = await come(g, a)
+            assert link is not None
+            known = a.host.link_to(g.peer_id)
+            assert known is not None
+            await asyncio.shield(known.identity_known)
             silence(link)
             await until(lambda: a.host.connections == 0)
 

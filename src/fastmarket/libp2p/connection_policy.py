@@ -136,6 +136,16 @@ def kept_role(local: PeerId, remote: PeerId) -> Role:
     return Role.DIALER if local.raw < remote.raw else Role.LISTENER
 
 
+# Agents that end a connection themselves when go-away has come and their last stream is over. js-libp2p goes
+# on choosing the connection for new streams, and go-libp2p leaves it as it is.
+_ENDS_WHEN_ASKED = ("fastmarket/", "rust-libp2p/")
+
+
+def ends_when_asked(agent_version: str) -> bool:
+    """Whether a connection with such a peer is left by asking; any other is closed when not in use."""
+    return agent_version.startswith(_ENDS_WHEN_ASKED)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing(Generic[LinkT]):
     """One open connection as the choice sees it."""

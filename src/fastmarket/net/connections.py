@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from fastmarket.config import HostConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.connection_policy import Admission, Standing, kept_role, source_of, to_trim
+from fastmarket.libp2p.connection_policy import (
+    Admission,
+    Standing,
+    ends_when_asked,
+    kept_role,
+    source_of,
+    to_trim,
+)
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.link import Link
 
@@ -173,7 +180,10 @@ class Connections:
         held = self._held[link]
         if held.leaving_at is None:
             held.leaving_at = now
-            link.leave(now)
+            if link.identified is None or ends_when_asked(link.identified.agent_version):
+                link.leave(now)
+            else:
+                link.close(now)
 
     def _trim(self, now: float) -> None:
         config = self._config

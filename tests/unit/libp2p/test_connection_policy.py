@@ -14,6 +14,7 @@ from fastmarket.libp2p.connection_policy import (
     Admission,
     Refusal,
     Standing,
+    ends_when_asked,
     kept_role,
     source_of,
     to_trim,
@@ -144,3 +145,17 @@ def test_only_idle_ones_go_and_the_longest_unused_first(
         assert len(gone) == min(len(may_go), len(standings) - low)
     left = [s.used_at for s in may_go if s.link not in gone]
     assert all(s.used_at <= min(left, default=NOW) for s in may_go if s.link in gone)
+
+
+@pytest.mark.parametrize(
+    ("agent", "ends"),
+    [
+        ("fastmarket/0.1.0", True),
+        ("rust-libp2p/0.48.0", True),
+        ("js-libp2p/3.3.11 node/20", False),
+        ("github.com/libp2p/go-libp2p", False),
+        ("", False),
+    ],
+)
+def test_who_is_trusted_to_end_a_connection(agent: str, ends: bool) -> None:
+    assert ends_when_asked(agent) is ends
