@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.scope import Scope, ip_of, scope_of
+from fastmarket.formats.scope import Scope, ip_of, scope_of
 
 CONFIRMATIONS = 4  # different peers in different groups that must agree; go-libp2p's ActivationThresh
 MAX_CONFIRMED = 3  # believed at once in each family, best confirmed first; the same source

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.scope import Scope, ip_of, scope_of
 from fastmarket.libp2p.observed import ObservedAddrs, Report
 from fastmarket.libp2p.peerstore import worth_keeping
-from fastmarket.libp2p.scope import Scope, ip_of, scope_of
 from fastmarket.net.interfaces import interface_addresses
 
 Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as text

@@ -6,6 +6,7 @@ import pytest
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.scope import Scope, ip_of, scope_of
 from fastmarket.libp2p.observed import (
     CONFIRMATIONS,
     MAX_CONFIRMED,
@@ -14,7 +15,6 @@ from fastmarket.libp2p.observed import (
     ObservedAddrs,
     Report,
 )
-from fastmarket.libp2p.scope import Scope, ip_of, scope_of
 from tests.unit.libp2p.pair import START, identity_of
 
 PEERS = [identity_of(n).peer_id for n in range(1, 40)]

@@ -6,6 +6,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
 
 # Stands for an IPv4 address behind a translator (RFC 6052): seen by one side only, nobody can dial it.
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -37,3 +38,20 @@ def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
     if ip.is_loopback:
         return Scope.LOOPBACK
     return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+
+
+# Who runs many nodes in one place has addresses of one such block; another block costs another place.
+GROUP_BITS = {4: 16, 6: 32}
+
+
+def ip_group(peer: PeerInfo) -> bytes | None:
+    """The address block of a peer's first public address, an IPv4 /16 or an IPv6 /32.
+
+    None: it has no public address, and belongs to no group (a machine or LAN of one's own has few).
+    Only the first: a peer that names others' addresses beside its own must not count as all of them.
+    """
+    for addr in peer.addrs:
+        ip = ip_of(addr)
+        if ip is not None and scope_of(ip) is Scope.PUBLIC:
+            return ip.packed[: GROUP_BITS[ip.version] // 8]
+    return None

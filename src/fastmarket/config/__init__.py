@@ -1,0 +1,20 @@
+"""Frozen dataclasses that hold every parameter and bound, one per layer.
+
+Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours, its source stands beside it.
+"""
+
+from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.host import HostConfig
+from fastmarket.config.kad import KadConfig
+from fastmarket.config.market import MarketConfig
+from fastmarket.config.node import NodeConfig
+from fastmarket.config.offers import OfferConfig
+
+__all__ = [
+    "ConnectionConfig",
+    "HostConfig",
+    "KadConfig",
+    "MarketConfig",
+    "NodeConfig",
+    "OfferConfig",
+]

@@ -1,0 +1,42 @@
+"""One libp2p connection, and the requests that travel on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """Bounds and times of one libp2p connection, and of the requests that travel on it."""
+
+    early_muxer: bool = True  # agree on yamux in the Noise handshake: a round trip less; off: multistream
+    handshake_timeout_s: float = (
+        10.0  # from the first byte to an open connection; rust-libp2p's upgrade timeout
+    )
+    negotiation_timeout_s: float = 10.0  # from a stream's opening to its agreed protocol; the same source
+    idle_stream_timeout_s: float = (
+        60.0  # an inbound stream without bytes; go-libp2p-kad-dht's stream idle time
+    )
+    quiet_stream_timeout_s: float = 1.0  # one whose last request gets no reply: py-libp2p waits for the end
+    keepalive_interval_s: float = 30.0  # silence before a ping; go-yamux
+    ping_timeout_s: float = 10.0  # silence after that ping before the connection counts as dead; go-yamux
+    max_inbound_streams: int = 512  # open at once; rust-yamux
+    max_outbound_streams: int = 512  # open at once; our own bound, so that a peer cannot make us hoard
+    max_unacknowledged_streams: int = 256  # outbound, not yet accepted; yamux spec, ACK backlog
+    max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
+    max_unsent_bytes: int = 1 << 20  # output not taken by the shell, beyond which no input is processed
+    max_stream_unsent_bytes: int = 256 << 10  # replies its peer gave no window for: its requests wait then
+    max_blocked_bytes: int = 4 << 20  # such replies over all streams, all of whose requests wait then
+    max_held_bytes: int = 4 << 20  # requests waiting so or come in part, over all streams; beyond: a reset
+    max_unread_bytes: int = 64 << 20  # given to programs and not read by them: the windows of 256 streams
+    max_ping_streams: int = 2  # inbound, of one peer; ping spec
+    request_streams: int = 32  # kept outbound streams a protocol; rust and js serve 32 a connection
+    request_queue: int = 1024  # requests of one connection waiting for a stream
+    request_idle_s: float = 45.0  # a kept stream is closed before the other side's minute is over
+    late_reply_grace_s: float = 10.0  # after its deadline a request may still be answered that long
+    max_reply_bytes: int = 4 << 20  # one reply message; go-libp2p's bound for Kad messages
+    max_known_peers: int = 10_000  # peers whose addresses are remembered, least recently used dropped first
+    max_peer_addresses: int = 16  # addresses remembered of one peer
+    hint_ttl_s: float = 3600.0  # an address learned from a third party, unless a dial proved it
+    dial_backoff_s: float = 5.0  # after the first failed dial; doubles with each further one
+    max_dial_backoff_s: float = 600.0  # and stays here

@@ -1,0 +1,72 @@
+"""Kademlia."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KadConfig:
+    """Kademlia: one table, one store, one protocol id."""
+
+    prefix: str = "/fastmarket"
+
+    # --- the table and lookups (specs kad-dht: k 20, alpha 10)
+    k: int = 20  # peers in a bucket, peers in a reply, peers a lookup finds and a value is stored at
+    alpha: int = 10  # requests of one lookup in flight that are not late
+    patience_s: float = 0.5  # a peer slower than this gives its slot to another; its answer still counts
+    settle_s: float = 1.0  # late peers hold a lookup's end at least this long: a dial over four round trips
+    settle_factor: float = 3.0  # ... and this many times the slowest answer the same lookup saw
+    request_timeout_s: float = 5.0  # nothing comes after this; rust allows 10 s, which users complain of
+    job_timeout_s: float = 30.0  # a whole lookup, unless its caller says otherwise
+    max_asked: int = 200  # peers one lookup asks: 3-4 times what one takes at 100,000 nodes, so that
+    # peers who keep inventing closer ones cannot keep it alive
+    shortlist_size: int = 128  # candidates a lookup keeps, closest first; leaves room for dead ones among k
+    max_jobs: int = 4096  # running at once; past that Busy
+    max_background_jobs: int = 4  # own republishing and refreshing at once: callers come first
+
+    # --- who stays in the table
+    max_failures: int = 2  # failed requests in a row, then the next candidate takes the place
+    failure_spacing_s: float = (
+        1.0  # failures closer together are one: parallel jobs meet a dead peer together
+    )
+    check_after_s: float = 60.0  # a peer seen later than this is not checked before a newcomer must wait
+    # From an answered check until the next in that bucket. A check dials, and who is dialled has a newcomer:
+    # without a pause checks set off checks without end, as the simulator shows.
+    check_interval_s: float = 300.0
+    check_timeout_s: float = 3.0  # for the answer to a liveness check, dialling included
+    max_visitors: int = 4096  # connected peers outside the table whose addresses are kept for FIND_NODE
+
+    # --- what a stranger may send or make us hold
+    max_request_bytes: int = 64 * 1024  # a PUT_VALUE of the largest value we take, and room
+    max_reply_bytes: int = 256 * 1024  # go answers 20 to 40 peers with up to 8 KiB each at worst
+    max_message_bytes: int = 16 * 1024  # what we send: rust-libp2p reads no more
+    max_closer_peers: int = 40  # taken from one reply (go's bound); what is beyond is not read
+    max_provider_peers: int = 256  # taken from one reply or request
+    max_addrs_per_peer: int = 16  # of one peer, ours included
+    max_peer_bytes: int = 8 * 1024  # one peer entry as received (go's bound)
+    max_entry_bytes: int = 700  # one peer entry as sent: k + 1 of them fit max_message_bytes
+    max_key_bytes: int = 1024  # of a value or a lookup target: a fileHash may have 1 KiB
+    max_provider_key_bytes: int = 80  # go's bound
+    max_value_bytes: int = 10 * 1024  # leaves 5 KiB of a 16 KiB reply to closer peers
+    max_records: int = 16_384  # values held for others
+    max_record_store_bytes: int = 64 * 1024 * 1024  # their keys and values together
+    max_provider_records: int = 65_536  # (key, provider) pairs held for others, some 500 bytes each
+    max_providers_per_key: int = 64  # the oldest announcement gives way; rust holds 20
+    max_published: int = 100_000  # own values and provided keys that are announced again and again
+
+    # --- lifetimes and intervals (go-libp2p-kad-dht amino/defaults.go; specs kad-dht)
+    record_ttl_s: float = 48 * 3600.0  # a value not put again; shorter when its record says so
+    provider_ttl_s: float = 48 * 3600.0  # a provider not announced again
+    provider_addr_ttl_s: float = 24 * 3600.0  # its addresses; afterwards the id alone is handed out
+    republish_interval_s: float = 22 * 3600.0  # own values and provided keys: below the ttl by a lost attempt
+    republish_retry_s: float = 300.0  # after an announcement that nobody acknowledged
+    refresh_interval_s: float = 600.0  # self-lookup and lookups in buckets not looked up in since
+    max_refresh_bucket: int = 12  # a target in bucket b costs 2^(b+1) hashes; nearer buckets lie within the
+    # k closest of the self-lookup up to 100,000 nodes
+    sweep_interval_s: float = 300.0  # expired values and providers are dropped; never served in between
+
+    @property
+    def protocol(self) -> str:
+        """The protocol id on the wire."""
+        return f"{self.prefix}/kad/1.0.0"

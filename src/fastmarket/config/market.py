@@ -1,0 +1,22 @@
+"""The gRPC services."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MarketConfig:
+    """The gRPC services; both of them on one port."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    # CheckHolders answers within a second whatever hangs (the Go client gives up then), with what has come.
+    find_budget_s: float = 0.8
+    register_budget_s: float = 10.0  # for a caller without a deadline
+    closest_budget_s: float = 5.0  # for a caller without a deadline
+    reply_margin_s: float = 0.1  # kept of a caller's deadline for the way back
+    max_request_bytes: int = 64 * 1024  # the largest honest request is below 4 KiB
+    max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
+    max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
+    max_streams_per_connection: int = 256

@@ -1,0 +1,27 @@
+"""A whole node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.host import HostConfig
+from fastmarket.config.kad import KadConfig
+from fastmarket.config.market import MarketConfig
+from fastmarket.config.offers import OfferConfig
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """A whole node."""
+
+    # False: a client, which asks others and stores nothing for them (specs kad-dht, "Client and server
+    # mode").
+    server_mode: bool = True
+    # Nodes to join the network by: multiaddrs that end in /p2p.
+    bootstrap: tuple[str, ...] = ()
+    connection: ConnectionConfig = field(default_factory=ConnectionConfig)
+    kad: KadConfig = field(default_factory=KadConfig)
+    offers: OfferConfig = field(default_factory=OfferConfig)
+    host: HostConfig = field(default_factory=HostConfig)
+    market: MarketConfig = field(default_factory=MarketConfig)

@@ -1,0 +1,42 @@
+"""Offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OfferConfig:
+    """Offers: what is stored for others, how own ones are kept alive, how they are looked for."""
+
+    protocol: str = "/fastmarket/offer/1.0.0"
+
+    # The wire. One message carries about 200 offers of the usual 300 bytes; kad's 16 KiB is a bound of
+    # rust-libp2p's for its own protocol.
+    max_message_bytes: int = 64 * 1024
+    max_offers_per_store: int = 64  # one signature each: 4 ms of work for one request
+    verified_cache: int = 8192  # offers whose signature need not be verified again; 8 MiB, 40 at worst
+
+    # The store. A full content gives the place of the provider who takes most to one who takes less.
+    max_offers_per_content: int = 1024
+    max_offers_per_provider: int = 200_000  # one holder may register 100,000 files, each with a new price
+    max_offers: int = 400_000
+    max_stored_bytes: int = 256 * 1024 * 1024  # envelopes; each costs about as much again in memory
+    expiry_step_s: float = 60.0  # offers are dropped in such steps; never returned once expired
+
+    # Own offers. Renewed at every announcement, so that 26 h remain when a renewal is due.
+    lifetime_s: float = 48 * 3600.0
+    announce_interval_s: float = 22 * 3600.0  # go-libp2p-kad-dht: ProvideValidity 48 h, reprovide 22 h
+    retry_first_s: float = 30.0  # after an announcement that failed its quorum or met nobody
+    retry_longest_s: float = 3600.0  # the back-off doubles up to this
+    settle_s: float = 2.0  # from a new neighbour to the announcement of what too few hold: more may follow
+    max_announcing: int = 16  # announcements of the schedule at once; a registration does not wait for them
+    max_own_offers: int = 250_000
+
+    # Lookups.
+    find_limit: int = 200  # offers asked for in one request; about what a message holds
+    max_pages: int = 8  # requests to one peer for more of them
+    page_timeout_s: float = 2.0  # for such a further request; the peer has just answered one
+    max_found: int = 4096  # offers one lookup gathers: 1.5 MiB
+    direct_timeout_s: float = 0.6  # for a provider that came without an offer; below CheckHolders' second
+    max_direct_asks: int = 20  # such providers asked in one lookup; a storer hands out 20 of them
