@@ -26,6 +26,7 @@ class KeptStream:
 
     __slots__ = (
         "decoder",
+        "guessed",
         "leaving",
         "proposed",
         "protocol",
@@ -36,12 +37,13 @@ class KeptStream:
         "stream_id",
     )
 
-    def __init__(self, stream_id: int, limit: int, proposed: tuple[Choice, ...]) -> None:
+    def __init__(self, stream_id: int, limit: int, proposed: Choice) -> None:
         self.stream_id = stream_id
         self.proposed = proposed
-        self.slot: str | None = proposed[0].protocol  # whose bound it counts for; None once it does not
+        self.slot: str | None = proposed.protocol  # whose bound it counts for; None once it does not
         self.protocol: str | None = None  # agreed, or taken for agreed
         self.request: Request | None = None
+        self.guessed = False  # taken for agreed before anybody said the peer speaks it
         self.leaving = False  # half-closed by us; what still comes is dropped
         self.decoder = FrameDecoder(limit)
         self.reused = False

@@ -1,8 +1,7 @@
 """Requests and replies over kept streams of one connection.
 
 One request at a time on a stream; an idle stream is used again, at most `request_streams` of them a protocol,
-and further requests wait. A kept stream may have died unseen: a request that finds it so, before any byte of
-a reply, is sent once more on a fresh one.
+and further requests wait. A request that finds its kept stream dead is sent once more on a fresh one.
 
 After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
 should the reply still come, `Reply(late=True)` follows.
@@ -169,53 +168,52 @@ class RequestPool:
     # Placing requests
 
     def _place(self, request: Request, now: float) -> None:
-        choices = self._candidates(request)
-        if not choices:
+        choice = self._choice(request)
+        if choice is None:
             self._fail(request, FailureKind.REFUSED)
-        elif not self._send(request, choices, now):
+        elif not self._send(request, choice, now):
             if sum(map(len, self._queues.values())) < self._config.request_queue:
-                self._queues.setdefault(choices[0].protocol, deque()).append(request)
+                self._queues.setdefault(choice.protocol, deque()).append(request)
             else:
                 self._fail(request, FailureKind.BUSY)
 
-    def _candidates(self, request: Request) -> tuple[Choice, ...]:
-        """The one choice to take, or while nothing is known, all that are worth proposing."""
+    def _choice(self, request: Request) -> Choice | None:
+        """The first that the peer speaks; while nothing is known, that it has not refused."""
         supported, refused = self._supported, self._refused
-        if supported is None:
-            return tuple(choice for choice in request.choices if choice.protocol not in refused)
         for choice in request.choices:
-            if choice.protocol in supported and choice.protocol not in refused:
-                return (choice,)
-        return ()
+            if choice.protocol not in refused and (supported is None or choice.protocol in supported):
+                return choice
+        return None
 
-    def _send(self, request: Request, choices: tuple[Choice, ...], now: float) -> bool:
+    def _send(self, request: Request, choice: Choice, now: float) -> bool:
         """False when it has to wait."""
-        first = choices[0]
-        idle = self._idle.get(first.protocol)
+        idle = self._idle.get(choice.protocol)
         if idle and not request.retried:
             kept = idle.pop()
             kept.reused = True
-            self._write(kept, request, first, now)
+            self._write(kept, request, choice, now)
             return True
-        if self._connection.state is not State.OPEN:
+        slots = self._slots.get(choice.protocol, 0)
+        if self._connection.state is not State.OPEN or slots >= self._config.request_streams:
             return False
-        if self._slots.get(first.protocol, 0) >= self._config.request_streams:
-            return False
+        # Until identify has spoken the protocol is taken for supported, which saves a round trip; a refusal
+        # leads to the next one. Where no reply would tell of a refusal, the agreement is waited for.
         known = self._supported is not None
+        lazy = known or choice.expects_reply
         try:
-            stream_id = self._connection.open_stream([c.protocol for c in choices], now, lazy=known)
+            stream_id = self._connection.open_stream((choice.protocol,), now, lazy=lazy)
         except LimitExceeded:
             return False
         except ConnectionLost:  # the peer is leaving
             self._fail(request, FailureKind.CLOSED)
             return True
-        kept = KeptStream(stream_id, self._config.max_reply_bytes, choices)
-        self._slots[first.protocol] = self._slots.get(first.protocol, 0) + 1
+        kept = KeptStream(stream_id, self._config.max_reply_bytes, choice)
+        kept.guessed = lazy and not known
+        self._slots[choice.protocol] = slots + 1
         self._streams[stream_id] = kept
-        kept.request = request
-        request.kept = kept
-        if known:
-            self._write(kept, request, first, now)
+        kept.request, request.kept = request, kept
+        if lazy:
+            self._write(kept, request, choice, now)
         return True
 
     def _write(self, kept: KeptStream, request: Request, choice: Choice, now: float) -> None:
@@ -233,10 +231,10 @@ class RequestPool:
             while queue:
                 request = queue[0]
                 if not request.done:
-                    choices = self._candidates(request)
-                    if not choices:
+                    choice = self._choice(request)
+                    if choice is None:
                         self._fail(request, FailureKind.REFUSED)
-                    elif not self._send(request, choices, now):
+                    elif not self._send(request, choice, now):
                         break
                 queue.popleft()
 
@@ -257,17 +255,13 @@ class RequestPool:
         yield from (kept.request for kept in self._streams.values() if kept.request is not None)
 
     def _on_ready(self, kept: KeptStream, event: StreamReady, now: float) -> None:
-        if kept.protocol is not None or kept.request is None:
-            return
-        for choice in kept.proposed:
-            if choice.protocol == event.protocol:
-                self._write(kept, kept.request, choice, now)
-                return
-            self._refused.add(choice.protocol)
+        kept.guessed = False
+        if kept.protocol is None and kept.request is not None:
+            self._write(kept, kept.request, kept.proposed, now)
 
     def _on_refused(self, kept: KeptStream, event: NegotiationFailed, now: float) -> None:
         request = kept.request
-        self._refused.update(choice.protocol for choice in kept.proposed)
+        self._refused.add(kept.proposed.protocol)
         self._drop(kept)
         if request is not None and request.timed_out:
             request.done = True
@@ -319,14 +313,26 @@ class RequestPool:
         self._remove_idle(kept)
         self._drop(kept)
         if request is not None:
-            died_unseen = kind is FailureKind.RESET and kept.reused and not kept.decoder.pending
-            if died_unseen and not request.retried and not request.timed_out:
-                request.retried = True
-                request.kept = None
+            request.kept = None
+            if kind is FailureKind.RESET and not request.timed_out and self._try_again(kept, request):
                 self._place(request, now)
             else:
                 self._fail(request, kind)
         self._serve_queues(now)
+
+    def _try_again(self, kept: KeptStream, request: Request) -> bool:
+        """After a reset: a listener may choke on what came behind a proposal it does not know before it
+        refuses that; a kept stream may have died unseen."""
+        if kept.guessed:
+            self._refused.add(kept.proposed.protocol)
+            if self._choice(request) is not None:
+                return True
+            self._refused.discard(kept.proposed.protocol)
+            return False
+        if kept.decoder.pending or request.retried or not kept.reused:
+            return False
+        request.retried = True
+        return True
 
     def _time_out(self, request: Request, now: float) -> None:
         kept = request.kept

@@ -245,3 +245,40 @@ def test_every_stream_in_use_is_counted_back(monkeypatch: pytest.MonkeyPatch) ->
         assert asker.run() == [Failed(n, FailureKind.RESET)]
     assert asker.pair.dialer.streams == asker.streams == 0
     assert set(asker.pool._slots.values()) == {0}
+
+
+def test_a_new_connection_answers_a_request_in_two_round_trips() -> None:
+    """After TCP's own: /noise proposed with the first Noise message, the request behind the last one."""
+    pair = Pair()
+    pool = RequestPool(pair.dialer)
+    pool.request(1, [choice("first")], pair.now, pair.now + 5)
+    for _ in range(2):
+        pair.listener.receive_data(pair.dialer.data_to_send(), pair.now)
+        pair.dialer.receive_data(pair.listener.data_to_send(), pair.now)
+        while (event := pair.dialer.next_event()) is not None:
+            pool.feed(event, pair.now)
+    assert pool.poll_outcomes() == [Reply(1, ECHO, b"re:first")]
+
+
+def reset_unanswered(asker: Requester) -> None:
+    """The listener resets the asker's new stream, and nothing it had to say of it leaves."""
+    pair = asker.pair
+    pair.listener.receive_data(pair.dialer.data_to_send(), pair.now)
+    pair._collect()
+    assert pair.listener._session is not None
+    pair.listener._session.mux.out.clear()
+    pair.listener.reset(asker.raw_stream(), pair.now)
+
+
+def test_a_listener_that_resets_an_unknown_protocol_is_asked_in_the_next() -> None:
+    asker = Requester(known=False)
+    asker.ask(1, choice("a", RAW), choice("b"))
+    reset_unanswered(asker)
+    assert asker.run() == [Reply(1, ECHO, b"re:b")]
+
+
+def test_a_reset_before_any_agreement_fails_a_request_without_alternative() -> None:
+    asker = Requester(known=False)
+    asker.ask(1, choice("a", RAW))
+    reset_unanswered(asker)
+    assert asker.run() == [Failed(1, FailureKind.RESET)]
