@@ -28,7 +28,7 @@ class HostConfig:
     max_connections_per_ip: int = 64
     # New ones from it per second, and how many may come at once: all of them after a restart of ours.
     inbound_rate_per_ip: float = 10.0
-    inbound_burst_per_ip: int = 64
+    inbound_burst_per_ip: int = 64  # that come at once
     # Addresses whose rate is remembered beside those with connections, some 300 bytes each.
     max_known_ips: int = 10_000
     # Whether the three bounds of an address hold for this machine's own, too.
@@ -36,11 +36,11 @@ class HostConfig:
     # Inbound connections that have not finished their handshake, in all and from one IP address. One costs
     # about 1 ms of CPU and two round trips, so this many are under way only when somebody floods us.
     max_pending_inbound: int = 128
-    max_pending_per_ip: int = 32
+    max_pending_per_ip: int = 32  # of one address
     # With more than the high mark of connections, those longest unused are closed down to the low mark. There
     # is room above for those in use, and for a burst.
     high_connections: int = 600
-    low_connections: int = 450
+    low_connections: int = 450  # down to this many
     # A connection is not closed so before it is this old: its peer has hardly asked anything (kubo).
     connection_grace_s: float = 20.0
     # From one look at all connections for that purpose to the next.
@@ -49,7 +49,7 @@ class HostConfig:
     leave_grace_s: float = 5.0
     # Dials under way at once, and peers whose dial waits for a place.
     max_dials: int = 64
-    max_queued_dials: int = 4096
+    max_queued_dials: int = 4096  # waiting
     # Addresses tried for one peer, those behind its names included.
     max_dial_addrs: int = 8
     # DNS questions asked for one dial: a /dnsaddr may lead to others, and a stranger may have made it up.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class KadConfig:
     """Kademlia: one table, one store, one protocol id."""
 
-    prefix: str = "/fastmarket"
+    prefix: str = "/fastmarket"  # of the protocol id: another one is another network; /ipfs is the public one
 
     # --- the table and lookups (specs kad-dht: k 20, alpha 10)
     k: int = 20  # peers in a bucket, peers in a reply, peers a lookup finds and a value is stored at

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class MarketConfig:
     """The gRPC services; both of them on one port."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
+    host: str = "127.0.0.1"  # to listen on: programs of this machine alone
+    port: int = 8080  # where the OrcaNet clients look for it; 0 takes any free one
     # CheckHolders answers within a second whatever hangs (the Go client gives up then), with what has come.
     find_budget_s: float = 0.8
     register_budget_s: float = 10.0  # for a caller without a deadline
@@ -19,4 +19,4 @@ class MarketConfig:
     max_request_bytes: int = 64 * 1024  # the largest honest request is below 4 KiB
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
     max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
-    max_streams_per_connection: int = 256
+    max_streams_per_connection: int = 256  # calls of one client at once

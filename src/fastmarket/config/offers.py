@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class OfferConfig:
     """Offers: what is stored for others, how own ones are kept alive, how they are looked for."""
 
-    protocol: str = "/fastmarket/offer/1.0.0"
+    protocol: str = "/fastmarket/offer/1.0.0"  # on the wire; who does not list it is asked over kad
 
     # The wire. One message carries about 200 offers of the usual 300 bytes; kad's 16 KiB is a bound of
     # rust-libp2p's for its own protocol.
@@ -20,7 +20,7 @@ class OfferConfig:
     # The store. A full content gives the place of the provider who takes most to one who takes less.
     max_offers_per_content: int = 1024
     max_offers_per_provider: int = 200_000  # one holder may register 100,000 files, each with a new price
-    max_offers: int = 400_000
+    max_offers: int = 400_000  # in all
     max_stored_bytes: int = 256 * 1024 * 1024  # envelopes; each costs about as much again in memory
     expiry_step_s: float = 60.0  # offers are dropped in such steps; never returned once expired
 
@@ -31,7 +31,7 @@ class OfferConfig:
     retry_longest_s: float = 3600.0  # the back-off doubles up to this
     settle_s: float = 2.0  # from a new neighbour to the announcement of what too few hold: more may follow
     max_announcing: int = 16  # announcements of the schedule at once; a registration does not wait for them
-    max_own_offers: int = 250_000
+    max_own_offers: int = 250_000  # of this node
 
     # Lookups.
     find_limit: int = 200  # offers asked for in one request; about what a message holds
