@@ -169,7 +169,9 @@ async def frozen(cell: Cell) -> None:
 
 async def go_away(cell: Cell) -> None:
     """The other side notices at once."""
-    dialer, listener = await cell.connected()
+    # clients, so that neither dials the other again by itself, as js does for its DHT
+    client = ("--mode", "client")
+    dialer, listener = await cell.connected(client, client)
     for one, other in ((dialer, listener), (listener, dialer)):
         await one.call("disconnect", peer=other.peer_id)
         await asyncio.gather(forgets(other, one), forgets(one, other))
