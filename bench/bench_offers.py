@@ -15,9 +15,10 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.offers.messages import FindRequest, decode_find_reply, encode_find, encode_store
 from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms, OfferVerifier, open_offer, sign_offer
+from fastmarket.offers.model import Offer, OfferTerms, sign_offer
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store import OfferStore
+from fastmarket.offers.verifying import OfferVerifier, open_offer
 
 NOW = 1_700_000_000.0
 CONTENT = b"\x12\x20" + sha256(b"content").digest()

@@ -27,11 +27,11 @@ from fastmarket.offers.model import (
     Offer,
     OfferKey,
     OfferTerms,
-    open_offer,
     sign_offer,
 )
 from fastmarket.offers.offer_set import OfferSet, price_order
 from fastmarket.offers.store import OfferStore
+from fastmarket.offers.verifying import open_offer
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity
 
 U64 = st.integers(0, 2**64 - 1)
@@ -150,7 +150,7 @@ def test_whatever_the_order_the_highest_seq_counts(
     for offer in shuffled:
         if store.add(offer, START) is not Ack.EXPIRED:
             gathered.add(offer)
-            latest[offer.key] = max(offer, latest.get(offer.key, offer), key=lambda o: (o.seq, o.envelope))
+            latest[offer.key] = max(offer, latest.get(offer.key, offer), key=lambda o: (o.seq, o.body))
     now = START + later
     expected = sorted((offer for offer in latest.values() if offer.live(now)), key=price_order)
     assert list(store.offers(CONTENT, now)) == expected

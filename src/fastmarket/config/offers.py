@@ -11,11 +11,13 @@ class OfferConfig:
 
     protocol: str = "/fastmarket/offer/1.0.0"  # on the wire; who does not list it is asked over kad
 
-    # The wire. One message carries about 200 offers of the usual 300 bytes; kad's 16 KiB is a bound of
-    # rust-libp2p's for its own protocol.
-    max_message_bytes: int = 64 * 1024
-    max_offers_per_store: int = 64  # one signature each: 4 ms of work for one request
+    # The wire. One message carries 256 offers of a batch, some 650 bytes each with their paths, and fits the
+    # window a Yamux stream begins with; kad's 16 KiB is a bound of rust-libp2p's for its own protocol.
+    max_message_bytes: int = 192 * 1024
+    max_offers_per_store: int = 256  # a whole batch; without the signatures some 1 ms of work
+    max_signatures_per_store: int = 64  # batches and single offers: 4 ms of work for one request
     verified_cache: int = 8192  # offers whose signature need not be verified again; 8 MiB, 40 at worst
+    verified_batches: int = 4096  # roots likewise: 1,000,000 offers of full batches; 2 MiB, 16 at worst
 
     # The store. A full content gives the place of the provider who takes most to one who takes less.
     max_offers_per_content: int = 1024

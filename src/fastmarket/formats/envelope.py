@@ -16,6 +16,10 @@ from fastmarket.pb.libp2p import envelope_pb2
 MAX_ENVELOPE_BYTES = 16 * 1024
 
 
+class BadSignature(PeerFault):
+    """Well-formed, yet not signed by the key it names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A payload whose signature held. `peer_id` is the id of `public_key`, which signed."""
@@ -45,7 +49,7 @@ def seal(identity: Identity, domain: str, payload_type: bytes, payload: bytes) -
 def open_envelope(raw: bytes, domain: str, *, payload_types: Collection[bytes]) -> Envelope:
     """The content of a serialised envelope of at most MAX_ENVELOPE_BYTES; nothing unsigned ever comes out.
 
-    PeerFault if it is malformed, of a type not in `payload_types`, or not signed for `domain`.
+    PeerFault if it is malformed or of a type not in `payload_types`, BadSignature if not signed for `domain`.
     """
     message = _parse(raw)
     payload_type, payload = message.payload_type, message.payload
@@ -53,7 +57,7 @@ def open_envelope(raw: bytes, domain: str, *, payload_types: Collection[bytes]) 
         raise PeerFault(f"payload type {payload_type[:32].hex()} not expected", protocol="envelope")
     public_key = PublicKey.decode(message.public_key)
     if not public_key.verify(_signed_bytes(domain, payload_type, payload), message.signature):
-        raise PeerFault("bad signature", protocol="envelope")
+        raise BadSignature("bad signature", protocol="envelope")
     return Envelope(public_key, payload_type, payload, public_key.peer_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_store,
 )
-from fastmarket.offers.model import Offer, OfferVerifier
+from fastmarket.offers.model import Offer
+from fastmarket.offers.refusals import OfferRefused, Refusal
+from fastmarket.offers.verifying import OfferVerifier
 from fastmarket.trace import NULL_TRACE, Trace
 
 
@@ -35,11 +38,12 @@ class MoreToFetch:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What replies are read with."""
+    """What replies are read with; `refusals` counts what was wrong with offers in them."""
 
     offers: OfferConfig
     kad: KadConfig
     verifier: OfferVerifier
+    refusals: Counter[Refusal]
     trace: Trace = NULL_TRACE
 
 
@@ -87,8 +91,9 @@ class FindOffers:
         for envelope in reply.envelopes:
             try:
                 offer = self._reading.verifier.open(envelope, now)
-            except PeerFault as fault:
-                self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=fault.reason)
+            except OfferRefused as refused:
+                self._reading.refusals[refused.refusal] += 1
+                self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=refused.reason)
                 continue
             if offer.content == self._content:
                 offers.append(offer)

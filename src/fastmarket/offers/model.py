@@ -1,21 +1,21 @@
 """The offer: a signed, expiring promise to serve a content.
 
-An offer travels as a libp2p signed envelope (RFC 0002) around an `OfferBody`. Whoever stores it, relays it or
-returns it hands on the very bytes the holder signed.
+An offer travels as a signed offer: a libp2p signed envelope (RFC 0002) around an `OfferBody`, or one of a
+batch under one signature (`offers.batch`). Whoever stores, relays or returns it hands on the very bytes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from google.protobuf.message import DecodeError
-
+from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.formats.envelope import open_envelope, seal
+from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import decode_uvarint
+from fastmarket.offers.batch import MAX_BATCH_OFFERS, sign_batch
 from fastmarket.offers.metadata import FileMetadata, check_text
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
@@ -26,7 +26,7 @@ MAX_CONTENT_BYTES = 80  # the longest key go-libp2p-kad-dht takes for a provider
 MAX_USER_ID_BYTES = 1024  # earlier clients put an RSA-4096 public key in DER here: 550 bytes
 MAX_USER_NAME_BYTES = 256
 MAX_PRICE_PER_MB = 2**63 - 1  # market.User carries the price as int64
-MAX_ENVELOPE_BYTES = 4096  # every field at its longest, an RSA-4096 key and its signature: below 3.4 KiB
+MAX_ENVELOPE_BYTES = 4096  # every field at its longest, an RSA-4096 key, its signature, a path: below 3.7 KiB
 MAX_LIFETIME_S = 48 * 3600  # how long a holder that vanished can be offered; go-libp2p's provider validity
 MAX_CLOCK_SKEW_S = 600  # how far a holder's clock may run ahead of ours
 
@@ -34,16 +34,13 @@ OfferKey: TypeAlias = tuple[bytes, bytes, bytes]
 """What makes two offers versions of one: content, provider (raw peer id), user id."""
 
 
-class OfferExpired(PeerFault):
-    """Rightly signed, but its time is over."""
-
-
 @dataclass(frozen=True, slots=True)
 class Offer:
     """`provider` serves `content` (a multihash) to whoever pays, as `user_name` with the opaque `user_id`.
 
     Of two offers with the same key the one with the higher `seq` counts. `issued_at` and `not_after` are unix
-    seconds. A `withdrawn` one is a tombstone. `envelope` is what was signed.
+    seconds. A `withdrawn` one is a tombstone. `envelope` is the signed offer, as it travels; `body` what was
+    signed in it, an `OfferBody`.
     """
 
     content: bytes
@@ -55,6 +52,7 @@ class Offer:
     issued_at: int
     not_after: int
     withdrawn: bool
+    body: bytes
     envelope: bytes
 
     @property
@@ -80,9 +78,10 @@ class Offer:
     def replaces(self, other: Offer) -> bool:
         """Whether this is the version that counts, of two with the same key.
 
-        A holder that signs two with one seq gets the greater envelope, whichever came first: on every node.
+        A holder that signs two with one seq gets the greater body, whichever came first: on every node.
+        What surrounds the body does not count, for others than the holder may vary that.
         """
-        return (self.seq, self.envelope) > (other.seq, other.envelope)
+        return (self.seq, self.body) > (other.seq, other.body)
 
     def live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
@@ -120,6 +119,23 @@ def check_content(content: bytes) -> None:
         raise CallerFault("content", "not a multihash")
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """An offer to be signed: it takes the place of `previous`; `withdrawn`: takes it back.
+
+    Raises `CallerFault`.
+    """
+
+    terms: OfferTerms
+    previous: Offer | None = None
+    withdrawn: bool = False
+    lifetime_s: float = MAX_LIFETIME_S
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lifetime_s <= MAX_LIFETIME_S:
+            raise CallerFault("lifetime_s", f"{self.lifetime_s} is not between 1 and {MAX_LIFETIME_S}")
+
+
 def sign_offer(
     identity: Identity,
     terms: OfferTerms,
@@ -129,35 +145,58 @@ def sign_offer(
     lifetime_s: float = MAX_LIFETIME_S,
     withdrawn: bool = False,
 ) -> Offer:
-    """Signs an offer that takes the place of `previous`.
+    """As `sign_offers`, of one."""
+    return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now)[0]
+
+
+def sign_offers(identity: Identity, signings: Sequence[Signing], now: float) -> list[Offer]:
+    """Signs offers, in the order given, with one signature for up to MAX_BATCH_OFFERS.
 
     The seq is the time in microseconds, yet always above the previous one, so that a clock set back does not
-    silence the holder. A tombstone lives as long as what it takes back.
+    silence the holder. A version lives at least as long as the one it replaces, and a tombstone just so: at a
+    node that never saw it an older version would come back. Batches are cut along the key space: what is
+    stored at the same nodes lies in the same batch.
     """
-    if not 1 <= lifetime_s <= MAX_LIFETIME_S:
-        raise CallerFault("lifetime_s", f"{lifetime_s} is not between 1 and {MAX_LIFETIME_S}")
+    bodies = [_body(identity.peer_id, signing, now) for signing in signings]
+    raw = [body.SerializeToString(deterministic=True) for body in bodies]
+    order = sorted(range(len(raw)), key=lambda index: sha256(signings[index].terms.content))
+    signed = [b""] * len(raw)
+    for at in range(0, len(order), MAX_BATCH_OFFERS):
+        batch = order[at : at + MAX_BATCH_OFFERS]
+        for index, envelope in zip(batch, _sign(identity, [raw[index] for index in batch]), strict=True):
+            signed[index] = envelope
+    return [
+        offer_of(signing.terms, body, identity.peer_id, (raw, envelope))
+        for signing, body, raw, envelope in zip(signings, bodies, raw, signed, strict=True)
+    ]
+
+
+def _sign(identity: Identity, bodies: list[bytes]) -> list[bytes]:
+    if len(bodies) == 1:
+        return [seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, bodies[0])]
+    return sign_batch(identity, bodies)
+
+
+def _body(provider: PeerId, signing: Signing, now: float) -> OfferBody:
     issued_at = int(now)
     seq = int(now * 1_000_000)
-    not_after = issued_at + int(lifetime_s)
+    not_after = issued_at + int(signing.lifetime_s)
+    previous, terms = signing.previous, signing.terms
     if previous is not None:
         seq = max(seq, previous.seq + 1)
-        if withdrawn:
-            not_after = max(issued_at + 1, min(previous.not_after, issued_at + MAX_LIFETIME_S))
-    body = OfferBody(provider=identity.peer_id.raw, seq=seq, issued_at=issued_at, not_after=not_after)
-    body.withdrawn = withdrawn
-    _write_terms(terms, body)
-    payload = body.SerializeToString(deterministic=True)
-    return _offer(terms, body, identity.peer_id, seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, payload))
-
-
-def _write_terms(terms: OfferTerms, body: OfferBody) -> None:
+        least = max(issued_at + 1, min(previous.not_after, issued_at + MAX_LIFETIME_S))
+        not_after = least if signing.withdrawn else max(not_after, least)
+    body = OfferBody(provider=provider.raw, seq=seq, issued_at=issued_at, not_after=not_after)
+    body.withdrawn = signing.withdrawn
     body.content = terms.content
     body.user_id = terms.user_id
     body.user_name = terms.user_name
     terms.metadata.write_to(body)
+    return body
 
 
-def _offer(terms: OfferTerms, body: OfferBody, provider: PeerId, envelope: bytes) -> Offer:
+def offer_of(terms: OfferTerms, body: OfferBody, provider: PeerId, signed: tuple[bytes, bytes]) -> Offer:
+    """The offer in `signed`: the bytes of the body, and those that travel."""
     return Offer(
         terms.content,
         provider,
@@ -168,71 +207,5 @@ def _offer(terms: OfferTerms, body: OfferBody, provider: PeerId, envelope: bytes
         body.issued_at,
         body.not_after,
         body.withdrawn,
-        envelope,
+        *signed,
     )
-
-
-def open_offer(envelope: bytes, now: float) -> Offer:
-    """Verifies an offer from a stranger. Raises `OfferExpired` or another `PeerFault`."""
-    offer = _read_offer(envelope)
-    check_times(offer, now)
-    return offer
-
-
-def check_times(offer: Offer, now: float) -> None:
-    """The part of the verification that depends on the clock. Raises `OfferExpired` or `PeerFault`."""
-    if offer.not_after <= now:
-        raise OfferExpired(f"offer expired {now - offer.not_after:.0f} s ago")
-    if offer.issued_at > now + MAX_CLOCK_SKEW_S:
-        raise PeerFault(f"offer issued {offer.issued_at - now:.0f} s in the future")
-
-
-def _read_offer(raw: bytes) -> Offer:
-    """All of the verification that holds for ever: signature, form, bounds, lifetime."""
-    if len(raw) > MAX_ENVELOPE_BYTES:
-        raise PeerFault(f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-    envelope = open_envelope(raw, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
-    try:
-        body = OfferBody.FromString(envelope.payload)
-        terms = OfferTerms(body.content, body.user_id, body.user_name, FileMetadata.read_from(body))
-    except (DecodeError, CallerFault) as error:
-        raise PeerFault(f"bad offer: {error}") from None
-    if body.provider != envelope.peer_id.raw:
-        raise PeerFault("offer signed by another peer than its provider")
-    if not 0 < body.not_after - body.issued_at <= MAX_LIFETIME_S:
-        raise PeerFault("offer with a lifetime out of bounds")
-    return _offer(terms, body, envelope.peer_id, raw)
-
-
-class OfferVerifier:
-    """`open_offer` that verifies the same bytes once.
-
-    One lookup brings the same offer from up to k peers, and a signature costs a hundred times what reading
-    the cache does. Keyed by the envelope itself, which the offer holds anyway: no digest to compute or to
-    collide. Only valid offers are kept; the least recently used leaves.
-    """
-
-    __slots__ = ("_capacity", "_known", "verified")
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._known: OrderedDict[bytes, Offer] = OrderedDict()
-        self.verified = 0
-        """Signatures verified so far."""
-
-    def open(self, envelope: bytes, now: float) -> Offer:
-        """As `open_offer`."""
-        offer = self._known.get(envelope)
-        if offer is None:
-            offer = _read_offer(envelope)
-            self.verified += 1
-            self._known[envelope] = offer
-            if len(self._known) > self._capacity:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(envelope)
-        check_times(offer, now)
-        return offer
-
-    def __len__(self) -> int:
-        return len(self._known)

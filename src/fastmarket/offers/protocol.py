@@ -13,13 +13,14 @@ from typing import Protocol
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
-from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.errors import LimitExceeded
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup import End, Lookup
 from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
+from fastmarket.offers.batch import signatures
 from fastmarket.offers.find import FindOffersJob
 from fastmarket.offers.messages import (
     Ack,
@@ -29,11 +30,19 @@ from fastmarket.offers.messages import (
     encode_acks,
     encode_found,
 )
-from fastmarket.offers.model import Offer, OfferExpired, OfferTerms, OfferVerifier
+from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.own import OwnOffers
+from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
+from fastmarket.offers.verifying import OfferVerifier
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
+
+_REFUSED = {
+    Ack.SUPERSEDED: Refusal.SUPERSEDED,
+    Ack.EXPIRED: Refusal.EXPIRED,
+    Ack.FULL: Refusal.FULL,
+}
 
 
 class Neighbourhood(Protocol):
@@ -74,13 +83,18 @@ class OfferProtocol:
     ) -> None:
         self.config = config or OfferConfig()
         self.store = OfferStore(self.config)
-        self.verifier = OfferVerifier(self.config.verified_cache)
+        bounds = self.config
+        self.verifier = OfferVerifier(
+            bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
+        )
         self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
+        self.refusals: Counter[Refusal] = Counter()
+        """Why offers were not taken, those in replies to our own questions included."""
         self._identity = identity
         self._neighbourhood = neighbourhood
-        self._reading = Reading(self.config, neighbourhood.config, self.verifier, trace)
+        self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
         self._trace = trace
 
     # --- what strangers ask
@@ -91,17 +105,22 @@ class OfferProtocol:
             raise LimitExceeded("bytes in an offer request", self.config.max_message_bytes, len(body))
         request = decode_request(body, self.config.max_offers_per_store)
         if isinstance(request, StoreRequest):
+            count, most = signatures(request.envelopes), self.config.max_signatures_per_store
+            if count > most:
+                raise LimitExceeded("signatures in a STORE", most, count)
             return encode_acks([self._take(sender, envelope, now) for envelope in request.envelopes])
         return self._find(sender, request, now)
 
     def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
         try:
             ack = self.store.add(self.verifier.open(envelope, now), now)
-        except OfferExpired:
-            ack = Ack.EXPIRED
-        except PeerFault as fault:
-            ack = Ack.INVALID
-            self._trace.event("offer.refused", peer=sender, reason=fault.reason)
+            refusal = _REFUSED.get(ack)
+        except OfferRefused as refused:
+            refusal = refused.refusal
+            ack = Ack.EXPIRED if refusal is Refusal.EXPIRED else Ack.INVALID
+            self._trace.event("offer.refused", peer=sender, reason=refused.reason)
+        if refusal is not None:
+            self.refusals[refusal] += 1
         self.acks[ack] += 1
         return ack
 

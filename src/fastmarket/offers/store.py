@@ -93,7 +93,7 @@ class OfferStore:
         shelf = self._shelves.get(offer.content)
         held = shelf.entries.get(key) if shelf else None
         if held is not None:
-            if held.offer.envelope == offer.envelope:
+            if held.offer.seq == offer.seq and held.offer.body == offer.body:
                 return Ack.STORED
             if not offer.replaces(held.offer):
                 return Ack.SUPERSEDED

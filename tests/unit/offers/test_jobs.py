@@ -216,7 +216,7 @@ def test_versions_held_here_that_are_over_hide_older_ones_and_are_not_told() -> 
     net = MemoryNetwork()
     a, b = net.mesh(2)
     long = sign_offer(identity(50), terms(1), net.now)
-    short = sign_offer(identity(50), terms(2), net.now, previous=long, lifetime_s=5)
+    short = sign_offer(identity(50), terms(2), net.now + 1, lifetime_s=5)
     speaks(a).store.add(long, net.now)
     speaks(a).store.add(short, net.now)
     speaks(b).store.add(long, net.now)

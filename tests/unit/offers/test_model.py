@@ -15,12 +15,11 @@ from fastmarket.offers.model import (
     MAX_LIFETIME_S,
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
-    OfferExpired,
     OfferTerms,
-    OfferVerifier,
-    open_offer,
     sign_offer,
 )
+from fastmarket.offers.refusals import OfferExpired
+from fastmarket.offers.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.offers.messages import (
     Ack,
@@ -14,6 +15,7 @@ from fastmarket.offers.messages import (
     encode_store,
 )
 from fastmarket.offers.model import sign_offer
+from fastmarket.offers.refusals import Refusal
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
 
@@ -39,6 +41,12 @@ def test_store_acknowledges_each_offer() -> None:
     )
     assert node.offers.acks == {Ack.STORED: 2, Ack.SUPERSEDED: 1, Ack.EXPIRED: 1, Ack.INVALID: 2}
     assert node.offers.verifier.verified == 4
+    assert node.offers.refusals == {
+        Refusal.SUPERSEDED: 1,
+        Refusal.EXPIRED: 1,
+        Refusal.FUTURE: 1,
+        Refusal.MALFORMED: 1,
+    }
 
 
 def test_find_returns_offers_and_closer_peers_without_the_asker() -> None:
@@ -61,12 +69,12 @@ def test_a_reply_stays_within_its_bound() -> None:
     net = MemoryNetwork()
     node, *others = net.mesh(30)
     assert node.offers is not None
-    for n in range(90):
+    for n in range(200):
         node.offers.store.add(sign_offer(identity(100 + n), terms(n, user=bytes(900)), START), START)
     request = encode_find(FindRequest(CONTENT, 2**32 - 1))
     raw = node.offers.handle_request(others[0].peer_id, request, START)
     assert 0.9 * node.offers.config.max_message_bytes < len(raw) <= node.offers.config.max_message_bytes
-    reply = decode_find_reply(raw, 90, node.engine.config)
+    reply = decode_find_reply(raw, 200, node.engine.config)
     assert reply.more
     assert len(reply.closer) == 20
 
@@ -79,10 +87,11 @@ def test_a_reply_stays_within_its_bound() -> None:
         b"\x0a\x03abc",
         encode_find(FindRequest(b"", 1)),
         encode_find(FindRequest(bytes(81), 1)),
-        encode_store([b""] * 65),
-        bytes(64 * 1024 + 1),
+        encode_store([b""] * (OfferConfig().max_offers_per_store + 1)),
+        encode_store([b"%d" % n for n in range(OfferConfig().max_signatures_per_store + 1)]),
+        bytes(OfferConfig().max_message_bytes + 1),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_garbage_is_a_peers_fault_and_changes_nothing(body: bytes) -> None:
     net = MemoryNetwork()

@@ -111,7 +111,7 @@ def test_a_tombstone_hides_the_offer_until_that_would_have_ended() -> None:
 def test_a_shortened_offer_is_not_followed_by_the_one_it_replaced() -> None:
     store = OfferStore(OfferConfig())
     long = offer(1, 1, lifetime_s=1000)
-    short = sign_offer(identity(1), terms(2), NOW, previous=long, lifetime_s=10)
+    short = sign_offer(identity(1), terms(2), NOW + 1, lifetime_s=10)
     store.add(long, NOW)
     store.add(short, NOW)
     store.handle_timer(NOW + 100)

@@ -53,6 +53,26 @@ class OfferBody(_message.Message):
     withdrawn: bool
     def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ...) -> None: ...
 
+class OfferBatch(_message.Message):
+    __slots__ = ("root", "count")
+    ROOT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    root: bytes
+    count: int
+    def __init__(self, root: _Optional[bytes] = ..., count: _Optional[int] = ...) -> None: ...
+
+class BatchedOffer(_message.Message):
+    __slots__ = ("batch", "index", "path", "body")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    batch: bytes
+    index: int
+    path: bytes
+    body: bytes
+    def __init__(self, batch: _Optional[bytes] = ..., index: _Optional[int] = ..., path: _Optional[bytes] = ..., body: _Optional[bytes] = ...) -> None: ...
+
 class OfferRequest(_message.Message):
     __slots__ = ("store", "find")
     STORE_FIELD_NUMBER: _ClassVar[int]

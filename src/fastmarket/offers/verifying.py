@@ -1,0 +1,145 @@
+"""Verifying offers from strangers: each signature once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.envelope import BadSignature, open_envelope
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.batch import Batch, decode_batched, is_batched, open_batch
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import (
+    MAX_CLOCK_SKEW_S,
+    MAX_ENVELOPE_BYTES,
+    MAX_LIFETIME_S,
+    OFFER_DOMAIN,
+    OFFER_PAYLOAD_TYPE,
+    Offer,
+    OfferTerms,
+    offer_of,
+)
+from fastmarket.offers.refusals import OfferExpired, OfferRefused, Refusal
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+_ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
+
+
+def check_times(offer: Offer, now: float) -> None:
+    """The part of the verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
+    if offer.not_after <= now:
+        raise OfferExpired(f"offer expired {now - offer.not_after:.0f} s ago")
+    if offer.issued_at > now + MAX_CLOCK_SKEW_S:
+        raise OfferRefused(Refusal.FUTURE, f"offer issued {offer.issued_at - now:.0f} s in the future")
+
+
+def open_offer(signed: bytes, now: float) -> Offer:
+    """Verifies one offer from a stranger. Raises `OfferExpired` or another `OfferRefused`."""
+    return OfferVerifier(1).open(signed, now)
+
+
+class OfferVerifier:
+    """`open_offer` that verifies the same signature once.
+
+    One lookup brings the same offer from up to k peers, a batch brings the same root with every offer, and a
+    signature costs a hundred times what reading a cache does. Keyed by the signed bytes themselves: no digest
+    to compute or to collide. The least recently used leaves. Of offers of a batch only the root is kept: to
+    hash the way up to it costs little more than to look for the offer.
+    """
+
+    __slots__ = ("_batches", "_capacity", "_forged", "_known", "_max_batches", "_max_forged", "verified")
+
+    def __init__(self, capacity: int, max_batches: int = 1, max_forged: int = 1) -> None:
+        """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_forged` bad ones."""
+        self._capacity = capacity
+        self._max_batches = max_batches
+        self._max_forged = max_forged
+        self._known: OrderedDict[bytes, Offer] = OrderedDict()
+        self._batches: OrderedDict[bytes, Batch] = OrderedDict()
+        self._forged: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        self.verified = 0
+        """Signatures verified so far."""
+
+    def open(self, signed: bytes, now: float) -> Offer:
+        """As `open_offer`."""
+        offer = self._known.get(signed)
+        if offer is not None:
+            self._known.move_to_end(signed)
+        elif len(signed) > MAX_ENVELOPE_BYTES:
+            raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
+        elif is_batched(signed):
+            offer = self._open_batched(signed)
+        else:
+            offer = self._open_single(signed)
+        check_times(offer, now)
+        return offer
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _open_single(self, signed: bytes) -> Offer:
+        try:
+            if signed[:1] != bytes((_ENVELOPE_FIRST,)):
+                raise PeerFault("neither an envelope nor an offer of a batch")
+            self.verified += 1
+            envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
+        except PeerFault as fault:
+            raise _refused(fault) from None
+        offer = _read_body(envelope.payload, envelope.peer_id, signed)
+        self._known[signed] = offer
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return offer
+
+    def _open_batched(self, signed: bytes) -> Offer:
+        try:
+            offer = decode_batched(signed)
+        except PeerFault as fault:
+            raise _refused(fault) from None
+        batch = self._batch(offer.batch)
+        if not offer.lies_under(batch):
+            raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
+        return _read_body(offer.body, batch.signer, signed)
+
+    def _batch(self, raw: bytes) -> Batch:
+        batch = self._batches.get(raw)
+        if batch is not None:
+            self._batches.move_to_end(raw)
+            return batch
+        # A request full of offers under one bad root costs one verification, too.
+        if raw in self._forged:
+            raise OfferRefused(*self._forged[raw])
+        try:
+            self.verified += 1
+            batch = open_batch(raw)
+        except PeerFault as fault:
+            refused = _refused(fault)
+            self._forged[raw] = (refused.refusal, refused.reason)
+            if len(self._forged) > self._max_forged:
+                self._forged.popitem(last=False)
+            raise refused from None
+        self._batches[raw] = batch
+        if len(self._batches) > self._max_batches:
+            self._batches.popitem(last=False)
+        return batch
+
+
+def _refused(fault: PeerFault) -> OfferRefused:
+    refusal = Refusal.FORGED if isinstance(fault, BadSignature) else Refusal.MALFORMED
+    return OfferRefused(refusal, fault.reason)
+
+
+def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
+    """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
+    try:
+        body = OfferBody.FromString(raw)
+        terms = OfferTerms(body.content, body.user_id, body.user_name, FileMetadata.read_from(body))
+    except (DecodeError, CallerFault) as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    if body.provider != signer.raw:
+        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
+    if not 0 < body.not_after - body.issued_at <= MAX_LIFETIME_S:
+        raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
+    return offer_of(terms, body, signer, (raw, signed))
