@@ -20,9 +20,9 @@ def test_the_closest_are_those_of_a_full_sort() -> None:
     for number in range(100):
         target = sha256(b"target %d" % number)
         wanted = sorted(range(NODES), key=lambda n: distance(target, KEYS[n]))
-        assert POPULATION.closest(target, 20, lambda n: True) == wanted[:20]
+        assert POPULATION.servers.closest(target, 20, lambda n: True) == wanted[:20]
         odd = [n for n in wanted if n % 2]
-        assert POPULATION.closest(target, 20, lambda n: n % 2 == 1) == odd[:20]
+        assert POPULATION.servers.closest(target, 20, lambda n: n % 2 == 1) == odd[:20]
 
 
 def test_buckets_hold_all_there_are_or_k_of_them() -> None:

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 from fastmarket.sim.__main__ import main
 from fastmarket.sim.conditions import Conditions
-from fastmarket.sim.hostile import Conspiracy
 from fastmarket.sim.network import Rules
 from fastmarket.sim.scenarios import SCENARIOS
 from fastmarket.sim.world import Plan, World
@@ -49,23 +48,6 @@ def test_other_troubles(name: str) -> None:
     success = outcome.sections["finds"]["success"]
     assert success is not None
     assert success >= 0.9
-
-
-def test_hostile_nodes_say_stored_and_drop_it() -> None:
-    """Else the scenario would show nothing."""
-    world = World(SMALL)
-    members = set(range(SMALL.signers, SMALL.nodes, 4))
-    Conspiracy(world.network, members)
-    stored = world.publish(10)
-    holders = [
-        node.number
-        for node in world.network.nodes.values()
-        if node.number >= SMALL.signers
-        for content in world.contents
-        if any(node.offers.store.held(content))
-    ]
-    assert not members & set(holders)
-    assert len(holders) < 0.9 * sum(stored.copies)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:

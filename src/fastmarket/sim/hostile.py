@@ -1,6 +1,9 @@
-"""A node that lies: acknowledges what it is given and drops it, and answers with its like alone."""
+"""Nodes that lie: they acknowledge what they are given and drop it, and answer with their like alone."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
 
 from fastmarket._sha256 import sha256
 from fastmarket.formats.choice import Choice
@@ -9,15 +12,20 @@ from fastmarket.kad.messages import Kind, decode_message, encode_reply
 from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks, encode_found
 from fastmarket.sim.network import Network
 from fastmarket.sim.node import Nature, SimNode
+from fastmarket.sim.population import synthetic_raw_id
+
+_PREFIX_BITS = 32
+_SPARE = 10  # so many times more ids than wanted share the prefix that is looked at
 
 
 class Conspiracy:
     """All hostile nodes of a network: they know each other, whatever the distance."""
 
-    def __init__(self, network: Network, members: set[int]) -> None:
+    def __init__(self, network: Network, members: Iterable[int]) -> None:
         self._network = network
-        self._members = members
-        network.standing.natures.update(dict.fromkeys(members, Nature.HOSTILE))
+        self._members = frozenset(members)
+        self._keyspace = network.population.keyspace(self._members)
+        network.standing.natures.update(dict.fromkeys(self._members, Nature.HOSTILE))
         network.created = self._enrol
 
     def answer(self, sender: PeerId, choice: Choice, now: float) -> bytes | None:
@@ -39,6 +47,35 @@ class Conspiracy:
             node.answer = self.answer
 
     def _closer(self, key: bytes) -> list[bytes]:
-        population, count = self._network.population, self._network.kad.k
-        closest = population.closest(sha256(key), count, self._members.__contains__)
-        return [population.entries[number] for number in closest]
+        entries, count = self._network.population.entries, self._network.kad.k
+        return [entries[number] for number in self._keyspace.closest(sha256(key), count)]
+
+
+def ids_near(targets: Sequence[bytes], count: int, tried: int, random: Random) -> list[list[PeerId]]:
+    """For each 32-byte key the `count` closest of `tried` ids: what an attacker gets for so much work.
+
+    Each costs a key pair and a hash, which is "minimal effort and cost" (Sridhar et al., "Content Censorship
+    in the InterPlanetary File System", NDSS 2024); here the hash alone, for nobody holds the keys.
+    """
+    bits = max((tried // (_SPARE * count)).bit_length() - 1, 0)
+    shift = _PREFIX_BITS - bits
+    near: dict[int, list[tuple[bytes, bytes]]] = {_prefix(target) >> shift: [] for target in targets}
+    for _ in range(tried):
+        raw = synthetic_raw_id(random)
+        key = sha256(raw)
+        found = near.get(_prefix(key) >> shift)
+        if found is not None:
+            found.append((key, raw))
+    return [_closest(target, count, near[_prefix(target) >> shift]) for target in targets]
+
+
+def _closest(target: bytes, count: int, keyed: list[tuple[bytes, bytes]]) -> list[PeerId]:
+    wanted = int.from_bytes(target, "big")
+    keyed.sort(key=lambda item: int.from_bytes(item[0], "big") ^ wanted)
+    closest = keyed[:count]
+    del keyed[:count]  # none is placed twice, should two targets be neighbours
+    return [PeerId(raw) for _, raw in closest]
+
+
+def _prefix(key: bytes) -> int:
+    return int.from_bytes(key[: _PREFIX_BITS // 8], "big")

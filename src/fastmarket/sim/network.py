@@ -98,6 +98,8 @@ class Network:
         self.standing = Standing(len(population), self.latency, Random(f"{rules.seed} regions"))
         self.traffic = Traffic()
         self.nodes: dict[int, SimNode] = {}
+        self.made = 0
+        """Nodes that have come into being, one that came back counted anew."""
         self.created: Callable[[SimNode], None] = lambda node: None
         """Told of every node that comes into being."""
         self._digest = hashlib.sha256()
@@ -119,6 +121,7 @@ class Network:
     def create(self, number: int) -> SimNode:
         """A fresh node with an empty table, in the place of any that was; it knows and holds nothing."""
         node = self.nodes[number] = SimNode(self, number, self.standing.nature(number) is Nature.CLIENT)
+        self.made += 1
         self.created(node)
         return node
 
@@ -130,6 +133,11 @@ class Network:
                 peer = self.nodes.get(other)
                 if peer is not None and peer.links.pop(number, None) is not None:
                     peer.engine.peer_disconnected(self.population.infos[number].peer_id, self.scheduler.now)
+
+    def close(self) -> None:
+        """End: nodes and what was still to happen are gone, counts stay."""
+        self.nodes.clear()
+        self.scheduler.clear()
 
     # --- for nodes
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastmarket._sha256 import sha256
 from fastmarket.sim.measures import Figures, FindFigures, LookupFigures, StoreFigures, percentile, spread
 from fastmarket.sim.network import Network
+from fastmarket.sim.population import Population
 from fastmarket.sim.world import Plan, World
 
 
@@ -43,9 +45,9 @@ class Outcome:
     hops: dict[str, list[int]] = field(default_factory=dict)
     worlds: list[World] = field(default_factory=list)
 
-    def world(self, plan: Plan | None = None) -> World:
+    def world(self, plan: Plan | None = None, population: Population | None = None) -> World:
         """A fresh world that the outcome accounts for."""
-        world = World(plan or self.plan)
+        world = World(plan or self.plan, population)
         self.worlds.append(world)
         return world
 
@@ -63,6 +65,10 @@ class Outcome:
         """Note a section."""
         self.times_ms[f"{name}: first"] = figures.first_ms
         return self._section(name, figures.figures())
+
+    def note(self, name: str, figures: Figures) -> Figures:
+        """Note a section of other figures."""
+        return self._section(name, figures)
 
     def mark(self, name: str, bound: float, measured: float | int | None, *, least: bool = False) -> None:
         """Note a mark."""
@@ -89,7 +95,7 @@ class Outcome:
             "requests": sum(network.traffic.requests for network in networks),
             "connections": sum(network.traffic.connections for network in networks),
             "failures": failures,
-            "engines": sum(len(network.nodes) for network in networks),
+            "engines": sum(network.made for network in networks),
             "events": sum(network.scheduler.events for network in networks),
             "virtual_s": round(sum(_elapsed(network) for network in networks), 1),
         }
@@ -100,7 +106,7 @@ class Outcome:
     @property
     def trace_hash(self) -> str:
         """Of everything that was sent, in all worlds."""
-        return "".join(world.network.trace_hash[:32] for world in self.worlds)
+        return sha256("".join(world.network.trace_hash for world in self.worlds).encode()).hex()[:32]
 
     def _section(self, name: str, figures: Figures) -> Figures:
         self.sections[name] = figures

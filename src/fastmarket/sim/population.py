@@ -6,21 +6,19 @@ peers with a common prefix of i bits where there are at most k, else k of them d
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.routing import Contact, Routing
+from fastmarket.sim.addresses import AddressPlan, tcp_addr
+from fastmarket.sim.keyspace import Keyspace
 
 _ED25519_ID_HEAD = b"\x00\x24\x08\x01\x12\x20"  # identity multihash of a PublicKey message of type Ed25519
-_TCP_PORT = b"\x06\x42\x03"  # /tcp/16899
-KEY_BITS = 256
 
 
 class KeylessIdentity(Identity):
@@ -36,22 +34,9 @@ class KeylessIdentity(Identity):
         raise NotImplementedError("a keyless node signs nothing")
 
 
-def synthetic_id(random: Random) -> PeerId:
+def synthetic_raw_id(random: Random) -> bytes:
     """An id of the form Ed25519 ids have; nobody holds its key."""
-    return PeerId(_ED25519_ID_HEAD + random.randbytes(32))
-
-
-def public_ip4(random: Random) -> bytes:
-    """An address of the public internet, or what looks like one."""
-    while True:
-        ip = random.randbytes(4)
-        if 1 <= ip[0] <= 223 and ip[0] not in (10, 100, 127, 169, 172, 192, 198, 203):
-            return ip
-
-
-def tcp_addr(ip4: bytes) -> Multiaddr:
-    """A listen address."""
-    return Multiaddr(b"\x04" + ip4 + _TCP_PORT)
+    return _ED25519_ID_HEAD + random.randbytes(32)
 
 
 class Population:
@@ -64,21 +49,21 @@ class Population:
         """`identities`: the real ones, by number."""
         self.infos = list(infos)
         self.entries = [encode_peer(Field.CLOSER_PEERS, info, config.max_entry_bytes) for info in self.infos]
+        self._config = config
         self._identities = identities
         self._numbers = {info.peer_id.raw: number for number, info in enumerate(self.infos)}
-        self._keys: list[int] = []
-        self._order: list[int] = []
-        self.list_servers(range(len(self.infos)))
+        self.servers = self.keyspace(range(len(self.infos)))
+        """The nodes that tables are filled with."""
 
     @classmethod
     def generate(cls, nodes: int, signers: int, seed: int, config: KadConfig) -> Population:
         """`nodes` with even keys and public addresses; the first `signers` of them have real key pairs."""
         random = Random(f"{seed} population")
         identities = {n: Identity.from_seed(random.randbytes(32)) for n in range(min(signers, nodes))}
-        infos = []
+        addresses, infos = AddressPlan(Random(f"{seed} addresses")), []
         for number in range(nodes):
-            peer_id = identities[number].peer_id if number in identities else synthetic_id(random)
-            infos.append(PeerInfo(peer_id, (tcp_addr(public_ip4(random)),)))
+            peer_id = identities[number].peer_id if number in identities else PeerId(synthetic_raw_id(random))
+            infos.append(PeerInfo(peer_id, (tcp_addr(addresses.draw()),)))
         return cls(infos, identities, config)
 
     def __len__(self) -> int:
@@ -92,21 +77,20 @@ class Population:
         """The node's identity, with its key if it has one."""
         return self._identities.get(number) or KeylessIdentity(self.infos[number].peer_id)
 
+    def add(self, info: PeerInfo) -> int:
+        """One more node, listed nowhere yet; its number."""
+        number = self._numbers[info.peer_id.raw] = len(self.infos)
+        self.infos.append(info)
+        self.entries.append(encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes))
+        return number
+
+    def keyspace(self, numbers: Iterable[int]) -> Keyspace:
+        """Some of the nodes in the order of their keys."""
+        return Keyspace((self.infos[number].peer_id.key, number) for number in numbers)
+
     def list_servers(self, numbers: Iterable[int]) -> None:
         """From now on these are the nodes that tables are filled with."""
-        keyed = sorted((int.from_bytes(self.infos[n].peer_id.key, "big"), n) for n in numbers)
-        self._keys = [key for key, _ in keyed]
-        self._order = [number for _, number in keyed]
-
-    def closest(self, target: bytes, count: int, counts: Callable[[int], bool]) -> list[int]:
-        """The truth: the `count` listed nodes closest to a 32-byte key among those that count."""
-        found: list[int] = []
-        for number in self._by_distance(int.from_bytes(target, "big"), 0, len(self._keys), 0):
-            if counts(number):
-                found.append(number)
-                if len(found) == count:
-                    break
-        return found
+        self.servers = self.keyspace(numbers)
 
     def fill(self, routing: Routing, number: int, config: KadConfig, now: float, random: Random) -> None:
         """Give a node the table it would have; entries were last seen within the last refresh interval.
@@ -124,38 +108,12 @@ class Population:
 
     def buckets(self, number: int, k: int, random: Random) -> Iterator[Sequence[int]]:
         """What each bucket that is not empty holds, the farthest first."""
-        own = int.from_bytes(self.infos[number].peer_id.key, "big")
-        order, low, high = self._order, 0, len(self._keys)
-        for depth in range(KEY_BITS):
-            if high - low == 0:
-                break
-            middle = self._split(low, high, depth)
-            if own >> (KEY_BITS - 1 - depth) & 1:
-                first, last, low = low, middle, middle
+        order = self.servers.order
+        for places in self.servers.buckets(self.infos[number].peer_id.key, number):
+            if len(places) > k:
+                yield [order[place] for place in random.sample(places, k)]
             else:
-                first, last, high = middle, high, middle
-            if last - first > k:
-                yield [order[place] for place in random.sample(range(first, last), k)]
-            elif last > first:
-                yield order[first:last]
-            if high - low == 1 and order[low] == number:
-                break
-
-    def _split(self, low: int, high: int, depth: int) -> int:
-        """Where, in a range of keys with `depth` bits in common, those with the next bit set begin."""
-        shift = KEY_BITS - 1 - depth
-        return bisect_left(self._keys, (self._keys[low] >> shift | 1) << shift, low, high)
-
-    def _by_distance(self, target: int, low: int, high: int, depth: int) -> Iterator[int]:
-        if high - low <= 1:
-            yield from self._order[low:high]
-            return
-        middle = self._split(low, high, depth)
-        near, far = (low, middle), (middle, high)
-        if target >> (KEY_BITS - 1 - depth) & 1:
-            near, far = far, near
-        yield from self._by_distance(target, *near, depth + 1)
-        yield from self._by_distance(target, *far, depth + 1)
+                yield [order[place] for place in places]
 
 
 def content_of(number: int | str) -> bytes:

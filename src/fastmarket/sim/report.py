@@ -68,7 +68,10 @@ def show(report: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
     console.print(f"{report['scenario']}: {report['nodes']:,} nodes, seed {report['seed']}")
-    sections: Mapping[str, Mapping[str, Any]] = report["sections"]
+    sections: dict[str, Mapping[str, Any]] = {}
+    notes: dict[str, Mapping[str, Any]] = {}
+    for name, figures in report["sections"].items():
+        (sections if "count" in figures else notes)[name] = figures
     shown = [name for name in SHOWN if any(name in figures for figures in sections.values())]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
@@ -82,8 +85,9 @@ def show(report: Mapping[str, Any]) -> None:
         cells = (mark["mark"], mark["wanted"], _text(mark["measured"]), "yes" if mark["met"] else "NO")
         marks.add_row(*cells)
     console.print(marks)
-    for title in ("round_trip", "network", "cost"):
-        console.print(f"{title}: " + ", ".join(f"{name} {_text(v)}" for name, v in report[title].items()))
+    notes |= {title: report[title] for title in ("round_trip", "network", "cost")}
+    for title, figures in notes.items():
+        console.print(f"{title}: " + ", ".join(f"{name} {_text(value)}" for name, value in figures.items()))
     console.print(f"trace: {report['trace']}", soft_wrap=True)
 
 

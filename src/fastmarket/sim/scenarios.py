@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from random import Random
 
-from fastmarket.sim.hostile import Conspiracy
+from fastmarket.sim.attacks import hostile, targeted
 from fastmarket.sim.measures import Figure
 from fastmarket.sim.node import Nature, State
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.upheavals import churn, partition
 from fastmarket.sim.world import Plan, World
 
-# The share of nodes that are dead, slow, hostile or clients where a scenario has such nodes.
+# The share of nodes that are dead, slow or clients where a scenario has such nodes.
 DEAD_SHARE = 0.2
 SLOW_SHARE = 0.2
-HOSTILE_SHARE = 0.2
 CLIENT_SHARE = 0.5
 LOSS = 0.05
 
@@ -45,7 +43,7 @@ def dead20(plan: Plan) -> Outcome:
     before = _stored(outcome)
     alive = outcome.finds("finds, none dead", before.find(plan.finds))
     world = _stored(outcome)
-    for number in _some(world, DEAD_SHARE):
+    for number in world.some(DEAD_SHARE):
         world.network.standing.states[number] = State.SILENT
     lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
     finds = outcome.finds("finds", world.find(plan.finds))
@@ -64,7 +62,7 @@ def slow20(plan: Plan) -> Outcome:
     before = _stored(outcome)
     brisk = outcome.finds("finds, none slow", before.find(plan.finds))
     world = _stored(outcome)
-    world.network.standing.slow.update(_some(world, SLOW_SHARE))
+    world.network.standing.slow.update(world.some(SLOW_SHARE))
     outcome.lookups("lookups", world.look_up(plan.lookups))
     finds = outcome.finds("finds", world.find(plan.finds))
     outcome.mark("stored offers found", 0.999, finds["success"], least=True)
@@ -84,7 +82,7 @@ def clients(plan: Plan) -> Outcome:
     """Half of all nodes sit behind NAT as clients: they ask, nobody can dial them."""
     outcome = Outcome(plan)
     world = outcome.world()
-    behind_nat = _some(world, CLIENT_SHARE)
+    behind_nat = world.some(CLIENT_SHARE)
     world.network.standing.natures.update(dict.fromkeys(behind_nat, Nature.CLIENT))
     hidden = set(behind_nat)
     world.population.list_servers(n for n in range(plan.nodes) if n not in hidden)
@@ -94,18 +92,6 @@ def clients(plan: Plan) -> Outcome:
     finds = outcome.finds("finds", world.find(plan.finds))
     outcome.mark("lookups that return the true k closest", 0.999, lookups["success"], least=True)
     outcome.mark("stored offers found", 0.999, finds["success"], least=True)
-    return outcome
-
-
-def hostile(plan: Plan) -> Outcome:
-    """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
-    outcome = Outcome(plan)
-    world = outcome.world()
-    Conspiracy(world.network, set(_some(world, HOSTILE_SHARE)))
-    outcome.stores("stores", world.publish(plan.offers))
-    outcome.lookups("lookups", world.look_up(plan.lookups))
-    finds = outcome.finds("finds", world.find(plan.finds))
-    outcome.mark("stored offers found", 0.99, finds["success"], least=True)
     return outcome
 
 
@@ -129,6 +115,7 @@ SCENARIOS = {
     "loss5": Scenario(loss5, 10_000),
     "clients": Scenario(clients, 10_000),
     "hostile": Scenario(hostile, 10_000),
+    "targeted": Scenario(targeted, 10_000),
     "partition": Scenario(partition, 200),
     "churn": Scenario(churn, 200),
 }
@@ -140,13 +127,6 @@ def _stored(outcome: Outcome) -> World:
     outcome.stores("stores", world.publish(plan.offers))
     world.rest(plan.rules.conditions.idle_timeout_s + 1)
     return world
-
-
-def _some(world: World, part: float) -> list[int]:
-    """That share of all nodes, none of them a signer."""
-    numbers = range(world.plan.signers, world.plan.nodes)
-    random = Random(f"{world.plan.rules.seed} some")
-    return random.sample(numbers, min(int(part * world.plan.nodes), len(numbers) - 1))
 
 
 def _ratio(after: dict[str, Figure], before: dict[str, Figure], name: str) -> float | None:

@@ -45,6 +45,10 @@ class Scheduler:
             pass
         self.now = end
 
+    def clear(self) -> None:
+        """Forget what was still to happen."""
+        self._heap.clear()
+
     def _step(self, end: float) -> bool:
         heap = self._heap
         if not heap or heap[0][0] > end:

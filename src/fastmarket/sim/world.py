@@ -42,9 +42,12 @@ class Plan:
 class World:
     """A population, its network, and the jobs scenarios run in it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, population: Population | None = None) -> None:
+        """`population`: instead of one made by the plan, and perhaps shared with worlds before."""
         self.plan = plan
-        self.population = Population.generate(plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad)
+        self.population = population or Population.generate(
+            plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad
+        )
         self.network = Network(self.population, plan.rules)
         self.contents: list[bytes] = []
         """Published so far."""
@@ -79,6 +82,12 @@ class World:
             sampled.append(1000 * (latency.one_way(here, there) + latency.one_way(there, here)))
         return sampled
 
+    def some(self, part: float) -> list[int]:
+        """That share of all nodes, none of them a signer; the same for the same seed."""
+        numbers = range(self.plan.signers, self.plan.nodes)
+        random = Random(f"{self.plan.rules.seed} some")
+        return random.sample(numbers, min(int(part * self.plan.nodes), len(numbers) - 1))
+
     def look_up(self, count: int) -> LookupFigures:
         """Lookups of random keys by random nodes."""
         figures = LookupFigures()
@@ -90,25 +99,39 @@ class World:
 
     def publish(self, count: int) -> StoreFigures:
         """New offers by the nodes that can sign, in turn."""
-        figures = StoreFigures()
+        first = len(self.contents)
+        return self.announce([content_of(number) for number in range(first, first + count)])
+
+    def announce(
+        self, contents: Sequence[bytes], figures: StoreFigures | None = None, first_signer: int = 0
+    ) -> StoreFigures:
+        """Offers for these contents by the nodes that can sign, in turn; `figures` are added to."""
+        figures = StoreFigures() if figures is None else figures
+        before = len(figures.ms)
         signers = [n for n in range(self.plan.signers) if self.network.standing.honest_server(n)]
-        for index in range(count):
-            content = content_of(len(self.contents))
+        for index, content in enumerate(contents, first_signer):
             self.contents.append(content)
             self._publish_one(signers[index % len(signers)], content, figures)
             self.rest(SPACING_S)
-        self._await(figures.ms, count)
+        self._await(figures.ms, before + len(contents))
         return figures
 
-    def find(self, count: int, contents: Sequence[bytes] | None = None) -> FindFigures:
-        """Searches for published offers, in turn, by random nodes."""
-        figures = FindFigures()
+    def find(
+        self, count: int, contents: Sequence[bytes] | None = None, figures: FindFigures | None = None
+    ) -> FindFigures:
+        """Searches for published offers, in turn, by random nodes; `figures` are added to."""
+        figures = FindFigures() if figures is None else figures
+        before = len(figures.ms)
         contents = self.contents if contents is None else contents
         for index in range(count):
             self._find_one(self.some_node(), contents[index % len(contents)], figures)
             self.rest(SPACING_S)
-        self._await(figures.ms, count)
+        self._await(figures.ms, before + count)
         return figures
+
+    def close(self) -> None:
+        """Nothing more will happen here: give its memory back. What was counted stays."""
+        self.network.close()
 
     # --- private
 
@@ -123,7 +146,9 @@ class World:
         def ended(result: object, now: float) -> None:
             assert isinstance(result, LookupResult)
             standing, k = self.network.standing, self.network.kad.k
-            true = self.population.closest(sha256(key), k, lambda n: n != node.number and standing.answers(n))
+            true = self.population.servers.closest(
+                sha256(key), k, lambda n: n != node.number and standing.answers(n)
+            )
             wanted = {self.population.infos[n].peer_id.raw for n in true}
             found = [answered.peer.peer_id.raw for answered in result.closest]
             figures.exact += len(found) == len(wanted) and wanted.issuperset(found)

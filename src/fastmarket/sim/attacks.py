@@ -1,0 +1,74 @@
+"""Scenarios with nodes that lie."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from random import Random
+
+from fastmarket._sha256 import sha256
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.sim.addresses import AddressPlan, tcp_addr
+from fastmarket.sim.hostile import Conspiracy, ids_near
+from fastmarket.sim.measures import FindFigures, StoreFigures, mean
+from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.population import Population, content_of
+from fastmarket.sim.world import Plan
+
+HOSTILE_SHARE = 0.2
+# One key targeted: so many ids, rented in so many address blocks.
+PLACED = 60
+PLACED_BLOCKS = 6
+# Ids the attacker tries for each honest node: enough that nearly all it places are closer than anybody.
+TRIED_PER_NODE = 400
+
+
+def hostile(plan: Plan) -> Outcome:
+    """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
+    outcome = Outcome(plan)
+    world = outcome.world()
+    Conspiracy(world.network, world.some(HOSTILE_SHARE))
+    outcome.stores("stores", world.publish(plan.offers))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds", world.find(plan.finds))
+    outcome.mark("stored offers found", 0.99, finds["success"], least=True)
+    return outcome
+
+
+def targeted(plan: Plan) -> Outcome:
+    """One key targeted: 60 hostile ids closest to it, from 6 address blocks, there before its offer is."""
+    outcome = Outcome(plan)
+    honest = range(plan.nodes)
+    population = Population.generate(plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad)
+    contents = [content_of(number) for number in range(plan.offers)]
+    stored, found, taken = StoreFigures(), FindFigures(), []
+    for number, placed in enumerate(_placed(plan, population, contents)):
+        # A network of its own for each content: all hostile nodes there stand around that one key.
+        population.list_servers([*honest, *placed])
+        world = outcome.world(population=population)
+        world.askers = range(plan.signers, plan.nodes)
+        Conspiracy(world.network, placed)
+        k = plan.rules.kad.k
+        closest = population.servers.closest(sha256(contents[number]), k)
+        taken.append(sum(one >= plan.nodes for one in closest) / k)
+        world.announce([contents[number]], stored, first_signer=number)
+        world.rest(plan.rules.conditions.idle_timeout_s + 1)
+        world.find(plan.finds // plan.offers, [contents[number]], found)
+        world.close()
+    outcome.note("attack", {"hostile_share_of_k_closest": mean(taken)})
+    outcome.stores("stores", stored)
+    finds = outcome.finds("finds", found)
+    outcome.mark("stored offers found", 0.95, finds["success"], least=True)
+    return outcome
+
+
+def _placed(plan: Plan, population: Population, contents: list[bytes]) -> list[list[int]]:
+    """For each content the numbers of the hostile nodes around it, none of them listed yet."""
+    random = Random(f"{plan.rules.seed} placed")
+    addresses = AddressPlan(Random(f"{plan.rules.seed} addresses"))
+    targets = [sha256(content) for content in contents]
+    placed = []
+    for ids in ids_near(targets, PLACED, TRIED_PER_NODE * plan.nodes, random):
+        blocks = cycle([addresses.rent() for _ in range(PLACED_BLOCKS)])
+        infos = [PeerInfo(peer_id, (tcp_addr(addresses.within(next(blocks))),)) for peer_id in ids]
+        placed.append([population.add(info) for info in infos])
+    return placed
