@@ -37,6 +37,27 @@ class KadConfig:
     check_timeout_s: float = 3.0  # for the answer to a liveness check, dialling included
     max_visitors: int = 4096  # connected peers outside the table whose addresses are kept for FIND_NODE
 
+    max_group_in_bucket: int = 2  # entries of one address block (formats.scope.ip_group) in a bucket, as in
+    # go-libp2p-kad-dht: it takes ten blocks to fill one
+    max_group_in_table: int = (
+        10  # entries of one block in the table: 5 % of what 10,000 nodes fill. go has 3;
+    )
+    # the large clouds hold more of us
+    prove_after_s: float = 150.0  # an entry that has not answered by then is asked; idle connections are
+    # closed before, so this dials it
+    max_proofs: int = 3  # such questions at once
+    max_remembered: int = 256  # peers that fell silent: more than half of a table in a network of a million
+    forget_after_s: float = 24 * 3600.0  # such a peer, after it fell silent
+    probe_first_s: float = 10.0  # from its silence to the first question whether it is back
+    probe_share: float = 0.15  # between two such questions at least this share of the time it has been gone:
+    # a break heals within that share of its length, and a day of silence costs some sixty questions
+    probe_pause_s: float = 5.0  # from one such question to the next; none while the table is empty
+    max_probes: int = 3  # such questions at once; alpha while the table is empty
+    return_pause_s: float = 300.0  # between refreshes because a silent peer is back
+    return_delay_s: float = 5.0  # such a refresh waits so long for others to be back, too
+    alone_retry_s: float = 10.0  # a node that knows nobody joins anew; then twice as long, up to a refresh
+    max_seeds: int = 64  # bootstrap peers kept for that
+
     # --- what a stranger may send or make us hold
     max_request_bytes: int = 64 * 1024  # a PUT_VALUE of the largest value we take, and room
     max_reply_bytes: int = 256 * 1024  # go answers 20 to 40 peers with up to 8 KiB each at worst

@@ -19,16 +19,17 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
-from fastmarket.kad.checks import CheckJob
+from fastmarket.kad.contact import Contact
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.handlers import Handlers
 from fastmarket.kad.jobs import Job, JobRunner
+from fastmarket.kad.liveness import Liveness
 from fastmarket.kad.lookup import Lookup, LookupJob
 from fastmarket.kad.maintenance import Maintenance, Own
 from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
-from fastmarket.kad.routing import Contact, Routing
+from fastmarket.kad.routing import Routing
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.trace import NULL_TRACE, Trace
@@ -47,13 +48,16 @@ class Engine:
     """One node in one Kademlia network."""
 
     __slots__ = (
+        "_alone_s",
         "_around",
         "_entropy",
         "_local",
         "_rules",
+        "_seeds",
         "config",
         "handlers",
         "jobs",
+        "liveness",
         "maintenance",
         "mode",
         "routing",
@@ -78,9 +82,13 @@ class Engine:
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace)
+        self.liveness = Liveness(config, local, self.jobs, self.routing)
         self._around = Surroundings(config, local, self.routing, self.seeds, entropy)
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
+        self.routing.on_return = self._table_changed
+        self._seeds: tuple[PeerInfo, ...] = ()  # of the last bootstrap: wanted again when nobody is left
+        self._alone_s = config.alone_retry_s  # until the next attempt to join, while the table is empty
 
     # --- what the shell tells
 
@@ -94,6 +102,7 @@ class Engine:
         bare = tuple(addr.without_peer() for addr in addrs)[: self.config.max_addrs_per_peer]
         self._local = PeerInfo(self._local.peer_id, bare)
         self.handlers.set_local(self._local)
+        self.routing.set_local(self._local)
 
     def peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
@@ -102,7 +111,7 @@ class Engine:
         """
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
-            self._check(oldest, now)
+            self.liveness.check(oldest, now)
         self.jobs.peer_identified(now)
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
@@ -129,13 +138,14 @@ class Engine:
 
     def next_timer(self) -> float | None:
         """When to call `handle_timer`."""
-        jobs, own = self.jobs.next_timer(), self.maintenance.next_timer()
-        return own if jobs is None else jobs if own is None else min(jobs, own)
+        timers = (self.jobs.next_timer(), self.maintenance.next_timer(), self.liveness.next_timer())
+        return min((when for when in timers if when is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
         self.jobs.handle_timer(now)
         self.maintenance.handle_timer(now)
+        self.liveness.handle_timer(now)
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send."""
@@ -195,7 +205,11 @@ class Engine:
         return self.lookup_job(key, FindNode(self.config, key), timeout_s)
 
     def bootstrap(self, seeds: Sequence[PeerInfo], timeout_s: float | None = None) -> BootstrapJob:
-        """Join by way of `seeds`. Result: BootstrapResult; progress: SeedSettled."""
+        """Join by way of `seeds`, which are asked again should nobody be left some day.
+
+        Result: BootstrapResult; progress: SeedSettled.
+        """
+        self._seeds = tuple(seeds[: self.config.max_seeds])
         return BootstrapJob(self._around, seeds, self._timeout(timeout_s))
 
     def get_value(
@@ -279,23 +293,22 @@ class Engine:
         store = AnnounceProvider(self.config, key, lambda: self._local)
         return self.store_job(key, FindNode(self.config, key), store, timeout_s)
 
-    def _check(self, contact: Contact, now: float) -> None:
-        ask = FindNode(self.config, self._local.peer_id.raw)
-        job = CheckJob(contact.info, ask, self.config.check_timeout_s)
-
-        def done(alive: object, at: float) -> None:
-            # A peer that asked us something meanwhile lives, even if our question was lost.
-            self.routing.checked(contact, alive is True or contact.seen > now, at)
-
-        if len(self.jobs) < self.config.max_jobs:
-            self.jobs.start(job, now, done)
-        else:
-            done(True, now)
-
     def _refresh(self, now: float) -> Job | None:
-        if not len(self.routing):
-            return None
-        return BootstrapJob(self._around, (), self.config.job_timeout_s, self.routing.stale_buckets)
+        timeout_s = self.config.job_timeout_s
+        if len(self.routing):
+            self._alone_s = self.config.alone_retry_s
+            return BootstrapJob(self._around, (), timeout_s, self.routing.stale_buckets)
+        self.maintenance.refresh_soon(self._alone_s, 0.0, now)
+        self._alone_s = min(2 * self._alone_s, self.config.refresh_interval_s)
+        return BootstrapJob(self._around, self._seeds, timeout_s) if self._seeds else None
+
+    def _table_changed(self, now: float) -> None:
+        """A silent peer is back, and perhaps more that we do not know of; or nobody is left."""
+        config = self.config
+        if len(self.routing):
+            self.maintenance.refresh_soon(config.return_delay_s, config.return_pause_s, now)
+        else:
+            self.maintenance.refresh_soon(config.alone_retry_s, 0.0, now)
 
     def _announce(self, kind: Own, key: bytes, value: bytes, now: float) -> Job:
         if kind is Own.VALUE:

@@ -42,6 +42,7 @@ class Maintenance:
         "_own",
         "_refresh",
         "_refresh_at",
+        "_refreshed_at",
         "_running",
         "_sequence",
         "_sweep",
@@ -58,6 +59,7 @@ class Maintenance:
         self._due: list[tuple[float, int, _Published]] = []
         self._sequence = 0
         self._running = 0
+        self._refreshed_at = float("-inf")
         self._refresh_at = now + self._spread(config.refresh_interval_s)
         self._sweep_at = now + self._spread(config.sweep_interval_s)
         self._refresh: Callable[[float], Job | None] = lambda now: None
@@ -95,6 +97,11 @@ class Maintenance:
         """Announce no longer; whether it was."""
         return self._own.pop((kind, key), None) is not None
 
+    def refresh_soon(self, wait_s: float, pause_s: float, now: float) -> None:
+        """The next refresh comes in `wait_s`, and `pause_s` after the last at the earliest."""
+        at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
+        self._refresh_at = min(self._refresh_at, at)
+
     def next_timer(self) -> float | None:
         """The next of refresh, sweep and announcement."""
         when = min(self._refresh_at, self._sweep_at)
@@ -108,6 +115,7 @@ class Maintenance:
             self._sweep_at = now + self._spread(self._config.sweep_interval_s)
             self._sweep(now)
         if now >= self._refresh_at:
+            self._refreshed_at = now
             self._refresh_at = now + self._spread(self._config.refresh_interval_s)
             job = self._refresh(now)
             if job is not None:

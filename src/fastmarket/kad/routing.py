@@ -1,37 +1,30 @@
 """Who we know: the routing table with its policy of entry, liveness and replacement.
 
 Only peers that identified themselves as servers of our protocol, with addresses of their own telling, get in;
-peers that others merely name never do (specs kad-dht, "Client and server mode").
+peers that others merely name never do (specs kad-dht, "Client and server mode"). Of one address block only a
+few do. An entry is told to others while it is fresh, and after that once it has answered us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 
 from fastmarket._kbucket import Inserted, RoutingTable
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
+from fastmarket.kad.contact import Contact, Trust
+from fastmarket.kad.diversity import Diversity
 from fastmarket.kad.messages import Field, encode_peer
+from fastmarket.kad.remembered import Remembered
 from fastmarket.trace import NULL_TRACE, Trace
-
-
-class Contact:
-    """A peer of the table. `encoded` is its closerPeers entry with its tag, rebuilt when addresses change."""
-
-    __slots__ = ("encoded", "failed_at", "failures", "info", "seen")
-
-    def __init__(self, info: PeerInfo, encoded: bytes, now: float) -> None:
-        self.info = info
-        self.encoded = encoded
-        self.seen = now  # last reply, request or identification
-        self.failures = 0  # failed requests in a row
-        self.failed_at = 0.0  # the first of them
-
 
 # Failures that came over the network: so it works, and the fault is not ours.
 _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT})
+_NEVER = float("-inf")
 
 
 class Routing:
@@ -40,13 +33,18 @@ class Routing:
     __slots__ = (
         "_check_next",
         "_config",
+        "_diversity",
+        "_doubtful",
         "_heard_at",
         "_local",
         "_table",
         "_trace",
+        "_unproven",
         "_visitors",
         "_waiting",
         "checking",
+        "on_return",
+        "silent",
     )
 
     def __init__(self, config: KadConfig, local: PeerId, trace: Trace = NULL_TRACE) -> None:
@@ -54,12 +52,18 @@ class Routing:
         self._local = local
         self._trace = trace
         self._table: RoutingTable[Contact] = RoutingTable(local.key, bucket_size=config.k)
-        # Bucket -> peers that found it full, the freshest last; at most k each.
+        # Bucket -> peers that found no place, the freshest last; at most k each.
         self._waiting: dict[int, dict[bytes, Contact]] = {}
         self._visitors: dict[bytes, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
         self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
-        self._heard_at = float("-inf")  # last sign of life from anybody
+        self._heard_at = _NEVER  # last sign of life from anybody
+        self._diversity = Diversity(config)
+        self._doubtful = 0  # entries not told to others
+        self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
+        self.silent = Remembered(config)
+        self.on_return: Callable[[float], None] = lambda now: None
+        """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -75,7 +79,9 @@ class Routing:
     def entries(self, target: bytes, asker_key: bytes | None, count: int) -> list[bytes]:
         """Ready closerPeers entries of the `count` nearest to `target`, without the asker."""
         table = self._table
-        nearest = table.nearest(target, count + 1)
+        nearest = table.nearest(target, count + 1 + self._doubtful)
+        if self._doubtful:
+            nearest = [contact for contact in nearest if contact.trust is not Trust.DOUBTFUL][: count + 1]
         if asker_key is not None and (asker := table.get(asker_key)) in nearest:
             nearest.remove(asker)
         elif len(nearest) > count:
@@ -102,6 +108,18 @@ class Routing:
 
     # --- what happens to peers
 
+    def set_local(self, local: PeerInfo) -> None:
+        """Ourselves, with our addresses: peers that share our address block are neighbours, not a crowd."""
+        self._diversity.set_own(ip_group(local))
+
+    def fill(self, contacts: Iterable[Contact]) -> None:
+        """Entries out of knowledge that no identification brought (a simulated network's); last seen when
+        they say. Beyond what a bucket holds they are left out."""
+        insert = self._table.insert
+        for contact in contacts:
+            insert(contact.info.peer_id.key, contact, contact.seen)
+        self._diversity.counted = False
+
     def identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
         """Take in what a peer says of itself; returns the entry to check when its bucket is full.
 
@@ -112,21 +130,16 @@ class Routing:
         if key == self._local.key:
             return None
         if self._config.protocol not in protocols or not info.addrs:
+            self.silent.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
-        inserted, oldest = self._table.insert(key, contact, now)
+        if self.silent.pop(key) is not None:
+            self._back(key, now)
+        oldest = self._place(key, contact, now)
         bucket = self._table.bucket_index(key)
-        if inserted != Inserted.FULL:
-            self._drop_waiting(bucket, key)
-            return None
-        waiting = self._waiting.setdefault(bucket, {})
-        waiting.pop(key, None)
-        waiting[key] = contact
-        if len(waiting) > self._config.k:
-            del waiting[next(iter(waiting))]
         if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
             return None
         if now < self._check_next.get(bucket, now):
@@ -143,7 +156,30 @@ class Routing:
             self._check_next[bucket] = now + self._config.check_interval_s
         if not alive and self._table.get(key) is contact:
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
-            self._evict(key, now)
+            self._lose(contact, now)
+
+    def next_unproven(self) -> float | None:
+        """When an entry is to be asked that has not answered anything so far."""
+        return self._unproven[0][0] if self._unproven else None
+
+    def take_unproven(self, now: float) -> Contact | None:
+        """The next such entry; until it answers, others are not told of it. Call `proven` in the end."""
+        while self._unproven and self._unproven[0][0] <= now:
+            contact = self._unproven.popleft()[1]
+            if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
+                self._trust(contact, Trust.DOUBTFUL)
+                return contact
+        return None
+
+    def proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
+        """The end of that question. Silence costs the place, unless nobody else was heard meanwhile."""
+        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
+            return
+        if alive or self._heard_at < asked_at:
+            self._unproven.append((now + self._config.prove_after_s, contact))
+        else:
+            self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
+            self._lose(contact, now)
 
     def seen(self, key: bytes, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
@@ -153,16 +189,29 @@ class Routing:
             contact.seen = now
             contact.failures = 0
             self._table.touch(key, now)
+        elif key in self.silent:
+            self.silent.hurry(key, now)
         return contact
 
     def replied(self, peer_id: PeerId, now: float) -> None:
         """The peer answered one of our requests."""
-        self.seen(peer_id.key, now)
+        key = peer_id.key
+        contact = self.seen(key, now)
+        if contact is not None and contact.trust is not Trust.PROVEN:
+            self._trust(contact, Trust.PROVEN)
+        if key in self.silent:
+            silent = self.silent.pop(key)
+            self._back(key, now)
+            if contact is None and silent is not None:
+                contact = self._refreshed(key, silent.info, now)
+                contact.trust = Trust.PROVEN
+                self._place(key, contact, now)
 
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """A request to the peer failed; too often in a row and it leaves the table.
 
-        While nobody at all is heard, the fault is more likely ours: the table is kept.
+        While nobody at all is heard, the fault is more likely ours: the table is kept, and the silent are
+        asked now and then.
         """
         if kind is FailureKind.BUSY:
             return
@@ -178,14 +227,19 @@ class Routing:
         elif now < contact.failed_at + contact.failures * self._config.failure_spacing_s:
             return
         contact.failures += 1
-        if contact.failures >= self._config.max_failures and self._others_live(contact):
+        if contact.failures < self._config.max_failures:
+            return
+        if self._heard_at >= contact.failed_at:
             self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
-            self._evict(key, now)
+            self._lose(contact, now)
+        else:
+            self.silent.add(contact.info, now)
 
     def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
+            self.silent.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)
 
@@ -210,15 +264,74 @@ class Routing:
 
     # --- private
 
+    def _place(self, key: bytes, contact: Contact, now: float) -> Contact | None:
+        """Into the table, or among those that wait; the oldest entry of its bucket if that is full."""
+        inserted, oldest = self._table.insert(key, contact, now)
+        bucket = self._table.bucket_index(key)
+        if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
+            self._table.remove(key)
+            self._wait(bucket, key, contact)
+        elif inserted == Inserted.FULL:
+            self._wait(bucket, key, contact)
+        else:
+            self._drop_waiting(bucket, key)
+        return oldest
+
+    def _settle(self, bucket: int, contact: Contact, now: float) -> bool:
+        """A new entry's share in the counts; False: its address block has enough entries."""
+        diversity = self._diversity
+        if not diversity.counted:
+            diversity.counted = True
+            for held in self._table.items():
+                if held is not contact:
+                    diversity.add(self._table.bucket_index(held.info.peer_id.key), held.group)
+        if not diversity.fits(bucket, contact.group):
+            return False
+        diversity.add(bucket, contact.group)
+        if contact.trust is Trust.DOUBTFUL:
+            self._doubtful += 1
+        if contact.trust is not Trust.PROVEN:
+            self._ask_later(contact, now)
+        return True
+
+    def _ask_later(self, contact: Contact, now: float) -> None:
+        if contact.trust is Trust.DOUBTFUL:
+            self._unproven.appendleft((now, contact))
+        else:
+            self._unproven.append((now + self._config.prove_after_s, contact))
+
+    def _trust(self, contact: Contact, trust: Trust) -> None:
+        """The trust of an entry changes."""
+        self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
+        contact.trust = trust
+
+    def _wait(self, bucket: int, key: bytes, contact: Contact) -> None:
+        waiting = self._waiting.setdefault(bucket, {})
+        waiting.pop(key, None)
+        group = contact.group
+        if group is not None:
+            alike = [other for other, held in waiting.items() if held.group == group]
+            if len(alike) >= self._diversity.limit(group):
+                del waiting[alike[0]]
+        waiting[key] = contact
+        if len(waiting) > self._config.k:
+            del waiting[next(iter(waiting))]
+
     def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
         addrs = tuple(addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer])
         contact = self._table.get(key) or self._waiting_contact(key)
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
             encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+            group = ip_group(info)
             if contact is None:
-                return Contact(info, encoded, now)
+                return Contact(info, encoded, now, group)
+            if contact.group != group:  # it has to find a place anew
+                self._evict(key, now)
+                contact.group = group
             contact.info, contact.encoded = info, encoded
+        if contact.trust is Trust.DOUBTFUL and key not in self._table:
+            contact.trust = Trust.FRESH
         contact.seen = now
         contact.failures = 0
         return contact
@@ -227,23 +340,44 @@ class Routing:
         if len(self._visitors) >= self._config.max_visitors:
             return
         encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
-        self._visitors[key] = Contact(info, encoded, now)
+        self._visitors[key] = Contact(info, encoded, now, None)
 
-    def _others_live(self, contact: Contact) -> bool:
-        """Whether anyone was heard since the contact began to fail."""
-        return self._heard_at >= contact.failed_at
+    def _back(self, key: bytes, now: float) -> None:
+        """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
+        self._trace.event("kad.table.back", key=key)
+        self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
+        self.on_return(now)
+
+    def _lose(self, contact: Contact, now: float) -> None:
+        """An entry leaves for its silence."""
+        self._evict(contact.info.peer_id.key, now)
+        self.silent.add(contact.info, now)
+        if not len(self._table):
+            self.on_return(now)
 
     def _evict(self, key: bytes, now: float) -> None:
         bucket = self._table.bucket_index(key)
         self._drop_waiting(bucket, key)
-        if not self._table.remove(key):
+        contact = self._table.get(key)
+        if contact is None:
             return
-        waiting = self._waiting.get(bucket)
-        if waiting:
-            freshest, contact = waiting.popitem()
-            self._table.insert(freshest, contact, contact.seen)
-            if not waiting:
-                del self._waiting[bucket]
+        self._table.remove(key)
+        self._trust(contact, Trust.FRESH)
+        if self._diversity.counted:
+            self._diversity.remove(bucket, contact.group)
+        self._move_up(bucket, now)
+
+    def _move_up(self, bucket: int, now: float) -> None:
+        """The freshest that waits and may, has the free place; whether it still lives is asked."""
+        waiting = self._waiting.get(bucket, {})
+        for key, contact in reversed(waiting.items()):
+            if contact.seen + self._config.check_after_s < now:
+                contact.trust = Trust.DOUBTFUL
+            self._table.insert(key, contact, contact.seen)
+            if self._settle(bucket, contact, now):
+                self._drop_waiting(bucket, key)
+                return
+            self._table.remove(key)
 
     def _waiting_contact(self, key: bytes) -> Contact | None:
         waiting = self._waiting.get(self._table.bucket_index(key))

@@ -6,6 +6,7 @@ peers with a common prefix of i bits where there are at most k, else k of them d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
@@ -13,12 +14,16 @@ from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
+from fastmarket.kad.contact import Contact, Trust
 from fastmarket.kad.messages import Field, encode_peer
-from fastmarket.kad.routing import Contact, Routing
+from fastmarket.kad.routing import Routing
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace
 
 _ED25519_ID_HEAD = b"\x00\x24\x08\x01\x12\x20"  # identity multihash of a PublicKey message of type Ed25519
+# Where one address block crowds a bucket, so many times k peers are drawn to fill it with others.
+CROWD = 8
 
 
 class KeylessIdentity(Identity):
@@ -50,6 +55,8 @@ class Population:
         self.infos = list(infos)
         self.entries = [encode_peer(Field.CLOSER_PEERS, info, config.max_entry_bytes) for info in self.infos]
         self._config = config
+        self._shared: dict[bytes | None, bytes | None] = {}
+        self._groups = [self._group(info) for info in self.infos]
         self._identities = identities
         self._numbers = {info.peer_id.raw: number for number, info in enumerate(self.infos)}
         self.servers = self.keyspace(range(len(self.infos)))
@@ -82,6 +89,7 @@ class Population:
         number = self._numbers[info.peer_id.raw] = len(self.infos)
         self.infos.append(info)
         self.entries.append(encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes))
+        self._groups.append(self._group(info))
         return number
 
     def keyspace(self, numbers: Iterable[int]) -> Keyspace:
@@ -98,22 +106,43 @@ class Population:
         The table's own way in is one identification at a time, which encodes every entry anew: here it is
         shared, which is what lets 100,000 tables fit.
         """
-        table, infos, entries = routing._table, self.infos, self.entries
+        routing.fill(self._contacts(number, config, now, random))
+
+    def _contacts(self, number: int, config: KadConfig, now: float, random: Random) -> Iterator[Contact]:
+        infos, entries, groups = self.infos, self.entries, self._groups
         for peers in self.buckets(number, config.k, random):
             step = config.refresh_interval_s / len(peers)
             for place, peer in enumerate(peers):
                 seen = now - config.refresh_interval_s + place * step
-                info = infos[peer]
-                table.insert(info.peer_id.key, Contact(info, entries[peer], seen), seen)
+                yield Contact(infos[peer], entries[peer], seen, groups[peer], Trust.PROVEN)
 
     def buckets(self, number: int, k: int, random: Random) -> Iterator[Sequence[int]]:
         """What each bucket that is not empty holds, the farthest first."""
         order = self.servers.order
         for places in self.servers.buckets(self.infos[number].peer_id.key, number):
-            if len(places) > k:
-                yield [order[place] for place in random.sample(places, k)]
-            else:
-                yield [order[place] for place in places]
+            drawn = random.sample(places, k) if len(places) > k else places
+            peers = self._diverse([order[place] for place in drawn], k)
+            if len(peers) < len(drawn) < len(places):  # others take the places of a crowd's surplus
+                drawn = random.sample(places, min(len(places), CROWD * k))
+                peers = self._diverse([order[place] for place in drawn], k)
+            yield peers
+
+    def _diverse(self, peers: list[int], k: int) -> list[int]:
+        """The first k with no more of one address block than a bucket may hold."""
+        held: Counter[bytes] = Counter()
+        kept = []
+        for peer in peers:
+            group = self._groups[peer]
+            if group is not None:
+                held[group] += 1
+                if held[group] > self._config.max_group_in_bucket:
+                    continue
+            kept.append(peer)
+        return kept[:k]
+
+    def _group(self, info: PeerInfo) -> bytes | None:
+        group = ip_group(info)
+        return self._shared.setdefault(group, group)
 
 
 def content_of(number: int | str) -> bytes:

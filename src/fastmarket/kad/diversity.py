@@ -1,0 +1,68 @@
+"""How many entries of the table one address block holds.
+
+Ids are free, addresses are not: who makes up thousands of ids in one place must not become all that a node
+knows. go-libp2p-kad-dht bounds its table the same way (`RTPeerDiversityFilter`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TypeVar
+
+from fastmarket.config import KadConfig
+
+_K = TypeVar("_K")
+
+
+# Among our own neighbours by address, half a bucket: a network of machines in one data centre works, and
+# whoever rents a machine beside ours still meets the other half.
+OWN_GROUP_SHARE = 2
+
+
+class Diversity:
+    """Counts entries by (bucket, group) and by group; peers without a group are not counted."""
+
+    __slots__ = ("_config", "_in_bucket", "_in_table", "_own", "counted")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._config = config
+        self._own: bytes | None = None
+        self.counted = True
+        """False: entries came into the table that were not counted."""
+        self._in_bucket: Counter[tuple[int, bytes]] = Counter()
+        self._in_table: Counter[bytes] = Counter()
+
+    def set_own(self, group: bytes | None) -> None:
+        """The group this node stands in itself, if any."""
+        self._own = group
+
+    def limit(self, group: bytes) -> int:
+        """How many of that group may stand in one bucket."""
+        limit = self._config.max_group_in_bucket
+        return max(limit, self._config.k // OWN_GROUP_SHARE) if group == self._own else limit
+
+    def fits(self, bucket: int, group: bytes | None) -> bool:
+        """Whether one more of that group may stand in that bucket."""
+        if group is None:
+            return True
+        if self._in_bucket[bucket, group] >= self.limit(group):
+            return False
+        return group == self._own or self._in_table[group] < self._config.max_group_in_table
+
+    def add(self, bucket: int, group: bytes | None) -> None:
+        """An entry came in."""
+        if group is not None:
+            self._in_bucket[bucket, group] += 1
+            self._in_table[group] += 1
+
+    def remove(self, bucket: int, group: bytes | None) -> None:
+        """An entry left."""
+        if group is not None:
+            _less(self._in_bucket, (bucket, group))
+            _less(self._in_table, group)
+
+
+def _less(counts: Counter[_K], key: _K) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]
