@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from rich.console import Console
 
 from lib.kinds import INTEROP, KINDS, OURS, Skipped, build
-from lib.matrix import Available, Outcome, Verdict, probe, run_matrix
+from lib.matrix import Available, Outcome, Verdict, probe, run_matrix, try_again
 from lib.mixed import MIXED, run_mixed
 from lib.mixed import ROWS as MIXED_ROWS
 from lib.process import PeerFailed
@@ -96,6 +96,7 @@ async def run_all(
             )
 
     outcomes = await run_matrix(rows, others, RESULTS / "logs", jobs, done) if rows else []
+    outcomes = await try_again(rows, others, outcomes, RESULTS / "logs", done)
     if outcomes:
         show(console, "fastmarket and one other implementation", {r.name: r.what for r in rows}, outcomes)
     kinds = [OURS, *(other.kind for other in others if other.kind in MIXED)]
