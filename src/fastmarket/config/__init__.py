@@ -9,6 +9,7 @@ from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.web import WebConfig
 
 __all__ = [
     "ConnectionConfig",
@@ -17,4 +18,5 @@ __all__ = [
     "MarketConfig",
     "NodeConfig",
     "OfferConfig",
+    "WebConfig",
 ]

@@ -31,6 +31,7 @@ from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import KadNode
 from fastmarket.net.offer_node import OfferNode
+from fastmarket.net.public_routing import PublicRouting
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
@@ -77,6 +78,7 @@ class DhtNode:
         self.engine.handlers.elsewhere = self._holders
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock)
+        self.public = PublicRouting(self.host, self._kad, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
             self.host.serve(config.offers.protocol, self._offers.handle, config.offers.max_message_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
@@ -28,7 +28,7 @@ class RunningJob:
         self._items: deque[object] = deque()
         self._news = asyncio.Event()
 
-    async def items(self) -> AsyncIterator[object]:
+    async def items(self) -> AsyncGenerator[object, None]:
         """Progress as it comes; ends with the job. Raises what the result raises."""
         while True:
             while self._items:

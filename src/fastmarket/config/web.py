@@ -1,0 +1,22 @@
+"""HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """What is served over HTTP, when it is asked for."""
+
+    host: str = "127.0.0.1"  # to listen on: this machine alone, unless the operator says otherwise
+    port: int | None = None  # off; 0 takes any free one
+    lookup_budget_s: float = 8.0  # of one request: a lookup through silent peers ends within it
+    max_records: int = 100  # in one JSON answer; Delegated Routing V1 recommends it
+    max_streamed_records: int = 4096  # in one NDJSON answer: what one lookup gathers at most
+    max_filter_chars: int = 1024  # of a filter parameter: 16 protocol names of 63 characters
+    max_requests: int = 256  # at once; a lookup each. Beyond: 503
+    found_max_age_s: int = 300  # caches may keep an answer with records; the specification's example
+    empty_max_age_s: int = 15  # ... and one without
+    keep_alive_s: int = 15  # an idle HTTP connection
+    stop_grace_s: float = 1.0  # answers under way get this long when the node stops

@@ -1,0 +1,60 @@
+"""Which records and addresses a caller wants (IPIP-484, in Delegated Routing V1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fastmarket.errors import CallerFault
+from fastmarket.formats.multiaddr import Multiaddr
+
+UNKNOWN = "unknown"  # as a filter: records that do not tell
+MAX_PROTOCOL_CHARS = 63  # of one transfer protocol's name; the specification's bound
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Lower-case names. Empty: everything passes."""
+
+    wanted_addrs: frozenset[str] = frozenset()
+    unwanted_addrs: frozenset[str] = frozenset()
+    protocols: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, addrs: str, protocols: str, max_chars: int) -> Filters:
+        """From `filter-addrs` and `filter-protocols`. Raises CallerFault."""
+        names = _names("filter-addrs", addrs, max_chars)
+        return cls(
+            frozenset(name for name in names if not name.startswith("!")),
+            frozenset(name[1:] for name in names if name.startswith("!")),
+            frozenset(_names("filter-protocols", protocols, max_chars)),
+        )
+
+    def addrs(self, addrs: Iterable[Multiaddr]) -> list[Multiaddr] | None:
+        """Those of a peer that pass; None: the whole record is left out."""
+        every = list(addrs)
+        if not self.wanted_addrs and not self.unwanted_addrs:
+            return every
+        if not every:
+            return every if UNKNOWN in self.wanted_addrs else None
+        return [addr for addr in every if self._passes(addr)] or None
+
+    def lets_unknown_protocols(self) -> bool:
+        """Whether a record that names no transfer protocol passes."""
+        return not self.protocols or UNKNOWN in self.protocols
+
+    def _passes(self, addr: Multiaddr) -> bool:
+        names = {name.lower() for name, _ in addr.parts}
+        if names & self.unwanted_addrs:
+            return False
+        return not self.wanted_addrs or bool(names & self.wanted_addrs)
+
+
+def _names(field: str, text: str, max_chars: int) -> list[str]:
+    if len(text) > max_chars:
+        raise CallerFault(field, f"more than {max_chars} characters")
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        if len(name) > MAX_PROTOCOL_CHARS:
+            raise CallerFault(field, f"{name[:20]!r}...: a name of more than {MAX_PROTOCOL_CHARS} characters")
+    return names

@@ -1,0 +1,64 @@
+"""The HTTP server of a node: uvicorn on the node's own event loop, over a socket that is bound here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from fastmarket.config import WebConfig
+from fastmarket.errors import CallerFault
+
+BACKLOG = 128
+
+
+class WebServer:
+    """Serves routes from `start` to `stop`."""
+
+    def __init__(self, routes: Sequence[BaseRoute], config: WebConfig) -> None:
+        self._config = config
+        self._server = _Server(
+            uvicorn.Config(
+                Starlette(routes=routes),
+                loop="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=True,
+                limit_concurrency=config.max_requests,
+                timeout_keep_alive=config.keep_alive_s,
+                timeout_graceful_shutdown=max(1, round(config.stop_grace_s)),
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listens; the port. Raises CallerFault."""
+        host, port = self._config.host, self._config.port or 0
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            raise CallerFault("http_port", f"cannot listen on {host}:{port}: {error}") from None
+        self._serving = asyncio.create_task(self._server.serve([listening]))
+        return int(listening.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Answers under way end first. Safe to call twice."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await asyncio.wait([self._serving])
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the daemon."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
