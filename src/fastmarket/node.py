@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, NetworkFault
@@ -15,6 +15,9 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
+
+if TYPE_CHECKING:
+    from fastmarket.web.server import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,9 @@ class Node:
         self._dht: DhtNode | None = None
         self._grpc: MarketServer | None = None
         self._rejoining: asyncio.Task[None] | None = None
+        self._web: WebServer | None = None
         self.grpc_address = ""
+        self.http_address = ""
         self.bootstrapped = False
 
     @property
@@ -76,9 +81,10 @@ class Node:
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
             self._grpc = MarketServer(service, self._config.market)
             market = self._config.market
-            port = await self._grpc.start()
-            host = f"[{market.host}]" if ":" in market.host else market.host
-            self.grpc_address = f"{host}:{port}"
+            self.grpc_address = _at(market.host, await self._grpc.start())
+            if self._config.web.port is not None:
+                self._web = self._make_web(self._dht)
+                self.http_address = _at(self._config.web.host, await self._web.start())
             if self._seeds and not await self._join():
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
@@ -90,6 +96,8 @@ class Node:
         if self._rejoining is not None:
             self._rejoining.cancel()
             await asyncio.gather(self._rejoining, return_exceptions=True)
+        if self._web is not None:
+            await self._web.stop()
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
         if self._dht is not None:
@@ -103,6 +111,16 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def _make_web(self, dht: DhtNode) -> WebServer:
+        # Loaded on use: the packages are an extra, and a node without HTTP starts sooner.
+        try:
+            from fastmarket.web.routing_api import RoutingApi
+            from fastmarket.web.server import WebServer
+        except ModuleNotFoundError as missing:
+            raise CallerFault("http-port", f"needs {missing.name}: pip install 'fastmarket[http]'") from None
+        routes = RoutingApi(dht.public, self._config.web, self._config.kad).routes()
+        return WebServer(routes, self._config.web)
 
     async def _join(self) -> bool:
         try:
@@ -123,6 +141,10 @@ class Node:
             if await self._join():
                 return
             wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)
+
+
+def _at(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _seed(text: str) -> PeerInfo:

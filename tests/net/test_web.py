@@ -166,7 +166,7 @@ def test_a_port_in_use_is_named(run: Run[None]) -> None:
         first = WebServer([], CONFIG)
         port = await first.start()
         try:
-            with pytest.raises(CallerFault, match=f"http_port: cannot listen on 127.0.0.1:{port}"):
+            with pytest.raises(CallerFault, match=f"http-port: cannot listen on 127.0.0.1:{port}"):
                 await WebServer([], WebConfig(port=port)).start()
         finally:
             await first.stop()

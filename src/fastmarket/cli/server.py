@@ -213,6 +213,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "listen": [str(address) for address in node.listen_addrs],
         "announce": [str(address) for address in node.announced_addrs],
         "grpc": node.grpc_address,
+        "http": node.http_address or None,
         "version": __version__,
         "pid": os.getpid(),
         # Null where there is nobody to join by.
@@ -238,6 +239,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
             kad=config.KadConfig(prefix=settings.kad_prefix),
             host=config.HostConfig(listen=settings.listen, announce=settings.announce),
             market=config.MarketConfig(host=settings.host, port=settings.port),
+            web=config.WebConfig(host=settings.http_host, port=settings.http_port),
         ),
         identity,
     )

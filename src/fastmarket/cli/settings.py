@@ -38,6 +38,8 @@ class ServerSettings:
 
     port: int
     host: str
+    http_port: int | None
+    http_host: str
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
@@ -182,6 +184,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
     Setting("host", _parse_host, "ADDRESS", "gRPC address; keep it local.  [default: 127.0.0.1]"),
     Setting(
+        "http-port", parse_port, "PORT", "Serve Delegated Routing V1 over HTTP; 0 takes any free port.  [off]"
+    ),
+    Setting("http-host", _parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
+    Setting(
         "listen",
         _parse_listen,
         "MULTIADDR",
@@ -290,6 +296,8 @@ def _settings(
     return ServerSettings(
         port=_pick(values, "port", 8080),
         host=_pick(values, "host", "127.0.0.1"),
+        http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
+        http_host=_pick(values, "http-host", "127.0.0.1"),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),

@@ -9,6 +9,7 @@ from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.web import WebConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,4 @@ class NodeConfig:
     offers: OfferConfig = field(default_factory=OfferConfig)
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
+    web: WebConfig = field(default_factory=WebConfig)

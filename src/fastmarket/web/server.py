@@ -45,7 +45,7 @@ class WebServer:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
-            raise CallerFault("http_port", f"cannot listen on {host}:{port}: {error}") from None
+            raise CallerFault("http-port", f"cannot listen on {host}:{port}: {error}") from None
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 

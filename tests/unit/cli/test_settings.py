@@ -51,6 +51,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
     values = {
         "port": "1234",
         "host": "::1",
+        "http-port": "8081",
+        "http-host": "127.0.0.2",
         "listen": "/ip4/127.0.0.1/tcp/0",
         "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,
