@@ -54,7 +54,7 @@ sim: build
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
-	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet)
+	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing)
 
 proto: build
 	@$(BIN)/python -m pip install -q ".[proto]"
