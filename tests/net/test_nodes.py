@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fastmarket.errors import DialFailed, NotFound, QuorumFailed
+from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
@@ -190,6 +190,41 @@ def test_an_offer_registered_alone_spreads_when_others_come(run: Run[None]) -> N
             await a.close()
             found = [offer async for offer in c.find_offers(CONTENT, DEADLINE_S)]
             assert [offer.user_name for offer in found] == ["ann"]
+
+    run(scenario())
+
+
+def test_no_node_returns_an_offer_once_its_withdrawal_is_acknowledged(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with nodes(8) as made:
+            await joined(made[1:], made[0])
+            for name, node in ((b"stays", made[1]), (b"goes", made[2])):
+                await node.register_offer(CONTENT, name, name.decode(), METADATA, DEADLINE_S)
+            outcome = await made[2].withdraw_offer(CONTENT, b"goes", DEADLINE_S)
+            assert (outcome.acknowledged, outcome.asked) == (7, 7)
+            for node in made:
+                # Nothing in between, and each node by itself: none of them shows the offer.
+                assert [offer.user_name for offer in node.offers.store.offers(CONTENT, node.now())] == [
+                    "stays"
+                ]
+                found = [offer async for offer in node.find_offers(CONTENT, DEADLINE_S)]
+                assert [offer.user_name for offer in found if offer.live(node.now())] == ["stays"]
+            assert made[2].node_info().own_offers == 0
+            with pytest.raises(CallerFault):
+                await made[3].withdraw_offer(CONTENT, b"goes", DEADLINE_S)
+
+    run(scenario())
+
+
+def test_a_node_alone_withdraws_at_once(run: Run[None]) -> None:
+    """There is nobody to tell, and nobody to wait for."""
+
+    async def scenario() -> None:
+        async with nodes(1) as (alone,):
+            await alone.register_offer(CONTENT, b"u", "ann", METADATA, DEADLINE_S)
+            outcome = await alone.withdraw_offer(CONTENT, b"u", DEADLINE_S)
+            assert outcome.reached
+            assert [offer async for offer in alone.find_offers(CONTENT, DEADLINE_S)] == []
 
     run(scenario())
 

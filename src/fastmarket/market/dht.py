@@ -28,6 +28,13 @@ class Dht(Protocol):
         Raises `CallerFault` (a field of `OfferTerms`), `Busy`.
         """
 
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+        """Takes an own offer back; returns when every storer knows or has failed, or after `deadline_s`.
+
+        The withdrawal is announced further whatever becomes of the call; withdrawing again is harmless.
+        Raises `CallerFault`: no such offer of this node.
+        """
+
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
         """Verified offers as they come in; ends with the lookup or after `deadline_s`.
 

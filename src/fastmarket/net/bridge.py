@@ -195,6 +195,21 @@ class DhtClient:
 
         return await self._ask(call)
 
+    async def withdraw(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Cid:
+        """Takes an offer of `register` back: once this returns, nodes of the network show it no more.
+
+        Raises QuorumFailed (the withdrawal is announced further), CallerFault when there is no such offer.
+        """
+        content = _cid(cid)
+
+        async def call(node: DhtNode) -> Cid:
+            outcome = await node.withdraw_offer(content.multihash, b"", deadline_s)
+            if not outcome.reached:
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+            return content
+
+        return await self._ask(call)
+
     async def get_file(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> FoundFile:
         """The cheapest live offer. Raises NotFound."""
         content = _cid(cid)

@@ -181,6 +181,10 @@ class DhtNode:
         """Signs, stores and announces; see `market.dht.Dht`."""
         return await self._offers.register(OfferTerms(content, user_id, user_name, metadata), deadline_s)
 
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+        """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
+        return await self._offers.withdraw(content, user_id, deadline_s)
+
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
         """Verified offers as they come; see `market.dht.Dht`."""
         return self._offers.find(content, deadline_s)

@@ -58,6 +58,17 @@ class OfferNode:
                 pass  # the counts say how far it is
         return outcome_of(announcement.job.so_far())
 
+    async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+        """Takes an own offer back; returns when every storer has answered or failed, or after `deadline_s`.
+
+        Not at the quorum: a storer that has not heard yet would still show the offer. Raises `CallerFault`.
+        """
+        announcement = self.offers.withdraw(content, user_id, self._clock.now())
+        running = self._announce(announcement)
+        if running is not None:
+            await asyncio.wait({running.result}, timeout=deadline_s)
+        return outcome_of(announcement.job.so_far())
+
     async def find(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
         """Offers as they are found."""
         running = self._kad.start(self.offers.find(content, deadline_s))

@@ -141,6 +141,8 @@ class StoreOffer:
         """By what the peer answered the lookup on."""
         if answered_protocol == self._protocol:
             return self._store
+        if self._offer.withdrawn:
+            return ()  # a provider record cannot be taken back; it expires
         return self._provide.choices(peer, answered_protocol)
 
     def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fastmarket.config import OfferConfig
-from fastmarket.errors import Busy
+from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms, sign_offer
 from fastmarket.offers.store import OfferStore
@@ -43,6 +43,8 @@ class OwnOffers:
     A failed or lonely announcement is repeated after a back-off, one that met its quorum after the interval.
     An offer that fewer than `replication` nodes hold is also announced when the table has grown since: what
     was registered before the network was there, or while it was small, spreads as it grows.
+    A withdrawn one stays as the tombstone, announced like an offer but never renewed, until the last version
+    that anybody could hold has expired.
     """
 
     def __init__(self, config: OfferConfig, identity: Identity, store: OfferStore, replication: int) -> None:
@@ -57,37 +59,60 @@ class OwnOffers:
         self._under_way: set[tuple[OfferKey, int]] = set()
         self._neighbours = 0
         self._grown_at: float | None = None
+        self._withdrawn = 0
 
     def __len__(self) -> int:
-        return len(self._own)
+        return len(self._own) - self._withdrawn
 
     def __iter__(self) -> Iterator[Offer]:
-        return (own.offer for own in self._own.values())
+        return (own.offer for own in self._own.values() if not own.offer.withdrawn)
 
     def current(self, key: OfferKey) -> Offer | None:
-        """The latest version."""
+        """The latest version, a tombstone too."""
         own = self._own.get(key)
         return own.offer if own else None
 
     def register(self, terms: OfferTerms, now: float) -> Offer:
         """Signs and stores an offer that the caller announces at once and then reports on (`announced`).
 
-        Raises `Busy` when `max_own_offers` are kept alive already.
+        Raises `Busy` when `max_own_offers`, tombstones included, are kept alive already.
         """
-        key = (terms.content, self._identity.peer_id.raw, terms.user_id)
+        key = self._key(terms.content, terms.user_id)
         known = self._own.get(key)
         if known is None and len(self._own) >= self._config.max_own_offers:
             raise Busy("offers", f"this node announces {self._config.max_own_offers} already")
         offer = self._sign(terms, known.offer if known else self._store.get(key), now)
-        # Should no outcome ever come, the interval makes up for it.
-        due = now + self._config.announce_interval_s
-        if known is None:
-            self._own[key] = _Own(offer, terms, _State.ANNOUNCING, due)
-        else:
-            known.offer, known.terms, known.state, known.failures = offer, terms, _State.ANNOUNCING, 0
-        self._own[key].neighbours = self._neighbours
-        self._schedule(key, due)
+        self._begin(offer, terms, now)
         return offer
+
+    def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
+        """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
+
+        Withdrawing again announces the same tombstone again. Raises `CallerFault`: no such own offer.
+        """
+        own = self._own.get(self._key(content, user_id))
+        if own is None or own.offer.not_after <= now:
+            raise CallerFault("content", "this node has no such offer")
+        offer, terms = own.offer, own.terms
+        if not offer.withdrawn:
+            offer = sign_offer(self._identity, terms, now, previous=offer, withdrawn=True)
+            self._store.add(offer, now, own=True)
+        self._begin(offer, terms, now)
+        return offer
+
+    def _key(self, content: bytes, user_id: bytes) -> OfferKey:
+        return (content, self._identity.peer_id.raw, user_id)
+
+    def _begin(self, offer: Offer, terms: OfferTerms, now: float) -> None:
+        """An announcement by the caller. Should no outcome ever come, the interval makes up for it."""
+        key, due = offer.key, now + self._config.announce_interval_s
+        known = self._own.get(key)
+        self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
+        if known is None:
+            known = self._own[key] = _Own(offer, terms, _State.ANNOUNCING, due)
+        known.offer, known.terms, known.state, known.failures = offer, terms, _State.ANNOUNCING, 0
+        known.neighbours = self._neighbours
+        self._schedule(key, due)
 
     def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
         """How the announcement of `offer` ended; None: it could not be made."""
@@ -121,8 +146,8 @@ class OwnOffers:
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
         grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
-        while self._dues and self._own[self._dues[0][1]].due != self._dues[0][0]:
-            heapq.heappop(self._dues)  # put off since
+        while self._dues and self._put_off(*self._dues[0]):
+            heapq.heappop(self._dues)
         due = self._dues[0][0] if self._dues else None
         return min((when for when in (grown, due) if when is not None), default=None)
 
@@ -136,8 +161,12 @@ class OwnOffers:
                     self._enqueue(key, own)
         while self._dues and self._dues[0][0] <= now:
             due, key = heapq.heappop(self._dues)
+            if self._put_off(due, key):
+                continue
             own = self._own[key]
-            if own.due == due and own.state is not _State.QUEUED:
+            if own.offer.withdrawn and own.offer.not_after <= now:
+                self._forget(key)
+            elif own.state is not _State.QUEUED:
                 self._enqueue(key, own)
 
     def take_due(self, now: float) -> list[Offer]:
@@ -145,11 +174,12 @@ class OwnOffers:
         offers = []
         while self._queue and len(self._under_way) < self._config.max_announcing:
             key = self._queue.popleft()
-            own = self._own[key]
-            if own.state is not _State.QUEUED:
-                continue  # registered anew while it waited
+            own = self._own.get(key)
+            if own is None or own.state is not _State.QUEUED:
+                continue  # registered anew while it waited, or over
             own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
-            if own.offer.issued_at + self._config.announce_interval_s / 2 <= now:
+            renewable = not own.offer.withdrawn
+            if renewable and own.offer.issued_at + self._config.announce_interval_s / 2 <= now:
                 own.offer = self._sign(own.terms, own.offer, now)
             self._under_way.add((key, own.offer.seq))
             self._schedule(key, now + self._config.announce_interval_s)
@@ -166,8 +196,22 @@ class OwnOffers:
         own.state = _State.QUEUED
         self._queue.append(key)
 
+    def _put_off(self, due: float, key: OfferKey) -> bool:
+        """Whether this entry of the heap counts no more."""
+        own = self._own.get(key)
+        return own is None or own.due != due
+
+    def _forget(self, key: OfferKey) -> None:
+        """A tombstone whose time is over."""
+        del self._own[key]
+        self._thin.discard(key)
+        self._withdrawn -= 1
+
     def _schedule(self, key: OfferKey, due: float) -> None:
-        self._own[key].due = due
+        own = self._own[key]
+        if own.offer.withdrawn:
+            due = min(due, own.offer.not_after)
+        own.due = due
         heapq.heappush(self._dues, (due, key))
         if len(self._dues) > 2 * len(self._own) + STALE_DUES:
             self._dues = [(own.due, key) for key, own in self._own.items()]

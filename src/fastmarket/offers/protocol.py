@@ -21,6 +21,7 @@ from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.batch import signatures
+from fastmarket.offers.changes import Change, Changes
 from fastmarket.offers.find import FindOffersJob
 from fastmarket.offers.messages import (
     Ack,
@@ -92,6 +93,8 @@ class OfferProtocol:
         """What became of the offers others wanted stored here, since the start."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
+        self._changes = Changes()
+        self.store.noted = self._changes.note
         self._identity = identity
         self._neighbourhood = neighbourhood
         self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
@@ -143,6 +146,13 @@ class OfferProtocol:
         """
         return self._announcement(self.own.register(terms, now))
 
+    def withdraw(self, content: bytes, user_id: bytes, now: float) -> Announcement:
+        """Takes an own offer back: a tombstone takes its place here and, announced like an offer, elsewhere.
+
+        It is announced until the offer would have expired. Raises `CallerFault`: no such own offer.
+        """
+        return self._announcement(self.own.withdraw(content, user_id, now))
+
     def announced(self, offer: Offer, result: StoreResult | None, now: float) -> None:
         """The result of an `Announcement`'s job; None: it could not be started."""
         outcome = None if result is None else outcome_of(result)
@@ -157,6 +167,16 @@ class OfferProtocol:
         )
         job.hold(self.store.held(content))
         return job
+
+    # --- what is kept on disk
+
+    def want_changes(self) -> None:
+        """From now on every offer put into the store is told by `poll_changes`."""
+        self._changes.want()
+
+    def poll_changes(self) -> list[Change]:
+        """Offers put into the store since the last call, in order; none before `want_changes`."""
+        return self._changes.take()
 
     # --- time
 

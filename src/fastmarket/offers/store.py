@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -56,6 +56,8 @@ class OfferStore:
     """
 
     def __init__(self, config: OfferConfig) -> None:
+        self.noted: Callable[[Offer, bool], None] = lambda offer, own: None
+        """Told of every offer put in and whether it is an own one."""
         self._config = config
         self._shelves: dict[bytes, _Shelf] = {}
         self._per_provider: Counter[bytes] = Counter()
@@ -184,6 +186,7 @@ class OfferStore:
             self._ends[step] = set()
             heappush(self._steps, step)
         self._ends[step].add(offer.key)
+        self.noted(offer, entry.own)
 
     def _drop(self, key: OfferKey) -> None:
         shelf = self._shelves[key[0]]

@@ -10,7 +10,7 @@ from fastmarket.kad.lookup import LookupResult
 from fastmarket.kad.storing import QuorumReached
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import OfferProtocol, outcome_of
+from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode
 
@@ -35,7 +35,12 @@ class MemoryDht:
         self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
     ) -> StoreOutcome:
         terms = OfferTerms(content, user_id, user_name, metadata)
-        announcement = self.offers.register(terms, self.net.now)
+        return await self._announce(self.offers.register(terms, self.net.now), deadline_s)
+
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+        return await self._announce(self.offers.withdraw(content, user_id, self.net.now), deadline_s)
+
+    async def _announce(self, announcement: Announcement, deadline_s: float) -> StoreOutcome:
         job_id = self.net.start(self.node, announcement.job)
         if announcement.job.result is not None:
             self.offers.announced(announcement.offer, announcement.job.result, self.net.now)

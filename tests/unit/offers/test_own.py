@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fastmarket.config import OfferConfig
-from fastmarket.errors import Busy
+from fastmarket.errors import Busy, CallerFault
 from fastmarket.offers.model import Offer, sign_offer
 from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.store import OfferStore
@@ -177,3 +177,59 @@ def test_too_many_own_offers_are_refused_but_known_ones_may_change() -> None:
     own.register(terms(2), START)
     with pytest.raises(Busy):
         own.register(terms(user=b"second"), START)
+
+
+def test_a_withdrawn_offer_is_a_tombstone_until_the_offer_would_have_expired() -> None:
+    store = OfferStore(CONFIG)
+    own = OwnOffers(CONFIG, identity(1), store, 20)
+    offer = own.register(terms(), START)
+    own.announced(offer, GOOD, START + 1)
+    tombstone = own.withdraw(CONTENT, b"u", START + 2)
+    assert (tombstone.withdrawn, tombstone.not_after) == (True, offer.not_after)
+    assert tombstone.replaces(offer)
+    assert store.get(offer.key) == tombstone
+    assert list(store.offers(CONTENT, START + 2)) == []
+    assert (len(own), list(own)) == (0, [])
+    now = START + 3
+    own.announced(tombstone, GOOD, now)
+    announced = 0
+    while (when := own.next_timer()) is not None:
+        now = when
+        for again in due(own, now):
+            assert again == tombstone  # never renewed
+            announced += 1
+            own.announced(again, GOOD, now)
+    assert (announced, now) == (2, offer.not_after)
+    assert own.current(offer.key) is None
+
+
+def test_a_withdrawal_that_failed_is_announced_again() -> None:
+    own = schedule()
+    own.announced(own.register(terms(), START), GOOD, START)
+    tombstone = own.withdraw(CONTENT, b"u", START + 1)
+    assert own.withdraw(CONTENT, b"u", START + 2) == tombstone
+    own.announced(tombstone, SHORT, START + 3)
+    assert due(own, START + 3 + CONFIG.retry_first_s) == [tombstone]
+
+
+def test_what_was_never_offered_cannot_be_withdrawn() -> None:
+    own = schedule()
+    with pytest.raises(CallerFault):
+        own.withdraw(CONTENT, b"u", START)
+    own.register(terms(), START)
+    with pytest.raises(CallerFault):
+        own.withdraw(CONTENT, b"another", START)
+
+
+def test_an_offer_can_be_registered_again_after_it_was_withdrawn() -> None:
+    store = OfferStore(CONFIG)
+    own = OwnOffers(CONFIG, identity(1), store, 20)
+    own.register(terms(1), START)
+    tombstone = own.withdraw(CONTENT, b"u", START + 1)
+    anew = own.register(terms(2), START + 1)
+    assert anew.replaces(tombstone)
+    assert list(store.offers(CONTENT, START + 2)) == [anew]
+    assert (len(own), list(own)) == (1, [anew])
+    own.announced(tombstone, GOOD, START + 2)
+    own.announced(anew, GOOD, START + 3)
+    assert own.next_timer() == START + 3 + CONFIG.announce_interval_s

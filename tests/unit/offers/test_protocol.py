@@ -100,3 +100,41 @@ def test_garbage_is_a_peers_fault_and_changes_nothing(body: bytes) -> None:
     with pytest.raises(PeerFault):
         node.offers.handle_request(sender.peer_id, body, START)
     assert len(node.offers.store) == 0
+
+
+def test_changes_tell_what_was_put_into_the_store_and_whose_it_is() -> None:
+    net = MemoryNetwork()
+    node, other = net.mesh(2)
+    assert node.offers is not None
+    node.offers.register(terms(1), START)
+    assert node.offers.poll_changes() == []  # nobody wanted them
+    node.offers.want_changes()
+    own = node.offers.register(terms(2), START).offer
+    foreign = sign_offer(identity(50), terms(3), START)
+    for _ in range(2):  # what is held already is no change
+        node.offers.handle_request(other.peer_id, encode_store([foreign.envelope]), START)
+    gone = node.offers.withdraw(CONTENT, b"u", START).offer
+    assert [(change.offer, change.own) for change in node.offers.poll_changes()] == [
+        (own, True),
+        (foreign, False),
+        (gone, True),
+    ]
+    assert node.offers.poll_changes() == []
+
+
+def test_a_withdrawal_reaches_the_storers_and_makes_nobody_a_provider() -> None:
+    net = MemoryNetwork()
+    *nodes, plain = net.mesh(6, plain=1)
+    first = nodes[0]
+    assert first.offers is not None
+    announcement = first.offers.register(terms(), START)
+    net.run(first, announcement.job)
+    before = len(plain.served)
+    withdrawal = first.offers.withdraw(CONTENT, b"u", START + 1)
+    net.run(first, withdrawal.job)
+    assert plain.served[before:] == [plain.engine.config.protocol]  # the lookup, no provider record
+    for node in nodes:
+        assert node.offers is not None
+        assert list(node.offers.store.offers(CONTENT, START + 1)) == []
+        assert node.offers.store.get(withdrawal.offer.key) == withdrawal.offer
+        assert node.offers.providers(CONTENT, START + 1) == []
