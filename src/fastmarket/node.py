@@ -79,7 +79,7 @@ class Node:
             for text in self._config.host.listen:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
-            self._grpc = MarketServer(service, self._config.market)
+            self._grpc = MarketServer(service, self._config.market, self._config.access)
             market = self._config.market
             self.grpc_address = _at(market.host, await self._grpc.start())
             if self._config.web.port is not None:

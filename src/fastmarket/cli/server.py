@@ -239,10 +239,21 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
             kad=config.KadConfig(prefix=settings.kad_prefix),
             host=config.HostConfig(listen=settings.listen, announce=settings.announce),
             market=config.MarketConfig(host=settings.host, port=settings.port),
+            access=config.AccessConfig(
+                tls_cert=_text(settings.tls_cert),
+                tls_key=_text(settings.tls_key),
+                tls_client_ca=_text(settings.tls_client_ca),
+                tokens=_text(settings.tokens),
+                insecure=settings.insecure,
+            ),
             web=config.WebConfig(host=settings.http_host, port=settings.http_port),
         ),
         identity,
     )
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path)
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:

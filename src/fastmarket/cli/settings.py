@@ -38,6 +38,11 @@ class ServerSettings:
 
     port: int
     host: str
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    tokens: Path | None
+    insecure: bool
     http_port: int | None
     http_host: str
     listen: tuple[str, ...]
@@ -182,7 +187,27 @@ def _multiaddr(text: str) -> Multiaddr:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
-    Setting("host", _parse_host, "ADDRESS", "gRPC address; keep it local.  [default: 127.0.0.1]"),
+    Setting(
+        "host",
+        _parse_host,
+        "ADDRESS",
+        "gRPC address; beyond this machine see --tls-cert.  [default: 127.0.0.1]",
+    ),
+    Setting("tls-cert", _parse_path, "FILE", "PEM certificate for gRPC; beyond loopback TLS is needed."),
+    Setting("tls-key", _parse_path, "FILE", "Its private key, PEM, mode 0600."),
+    Setting(
+        "tls-client-ca", _parse_path, "FILE", "Callers need a certificate signed by one of these (mTLS)."
+    ),
+    Setting(
+        "tokens", _parse_path, "FILE", "Callers need a token: lines of `read TOKEN` or `write TOKEN`, 0600."
+    ),
+    Setting(
+        "insecure",
+        _parse_flag,
+        "",
+        "Serve gRPC in plain text beyond loopback, where all can read it.",
+        flag=True,
+    ),
     Setting(
         "http-port", parse_port, "PORT", "Serve Delegated Routing V1 over HTTP; 0 takes any free port.  [off]"
     ),
@@ -296,6 +321,11 @@ def _settings(
     return ServerSettings(
         port=_pick(values, "port", 8080),
         host=_pick(values, "host", "127.0.0.1"),
+        tls_cert=_path(values, "tls-cert"),
+        tls_key=_path(values, "tls-key"),
+        tls_client_ca=_path(values, "tls-client-ca"),
+        tokens=_path(values, "tokens"),
+        insecure=_pick(values, "insecure", False),
         http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
         http_host=_pick(values, "http-host", "127.0.0.1"),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
@@ -304,7 +334,7 @@ def _settings(
         data_dir=None if _pick(values, "ephemeral", False) else data_dir,
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
         mode=_pick(values, "mode", "server"),
-        passphrase_file=_pick(values, "passphrase-file", Path()) if "passphrase-file" in values else None,
+        passphrase_file=_path(values, "passphrase-file"),
         log_level=_pick(values, "log-level", "info"),
         log_format=_pick(values, "log-format", "text"),
         sources=sources,
@@ -316,6 +346,10 @@ def _pick(values: Mapping[str, object], name: str, default: T) -> T:
     value = values.get(name, default)
     assert isinstance(value, type(default))
     return value
+
+
+def _path(values: Mapping[str, object], name: str) -> Path | None:
+    return _pick(values, name, Path()) if name in values else None
 
 
 def read_toml(path: Path) -> Layer:
@@ -334,7 +368,7 @@ def read_toml(path: Path) -> Layer:
             close = difflib.get_close_matches(name, _BY_NAME, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
-        if name in ("data-dir", "passphrase-file") and isinstance(value, str) and value:
+        if _BY_NAME[name].parse is _parse_path and isinstance(value, str) and value:
             value = str(path.parent / Path(value).expanduser())
         values[name] = value
     return Layer(values, lambda setting: f"{path}: {setting.name}")

@@ -3,6 +3,7 @@
 Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours, its source stands beside it.
 """
 
+from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
@@ -12,6 +13,7 @@ from fastmarket.config.offers import OfferConfig
 from fastmarket.config.web import WebConfig
 
 __all__ = [
+    "AccessConfig",
     "ConnectionConfig",
     "HostConfig",
     "KadConfig",

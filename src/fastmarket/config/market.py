@@ -20,3 +20,6 @@ class MarketConfig:
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
     max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
     max_streams_per_connection: int = 256  # calls of one client at once
+    keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there
+    keep_alive_timeout_s: float = 20.0  # ... and ended when there is no answer for so long
+    min_ping_interval_s: float = 10.0  # clients that ask oftener are told to go away

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
@@ -26,4 +27,5 @@ class NodeConfig:
     offers: OfferConfig = field(default_factory=OfferConfig)
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     web: WebConfig = field(default_factory=WebConfig)

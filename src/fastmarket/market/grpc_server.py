@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import logging
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -14,10 +11,12 @@ import grpc.aio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 
-from fastmarket.config import MarketConfig
+from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault
-from fastmarket.market import replies
+from fastmarket.market import access, replies
 from fastmarket.market.grpc_errors import Status, status_of
+from fastmarket.market.guard import CallWrapper, Guard, Observer, observing
+from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms, v1_content, v1_terms
 from fastmarket.market.service import MarketService
 from fastmarket.pb import market_pb2
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
+HEALTH = "grpc.health.v1.Health"
 INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tells more")
 # A response may be as long as the service makes it, which cuts its lists; this is for what surrounds them.
 RESPONSE_SLACK_BYTES = 64 * 1024
@@ -39,9 +39,19 @@ Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message]]
 class MarketServer:
     """Serves a `MarketService` from `start` to `stop`."""
 
-    def __init__(self, service: MarketService, config: MarketConfig | None = None) -> None:
+    def __init__(
+        self,
+        service: MarketService,
+        config: MarketConfig | None = None,
+        access_config: AccessConfig | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """`observer` is told of every call that ends."""
         self._service = service
         self._config = config or MarketConfig()
+        self._access = access_config or AccessConfig()
+        self._observer = observer
+        self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
@@ -51,9 +61,11 @@ class MarketServer:
         """
         host = self._config.host if host is None else host
         port = self._config.port if port is None else port
-        await _check_free(host, port)
+        credentials = access.credentials(self._access, host)
         server = grpc.aio.server(
-            options=self._options(), maximum_concurrent_rpcs=self._config.max_concurrent_rpcs
+            interceptors=self._interceptors(credentials is not None or not access.is_loopback(host)),
+            options=self._options(),
+            maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
         )
         server.add_generic_rpc_handlers(
             (
@@ -61,11 +73,11 @@ class MarketServer:
                 grpc.method_handlers_generic_handler(V1, self._v1_methods()),
             )
         )
-        try:
-            bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
-            raise CallerFault("port", f"cannot listen on {host} port {port} ({error})") from None
+        describe(server, (MARKET, V1, HEALTH))
+        self._health = Health(server, (MARKET, V1))
+        bound = await bind(server, host, port, credentials)
         await server.start()
+        await self._health.say(SERVING)
         self._server = server
         return bound
 
@@ -73,8 +85,18 @@ class MarketServer:
         """No new calls; those under way may take `grace_s` to end."""
         if self._server is not None:
             server, self._server = self._server, None
+            if self._health is not None:
+                await self._health.say(NOT_SERVING)
             await server.stop(grace_s)
         await self._service.close()
+
+    def _interceptors(self, reachable: bool) -> list[grpc.aio.ServerInterceptor]:
+        """None where nothing has to be done: each costs a call some microseconds."""
+        tokens = access.read_tokens(self._access)
+        arounds = [] if self._observer is None else [observing(self._observer)]
+        if tokens is not None or reachable:
+            arounds.append(Guard(self._access, tokens).around)
+        return [CallWrapper(arounds)] if arounds else []
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
@@ -84,6 +106,10 @@ class MarketServer:
             ("grpc.max_receive_message_length", config.max_request_bytes),
             ("grpc.max_send_message_length", config.max_response_bytes + RESPONSE_SLACK_BYTES),
             ("grpc.max_concurrent_streams", config.max_streams_per_connection),
+            ("grpc.keepalive_time_ms", int(config.keep_alive_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(config.keep_alive_timeout_s * 1000)),
+            ("grpc.http2.min_ping_interval_without_data_ms", int(config.min_ping_interval_s * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
         ]
 
     def _market_methods(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
@@ -165,33 +191,3 @@ def _read(request_type: type[Request], raw: bytes) -> Request:
         return request_type.FromString(raw)
     except DecodeError as error:
         raise CallerFault("request", f"not a {request_type.DESCRIPTOR.full_name} ({error})") from None
-
-
-async def _check_free(host: str, port: int) -> None:
-    """Asks the system itself: its reason is clear, while gRPC tells one in its log alone."""
-    if not 0 <= port <= 65535:
-        raise CallerFault("port", f"{port} is not between 0 and 65535")
-    loop = asyncio.get_running_loop()
-    try:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise CallerFault("host", f"{host!r} cannot be resolved ({error})") from None
-    faults = [fault for *place, _, address in addresses if (fault := _bind_fault(place, address))]
-    # A host name may have addresses this machine lacks (::1 of localhost): gRPC takes those that it can.
-    in_use = [fault for fault in faults if fault.errno == errno.EADDRINUSE]
-    if in_use or len(faults) == len(addresses):
-        fault = (in_use or faults)[0]
-        field = "host" if fault.errno == errno.EADDRNOTAVAIL else "port"
-        reason = "is in use" if in_use else f"refused ({fault.strerror})"
-        raise CallerFault(field, f"{host} port {port} {reason}")
-
-
-def _bind_fault(place: Sequence[int], address: tuple[Any, ...]) -> OSError | None:
-    with socket.socket(*place) as probe:
-        # As gRPC will: a port that lingers from a process just ended is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as fault:
-            return fault
-    return None

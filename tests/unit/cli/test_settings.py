@@ -51,6 +51,11 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
     values = {
         "port": "1234",
         "host": "::1",
+        "tls-cert": "/cert",
+        "tls-key": "/key",
+        "tls-client-ca": "/ca",
+        "tokens": "/tokens",
+        "insecure": "true",
         "http-port": "8081",
         "http-host": "127.0.0.2",
         "listen": "/ip4/127.0.0.1/tcp/0",
@@ -65,9 +70,9 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "log-format": "json",
     }
     assert set(values) == {setting.name for setting in SETTINGS}
-    by_option = settle(dict(values) | {"ephemeral": False})
+    by_option = settle(dict(values) | {"ephemeral": False, "insecure": True})
     by_env = settle(env={setting.variable: values[setting.name] for setting in SETTINGS})
-    lines = [f"{name} = {value if name == 'ephemeral' else repr(value)}" for name, value in values.items()]
+    lines = [f"{name} = {value if name in ('ephemeral', 'insecure') else repr(value)}" for name, value in values.items()]
     by_file = settle(toml=toml_file(tmp_path, "\n".join(lines)))
     for settings in (by_option, by_env, by_file):
         assert settings.port == 1234
@@ -75,6 +80,9 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.announce == ("/dns4/node.example.org/tcp/4001",)
         assert settings.bootstrap == (SEED,)
         assert (settings.data_dir, settings.passphrase_file) == (Path("/data"), Path("/pass"))
+        files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tokens)
+        assert files == (Path("/cert"), Path("/key"), Path("/ca"), Path("/tokens"))
+        assert settings.insecure
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 

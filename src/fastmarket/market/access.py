@@ -1,0 +1,195 @@
+"""Who may call: certificates and tokens as files, read when the server starts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import grpc
+
+from fastmarket.config import AccessConfig
+from fastmarket.errors import CallerFault
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
+
+
+class Scope(Enum):
+    """What a token is good for."""
+
+    READ = "read"
+    WRITE = "write"  # and to read
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A secret as we keep it: its SHA-256 alone."""
+
+    digest: bytes
+    scope: Scope
+
+    @property
+    def name(self) -> str:
+        """For counting and logs; tells nothing of the secret."""
+        return f"token {self.digest[:4].hex()}"
+
+
+class Tokens:
+    """Every token of a file. Looked up in a time that depends on their number alone."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self._tokens = tuple(tokens)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def find(self, secret: str) -> Token | None:
+        """The one with that secret."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for token in self._tokens:
+            if hmac.compare_digest(token.digest, digest):
+                found = token
+        return found
+
+
+def read_tokens(config: AccessConfig) -> Tokens | None:
+    """The tokens of the file, None without one. Raises CallerFault ("tokens")."""
+    if not config.tokens:
+        return None
+    tokens = []
+    for number, line in enumerate(_read_secret(config.tokens, "tokens").decode().splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        match = _LINE.fullmatch(text)
+        where = f"{config.tokens}, line {number}"
+        if match is None:
+            raise CallerFault("tokens", f"{where}: expects `read TOKEN` or `write TOKEN`")
+        if len(match[2]) < config.min_token_chars:
+            raise CallerFault("tokens", f"{where}: a token has at least {config.min_token_chars} characters")
+        tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), Scope(match[1])))
+    if not 0 < len(tokens) <= config.max_tokens:
+        raise CallerFault("tokens", f"{config.tokens}: 1 to {config.max_tokens} tokens, got {len(tokens)}")
+    return Tokens(tokens)
+
+
+def credentials(config: AccessConfig, host: str) -> grpc.ServerCredentials | None:
+    """What to serve TLS with, None: plain text. A renewed certificate is served without a restart.
+
+    Raises CallerFault: a file that cannot be used, or plain text that others could reach.
+    """
+    if config.tls_cert or config.tls_key or config.tls_client_ca:
+        for field in ("tls_cert", "tls_key"):
+            if not getattr(config, field):
+                raise CallerFault(field.replace("_", "-"), "missing; TLS needs a certificate and its key")
+        return _Certificates(config).credentials()
+    if not config.insecure and not is_loopback(host):
+        raise CallerFault(
+            "host",
+            f"{host} is not loopback: others could read and change what is called there. "
+            "Give --tls-cert and --tls-key, or say --insecure",
+        )
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Certificates:
+    """The files behind the credentials, read again when they have changed."""
+
+    def __init__(self, config: AccessConfig) -> None:
+        self._config = config
+        self._seen = self._state()
+
+    def credentials(self) -> grpc.ServerCredentials:
+        client_auth = bool(self._config.tls_client_ca)
+        return grpc.dynamic_ssl_server_credentials(self._read(), self._renewed, client_auth)  # type: ignore[arg-type]
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """gRPC asks before each handshake; None: no change."""
+        state = self._state()
+        if state == self._seen:
+            return None
+        self._seen = state
+        try:
+            return self._read()
+        except CallerFault:
+            return None  # half written; its next change is seen, too
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        config = self._config
+        key = _read_secret(config.tls_key, "tls-key")
+        cert = _pem(config.tls_cert, "tls-cert", b"CERTIFICATE")
+        if b"PRIVATE KEY" not in key:
+            raise CallerFault("tls-key", f"{config.tls_key} holds no PEM private key")
+        _check_pair(cert, key, config)
+        client_ca = config.tls_client_ca
+        roots = _pem(client_ca, "tls-client-ca", b"CERTIFICATE") if client_ca else None
+        return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=roots)
+
+    def _state(self) -> tuple[int, ...]:
+        names = (self._config.tls_cert, self._config.tls_key, self._config.tls_client_ca)
+        return tuple(_changed_at(Path(name)) for name in names if name)
+
+
+def _check_pair(cert: bytes, key: bytes, config: AccessConfig) -> None:
+    """gRPC tells of a wrong pair in its log alone."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        public = x509.load_pem_x509_certificate(cert).public_key()
+    except ValueError as error:
+        raise CallerFault("tls-cert", f"{config.tls_cert}: {error}") from None
+    try:
+        ours = load_pem_private_key(key, None).public_key()
+    except (ValueError, TypeError) as error:
+        raise CallerFault("tls-key", f"{config.tls_key}: {error}") from None
+    if public != ours:
+        raise CallerFault("tls-key", f"{config.tls_key} is not the key of {config.tls_cert}")
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _pem(name: str, field: str, what: bytes) -> bytes:
+    text = _read(name, field)
+    if b"-----BEGIN " + what not in text:
+        raise CallerFault(field, f"{name} holds no PEM {what.decode().lower()}")
+    return text
+
+
+def _read_secret(name: str, field: str) -> bytes:
+    try:
+        mode = os.stat(name).st_mode
+    except OSError as error:
+        raise CallerFault(field, f"cannot read {name}: {error.strerror}") from None
+    if mode & OTHERS:
+        raise CallerFault(field, f"{name} may be read by others (mode {mode & 0o777:o}); chmod 600 {name}")
+    return _read(name, field)
+
+
+def _read(name: str, field: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CallerFault(field, f"cannot read {name}: {error.strerror}") from None

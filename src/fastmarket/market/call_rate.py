@@ -1,0 +1,48 @@
+"""How often one caller may call: a token bucket each, bounded in number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class CallRate:
+    """`per_second` calls of each caller, and up to `burst` at once after a pause.
+
+    Of more than `max_callers` the one seen longest ago is forgotten: it begins anew with a full bucket.
+    """
+
+    def __init__(self, per_second: float, burst: int, max_callers: int) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._max_callers = max_callers
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls left, as of when
+
+    def take(self, caller: str, now: float) -> float:
+        """0.0: the call may go on; else the seconds until one may."""
+        left, at = self._left.pop(caller, (float(self._burst), now))
+        left = min(float(self._burst), left + max(now - at, 0.0) * self._per_second)
+        wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._per_second
+        self._left[caller] = (left if wait_s else left - 1.0, now)
+        while len(self._left) > self._max_callers:
+            self._left.popitem(last=False)
+        return wait_s
+
+
+class Seldom:
+    """Lets one thing be said of each name in an interval; the rest is counted."""
+
+    def __init__(self, interval_s: float, max_names: int) -> None:
+        self._interval_s = interval_s
+        self._max_names = max_names
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()  # when, and how often not since
+
+    def due(self, name: str, now: float) -> int | None:
+        """None: not now. Else how often nothing was said of it since the last time."""
+        at, unsaid = self._said.pop(name, (float("-inf"), 0))
+        if now - at < self._interval_s:
+            self._said[name] = (at, unsaid + 1)
+            return None
+        self._said[name] = (now, 0)
+        while len(self._said) > self._max_names:
+            self._said.popitem(last=False)
+        return unsaid

@@ -1,0 +1,83 @@
+"""The port of the gRPC services, and what stands beside ours on it: health and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+from fastmarket.errors import CallerFault
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """grpc.health.v1 for the whole server and for each of its services."""
+
+    def __init__(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
+        self._names = ("", *services)
+        self._servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def say(self, status: int) -> None:
+        """SERVING or NOT_SERVING, to those who watch, too."""
+        for name in self._names:
+            await self._servicer.set(name, status)
+
+
+def describe(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    """Server reflection, by which grpcurl and the like learn the methods and messages."""
+    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+
+
+async def bind(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
+    """Makes the server listen there; the port in use. Raises `CallerFault` ("host" or "port")."""
+    await _check_free(host, port)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise CallerFault("port", f"cannot listen on {host} port {port} ({error})") from None
+
+
+async def _check_free(host: str, port: int) -> None:
+    """Asks the system itself: its reason is clear, while gRPC tells one in its log alone."""
+    if not 0 <= port <= 65535:
+        raise CallerFault("port", f"{port} is not between 0 and 65535")
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise CallerFault("host", f"{host!r} cannot be resolved ({error})") from None
+    faults = [fault for *place, _, address in addresses if (fault := _bind_fault(place, address))]
+    # A host name may have addresses this machine lacks (::1 of localhost): gRPC takes those that it can.
+    in_use = [fault for fault in faults if fault.errno == errno.EADDRINUSE]
+    if in_use or len(faults) == len(addresses):
+        fault = (in_use or faults)[0]
+        field = "host" if fault.errno == errno.EADDRNOTAVAIL else "port"
+        reason = "is in use" if in_use else f"refused ({fault.strerror})"
+        raise CallerFault(field, f"{host} port {port} {reason}")
+
+
+def _bind_fault(place: Sequence[int], address: tuple[Any, ...]) -> OSError | None:
+    with socket.socket(*place) as probe:
+        # As gRPC will: a port that lingers from a process just ended is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as fault:
+            return fault
+    return None
