@@ -72,7 +72,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
     assert set(values) == {setting.name for setting in SETTINGS}
     by_option = settle(dict(values) | {"ephemeral": False, "insecure": True})
     by_env = settle(env={setting.variable: values[setting.name] for setting in SETTINGS})
-    lines = [f"{name} = {value if name in ('ephemeral', 'insecure') else repr(value)}" for name, value in values.items()]
+    flags = {setting.name for setting in SETTINGS if setting.flag}
+    lines = [f"{name} = {value if name in flags else repr(value)}" for name, value in values.items()]
     by_file = settle(toml=toml_file(tmp_path, "\n".join(lines)))
     for settings in (by_option, by_env, by_file):
         assert settings.port == 1234
