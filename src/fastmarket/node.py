@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +19,7 @@ from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
 
 if TYPE_CHECKING:
+    from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
 
 logger = logging.getLogger(__name__)
@@ -44,9 +47,11 @@ class Node:
         self._dht: DhtNode | None = None
         self._grpc: MarketServer | None = None
         self._rejoining: asyncio.Task[None] | None = None
-        self._web: WebServer | None = None
+        self._webs: list[WebServer] = []
+        self._metrics: NodeMetrics | None = None
         self.grpc_address = ""
         self.http_address = ""
+        self.metrics_address = ""
         self.bootstrapped = False
 
     @property
@@ -74,17 +79,21 @@ class Node:
     async def start(self) -> None:
         """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
         these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
-        self._dht = DhtNode(self._identity, self._config)
+        web = self._config.web
+        watched = self._watched() if web.metrics_port is not None else None
+        self._dht = DhtNode(self._identity, self._config) if watched is None else watched
         try:
             for text in self._config.host.listen:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
-            self._grpc = MarketServer(service, self._config.market, self._config.access)
+            observer = None if self._metrics is None else self._metrics.call_ended
+            self._grpc = MarketServer(service, self._config.market, self._config.access, observer)
             market = self._config.market
             self.grpc_address = _at(market.host, await self._grpc.start())
-            if self._config.web.port is not None:
-                self._web = self._make_web(self._dht)
-                self.http_address = _at(self._config.web.host, await self._web.start())
+            if web.port is not None:
+                self.http_address = await self._serve_http(self._dht, web.port)
+            if self._metrics is not None:
+                self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
             if self._seeds and not await self._join():
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
@@ -96,8 +105,9 @@ class Node:
         if self._rejoining is not None:
             self._rejoining.cancel()
             await asyncio.gather(self._rejoining, return_exceptions=True)
-        if self._web is not None:
-            await self._web.stop()
+        if self._metrics is not None:
+            self._metrics.stop()
+        await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
         if self._dht is not None:
@@ -112,15 +122,43 @@ class Node:
     ) -> None:
         await self.stop()
 
-    def _make_web(self, dht: DhtNode) -> WebServer:
-        # Loaded on use: the packages are an extra, and a node without HTTP starts sooner.
-        try:
+    def missing(self) -> str:
+        """What keeps the node from being of use, "" when nothing does."""
+        if not self.grpc_address:
+            return "starting"
+        if self._seeds and not self.dht.engine.table_size:
+            return "not in the network: no bootstrap peer answers"
+        return ""
+
+    # The HTTP packages are loaded on use: they are an extra, and a node without them starts sooner.
+
+    def _watched(self) -> DhtNode:
+        with _extra("metrics-port", "metrics"):
+            from fastmarket.web.metrics import CountingTrace, NodeMetrics
+        trace = CountingTrace()
+        dht = DhtNode(self._identity, self._config, trace=trace)
+        self._metrics = NodeMetrics(dht, trace)
+        dht.job_observers.append(self._metrics.job_ended)
+        return dht
+
+    async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
+        from fastmarket.web.metrics import metrics_routes
+        from fastmarket.web.server import WebServer
+
+        config = self._config.web
+        routes = metrics_routes(metrics, self.missing)
+        self._webs.append(WebServer(routes, config, config.metrics_host, port, "metrics-port"))
+        metrics.start()
+        return _at(config.metrics_host, await self._webs[-1].start())
+
+    async def _serve_http(self, dht: DhtNode, port: int) -> str:
+        with _extra("http-port", "http"):
             from fastmarket.web.routing_api import RoutingApi
             from fastmarket.web.server import WebServer
-        except ModuleNotFoundError as missing:
-            raise CallerFault("http-port", f"needs {missing.name}: pip install 'fastmarket[http]'") from None
-        routes = RoutingApi(dht.public, self._config.web, self._config.kad).routes()
-        return WebServer(routes, self._config.web)
+        config = self._config.web
+        routes = RoutingApi(dht.public, config, self._config.kad).routes()
+        self._webs.append(WebServer(routes, config, config.host, port))
+        return _at(config.host, await self._webs[-1].start())
 
     async def _join(self) -> bool:
         try:
@@ -141,6 +179,14 @@ class Node:
             if await self._join():
                 return
             wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)
+
+
+@contextmanager
+def _extra(field: str, extra: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise CallerFault(field, f"needs {missing.name}: pip install 'fastmarket[{extra}]'") from None
 
 
 def _at(host: str, port: int) -> str:

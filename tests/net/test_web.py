@@ -44,7 +44,7 @@ async def site() -> AsyncIterator[Site]:
             CONTENT.multihash, b"u", "bob", FileMetadata("192.0.2.7", 9000, 5), DEADLINE_S
         )
         await provider.provide(OTHER.multihash, deadline_s=DEADLINE_S)
-        server = WebServer(RoutingApi(asked.public, CONFIG, KadConfig()).routes(), CONFIG)
+        server = WebServer(RoutingApi(asked.public, CONFIG, KadConfig()).routes(), CONFIG, "127.0.0.1", 0)
         port = await server.start()
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as http:
@@ -163,11 +163,11 @@ def test_a_caller_that_leaves_ends_its_lookup(run: Run[None]) -> None:
 
 def test_a_port_in_use_is_named(run: Run[None]) -> None:
     async def scenario() -> None:
-        first = WebServer([], CONFIG)
+        first = WebServer([], CONFIG, "127.0.0.1", 0)
         port = await first.start()
         try:
             with pytest.raises(CallerFault, match=f"http-port: cannot listen on 127.0.0.1:{port}"):
-                await WebServer([], WebConfig(port=port)).start()
+                await WebServer([], CONFIG, "127.0.0.1", port).start()
         finally:
             await first.stop()
 

@@ -214,6 +214,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "announce": [str(address) for address in node.announced_addrs],
         "grpc": node.grpc_address,
         "http": node.http_address or None,
+        "metrics": node.metrics_address or None,
         "version": __version__,
         "pid": os.getpid(),
         # Null where there is nobody to join by.
@@ -246,7 +247,12 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 tokens=_text(settings.tokens),
                 insecure=settings.insecure,
             ),
-            web=config.WebConfig(host=settings.http_host, port=settings.http_port),
+            web=config.WebConfig(
+                host=settings.http_host,
+                port=settings.http_port,
+                metrics_host=settings.metrics_host,
+                metrics_port=settings.metrics_port,
+            ),
         ),
         identity,
     )

@@ -45,6 +45,8 @@ class ServerSettings:
     insecure: bool
     http_port: int | None
     http_host: str
+    metrics_port: int | None
+    metrics_host: str
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
@@ -211,6 +213,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "http-port", parse_port, "PORT", "Serve Delegated Routing V1 over HTTP; 0 takes any free port.  [off]"
     ),
+    Setting(
+        "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free port.  [off]"
+    ),
+    Setting("metrics-host", _parse_host, "ADDRESS", "Address for those.  [default: 127.0.0.1]"),
     Setting("http-host", _parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
     Setting(
         "listen",
@@ -328,6 +334,8 @@ def _settings(
         insecure=_pick(values, "insecure", False),
         http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
         http_host=_pick(values, "http-host", "127.0.0.1"),
+        metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
+        metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),

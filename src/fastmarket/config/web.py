@@ -11,6 +11,8 @@ class WebConfig:
 
     host: str = "127.0.0.1"  # to listen on: this machine alone, unless the operator says otherwise
     port: int | None = None  # off; 0 takes any free one
+    metrics_host: str = "127.0.0.1"  # /metrics, /healthz and /readyz, likewise
+    metrics_port: int | None = None  # off; 0 takes any free one
     lookup_budget_s: float = 8.0  # of one request: a lookup through silent peers ends within it
     max_records: int = 100  # in one JSON answer; Delegated Routing V1 recommends it
     max_streamed_records: int = 4096  # in one NDJSON answer: what one lookup gathers at most

@@ -29,13 +29,14 @@ from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
-from fastmarket.net.kad_node import KadNode
+from fastmarket.net.kad_node import JobObserver, KadNode
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.trace import NULL_TRACE, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,16 @@ class DhtNode:
         identity: Identity,
         config: NodeConfig,
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
+        trace: Trace = NULL_TRACE,
     ) -> None:
         """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
         self._config = config
         self._clock = clock = Clock()
-        self.engine = Engine(config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules)
+        self.engine = Engine(
+            config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
+        )
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
-        self.offers = OfferProtocol(identity, self.engine, config.offers)
+        self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
         self.host = Host(identity, config, clock)
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
@@ -100,6 +104,11 @@ class DhtNode:
 
     def _addresses_changed(self) -> None:
         self.engine.set_local_addrs(self.host.identifier.addresses.told_to_all())
+
+    @property
+    def job_observers(self) -> list[JobObserver]:
+        """Told of every lookup and announcement that ends."""
+        return self._kad.job_observers
 
     def now(self) -> float:
         """Unix seconds on this node's one scale of time."""

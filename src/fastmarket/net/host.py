@@ -30,7 +30,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
-from fastmarket.net.link import Link
+from fastmarket.net.link import Link, Traffic
 from fastmarket.net.streams import StreamTable
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class Host:
     ) -> None:
         self.identity = identity
         self.clock = clock
+        self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}

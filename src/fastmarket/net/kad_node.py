@@ -22,9 +22,11 @@ from fastmarket.net.turns import Turns
 class RunningJob:
     """A job under way: `result` is done at its end, `items` yields its progress until then."""
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
+    def __init__(self, cancel: Callable[[], None], kind: str, begun: float) -> None:
         self.result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.cancel = cancel
+        self.kind = kind
+        self.begun = begun
         self._items: deque[object] = deque()
         self._news = asyncio.Event()
 
@@ -58,6 +60,10 @@ class RunningJob:
         self._news.set()
 
 
+JobObserver = Callable[[str, object, float], None]
+"""Told of each job that ended: its class, its result, and the seconds it took."""
+
+
 class KadNode:
     """One engine on one host. Its jobs are started by `start`; everything else happens by itself."""
 
@@ -68,6 +74,7 @@ class KadNode:
         self._running: dict[int, RunningJob] = {}
         self._turns = Turns(clock, engine.next_timer, self._turn)
         self._closed = False
+        self.job_observers: list[JobObserver] = []
         host.observers.append(self)
         host.links.neighbours = self._neighbours
 
@@ -84,7 +91,7 @@ class KadNode:
             raise ConnectionLost("the node has stopped")
         now = self._clock.now()
         job_id = self.engine.start(job, now)
-        running = RunningJob(lambda: self._cancel(job_id))
+        running = RunningJob(lambda: self._cancel(job_id), type(job).__name__, now)
         self._running[job_id] = running
         self._turns.wake()
         return running
@@ -142,6 +149,8 @@ class KadNode:
                     running.add(event.item)
             elif isinstance(event, JobFinished) and (done := self._running.pop(event.job_id, None)):
                 done.finish(event.result)
+                for observer in self.job_observers:
+                    observer(done.kind, event.result, now - done.begun)
 
     def _send(self, action: SendRequest) -> None:
         request_id = action.request_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from fastmarket.errors import ConnectionLost
@@ -21,8 +22,18 @@ from fastmarket.net.turns import Turns
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of all TCP connections since the start, handshakes included."""
+
+    received: int = 0
+    sent: int = 0
+
+
 class LinkOwner(Protocol):
     """Who gets what a link finds out; every call comes from the link's own turn."""
+
+    traffic: Traffic
 
     def make_connection(
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
@@ -103,6 +114,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = self._clock.now()
+        self._owner.traffic.received += len(data)
         self.connection.receive_data(data, now)
         self._turn(now)
 
@@ -201,6 +213,7 @@ class Link(asyncio.Protocol):
             self.requests.handle_timer(now)
         self._deliver(now)
         if not self._writing_paused and (data := self.connection.data_to_send()):
+            self._owner.traffic.sent += len(data)
             transport.write(data)
         if self.connection.state is State.CLOSED:
             transport.close()

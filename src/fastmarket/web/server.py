@@ -18,10 +18,19 @@ BACKLOG = 128
 
 
 class WebServer:
-    """Serves routes from `start` to `stop`."""
+    """Serves routes from `start` to `stop`; `field` is what a fault of the port is called."""
 
-    def __init__(self, routes: Sequence[BaseRoute], config: WebConfig) -> None:
-        self._config = config
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute],
+        config: WebConfig,
+        host: str,
+        port: int,
+        field: str = "http-port",
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._field = field
         self._server = _Server(
             uvicorn.Config(
                 Starlette(routes=routes),
@@ -40,12 +49,12 @@ class WebServer:
 
     async def start(self) -> int:
         """Listens; the port. Raises CallerFault."""
-        host, port = self._config.host, self._config.port or 0
+        host, port = self._host, self._port
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
-            raise CallerFault("http-port", f"cannot listen on {host}:{port}: {error}") from None
+            raise CallerFault(self._field, f"cannot listen on {host}:{port}: {error}") from None
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 

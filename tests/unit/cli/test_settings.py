@@ -58,6 +58,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "insecure": "true",
         "http-port": "8081",
         "http-host": "127.0.0.2",
+        "metrics-port": "9100",
+        "metrics-host": "127.0.0.3",
         "listen": "/ip4/127.0.0.1/tcp/0",
         "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,

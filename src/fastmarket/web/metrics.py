@@ -1,0 +1,179 @@
+"""What a node does, as Prometheus reads it. The names are an interface: docs/operations.md lists them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from fastmarket._version import __version__
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.trace import Trace
+
+# A node answers in fractions of a millisecond on its own machine, a lookup across the world takes a second.
+CALL_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+JOB_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+LAG_INTERVAL_S = 0.5  # from one measurement of the event loop's lag to the next
+HEALTH_HEADERS = {"Cache-Control": "no-store"}
+
+
+class CountingTrace(Trace):
+    """How often each event of the protocol objects happened; their names are few and ours."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def event(self, name: str, **fields: object) -> None:
+        """One more of them."""
+        self.counts[name] += 1
+
+
+class NodeMetrics:
+    """One registry for one node. What has a state is read when asked for; what happens is recorded."""
+
+    def __init__(self, dht: DhtNode, trace: CountingTrace) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.registry.register(_NodeState(dht, trace))
+        self._calls = Histogram(
+            "fastmarket_grpc_call_seconds",
+            "gRPC calls by method and status code, and how long they took.",
+            ("method", "code"),
+            buckets=CALL_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._jobs = Histogram(
+            "fastmarket_job_seconds",
+            "Lookups and announcements that ended, by kind, and how long they took.",
+            ("kind",),
+            buckets=JOB_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._lag = Histogram(
+            "fastmarket_event_loop_lag_seconds",
+            "How late the event loop is: time until a callback that was due ran.",
+            buckets=LAG_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._measuring: asyncio.Task[None] | None = None
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """An observer of the gRPC server (`market.guard.Observer`)."""
+        self._calls.labels(method.removeprefix("/"), code).observe(seconds)
+
+    def job_ended(self, kind: str, result: object, seconds: float) -> None:
+        """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
+        self._jobs.labels(kind).observe(seconds)
+
+    def start(self) -> None:
+        """Begins to measure the event loop."""
+        self._measuring = asyncio.create_task(self._measure_lag())
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self._lag.observe(max(loop.time() - due, 0.0))
+
+
+def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str]) -> list[Route]:
+    """/metrics, /healthz and /readyz. `ready` says what is missing, "" when nothing is."""
+
+    async def show(request: Request) -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n", headers=HEALTH_HEADERS)
+
+    async def readyz(request: Request) -> Response:
+        missing = ready()
+        text, status = (f"{missing}\n", 503) if missing else ("ready\n", 200)
+        return PlainTextResponse(text, status_code=status, headers=HEALTH_HEADERS)
+
+    pages = (("/metrics", show), ("/healthz", healthz), ("/readyz", readyz))
+    return [Route(path, page, methods=("GET",)) for path, page in pages]
+
+
+class _NodeState(Collector):
+    """Read at each scrape."""
+
+    def __init__(self, dht: DhtNode, trace: CountingTrace) -> None:
+        self._dht = dht
+        self._trace = trace
+
+    def collect(self) -> Iterator[Metric]:
+        """Gauges, then counters."""
+        dht = self._dht
+        info = GaugeMetricFamily(
+            "fastmarket_node_info", "This node; always 1.", labels=("peer_id", "version")
+        )
+        info.add_metric((str(dht.peer_id), __version__), 1)
+        yield info
+        offers = dht.offers
+        gauges = (
+            ("routing_table_peers", "Peers in the routing table.", dht.engine.table_size),
+            ("connections", "Connections with other nodes, open or opening.", dht.host.connections),
+            ("connected_peers", "Peers with an open connection.", len(dht.host.peers)),
+            ("jobs_running", "Lookups and announcements under way.", len(dht.engine.jobs)),
+            ("offers_stored", "Offers kept here, own ones and tombstones included.", len(offers.store)),
+            ("offers_stored_bytes", "Bytes of their envelopes.", offers.store.stored_bytes),
+            ("offers_own", "Own offers that are announced.", len(offers.own)),
+            ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
+            ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),
+        )
+        for name, about, value in gauges:
+            yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
+        yield from self._counters()
+
+    def _counters(self) -> Iterator[Metric]:
+        dht = self._dht
+        for name, count in (("received", dht.host.traffic.received), ("sent", dht.host.traffic.sent)):
+            yield CounterMetricFamily(
+                f"fastmarket_network_{name}_bytes", f"Bytes {name} over TCP by the network half.", count
+            )
+        acks = {ack.name.lower(): count for ack, count in dht.offers.acks.items()}
+        refusals = {reason.value: count for reason, count in dht.offers.refusals.items()}
+        families = (
+            (
+                "offer_stores",
+                "Offers that others wanted stored here, by what became of them.",
+                "outcome",
+                acks,
+            ),
+            (
+                "offer_refusals",
+                "Offers not taken, those in answers to us included, by why.",
+                "reason",
+                refusals,
+            ),
+            ("events", "What the protocol objects report, by name.", "event", self._trace.counts),
+        )
+        for name, about, label, counts in families:
+            family = CounterMetricFamily(f"fastmarket_{name}", about, labels=(label,))
+            for value, count in sorted(counts.items()):
+                family.add_metric((value,), count)
+            yield family

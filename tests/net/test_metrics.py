@@ -1,0 +1,111 @@
+"""Prometheus metrics and probes of whole nodes, read over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc.aio
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastmarket._version import __version__
+from fastmarket.config import HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.node import Node
+from fastmarket.pb import market_pb2, market_pb2_grpc
+from tests.conftest import Run
+from tests.net.loopback import DEADLINE_S, identity, until
+
+LOOPBACK = HostConfig(listen=("/ip4/127.0.0.1/tcp/0",))
+USER = market_pb2.User(id=b"me", name="Ann", ip="192.0.2.1", port=4000, price=3)
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def config(*bootstrap: str) -> NodeConfig:
+    return NodeConfig(
+        bootstrap=bootstrap, host=LOOPBACK, market=MarketConfig(port=0), web=WebConfig(metrics_port=0)
+    )
+
+
+@asynccontextmanager
+async def watched(number: int, *bootstrap: str) -> AsyncIterator[tuple[Node, httpx.AsyncClient]]:
+    async with Node(config(*bootstrap), identity(number)) as node:
+        base = f"http://{node.metrics_address}"
+        async with httpx.AsyncClient(base_url=base, timeout=DEADLINE_S) as http:
+            yield node, http
+
+
+async def scraped(http: httpx.AsyncClient) -> Samples:
+    answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def labelled(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+def test_what_a_node_does_is_counted(run: Run[None]) -> None:
+    async def main() -> None:
+        async with watched(1) as (first, http), watched(2, str(first.listen_addrs[0])) as (second, _):
+            await until(lambda: first.dht.engine.table_size == 1)
+            async with grpc.aio.insecure_channel(second.grpc_address) as channel:
+                stub = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
+                for name in ("Ann", "Bob"):
+                    user = market_pb2.User(id=name.encode(), name=name, ip="192.0.2.1", port=4000, price=3)
+                    await stub.RegisterFile(market_pb2.RegisterFileRequest(user=user, fileHash="ab" * 32))
+            samples = await scraped(http)
+            for key, value in (
+                (labelled("fastmarket_node_info", peer_id=str(first.peer_id), version=__version__), 1),
+                (labelled("fastmarket_routing_table_peers"), 1),
+                (labelled("fastmarket_connected_peers"), 1),
+                (labelled("fastmarket_offers_stored"), 2),
+                (labelled("fastmarket_offers_own"), 0),
+                (labelled("fastmarket_offer_stores_total", outcome="stored"), 2),
+            ):
+                assert samples[key] == value, key
+            assert samples[labelled("fastmarket_network_received_bytes_total")] > 1000
+            assert samples[labelled("process_open_fds")] > 3
+
+    run(main())
+
+
+def test_calls_and_jobs_are_timed_by_kind(run: Run[None]) -> None:
+    async def main() -> None:
+        async with watched(3) as (node, http):
+            async with grpc.aio.insecure_channel(node.grpc_address) as channel:
+                stub = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
+                await stub.CheckHolders(market_pb2.CheckHoldersRequest(fileHash="ab" * 32))
+                wrong = market_pb2.RegisterFileRequest(user=USER, fileHash="")
+                call = stub.RegisterFile(wrong)
+                assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+            samples = await scraped(http)
+            count = "fastmarket_grpc_call_seconds_count"
+            assert samples[labelled(count, method="market.Market/CheckHolders", code="OK")] == 1
+            assert samples[labelled(count, method="market.Market/RegisterFile", code="INVALID_ARGUMENT")] == 1
+            assert samples[labelled("fastmarket_job_seconds_count", kind="FindOffersJob")] == 1
+            lag = labelled("fastmarket_event_loop_lag_seconds_count")
+            while not (await scraped(http))[lag]:
+                pass
+
+    run(main())
+
+
+def test_ready_once_in_the_network(run: Run[None]) -> None:
+    async def main() -> None:
+        async with watched(4) as (first, http):
+            assert (await http.get("/healthz")).text == "ok\n"
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.headers["cache-control"]) == (200, "no-store")
+            address = str(first.listen_addrs[0])
+        async with watched(5, address) as (_, http):
+            ready = await http.get("/readyz")
+            assert ready.status_code == 503
+            assert "no bootstrap peer answers" in ready.text
+            assert (await http.get("/healthz")).status_code == 200
+
+    run(main())
