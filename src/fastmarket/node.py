@@ -155,8 +155,10 @@ class Node:
         with _extra("http-port", "http"):
             from fastmarket.web.routing_api import RoutingApi
             from fastmarket.web.server import WebServer
+            from fastmarket.web.status import StatusPage
         config = self._config.web
-        routes = RoutingApi(dht.public, config, self._config.kad).routes()
+        api = RoutingApi(dht.public, config, self._config.kad)
+        routes = [*api.routes(), *StatusPage(dht, config).routes()]
         self._webs.append(WebServer(routes, config, config.host, port))
         return _at(config.host, await self._webs[-1].start())
 

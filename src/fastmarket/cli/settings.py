@@ -211,7 +211,7 @@ SETTINGS: tuple[Setting, ...] = (
         flag=True,
     ),
     Setting(
-        "http-port", parse_port, "PORT", "Serve Delegated Routing V1 over HTTP; 0 takes any free port.  [off]"
+        "http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP.  [off]"
     ),
     Setting(
         "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free port.  [off]"

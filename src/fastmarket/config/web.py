@@ -16,6 +16,7 @@ class WebConfig:
     lookup_budget_s: float = 8.0  # of one request: a lookup through silent peers ends within it
     max_records: int = 100  # in one JSON answer; Delegated Routing V1 recommends it
     max_streamed_records: int = 4096  # in one NDJSON answer: what one lookup gathers at most
+    max_shown: int = 1000  # peers, and offers, in one answer to the status page
     max_filter_chars: int = 1024  # of a filter parameter: 16 protocol names of 63 characters
     max_requests: int = 256  # at once; a lookup each. Beyond: 503
     found_max_age_s: int = 300  # caches may keep an answer with records; the specification's example

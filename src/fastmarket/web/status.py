@@ -1,0 +1,192 @@
+"""The status page: who this node is, whom it knows, what it keeps, and a search, for people on this machine.
+
+Three files and two JSON sources. Other sites may neither read nor embed any of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from importlib.resources import files
+from itertools import islice
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fastmarket._version import __version__
+from fastmarket.config import WebConfig
+from fastmarket.errors import CallerFault, FastmarketError
+from fastmarket.formats.cid import Cid, Codec, content_multihash
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.offers.model import Offer
+from fastmarket.offers.views import PeerView
+
+Json = dict[str, object]
+Page = Callable[[Request], Awaitable[Response]]
+
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/style.css": ("style.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+# What a browser says of who asks (Fetch Metadata); programs say nothing.
+OURS = frozenset({None, "none", "same-origin"})
+
+
+class StatusPage:
+    """The routes."""
+
+    def __init__(self, dht: DhtNode, config: WebConfig) -> None:
+        self._dht = dht
+        self._config = config
+        self._started = time.monotonic()
+
+    def routes(self) -> list[Route]:
+        """To be mounted at the root."""
+        static = [Route(path, self._guarded(_file(*what))) for path, what in FILES.items()]
+        return [
+            *static,
+            Route("/status.json", self._guarded(self._status)),
+            Route("/find", self._guarded(self._find)),
+        ]
+
+    def _guarded(self, page: Page) -> Page:
+        """For this very page and for programs; a browser is told not to let anything else in."""
+
+        async def answer(request: Request) -> Response:
+            if request.headers.get("sec-fetch-site") not in OURS:
+                return PlainTextResponse("not from another site\n", 403, HEADERS)
+            if not _is_ours(request.url.hostname or "", self._config.host):
+                # A name of somebody else's that leads here (DNS rebinding).
+                return PlainTextResponse("unknown host; ask by IP address or as localhost\n", 421, HEADERS)
+            try:
+                response = await page(request)
+            except CallerFault as fault:
+                response = JSONResponse({"error": fault.reason}, 422)
+            response.headers.update(HEADERS)
+            return response
+
+        return answer
+
+    async def _status(self, request: Request) -> Response:
+        dht = self._dht
+        node = dht.node_info()
+        now = dht.now()
+        most = self._config.max_shown
+        own = [offer for offer in dht.offers.own if not offer.withdrawn]
+        ours = {offer.key for offer in own[:most]}
+        stored = (
+            o for o in dht.offers.store if o.key not in ours and o.live(now) and o.provider != dht.peer_id
+        )
+        return JSONResponse(
+            {
+                "peer_id": str(dht.peer_id),
+                "version": __version__,
+                "mode": node.mode,
+                "uptime_s": round(time.monotonic() - self._started, 1),
+                "listen": [str(addr) for addr in node.listen],
+                "announced": [str(addr) for addr in dht.announced_addrs],
+                "counts": {
+                    "peers": node.peers,
+                    "connections": node.connections,
+                    "offers": node.offers,
+                    "own_offers": node.own_offers,
+                    "jobs": len(dht.engine.jobs),
+                },
+                # Since the start; the page makes rates of them.
+                "totals": {
+                    "received_bytes": dht.host.traffic.received,
+                    "sent_bytes": dht.host.traffic.sent,
+                    "stores": sum(dht.offers.acks.values()),
+                },
+                "peers": [_peer(view) for view in islice(dht.peers(), most)],
+                "offers": [
+                    *(_offer(offer, own=True) for offer in own[:most]),
+                    *(_offer(offer) for offer in islice(stored, max(most - len(own), 0))),
+                ],
+            }
+        )
+
+    async def _find(self, request: Request) -> Response:
+        content = content_multihash(request.query_params.get("content", "").strip())
+        found = self._dht.find_offers(content, self._config.lookup_budget_s)
+        return StreamingResponse(self._lines(found), media_type="application/x-ndjson")
+
+    async def _lines(self, found: AsyncIterator[Offer]) -> AsyncIterator[bytes]:
+        """A line for each offer as it comes; the last one says how the search ended."""
+        end: Json = {"end": "complete"}
+        try:
+            async with aclosing(found) as offers:  # type: ignore[type-var]
+                async for offer in offers:
+                    yield _line(_offer(offer, own=offer.provider == self._dht.peer_id))
+        except FastmarketError as fault:
+            end = {"end": "failed", "error": str(fault)}
+        yield _line(end)
+
+
+def _file(name: str, media_type: str) -> Page:
+    content = (files("fastmarket.web") / "static" / name).read_bytes()
+
+    async def page(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return page
+
+
+def _is_ours(host: str, listening: str) -> bool:
+    if host in ("localhost", listening):
+        return True
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _peer(view: PeerView) -> Json:
+    return {
+        "id": str(view.peer.peer_id),
+        "agent": view.agent_version,
+        "connected": view.connected,
+        "bucket": view.common_prefix,
+        "addrs": [str(addr) for addr in view.peer.addrs],
+    }
+
+
+def _offer(offer: Offer, *, own: bool = False) -> Json:
+    """Prices and sizes as text: they may be above what a number of JavaScript holds."""
+    metadata = offer.metadata
+    return {
+        "cid": _cid(offer.content),
+        "file": metadata.name,
+        "holder": offer.user_name or offer.user_id[:16].decode("utf-8", "replace"),
+        "provider": str(offer.provider),
+        "user_id": offer.user_id.hex(),
+        "at": f"[{metadata.ip}]:{metadata.port}" if ":" in metadata.ip else f"{metadata.ip}:{metadata.port}",
+        "price_per_mb": str(metadata.price_per_mb),
+        "size": None if metadata.size is None else str(metadata.size),
+        "not_after": offer.not_after,
+        "seq": str(offer.seq),
+        "withdrawn": offer.withdrawn,
+        "own": own,
+    }
+
+
+def _cid(content: bytes) -> str:
+    return str(Cid(0 if content.startswith(b"\x12\x20") else 1, Codec.DAG_PB, content))
+
+
+def _line(item: Json) -> bytes:
+    return json.dumps(item, separators=(",", ":")).encode() + b"\n"
