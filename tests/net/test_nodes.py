@@ -13,6 +13,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import OfferTerms
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
 
@@ -212,6 +213,39 @@ def test_no_node_returns_an_offer_once_its_withdrawal_is_acknowledged(run: Run[N
             assert made[2].node_info().own_offers == 0
             with pytest.raises(CallerFault):
                 await made[3].withdraw_offer(CONTENT, b"goes", DEADLINE_S)
+
+    run(scenario())
+
+
+def test_many_offers_are_registered_at_once_and_found_from_everywhere(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with nodes(5) as made:
+            await joined(made[1:], made[0])
+            contents = [new_cidv0(b"file %d" % n).multihash for n in range(3000)]
+            many = [OfferTerms(content, b"", "", METADATA) for content in contents]
+            # One twice, the second time for another price.
+            many.append(OfferTerms(contents[0], b"", "", FileMetadata("192.0.2.7", 9000, 4)))
+            outcomes = await made[0].register_offers(many, DEADLINE_S)
+            assert len(outcomes) == 3001
+            assert all(outcome.reached and outcome.asked == 4 for outcome in outcomes)
+            assert made[0].node_info().own_offers == 3000
+            for node in made:
+                for content, price in ((contents[0], 4), (contents[1], 5), (contents[2999], 5)):
+                    found = [offer async for offer in node.find_offers(content, DEADLINE_S)]
+                    assert [offer.price_per_mb for offer in found] == [price]
+
+    run(scenario())
+
+
+def test_a_deadline_cuts_a_large_registration_off_between_slices(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with nodes(3) as made:
+            await joined(made[1:], made[0])
+            many = [OfferTerms(new_cidv0(b"%d" % n).multihash, b"", "", METADATA) for n in range(20_000)]
+            outcomes = await made[0].register_offers(many, 0.05)
+            own = made[0].node_info().own_offers
+            assert own < 20_000
+            assert sum(outcome.acknowledged > 0 for outcome in outcomes) <= own
 
     run(scenario())
 

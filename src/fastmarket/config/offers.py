@@ -35,6 +35,16 @@ class OfferConfig:
     max_announcing: int = 16  # announcements of the schedule at once; a registration does not wait for them
     max_own_offers: int = 250_000  # of this node
 
+    # Many own offers: swept along the key space, one lookup a region, many offers a message.
+    sweep_from: int = 64  # offers due at once; below, one announcement each costs little
+    spread_from: int = 1024  # own offers; from here on their announcements are spread over the interval
+    max_sweep_offers: int = 4096  # in one sweep: 4 MiB of messages
+    max_sweeps: int = 4  # of the schedule at once
+    sweep_lookups: int = 16  # of one sweep at once: with alpha 10 some 160 requests
+    sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
+    register_slice: int = 1024  # offers of a large registration signed and stored together: 4 batches
+    max_registering: int = 4  # such slices under way at once, of all callers; more wait
+
     # Lookups.
     find_limit: int = 200  # offers asked for in one request; about what a message holds
     max_pages: int = 8  # requests to one peer for more of them

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 
 
@@ -26,6 +26,13 @@ class Dht(Protocol):
         The announcement goes on whatever becomes of the call. An outcome without a quorum has
         `acknowledged < wanted`; where the storers are not known yet at the deadline, `wanted` is 1.
         Raises `CallerFault` (a field of `OfferTerms`), `Busy`.
+        """
+
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> Sequence[StoreOutcome]:
+        """As `register_offer` for many, sharing signatures, lookups and messages: outcomes in their order.
+
+        Whole slices of them are under way at a time. What the deadline cuts off before its turn is not
+        registered and has `acknowledged` 0 of `wanted` 1. Raises `Busy` with none registered.
         """
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:

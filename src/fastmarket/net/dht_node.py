@@ -190,6 +190,10 @@ class DhtNode:
         """Signs, stores and announces; see `market.dht.Dht`."""
         return await self._offers.register(OfferTerms(content, user_id, user_name, metadata), deadline_s)
 
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+        """Many at once; see `market.dht.Dht`."""
+        return await self._offers.register_many(many, deadline_s)
+
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
         return await self._offers.withdraw(content, user_id, deadline_s)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -16,7 +17,8 @@ from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
+from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep, outcome_of
+from fastmarket.offers.sweep import Settled, SweepResult
 from fastmarket.offers.views import StoreOutcome
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ class OfferNode:
         self._kad = kad
         self._clock = clock
         self._turns = Turns(clock, offers.next_timer, self._turn)
-        self._announcing: dict[asyncio.Future[object], Announcement] = {}
+        self._announcing: dict[asyncio.Future[object], Announcement | Sweep] = {}
+        self._slices = asyncio.Semaphore(offers.config.max_registering)
         self._table_size = 0
         host.observers.append(self)
 
@@ -57,6 +60,51 @@ class OfferNode:
             except TimeoutError:
                 pass  # the counts say how far it is
         return outcome_of(announcement.job.so_far())
+
+    async def register_many(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+        """As `register` for each, in the order given; slice by slice along the key space.
+
+        A slice is signed and stored when one before has ended, so that little is held at once. What the
+        deadline leaves unsigned was never registered: its outcome has nobody asked and one wanted.
+        """
+        self.offers.own.check_room(many)
+        outcomes = [StoreOutcome(0, 0, 1)] * len(many)
+        keys = sha256_many([terms.content for terms in many])
+        order = sorted(range(len(many)), key=keys.__getitem__)
+        size = self.offers.config.register_slice
+        slices = [order[at : at + size] for at in range(0, len(order), size)]
+        tasks = [asyncio.ensure_future(self._register_slice(many, part, outcomes)) for part in slices]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=deadline_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for task in tasks:
+            if task.done():
+                task.result()
+        return outcomes
+
+    async def _register_slice(
+        self, many: Sequence[OfferTerms], part: list[int], outcomes: list[StoreOutcome]
+    ) -> None:
+        places: dict[tuple[bytes, bytes], list[int]] = {}
+        for index in part:
+            places.setdefault((many[index].content, many[index].user_id), []).append(index)
+        async with self._slices:
+            sweep = self.offers.register_many([many[index] for index in part], self._clock.now())
+            running = self._announce(sweep)
+            if running is None:
+                return
+            missing = len(sweep.offers)
+            async for item in running.items():
+                assert isinstance(item, Settled)
+                for offer, outcome in item.offers:
+                    for index in places[(offer.content, offer.user_id)]:
+                        outcomes[index] = outcome
+                missing -= len(item.offers)
+                if not missing:
+                    break  # the storers after the quorum need not be waited for
 
     async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Takes an own offer back; returns when every storer has answered or failed, or after `deadline_s`.
@@ -108,21 +156,29 @@ class OfferNode:
         for announcement in self.offers.poll_jobs(now):
             self._announce(announcement)
 
-    def _announce(self, announcement: Announcement) -> RunningJob | None:
+    def _announce(self, wanted: Announcement | Sweep) -> RunningJob | None:
         try:
-            running = self._kad.start(announcement.job)
+            running = self._kad.start(wanted.job)
         except FastmarketError as fault:
-            logger.warning("cannot announce an offer now (%s); trying again later", fault)
-            self.offers.announced(announcement.offer, None, self._clock.now())
+            logger.warning("cannot announce offers now (%s); trying again later", fault)
+            self._ended(wanted, None)
             self._turns.arm()
             return None
-        self._announcing[running.result] = announcement
+        self._announcing[running.result] = wanted
         running.result.add_done_callback(self._announced)
         return running
 
     def _announced(self, done: asyncio.Future[object]) -> None:
-        announcement = self._announcing.pop(done)
-        result = None if done.cancelled() or done.exception() else done.result()
-        assert result is None or isinstance(result, StoreResult)
-        self.offers.announced(announcement.offer, result, self._clock.now())
+        self._ended(
+            self._announcing.pop(done), None if done.cancelled() or done.exception() else done.result()
+        )
         self._turns.wake()
+
+    def _ended(self, wanted: Announcement | Sweep, result: object) -> None:
+        now = self._clock.now()
+        if isinstance(wanted, Sweep):
+            assert result is None or isinstance(result, SweepResult)
+            self.offers.swept(wanted, result, now)
+        else:
+            assert result is None or isinstance(result, StoreResult)
+            self.offers.announced(wanted.offer, result, now)

@@ -156,19 +156,20 @@ class StoreOffer:
         acks = decode_store_reply(payload).acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        return self._stored(acks[0])
+        return stored(acks[0], self._offer, self._current())
 
     def wanted(self, counting_peers: int) -> int:
         """The majority; nobody there: here is enough."""
         return quorum_size(Quorum.MAJORITY, counting_peers)
 
-    def _stored(self, ack: Ack) -> bool:
-        if ack is Ack.SUPERSEDED:
-            # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
-            # from a time when our clock was ahead stands in the way, and this one is not what is stored.
-            current = self._current()
-            return current is not None and current.seq > self._offer.seq
-        return ack is Ack.STORED
+
+def stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
+    """Whether the peer holds `offer`, or the `current` version of it that was signed since."""
+    if ack is Ack.SUPERSEDED:
+        # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
+        # from a time when our clock was ahead stands in the way, and this one is not what is stored.
+        return current is not None and current.seq > offer.seq
+    return ack is Ack.STORED
 
 
 # The kad questions are the same to everyone, whom they are put to does not matter.

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 
+from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.identity import Identity
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms, sign_offer
+from fastmarket.offers.coverage import PLACE_BITS, place
+from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.views import StoreOutcome
 
 # More stale entries than live ones, and at least so many: the heap of due times is made anew.
 STALE_DUES = 256
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
+# Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
+# least the first share; what is due within the second goes along with a sweep that begins.
+LEAST_SHARE = 1 / 8
+AHEAD_SHARE = 1 / 64
 
 
 class _State(Enum):
@@ -32,6 +39,7 @@ class _Own:
     terms: OfferTerms
     state: _State
     due: float
+    place: int  # in the key space
     failures: int = 0  # announcements in a row that missed their quorum or met nobody
     copies: int = 0  # other nodes that had it after the last announcement
     neighbours: int = 0  # size of the routing table when that began
@@ -43,6 +51,8 @@ class OwnOffers:
     A failed or lonely announcement is repeated after a back-off, one that met its quorum after the interval.
     An offer that fewer than `replication` nodes hold is also announced when the table has grown since: what
     was registered before the network was there, or while it was small, spreads as it grows.
+    Many offers are announced in the order of their keys, spread over the interval, a sweep at a time
+    (`take_sweep`); a few one by one, an interval after the last time.
     A withdrawn one stays as the tombstone, announced like an offer but never renewed, until the last version
     that anybody could hold has expired.
     """
@@ -60,6 +70,8 @@ class OwnOffers:
         self._neighbours = 0
         self._grown_at: float | None = None
         self._withdrawn = 0
+        self._sweeps = 0
+        self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
 
     def __len__(self) -> int:
         return len(self._own) - self._withdrawn
@@ -77,13 +89,26 @@ class OwnOffers:
 
         Raises `Busy` when `max_own_offers`, tombstones included, are kept alive already.
         """
-        key = self._key(terms.content, terms.user_id)
-        known = self._own.get(key)
-        if known is None and len(self._own) >= self._config.max_own_offers:
-            raise Busy("offers", f"this node announces {self._config.max_own_offers} already")
-        offer = self._sign(terms, known.offer if known else self._store.get(key), now)
-        self._begin(offer, terms, now)
-        return offer
+        return self.register_many((terms,), now)[0]
+
+    def register_many(self, many: Sequence[OfferTerms], now: float) -> list[Offer]:
+        """As `register`, all or none, one signature for many. Of terms for one offer the last count."""
+        self.check_room(many)
+        wanted = {self._key(terms.content, terms.user_id): terms for terms in many}
+        previous = {key: self.current(key) or self._store.get(key) for key in wanted}
+        lifetime_s = self._config.lifetime_s
+        signings = [Signing(terms, previous[key], False, lifetime_s) for key, terms in wanted.items()]
+        offers = sign_offers(self._identity, signings, now)
+        for offer, terms in zip(offers, wanted.values(), strict=True):
+            self._store.add(offer, now, own=True)
+            self._begin(offer, terms, now)
+        return offers
+
+    def check_room(self, many: Sequence[OfferTerms]) -> None:
+        """Raises `Busy` unless all these offers could be kept."""
+        new = {key for terms in many if (key := self._key(terms.content, terms.user_id)) not in self._own}
+        if len(self._own) + len(new) > self._config.max_own_offers:
+            raise Busy("offers", f"this node announces {self._config.max_own_offers} at most")
 
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
         """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
@@ -105,14 +130,15 @@ class OwnOffers:
 
     def _begin(self, offer: Offer, terms: OfferTerms, now: float) -> None:
         """An announcement by the caller. Should no outcome ever come, the interval makes up for it."""
-        key, due = offer.key, now + self._config.announce_interval_s
+        key = offer.key
         known = self._own.get(key)
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         if known is None:
-            known = self._own[key] = _Own(offer, terms, _State.ANNOUNCING, due)
+            where = (place(sha256(offer.content)) - self._first_place) % (1 << PLACE_BITS)
+            known = self._own[key] = _Own(offer, terms, _State.ANNOUNCING, 0.0, where)
         known.offer, known.terms, known.state, known.failures = offer, terms, _State.ANNOUNCING, 0
         known.neighbours = self._neighbours
-        self._schedule(key, due)
+        self._schedule(key, self._next_turn(known, now))
 
     def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
         """How the announcement of `offer` ended; None: it could not be made."""
@@ -125,9 +151,9 @@ class OwnOffers:
         own.copies = outcome.copies if outcome else 0
         if outcome is not None and outcome.reached and outcome.copies:
             own.failures = 0
-            wait = self._config.announce_interval_s
+            due = self._next_turn(own, now)
         else:
-            wait = min(self._config.retry_longest_s, self._config.retry_first_s * 2**own.failures)
+            due = now + min(self._config.retry_longest_s, self._config.retry_first_s * 2**own.failures)
             own.failures = min(own.failures + 1, MAX_DOUBLINGS)
         if own.copies < self._replication:
             self._thin.add(key)
@@ -135,7 +161,7 @@ class OwnOffers:
                 self._grown_at = now
         else:
             self._thin.discard(key)
-        self._schedule(key, now + wait)
+        self._schedule(key, due)
 
     def neighbours(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
@@ -170,27 +196,86 @@ class OwnOffers:
                 self._enqueue(key, own)
 
     def take_due(self, now: float) -> list[Offer]:
-        """Offers to announce now, renewed where it is time; no more than may be under way at once."""
-        offers = []
+        """Offers to announce now, renewed where it is time; no more than may be under way at once.
+
+        None while there are enough for a sweep.
+        """
+        offers: list[Offer] = []
+        if self._enough():
+            return offers
         while self._queue and len(self._under_way) < self._config.max_announcing:
             key = self._queue.popleft()
             own = self._own.get(key)
             if own is None or own.state is not _State.QUEUED:
                 continue  # registered anew while it waited, or over
-            own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
-            renewable = not own.offer.withdrawn
-            if renewable and own.offer.issued_at + self._config.announce_interval_s / 2 <= now:
-                own.offer = self._sign(own.terms, own.offer, now)
+            self._hand_out([own], now)
             self._under_way.add((key, own.offer.seq))
-            self._schedule(key, now + self._config.announce_interval_s)
             offers.append(own.offer)
         return offers
 
-    def _sign(self, terms: OfferTerms, previous: Offer | None, now: float) -> Offer:
-        lifetime_s = self._config.lifetime_s
-        offer = sign_offer(self._identity, terms, now, previous=previous, lifetime_s=lifetime_s)
-        self._store.add(offer, now, own=True)
-        return offer
+    def take_sweep(self, now: float) -> list[Offer]:
+        """Offers to announce now in one sweep, in the order of their keys; empty: there are too few.
+
+        Report on each (`announced`), then on the whole (`swept`).
+        """
+        config = self._config
+        if not self._enough() or self._sweeps >= config.max_sweeps:
+            return []
+        self._take_along(now)
+        waiting = {key: own for key in self._queue if (own := self._own.get(key))}
+        queued = [own for own in waiting.values() if own.state is _State.QUEUED]
+        queued.sort(key=lambda own: own.place)
+        chosen, rest = queued[: config.max_sweep_offers], queued[config.max_sweep_offers :]
+        self._queue = deque(own.offer.key for own in rest)
+        self._hand_out(chosen, now)
+        self._sweeps += bool(chosen)
+        return [own.offer for own in chosen]
+
+    def swept(self) -> None:
+        """A sweep has ended."""
+        self._sweeps -= 1
+
+    def _spread(self) -> bool:
+        """Whether there are so many that each has its turn by its key."""
+        return len(self._own) >= self._config.spread_from
+
+    def _enough(self) -> bool:
+        """Whether what is queued is worth a sweep; where turns are spread others are due soon."""
+        return len(self._queue) >= (1 if self._spread() else self._config.sweep_from)
+
+    def _take_along(self, now: float) -> None:
+        """What is due soon, when there are many."""
+        if not self._spread():
+            return
+        soon = now + self._config.announce_interval_s * AHEAD_SHARE
+        while self._dues and self._dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
+            due, key = heapq.heappop(self._dues)
+            if not self._put_off(due, key) and (own := self._own[key]).state is _State.WAITING:
+                self._enqueue(key, own)
+
+    def _hand_out(self, owned: Sequence[_Own], now: float) -> None:
+        """The offers are announced now, those that are of age in new versions."""
+        config = self._config
+        aged = [
+            own
+            for own in owned
+            if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
+        ]
+        signings = [Signing(own.terms, own.offer, False, config.lifetime_s) for own in aged]
+        for own, offer in zip(aged, sign_offers(self._identity, signings, now), strict=True):
+            own.offer = offer
+            self._store.add(offer, now, own=True)
+        for own in owned:
+            own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
+            self._schedule(own.offer.key, self._next_turn(own, now))
+
+    def _next_turn(self, own: _Own, now: float) -> float:
+        """When an offer that is announced now is due again."""
+        interval = self._config.announce_interval_s
+        if not self._spread():
+            return now + interval
+        share = own.place / (1 << PLACE_BITS)
+        return interval * (ceil(now / interval + LEAST_SHARE - share) + share)
 
     def _enqueue(self, key: OfferKey, own: _Own) -> None:
         own.state = _State.QUEUED

@@ -14,14 +14,17 @@ from typing import Protocol
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded
+from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.asks import AnnounceProvider
 from fastmarket.kad.lookup import End, Lookup
 from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.batch import signatures
 from fastmarket.offers.changes import Change, Changes
+from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.find import FindOffersJob
 from fastmarket.offers.messages import (
     Ack,
@@ -35,6 +38,7 @@ from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
+from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
 from fastmarket.offers.verifying import OfferVerifier
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
@@ -70,6 +74,15 @@ class Announcement:
 
     offer: Offer
     job: StoreJob
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A job to start that announces many offers; report its end (`OfferProtocol.swept`)."""
+
+    offers: tuple[Offer, ...]
+    job: SweepJob
+    scheduled: bool  # by the schedule, not by a caller
 
 
 class OfferProtocol:
@@ -146,6 +159,11 @@ class OfferProtocol:
         """
         return self._announcement(self.own.register(terms, now))
 
+    def register_many(self, many: Sequence[OfferTerms], now: float) -> Sweep:
+        """As `register`, all or none, with few signatures and by one job. Of terms for one offer the last
+        count; so there may be fewer offers than terms."""
+        return self._sweep(self.own.register_many(many, now), scheduled=False)
+
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Announcement:
         """Takes an own offer back: a tombstone takes its place here and, announced like an offer, elsewhere.
 
@@ -157,6 +175,17 @@ class OfferProtocol:
         """The result of an `Announcement`'s job; None: it could not be started."""
         outcome = None if result is None else outcome_of(result)
         self.own.announced(offer, outcome, now)
+
+    def swept(self, sweep: Sweep, result: SweepResult | None, now: float) -> None:
+        """The result of a `Sweep`'s job; None: it could not be started."""
+        if sweep.scheduled:
+            self.own.swept()
+        if result is None:
+            for offer in sweep.offers:
+                self.own.announced(offer, None, now)
+        else:
+            for offer, outcome in result.outcomes:
+                self.own.announced(offer, outcome, now)
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
@@ -194,9 +223,13 @@ class OfferProtocol:
         self.store.handle_timer(now)
         self.own.handle_timer(now)
 
-    def poll_jobs(self, now: float) -> list[Announcement]:
-        """Announcements to start now; ask after `handle_timer`, and after `announced`, which makes room."""
-        return [self._announcement(offer) for offer in self.own.take_due(now)]
+    def poll_jobs(self, now: float) -> list[Announcement | Sweep]:
+        """What to announce now; ask after `handle_timer`, `announced` and `swept`, which make room."""
+        jobs: list[Announcement | Sweep] = []
+        while offers := self.own.take_sweep(now):
+            jobs.append(self._sweep(offers, scheduled=True))
+        jobs.extend(self._announcement(offer) for offer in self.own.take_due(now))
+        return jobs
 
     def _announcement(self, offer: Offer) -> Announcement:
         around, key = self._neighbourhood, offer.key
@@ -205,6 +238,27 @@ class OfferProtocol:
         lookup = self._lookup(offer.content, find)
         job = StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
         return Announcement(offer, job)
+
+    def _sweep(self, offers: Sequence[Offer], *, scheduled: bool) -> Sweep:
+        around, config = self._neighbourhood, self.config
+        kad = around.config
+        deliveries = Deliveries(config, self._provide, self._current, kad.request_timeout_s)
+        pace = Pace(kad.k, config.sweep_lookups, scheduled, config.sweep_timeout_s, kad.job_timeout_s / 2)
+        job = SweepJob(offers, self._find_storers, around.seeds, deliveries, pace)
+        return Sweep(tuple(offers), job, scheduled)
+
+    def _find_storers(self, content: bytes) -> Lookup:
+        return self._lookup(content, FindStorers(content, self._reading))
+
+    def _provide(self, offer: Offer, peer: PeerInfo, protocol: str) -> tuple[Choice, ...]:
+        """A provider record for a peer that knows no offers; it cannot be taken back, but expires."""
+        if offer.withdrawn:
+            return ()
+        around = self._neighbourhood
+        return AnnounceProvider(around.config, offer.content, lambda: around.local).choices(peer, protocol)
+
+    def _current(self, offer: Offer) -> Offer | None:
+        return self.own.current(offer.key)
 
     def _lookup(self, content: bytes, ask: Ask) -> Lookup:
         return Lookup(sha256(content), ask, self._neighbourhood.config, self._identity.peer_id)

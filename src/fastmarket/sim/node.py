@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -17,7 +17,8 @@ from fastmarket.kad.events import JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.storing import StoreResult
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol
+from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
+from fastmarket.offers.sweep import SweepResult
 
 if TYPE_CHECKING:
     from fastmarket.sim.network import Network
@@ -93,7 +94,7 @@ class SimNode:
         )
         self._offers: OfferProtocol | None = None
         self._watches: dict[int, Watch] = {}
-        self._announcing: dict[int, Announcement] = {}
+        self._announcing: dict[int, Announcement | Sweep] = {}
         self._armed: float | None = None
 
     @property
@@ -131,6 +132,11 @@ class SimNode:
         self._announce(announcement, watch)
         self.pump()
         return announcement.offer
+
+    def register_many(self, many: Sequence[OfferTerms], watch: Watch) -> None:
+        """Announce many offers at once, and from now on; `watch` sees the first sweep."""
+        self._announce(self.offers.register_many(many, self._network.scheduler.now), watch)
+        self.pump()
 
     def find(self, content: bytes, watch: Watch) -> None:
         """Look for a content's offers."""
@@ -187,22 +193,29 @@ class SimNode:
             for announcement in self._offers.poll_jobs(now):
                 self._announce(announcement, None)
 
-    def _announce(self, announcement: Announcement, watch: Watch | None) -> None:
+    def _announce(self, wanted: Announcement | Sweep, watch: Watch | None) -> None:
         now = self._network.scheduler.now
         try:
-            job_id = self.engine.start(announcement.job, now)
+            job_id = self.engine.start(wanted.job, now)
         except Busy:
-            self.offers.announced(announcement.offer, None, now)
+            self._ended(wanted, None, now)
             return
-        self._announcing[job_id] = announcement
+        self._announcing[job_id] = wanted
         if watch is not None:
             self._watches[job_id] = watch
 
-    def _finished(self, job_id: int, result: object, now: float) -> None:
-        announcement = self._announcing.pop(job_id, None)
-        if announcement is not None:
+    def _ended(self, wanted: Announcement | Sweep, result: object, now: float) -> None:
+        if isinstance(wanted, Sweep):
+            assert result is None or isinstance(result, SweepResult)
+            self.offers.swept(wanted, result, now)
+        else:
             assert result is None or isinstance(result, StoreResult)
-            self.offers.announced(announcement.offer, result, now)
+            self.offers.announced(wanted.offer, result, now)
+
+    def _finished(self, job_id: int, result: object, now: float) -> None:
+        wanted = self._announcing.pop(job_id, None)
+        if wanted is not None:
+            self._ended(wanted, result, now)
         watch = self._watches.pop(job_id, None)
         if watch is not None:
             watch.result(result, now)

@@ -37,6 +37,9 @@ class MemoryDht:
         terms = OfferTerms(content, user_id, user_name, metadata)
         return await self._announce(self.offers.register(terms, self.net.now), deadline_s)
 
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+        return [await self._announce(self.offers.register(terms, self.net.now), deadline_s) for terms in many]
+
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         return await self._announce(self.offers.withdraw(content, user_id, self.net.now), deadline_s)
 

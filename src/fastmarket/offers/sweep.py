@@ -1,0 +1,277 @@
+"""Many own offers announced together: one lookup a region of the key space, many offers a message.
+
+A lookup for one offer finds the peers of its region (`offers.coverage`); all offers whose storers are proven
+by that are stored without a lookup of their own. What goes to one peer travels in as few messages as fit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastmarket._sha256 import sha256_many
+from fastmarket.formats.choice import FailureKind
+from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.lookup import Answered, End, Lookup, Seeds
+from fastmarket.offers.coverage import Coverage, place
+from fastmarket.offers.delivery import Deliveries, Item
+from fastmarket.offers.model import Offer
+from fastmarket.offers.views import StoreOutcome
+
+# Lookups for others than the offer that needs them, before that one gets a lookup of its own.
+MAX_DETOURS = 3
+# Of the lookups that would be wanted one after the other a quarter run at once: each may spare the next ones.
+_WINDOW_SHARE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Progress: offers whose quorum acknowledged, or that are done without one, each once."""
+
+    offers: tuple[tuple[Offer, StoreOutcome], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How every offer ended, None: no time was left for it; and what it took."""
+
+    outcomes: tuple[tuple[Offer, StoreOutcome | None], ...]
+    lookups: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`lookups` at once at most; `patient`: stores wait for company until the last lookup has ended.
+
+    `k`: storers of an offer.
+    """
+
+    k: int
+    lookups: int
+    patient: bool
+    timeout_s: float
+    lookup_timeout_s: float
+
+
+@dataclass(slots=True)
+class _Search:
+    """A lookup for the offer at `index`."""
+
+    lookup: Lookup
+    index: int
+    deadline: float
+
+
+class SweepJob:
+    """Stores offers at the k closest of each. Progress: `Settled`; result: a `SweepResult`."""
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        make_lookup: Callable[[bytes], Lookup],
+        seeds: Seeds,
+        deliveries: Deliveries,
+        pace: Pace,
+    ) -> None:
+        """`make_lookup(content)` finds storers; `deliveries` carries the offers to them."""
+        self.result: SweepResult | None = None
+        places = [place(key) for key in sha256_many([offer.content for offer in offers])]
+        order = sorted(range(len(offers)), key=places.__getitem__)
+        self._places = [places[index] for index in order]
+        self._items = [Item(offers[index]) for index in order]
+        self._left = list(range(len(order)))  # neither searched nor given storers, in order of their places
+        self._make_lookup = make_lookup
+        self._seeds = seeds
+        self._deliveries = deliveries
+        self._pace = pace
+        self._coverage = Coverage(pace.k)
+        self._searches: dict[int, _Search] = {}
+        self._tokens: dict[int, tuple[int, int]] = {}  # ours -> search, its own token
+        self._next_token = self._lookups = self._requests = 0
+        self._deadline = 0.0
+        self._events: list[object] = []
+        self._detours = 0
+
+    @property
+    def finished(self) -> bool:
+        """Every offer is done, or the time is over."""
+        return self.result is not None
+
+    def start(self, now: float) -> None:
+        """The clock begins."""
+        self._deadline = now + self._pace.timeout_s
+
+    def poll_requests(self, now: float) -> list[Outgoing]:
+        """Requests of the lookups, then stores."""
+        if self.result is not None:
+            return []
+        requests = self._poll_searches(now)
+        idle = not self._searches and not self._left
+        requests.extend(self._deliveries.poll(idle or not self._pace.patient, self._token))
+        self._tell(self._deliveries.take_settled())
+        if idle and not self._deliveries.busy:
+            self._finish()
+        self._requests += len(requests)
+        return requests
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """An answer to a lookup or a store; raises PeerFault."""
+        at = self._tokens.get(token)
+        if at is None:
+            self._deliveries.reply(token, protocol, payload)
+        elif (search := self._searches.get(at[0])) is not None:
+            search.lookup.replied(at[1], protocol, payload, now)
+            del self._tokens[token]
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """One peer less to wait for."""
+        at = self._tokens.pop(token, None)
+        if at is None:
+            self._deliveries.failed(token)
+        elif (search := self._searches.get(at[0])) is not None:
+            search.lookup.failed(at[1], kind, now)
+
+    def next_timer(self) -> float | None:
+        """The earliest of the lookups' timers and deadlines, and our own."""
+        if self.finished:
+            return None
+        when = self._deadline
+        for search in self._searches.values():
+            timer = search.lookup.next_timer()
+            when = min(when, search.deadline, when if timer is None else timer)
+        return when
+
+    def handle_timer(self, now: float) -> None:
+        """Ages the lookups; ends what took too long."""
+        if now >= self._deadline:
+            self._stop(End.DEADLINE)
+            return
+        for search in self._searches.values():
+            if now >= search.deadline:
+                search.lookup.stop(End.DEADLINE)
+            else:
+                search.lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """`Settled`."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """Ends with what was acknowledged so far."""
+        self._stop(End.CANCELLED)
+
+    # --- lookups
+
+    def _poll_searches(self, now: float) -> list[Outgoing]:
+        requests: list[Outgoing] = []
+        for number, search in tuple(self._searches.items()):
+            requests += self._poll_search(number, search, now)
+        while self._left and len(self._searches) < self._window():
+            if not self._deliveries.room:
+                break  # stores are slower than lookups: let them catch up
+            index = self._choose()
+            if index is not None:
+                requests += self._search(index, now)
+        return requests
+
+    def _window(self) -> int:
+        """How many lookups may run: the more, the less the past ones have settled."""
+        ended = self._lookups - len(self._searches)
+        if not ended:
+            return 1
+        settled = max(len(self._items) - len(self._left) - len(self._searches), 1)
+        expected = len(self._left) * ended // settled
+        return max(1, min(expected // _WINDOW_SHARE, self._pace.lookups))
+
+    def _choose(self) -> int | None:
+        """The offer to look up next, taken out of those left; None: the one in turn needed none."""
+        turn = len(self._searches) * len(self._left) // max(self._window(), len(self._searches) + 1)
+        at = self._places[self._left[turn]]
+        storers = self._coverage.closest(at)
+        if storers is not None:
+            self._give(self._left.pop(turn), storers, unknown=False)
+            return None
+        if self._detours < MAX_DETOURS:
+            low, high = self._left_within(*self._coverage.gap(at))
+            if low < high:
+                self._detours += 1
+                return self._left.pop((low + high) // 2)
+        self._detours = 0
+        return self._left.pop(turn)
+
+    def _search(self, index: int, now: float) -> list[Outgoing]:
+        lookup = self._make_lookup(self._items[index].offer.content)
+        lookup.add(self._seeds(lookup.target, now))
+        lookup.add(answered.peer for answered in self._coverage.near(self._places[index]))
+        deadline = min(now + self._pace.lookup_timeout_s, self._deadline)
+        self._lookups += 1
+        number = self._lookups
+        search = self._searches[number] = _Search(lookup, index, deadline)
+        return self._poll_search(number, search, now)
+
+    def _poll_search(self, number: int, search: _Search, now: float) -> list[Outgoing]:
+        requests = []
+        for outgoing in search.lookup.poll(now):
+            token = self._token()
+            self._tokens[token] = (number, outgoing.token)
+            requests.append(Outgoing(token, outgoing.peer, outgoing.choices, outgoing.timeout_s))
+        if search.lookup.end is not None:
+            del self._searches[number]
+            self._found(search)
+        return requests
+
+    def _found(self, search: _Search) -> None:
+        lookup, at = search.lookup, self._places[search.index]
+        closest, complete = lookup.closest(), lookup.end is End.COMPLETE
+        unknown = not complete or lookup.asked > lookup.answered
+        self._give(search.index, closest, unknown=unknown)
+        if not closest and not self._searches:
+            # Nobody is there, or nobody answers: the next offer would fare no better.
+            for index in self._left:
+                self._give(index, (), unknown=unknown)
+            self._left.clear()
+        if not complete or not closest:
+            return
+        bits = self._coverage.learn(at, closest).bit_length()
+        first = at >> bits << bits
+        low, high = self._left_within(first, first + (1 << bits))
+        for index in self._left[low:high]:
+            storers = self._coverage.closest(self._places[index])
+            if storers is not None:
+                self._give(index, storers, unknown=False)
+        self._left[low:high] = [index for index in self._left[low:high] if not self._items[index].given]
+
+    def _left_within(self, first: int, end: int) -> tuple[int, int]:
+        """The part of those left whose places lie in a span."""
+        low, high = bisect_left(self._places, first), bisect_left(self._places, end)
+        return bisect_left(self._left, low), bisect_left(self._left, high)
+
+    def _give(self, index: int, storers: Sequence[Answered], *, unknown: bool) -> None:
+        self._deliveries.add(self._items[index], storers, unknown)
+
+    # --- the end
+
+    def _token(self) -> int:
+        self._next_token += 1
+        return self._next_token
+
+    def _tell(self, settled: Sequence[Item]) -> None:
+        if settled:
+            self._events.append(Settled(tuple((item.offer, item.outcome()) for item in settled)))
+
+    def _stop(self, end: End) -> None:
+        for search in self._searches.values():
+            search.lookup.stop(end)
+        self._searches.clear()
+        self._tokens.clear()
+        self._left.clear()
+        self._deliveries.stop()
+        self._tell(self._deliveries.take_settled())
+        self._finish()
+
+    def _finish(self) -> None:
+        outcomes = tuple((item.offer, item.outcome() if item.given else None) for item in self._items)
+        self.result = SweepResult(outcomes, self._lookups, self._requests)

@@ -1,0 +1,181 @@
+"""Many offers announced together."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import Busy
+from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.protocol import OfferProtocol, Sweep
+from fastmarket.offers.sweep import Settled, SweepResult
+from fastmarket.offers.views import StoreOutcome
+from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, terms
+
+
+def content(n: int) -> bytes:
+    return b"\x12\x20" + sha256(b"content %d" % n).digest()
+
+
+def many(count: int, price: int = 5) -> list[OfferTerms]:
+    return [terms(price, content=content(n)) for n in range(count)]
+
+
+def speaks(node: MemoryNode) -> OfferProtocol:
+    assert node.offers is not None
+    return node.offers
+
+
+def swept(net: MemoryNetwork, node: MemoryNode, sweep: Sweep) -> SweepResult:
+    progress, result = net.run(node, sweep.job)
+    assert isinstance(result, SweepResult)
+    settled = [offer for item in progress if isinstance(item, Settled) for offer, _ in item.offers]
+    assert len(settled) == len(set(settled)) == len(sweep.offers)
+    speaks(node).swept(sweep, result, net.now)
+    return result
+
+
+def true_storers(nodes: list[MemoryNode], key: bytes, holder: MemoryNode, k: int) -> set[bytes]:
+    target = int.from_bytes(sha256(key).digest(), "big")
+    others = [node for node in nodes if node is not holder]
+    others.sort(key=lambda node: int.from_bytes(node.peer_id.key, "big") ^ target)
+    return {node.peer_id.raw for node in others[:k]}
+
+
+def test_a_small_network_takes_one_lookup_and_a_message_a_batch() -> None:
+    net = MemoryNetwork()
+    nodes = net.mesh(8)
+    holder = nodes[0]
+    sweep = speaks(holder).register_many(many(600), START)
+    result = swept(net, holder, sweep)
+    assert result.lookups == 1
+    assert result.requests == 7 + 7 * 3
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(7, 7, 4)}
+    for node in nodes:
+        assert len(speaks(node).store) == 600
+        assert speaks(node).verifier.verified == (0 if node is holder else 3)
+
+
+def test_every_offer_is_at_its_own_closest_and_lookups_are_few() -> None:
+    net = MemoryNetwork(kad=KadConfig(k=5))
+    nodes = net.mesh(60)
+    holder = nodes[7]
+    offers = speaks(holder).register_many(many(400), START)
+    result = swept(net, holder, offers)
+    assert result.lookups <= 60
+    for offer, outcome in result.outcomes:
+        assert outcome == StoreOutcome(5, 5, 3)
+        stored = {
+            node.peer_id.raw
+            for node in nodes
+            if node is not holder and speaks(node).store.get(offer.key) is not None
+        }
+        assert stored == true_storers(nodes, offer.content, holder, 5)
+
+
+def test_alone_everything_is_settled_at_once() -> None:
+    net = MemoryNetwork()
+    (node,) = net.mesh(1)
+    result = swept(net, node, speaks(node).register_many(many(200), START))
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(0, 0, 0)}
+
+
+def test_silent_neighbours_are_not_taken_for_nobody() -> None:
+    net = MemoryNetwork()
+    node, *others = net.mesh(4)
+    for other in others:
+        other.silent = True
+    result = swept(net, node, speaks(node).register_many(many(100), START))
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(0, 0, 1)}
+
+
+def test_a_storer_that_falls_silent_costs_no_quorum() -> None:
+    net = MemoryNetwork()
+    node, *others = net.mesh(8)
+    sweep = speaks(node).register_many(many(100), START)
+    job_id = node.engine.start(sweep.job, net.now)
+    others[0].silent = True
+    net.deliver()
+    while job_id not in node.results:
+        net.pass_time()
+    result = node.results[job_id]
+    assert isinstance(result, SweepResult)
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(6, 6, 4)}
+
+
+def test_standard_nodes_get_a_provider_record_each() -> None:
+    net = MemoryNetwork()
+    *nodes, plain = net.mesh(4, plain=1)
+    result = swept(net, nodes[0], speaks(nodes[0]).register_many(many(100), START))
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(2, 2, 2, 1)}
+    providers = plain.engine.handlers.providers.providers(content(3), START)
+    assert [peer.peer_id for peer in providers] == [nodes[0].peer_id]
+
+
+def test_offers_with_many_signatures_fit_the_storers_bounds() -> None:
+    """Registered one by one, each has a signature of its own; one STORE may bring only so many."""
+    net = MemoryNetwork()
+    nodes = net.mesh(3)
+    node = nodes[0]
+    for wanted in many(150):
+        speaks(node).announced(speaks(node).register(wanted, START).offer, None, START)
+    net.now += speaks(node).config.retry_first_s
+    speaks(node).handle_timer(net.now)
+    (sweep,) = speaks(node).poll_jobs(net.now)
+    assert isinstance(sweep, Sweep)
+    result = swept(net, node, sweep)
+    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(2, 2, 2)}
+
+
+def test_of_terms_for_one_offer_the_last_count() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    sweep = speaks(a).register_many([*many(3, price=5), *many(2, price=6)], START)
+    assert len(sweep.offers) == 3
+    swept(net, a, sweep)
+    prices = [offer.price_per_mb for n in range(3) for offer in speaks(b).store.offers(content(n), START)]
+    assert prices == [6, 6, 5]
+
+
+def test_all_or_none_are_registered() -> None:
+    net = MemoryNetwork(offers=replace(OfferConfig(), max_own_offers=10))
+    (node,) = net.mesh(1)
+    with pytest.raises(Busy):
+        speaks(node).register_many(many(11), START)
+    assert len(speaks(node).own) == len(speaks(node).store) == 0
+
+
+def test_many_own_offers_are_swept_in_the_order_of_their_keys_over_the_interval() -> None:
+    config = replace(OfferConfig(), spread_from=500, sweep_from=4)
+    net = MemoryNetwork(offers=config, kad=KadConfig(refresh_interval_s=10**9))
+    node, other = net.mesh(2)
+    swept(net, node, speaks(node).register_many(many(1000), START))
+    own, interval = speaks(node).own, config.announce_interval_s
+    announced: dict[bytes, list[float]] = {content(n): [START] for n in range(1000)}
+    sizes, places = [], []
+    while net.now < START + 4 * interval:
+        when = own.next_timer()
+        assert when is not None
+        net.now = max(net.now, when)
+        own.handle_timer(net.now)
+        for job in speaks(node).poll_jobs(net.now):
+            if isinstance(job, Sweep):
+                swept(net, node, job)
+                sizes.append(len(job.offers))
+                for offer in job.offers:
+                    announced[offer.content].append(net.now)
+                places.append(min(sha256(offer.content).digest() for offer in job.offers))
+            else:
+                speaks(node).announced(job.offer, None, net.now)
+    gaps = [later - before for times in announced.values() for before, later in itertools.pairwise(times)]
+    assert max(gaps) <= interval * (1 + 1 / 8 + 1 / 64)
+    assert min(gaps) > interval / 16
+    assert sum(gaps) / len(gaps) > interval * 0.8
+    assert max(sizes) < 100  # never all at once
+    assert len(speaks(other).store) == 1000
+    # In the order of the keys: but for where the round begins, each sweep lies behind the one before.
+    assert sum(a > b for a, b in itertools.pairwise(places)) <= 6
