@@ -1,6 +1,7 @@
 # Everything runs in .venv, made here from any Python >= 3.11 that is found (or PYTHON=...).
 #   make demo [FILE=path]   three real nodes, two holders, one of them killed
 #   make test               lint, types, layers, all tests
+#   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make sim                networks of 10,000 nodes in virtual time; JSON in bench/results
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 SIM := static dead20 slow20 loss5 clients hostile partition
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench sim interop proto wheel clean
+.PHONY: build demo test lint types layers unit bench sim chaos interop proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -51,6 +52,9 @@ sim: build
 	@for scenario in $(SIM); do \
 	  $(BIN)/python -m fastmarket.sim --scenario $$scenario --wire $(SIM_ARGS) \
 	    --json bench/results/sim-$$scenario.json || exit 1; done
+
+chaos: build
+	@FASTMARKET_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q tests/e2e/test_durability.py
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")

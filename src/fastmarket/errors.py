@@ -87,3 +87,7 @@ class QuorumFailed(NetworkFault):
 
 class NodeFault(FastmarketError):
     """Our own failure: a bug, a full disk, a file we cannot read."""
+
+
+class StorageFault(NodeFault):
+    """The disk took nothing: it is full, or gone. What was kept before still is."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +19,8 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.storage.database import OfferDatabase
+from fastmarket.storage.journal import Journal
 
 if TYPE_CHECKING:
     from fastmarket.web.metrics import NodeMetrics
@@ -40,9 +44,13 @@ class Node:
     `async with Node(config, identity) as node:` or `start()` and `stop()`.
     """
 
-    def __init__(self, config: NodeConfig, identity: Identity) -> None:
+    def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
+        """`data_dir` keeps offers across restarts; whoever starts the node holds its lock
+        (`storage.directory`). None: nothing is kept."""
         self._config = config
         self._identity = identity
+        self._data_dir = data_dir
+        self._journal: Journal | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._dht: DhtNode | None = None
         self._grpc: MarketServer | None = None
@@ -83,6 +91,8 @@ class Node:
         watched = self._watched() if web.metrics_port is not None else None
         self._dht = DhtNode(self._identity, self._config) if watched is None else watched
         try:
+            if self._data_dir is not None:
+                self._take_up(self._dht, self._data_dir)
             for text in self._config.host.listen:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
@@ -112,6 +122,9 @@ class Node:
             await self._grpc.stop(STOP_GRACE_S)
         if self._dht is not None:
             await self._dht.close()
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            await journal.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -129,6 +142,20 @@ class Node:
         if self._seeds and not self.dht.engine.table_size:
             return "not in the network: no bootstrap peer answers"
         return ""
+
+    def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
+        """Offers of an earlier life; before anybody can reach us."""
+        began = time.perf_counter()
+        database = OfferDatabase(data_dir)
+        bad = dht.restore_offers(database.offers())
+        self._journal = Journal(database, self._config.storage, dht.now)
+        dht.keep_offers(self._journal)
+        if bad:
+            logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
+        own, held = len(dht.offers.own), len(dht.offers.store)
+        if held:
+            took = time.perf_counter() - began
+            logger.info("%d offers kept, %d of them ours, read in %.2f s", held, own, took)
 
     # The HTTP packages are loaded on use: they are an extra, and a node without them starts sooner.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -113,21 +112,17 @@ def _serve(**given: object) -> int:
 
 @contextmanager
 def _data_dir(settings: ServerSettings) -> Iterator[None]:
-    """Make the data directory and hold its lock; a node that keeps nothing needs neither."""
+    """Hold the data directory; a node that keeps nothing needs none."""
+    from fastmarket.storage.directory import data_directory
+
     if settings.data_dir is None:
         yield
         return
-    source = settings.source("data-dir")
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (settings.data_dir / "lock").open("a+")
-    except OSError as error:
-        raise CallerFault(source, f"cannot write to {settings.data_dir}: {error.strerror}") from None
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CallerFault(source, f"{settings.data_dir} is in use by another node") from None
+            stack.enter_context(data_directory(settings.data_dir))
+        except CallerFault as fault:
+            raise CallerFault(settings.source("data-dir"), fault.reason) from None
         yield
 
 
@@ -255,6 +250,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
             ),
         ),
         identity,
+        settings.data_dir,
     )
 
 

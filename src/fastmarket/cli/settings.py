@@ -242,7 +242,10 @@ SETTINGS: tuple[Setting, ...] = (
         repeated=True,
     ),
     Setting(
-        "data-dir", _parse_path, "DIR", "Where the node keeps its key.  [default: the user's data directory]"
+        "data-dir",
+        _parse_path,
+        "DIR",
+        "Where the node keeps its key and offers.  [default: the user's data directory]",
     ),
     Setting("ephemeral", _parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
     Setting("kad-prefix", _parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),

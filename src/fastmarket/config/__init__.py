@@ -10,6 +10,7 @@ from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "MarketConfig",
     "NodeConfig",
     "OfferConfig",
+    "StorageConfig",
     "WebConfig",
 ]

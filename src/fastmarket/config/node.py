@@ -10,6 +10,7 @@ from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
 
@@ -28,4 +29,5 @@ class NodeConfig:
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
     web: WebConfig = field(default_factory=WebConfig)

@@ -29,6 +29,7 @@ class OfferConfig:
     # Own offers. Renewed at every announcement, so that 26 h remain when a renewal is due.
     lifetime_s: float = 48 * 3600.0
     announce_interval_s: float = 22 * 3600.0  # go-libp2p-kad-dht: ProvideValidity 48 h, reprovide 22 h
+    restore_spread_s: float = 3600.0  # own offers of an earlier life are announced again within this time
     retry_first_s: float = 30.0  # after an announcement that failed its quorum or met nobody
     retry_longest_s: float = 3600.0  # the back-off doubles up to this
     settle_s: float = 2.0  # from a new neighbour to the announcement of what too few hold: more may follow

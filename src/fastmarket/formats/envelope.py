@@ -61,6 +61,11 @@ def open_envelope(raw: bytes, domain: str, *, payload_types: Collection[bytes]) 
     return Envelope(public_key, payload_type, payload, public_key.peer_id)
 
 
+def unverified_payload(raw: bytes) -> bytes:
+    """The payload of an envelope that was verified before. PeerFault."""
+    return _parse(raw).payload
+
+
 def payload_type_of(raw: bytes) -> bytes:
     """The type an envelope claims, unverified: to choose the domain to open it with. PeerFault."""
     return _parse(raw).payload_type

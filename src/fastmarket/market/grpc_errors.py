@@ -17,6 +17,7 @@ from fastmarket.errors import (
     NotFound,
     QuorumFailed,
     RequestTimeout,
+    StorageFault,
 )
 
 MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and headers are bounded to 8 KiB by many
@@ -32,6 +33,7 @@ _CODES: tuple[tuple[type[FastmarketError], grpc.StatusCode], ...] = (
     (CallerFault, grpc.StatusCode.INVALID_ARGUMENT),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (NetworkFault, grpc.StatusCode.UNAVAILABLE),
+    (StorageFault, grpc.StatusCode.UNAVAILABLE),
     (FastmarketError, grpc.StatusCode.INTERNAL),
 )
 

@@ -12,7 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 
 from fastmarket.config import AccessConfig, MarketConfig
-from fastmarket.errors import CallerFault, FastmarketError, NodeFault
+from fastmarket.errors import CallerFault, FastmarketError, NodeFault, StorageFault
 from fastmarket.market import access, replies
 from fastmarket.market.grpc_errors import Status, status_of
 from fastmarket.market.guard import CallWrapper, Guard, Observer, observing
@@ -171,6 +171,8 @@ def _unary(request_type: type[Request], respond: Respond[Request]) -> grpc.RpcMe
         try:
             request = _read(request_type, raw)
             return (await respond(request, context.time_remaining())).SerializeToString()
+        except StorageFault as fault:
+            status = status_of(fault)  # the journal has told the log
         except NodeFault:
             log.exception("%s failed", request_type.DESCRIPTOR.full_name)
             status = INTERNAL

@@ -6,8 +6,9 @@ It is the `Dht` that market/ works over, and what the bridge's commands are carr
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -30,11 +31,13 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
+from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.refusals import OfferRefused
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -69,6 +72,7 @@ class DhtNode:
         trace: Trace = NULL_TRACE,
     ) -> None:
         """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
+        self._keeping: Keeping | None = None
         self._config = config
         self._clock = clock = Clock()
         self.engine = Engine(
@@ -122,6 +126,8 @@ class DhtNode:
     async def close(self) -> None:
         """Ends every job and connection."""
         self._offers.close()
+        if self._keeping is not None:
+            self._keeping.flush()
         self._kad.close()
         await self.host.close()
 
@@ -188,15 +194,47 @@ class DhtNode:
         self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
     ) -> StoreOutcome:
         """Signs, stores and announces; see `market.dht.Dht`."""
-        return await self._offers.register(OfferTerms(content, user_id, user_name, metadata), deadline_s)
+        terms = OfferTerms(content, user_id, user_name, metadata)
+        outcome = await self._offers.register(terms, deadline_s)
+        await self._durable()
+        return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """Many at once; see `market.dht.Dht`."""
-        return await self._offers.register_many(many, deadline_s)
+        outcomes = await self._offers.register_many(many, deadline_s)
+        await self._durable()
+        return outcomes
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
-        return await self._offers.withdraw(content, user_id, deadline_s)
+        outcome = await self._offers.withdraw(content, user_id, deadline_s)
+        await self._durable()
+        return outcome
+
+    def restore_offers(self, kept: Iterable[tuple[bytes, int]]) -> int:
+        """Takes up offers of an earlier life, (signed, own) each; how many could not be read."""
+        now, bad = self._clock.now(), 0
+        collecting = gc.isenabled()
+        gc.disable()  # nothing made here goes away; looking again and again would double the time
+        try:
+            for signed, own in kept:
+                try:
+                    self.offers.restore(signed, bool(own), now)
+                except OfferRefused:
+                    bad += 1
+        finally:
+            if collecting:
+                gc.enable()
+        self._offers.arm()
+        return bad
+
+    def keep_offers(self, keeper: Keeper) -> None:
+        """From now on no registration or withdrawal is acknowledged before the keeper has it."""
+        self._keeping = Keeping(self.offers, keeper)
+
+    async def _durable(self) -> None:
+        if self._keeping is not None:
+            await self._keeping.settled()
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
         """Verified offers as they come; see `market.dht.Dht`."""

@@ -127,6 +127,10 @@ class OfferNode:
         finally:
             running.cancel()
 
+    def arm(self) -> None:
+        """The schedule has changed."""
+        self._turns.arm()
+
     def close(self) -> None:
         """Nothing is announced any more."""
         self._turns.close()

@@ -104,6 +104,23 @@ def decode_batched(signed: bytes) -> BatchedOffer:
     return BatchedOffer(batch, index, path, body)
 
 
+def body_of(signed: bytes) -> bytes:
+    """The body of a batched offer that was decoded before; PeerFault, or any bytes, for one that was not."""
+    at = 0
+    try:
+        for _ in range(4):  # batch, index, path, body
+            start = at + 1
+            value, shift, at = signed[start] & 0x7F, 7, start + 1
+            while signed[at - 1] & 0x80:
+                value |= (signed[at] & 0x7F) << shift
+                shift, at = shift + 7, at + 1
+            if signed[start - 1] != _INDEX_TAG[0]:
+                start, at = at, at + value
+    except IndexError:
+        raise PeerFault("batched offer is cut short") from None
+    return signed[start:at]
+
+
 def _field(signed: bytes, at: int, tag: bytes) -> tuple[bytes, int]:
     if signed[at : at + 1] != tag:
         raise PeerFault("batched offer with other fields, or in another order")

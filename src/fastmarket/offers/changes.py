@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastmarket.offers.model import Offer
@@ -19,22 +20,25 @@ class Change:
 
 
 class Changes:
-    """Collects changes once somebody wants them; he takes them after every turn, or they pile up."""
+    """Collects changes once somebody wants them; he takes them soon after he was told, or they pile up."""
 
-    __slots__ = ("_changes", "_wanted")
+    __slots__ = ("_changes", "_told")
 
     def __init__(self) -> None:
         self._changes: list[Change] = []
-        self._wanted = False
+        self._told: Callable[[], None] | None = None
 
-    def want(self) -> None:
-        """From now on changes are kept until they are taken."""
-        self._wanted = True
+    def want(self, told: Callable[[], None]) -> None:
+        """From now on changes are kept until they are taken; `told` is called at the first of them."""
+        self._told = told
 
     def note(self, offer: Offer, own: bool) -> None:
         """For the store."""
-        if self._wanted:
-            self._changes.append(Change(offer, own))
+        if self._told is None:
+            return
+        if not self._changes:
+            self._told()
+        self._changes.append(Change(offer, own))
 
     def take(self) -> list[Change]:
         """Changes since the last call, in order."""

@@ -106,6 +106,17 @@ class OfferTerms:
             raise CallerFault("price_per_mb", f"more than {MAX_PRICE_PER_MB}")
 
 
+def terms_of(offer: Offer) -> OfferTerms:
+    """What its holder decided; checked when the offer was made."""
+    made = object.__new__(OfferTerms)
+    put = object.__setattr__
+    put(made, "content", offer.content)
+    put(made, "user_id", offer.user_id)
+    put(made, "user_name", offer.user_name)
+    put(made, "metadata", offer.metadata)
+    return made
+
+
 def check_content(content: bytes) -> None:
     """Raises `CallerFault` unless `content` has the form of a multihash of bounded length."""
     if len(content) > MAX_CONTENT_BYTES:

@@ -14,7 +14,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.offers.coverage import PLACE_BITS, place
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers
+from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers, terms_of
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.views import StoreOutcome
 
@@ -125,8 +125,28 @@ class OwnOffers:
         self._begin(offer, terms, now)
         return offer
 
+    def restore(self, offer: Offer, now: float) -> None:
+        """Takes up an own offer, or a tombstone, of an earlier life of this node.
+
+        Announced at its place in the schedule, but within `restore_spread_s`: nobody knows what the other
+        nodes still have of it. More than `max_own_offers` are left alone.
+        """
+        if len(self._own) >= self._config.max_own_offers or (offer.withdrawn and offer.not_after <= now):
+            return
+        self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
+        where = self._where(offer.content)
+        soon = now + where / (1 << PLACE_BITS) * self._config.restore_spread_s
+        due = min(offer.issued_at + self._config.announce_interval_s, soon)
+        self._own[offer.key] = _Own(offer, terms_of(offer), _State.WAITING, due, where)
+        self._withdrawn += offer.withdrawn
+        self._schedule(offer.key, due)
+
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)
+
+    def _where(self, content: bytes) -> int:
+        """Its place in our round through the key space."""
+        return (place(sha256(content)) - self._first_place) % (1 << PLACE_BITS)
 
     def _begin(self, offer: Offer, terms: OfferTerms, now: float) -> None:
         """An announcement by the caller. Should no outcome ever come, the interval makes up for it."""
@@ -134,7 +154,7 @@ class OwnOffers:
         known = self._own.get(key)
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         if known is None:
-            where = (place(sha256(offer.content)) - self._first_place) % (1 << PLACE_BITS)
+            where = self._where(offer.content)
             known = self._own[key] = _Own(offer, terms, _State.ANNOUNCING, 0.0, where)
         known.offer, known.terms, known.state, known.failures = offer, terms, _State.ANNOUNCING, 0
         known.neighbours = self._neighbours

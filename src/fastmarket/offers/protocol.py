@@ -7,7 +7,7 @@ and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +39,7 @@ from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferVerifier
+from fastmarket.offers.verifying import OfferVerifier, read_offer
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -199,9 +199,24 @@ class OfferProtocol:
 
     # --- what is kept on disk
 
-    def want_changes(self) -> None:
-        """From now on every offer put into the store is told by `poll_changes`."""
-        self._changes.want()
+    def restore(self, signed: bytes, own: bool, now: float) -> None:
+        """Takes up an offer that was kept on disk; nothing of it is verified again.
+
+        An own one is served at once and announced within `restore_spread_s`, renewed if it is over meanwhile.
+        Raises `OfferRefused`: the bytes are no offer.
+        """
+        offer = read_offer(signed)
+        if own and offer.provider == self._identity.peer_id:
+            self.own.restore(offer, now)
+        else:
+            self.store.add(offer, now)
+
+    def want_changes(self, told: Callable[[], None]) -> None:
+        """From now on every offer put into the store comes with `poll_changes`.
+
+        `told` is called, within the call that puts it there, at the first after each `poll_changes`.
+        """
+        self._changes.want(told)
 
     def poll_changes(self) -> list[Change]:
         """Offers put into the store since the last call, in order; none before `want_changes`."""

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from google.protobuf.message import DecodeError
 
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.formats.envelope import BadSignature, open_envelope
+from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import Batch, decode_batched, is_batched, open_batch
+from fastmarket.offers.batch import Batch, body_of, decode_batched, is_batched, open_batch
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
@@ -38,6 +38,31 @@ def check_times(offer: Offer, now: float) -> None:
 def open_offer(signed: bytes, now: float) -> Offer:
     """Verifies one offer from a stranger. Raises `OfferExpired` or another `OfferRefused`."""
     return OfferVerifier(1).open(signed, now)
+
+
+def read_offer(signed: bytes) -> Offer:
+    """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
+    try:
+        raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+        body = OfferBody.FromString(raw)
+        provider = PeerId.from_bytes(body.provider)
+    except PeerFault as fault:
+        raise _refused(fault) from None
+    except DecodeError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return Offer(
+        body.content,
+        provider,
+        body.user_id,
+        body.user_name,
+        FileMetadata.trusted(body),
+        body.seq,
+        body.issued_at,
+        body.not_after,
+        body.withdrawn,
+        raw,
+        signed,
+    )
 
 
 class OfferVerifier:

@@ -108,7 +108,8 @@ def test_changes_tell_what_was_put_into_the_store_and_whose_it_is() -> None:
     assert node.offers is not None
     node.offers.register(terms(1), START)
     assert node.offers.poll_changes() == []  # nobody wanted them
-    node.offers.want_changes()
+    told: list[bool] = []
+    node.offers.want_changes(lambda: told.append(True))
     own = node.offers.register(terms(2), START).offer
     foreign = sign_offer(identity(50), terms(3), START)
     for _ in range(2):  # what is held already is no change

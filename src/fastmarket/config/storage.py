@@ -1,0 +1,19 @@
+"""What is kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """The data directory. Own offers are on disk before they are acknowledged."""
+
+    write_behind_s: float = (
+        1.0  # an offer of others is written so late at most: k nodes hold it, and one sync
+    )
+    # then serves hundreds of them
+    retry_s: float = 5.0  # after a write that failed, to write own offers all the same
+    max_unwritten: int = 65_536  # changes by others that wait for a write, 50 MiB; more is not kept
+    sweep_interval_s: float = 600.0  # between deletions of what has ended
+    kept_after_end_s: float = 24 * 3600.0  # so long: a clock that was a day ahead for a while loses nothing

@@ -1,0 +1,167 @@
+"""Offers on disk: one SQLite database in WAL mode. Every write that returned survives SIGKILL and power loss.
+
+SQLite and not LMDB: as quick where it matters (bench/bench_storage.py), in the standard library, and its file
+may grow without a size given beforehand. What cannot be read is never written over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastmarket.errors import NodeFault, StorageFault
+
+FILE = "offers.db"
+APPLICATION_ID = 0x666D6B74  # "fmkt", in the file's header
+# `user_version` of the file. A newer program brings an older file up to date, one step after the other.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE offers (
+        content BLOB NOT NULL,
+        provider BLOB NOT NULL,
+        user_id BLOB NOT NULL,
+        own INTEGER NOT NULL,
+        withdrawn INTEGER NOT NULL,
+        not_after INTEGER NOT NULL,
+        signed BLOB NOT NULL,
+        PRIMARY KEY (content, provider, user_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX offers_by_end ON offers (not_after);
+    """,
+)
+VERSION = len(MIGRATIONS)
+# A writer waits so long for a reader of the file from outside (a backup).
+BUSY_TIMEOUT_S = 5.0
+_PUT = "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?, ?, ?, ?)"
+# Own offers are renewed however late; what others must not see again ends with its tombstone.
+_SWEEP = "DELETE FROM offers WHERE not_after < ? AND (withdrawn OR NOT own)"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One offer, a tombstone perhaps, as it was signed; `own`: announced by this node."""
+
+    content: bytes
+    provider: bytes
+    user_id: bytes
+    own: bool
+    withdrawn: bool
+    not_after: int  # unix seconds
+    signed: bytes
+
+    def columns(self) -> tuple[object, ...]:
+        """In the order of the table."""
+        return (
+            self.content,
+            self.provider,
+            self.user_id,
+            self.own,
+            self.withdrawn,
+            self.not_after,
+            self.signed,
+        )
+
+
+class OfferDatabase:
+    """The offers of one data directory. Not for several threads at once; any thread may use it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Opens or creates it. NodeFault names a file that is damaged, or written by a newer version."""
+        self.path = directory / FILE
+        with self._faults("open"):
+            new = not self.path.exists()
+            if new:
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            self._connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._faults("read"):
+                self._check()
+                self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def offers(self) -> Iterator[tuple[bytes, int]]:
+        """All of them as they were signed, and whether they are own ones (1 or 0)."""
+        with self._faults("read"), closing(self._connection.cursor()) as cursor:
+            yield from cursor.execute("SELECT signed, own FROM offers")
+
+    def put(self, rows: Iterable[Row], ended: int | None = None) -> None:
+        """Writes all of `rows` or none, each in the place of an earlier version; durable on return.
+
+        What ended before `ended` (unix seconds) is forgotten, but for own offers. Raises StorageFault.
+        """
+        with self._faults("write"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(_PUT, (row.columns() for row in rows))
+                if ended is not None:
+                    self._connection.execute(_SWEEP, (ended,))
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Folds the log into the file."""
+        with self._faults("close"):
+            self._connection.close()
+
+    def _check(self) -> None:
+        """Whose file it is, how old, and whether it is whole; before anything is written."""
+        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
+        empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if empty and application == 0 and version == 0:
+            return
+        if application != APPLICATION_ID:
+            raise NodeFault(f"{self.path} is no offer database of fastmarket; move it away to start anew")
+        if version > VERSION:
+            raise NodeFault(
+                f"{self.path} was written by a newer fastmarket (format {version}, this one knows "
+                f"{VERSION}); nothing was changed"
+            )
+        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(str(found))
+
+    def _migrate(self) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: the log is synced at every commit; NORMAL would lose the last ones with the power.
+        connection.execute("PRAGMA synchronous=FULL")
+        for version in range(self._pragma("user_version"), VERSION):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA application_id={APPLICATION_ID}; "
+                f"PRAGMA user_version={version + 1}; COMMIT;"
+            )
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextmanager
+    def _faults(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if doing in ("open", "read") and not _for_now(error):
+                raise NodeFault(
+                    f"cannot {doing} {self.path}: {error}; nothing was changed. Restore it from a backup, or "
+                    "move it away to start with no offers"
+                ) from None
+            raise StorageFault(f"cannot {doing} {self.path}: {error}") from None
+
+
+def _for_now(error: Exception) -> bool:
+    """Something that passes: a full disk, a locked file."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,0 +1,91 @@
+"""The offer database: what is written stays, what cannot be read is named and left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.storage.database import FILE, OfferDatabase, Row
+
+
+def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
+    return Row(content, b"provider", b"user", own, withdrawn, 1000, signed)
+
+
+def held(directory: Path) -> dict[bytes, int]:
+    database = OfferDatabase(directory)
+    try:
+        return dict(database.offers())
+    finally:
+        database.close()
+
+
+def test_what_is_put_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
+    database = OfferDatabase(tmp_path)
+    database.put([row(b"a", b"1"), row(b"b", b"2", own=False)])
+    database.put([row(b"a", b"3")])
+    # Not closed: as after SIGKILL, the log alone has it.
+    assert held(tmp_path) == {b"3": 1, b"2": 0}
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
+
+
+def test_all_or_nothing(tmp_path: Path) -> None:
+    database = OfferDatabase(tmp_path)
+    with pytest.raises(StorageFault, match=r"offers\.db"):
+        database.put([row(b"a"), Row(b"b", b"p", None, True, False, 1, b"x")])  # type: ignore[arg-type]
+    assert held(tmp_path) == {}
+    database.put([row(b"a")])
+    assert held(tmp_path) == {b"signed": 1}
+
+
+def test_what_ended_is_forgotten_but_own_offers_are_not(tmp_path: Path) -> None:
+    database = OfferDatabase(tmp_path)
+    database.put(
+        [
+            row(b"own", b"own"),
+            row(b"tombstone", b"tombstone", withdrawn=True),
+            row(b"other", b"other", own=False),
+        ]
+    )
+    database.put([], ended=1000)
+    assert set(held(tmp_path)) == {b"own", b"tombstone", b"other"}
+    database.put([], ended=1001)
+    assert set(held(tmp_path)) == {b"own"}
+
+
+def test_a_newer_format_is_named_and_left_alone(tmp_path: Path) -> None:
+    OfferDatabase(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(NodeFault, match=r"offers\.db was written by a newer fastmarket \(format 99"):
+        OfferDatabase(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("at", [0, 20, 4096])
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, at: int) -> None:
+    database = OfferDatabase(tmp_path)
+    database.put([row(b"%d" % number, bytes(600)) for number in range(100)])
+    database.close()
+    path = tmp_path / FILE
+    damaged = bytearray(path.read_bytes())
+    damaged[at : at + 64] = b"\xa5" * 64
+    path.write_bytes(damaged)
+    with pytest.raises(NodeFault, match=r"offers\.db") as caught:
+        list(OfferDatabase(tmp_path).offers())
+    assert not isinstance(caught.value, StorageFault)
+    assert path.read_bytes() == bytes(damaged)
+
+
+def test_somebody_elses_database_is_not_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    with pytest.raises(NodeFault, match="is no offer database of fastmarket"):
+        OfferDatabase(tmp_path)
