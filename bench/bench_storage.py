@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from fastmarket.storage.database import OfferDatabase, Row
+from fastmarket.storage.database import KEY_BYTES, OfferDatabase, Row
 
 OFFERS = 100_000
 SIGNED_BYTES = 650  # an offer of a full batch
@@ -40,8 +40,7 @@ class Lmdb:
     def put(self, rows: Sequence[Row]) -> None:
         with self._env.begin(write=True) as transaction:
             for row in rows:
-                key = hashlib.sha256(row.content + row.provider + row.user_id).digest()
-                transaction.put(key, bytes((row.own,)) + row.signed)
+                transaction.put(row.key, bytes((row.own,)) + row.signed)
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
         with self._env.begin() as transaction:
@@ -52,15 +51,7 @@ class Lmdb:
 def main() -> None:
     """Prints a line for each store."""
     rows = [
-        Row(
-            b"\x12\x20" + hashlib.sha256(b"%d" % n).digest(),
-            bytes(38),
-            b"u",
-            True,
-            False,
-            2**31,
-            os.urandom(650),
-        )
+        Row(hashlib.sha256(b"%d" % n).digest()[:KEY_BYTES], True, False, 2**31, os.urandom(SIGNED_BYTES))
         for n in range(OFFERS)
     ]
     print(f"{'':8}{'one a commit':>16}{'64 a commit':>16}{'100,000':>12}{'read all':>12}")

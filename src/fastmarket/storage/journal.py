@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from fastmarket._sha256 import sha256
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.offers.changes import Change
 from fastmarket.offers.model import OfferKey
-from fastmarket.storage.database import OfferDatabase, Row
+from fastmarket.storage.database import KEY_BYTES, OfferDatabase, Row
 
 log = logging.getLogger(__name__)
 
@@ -126,15 +127,9 @@ class Journal:
 
 def _row(change: Change) -> Row:
     offer = change.offer
-    return Row(
-        offer.content,
-        offer.provider.raw,
-        offer.user_id,
-        change.own,
-        offer.withdrawn,
-        offer.not_after,
-        offer.envelope,
-    )
+    # Content and provider are multihashes, which say how long they are.
+    key = sha256(b"".join(offer.key))[:KEY_BYTES]
+    return Row(key, change.own, offer.withdrawn, offer.not_after, offer.envelope)
 
 
 def _seen(done: asyncio.Future[None]) -> None:

@@ -13,7 +13,7 @@ from fastmarket.storage.database import FILE, OfferDatabase, Row
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
-    return Row(content, b"provider", b"user", own, withdrawn, 1000, signed)
+    return Row(content, own, withdrawn, 1000, signed)
 
 
 def held(directory: Path) -> dict[bytes, int]:
@@ -36,7 +36,7 @@ def test_what_is_put_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
 def test_all_or_nothing(tmp_path: Path) -> None:
     database = OfferDatabase(tmp_path)
     with pytest.raises(StorageFault, match=r"offers\.db"):
-        database.put([row(b"a"), Row(b"b", b"p", None, True, False, 1, b"x")])  # type: ignore[arg-type]
+        database.put([row(b"a"), Row(b"b", None, False, 1, b"x")])  # type: ignore[arg-type]
     assert held(tmp_path) == {}
     database.put([row(b"a")])
     assert held(tmp_path) == {b"signed": 1}
