@@ -56,9 +56,10 @@ _ACCESS_MU = log(ACCESS_MEDIAN_S)
 class Conditions:
     """The knobs of one run."""
 
-    dial_round_trips: int = 3
-    """From the first packet to the first request of a new connection: TCP, /noise agreed, Noise XX. 0: as if
-    everybody were connected with everybody, which shows the round trips of requests alone."""
+    dial_round_trips: int = 2
+    """From the first packet to the first request of a new connection: TCP's, then Noise XX with /noise proposed
+    in its first message; the request leaves with the last one. 0: as if everybody were connected with everybody,
+    which shows the round trips of requests alone."""
     idle_timeout_s: float = 120.0  # a connection unused for this long is gone (HostConfig.idle_timeout_s)
     loss: float = 0.0  # share of requests, and of replies, that never arrive
     slow_delay_s: tuple[float, float] = (1.0, 4.0)  # a slow peer thinks this long, evenly spread

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeAlias
 
 from fastmarket.formats.choice import Choice
@@ -46,6 +48,15 @@ def mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), SHARE_DIGITS) if values else None
 
 
+class Missed(Enum):
+    """How far a lookup came with one of the true k closest that it did not return."""
+
+    UNHEARD = "never_named"  # no answer named it; it may stand in the own table, too far down to be asked
+    HEARD = "named_not_asked"
+    SILENT = "asked_no_answer"  # in time
+    ANSWERED = "answered_not_returned"
+
+
 class Referrals:
     """An Ask that notes who was named by whom. It asks and reads as the one it wraps.
 
@@ -55,15 +66,19 @@ class Referrals:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._hops: dict[bytes, int] = {}
+        self._asked: set[bytes] = set()
+        self._answered: set[bytes] = set()
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The wrapped question's; who is asked without having been named stood in the table."""
         self._hops.setdefault(peer.peer_id.raw, 1)
+        self._asked.add(peer.peer_id.raw)
         return self._ask.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """The wrapped question's. Raises PeerFault."""
         answer = self._ask.read(peer, protocol, payload, now)
+        self._answered.add(peer.peer_id.raw)
         next_hop = self.hops(peer) + 1
         for named in answer.closer:
             self._hops.setdefault(named.peer_id.raw, next_hop)
@@ -72,6 +87,14 @@ class Referrals:
     def hops(self, peer: PeerInfo) -> int:
         """How many requests in a row led to the peer's answer."""
         return self._hops.get(peer.peer_id.raw, 1)
+
+    def missed(self, raw_id: bytes) -> Missed:
+        """Why a peer that should have been returned was not."""
+        if raw_id in self._answered:
+            return Missed.ANSWERED
+        if raw_id in self._asked:
+            return Missed.SILENT
+        return Missed.HEARD if raw_id in self._hops else Missed.UNHEARD
 
 
 @dataclass(slots=True)
@@ -84,6 +107,7 @@ class LookupFigures:
     asked: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)  # of the asked, until the lookup ended
     ms: list[float] = field(default_factory=list)
+    missed: Counter[Missed] = field(default_factory=Counter)  # true k closest that were not returned, by how
 
     def figures(self) -> Figures:
         """For the report."""
@@ -91,6 +115,7 @@ class LookupFigures:
         return {
             "count": count,
             "success": share(self.exact, count),
+            **{f"missed_{how.value}": self.missed[how] for how in Missed},
             "share_of_true_closest": mean(self.shares),
             **spread("hops", self.hops, None),
             "hops_max": max(self.hops, default=None),

@@ -153,6 +153,7 @@ class World:
             found = [answered.peer.peer_id.raw for answered in result.closest]
             figures.exact += len(found) == len(wanted) and wanted.issuperset(found)
             figures.shares.append(len(wanted.intersection(found)) / len(wanted))
+            figures.missed.update(referrals.missed(raw_id) for raw_id in sorted(wanted.difference(found)))
             if result.closest:
                 figures.hops.append(referrals.hops(result.closest[0].peer))
             figures.asked.append(result.asked)
