@@ -57,9 +57,9 @@ class Conditions:
     """The knobs of one run."""
 
     dial_round_trips: int = 2
-    """From the first packet to the first request of a new connection: TCP's, then Noise XX with /noise proposed
-    in its first message; the request leaves with the last one. 0: as if everybody were connected with everybody,
-    which shows the round trips of requests alone."""
+    """From the first packet to the first request of a new connection: TCP's, then Noise XX /noise proposed
+    in its first message; the request leaves right behind the last one. 0: as if everybody were connected with
+    everybody, which shows the round trips of requests alone."""
     idle_timeout_s: float = 120.0  # a connection unused for this long is gone (HostConfig.idle_timeout_s)
     loss: float = 0.0  # share of requests, and of replies, that never arrive
     slow_delay_s: tuple[float, float] = (1.0, 4.0)  # a slow peer thinks this long, evenly spread
