@@ -14,9 +14,14 @@ class KadConfig:
     # --- the table and lookups (specs kad-dht: k 20, alpha 10)
     k: int = 20  # peers in a bucket, peers in a reply, peers a lookup finds and a value is stored at
     alpha: int = 10  # requests of one lookup in flight that are not late
-    patience_s: float = 0.5  # a peer slower than this gives its slot to another; its answer still counts
-    settle_s: float = 1.0  # late peers hold a lookup's end at least this long: a dial over four round trips
-    settle_factor: float = 3.0  # ... and this many times the slowest answer the same lookup saw
+    patience_s: float = 0.5  # a peer slower than this gives its slot to another; its answer still counts.
+    # Less where it, or peers like it, were quicker (kad.paces)
+    min_patience_s: float = 0.03  # never less: a busy loop or a collection of garbage takes as long
+    settle_s: float = 1.0  # late peers hold a lookup's end up to this long: a dial over four round trips
+    settle_factor: float = 3.0  # ... but no longer than this many times their patience, or the slowest answer
+    # that the same lookup saw, if that is more
+    max_paces: int = 4096  # peers whose pace, or silence, is remembered; 1 MiB
+    silent_s: float = 60.0  # nobody waits for a peer that was late, until it is heard of or this has passed
     request_timeout_s: float = 5.0  # nothing comes after this; rust allows 10 s, which users complain of
     job_timeout_s: float = 30.0  # a whole lookup, unless its caller says otherwise
     max_asked: int = 200  # peers one lookup asks: 3-4 times what one takes at 100,000 nodes, so that

@@ -26,6 +26,7 @@ from fastmarket.kad.jobs import Job, JobRunner
 from fastmarket.kad.liveness import Liveness
 from fastmarket.kad.lookup import Lookup, LookupJob
 from fastmarket.kad.maintenance import Maintenance, Own
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
@@ -60,6 +61,7 @@ class Engine:
         "liveness",
         "maintenance",
         "mode",
+        "paces",
         "routing",
     )
 
@@ -81,7 +83,8 @@ class Engine:
         self._rules = rules
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace)
+        self.paces = Paces(config)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
         self._around = Surroundings(config, local, self.routing, self.seeds, entropy)
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
@@ -109,6 +112,7 @@ class Engine:
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
+        self.paces.connected(peer.peer_id)
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
@@ -116,6 +120,7 @@ class Engine:
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
+        self.paces.disconnected(peer_id)
         self.routing.disconnected(peer_id)
 
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
@@ -265,7 +270,7 @@ class Engine:
     # --- private
 
     def _lookup(self, key: bytes, ask: Ask) -> Lookup:
-        return Lookup(sha256(key), ask, self.config, self._local.peer_id)
+        return Lookup(sha256(key), ask, self.config, self._local.peer_id, self.paces)
 
     def _timeout(self, timeout_s: float | None) -> float:
         if timeout_s is None:

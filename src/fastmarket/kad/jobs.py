@@ -112,6 +112,7 @@ class JobRunner:
     __slots__ = (
         "_actions",
         "_events",
+        "_heard",
         "_jobs",
         "_max_jobs",
         "_next_job",
@@ -123,7 +124,15 @@ class JobRunner:
         "_watchers",
     )
 
-    def __init__(self, max_jobs: int, observer: PeerObserver, trace: Trace = NULL_TRACE) -> None:
+    def __init__(
+        self,
+        max_jobs: int,
+        observer: PeerObserver,
+        trace: Trace = NULL_TRACE,
+        heard: Callable[[PeerId], None] | None = None,
+    ) -> None:
+        """`heard`: told of every peer that replied, to a job that is over, too."""
+        self._heard = heard or (lambda peer_id: None)
         self._max_jobs = max_jobs
         self._observer = observer
         self._trace = trace
@@ -173,6 +182,7 @@ class JobRunner:
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
+        self._heard(pending.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)

@@ -12,6 +12,7 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Ask
 
 
@@ -43,12 +44,15 @@ class Answered:
 
 
 class _Candidate:
-    __slots__ = ("asked_at", "peer", "protocol", "state")
+    __slots__ = ("asked_at", "connected", "hold_s", "late_at", "peer", "protocol", "state")
 
     def __init__(self, peer: PeerInfo) -> None:
         self.peer = peer
         self.state = PeerState.HEARD
         self.asked_at = 0.0
+        self.late_at = 0.0
+        self.hold_s = 0.0  # after asked_at: no longer does it hold the end, unless others are as slow
+        self.connected = False  # when it was asked
         self.protocol = ""
 
 
@@ -67,6 +71,7 @@ class Lookup:
         "_fresh",
         "_held_until",
         "_outstanding",
+        "_paces",
         "_seen",
         "_shortlist",
         "_slowest",
@@ -76,20 +81,23 @@ class Lookup:
         "target",
     )
 
-    def __init__(self, target: bytes, ask: Ask, config: KadConfig, local: PeerId) -> None:
-        """`target`: 32-byte key (already hashed); `local` is never asked."""
+    def __init__(
+        self, target: bytes, ask: Ask, config: KadConfig, local: PeerId, paces: Paces | None = None
+    ) -> None:
+        """`target`: 32-byte key (already hashed); `local` is never asked; `paces`: what was learnt."""
         self.target = target
         self.end: End | None = None
         self.answered = 0
         self.failures = 0
         self._ask = ask
         self._config = config
+        self._paces = Paces(config) if paces is None else paces
         self._shortlist: Shortlist[_Candidate] = Shortlist(target, config.shortlist_size)
         self._seen = {local.key}
         self._asked = 0
-        # Both in the order of asking, hence of their times: token -> candidate.
+        # In the order of asking: token -> candidate.
         self._outstanding: dict[int, _Candidate] = {}
-        self._fresh: dict[int, _Candidate] = {}  # those still in their slot
+        self._fresh: dict[int, _Candidate] = {}  # those still in their slot, alpha at most
         self._slowest: float | None = None
         self._held_until: float | None = None
 
@@ -159,6 +167,7 @@ class Lookup:
         candidate.protocol = protocol
         self.answered += 1
         took = now - candidate.asked_at
+        self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
         self.add(answer.closer)
@@ -184,8 +193,8 @@ class Lookup:
         if self.end is not None:
             return None
         when = self._held_until
-        if self._fresh:
-            when = _earlier(when, next(iter(self._fresh.values())).asked_at + self._config.patience_s)
+        for candidate in self._fresh.values():
+            when = _earlier(when, candidate.late_at)
         if self._outstanding:
             oldest = next(iter(self._outstanding.values()))
             when = _earlier(when, oldest.asked_at + self._config.request_timeout_s)
@@ -194,12 +203,10 @@ class Lookup:
     def handle_timer(self, now: float) -> None:
         """Age the requests in flight; poll afterwards."""
         fresh, outstanding = self._fresh, self._outstanding
-        while fresh:
-            token, candidate = next(iter(fresh.items()))
-            if candidate.asked_at + self._config.patience_s > now:
-                break
-            del fresh[token]
+        for token in [token for token, candidate in fresh.items() if candidate.late_at <= now]:
+            candidate = fresh.pop(token)
             candidate.state = PeerState.LATE
+            self._paces.late(candidate.peer.peer_id, now)
         while outstanding:
             token, candidate = next(iter(outstanding.items()))
             if candidate.asked_at + self._config.request_timeout_s > now:
@@ -219,18 +226,32 @@ class Lookup:
     def _ask_now(self, candidate: _Candidate, now: float) -> Outgoing:
         token = self._asked
         self._asked += 1
-        candidate.state = PeerState.WAITING
+        paces, peer_id = self._paces, candidate.peer.peer_id
         candidate.asked_at = now
-        self._outstanding[token] = self._fresh[token] = candidate
+        candidate.connected = paces.is_connected(peer_id)
+        self._outstanding[token] = candidate
+        if paces.is_silent(peer_id, now):
+            candidate.state = PeerState.LATE
+        else:
+            patience = paces.patience(peer_id)
+            candidate.state = PeerState.WAITING
+            candidate.late_at = now + patience
+            candidate.hold_s = min(self._config.settle_s, self._config.settle_factor * patience)
+            self._fresh[token] = candidate
         choices = self._ask.choices(candidate.peer)
         return Outgoing(token, candidate.peer, choices, self._config.request_timeout_s)
 
     def _holds(self, late: _Candidate, now: float) -> bool:
-        """Whether a late peer holds the end: as long as others were slow, too, or nobody answered at all."""
+        """Whether a late peer holds the end: as long as others were slow, too, or nobody answered at all.
+
+        One that was silent before never does.
+        """
         config = self._config
         if self._slowest is None:
             return True
-        hold = max(config.settle_s, config.settle_factor * self._slowest)
+        if not late.hold_s:
+            return False
+        hold = max(late.hold_s, config.settle_factor * self._slowest)
         until = late.asked_at + min(hold, config.request_timeout_s)
         if until <= now:
             return False

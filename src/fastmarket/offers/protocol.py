@@ -19,6 +19,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
 from fastmarket.kad.lookup import End, Lookup
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Ask
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
@@ -60,6 +61,10 @@ class Neighbourhood(Protocol):
     @property
     def local(self) -> PeerInfo:
         """This peer, with the addresses it has now."""
+
+    @property
+    def paces(self) -> Paces:
+        """How long which peer may take."""
 
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
@@ -276,7 +281,8 @@ class OfferProtocol:
         return self.own.current(offer.key)
 
     def _lookup(self, content: bytes, ask: Ask) -> Lookup:
-        return Lookup(sha256(content), ask, self._neighbourhood.config, self._identity.peer_id)
+        around = self._neighbourhood
+        return Lookup(sha256(content), ask, around.config, self._identity.peer_id, around.paces)
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:

@@ -1,0 +1,122 @@
+"""How long peers may take, learnt from what they took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fastmarket.config import KadConfig
+from fastmarket.kad.lookup import End, Lookup
+from fastmarket.kad.paces import MIN_SAMPLES, Estimate, Paces
+from tests.sim_network import START, peer_id_of
+from tests.unit.kad.test_lookup import PEERS, TARGET, Naming
+
+CONFIG = KadConfig()
+QUICK, SLOW, OTHER = (peer_id_of(name) for name in ("quick", "slow", "other"))
+
+
+def paces(config: KadConfig = CONFIG) -> Paces:
+    """Two connected peers, one ten times as quick as the other."""
+    made = Paces(config)
+    for peer_id, took in ((QUICK, 0.02), (SLOW, 0.2)):
+        made.connected(peer_id)
+        for _ in range(MIN_SAMPLES):
+            made.answered(peer_id, took, True)
+    return made
+
+
+def test_the_estimate_is_that_of_rfc_6298() -> None:
+    estimate = Estimate()
+    estimate.add(0.1)
+    assert (estimate.mean, estimate.deviation) == (0.1, 0.05)
+    estimate.add(0.2)
+    assert estimate.mean == pytest.approx(0.1 + 0.1 / 8)
+    assert estimate.deviation == pytest.approx(0.05 + (0.1 - 0.05) / 4)
+    assert estimate.patience == pytest.approx(estimate.mean + 4 * estimate.deviation)
+
+
+def test_each_connected_peer_has_its_own_patience_within_bounds() -> None:
+    made = paces()
+    assert CONFIG.min_patience_s <= made.patience(QUICK) < made.patience(SLOW) <= CONFIG.patience_s
+    for _ in range(100):
+        made.answered(QUICK, 0.0001, True)
+        made.answered(SLOW, 5.0, True)
+    assert made.patience(QUICK) == CONFIG.min_patience_s
+    assert made.patience(SLOW) == CONFIG.patience_s
+
+
+def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
+    made = paces()
+    assert made.patience(OTHER) == CONFIG.patience_s, "nobody was dialled so far"
+    for _ in range(MIN_SAMPLES):
+        made.answered(OTHER, 0.05, False)
+    assert made.patience(OTHER) < 0.25
+    made.connected(OTHER)
+    assert made.patience(OTHER) > 0.4, "those connected differ much"
+    made.disconnected(QUICK)
+    assert made.patience(QUICK) == made.patience(peer_id_of("stranger"))
+
+
+def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
+    made = Paces(replace(CONFIG, max_paces=2))
+    made.late(QUICK, START)
+    assert made.is_silent(QUICK, START + CONFIG.silent_s - 1)
+    assert not made.is_silent(QUICK, START + CONFIG.silent_s)
+    made.late(SLOW, START)
+    made.heard(SLOW)
+    assert not made.is_silent(SLOW, START)
+    for peer_id in (QUICK, SLOW, OTHER):
+        made.late(peer_id, START)
+    assert [made.is_silent(peer_id, START) for peer_id in (QUICK, SLOW, OTHER)] == [False, True, True]
+
+
+def lookup(made: Paces) -> Lookup:
+    started = Lookup(TARGET, Naming(), replace(CONFIG, alpha=3, k=3), peer_id_of("local"), made)
+    started.add(PEERS[:3])
+    return started
+
+
+def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() -> None:
+    made = Paces(CONFIG)
+    for peer in PEERS[:3]:
+        made.connected(peer.peer_id)
+        for _ in range(MIN_SAMPLES):
+            made.answered(peer.peer_id, 0.001, True)
+    first = lookup(made)
+    hanging, *others = [out.token for out in first.poll(START)]
+    for token in others:
+        first.replied(token, "/test", b"", START + 0.001)
+    assert first.poll(START + 0.001) == []
+    assert first.end is None
+    late = first.next_timer()
+    assert late == pytest.approx(START + CONFIG.min_patience_s)
+    first.handle_timer(late)
+    assert first.poll(late) == []
+    assert first.end is None, "held a little longer"
+    until = first.next_timer()
+    assert until == pytest.approx(START + CONFIG.settle_factor * CONFIG.min_patience_s)
+    first.handle_timer(until)
+    assert first.poll(until) == []
+    assert first.end is End.COMPLETE
+
+    second = lookup(made)
+    tokens = [out.token for out in second.poll(until)]
+    assert len(tokens) == 3, "asked all the same"
+    for token in tokens[1:]:
+        second.replied(token, "/test", b"", until + 0.001)
+    assert second.poll(until + 0.001) == []
+    assert second.end is End.COMPLETE, "not waited for"
+    assert hanging == tokens[0] == 0
+
+
+def test_a_silent_peer_that_answers_counts_and_where_all_are_silent_they_are_waited_for() -> None:
+    made = Paces(CONFIG)
+    for peer in PEERS[:3]:
+        made.late(peer.peer_id, START)
+    started = lookup(made)
+    tokens = [out.token for out in started.poll(START)]
+    assert started.poll(START + 1) == []
+    assert started.end is None
+    started.replied(tokens[1], "/test", b"", START + 2)
+    assert [answered.peer for answered in started.closest()] == [PEERS[1]]
