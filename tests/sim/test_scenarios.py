@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from fastmarket.sim.__main__ import main
 from fastmarket.sim.conditions import Conditions
+from fastmarket.sim.measures import Missed
 from fastmarket.sim.network import Rules
 from fastmarket.sim.scenarios import SCENARIOS
 from fastmarket.sim.world import Plan, World
@@ -48,6 +49,32 @@ def test_other_troubles(name: str) -> None:
     success = outcome.sections["finds"]["success"]
     assert success is not None
     assert success >= 0.9
+
+
+def test_a_holder_of_many_files_announces_them_by_region() -> None:
+    outcome = SCENARIOS["reannounce"].run(replace(SMALL, nodes=200))
+    sweeps = outcome.sections["sweeps"]
+    assert sweeps["contents"] == 2000
+    assert sweeps["success"] == 1.0
+    assert all(mark.met for mark in outcome.marks), outcome.marks
+
+
+def test_hops_grow_with_the_number_of_nodes() -> None:
+    outcome = SCENARIOS["growth"].run(replace(SMALL, nodes=2000))
+    means = [figures["hops_mean"] for figures in outcome.sections.values()]
+    assert len(means) == 3
+    assert None not in means
+    assert means == sorted(means, key=lambda value: value or 0.0)
+    assert 1 < (means[-1] or 0.0) < 4
+
+
+def test_why_lookups_miss_is_told_by_kind() -> None:
+    outcome = SCENARIOS["dead20"].run(replace(SMALL, finds=10))
+    lookups = outcome.sections["lookups"]
+    missed = sum(lookups[f"missed_{how.value}"] or 0 for how in Missed)
+    share = lookups["share_of_true_closest"]
+    assert share is not None
+    assert missed == round((1 - share) * SMALL.lookups * Rules().kad.k)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:

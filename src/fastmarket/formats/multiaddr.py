@@ -38,6 +38,7 @@ MULTIADDR_CACHE = 16_384
 
 _Component = tuple[AddrProtocol, bytes]
 _DIALABLE = (IP4, IP6, DNS, DNS4, DNS6)
+_P2P_CODE = encode_uvarint(P2P.code)
 
 
 class UnknownMultiaddrProtocol(PeerFault):
@@ -155,6 +156,8 @@ class Multiaddr:
 
     def without_peer(self) -> Multiaddr:
         """Less a final /p2p. One that consists of nothing else stays as it is."""
+        if _P2P_CODE not in self.raw:  # nothing to look for: most addresses, at every identification
+            return self
         chain = _components(self.raw)
         return _join(chain[:-1]) if len(chain) > 1 and chain[-1][0] is P2P else self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from fastmarket.formats.multiaddr import Multiaddr
@@ -42,6 +43,9 @@ def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
 
 # Who runs many nodes in one place has addresses of one such block; another block costs another place.
 GROUP_BITS = {4: 16, 6: 32}
+# Addresses whose block is remembered: every identification asks for it anew. Some 300 bytes each, 20 MiB
+# in all when every address is as long as may be.
+BLOCK_CACHE = 16_384
 
 
 def ip_group(peer: PeerInfo) -> bytes | None:
@@ -51,7 +55,16 @@ def ip_group(peer: PeerInfo) -> bytes | None:
     Only the first: a peer that names others' addresses beside its own must not count as all of them.
     """
     for addr in peer.addrs:
-        ip = ip_of(addr)
-        if ip is not None and scope_of(ip) is Scope.PUBLIC:
-            return ip.packed[: GROUP_BITS[ip.version] // 8]
+        group = _public_block(addr)
+        if group is not None:
+            return group
     return None
+
+
+@lru_cache(maxsize=BLOCK_CACHE)
+def _public_block(addr: Multiaddr) -> bytes | None:
+    """The block of one address; None when it is not public."""
+    ip = ip_of(addr)
+    if ip is None or scope_of(ip) is not Scope.PUBLIC:
+        return None
+    return ip.packed[: GROUP_BITS[ip.version] // 8]

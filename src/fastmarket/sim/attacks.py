@@ -9,12 +9,13 @@ from fastmarket._sha256 import sha256
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.hostile import Conspiracy, ids_near
-from fastmarket.sim.measures import FindFigures, StoreFigures, mean
+from fastmarket.sim.measures import Figures, FindFigures, StoreFigures, mean
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.population import Population, content_of
-from fastmarket.sim.world import Plan
+from fastmarket.sim.world import Plan, with_kad
 
 HOSTILE_SHARE = 0.2
+DISJOINT_PATHS = 8  # S/Kademlia's figure
 # One key targeted: so many ids, rented in so many address blocks.
 PLACED = 60
 PLACED_BLOCKS = 6
@@ -25,13 +26,19 @@ TRIED_PER_NODE = 400
 def hostile(plan: Plan) -> Outcome:
     """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
     outcome = Outcome(plan)
-    world = outcome.world()
-    Conspiracy(world.network, world.some(HOSTILE_SHARE))
-    outcome.stores("stores", world.publish(plan.offers))
-    outcome.lookups("lookups", world.look_up(plan.lookups))
-    finds = outcome.finds("finds", world.find(plan.finds))
-    outcome.mark("stored offers found", 0.99, finds["success"], least=True)
+    _among_liars(outcome, plan, "")
+    disjoint = with_kad(plan, disjoint_paths=DISJOINT_PATHS)
+    success = None if disjoint is None else _among_liars(outcome, disjoint, ", disjoint paths")["success"]
+    outcome.mark("stored offers found, disjoint paths", 0.99, success, least=True)
     return outcome
+
+
+def _among_liars(outcome: Outcome, plan: Plan, name: str) -> Figures:
+    world = outcome.world(plan)
+    Conspiracy(world.network, world.some(HOSTILE_SHARE))
+    outcome.stores(f"stores{name}", world.publish(plan.offers))
+    outcome.lookups(f"lookups{name}", world.look_up(plan.lookups))
+    return outcome.finds(f"finds{name}", world.find(plan.finds))
 
 
 def targeted(plan: Plan) -> Outcome:

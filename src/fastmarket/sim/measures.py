@@ -118,6 +118,7 @@ class LookupFigures:
             **{f"missed_{how.value}": self.missed[how] for how in Missed},
             "share_of_true_closest": mean(self.shares),
             **spread("hops", self.hops, None),
+            "hops_mean": mean(self.hops),
             "hops_max": max(self.hops, default=None),
             "asked_mean": mean(self.asked),
             **spread("asked", self.asked, None),

@@ -73,6 +73,7 @@ class SimNode:
         "engine",
         "links",
         "number",
+        "swept",
     )
 
     def __init__(self, network: Network, number: int, client: bool) -> None:
@@ -88,6 +89,8 @@ class SimNode:
             self.engine.set_local_addrs(info.addrs)
         self.answer: Answerer = self._answer
         """How requests are answered; raises PeerFault for what ends the stream."""
+        self.swept: Callable[[SweepResult], None] = lambda result: None
+        """Told how every sweep ended."""
         self._network = network
         self._protocols = (
             frozenset() if client else frozenset({network.kad.protocol, network.offers.protocol})
@@ -208,6 +211,8 @@ class SimNode:
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
+            if result is not None:
+                self.swept(result)
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from fastmarket.errors import CallerFault
+from fastmarket.sim.announcing import reannounce
 from fastmarket.sim.attacks import hostile, targeted
 from fastmarket.sim.measures import Figure
 from fastmarket.sim.node import Nature, State
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.upheavals import churn, partition
-from fastmarket.sim.world import Plan, World
+from fastmarket.sim.world import Plan, World, with_kad
 
 # The share of nodes that are dead, slow or clients where a scenario has such nodes.
 DEAD_SHARE = 0.2
 SLOW_SHARE = 0.2
 CLIENT_SHARE = 0.5
 LOSS = 0.05
+# Of hops that grow with log n each tenfold adds the same; measured means scatter by so much.
+GROWTH_SLACK = 1.25
+# Nodes with a large table that has had time to grow: so many lookups each.
+WARMED = 20
+WARMING_LOOKUPS = 200
 
 
 def static(plan: Plan) -> Outcome:
@@ -95,6 +103,49 @@ def clients(plan: Plan) -> Outcome:
     return outcome
 
 
+def growth(plan: Plan) -> Outcome:
+    """A hundredth, a tenth, and all of the nodes: hops follow the logarithm of their number."""
+    outcome, means, figures = Outcome(plan), [], {}
+    for parts in (100, 10, 1):
+        nodes = max(2, plan.nodes // parts)
+        world = outcome.world(replace(plan, nodes=nodes, signers=min(plan.signers, nodes // 2)))
+        figures = outcome.lookups(f"lookups, {nodes:,} nodes", world.look_up(plan.lookups))
+        means.append(figures["hops_mean"] or 0.0)
+        world.close()
+    outcome.mark("hops p50", 4, figures["hops_p50"])
+    outcome.mark("hops p99", 6, figures["hops_p99"])
+    steps = [after - before for before, after in pairwise(means)]
+    growing = round(steps[1] / steps[0], 2) if steps[0] > 0 else None
+    outcome.mark("mean hops: the second tenfold adds, times the first", GROWTH_SLACK, growing)
+    outcome.mark("lookups that return the true k closest", 0.999, figures["success"], least=True)
+    return outcome
+
+
+def large_table(plan: Plan) -> Outcome:
+    """Nodes keep every peer they hear of: lookups of a node that has been up for some time."""
+    large = with_kad(plan, large_table=True)
+    if large is None:
+        raise CallerFault("scenario", "this engine has no large table")
+    outcome = Outcome(large)
+    world = outcome.world()
+    warmed = [world.some_node().number for _ in range(WARMED)]
+    world.askers = warmed
+    # What makes the table large: lookups of their own, and the signers' with them.
+    for number in (*range(plan.signers), *warmed):
+        world.look_up(WARMING_LOOKUPS, world.network.node(number))
+    world.rest(plan.rules.conditions.idle_timeout_s + 1)
+    published = world.publish(plan.offers)
+    outcome.stores("stores", published)
+    world.rest(plan.rules.conditions.idle_timeout_s + 1)
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    found = world.find(plan.finds)
+    finds = outcome.finds("finds", found)
+    outcome.mark("stored offers found", 0.999, finds["success"], least=True)
+    outcome.mark("first holder, median, in median round trips", 1.6, outcome.in_round_trips(found.first_ms))
+    outcome.mark("quorum, median, in median round trips", 3, outcome.in_round_trips(published.quorum_ms))
+    return outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A scenario and the size it is meant for: what lets every node live for hours takes few nodes."""
@@ -116,6 +167,9 @@ SCENARIOS = {
     "clients": Scenario(clients, 10_000),
     "hostile": Scenario(hostile, 10_000),
     "targeted": Scenario(targeted, 10_000),
+    "growth": Scenario(growth, 100_000),
+    "reannounce": Scenario(reannounce, 10_000),
+    "large-table": Scenario(large_table, 10_000),
     "partition": Scenario(partition, 200),
     "churn": Scenario(churn, 200),
 }

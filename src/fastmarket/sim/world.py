@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from random import Random
+from typing import Any
 
 from fastmarket._sha256 import sha256
+from fastmarket.config import KadConfig
 from fastmarket.kad.asks import FindNode
 from fastmarket.kad.lookup import LookupResult
 from fastmarket.kad.storing import QuorumReached, StoreResult
@@ -37,6 +39,18 @@ class Plan:
     offers: int = 100
     finds: int = 1000
     rules: Rules = field(default_factory=Rules)
+
+
+def terms_of(content: bytes) -> OfferTerms:
+    """What a simulated holder asks for a content."""
+    return OfferTerms(content, USER, "sim", FileMetadata("203.0.113.7", 8081, 5))
+
+
+def with_kad(plan: Plan, **changes: Any) -> Plan | None:
+    """The plan with other parameters of KadConfig; None: it has no such parameter."""
+    if not {item.name for item in fields(KadConfig)}.issuperset(changes):
+        return None
+    return replace(plan, rules=replace(plan.rules, kad=replace(plan.rules.kad, **changes)))
 
 
 class World:
@@ -88,11 +102,11 @@ class World:
         random = Random(f"{self.plan.rules.seed} some")
         return random.sample(numbers, min(int(part * self.plan.nodes), len(numbers) - 1))
 
-    def look_up(self, count: int) -> LookupFigures:
-        """Lookups of random keys by random nodes."""
+    def look_up(self, count: int, by: SimNode | None = None) -> LookupFigures:
+        """Lookups of random keys by random nodes, or all by one."""
         figures = LookupFigures()
         for _ in range(count):
-            self._look_up_one(figures)
+            self._look_up_one(by or self.some_node(), figures)
             self.rest(SPACING_S)
         self._await(figures.ms, count)
         return figures
@@ -139,8 +153,8 @@ class World:
         if not self.network.scheduler.run(lambda: len(ended) >= count, ALL_DONE_S):
             raise RuntimeError(f"after {ALL_DONE_S:g} virtual seconds {count - len(ended)} jobs go on")
 
-    def _look_up_one(self, figures: LookupFigures) -> None:
-        node, key, started = self.some_node(), self.network.random.randbytes(34), self.now
+    def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
+        key, started = self.network.random.randbytes(34), self.now
         referrals = Referrals(FindNode(self.network.kad, key))
 
         def ended(result: object, now: float) -> None:
@@ -175,8 +189,7 @@ class World:
             figures.copies.append(result.acknowledged)
             figures.ms.append(1000 * (now - started))
 
-        terms = OfferTerms(content, USER, "sim", FileMetadata("203.0.113.7", 8081, 5))
-        self.network.node(signer).register(terms, Watch(ended, progress))
+        self.network.node(signer).register(terms_of(content), Watch(ended, progress))
 
     def _find_one(self, node: SimNode, content: bytes, figures: FindFigures) -> None:
         started, first = self.now, [0.0]

@@ -1,0 +1,105 @@
+"""One holder of very many files announces them all again: by region, and against one lookup each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks
+from fastmarket.offers.model import Signing, sign_offers
+from fastmarket.offers.sweep import SweepResult
+from fastmarket.sim.measures import StoreFigures, mean, share
+from fastmarket.sim.node import SimNode
+from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.population import content_of
+from fastmarket.sim.world import Plan, World, terms_of
+
+# Contents for each node: 100,000 in the 10,000 nodes of the mark.
+CONTENTS_PER_NODE = 10
+MAX_LOOKUPS_PER_NODE = 1
+# Announced one by one for the comparison.
+SAMPLE = 200
+# Longer than the schedule takes, offers.restore_spread_s.
+ALL_SWEPT_S = 3 * 3600.0
+HOLDER = 0
+
+
+def reannounce(plan: Plan) -> Outcome:
+    """One holder announces ten contents for each node, as its schedule does: against one lookup each."""
+    # Refreshes of tables are no part of what is measured.
+    plan = replace(plan, rules=replace(plan.rules, kad=replace(plan.rules.kad, refresh_interval_s=86_400.0)))
+    outcome = Outcome(plan)
+    sampled = outcome.world()
+    outcome.stores("stores, one lookup each", _one_by_one(sampled, SAMPLE))
+    each = sampled.network.traffic.messages / SAMPLE
+    world = outcome.world()
+    world.network.created = lambda node: _keep_nothing(world, node)
+    count = CONTENTS_PER_NODE * plan.nodes
+    results, seconds = _sweep(world, [content_of(f"many {number}") for number in range(count)])
+    lookups = sum(result.lookups for result in results)
+    messages = world.network.traffic.messages
+    outcomes = [outcome for result in results for _, outcome in result.outcomes if outcome is not None]
+    met = sum(outcome.acknowledged >= outcome.wanted for outcome in outcomes)
+    outcome.note(
+        "sweeps",
+        {
+            "contents": count,
+            "sweeps": len(results),
+            "lookups": lookups,
+            "messages": messages,
+            "messages_one_lookup_each": round(each * count),
+            "success": share(met, count),
+            "copies_mean": mean([outcome.acknowledged for outcome in outcomes]),
+            "virtual_s": round(seconds, 1),
+        },
+    )
+    outcome.mark("lookups in all", MAX_LOOKUPS_PER_NODE * plan.nodes, lookups)
+    outcome.mark("messages, times those of one lookup each", 0.1, round(messages / (each * count), 5))
+    outcome.mark("contents whose quorum acknowledged", 0.999, share(met, count), least=True)
+    return outcome
+
+
+def _one_by_one(world: World, count: int) -> StoreFigures:
+    """Single announcements by the one holder."""
+    figures = StoreFigures()
+    for number in range(count):
+        world.announce([content_of(f"one {number}")], figures, first_signer=HOLDER)
+    return figures
+
+
+def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], float]:
+    """The holder comes back with these offers and announces them as its schedule has it: its sweeps, and how
+    long that took."""
+    holder, config = world.network.node(HOLDER), world.network.offers
+    results: list[SweepResult] = []
+    holder.swept = results.append
+    signings = [Signing(terms_of(content), None, False, config.lifetime_s) for content in contents]
+    for offer in sign_offers(world.population.identity(HOLDER), signings, world.now):
+        holder.offers.restore(offer.envelope, True, world.now)
+    holder.pump()
+    began = world.now
+
+    def done() -> bool:
+        return sum(len(result.outcomes) for result in results) >= len(contents)
+
+    if not world.network.scheduler.run(done, ALL_SWEPT_S):
+        raise RuntimeError("the holder does not come to an end with its sweeps")
+    return results, world.now - began
+
+
+def _keep_nothing(world: World, node: SimNode) -> None:
+    """Others acknowledge without keeping: two million copies would not fit, and are nothing to the holder."""
+    if node.number == HOLDER:
+        return
+    shipped = node.answer
+
+    def answer(sender: PeerId, choice: Choice, now: float) -> bytes | None:
+        offers = world.network.offers
+        if choice.protocol == offers.protocol:
+            request = decode_request(choice.payload, offers.max_offers_per_store)
+            if isinstance(request, StoreRequest):
+                return encode_acks([Ack.STORED] * len(request.envelopes))
+        return shipped(sender, choice, now)
+
+    node.answer = answer
