@@ -16,7 +16,9 @@ from fastmarket.sim.__main__ import main
 from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.measures import Missed
 from fastmarket.sim.network import Rules
+from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.scenarios import SCENARIOS
+from fastmarket.sim.upheavals import Sessions
 from fastmarket.sim.world import Plan, World
 
 SMALL = Plan(nodes=250, signers=10, lookups=60, offers=10, finds=60, rules=Rules(seed=3))
@@ -112,6 +114,19 @@ def test_nobody_is_heard_across_a_partition_and_everybody_once_it_is_healed() ->
     assert world.look_up(5).shares == [0.0] * 5
     sides.clear()
     assert world.look_up(20).exact == 20
+
+
+def test_under_churn_who_came_later_counts_among_the_closest() -> None:
+    outcome = Outcome(replace(SMALL, nodes=60, signers=4))
+    world = outcome.world()
+    Sessions(world).begin()
+    away = {n for n in range(60) if not world.network.standing.up(n)}
+    world.rest(1800)
+    closest = world.population.servers.closest(bytes(32), 60, world.network.standing.answers)
+    came = {n for n in away if world.network.standing.up(n)}
+    assert came
+    assert came <= set(closest)
+    assert world.look_up(20).exact >= 18
 
 
 def test_dials_cost_their_round_trips() -> None:

@@ -52,7 +52,7 @@ def churn(plan: Plan) -> Outcome:
     plan = replace(plan, signers=holders, rules=replace(plan.rules, offers=offers))
     outcome = Outcome(plan)
     world = outcome.world()
-    _Sessions(world).begin()
+    Sessions(world).begin()
     world.rest(plan.rules.kad.refresh_interval_s)
     outcome.stores("stores", world.publish(plan.offers))
     found = []
@@ -68,7 +68,7 @@ def churn(plan: Plan) -> Outcome:
     return outcome
 
 
-class _Sessions:
+class Sessions:
     """Comes and goes: exponential sessions and absences of one median; signers stay.
 
     Who comes back has its id and address, and nothing else: its table and store are gone.
@@ -88,6 +88,7 @@ class _Sessions:
         world.population.list_servers(up)
         for number in up:
             world.network.node(number)
+        world.population.list_servers(range(world.plan.nodes))  # who is there then counts as closest
         for number in range(world.plan.signers, world.plan.nodes):
             self._later(self._come if number in states else self._go, number)
 
