@@ -46,6 +46,10 @@ class Busy(CallerFault):
     """A bounded queue stayed full past the caller's deadline."""
 
 
+class NoSuchOffer(CallerFault):
+    """This node announces no such offer."""
+
+
 class NetworkFault(FastmarketError):
     """Something between the nodes failed; trying again later may succeed."""
 

@@ -127,6 +127,25 @@ def test_registering_again_changes_the_price(run_client: Run, node: ServerProces
     assert [holder["price"] for holder in holders] == [4]
 
 
+def test_an_offer_is_listed_and_taken_back(servers: Servers, run_client: Run, hello: Path) -> None:
+    first = servers.start()
+    second = servers.start(join=first)
+    me = ("-p", first.port, "-u", "alice", "-i", "a")
+    assert run_client(*me, "offers").out == "No offers\n"
+    assert run_client(*me, "--price", "5", "register", str(hello)).status == 0
+    (listed,) = run_client(*me, "offers", "--json").json["offers"]
+    assert (listed["content"], listed["price"], listed["file_name"]) == (HELLO_V0, 5, hello.name)
+    assert HELLO_V0 in run_client(*me, "offers").out
+    done = run_client(*me, "unregister", str(hello))
+    assert done.out.startswith("Successfully unregistered file!\n")
+    assert f"{HELLO_V0} is offered no more, this node and 1 other know" in done.out
+    for server in (first, second):
+        assert run_client("-p", server.port, "check", HELLO_V0, "--json").json["holders"] == []
+    again = run_client("-p", second.port, "-i", "a", "unregister", HELLO_V0)
+    assert again.status == 1
+    assert f"the node has no offer of {HELLO_V0} in your name" in again.err
+
+
 def test_three_nodes_see_every_offer_cheapest_first(servers: Servers, run_client: Run, hello: Path) -> None:
     first = servers.start()
     second = servers.start(join=first)

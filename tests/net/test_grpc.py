@@ -151,7 +151,9 @@ def test_bytes_that_are_no_request_are_the_callers_fault_too(run: Any) -> None:
             call = channel.unary_unary("/market.Market/RegisterFile")
             for raw in (b"\xff\xff", b"\x12\x01\xff", b"\x0a\x05\x12\x03a\xffb\x12\x01a"):
                 await fails_with(grpc.StatusCode.INVALID_ARGUMENT, "request: ")(call(raw))
-            await fails_with(grpc.StatusCode.RESOURCE_EXHAUSTED, "")(call(bytes(70_000)))
+            await fails_with(grpc.StatusCode.RESOURCE_EXHAUSTED, "")(
+                call(bytes(CONFIG.max_request_bytes + 1))
+            )
             await fails_with(grpc.StatusCode.UNIMPLEMENTED, "")(channel.unary_unary("/market.Market/No")(b""))
 
     run(main())

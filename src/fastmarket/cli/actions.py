@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,11 +11,21 @@ from fastmarket.cli import content as contents
 from fastmarket.cli.content import Content
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
-from fastmarket.cli.render import Column, Screen, clean, counted, holder_json, tail
-from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed
+from fastmarket.cli.render import (
+    Column,
+    Screen,
+    clean,
+    counted,
+    holder_json,
+    host_port,
+    size_text,
+    tail,
+    time_left,
+)
+from fastmarket.errors import FastmarketError, NetworkFault, NotFound, QuorumFailed
 
 if TYPE_CHECKING:
-    from fastmarket.market.grpc_client import PeerEntry
+    from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,76 @@ def register(desk: Desk, argument: str) -> None:
     desk.screen.line(
         f"{done.cid or clean(content.text)} at ${price} per MB, {kept} ({desk.link.took_ms:.1f} ms)"
     )
+
+
+def unregister(desk: Desk, argument: str) -> None:
+    """Take an offer in the user's name back, everywhere."""
+    content = _name(desk, argument)
+    user_id = desk.profile.user_id().encode()
+    try:
+        done = desk.link.call(lambda client: client.withdraw(content.text, user_id=user_id))
+    except QuorumFailed as fault:
+        raise NetworkFault(f"{fault}; the withdrawal is announced further") from None
+    except NotFound:
+        raise NetworkFault(f"the node has no offer of {clean(content.text)} in your name") from None
+    if desk.as_json:
+        desk.screen.json(
+            {
+                "content": content.text,
+                "cid": done.cid or None,
+                "acknowledged": done.acknowledged,
+                "asked": done.asked,
+                "wanted": done.wanted,
+                "ms": desk.link.took_ms,
+            }
+        )
+        return
+    told = f"this node and {counted(done.acknowledged, 'other')} know" if done.asked else "this node knows"
+    desk.screen.line("Successfully unregistered file!")
+    desk.screen.line(
+        f"{done.cid or clean(content.text)} is offered no more, {told} ({desk.link.took_ms:.1f} ms)"
+    )
+
+
+OFFER_COLUMNS = (
+    Column("Content", wraps=True),
+    Column("$/MB", right=True, bold=True),
+    Column("File", wraps=True),
+    Column("Size", right=True),
+    Column("Address"),
+    Column("Holder"),
+    Column("Valid", right=True),
+)
+
+
+def offers(desk: Desk) -> None:
+    """What the node offers."""
+
+    async def listed(client: MarketClient) -> list[OwnOffer]:
+        return [offer async for offer in client.list_offers()]
+
+    found = desk.link.call(listed)
+    if desk.as_json:
+        entries = [{"content": offer.content, **holder_json(offer.holder)} for offer in found]
+        desk.screen.json({"offers": entries, "ms": desk.link.took_ms})
+        return
+    if not found:
+        desk.screen.line("No offers")
+        return
+    now = time.time()
+    rows = [
+        (
+            clean(offer.content),
+            str(offer.holder.price),
+            clean(offer.holder.file_name or ""),
+            size_text(offer.holder.size),
+            host_port(offer.holder.ip, offer.holder.port),
+            clean(offer.holder.name),
+            time_left(offer.holder.not_after, now),
+        )
+        for offer in found
+    ]
+    desk.screen.table(counted(len(found), "offer"), OFFER_COLUMNS, rows)
 
 
 def check(desk: Desk, argument: str) -> None:

@@ -21,6 +21,7 @@ EXAMPLES = """\b
 Examples:
   fastmarket-client                            talk with the node on this machine
   fastmarket-client register movie.mkv --price 3
+  fastmarket-client unregister movie.mkv       nobody is shown the offer any more
   fastmarket-client check movie.mkv            a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
   fastmarket-client cid movie.mkv              as `ipfs add` names it
@@ -101,6 +102,25 @@ def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[a
 def register(context: click.Context, /, content: str, **options: Any) -> None:
     """Offer a content to the network; needs --price."""
     _with_desk(context, options, lambda desk: actions.register(desk, content))
+
+
+@client.command()
+@_content
+@_profile_options
+@_json
+@click.pass_context
+def unregister(context: click.Context, /, content: str, **options: Any) -> None:
+    """Take your offer of a content back, everywhere."""
+    _with_desk(context, options, lambda desk: actions.unregister(desk, content))
+
+
+@client.command()
+@_profile_options
+@_json
+@click.pass_context
+def offers(context: click.Context, /, **options: Any) -> None:
+    """List what the node offers."""
+    _with_desk(context, options, actions.offers)
 
 
 @client.command()

@@ -26,6 +26,8 @@ class Word:
 WORDS: tuple[Word, ...] = (
     Word("help", (), "show this"),
     Word("register", ("file",), "offer a file, CID or hash to the network", takes_file=True),
+    Word("unregister", ("file",), "take your offer of a file, CID or hash back", takes_file=True),
+    Word("offers", (), "what this node offers"),
     Word("check", ("file",), "who offers a file, CID or hash, cheapest first", takes_file=True),
     Word("cid", ("file",), "the name of a file, here and on IPFS", takes_file=True),
     Word("peers", (), "the nodes this node knows"),

@@ -81,6 +81,8 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "help": Repl.show_help,
     "set": Repl.change,
     "register": lambda repl, argument: actions.register(repl.desk, argument),
+    "unregister": lambda repl, argument: actions.unregister(repl.desk, argument),
+    "offers": lambda repl: actions.offers(repl.desk),
     "check": lambda repl, argument: actions.check(repl.desk, argument),
     "cid": lambda repl, argument: actions.cid(repl.desk, argument),
     "closest": lambda repl, argument: actions.closest(repl.desk, argument),

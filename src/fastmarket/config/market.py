@@ -16,10 +16,14 @@ class MarketConfig:
     register_budget_s: float = 10.0  # for a caller without a deadline
     closest_budget_s: float = 5.0  # for a caller without a deadline
     reply_margin_s: float = 0.1  # kept of a caller's deadline for the way back
-    max_request_bytes: int = 64 * 1024  # the largest honest request is below 4 KiB
+    max_request_bytes: int = 3 * 1024 * 1024  # of RegisterFiles; any other honest request is below 4 KiB
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
     max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
     max_streams_per_connection: int = 256  # calls of one client at once
     keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there
     keep_alive_timeout_s: float = 20.0  # ... and ended when there is no answer for so long
     min_ping_interval_s: float = 10.0  # clients that ask oftener are told to go away
+    withdraw_budget_s: float = 10.0  # for a caller without a deadline; every storer is waited for
+    bulk_budget_s: float = 60.0  # for the files of one message, to a caller without a deadline
+    max_files: int = 2000  # in one message of RegisterFiles: 2.6 MiB at worst, signed in a tenth of a second
+    max_page: int = 1000  # of ListOffers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
 from fastmarket.formats.identity import PeerId
@@ -42,7 +42,7 @@ class Dht(Protocol):
         Raises `CallerFault`: no such offer of this node.
         """
 
-    def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Verified offers as they come in; ends with the lookup or after `deadline_s`.
 
         A later version of an offer may follow an earlier one, a tombstone included: the higher seq counts.
@@ -51,6 +51,9 @@ class Dht(Protocol):
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
+
+    def own_offers(self) -> Iterable[Offer]:
+        """Offers of this node that are announced, in no order."""
 
     def peers(self) -> Sequence[PeerView]:
         """The routing table, nearest to this node first."""

@@ -14,6 +14,7 @@ from fastmarket.errors import (
     FastmarketError,
     NetworkFault,
     NodeFault,
+    NoSuchOffer,
     NotFound,
     QuorumFailed,
     RequestTimeout,
@@ -30,6 +31,7 @@ _FIELD = re.compile(r"([A-Za-z0-9_.]{1,64}): (.*)", re.DOTALL)
 # The first that fits.
 _CODES: tuple[tuple[type[FastmarketError], grpc.StatusCode], ...] = (
     (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (NoSuchOffer, grpc.StatusCode.NOT_FOUND),
     (CallerFault, grpc.StatusCode.INVALID_ARGUMENT),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (NetworkFault, grpc.StatusCode.UNAVAILABLE),

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
-from fastmarket.errors import CallerFault, FastmarketError, NodeFault, StorageFault
 from fastmarket.market import access, replies
-from fastmarket.market.grpc_errors import Status, status_of
+from fastmarket.market.calls import Method, unary
 from fastmarket.market.guard import CallWrapper, Guard, Observer, observing
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
-from fastmarket.market.requests import market_content, market_terms, v1_content, v1_terms
+from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
+from fastmarket.market.v1_methods import V1Methods
 from fastmarket.pb import market_pb2
-from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
-
-log = logging.getLogger(__name__)
 
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
 HEALTH = "grpc.health.v1.Health"
-INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tells more")
 # A response may be as long as the service makes it, which cuts its lists; this is for what surrounds them.
 RESPONSE_SLACK_BYTES = 64 * 1024
-
-Request = TypeVar("Request", bound=Message)
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message]]
 
 
 class MarketServer:
@@ -70,7 +60,7 @@ class MarketServer:
         server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(MARKET, self._market_methods()),
-                grpc.method_handlers_generic_handler(V1, self._v1_methods()),
+                grpc.method_handlers_generic_handler(V1, V1Methods(self._service, self._config).handlers()),
             )
         )
         describe(server, (MARKET, V1, HEALTH))
@@ -112,19 +102,10 @@ class MarketServer:
             ("grpc.keepalive_permit_without_calls", 1),
         ]
 
-    def _market_methods(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    def _market_methods(self) -> dict[str, Method]:
         return {
-            "RegisterFile": _unary(market_pb2.RegisterFileRequest, self._market_register),
-            "CheckHolders": _unary(market_pb2.CheckHoldersRequest, self._market_check),
-        }
-
-    def _v1_methods(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
-        return {
-            "GetNode": _unary(v1.GetNodeRequest, self._get_node),
-            "ListPeers": _unary(v1.ListPeersRequest, self._list_peers),
-            "ClosestPeers": _unary(v1.ClosestPeersRequest, self._closest_peers),
-            "FindHolders": _unary(v1.FindHoldersRequest, self._find_holders),
-            "RegisterFile": _unary(v1.RegisterFileRequest, self._register_file),
+            "RegisterFile": unary(market_pb2.RegisterFileRequest, self._market_register),
+            "CheckHolders": unary(market_pb2.CheckHoldersRequest, self._market_check),
         }
 
     # --- market.Market
@@ -141,55 +122,3 @@ class MarketServer:
         offers = await self._service.find(market_content(request.fileHash), deadline_s)
         users = replies.fitting(map(replies.user_of, offers), self._config.max_response_bytes)
         return market_pb2.HoldersResponse(holders=users)
-
-    # --- fastmarket.v1.Market
-
-    async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:
-        return replies.node_of(self._service.peer_id, self._service.node_info())
-
-    async def _list_peers(self, _: v1.ListPeersRequest, deadline_s: float | None) -> Message:
-        return replies.peers_of(self._service.peers())
-
-    async def _closest_peers(self, request: v1.ClosestPeersRequest, deadline_s: float | None) -> Message:
-        return replies.peers_of(await self._service.closest_peers(v1_content(request.content), deadline_s))
-
-    async def _find_holders(self, request: v1.FindHoldersRequest, deadline_s: float | None) -> Message:
-        content = v1_content(request.content)
-        offers = await self._service.find(content, deadline_s)
-        holders = replies.fitting(map(replies.holder_of, offers), self._config.max_response_bytes)
-        return v1.FindHoldersResponse(holders=holders, cid=replies.cid_text(content))
-
-    async def _register_file(self, request: v1.RegisterFileRequest, deadline_s: float | None) -> Message:
-        terms = v1_terms(request, self._service.peer_id)
-        return replies.registered_of(terms.content, await self._service.register(terms, deadline_s))
-
-
-def _unary(request_type: type[Request], respond: Respond[Request]) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A method that reads its own request: gRPC would call bytes that are none INTERNAL, a fault of ours."""
-
-    async def handle(raw: bytes, context: Context) -> bytes:
-        try:
-            request = _read(request_type, raw)
-            return (await respond(request, context.time_remaining())).SerializeToString()
-        except StorageFault as fault:
-            status = status_of(fault)  # the journal has told the log
-        except NodeFault:
-            log.exception("%s failed", request_type.DESCRIPTOR.full_name)
-            status = INTERNAL
-        except FastmarketError as error:
-            status = status_of(error)
-        except Exception:
-            # The top of a task: whatever a bug raises costs one call and is told in the log.
-            log.exception("%s failed", request_type.DESCRIPTOR.full_name)
-            status = INTERNAL
-        await context.abort(status.code, status.details, status.metadata)
-        raise AssertionError("abort raises")
-
-    return grpc.unary_unary_rpc_method_handler(handle)
-
-
-def _read(request_type: type[Request], raw: bytes) -> Request:
-    try:
-        return request_type.FromString(raw)
-    except DecodeError as error:
-        raise CallerFault("request", f"not a {request_type.DESCRIPTOR.full_name} ({error})") from None

@@ -8,7 +8,9 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from fastmarket._cid import encode_cid_v0
+from fastmarket.errors import QuorumFailed
 from fastmarket.formats.identity import PeerId
+from fastmarket.market.grpc_errors import status_of
 from fastmarket.offers.model import Offer
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from fastmarket.pb import market_pb2
@@ -98,3 +100,17 @@ def registered_of(content: bytes, outcome: StoreOutcome) -> v1.RegisterFileRespo
         wanted=outcome.wanted,
         plain=outcome.plain,
     )
+
+
+def tell_outcome(place: v1.RegisteredFile, content: bytes, outcome: StoreOutcome) -> None:
+    """How the registration of one of many went."""
+    place.cid = cid_text(content)
+    place.acknowledged, place.asked, place.wanted = outcome.acknowledged, outcome.asked, outcome.wanted
+    if not outcome.reached:
+        status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted))
+        place.code, place.message = status.code.value[0], status.details
+
+
+def own_of(offer: Offer) -> v1.OwnOffer:
+    """An own offer."""
+    return v1.OwnOffer(content=cid_text(offer.content) or offer.content.hex(), holder=holder_of(offer))

@@ -78,5 +78,10 @@ def v1_terms(request: v1.RegisterFileRequest, node: PeerId) -> OfferTerms:
         return OfferTerms(content, user_id, request.user_name, metadata)
 
 
+def v1_user_id(request: v1.WithdrawFileRequest, node: PeerId) -> bytes:
+    """The user id an offer was registered under."""
+    return _user_id(request.user_id, request.user_name, node)
+
+
 def _user_id(user_id: bytes, name: str, node: PeerId) -> bytes:
     return user_id or name.encode() or str(node).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
@@ -71,6 +71,42 @@ class MarketService:
             # Not awaited: what hangs may hang in its cancellation, too.
             task.cancel()
         return found.cheapest(self._now())
+
+    async def find_each(self, content: bytes, deadline_s: float | None = None) -> AsyncGenerator[Offer, None]:
+        """Offers as they come, until the find budget is used up; tombstones and later versions among them."""
+        end = time.monotonic() + self._budget(self._config.find_budget_s, deadline_s)
+        offers = self._dht.find_offers(content, end - time.monotonic())
+        try:
+            while (left_s := end - time.monotonic()) > 0:
+                async with asyncio.timeout(left_s):
+                    offer = await anext(offers)
+                yield offer
+        except (StopAsyncIteration, TimeoutError, NetworkFault):
+            pass  # a network in trouble is no reason to keep back what was found
+        finally:
+            await offers.aclose()
+
+    async def register_many(
+        self, many: Sequence[OfferTerms], deadline_s: float | None = None
+    ) -> Sequence[StoreOutcome]:
+        """Returns how each went, in order. Raises `Busy` with none registered."""
+        return await self._dht.register_offers(many, self._budget(self._config.bulk_budget_s, deadline_s))
+
+    async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float | None = None) -> StoreOutcome:
+        """Takes an own offer back; returns when the storers know. Raises `NoSuchOffer`, `QuorumFailed`."""
+        budget_s = self._budget(self._config.withdraw_budget_s, deadline_s)
+        outcome = await self._dht.withdraw_offer(content, user_id, budget_s)
+        if not outcome.reached:
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+        return outcome
+
+    def own_offers(self) -> Iterable[Offer]:
+        """What this node offers, in no order."""
+        return self._dht.own_offers()
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._now()
 
     async def closest_peers(self, key: bytes, deadline_s: float | None = None) -> Sequence[PeerView]:
         """The nodes of the network closest to a key."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -236,7 +236,7 @@ class DhtNode:
         if self._keeping is not None:
             await self._keeping.settled()
 
-    def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Verified offers as they come; see `market.dht.Dht`."""
         return self._offers.find(content, deadline_s)
 
@@ -245,6 +245,10 @@ class DhtNode:
         result = cast(LookupResult, await self._kad.run(self.engine.find_node(key, deadline_s)))
         target = sha256(key)
         return [self._view(answered.peer, target) for answered in result.closest]
+
+    def own_offers(self) -> Iterable[Offer]:
+        """Offers of this node; see `market.dht.Dht`."""
+        return self.offers.own
 
     def peers(self) -> Sequence[PeerView]:
         """The routing table, nearest to this node first."""

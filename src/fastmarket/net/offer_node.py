@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
@@ -117,7 +117,7 @@ class OfferNode:
             await asyncio.wait({running.result}, timeout=deadline_s)
         return outcome_of(announcement.job.so_far())
 
-    async def find(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def find(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Offers as they are found."""
         running = self._kad.start(self.offers.find(content, deadline_s))
         try:

@@ -11,7 +11,7 @@ from math import ceil
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
-from fastmarket.errors import Busy, CallerFault
+from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
 from fastmarket.offers.coverage import PLACE_BITS, place
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers, terms_of
@@ -113,11 +113,11 @@ class OwnOffers:
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
         """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
 
-        Withdrawing again announces the same tombstone again. Raises `CallerFault`: no such own offer.
+        Withdrawing again announces the same tombstone again. Raises `NoSuchOffer`.
         """
         own = self._own.get(self._key(content, user_id))
         if own is None or own.offer.not_after <= now:
-            raise CallerFault("content", "this node has no such offer")
+            raise NoSuchOffer("content", "this node has no such offer")
         offer, terms = own.offer, own.terms
         if not offer.withdrawn:
             offer = sign_offer(self._identity, terms, now, previous=offer, withdrawn=True)

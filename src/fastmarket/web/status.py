@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from importlib.resources import files
 from itertools import islice
@@ -124,11 +124,11 @@ class StatusPage:
         found = self._dht.find_offers(content, self._config.lookup_budget_s)
         return StreamingResponse(self._lines(found), media_type="application/x-ndjson")
 
-    async def _lines(self, found: AsyncIterator[Offer]) -> AsyncIterator[bytes]:
+    async def _lines(self, found: AsyncGenerator[Offer, None]) -> AsyncIterator[bytes]:
         """A line for each offer as it comes; the last one says how the search ended."""
         end: Json = {"end": "complete"}
         try:
-            async with aclosing(found) as offers:  # type: ignore[type-var]
+            async with aclosing(found) as offers:
                 async for offer in offers:
                     yield _line(_offer(offer, own=offer.provider == self._dht.peer_id))
         except FastmarketError as fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup import LookupResult
@@ -51,7 +51,7 @@ class MemoryDht:
             await asyncio.sleep(deadline_s)
         return outcome_of(announcement.job.so_far())
 
-    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         job_id = self.net.start(self.node, self.offers.find(content))
         for item in self.node.progress[job_id]:
             assert isinstance(item, Offer)
@@ -63,6 +63,9 @@ class MemoryDht:
         _, result = self.net.run(self.node, self.node.engine.find_node(key))
         assert isinstance(result, LookupResult)
         return [PeerView(answered.peer, connected=True, common_prefix=3) for answered in result.closest]
+
+    def own_offers(self) -> Iterable[Offer]:
+        return self.offers.own
 
     def peers(self) -> Sequence[PeerView]:
         return [PeerView(contact.info, "memory/1") for contact in self.node.engine.contacts()]

@@ -1,10 +1,18 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Order(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHEAPEST: _ClassVar[Order]
+    NEWEST: _ClassVar[Order]
+CHEAPEST: Order
+NEWEST: Order
 
 class GetNodeRequest(_message.Message):
     __slots__ = ()
@@ -61,10 +69,16 @@ class ClosestPeersRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ...) -> None: ...
 
 class FindHoldersRequest(_message.Message):
-    __slots__ = ("content",)
+    __slots__ = ("content", "max_price", "limit", "order")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRICE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     content: str
-    def __init__(self, content: _Optional[str] = ...) -> None: ...
+    max_price: int
+    limit: int
+    order: Order
+    def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., limit: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ...) -> None: ...
 
 class Holder(_message.Message):
     __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after")
@@ -89,12 +103,14 @@ class Holder(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ...) -> None: ...
 
 class FindHoldersResponse(_message.Message):
-    __slots__ = ("holders", "cid")
+    __slots__ = ("holders", "cid", "provisional")
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
-    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+    provisional: bool
+    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., provisional: bool = ...) -> None: ...
 
 class RegisterFileRequest(_message.Message):
     __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name")
@@ -129,3 +145,77 @@ class RegisterFileResponse(_message.Message):
     wanted: int
     plain: int
     def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., plain: _Optional[int] = ...) -> None: ...
+
+class RegisterFilesRequest(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[RegisterFileRequest]
+    def __init__(self, files: _Optional[_Iterable[_Union[RegisterFileRequest, _Mapping]]] = ...) -> None: ...
+
+class RegisterFilesResponse(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[RegisteredFile]
+    def __init__(self, files: _Optional[_Iterable[_Union[RegisteredFile, _Mapping]]] = ...) -> None: ...
+
+class RegisteredFile(_message.Message):
+    __slots__ = ("code", "message", "cid", "acknowledged", "asked", "wanted")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    cid: str
+    acknowledged: int
+    asked: int
+    wanted: int
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+
+class WithdrawFileRequest(_message.Message):
+    __slots__ = ("content", "user_id", "user_name")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_NAME_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    user_id: bytes
+    user_name: str
+    def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ...) -> None: ...
+
+class WithdrawFileResponse(_message.Message):
+    __slots__ = ("cid", "acknowledged", "asked", "wanted")
+    CID_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    cid: str
+    acknowledged: int
+    asked: int
+    wanted: int
+    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+
+class ListOffersRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListOffersResponse(_message.Message):
+    __slots__ = ("offers", "next_page_token")
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    offers: _containers.RepeatedCompositeFieldContainer[OwnOffer]
+    next_page_token: str
+    def __init__(self, offers: _Optional[_Iterable[_Union[OwnOffer, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class OwnOffer(_message.Message):
+    __slots__ = ("content", "holder")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    holder: Holder
+    def __init__(self, content: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ...) -> None: ...

@@ -49,7 +49,7 @@ class MarketStub(object):
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ClosestPeersRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListPeersResponse.FromString,
                 _registered_method=True)
-        self.FindHolders = channel.unary_unary(
+        self.FindHolders = channel.unary_stream(
                 '/fastmarket.v1.Market/FindHolders',
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersResponse.FromString,
@@ -58,6 +58,21 @@ class MarketStub(object):
                 '/fastmarket.v1.Market/RegisterFile',
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileResponse.FromString,
+                _registered_method=True)
+        self.RegisterFiles = channel.stream_stream(
+                '/fastmarket.v1.Market/RegisterFiles',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesResponse.FromString,
+                _registered_method=True)
+        self.WithdrawFile = channel.unary_unary(
+                '/fastmarket.v1.Market/WithdrawFile',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileResponse.FromString,
+                _registered_method=True)
+        self.ListOffers = channel.unary_unary(
+                '/fastmarket.v1.Market/ListOffers',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.FromString,
                 _registered_method=True)
 
 
@@ -86,7 +101,8 @@ class MarketServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FindHolders(self, request, context):
-        """Like market.Market.CheckHolders, with all that an offer says.
+        """Who offers a content: each holder as it is found, then, in the last message, all of them in order.
+        Ends with the lookup, within a second at most; cancelling the call ends the lookup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +110,31 @@ class MarketServicer(object):
 
     def RegisterFile(self, request, context):
         """Like market.Market.RegisterFile, and tells how the quorum was met.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterFiles(self, request_iterator, context):
+        """Many offers: a message is registered as a whole, sharing signatures, lookups and messages to other nodes;
+        some 1,000 files in each are best. For each message one answer, in order; the next message is read when
+        the one before was answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawFile(self, request, context):
+        """Takes an own offer back. Once it answers OK, no node that was reached returns the offer any more; a
+        tombstone keeps stale copies from coming back until the offer would have expired.
+        NOT_FOUND: this node has no such offer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOffers(self, request, context):
+        """This node's own offers, in the order of their contents, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +158,7 @@ def add_MarketServicer_to_server(servicer, server):
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ClosestPeersRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListPeersResponse.SerializeToString,
             ),
-            'FindHolders': grpc.unary_unary_rpc_method_handler(
+            'FindHolders': grpc.unary_stream_rpc_method_handler(
                     servicer.FindHolders,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersResponse.SerializeToString,
@@ -126,6 +167,21 @@ def add_MarketServicer_to_server(servicer, server):
                     servicer.RegisterFile,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileResponse.SerializeToString,
+            ),
+            'RegisterFiles': grpc.stream_stream_rpc_method_handler(
+                    servicer.RegisterFiles,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesResponse.SerializeToString,
+            ),
+            'WithdrawFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawFile,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileResponse.SerializeToString,
+            ),
+            'ListOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOffers,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,7 +286,7 @@ class Market(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/fastmarket.v1.Market/FindHolders',
@@ -263,6 +319,87 @@ class Market(object):
             '/fastmarket.v1.Market/RegisterFile',
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileRequest.SerializeToString,
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterFiles(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fastmarket.v1.Market/RegisterFiles',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/WithdrawFile',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WithdrawFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/ListOffers',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,122 @@
+"""`fastmarket.v1.Market`: its messages to and from the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from heapq import nsmallest
+
+from google.protobuf.message import Message
+
+from fastmarket.config import MarketConfig
+from fastmarket.errors import CallerFault
+from fastmarket.market import replies
+from fastmarket.market.calls import Method, each, streaming, unary
+from fastmarket.market.grpc_errors import status_of
+from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
+from fastmarket.market.service import MarketService
+from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.offer_set import OfferSet
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+
+DEFAULT_PAGE = 100
+
+
+class V1Methods:
+    """The methods, over one service."""
+
+    def __init__(self, service: MarketService, config: MarketConfig) -> None:
+        self._service = service
+        self._config = config
+
+    def handlers(self) -> dict[str, Method]:
+        """By name."""
+        return {
+            "GetNode": unary(v1.GetNodeRequest, self._get_node),
+            "ListPeers": unary(v1.ListPeersRequest, self._list_peers),
+            "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
+            "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
+            "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
+            "RegisterFiles": each(v1.RegisterFilesRequest, self._register_files),
+            "WithdrawFile": unary(v1.WithdrawFileRequest, self._withdraw_file),
+            "ListOffers": unary(v1.ListOffersRequest, self._list_offers),
+        }
+
+    async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:
+        return replies.node_of(self._service.peer_id, self._service.node_info())
+
+    async def _list_peers(self, _: v1.ListPeersRequest, deadline_s: float | None) -> Message:
+        return replies.peers_of(self._service.peers())
+
+    async def _closest_peers(self, request: v1.ClosestPeersRequest, deadline_s: float | None) -> Message:
+        return replies.peers_of(await self._service.closest_peers(v1_content(request.content), deadline_s))
+
+    async def _find_holders(
+        self, request: v1.FindHoldersRequest, deadline_s: float | None
+    ) -> AsyncGenerator[Message, None]:
+        content = v1_content(request.content)
+        cid = replies.cid_text(content)
+        most = request.max_price if request.HasField("max_price") else None
+        found = OfferSet()
+        async with aclosing(self._service.find_each(content, deadline_s)) as offers:
+            async for offer in offers:
+                new = found.add(offer)
+                if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
+                    holder = replies.holder_of(offer)
+                    yield v1.FindHoldersResponse(holders=[holder], cid=cid, provisional=True)
+        wanted = [o for o in found.cheapest(self._service.now()) if most is None or o.price_per_mb <= most]
+        if request.order == v1.NEWEST:
+            wanted.sort(key=lambda offer: offer.seq, reverse=True)
+        if request.limit:
+            del wanted[request.limit :]
+        holders = replies.fitting(map(replies.holder_of, wanted), self._config.max_response_bytes)
+        yield v1.FindHoldersResponse(holders=holders, cid=cid)
+
+    async def _register_file(self, request: v1.RegisterFileRequest, deadline_s: float | None) -> Message:
+        terms = v1_terms(request, self._service.peer_id)
+        return replies.registered_of(terms.content, await self._service.register(terms, deadline_s))
+
+    async def _register_files(self, request: v1.RegisterFilesRequest, deadline_s: float | None) -> Message:
+        if not 0 < len(request.files) <= self._config.max_files:
+            raise CallerFault("files", f"1 to {self._config.max_files}, got {len(request.files)}")
+        answer = v1.RegisterFilesResponse(files=[v1.RegisteredFile() for _ in request.files])
+        terms: list[OfferTerms] = []
+        places: list[v1.RegisteredFile] = []
+        for file, place in zip(request.files, answer.files, strict=True):
+            try:
+                terms.append(v1_terms(file, self._service.peer_id))
+                places.append(place)
+            except CallerFault as fault:
+                status = status_of(fault)
+                place.code, place.message = status.code.value[0], status.details
+        outcomes = await self._service.register_many(terms, deadline_s) if terms else []
+        for one, outcome, place in zip(terms, outcomes, places, strict=True):
+            replies.tell_outcome(place, one.content, outcome)
+        return answer
+
+    async def _withdraw_file(self, request: v1.WithdrawFileRequest, deadline_s: float | None) -> Message:
+        content = v1_content(request.content)
+        user_id = v1_user_id(request, self._service.peer_id)
+        outcome = await self._service.withdraw(content, user_id, deadline_s)
+        return v1.WithdrawFileResponse(
+            cid=replies.cid_text(content),
+            acknowledged=outcome.acknowledged,
+            asked=outcome.asked,
+            wanted=outcome.wanted,
+        )
+
+    async def _list_offers(self, request: v1.ListOffersRequest, deadline_s: float | None) -> Message:
+        size = min(request.page_size or DEFAULT_PAGE, self._config.max_page)
+        try:
+            after = bytes.fromhex(request.page_token)
+        except ValueError:
+            raise CallerFault("page_token", "is none that an answer held") from None
+        later = (offer for offer in self._service.own_offers() if _place(offer) > after)
+        page = nsmallest(size + 1, later, key=_place)
+        token = _place(page[size - 1]).hex() if len(page) > size else ""
+        return v1.ListOffersResponse(offers=map(replies.own_of, page[:size]), next_page_token=token)
+
+
+def _place(offer: Offer) -> bytes:
+    """The order of pages; a content is a multihash, which says how long it is."""
+    return offer.content + offer.user_id
