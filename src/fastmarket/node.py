@@ -21,8 +21,10 @@ from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.journal import Journal
+from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
+    from fastmarket.fleet.dht import FleetNode
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
 
@@ -53,6 +55,7 @@ class Node:
         self._journal: Journal | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._dht: DhtNode | None = None
+        self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
         self._rejoining: asyncio.Task[None] | None = None
         self._webs: list[WebServer] = []
@@ -88,11 +91,12 @@ class Node:
         """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
         these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
         web = self._config.web
-        watched = self._watched() if web.metrics_port is not None else None
-        self._dht = DhtNode(self._identity, self._config) if watched is None else watched
+        self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
         try:
             if self._data_dir is not None:
                 self._take_up(self._dht, self._data_dir)
+            if self._fleet is not None:
+                await self._fleet.open(self._journal)
             for text in self._config.host.listen:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
@@ -157,13 +161,22 @@ class Node:
             took = time.perf_counter() - began
             logger.info("%d offers kept, %d of them ours, read in %.2f s", held, own, took)
 
-    # The HTTP packages are loaded on use: they are an extra, and a node without them starts sooner.
+    # Extras are loaded on use: a node starts without them, and sooner.
+
+    def _made(self, trace: Trace) -> DhtNode:
+        """One of a fleet, or one by itself."""
+        if not self._config.fleet.store:
+            return DhtNode(self._identity, self._config, trace=trace)
+        with _extra("store", "fleet"):
+            from fastmarket.fleet.dht import FleetNode
+        self._fleet = FleetNode(self._identity, self._config, trace=trace)
+        return self._fleet
 
     def _watched(self) -> DhtNode:
         with _extra("metrics-port", "metrics"):
             from fastmarket.web.metrics import CountingTrace, NodeMetrics
         trace = CountingTrace()
-        dht = DhtNode(self._identity, self._config, trace=trace)
+        dht = self._made(trace)
         self._metrics = NodeMetrics(dht, trace)
         dht.job_observers.append(self._metrics.job_ended)
         return dht

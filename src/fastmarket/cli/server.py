@@ -242,6 +242,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 tokens=_text(settings.tokens),
                 insecure=settings.insecure,
             ),
+            fleet=config.FleetConfig(store=settings.store),
             web=config.WebConfig(
                 host=settings.http_host,
                 port=settings.http_port,

@@ -65,6 +65,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "bootstrap": SEED,
         "data-dir": "/data",
         "ephemeral": "false",
+        "store": "redis://one,two",
         "kad-prefix": "/ipfs",
         "mode": "client",
         "passphrase-file": "/pass",
@@ -86,6 +87,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tokens)
         assert files == (Path("/cert"), Path("/key"), Path("/ca"), Path("/tokens"))
         assert settings.insecure
+        assert settings.store == "redis://one,two"
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 
