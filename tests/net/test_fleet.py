@@ -153,16 +153,13 @@ def test_what_was_read_is_fresh_within_seconds(run: Run[None], engine: EngineClu
             assert await first.holders("a file") == [("Ann", 7)], "one's own is fresh at once"
             loop = asyncio.get_running_loop()
             registered = loop.time()
-            await comes_true(lambda: second_sees())
+            await comes_true(lambda: sees(second, [("Ann", 7)]))
             assert loop.time() - registered < FLEET.fresh_s + 1.0
             answers = second.dht.views.answers
             before = answers["store"]
             await second.holders("a file")
             await second.holders("a file")
             assert answers["store"] - before <= 1, "served from memory"
-
-        async def second_sees() -> bool:
-            return await second.holders("a file") == [("Ann", 7)]
 
     run(main())
 

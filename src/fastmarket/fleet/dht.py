@@ -53,7 +53,8 @@ class FleetNode(DhtNode):
         bounds = (fleet.max_cached_contents, fleet.max_cached_offers)
         self.views = ViewCache(self._read, fleet.fresh_s, bounds, time.monotonic)
         self.public = FleetRouting(self.public, self.fleet_providers)
-        self.reachable = False
+        self.reachable: bool | None = None  # not known yet
+        self._closing = False
         self._looking: asyncio.Task[None] | None = None
         self._sweeps: set[asyncio.Task[None]] = set()
 
@@ -67,10 +68,11 @@ class FleetNode(DhtNode):
     async def close(self) -> None:
         """Writes what waits, if the store is there."""
         await super().close()
+        self._closing = True
         for task in (self._looking, *self._sweeps):
             if task is not None:
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await asyncio.wait([task], timeout=STOP_S)
         try:
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
@@ -197,7 +199,7 @@ class FleetNode(DhtNode):
         """Whether the engine is there, is the one it was, and has letters for us."""
         runs: frozenset[str] = frozenset()
         repaired_at = time.monotonic()
-        while True:
+        while not self._closing:
             now = time.monotonic()
             try:
                 seen = await self.store.runs()
@@ -236,7 +238,7 @@ class FleetNode(DhtNode):
             log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
 
     def _tell(self, reachable: bool, why: str) -> None:
-        if reachable != self.reachable:
+        if reachable is not self.reachable:
             self.reachable = reachable
             if reachable:
                 log.info("the shared store %s answers", self.store.url.shown)

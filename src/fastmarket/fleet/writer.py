@@ -49,9 +49,9 @@ class SharedWriter:
         """One more try for what waits, then no more."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.wait([task])
         if self._again is not None:
             self._again.cancel()
         self._waiting = {**self._failed, **self._under_way, **self._waiting}
@@ -77,7 +77,7 @@ class SharedWriter:
         return wanted & self._failed.keys()
 
     async def _run(self) -> None:
-        while True:
+        while self._task is not None:
             if not self._waiting:
                 self._news.clear()
                 await self._news.wait()

@@ -11,6 +11,7 @@ for a pause, so that nobody waits for it; the others are asked as before.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -27,8 +28,11 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from fastmarket.config import FleetConfig
 from fastmarket.errors import CallerFault, StorageFault
 
+log = logging.getLogger(__name__)
+
 DEFAULT_PORT = 6379
 SCHEMES = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}  # whether TLS
+CLOSE_S = 0.5  # for calls under way at the end: the library does not always let itself be cancelled
 RETRIES = 2  # after the first try: one for a moved slot, one for a new primary
 RETRY_WAIT_S = 0.02
 ELSEWHERE = (MovedError, AskError, TryAgainError)  # the map of the cluster is out of date
@@ -118,7 +122,9 @@ class SharedStore:
         self._config = config
         self._namespace = namespace.encode()
         self._client = self._connected_soon(url.hosts)
+        self._mapping: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._known = False  # whether the map of the cluster was ever had
         self._at_once = asyncio.Semaphore(config.max_connections)
         self._paused: dict[str, float] = {}  # node of the engine -> until when, monotonic
 
@@ -149,6 +155,9 @@ class SharedStore:
 
     async def put(self, rows: Sequence[SharedRow]) -> list[SharedRow]:
         """Writes them, each in the place of the field before; those that could not be written."""
+        if not await self._mapped(self._config.write_timeout_s):
+            self.operations["put", "failed"] += len(rows)
+            return list(rows)
         groups: dict[str, list[SharedRow]] = {}
         for row in rows:
             groups.setdefault(self._node_of(self._key(row.content)), []).append(row)
@@ -183,6 +192,8 @@ class SharedStore:
             answers = [fault] * len(rows)
         if any(isinstance(answer, Exception) for answer in answers):
             self._pause(node)
+        else:
+            self._paused.pop(node, None)
         failed = [row for row, answer in zip(rows, answers, strict=True) if answer != 1]
         self.operations["put", "failed"] += len(failed)
         self.operations["put", "ok"] += len(rows) - len(failed)
@@ -219,9 +230,10 @@ class SharedStore:
 
         Raises StorageFault when none does.
         """
+        if not await self._mapped(self._config.write_timeout_s):
+            raise StorageFault("the shared store does not answer")
         try:
             async with asyncio.timeout(self._config.write_timeout_s):
-                await self._client.initialize()
                 nodes = self._client.get_primaries()
                 answers = await asyncio.gather(*map(_run_of, nodes), return_exceptions=True)
         except ENGINE_FAULTS as fault:
@@ -236,16 +248,16 @@ class SharedStore:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        for task in (self._mapping, self._renewing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task], timeout=CLOSE_S)
         await self._client.aclose()
 
     # Each node is asked directly: the client would close its connections to all of them when one is gone.
 
     async def _ask(self, key: bytes, *words: bytes | str | int) -> Any:
         client = self._client
-        await client.initialize()
         try:
             return await self._holder(client, key).execute_command(*words)
         except ELSEWHERE:
@@ -255,7 +267,6 @@ class SharedStore:
     async def _pipe(self, commands: Sequence[PipelineCommand]) -> list[object]:
         """Answers and faults of commands whose keys (the fourth word) one node holds."""
         client = self._client
-        await client.initialize()
         await self._holder(client, commands[0].args[3]).execute_pipeline(list(commands))
         for command in commands:
             if isinstance(command.result, ELSEWHERE):
@@ -284,12 +295,27 @@ class SharedStore:
         return "" if node is None else str(node.name)
 
     def _uncovered(self, node: str) -> bool:
-        """Whether the cluster is known, but no node for a key: to ask all the same would cost the other calls
-        their connections."""
-        if node or not self._client.get_nodes():
-            return False
-        self._pause(node)
-        return True
+        """Whether no node holds a key; the map may tell of one soon."""
+        if not node:
+            self._renew()
+        return not node
+
+    async def _mapped(self, timeout_s: float) -> bool:
+        """Whether it is known which node holds what; asks at first, once for all who wait."""
+        if not self._known and self._paused.get("", 0.0) <= time.monotonic():
+            if self._mapping is None or self._mapping.done():
+                self._mapping = asyncio.create_task(self._take_map())
+            await asyncio.wait([self._mapping], timeout=timeout_s)
+        return self._known
+
+    async def _take_map(self) -> None:
+        try:
+            async with asyncio.timeout(self._config.write_timeout_s):
+                await self._client.initialize()
+            self._known = True
+        except ENGINE_FAULTS as fault:
+            log.debug("no map of the shared store: %s", _why(fault))
+            self._pause("")
 
     def _pause(self, node: str) -> None:
         self._renew()
@@ -300,6 +326,9 @@ class SharedStore:
 
     @asynccontextmanager
     async def _guarded(self, what: str, key: bytes, timeout_s: float) -> AsyncIterator[None]:
+        if not await self._mapped(timeout_s):
+            self.operations[what, "failed"] += 1
+            raise StorageFault("the shared store does not answer")
         node = self._node_of(key)
         now = time.monotonic()
         until = self._paused.get(node)
@@ -330,6 +359,7 @@ class SharedStore:
             async with asyncio.timeout(self._config.write_timeout_s):
                 await leaving.initialize()
             self._client, leaving = leaving, self._client
+            self._known = True
             await asyncio.sleep(self._config.write_timeout_s)  # calls under way end on the one before
         except ENGINE_FAULTS:
             await asyncio.sleep(self._config.pause_s)
