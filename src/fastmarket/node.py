@@ -25,8 +25,10 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetNode
+    from fastmarket.market.guard import Around
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
+    from fastmarket.web.tracing import NodeTracing
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Node:
         self._rejoining: asyncio.Task[None] | None = None
         self._webs: list[WebServer] = []
         self._metrics: NodeMetrics | None = None
+        self._tracing: NodeTracing | None = None
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
@@ -101,7 +104,8 @@ class Node:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
             observer = None if self._metrics is None else self._metrics.call_ended
-            self._grpc = MarketServer(service, self._config.market, self._config.access, observer)
+            arounds = [self._traced(self._dht)] if web.trace_endpoint else []
+            self._grpc = MarketServer(service, self._config.market, self._config.access, observer, arounds)
             market = self._config.market
             self.grpc_address = _at(market.host, await self._grpc.start())
             if web.port is not None:
@@ -124,6 +128,9 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
+        if self._tracing is not None:
+            tracing, self._tracing = self._tracing, None
+            await asyncio.get_running_loop().run_in_executor(None, tracing.stop)
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -179,7 +186,18 @@ class Node:
         dht = self._made(trace)
         self._metrics = NodeMetrics(dht, trace)
         dht.job_observers.append(self._metrics.job_ended)
+        if self._fleet is not None:
+            from fastmarket.web.fleet_metrics import FleetState
+
+            self._metrics.registry.register(FleetState(self._fleet))
         return dht
+
+    def _traced(self, dht: DhtNode) -> Around:
+        with _extra("trace-endpoint", "tracing"):
+            from fastmarket.web.tracing import NodeTracing
+        self._tracing = NodeTracing(self._config.web.trace_endpoint, self.peer_id)
+        dht.job_observers.append(self._tracing.job_ended)
+        return self._tracing.around
 
     async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
         from fastmarket.web.metrics import metrics_routes

@@ -1,4 +1,4 @@
-"""`fastmarket-server config show|check`: the settings in force, where each was told, and whether they would do.
+"""`fastmarket-server config show|check`: the settings in force, where each was told, whether they would do.
 
 Nothing is made, opened for writing or bound: both may be run beside a node.
 """
@@ -130,9 +130,9 @@ def _identity(settings: ServerSettings) -> None:
     except OSError as error:
         raise NodeFault(f"{directory}: {error.strerror}") from None
     except CallerFault as fault:
-        raise CallerFault(
-            fault.field if fault.field == "passphrase-file" else "data-dir", str(fault)
-        ) from None
+        if fault.field == "passphrase-file":
+            raise
+        raise CallerFault("data-dir", str(fault)) from None
 
 
 def passphrase(settings: ServerSettings) -> str | None:
@@ -140,6 +140,9 @@ def passphrase(settings: ServerSettings) -> str | None:
     path = settings.passphrase_file
     if path is None:
         return None
+    from fastmarket.market.access import check_secret
+
+    check_secret(str(path), "passphrase-file")
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -67,6 +67,13 @@ def parse_store(raw: object) -> str:
     return text
 
 
+def parse_http_url(raw: object) -> str:
+    text = parse_text(raw)
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise ValueError("expects http://HOST:PORT")
+    return text
+
+
 def one_of(*words: str) -> Callable[[object], str]:
     def parse(raw: object) -> str:
         text = parse_text(raw).lower()

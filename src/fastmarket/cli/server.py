@@ -293,6 +293,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 port=settings.http_port,
                 metrics_host=settings.metrics_host,
                 metrics_port=settings.metrics_port,
+                trace_endpoint=settings.trace_endpoint,
             ),
         ),
         identity,

@@ -19,6 +19,7 @@ from fastmarket.cli.parsing import (
     parse_bootstrap,
     parse_flag,
     parse_host,
+    parse_http_url,
     parse_listen,
     parse_path,
     parse_port,
@@ -50,6 +51,7 @@ class ServerSettings:
     http_host: str
     metrics_port: int | None
     metrics_host: str
+    trace_endpoint: str
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
@@ -118,6 +120,12 @@ SETTINGS: tuple[Setting, ...] = (
         "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free port.  [off]"
     ),
     Setting("metrics-host", parse_host, "ADDRESS", "Address for those.  [default: 127.0.0.1]"),
+    Setting(
+        "trace-endpoint",
+        parse_http_url,
+        "URL",
+        "Send OpenTelemetry spans of calls to this OTLP/HTTP collector.  [off]",
+    ),
     Setting("http-host", parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
     Setting(
         "listen",
@@ -244,6 +252,7 @@ def _settings(
         http_host=_pick(values, "http-host", "127.0.0.1"),
         metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
         metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
+        trace_endpoint=_pick(values, "trace-endpoint", ""),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),

@@ -44,10 +44,11 @@ class Answered:
 
 
 class _Candidate:
-    __slots__ = ("asked_at", "connected", "hold_s", "late_at", "peer", "protocol", "state")
+    __slots__ = ("asked_at", "connected", "hold_s", "hops", "late_at", "peer", "protocol", "state")
 
-    def __init__(self, peer: PeerInfo) -> None:
+    def __init__(self, peer: PeerInfo, hops: int) -> None:
         self.peer = peer
+        self.hops = hops  # peers between us and it, and itself: 1 of our table, 2 named by one of those
         self.state = PeerState.HEARD
         self.asked_at = 0.0
         self.late_at = 0.0
@@ -78,6 +79,7 @@ class Lookup:
         "answered",
         "end",
         "failures",
+        "hops",
         "target",
     )
 
@@ -89,6 +91,7 @@ class Lookup:
         self.end: End | None = None
         self.answered = 0
         self.failures = 0
+        self.hops = 0  # of the farthest that answered
         self._ask = ask
         self._config = config
         self._paces = Paces(config) if paces is None else paces
@@ -116,14 +119,14 @@ class Lookup:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
         return self.end is None and self.answered > 0 and not self._fresh
 
-    def add(self, peers: Iterable[PeerInfo]) -> None:
-        """Peers heard of. Those known already, and ourselves, change nothing."""
+    def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
+        """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
         seen, insert = self._seen, self._shortlist.insert
         for peer in peers:
             key = peer.peer_id.key
             if key not in seen:
                 seen.add(key)
-                insert(key, _Candidate(peer))
+                insert(key, _Candidate(peer, hops))
 
     def poll(self, now: float) -> list[Outgoing]:
         """The requests to send now; notices the end."""
@@ -170,7 +173,8 @@ class Lookup:
         self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
-        self.add(answer.closer)
+        self.hops = max(self.hops, candidate.hops)
+        self.add(answer.closer, candidate.hops + 1)
         if answer.stop:
             self.end = End.STOPPED
         return answer.items

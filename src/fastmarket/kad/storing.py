@@ -90,6 +90,11 @@ class StoreJob:
         self._reached = False
 
     @property
+    def lookup(self) -> Lookup:
+        """How it goes."""
+        return self._lookup
+
+    @property
     def finished(self) -> bool:
         """All have answered or failed, or the deadline passed."""
         return self.result is not None

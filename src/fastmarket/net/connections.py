@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.connection_policy import (
     Admission,
+    Refusal,
     Standing,
     ends_when_asked,
     kept_role,
@@ -41,6 +43,7 @@ class Connections:
         self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
+        self.refusals: Counter[Refusal] = Counter()  # connections not taken, since the start
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
@@ -79,6 +82,7 @@ class Connections:
         source = source_of(link.connection.remote_addr, self._config)
         refusal = self._admission.refuse(link.role, source, now)
         if refusal is not None:
+            self.refusals[refusal] += 1
             logger.debug("refused %s: %s", link.connection.remote_addr, refusal.value)
             self._trim(now)
             return False
