@@ -65,6 +65,8 @@ When it serves, one line on stdout says so; everything else goes to stderr:
 
 \b
 SIGTERM and SIGINT stop it in order, within 5 s; the second one at once.
+
+\b
 Exit status: 0 stopped in order, 1 it failed, 2 bad usage or settings,
 128 + N ended by a second signal N.
 """
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_before_start)
-    return entry.run(_command(), PROG, argv)
+    return entry.run(server_command(), PROG, argv)
 
 
 def _leave_before_start(number: int, frame: FrameType | None) -> None:
@@ -82,7 +84,8 @@ def _leave_before_start(number: int, frame: FrameType | None) -> None:
     raise SystemExit(entry.DONE)
 
 
-def _command() -> click.Command:
+def server_command() -> click.Command:
+    """The command line, for the manual page, too."""
     server = click.Group(
         PROG,
         callback=_serve_alone,
