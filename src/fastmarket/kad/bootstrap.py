@@ -18,8 +18,11 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import FindNode, read_reply
 from fastmarket.kad.jobs import Outgoing, PeerWatcher
-from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.lookup import Learnt, Lookup
+from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.messages import Kind
+from fastmarket.kad.netsize import NetworkSize
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
 
 # Lookups of a refresh at once: it is nobody's hurry.
@@ -69,6 +72,7 @@ class Surroundings:
     routing: Routing
     seeds: Seeds
     entropy: Callable[[int], bytes]
+    size: NetworkSize
 
     def key_in(self, bucket: int) -> bytes:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
@@ -82,7 +86,8 @@ class Surroundings:
 
     def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
         """A FIND_NODE lookup, seeded from the table."""
-        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local)
+        learnt = Learnt(Paces(self.config), self.size)
+        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, learnt)
         lookup.add(self.seeds(target, now))
         return lookup
 

@@ -13,7 +13,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup import Lookup
+from fastmarket.kad.search import Search
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Outcome, Reply
 from fastmarket.net.clock import Clock
@@ -28,7 +28,7 @@ class RunningJob:
         self.result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.cancel = cancel
         self.kind = type(job).__name__
-        self.lookup: Lookup | None = getattr(job, "lookup", None)
+        self.lookup: Search | None = getattr(job, "lookup", None)
         # Observers run in it: what the job was started for (a call, and its trace) is known to them.
         self.context = copy_context()
         self.begun = begun
@@ -65,7 +65,7 @@ class RunningJob:
         self._news.set()
 
 
-JobObserver = Callable[[str, Lookup | None, float], None]
+JobObserver = Callable[[str, Search | None, float], None]
 """Told of each job that ended: its class, its lookup where it is one, and the seconds it took."""
 
 

@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fastmarket._version import __version__
-from fastmarket.kad.lookup import Lookup
+from fastmarket.kad.search import Search
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.trace import Trace
 
@@ -103,7 +103,7 @@ class NodeMetrics:
         """An observer of the gRPC server (`market.guard.Observer`)."""
         self._calls.labels(method.removeprefix("/"), code).observe(seconds)
 
-    def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
+    def job_ended(self, kind: str, lookup: Search | None, seconds: float) -> None:
         """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
