@@ -160,6 +160,11 @@ def test_what_was_read_is_fresh_within_seconds(run: Run[None], engine: EngineClu
             await second.holders("a file")
             await second.holders("a file")
             assert answers["store"] - before <= 1, "served from memory"
+            jobs: list[str] = []
+            second.dht.job_observers.append(lambda kind, *_: jobs.append(kind))
+            for _ in range(5):
+                await second.holders("a file")
+            assert jobs.count("FindOffersJob") <= 2, "and the network is not asked each time"
 
     run(main())
 

@@ -14,7 +14,7 @@ class FleetConfig:
     read_timeout_s: float = 0.2  # of one look into the store: of CheckHolders' second the network keeps 0.6
     write_timeout_s: float = 2.0  # of one group of writes; a registration waits for it
     pause_s: float = 0.5  # a node of the engine that failed is left alone so long, then tried by one caller
-    fresh_s: float = 2.0  # what was read is served from memory so long: never is a holder staler than that
+    fresh_s: float = 2.0  # what was read or found is served from memory so long, and never longer
     max_cached_contents: int = 8192  # read contents kept in memory, the latest used
     max_cached_offers: int = 65_536  # ... and the offers of them together, 1 KiB each
     max_offers_per_content: int = 4096  # of this fleet: what one lookup gathers at most

@@ -12,7 +12,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, PeerFault, StorageFault
 from fastmarket.fleet.fields import Letter, mark_row
 from fastmarket.fleet.routing import FleetRouting
-from fastmarket.fleet.view import FleetView, ViewCache, read_view
+from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
@@ -52,6 +52,7 @@ class FleetNode(DhtNode):
         self.writer = SharedWriter(self.store, fleet, self.now)
         bounds = (fleet.max_cached_contents, fleet.max_cached_offers)
         self.views = ViewCache(self._read, fleet.fresh_s, bounds, time.monotonic)
+        self.recent = RecentFinds(fleet.fresh_s, bounds, time.monotonic)
         self.public = FleetRouting(self.public, self.fleet_providers)
         self.reachable: bool | None = None  # not known yet
         self._closing = False
@@ -60,7 +61,7 @@ class FleetNode(DhtNode):
 
     async def open(self, keeper: Keeper | None) -> None:
         """Before anybody can reach us. `keeper` keeps offers on disk, too."""
-        self.keep_offers(Told(self.writer, self.views.forget, keeper))
+        self.keep_offers(Told(self.writer, self._changed, keeper))
         self.writer.start()
         self.writer.take(self.offers.own)
         self._looking = asyncio.create_task(self._look_on())
@@ -125,15 +126,26 @@ class FleetNode(DhtNode):
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """The store's at once, the network's as they come; what another server superseded is not shown."""
-        end = time.monotonic() + deadline_s
+        begun = time.monotonic()
         view = await self.views.get(content)
         for offer in view.live(self.now()):
             if offer.provider != self.peer_id:  # of own ones we know better
                 yield offer
-        async with aclosing(super().find_offers(content, end - time.monotonic())) as found:
-            async for offer in found:
+        recent = self.recent.get(content)
+        if recent is not None:
+            now = self.now()
+            for offer in (*self.offers.store.offers(content, now), *recent):
                 if not view.hides(offer):
                     yield offer
+            return
+        end, found = begun + deadline_s, []
+        async with aclosing(super().find_offers(content, end - time.monotonic())) as offers:
+            async for offer in offers:
+                found.append(offer)
+                if not view.hides(offer):
+                    yield offer
+        if time.monotonic() < end:  # else it was cut off, and is no whole one
+            self.recent.put(content, found, begun)
 
     async def fleet_providers(self, content: bytes) -> list[PeerInfo]:
         """Other servers of the fleet that hold live offers, with the addresses known of them."""
@@ -141,6 +153,11 @@ class FleetNode(DhtNode):
         peers = dict.fromkeys(offer.provider for offer in (await self.views.get(content)).live(now))
         addrs = self.host.identifier.store.addrs
         return [PeerInfo(peer, tuple(addrs(peer, now))) for peer in peers if peer != self.peer_id]
+
+    def _changed(self, content: bytes) -> None:
+        """An offer for it came here, or was taken back."""
+        self.views.forget(content)
+        self.recent.forget(content)
 
     # -- the store
 
@@ -189,7 +206,7 @@ class FleetNode(DhtNode):
         not_after = max(offer.not_after for offer in others)
         if await self.store.put([mark_row(content, user_id, seq, not_after, now)]):
             raise unavailable()
-        self.views.forget(content)
+        self._changed(content)
         for offer in others:
             await self.store.send(offer.provider.raw, Letter(content, user_id, seq).encode())
 

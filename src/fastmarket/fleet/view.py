@@ -169,3 +169,33 @@ class ViewCache:
         kept = self._kept.pop(content, None)
         if kept is not None:
             self._offers -= len(kept.view.offers)
+
+
+class RecentFinds:
+    """What whole lookups in the network found, for `fresh_s`: what many ask for is looked up once."""
+
+    def __init__(self, fresh_s: float, bounds: tuple[int, int], now: Callable[[], float]) -> None:
+        """`bounds`: contents, offers."""
+        self._fresh_s = fresh_s
+        self._max_contents, self._max_offers = bounds
+        self._now = now
+        self._kept: OrderedDict[bytes, tuple[float, tuple[Offer, ...]]] = OrderedDict()
+        self._offers = 0
+
+    def get(self, content: bytes) -> tuple[Offer, ...] | None:
+        """None: it has to be looked up."""
+        until, offers = self._kept.get(content, (0.0, ()))
+        return offers if until > self._now() else None
+
+    def put(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
+        """What a lookup that began then has found; the oldest finds go when there are too many."""
+        self.forget(content)
+        self._kept[content] = (begun + self._fresh_s, tuple(offers))
+        self._offers += len(offers)
+        while len(self._kept) > self._max_contents or self._offers > self._max_offers:
+            self.forget(next(iter(self._kept)))
+
+    def forget(self, content: bytes) -> None:
+        """Something of it has changed here."""
+        _, offers = self._kept.pop(content, (0.0, ()))
+        self._offers -= len(offers)

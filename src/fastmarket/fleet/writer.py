@@ -130,10 +130,9 @@ class Told(Keeper):
 
     def keep(self, changes: Sequence[Change]) -> Awaitable[None]:
         """As the disk says; what the store says is asked of the writer (`settled`)."""
-        own = [change.offer for change in changes if change.own]
-        for offer in own:
-            self._kept(offer.content)
-        self._writer.take(own)
+        for change in changes:
+            self._kept(change.offer.content)
+        self._writer.take(change.offer for change in changes if change.own)
         if self._keeper is not None:
             return self._keeper.keep(changes)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
