@@ -146,6 +146,11 @@ class Node:
     ) -> None:
         await self.stop()
 
+    @property
+    def store(self) -> str:
+        """The fleet's store without its password; empty: none."""
+        return "" if self._fleet is None else self._fleet.store.url.shown
+
     def missing(self) -> str:
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:

@@ -263,6 +263,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "grpc": node.grpc_address,
         "http": node.http_address or None,
         "metrics": node.metrics_address or None,
+        "store": node.store or None,
         "version": __version__,
         "pid": os.getpid(),
         # Null where there is nobody to join by.
