@@ -297,6 +297,28 @@ def test_one_node_of_the_engine_is_killed(run: Run[None], tmp_path: Path) -> Non
         run(main(engine), 60.0)
 
 
+def test_a_part_of_the_engine_moves_to_another_node(run: Run[None], tmp_path: Path) -> None:
+    """Resharding: the old node says where to, and the registration goes there."""
+
+    async def main(engine: EngineCluster) -> None:
+        async with server(25, engine.url) as first, server(26, engine.url) as second:
+            await first.register("a file", 7)
+            ((key, old),) = [
+                (key, node) for node in engine.nodes for key in list_of(node.ask("KEYS", "*:offers:*"))
+            ]
+            slot = old.ask("CLUSTER", "KEYSLOT", key)
+            new = next(node for node in engine.nodes if node is not old)
+            old.ask("DEL", key)
+            for node in engine.nodes:
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", new.ask("CLUSTER", "MYID"))
+            await first.register("a file", 8)
+            assert list_of(new.ask("KEYS", "*:offers:*")) == [key]
+            await comes_true(lambda: sees(second, [("Ann", 8)]))
+
+    with engine_cluster(tmp_path) as engine:
+        run(main(engine))
+
+
 def test_a_node_of_the_engine_that_hangs_costs_a_lookup_little(run: Run[None], tmp_path: Path) -> None:
     async def main(engine: EngineCluster) -> None:
         async with server(17, engine.url) as only:
