@@ -69,7 +69,7 @@ def _toml(value: object) -> str:
 def faults(settings: ServerSettings) -> list[str]:
     """What would keep a node from starting with these settings, each as the start would say it."""
     found = []
-    for check in (_extras, _store, _tls, _tokens, _data_dir, _identity):
+    for check in (*_EXTRA_CHECKS, _store, _tls, _tokens, _data_dir, _identity):
         try:
             check(settings)
         except CallerFault as fault:
@@ -79,12 +79,16 @@ def faults(settings: ServerSettings) -> list[str]:
     return found
 
 
-def _extras(settings: ServerSettings) -> None:
-    for name, module, extra in EXTRAS:
-        if name in settings.sources and getattr(settings, name.replace("-", "_")) not in (None, ""):
-            root = module.partition(".")[0]
-            if find_spec(root) is None or find_spec(module) is None:
-                raise CallerFault(name, f"needs {module}: pip install 'fastmarket[{extra}]'")
+def _needs(name: str, module: str, extra: str) -> Check:
+    def check(settings: ServerSettings) -> None:
+        wanted = getattr(settings, name.replace("-", "_")) not in (None, "")
+        if wanted and (find_spec(module.partition(".")[0]) is None or find_spec(module) is None):
+            raise CallerFault(name, f"needs {module}: pip install 'fastmarket[{extra}]'")
+
+    return check
+
+
+_EXTRA_CHECKS = tuple(_needs(*row) for row in EXTRAS)
 
 
 def _store(settings: ServerSettings) -> None:
