@@ -112,6 +112,7 @@ class KadConfig:
     refresh_interval_s: float = 600.0  # self-lookup and lookups in buckets not looked up in since
     max_refresh_bucket: int = 12  # a target in bucket b costs 2^(b+1) hashes; nearer buckets lie within the
     # k closest of the self-lookup up to 100,000 nodes
+    cache_ttl_s: float = 3600.0  # of a value left with the closest peer that lacked it, for who asks next
     sweep_interval_s: float = 300.0  # expired values and providers are dropped; never served in between
 
     @property

@@ -16,7 +16,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
-_AT_ONCE = float("-inf")
+_AT_ONCE = 0.0  # unix seconds: past, whenever it is now
 
 
 @dataclass(frozen=True, slots=True)

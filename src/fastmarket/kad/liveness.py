@@ -38,7 +38,7 @@ class Liveness:
         self._routing = routing
         self._proofs = 0  # under way
         self._checks = 0
-        self._check_at = float("-inf")  # no check of the large table before
+        self._check_at = 0.0  # no check of the large table before
         self._probes = 0
         self._probe_at = float("-inf")  # no probe before
 
