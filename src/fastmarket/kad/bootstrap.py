@@ -20,6 +20,7 @@ from fastmarket.kad.asks import FindNode, read_reply
 from fastmarket.kad.jobs import Outgoing, PeerWatcher
 from fastmarket.kad.lookup import Lookup, Seeds
 from fastmarket.kad.messages import Kind
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
 
 # Lookups of a refresh at once: it is nobody's hurry.
@@ -69,6 +70,7 @@ class Surroundings:
     routing: Routing
     seeds: Seeds
     entropy: Callable[[int], bytes]
+    paces: Paces  # a node that has just joined knows already how quick its peers are
 
     def key_in(self, bucket: int) -> bytes:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
@@ -82,7 +84,7 @@ class Surroundings:
 
     def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
         """A FIND_NODE lookup, seeded from the table."""
-        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local)
+        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, self.paces)
         lookup.add(self.seeds(target, now))
         return lookup
 

@@ -86,7 +86,7 @@ class Engine:
         self.paces = Paces(config)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
-        self._around = Surroundings(config, local, self.routing, self.seeds, entropy)
+        self._around = Surroundings(config, local, self.routing, self.seeds, entropy, self.paces)
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed
