@@ -3,8 +3,8 @@
     python -m bench.joining [--json FILE]
 
 All nodes listen; then all but the first are told at once to join by it. Measured, for each node: the seconds
-from that word until it knows 40 others, that is until they are connected, have said who they are, and stand in
-its routing table or wait for a place in it (of 49 others, a bucket holds 20).
+from that word until it knows 40 others, that is until they are connected, have said who they are, and stand
+in its routing table or wait for a place in it (of 49 others, a bucket holds 20).
 """
 
 from __future__ import annotations
@@ -210,7 +210,9 @@ def measure() -> Report:
         "CPU of all processes s": joined.cpu_s,
     }
     marks = [
-        Mark(f"the last of {len(joined.known)} nodes knows {KNOWN} others", max(joined.enough_s), LIMIT_S, "s"),
+        Mark(
+            f"the last of {len(joined.known)} nodes knows {KNOWN} others", max(joined.enough_s), LIMIT_S, "s"
+        ),
         Mark("others known in the end, least", min(joined.known), KNOWN, "nodes", least=True),
     ]
     return Report("joining at the same moment", figures, marks)
