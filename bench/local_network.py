@@ -8,7 +8,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import grpc.aio
 
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.pb import market_pb2, market_pb2_grpc
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
 
 FREE_PORTS = ("-p", "0", "-l", "/ip4/127.0.0.1/tcp/0", "--ephemeral")
 DEADLINE_S = 30.0
@@ -144,3 +147,20 @@ async def prices(stub: Any, content: str) -> list[int]:
     """What the holders of a content take, by CheckHolders."""
     reply = await stub.CheckHolders(market_pb2.CheckHoldersRequest(fileHash=content), timeout=DEADLINE_S)
     return sorted(holder.price for holder in reply.holders)
+
+
+async def connected_peers(server: ServerProcess) -> set[str]:
+    """Ids of the peers in its routing table that it has a connection with."""
+    async with grpc.aio.insecure_channel(server.ready["grpc"]) as channel:
+        stub: Any = v1_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
+        reply = await stub.ListPeers(v1.ListPeersRequest(), timeout=DEADLINE_S)
+    return {peer.peer_id for peer in reply.peers if peer.connected}
+
+
+async def until(true: Callable[[], Awaitable[bool]], deadline_s: float = DEADLINE_S) -> float:
+    """Asks again and again; the seconds until it was so. Each time of asking waits for a server's answer."""
+    began = time.monotonic()
+    async with asyncio.timeout(deadline_s):
+        while not await true():  # noqa: ASYNC110 - another process's state has no event
+            await asyncio.sleep(0)
+    return time.monotonic() - began

@@ -108,7 +108,7 @@ class Node:
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            if (self._seeds or len(self._saved)) and not await self._join():
+            if self.joins and not await self._join():
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
             await self.stop()
@@ -141,6 +141,11 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         await self.stop()
+
+    @property
+    def joins(self) -> bool:
+        """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
+        return bool(self._seeds) or len(self._saved) > 0
 
     def missing(self) -> str:
         """What keeps the node from being of use, "" when nothing does."""

@@ -212,8 +212,8 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "metrics": node.metrics_address or None,
         "version": __version__,
         "pid": os.getpid(),
-        # Null where there is nobody to join by, not even from an earlier run.
-        "bootstrapped": node.bootstrapped if settings.bootstrap or node.bootstrapped else None,
+        # Null where there is nobody to join by, not even a peer of an earlier run.
+        "bootstrapped": node.bootstrapped if node.joins else None,
         "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
     }
     log.info("%s serves gRPC at %s, nodes at %s", node.peer_id, ready["grpc"], ", ".join(ready["listen"]))
