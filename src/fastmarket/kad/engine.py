@@ -113,10 +113,7 @@ class Engine:
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
         self.paces.connected(peer.peer_id)
-        first = not len(self.routing) and not self._seeds
         oldest = self.routing.identified(peer, protocols, now)
-        if first and len(self.routing):  # we did not join, but were met: by a network that knew us, perhaps
-            self._table_changed(now)
         if oldest is not None:
             self.liveness.check(oldest, now)
         self.jobs.peer_identified(now)
@@ -311,8 +308,7 @@ class Engine:
         return BootstrapJob(self._around, self._seeds, timeout_s) if self._seeds else None
 
     def _table_changed(self, now: float) -> None:
-        """A silent peer is back, or the first one here, and perhaps more that we do not know of; or nobody is
-        left."""
+        """A silent peer is back, and perhaps more that we do not know of; or nobody is left."""
         config = self.config
         if len(self.routing):
             self.maintenance.refresh_soon(config.return_delay_s, config.return_pause_s, now)

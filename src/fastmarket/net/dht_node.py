@@ -151,6 +151,7 @@ class DhtNode:
         DialFailed when nobody answers."""
         self.host.dials.forgive(addr for seed in seeds for addr in seed.addrs)
         self.host.links.protected.update(seed.peer_id for seed in seeds)
+        self._kad.joined = True
         known = {seed.peer_id for seed in seeds}
         everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
         result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(everybody, deadline_s)))

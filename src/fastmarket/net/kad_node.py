@@ -74,6 +74,8 @@ class KadNode:
         self._running: dict[int, RunningJob] = {}
         self._turns = Turns(clock, engine.next_timer, self._turn)
         self._closed = False
+        self.joined = False
+        """Whether this node set out to join others, by anybody."""
         self.job_observers: list[JobObserver] = []
         host.observers.append(self)
         host.links.neighbours = self._neighbours
@@ -115,7 +117,12 @@ class KadNode:
     # -- HostObserver
 
     def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
-        self.engine.peer_identified(peer, protocols, now)
+        engine = self.engine
+        alone = not engine.table_size and not self.joined
+        engine.peer_identified(peer, protocols, now)
+        if alone and engine.table_size:
+            # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
+            engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
         self._turns.wake()
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:

@@ -154,16 +154,6 @@ def test_an_ephemeral_port_is_never_learnt() -> None:
     assert not any(isinstance(event, JobProgress) for event in engine.poll_events())
 
 
-def test_a_node_that_knows_nobody_and_is_met_looks_who_else_is_there() -> None:
-    """A bootstrap node that lost its table: the others know it, it does not know them."""
-    network = SimNetwork(1)
-    nodes = network.grow(5)
-    back = network.add()
-    back.connect(nodes[3])
-    assert back.known <= {nodes[3].info.peer_id}
-    network.run(lambda: back.known == {node.info.peer_id for node in nodes}, within_s=30.0)
-
-
 def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     """So the first search of a node that has just joined does not wait for one that hangs since."""
     network = SimNetwork(1, Conditions(latency_s=(0.0001, 0.0005)))
