@@ -328,7 +328,8 @@ class BootstrapJob(PeerWatcher):
         if self._buckets is not None:
             wanted: Sequence[int] = self._buckets(now)
         else:
-            wanted = range(around.routing.bucket_of(nearest[0].peer.peer_id.key))
+            # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
+            wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
         # Fewer than k in all: the self-lookup has met everybody, and so does the next one.
         if len(nearest) >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
