@@ -10,6 +10,7 @@ in its routing table or wait for a place in it (of 49 others, a bucket holds 20)
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 import uvloop
 
 from bench.local_network import Mark, Report, command, percentile
+from fastmarket.cli.server import GC_THRESHOLDS
 from fastmarket.config import NodeConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
@@ -220,6 +222,7 @@ def measure() -> Report:
 
 if __name__ == "__main__":
     if WORKER in sys.argv:
+        gc.set_threshold(*GC_THRESHOLDS)  # as the server does
         uvloop.run(_work(*map(int, sys.argv[2:])))
         sys.exit(0)
     sys.exit(command(__doc__, measure))

@@ -53,12 +53,17 @@ class SeedSettled:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out)."""
+    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out).
+
+    `unanswered` requests of its lookups: a part of the network may have been busy, joining as we were. The
+    buckets where that happened count as not looked up in.
+    """
 
     connected: tuple[PeerInfo, ...]
     failed: tuple[tuple[PeerInfo, FailureKind], ...]
     known: int
     remaining: int
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,9 @@ class BootstrapJob(PeerWatcher):
         "_plan",
         "_round",
         "_started",
+        "_targets",
         "_timeout_s",
+        "_unanswered",
         "_wake",
         "result",
     )
@@ -172,6 +179,8 @@ class BootstrapJob(PeerWatcher):
         # Buckets to look up in; None is our own key.
         self._plan: list[int | None] = []
         self._lookups: dict[int, Lookup] = {}
+        self._targets: dict[int, bytes] = {}  # of those lookups that are for a bucket
+        self._unanswered = 0
         self._number = 0  # of the latest lookup
         self._again = False  # whether a second self-lookup is still to come
         self._met: list[PeerInfo] = []  # answered; to be identified before we are done
@@ -278,6 +287,7 @@ class BootstrapJob(PeerWatcher):
                 ]
                 if lookup.end is not None:
                     del self._lookups[number]
+                    self._count(number, lookup)
                     self._met += [answered.peer for answered in lookup.closest()]
                     if number == 1:
                         self._plan_buckets(lookup, now)
@@ -288,6 +298,14 @@ class BootstrapJob(PeerWatcher):
             self._phase = Phase.IDENTIFYING
             self._wake = now + self._around.config.settle_s
         return requests
+
+    def _count(self, number: int, ended: Lookup) -> None:
+        """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
+        target = self._targets.pop(number, None)
+        if ended.asked > ended.answered and self._round.connected:
+            self._unanswered += ended.asked - ended.answered
+            if target is not None:
+                self._around.routing.mark_stale(target)
 
     def _all_identified(self, now: float) -> bool:
         knows = self._around.routing.knows
@@ -315,7 +333,7 @@ class BootstrapJob(PeerWatcher):
             raw_key, target = around.local.raw, around.local.key
         else:
             raw_key = around.key_in(bucket)
-            target = sha256(raw_key)
+            target = self._targets[self._number + 1] = sha256(raw_key)
         self._number += 1
         self._lookups[self._number] = around.lookup(raw_key, target, now)
 
@@ -345,5 +363,6 @@ class BootstrapJob(PeerWatcher):
             tuple(self._round.failed),
             self._around.routing.known(),
             len(self._plan) + len(self._lookups) + self._again,
+            self._unanswered,
         )
         self._lookups.clear()

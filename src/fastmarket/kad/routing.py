@@ -262,6 +262,10 @@ class Routing:
         if target != self._local.key:
             self._table.mark_refreshed(self._table.bucket_index(target), now)
 
+    def mark_stale(self, target: bytes) -> None:
+        """The next refresh looks up in the bucket of `target`."""
+        self._table.mark_refreshed(self._table.bucket_index(target), _NEVER)
+
     # --- private
 
     def _place(self, key: bytes, contact: Contact, now: float) -> Contact | None:
@@ -345,7 +349,7 @@ class Routing:
     def _back(self, key: bytes, now: float) -> None:
         """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
         self._trace.event("kad.table.back", key=key)
-        self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
+        self.mark_stale(key)
         self.on_return(now)
 
     def _lose(self, contact: Contact, now: float) -> None:

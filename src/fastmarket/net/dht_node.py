@@ -160,6 +160,8 @@ class DhtNode:
             if saved:
                 failures.append(f"nor any of {len(saved)} peers of an earlier run")
             raise DialFailed(f"no bootstrap peer answered ({'; '.join(failures) or 'deadline passed'})")
+        if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
+            self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
         return Bootstrapped(connected[0].peer_id, len(remaining), result.known)
