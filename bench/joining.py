@@ -76,8 +76,14 @@ async def _work(count: int, enough: int) -> None:
     before_s = time.process_time()
     joining = [watch.node for watch in watches if watch.node.peer_id != seed.peer_id]
     ended = await asyncio.gather(*(_join(node, peer) for node in joining))
-    async with asyncio.timeout(DEADLINE_S):
-        await asyncio.gather(*(watch.done.wait() for watch in watches))
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*(watch.done.wait() for watch in watches))
+    except TimeoutError:
+        known = [watch.node.engine.routing.known() for watch in watches]
+        linked = [len(watch.node.host.peers) for watch in watches]
+        silent = [len(watch.node.engine.routing.silent) for watch in watches]
+        raise SystemExit(f"known {known}, connected {linked}, silent {silent}, {ended=}") from None
     _say(
         {
             "enough": [watch.at for watch in watches],
