@@ -27,6 +27,7 @@ import uvloop
 from bench.local_network import Mark, Report, command, percentile
 from fastmarket.cli.server import GC_THRESHOLDS
 from fastmarket.config import NodeConfig
+from fastmarket.errors import DialFailed
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -103,8 +104,14 @@ async def _work(count: int, enough: int) -> None:
 
 
 async def _join(node: DhtNode, seed: PeerInfo) -> float:
-    await node.bootstrap([seed], DEADLINE_S)
-    return time.monotonic()
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                await node.bootstrap([seed], DEADLINE_S)
+            except DialFailed as fault:  # the seed is too busy: tried again, as by a server
+                print(fault, file=sys.stderr)
+            else:
+                return time.monotonic()
 
 
 def _entropy() -> bytes:
