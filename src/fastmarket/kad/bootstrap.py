@@ -348,8 +348,8 @@ class BootstrapJob(PeerWatcher):
         else:
             # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
             wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
-        # Fewer than k in all: the self-lookup has met everybody, and so does the next one.
-        if len(nearest) >= around.config.k:
+        # Fewer than k in all, silent ones too: the self-lookup has met everybody, and so does the next one.
+        if own.asked >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
         self._again = bool(self._round.connected)
 

@@ -7,7 +7,7 @@ from random import Random
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
-from fastmarket.kad.bootstrap import BootstrapResult, SeedSettled
+from fastmarket.kad.bootstrap import BootstrapJob, BootstrapResult, SeedSettled
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
@@ -162,3 +162,20 @@ def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     late.run(late.engine.bootstrap([nodes[0].info]))
     patience = [late.engine.paces.patience(node.info.peer_id) for node in nodes]
     assert max(patience) < CONFIG.patience_s / 2
+
+
+def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:
+    network = SimNetwork(3)
+    nodes = network.grow(60)
+    for node in nodes[40:]:
+        node.state = State.SILENT
+    late = network.add()
+    result = late.run(late.engine.bootstrap([nodes[0].info]))
+    assert isinstance(result, BootstrapResult)
+    assert result.unanswered > 0
+    assert 0 in late.engine.routing.stale_buckets(network.now)
+    # A refresh asks for nothing more, or a network with dead nodes would be refreshed without end.
+    again = late.run(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
+    assert isinstance(again, BootstrapResult)
+    assert again.unanswered == 0
+    assert late.engine.routing.stale_buckets(network.now) == []
