@@ -28,10 +28,11 @@ log = logging.getLogger(__name__)
 
 FILE = "peers.json"
 FORMAT = 1
-# 512 peers with 16 addresses of 100 characters each; what is longer is none of ours.
+# 512 peers with 16 addresses of 100 characters each; what is longer is not written, and not read.
 MAX_FILE_BYTES = 1 << 20
 MAX_PEERS = 4096
 MAX_ADDRS = 64
+_BETWEEN = ",\n"
 
 
 class PeerFile:
@@ -127,15 +128,21 @@ class PeerSaver:
 
 
 def _encode(peers: Sequence[SavedPeer]) -> bytes:
-    entries = [
-        {
-            "id": str(saved.info.peer_id),
-            "addrs": [str(addr) for addr in saved.info.addrs],
-            "seen": int(saved.seen),
-        }
-        for saved in peers
-    ]
-    return json.dumps({"format": FORMAT, "peers": entries}, indent=1).encode() + b"\n"
+    """As many of them as fit, from the first on: peers say themselves how long their addresses are."""
+    entries: list[str] = []
+    room = MAX_FILE_BYTES - len(_document(entries))
+    for saved in peers:
+        addrs = [str(addr) for addr in saved.info.addrs[:MAX_ADDRS]]
+        entry = json.dumps({"id": str(saved.info.peer_id), "addrs": addrs, "seen": int(saved.seen)})
+        room -= len(entry) + len(_BETWEEN)
+        if room < 0:
+            break
+        entries.append(entry)
+    return _document(entries)
+
+
+def _document(entries: Sequence[str]) -> bytes:
+    return f'{{"format": {FORMAT}, "peers": [\n{_BETWEEN.join(entries)}\n]}}\n'.encode()
 
 
 def _decode(content: bytes) -> tuple[list[SavedPeer], int]:
