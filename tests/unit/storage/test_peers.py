@@ -90,7 +90,9 @@ def test_entries_that_make_no_sense_are_left_out(tmp_path: Path, caplog: pytest.
 
 def test_addresses_beyond_measure_cost_the_last_of_the_peers_their_place(tmp_path: Path) -> None:
     file = PeerFile(tmp_path)
-    long = tuple(Multiaddr.from_text(f"/dns4/{'x' * 900}{number}/tcp/1") for number in range(16))
+    long = tuple(
+        Multiaddr.from_text(f"/dns4/{'x' * 60}.{'y' * 60}.{'z' * 60}.n{number}/tcp/1") for number in range(16)
+    )
     many = [SavedPeer(PeerInfo(saved(n % 256).info.peer_id, long), 1.0) for n in range(512)]
     file.write([*PEERS, *many])
     assert file.path.stat().st_size <= module.MAX_FILE_BYTES
