@@ -18,8 +18,10 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import FindNode, read_reply
 from fastmarket.kad.jobs import Outgoing, PeerWatcher
-from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.lookup import Learnt, Lookup
+from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.messages import Kind
+from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
 
@@ -27,6 +29,7 @@ from fastmarket.kad.routing import Routing
 PARALLEL_LOOKUPS = 3
 # Tokens: the number of the lookup times this, plus the lookup's own; seeds have number 0.
 _TOKENS_EACH = 1 << 20
+_NEVER = float("-inf")
 # Hashes tried in one call for a key of a wanted bucket.
 _HASH_BATCH = 512
 
@@ -76,6 +79,7 @@ class Surroundings:
     seeds: Seeds
     entropy: Callable[[int], bytes]
     paces: Paces  # a node that has just joined knows already how quick its peers are
+    size: NetworkSize
 
     def key_in(self, bucket: int) -> bytes:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
@@ -89,7 +93,8 @@ class Surroundings:
 
     def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
         """A FIND_NODE lookup, seeded from the table."""
-        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, self.paces)
+        learnt = Learnt(self.paces, self.size)
+        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, learnt)
         lookup.add(self.seeds(target, now))
         return lookup
 
@@ -305,7 +310,7 @@ class BootstrapJob(PeerWatcher):
         if ended.asked > ended.answered and self._round.connected:
             self._unanswered += ended.asked - ended.answered
             if target is not None:
-                self._around.routing.mark_stale(target)
+                self._around.routing.mark_refreshed(target, _NEVER)
 
     def _all_identified(self, now: float) -> bool:
         knows = self._around.routing.knows

@@ -18,6 +18,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.contact import Contact, Trust
 from fastmarket.kad.diversity import Diversity
+from fastmarket.kad.large import LargeTable
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.remembered import Remembered
 from fastmarket.trace import NULL_TRACE, Trace
@@ -43,6 +44,7 @@ class Routing:
         "_visitors",
         "_waiting",
         "checking",
+        "large",
         "on_return",
         "silent",
     )
@@ -62,6 +64,7 @@ class Routing:
         self._doubtful = 0  # entries not told to others
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = Remembered(config)
+        self.large = LargeTable(config, local) if config.large_table else None
         self.on_return: Callable[[float], None] = lambda now: None
         """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
@@ -133,9 +136,13 @@ class Routing:
             self.silent.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
+            if self.large is not None:
+                self.large.remove(key)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
+        if self.large is not None:
+            self.large.put(contact.info, now)
         if self.silent.pop(key) is not None:
             self._back(key, now)
         oldest = self._place(key, contact, now)
@@ -184,6 +191,8 @@ class Routing:
     def seen(self, key: bytes, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
+        if self.large is not None:
+            self.large.heard(key, now)
         contact = self._table.get(key)
         if contact is not None:
             contact.seen = now
@@ -218,6 +227,8 @@ class Routing:
         if kind in _HEARD:
             self._heard_at = now
         key = peer_id.key
+        if self.large is not None and now - self._heard_at < self._config.request_timeout_s:
+            self.large.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
             self._drop_waiting(self._table.bucket_index(key), key)
@@ -239,6 +250,8 @@ class Routing:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
+            if self.large is not None:
+                self.large.remove(peer_id.key)
             self.silent.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)
@@ -261,10 +274,6 @@ class Routing:
         """A lookup went to `target`; our own key lies in no bucket."""
         if target != self._local.key:
             self._table.mark_refreshed(self._table.bucket_index(target), now)
-
-    def mark_stale(self, target: bytes) -> None:
-        """The next refresh looks up in the bucket of `target`."""
-        self._table.mark_refreshed(self._table.bucket_index(target), _NEVER)
 
     # --- private
 
@@ -349,7 +358,7 @@ class Routing:
     def _back(self, key: bytes, now: float) -> None:
         """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
         self._trace.event("kad.table.back", key=key)
-        self.mark_stale(key)
+        self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
         self.on_return(now)
 
     def _lose(self, contact: Contact, now: float) -> None:

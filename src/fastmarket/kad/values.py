@@ -11,10 +11,11 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import closer_peers, read_reply
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import Answered, End, Lookup, LookupJob, Seeds
+from fastmarket.kad.lookup_job import LookupJob, Seeds
 from fastmarket.kad.messages import Kind, encode_put, encode_request
 from fastmarket.kad.query import Answer, Quorum, quorum_size
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
+from fastmarket.kad.search import Answered, End, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class GetValueJob(LookupJob):
 
     def __init__(
         self,
-        lookup: Lookup,
+        lookup: Search,
         ask: GetValue,
         seeds: Seeds,
         timeout_s: float,
@@ -195,11 +196,11 @@ class PutValue:
         self._quorum = quorum
         self._choices = (Choice(config.protocol, encode_put(record.key, encode_record(record, now))),)
 
-    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         """The same to everyone."""
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 
-from fastmarket.kad.lookup import Answered
+from fastmarket.kad.search import Answered
 
 PLACE_BITS = 64  # of a key that count here: peers that share more do not exist in honest networks
 # Of a ball's subtrees the largest so many; each is at most half as large as the one before.

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
-from fastmarket.kad.lookup import End, Lookup
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Ask
+from fastmarket.kad.query import Ask, Store
+from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.batch import signatures
@@ -62,9 +60,11 @@ class Neighbourhood(Protocol):
     def local(self) -> PeerInfo:
         """This peer, with the addresses it has now."""
 
-    @property
-    def paces(self) -> Paces:
-        """How long which peer may take."""
+    def search(self, key: bytes, ask: Ask) -> Search:
+        """A lookup towards a raw key."""
+
+    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
+        """Put something on those closest to a raw key."""
 
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
@@ -196,9 +196,8 @@ class OfferProtocol:
         """A job that gathers the offers for a content, in the network and here."""
         ask = FindOffers(content, self._reading, self._identity.peer_id)
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
-        job = FindOffersJob(
-            self._lookup(content, ask), ask, self._neighbourhood.seeds, self.config, timeout_s
-        )
+        around = self._neighbourhood
+        job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
         job.hold(self.store.held(content))
         return job
 
@@ -255,9 +254,7 @@ class OfferProtocol:
         around, key = self._neighbourhood, offer.key
         find = FindStorers(offer.content, self._reading)
         store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
-        lookup = self._lookup(offer.content, find)
-        job = StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
-        return Announcement(offer, job)
+        return Announcement(offer, around.store_job(offer.content, find, store))
 
     def _sweep(self, offers: Sequence[Offer], *, scheduled: bool) -> Sweep:
         around, config = self._neighbourhood, self.config
@@ -267,8 +264,8 @@ class OfferProtocol:
         job = SweepJob(offers, self._find_storers, around.seeds, deliveries, pace)
         return Sweep(tuple(offers), job, scheduled)
 
-    def _find_storers(self, content: bytes) -> Lookup:
-        return self._lookup(content, FindStorers(content, self._reading))
+    def _find_storers(self, content: bytes) -> Search:
+        return self._neighbourhood.search(content, FindStorers(content, self._reading))
 
     def _provide(self, offer: Offer, peer: PeerInfo, protocol: str) -> tuple[Choice, ...]:
         """A provider record for a peer that knows no offers; it cannot be taken back, but expires."""
@@ -279,10 +276,6 @@ class OfferProtocol:
 
     def _current(self, offer: Offer) -> Offer | None:
         return self.own.current(offer.key)
-
-    def _lookup(self, content: bytes, ask: Ask) -> Lookup:
-        around = self._neighbourhood
-        return Lookup(sha256(content), ask, around.config, self._identity.peer_id, around.paces)
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:

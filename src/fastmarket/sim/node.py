@@ -81,9 +81,8 @@ class SimNode:
         info = network.population.infos[number]
         self.number = number
         self.links: dict[int, Link] = {}
-        self.engine = Engine(
-            network.kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes
-        )
+        kad = network.kads.get(number, network.kad)
+        self.engine = Engine(kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes)
         self.engine.mode = Mode.CLIENT if client else Mode.SERVER
         if not client:
             self.engine.set_local_addrs(info.addrs)
@@ -121,6 +120,12 @@ class SimNode:
         return self._offers
 
     # --- what scenarios want of it
+
+    def settle(self) -> None:
+        """Its table was filled: it knows what the first lookup of a bootstrap would tell."""
+        local = self.engine.local.peer_id
+        closest = self.engine.closest(local.raw, self._network.kad.k)
+        self.engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
     def start(self, job: Job, watch: Watch) -> int:
         """Run a job from now on. Raises Busy."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from fastmarket._sha256 import sha256
-from fastmarket.config import KadConfig
 from fastmarket.kad.asks import FindNode
-from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
@@ -46,10 +45,8 @@ def terms_of(content: bytes) -> OfferTerms:
     return OfferTerms(content, USER, "sim", FileMetadata("203.0.113.7", 8081, 5))
 
 
-def with_kad(plan: Plan, **changes: Any) -> Plan | None:
-    """The plan with other parameters of KadConfig; None: it has no such parameter."""
-    if not {item.name for item in fields(KadConfig)}.issuperset(changes):
-        return None
+def with_kad(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other parameters of KadConfig."""
     return replace(plan, rules=replace(plan.rules, kad=replace(plan.rules.kad, **changes)))
 
 

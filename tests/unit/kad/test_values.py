@@ -10,9 +10,9 @@ import pytest
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.lookup import End
 from fastmarket.kad.query import Quorum, quorum_size
 from fastmarket.kad.records import OPAQUE, Record
+from fastmarket.kad.search import End
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult
 from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of

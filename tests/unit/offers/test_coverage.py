@@ -8,7 +8,7 @@ import pytest
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Answered
+from fastmarket.kad.search import Answered
 from fastmarket.offers.coverage import Coverage, place
 
 K = 20
