@@ -2,8 +2,9 @@
 
 Ids are free: whoever rents a few machines can place as many ids as it likes around a key, and be all of its
 k closest (Sridhar et al., "Content Censorship in the InterPlanetary File System", NDSS 2024). Addresses are
-not: so a lookup, and what is stored at its end, goes on past such a crowd until k have been met of which no
-address block holds more than the table lets into a bucket. Without a crowd these are the nearest k.
+not: so a lookup, and what is stored at its end, goes on past such a crowd until k have been met that are
+none. A crowd is an address block with more peers among them than the table lets into a bucket; without one
+these are the nearest k.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Closest:
     def __init__(self, config: KadConfig) -> None:
         self._k = config.k
         self._most = config.max_group_in_bucket
-        self._near = self._diverse = 0
+        self._near = 0
+        self._diverse = 0  # of them, those of no crowd
         self._counts: dict[bytes, int] = {}
 
     @property
@@ -43,3 +45,5 @@ class Closest:
         self._counts[group] = held + 1
         if held < self._most:
             self._diverse += 1
+        elif held == self._most:
+            self._diverse -= held  # now it is a crowd

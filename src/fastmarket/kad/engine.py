@@ -197,6 +197,14 @@ class Engine:
         near = [contact.info for contact in routing.nearest(target, count)]
         return near if routing.large is None else near + routing.large.nearest(target, count)
 
+    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
+        """The peers of the table closest to a 32-byte key, closest first."""
+        return [contact.info.peer_id for contact in self.routing.nearest(target, count)]
+
+    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
+        """`told(peer, protocols, now)` is called for each peer that comes into the table."""
+        self.routing.on_newcomer = told
+
     # --- jobs
 
     def start(self, job: Job, now: float) -> int:

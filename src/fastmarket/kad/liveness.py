@@ -103,7 +103,7 @@ class Liveness:
         return True
 
     def _check_large(self, large: LargeTable, now: float) -> None:
-        """Ask a peer of the large table; what comes of it, like of any request, keeps it there or not."""
+        """Ask a peer of the large table who is around it; like any request this keeps it there or not."""
         info = large.take_due(now)
         if info is None:
             return
@@ -113,11 +113,14 @@ class Liveness:
 
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
-        self._start(info, done, now)
+        ask = FindNode(self._config, info.peer_id.raw)
+        self._run(CheckJob(info, ask, self._config.check_timeout_s, large.named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
+        self._run(CheckJob(peer, self._ask, self._config.check_timeout_s), done, now)
+
+    def _run(self, job: CheckJob, done: Callable[[bool, float], None], now: float) -> None:
         if len(self._jobs) >= self._config.max_jobs:
             done(True, now)  # no room to ask: nothing is known against it
-            return
-        job = CheckJob(peer, self._ask, self._config.check_timeout_s)
-        self._jobs.start(job, now, lambda alive, at: done(alive is True, at))
+        else:
+            self._jobs.start(job, now, lambda alive, at: done(alive is True, at))

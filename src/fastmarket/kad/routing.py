@@ -45,6 +45,7 @@ class Routing:
         "_waiting",
         "checking",
         "large",
+        "on_newcomer",
         "on_return",
         "silent",
     )
@@ -64,6 +65,8 @@ class Routing:
         self._doubtful = 0  # entries not told to others
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = Remembered(config)
+        self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
+        """Told of a peer with its protocols that came into the table, or that had failed and is back."""
         self.large = LargeTable(config, local) if config.large_table else None
         self.on_return: Callable[[float], None] = lambda now: None
         """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
@@ -145,7 +148,10 @@ class Routing:
             self.large.put(contact.info, now)
         if self.silent.pop(key) is not None:
             self._back(key, now)
+        known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
+        if not known and self._table.get(key) is contact:
+            self.on_newcomer(contact.info, protocols, now)
         bucket = self._table.bucket_index(key)
         if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
             return None

@@ -18,7 +18,7 @@ from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep, outcome_of
+from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
 from fastmarket.offers.sweep import Settled, SweepResult
 from fastmarket.offers.views import StoreOutcome
 
@@ -33,7 +33,7 @@ class OfferNode:
         self._kad = kad
         self._clock = clock
         self._turns = Turns(clock, offers.next_timer, self._turn)
-        self._announcing: dict[asyncio.Future[object], Announcement | Sweep] = {}
+        self._announcing: dict[asyncio.Future[object], Announcement | Sweep | Handover] = {}
         config = offers.config
         self._slices = asyncio.Semaphore(config.max_registering)
         self._gathering = Gathering(
@@ -174,16 +174,16 @@ class OfferNode:
         if size != self._table_size:
             self._table_size = size
             self.offers.neighbours(size, now)
-            self._turns.arm()
+        self._turns.arm()  # a newcomer may be waiting
 
     # -- announcing
 
     def _turn(self, now: float) -> None:
         self.offers.handle_timer(now)
-        for announcement in self.offers.poll_jobs(now):
-            self._announce(announcement)
+        for wanted in self.offers.poll_jobs(now):
+            self._announce(wanted)
 
-    def _announce(self, wanted: Announcement | Sweep) -> RunningJob | None:
+    def _announce(self, wanted: Announcement | Sweep | Handover) -> RunningJob | None:
         try:
             running = self._kad.start(wanted.job)
         except FastmarketError as fault:
@@ -201,11 +201,14 @@ class OfferNode:
         )
         self._turns.wake()
 
-    def _ended(self, wanted: Announcement | Sweep, result: object) -> None:
+    def _ended(self, wanted: Announcement | Sweep | Handover, result: object) -> None:
         now = self._clock.now()
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
+        elif isinstance(wanted, Handover):
+            assert result is None or isinstance(result, int)
+            self.offers.handed_over(wanted, result, now)
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)

@@ -11,6 +11,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.offers.offer_set import price_order
+from fastmarket.offers.store_index import StoreIndex
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class OfferStore:
         """Told of every offer put in and whether it is an own one."""
         self._config = config
         self._shelves: dict[bytes, _Shelf] = {}
+        self._index = StoreIndex()
         self._per_provider: Counter[bytes] = Counter()
         self._count = 0
         self._bytes = 0
@@ -129,6 +131,10 @@ class OfferStore:
         if shelf is not None:
             yield from (offer for offer in shelf.in_order() if offer.not_after > now)
 
+    def contents_under(self, prefix: int) -> list[bytes]:
+        """Contents held whose keys begin with a prefix of `offers.store_index.PREFIX_BITS` bits, in order."""
+        return self._index.under(prefix)
+
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
         shelf = self._shelves.get(content)
@@ -175,7 +181,10 @@ class OfferStore:
 
     def _put(self, entry: _Entry) -> None:
         offer = entry.offer
-        shelf = self._shelves.setdefault(offer.content, _Shelf())
+        shelf = self._shelves.get(offer.content)
+        if shelf is None:
+            shelf = self._shelves[offer.content] = _Shelf()
+            self._index.add(offer.content)
         shelf.entries[offer.key] = entry
         shelf.ordered = None
         self._per_provider[offer.provider.raw] += 1
@@ -194,6 +203,7 @@ class OfferStore:
         shelf.ordered = None
         if not shelf.entries:
             del self._shelves[key[0]]
+            self._index.discard(key[0])
         provider = entry.offer.provider.raw
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:

@@ -17,7 +17,7 @@ from fastmarket.kad.events import JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.storing import StoreResult
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
+from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
 from fastmarket.offers.sweep import SweepResult
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class SimNode:
         )
         self._offers: OfferProtocol | None = None
         self._watches: dict[int, Watch] = {}
-        self._announcing: dict[int, Announcement | Sweep] = {}
+        self._announcing: dict[int, Announcement | Sweep | Handover] = {}
         self._armed: float | None = None
 
     @property
@@ -198,10 +198,10 @@ class SimNode:
 
     def _poll_offers(self, now: float) -> None:
         if self._offers is not None:
-            for announcement in self._offers.poll_jobs(now):
-                self._announce(announcement, None)
+            for wanted in self._offers.poll_jobs(now):
+                self._announce(wanted, None)
 
-    def _announce(self, wanted: Announcement | Sweep, watch: Watch | None) -> None:
+    def _announce(self, wanted: Announcement | Sweep | Handover, watch: Watch | None) -> None:
         now = self._network.scheduler.now
         try:
             job_id = self.engine.start(wanted.job, now)
@@ -212,12 +212,15 @@ class SimNode:
         if watch is not None:
             self._watches[job_id] = watch
 
-    def _ended(self, wanted: Announcement | Sweep, result: object, now: float) -> None:
+    def _ended(self, wanted: Announcement | Sweep | Handover, result: object, now: float) -> None:
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
             if result is not None:
                 self.swept(result)
+        elif isinstance(wanted, Handover):
+            assert result is None or isinstance(result, int)
+            self.offers.handed_over(wanted, result, now)
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -143,6 +144,7 @@ class World:
     def close(self) -> None:
         """Nothing more will happen here: give its memory back. What was counted stays."""
         self.network.close()
+        gc.collect()  # nodes and networks know each other, and a run does without the collector
 
     # --- private
 
