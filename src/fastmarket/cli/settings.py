@@ -245,7 +245,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data-dir",
         _parse_path,
         "DIR",
-        "Where the node keeps its key and offers.  [default: the user's data directory]",
+        "Where the node keeps its key, offers and peers.  [default: the user's data directory]",
     ),
     Setting("ephemeral", _parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
     Setting("kad-prefix", _parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),

@@ -91,7 +91,10 @@ class Engine:
         self.learnt = Learnt(Paces(config), NetworkSize(config), large.named if large is not None else None)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
-        self._around = Surroundings(config, local, self.routing, self.seeds, entropy, self.learnt.size)
+        learnt = self.learnt
+        self._around = Surroundings(
+            config, local, self.routing, self.seeds, entropy, learnt.paces, learnt.size
+        )
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed
