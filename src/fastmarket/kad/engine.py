@@ -87,8 +87,8 @@ class Engine:
         self._rules = rules
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
-        large = self.routing.large
-        self.learnt = Learnt(Paces(config), NetworkSize(config), large.named if large is not None else None)
+        named = self.routing.large.named if config.large_table else None
+        self.learnt = Learnt(Paces(config), NetworkSize(config), named)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
         learnt = self.learnt
@@ -195,7 +195,7 @@ class Engine:
         routing, count = self.routing, 2 * self.config.k
         routing.mark_refreshed(target, now)
         near = [contact.info for contact in routing.nearest(target, count)]
-        return near if routing.large is None else near + routing.large.nearest(target, count)
+        return near + routing.large.nearest(target, count) if len(routing.large) else near
 
     def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
         """The peers of the table closest to a 32-byte key, closest first."""

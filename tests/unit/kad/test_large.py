@@ -43,6 +43,15 @@ def test_it_is_bounded_in_all_and_by_address_block() -> None:
     assert len(table) == 5
 
 
+def test_it_is_an_option() -> None:
+    table = LargeTable(KadConfig(), peer_id_of("local"))
+    table.put(peer_info_of(1), START)
+    table.named([peer_info_of(2)])
+    assert len(table) == 0
+    assert table.next_due() is None
+    assert table.nearest(bytes(32), 5) == []
+
+
 def test_who_was_named_is_asked_once_and_who_is_old_again() -> None:
     table = LargeTable(replace(CONFIG, max_large_named=2), peer_id_of("local"))
     assert table.next_due() is None
@@ -65,7 +74,6 @@ def test_a_node_comes_to_know_everybody_who_lives() -> None:
     network = SimNetwork(5, config=replace(CONFIG, k=4))
     nodes = network.grow(60)
     large = nodes[0].engine.routing.large
-    assert large is not None
     network.rest(120)
     assert nodes[0].engine.table_size < 40
     assert len(large) == 59
