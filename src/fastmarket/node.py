@@ -16,11 +16,13 @@ from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.saved import SavedPeers
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.journal import Journal
+from fastmarket.storage.peers import PeerFile, PeerSaver
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -49,13 +51,15 @@ class Node:
     """
 
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
-        """`data_dir` keeps offers across restarts; whoever starts the node holds its lock
+        """`data_dir` keeps offers and peers across restarts; whoever starts the node holds its lock
         (`storage.directory`). None: nothing is kept."""
         self._config = config
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
+        self._saved = SavedPeers(config.kad, identity.peer_id)
+        self._saver: PeerSaver | None = None
         self._dht: DhtNode | None = None
         self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
@@ -112,7 +116,7 @@ class Node:
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            if self._seeds and not await self._join():
+            if self.joins and not await self._join():
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
             await self.stop()
@@ -131,6 +135,9 @@ class Node:
         if self._tracing is not None:
             tracing, self._tracing = self._tracing, None
             await asyncio.get_running_loop().run_in_executor(None, tracing.stop)
+        if self._saver is not None:
+            saver, self._saver = self._saver, None
+            await saver.close()
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -151,6 +158,11 @@ class Node:
         """The fleet's store without its password; empty: none."""
         return "" if self._fleet is None else self._fleet.store.url.shown
 
+    @property
+    def joins(self) -> bool:
+        """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
+        return bool(self._seeds) or len(self._saved) > 0
+
     def missing(self) -> str:
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:
@@ -160,12 +172,16 @@ class Node:
         return ""
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
-        """Offers of an earlier life; before anybody can reach us."""
+        """Offers and peers of an earlier life; before anybody can reach us."""
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
         bad = dht.restore_offers(database.offers())
         self._journal = Journal(database, self._config.storage, dht.now)
         dht.keep_offers(self._journal)
+        file = PeerFile(data_dir)
+        saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
+        routing = dht.engine.routing
+        self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
         own, held = len(dht.offers.own), len(dht.offers.store)
@@ -226,8 +242,9 @@ class Node:
         return _at(config.host, await self._webs[-1].start())
 
     async def _join(self) -> bool:
+        saved = self._saved.next_seeds(self.dht.now())
         try:
-            joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S)
+            joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S, saved)
         except NetworkFault as fault:
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
@@ -241,6 +258,8 @@ class Node:
         wait = BOOTSTRAP_RETRY_FIRST_S
         while True:
             await asyncio.sleep(wait)
+            if not self._seeds and self.dht.engine.table_size:
+                return  # others came to us
             if await self._join():
                 return
             wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)

@@ -154,7 +154,7 @@ SETTINGS: tuple[Setting, ...] = (
         "data-dir",
         parse_path,
         "DIR",
-        "Where the node keeps its key and offers.  [default: the user's data directory]",
+        "Where the node keeps its key, offers and peers.  [default: the user's data directory]",
     ),
     Setting("ephemeral", parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
     Setting(

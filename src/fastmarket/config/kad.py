@@ -85,6 +85,11 @@ class KadConfig:
     alone_retry_s: float = 10.0  # a node that knows nobody joins anew; then twice as long, up to a refresh
     max_seeds: int = 64  # bootstrap peers kept for that
 
+    max_saved: int = 512  # peers kept from one run to the next: the table of a network of millions
+    saved_ttl_s: float = 14 * 24 * 3600.0  # such a peer, unseen: hardly anybody is where he was that long ago
+    saved_seeds: int = 32  # of them joined by at once, beside the bootstrap peers: with 9 of 10 gone, 97 % of
+    # the attempts still meet somebody
+
     # --- what a stranger may send or make us hold
     max_request_bytes: int = 64 * 1024  # a PUT_VALUE of the largest value we take, and room
     max_reply_bytes: int = 256 * 1024  # go answers 20 to 40 peers with up to 8 KiB each at worst
@@ -112,6 +117,7 @@ class KadConfig:
     refresh_interval_s: float = 600.0  # self-lookup and lookups in buckets not looked up in since
     max_refresh_bucket: int = 12  # a target in bucket b costs 2^(b+1) hashes; nearer buckets lie within the
     # k closest of the self-lookup up to 100,000 nodes
+    cache_ttl_s: float = 3600.0  # of a value left with the closest peer that lacked it, for who asks next
     sweep_interval_s: float = 300.0  # expired values and providers are dropped; never served in between
 
     @property

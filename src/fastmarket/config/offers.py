@@ -45,6 +45,8 @@ class OfferConfig:
     sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
     register_slice: int = 1024  # offers of a large registration signed and stored together: 4 batches
     max_registering: int = 4  # such slices under way at once, of all callers; more wait
+    max_gathering: int = 16  # single registrations under way at once; what comes meanwhile goes together
+    gather_s: float = 0.02  # ... and so long it is waited for, where many came at once before
 
     # Handing over what we hold to peers that came near since it was announced.
     handover_delay_s: float = 10.0  # from its coming: it has to meet others, too, and may be gone again

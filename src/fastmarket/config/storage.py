@@ -17,3 +17,6 @@ class StorageConfig:
     max_unwritten: int = 65_536  # changes by others that wait for a write, 50 MiB; more is not kept
     sweep_interval_s: float = 600.0  # between deletions of what has ended
     kept_after_end_s: float = 24 * 3600.0  # so long: a clock that was a day ahead for a while loses nothing
+    peers_interval_s: float = 5.0  # from one look whether other peers are in the table to the next; a node
+    # that is killed forgets whom it met since
+    peers_rewrite_s: float = 600.0  # they are written so often where only their last signs of life are new

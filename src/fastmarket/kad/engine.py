@@ -87,11 +87,14 @@ class Engine:
         self._rules = rules
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
-        large = self.routing.large
-        self.learnt = Learnt(Paces(config), NetworkSize(config), large.named if large is not None else None)
+        named = self.routing.large.named if config.large_table else None
+        self.learnt = Learnt(Paces(config), NetworkSize(config), named)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
-        self._around = Surroundings(config, local, self.routing, self.seeds, entropy, self.learnt.size)
+        learnt = self.learnt
+        self._around = Surroundings(
+            config, local, self.routing, self.seeds, entropy, learnt.paces, learnt.size
+        )
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed
@@ -192,7 +195,7 @@ class Engine:
         routing, count = self.routing, 2 * self.config.k
         routing.mark_refreshed(target, now)
         near = [contact.info for contact in routing.nearest(target, count)]
-        return near if routing.large is None else near + routing.large.nearest(target, count)
+        return near + routing.large.nearest(target, count) if len(routing.large) else near
 
     def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
         """The peers of the table closest to a 32-byte key, closest first."""

@@ -16,7 +16,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
-_AT_ONCE = float("-inf")
+_AT_ONCE = 0.0  # unix seconds: past, whenever it is now
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,17 @@ class _Entry:
 
 class LargeTable:
     """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the longest unheard
-    give way. Peers that others name are asked, by and by, and come in if they answer."""
+    give way. Peers that others name are asked, by and by, and come in if they answer.
 
-    __slots__ = ("_config", "_groups", "_heard", "_named", "_table")
+    Without `KadConfig.large_table` nobody comes in.
+    """
+
+    __slots__ = ("_config", "_groups", "_heard", "_most", "_named", "_table")
 
     def __init__(self, config: KadConfig, local: PeerId) -> None:
         self._config = config
-        most = config.max_large_table
+        self._most = config.max_large_table if config.large_table else 0
+        most = max(self._most, 1)
         self._table: RoutingTable[_Entry] = RoutingTable(local.key, bucket_size=most, max_entries=most)
         self._heard: OrderedDict[bytes, float] = OrderedDict()  # key -> when, the longest ago first
         self._groups: Counter[bytes] = Counter()
@@ -44,12 +48,14 @@ class LargeTable:
 
     def put(self, info: PeerInfo, now: float) -> None:
         """A server said who it is."""
+        if not self._most:
+            return
         key, group = info.peer_id.key, ip_group(info)
         self.remove(key)
         self._named.pop(key, None)
         if group is not None and self._groups[group] >= self._config.max_group_in_large:
             return
-        if len(self._heard) >= self._config.max_large_table:
+        if len(self._heard) >= self._most:
             self.remove(next(iter(self._heard)))
         if self._table.insert(key, _Entry(info, group), now)[0] is Inserted.ADDED:
             self._heard[key] = now
@@ -64,6 +70,8 @@ class LargeTable:
 
     def named(self, peers: Iterable[PeerInfo]) -> None:
         """Others told of these; who knows whether they live."""
+        if not self._most:
+            return
         for info in peers:
             key = info.peer_id.key
             if key not in self._heard and key not in self._named and info.addrs:
@@ -73,7 +81,7 @@ class LargeTable:
 
     def remove(self, key: bytes) -> None:
         """It failed, or is no server."""
-        entry = self._table.get(key)
+        entry = self._table.get(key) if key in self._heard else None
         if entry is None:
             return
         self._table.remove(key)

@@ -38,7 +38,7 @@ class Liveness:
         self._routing = routing
         self._proofs = 0  # under way
         self._checks = 0
-        self._check_at = float("-inf")  # no check of the large table before
+        self._check_at = 0.0  # no check of the large table before
         self._probes = 0
         self._probe_at = float("-inf")  # no probe before
 
@@ -59,7 +59,7 @@ class Liveness:
             due = routing.silent.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._probe_at))
-        if routing.large is not None and self._checks < config.max_proofs:
+        if self._checks < config.max_proofs:
             due = routing.large.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._check_at))
@@ -73,7 +73,7 @@ class Liveness:
         while self._probes < self._most_probes() and self._probe_at <= now:
             if not self._probe(now):
                 break
-        if routing.large is not None and self._checks < config.max_proofs and self._check_at <= now:
+        if self._checks < config.max_proofs and self._check_at <= now:
             self._check_large(routing.large, now)
 
     def _most_probes(self) -> int:

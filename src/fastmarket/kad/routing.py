@@ -67,7 +67,7 @@ class Routing:
         self.silent = Remembered(config)
         self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
         """Told of a peer with its protocols that came into the table, or that had failed and is back."""
-        self.large = LargeTable(config, local) if config.large_table else None
+        self.large = LargeTable(config, local)
         self.on_return: Callable[[float], None] = lambda now: None
         """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
@@ -139,13 +139,11 @@ class Routing:
             self.silent.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
-            if self.large is not None:
-                self.large.remove(key)
+            self.large.remove(key)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
-        if self.large is not None:
-            self.large.put(contact.info, now)
+        self.large.put(contact.info, now)
         if self.silent.pop(key) is not None:
             self._back(key, now)
         known = self._table.get(key) is contact and not contact.failures
@@ -197,8 +195,7 @@ class Routing:
     def seen(self, key: bytes, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
-        if self.large is not None:
-            self.large.heard(key, now)
+        self.large.heard(key, now)
         contact = self._table.get(key)
         if contact is not None:
             contact.seen = now
@@ -233,7 +230,7 @@ class Routing:
         if kind in _HEARD:
             self._heard_at = now
         key = peer_id.key
-        if self.large is not None and now - self._heard_at < self._config.request_timeout_s:
+        if now - self._heard_at < self._config.request_timeout_s:
             self.large.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
@@ -256,8 +253,7 @@ class Routing:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
-            if self.large is not None:
-                self.large.remove(peer_id.key)
+            self.large.remove(peer_id.key)
             self.silent.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)

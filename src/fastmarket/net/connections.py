@@ -67,6 +67,10 @@ class Connections:
                 return link
         return None
 
+    def opened_at(self, link: Link) -> float:
+        """When its handshake was done."""
+        return self._held[link].opened_at
+
     def of(self, connection: Connection) -> Link | None:
         """The open link whose connection this is."""
         links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()

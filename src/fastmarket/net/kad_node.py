@@ -79,9 +79,13 @@ class KadNode:
         self._running: dict[int, RunningJob] = {}
         self._turns = Turns(clock, engine.next_timer, self._turn)
         self._closed = False
+        self.joined = False
+        """Whether this node set out to join others, by anybody."""
         self.job_observers: list[JobObserver] = []
         host.observers.append(self)
         host.links.neighbours = self._neighbours
+        # So the first lookup knows whom it need not wait for.
+        host.on_pace = lambda peer_id, took_s: engine.learnt.paces.answered(peer_id, took_s, True)
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request; what it sets off (a liveness check) is done after this loop turn."""
@@ -120,7 +124,12 @@ class KadNode:
     # -- HostObserver
 
     def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
-        self.engine.peer_identified(peer, protocols, now)
+        engine = self.engine
+        alone = not engine.table_size and not self.joined
+        engine.peer_identified(peer, protocols, now)
+        if alone and engine.table_size:
+            # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
+            engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
         self._turns.wake()
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:

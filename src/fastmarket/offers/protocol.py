@@ -288,7 +288,14 @@ class OfferProtocol:
     def _sweep(self, offers: Sequence[Offer], *, scheduled: bool) -> Sweep:
         around, config = self._neighbourhood, self.config
         kad = around.config
-        pace = Pace(kad.k, config.sweep_lookups, scheduled, config.sweep_timeout_s, kad.job_timeout_s / 2)
+        pace = Pace(
+            k=kad.k,
+            most_of_group=kad.max_group_in_bucket,
+            lookups=config.sweep_lookups,
+            patient=scheduled,
+            timeout_s=config.sweep_timeout_s,
+            lookup_timeout_s=kad.job_timeout_s / 2,
+        )
         job = SweepJob(offers, self._find_storers, around.seeds, self._deliveries(), pace)
         return Sweep(tuple(offers), job, scheduled)
 

@@ -46,10 +46,11 @@ class SweepResult:
 class Pace:
     """`lookups` at once at most; `patient`: stores wait for company until the last lookup has ended.
 
-    `k`: storers of an offer.
+    `k`: storers of an offer, more where more than `most_of_group` of them share an address block.
     """
 
     k: int
+    most_of_group: int
     lookups: int
     patient: bool
     timeout_s: float
@@ -87,7 +88,7 @@ class SweepJob:
         self._seeds = seeds
         self._deliveries = deliveries
         self._pace = pace
-        self._coverage = Coverage(pace.k)
+        self._coverage = Coverage(pace.k, pace.most_of_group)
         self._searches: dict[int, _Search] = {}
         self._tokens: dict[int, tuple[int, int]] = {}  # ours -> search, its own token
         self._next_token = self._lookups = self._requests = 0

@@ -132,6 +132,7 @@ class Network:
         """A node's process ends: its state and connections are gone."""
         node = self.nodes.pop(number, None)
         if node is not None:
+            node.abandon()
             for other in node.links:
                 peer = self.nodes.get(other)
                 if peer is not None and peer.links.pop(number, None) is not None:

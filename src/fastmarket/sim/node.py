@@ -54,6 +54,8 @@ class Watch:
 
     result: Callable[[object, float], None]
     progress: Callable[[object, float], None] = lambda item, now: None
+    gone: Callable[[], None] = lambda: None
+    """Told when the node is gone before the job has ended: there will be no result."""
 
 
 Answerer = Callable[[PeerId, Choice, float], bytes | None]
@@ -149,6 +151,12 @@ class SimNode:
     def find(self, content: bytes, watch: Watch) -> None:
         """Look for a content's offers."""
         self.start(self.offers.find(content), watch)
+
+    def abandon(self) -> None:
+        """Its process ends, and so does whatever it was at."""
+        watches, self._watches = self._watches, {}
+        for watch in watches.values():
+            watch.gone()
 
     # --- what the network brings
 

@@ -24,6 +24,7 @@ GROWTH_SLACK = 1.25
 # Nodes with a large table that has had time to grow: some lookups each, and hours in which to ask who was
 # named in them.
 WARMED = 10
+SIGNING = 20
 WARMING_LOOKUPS = 100
 WARMING_S = 3600.0
 
@@ -54,14 +55,13 @@ def dead20(plan: Plan) -> Outcome:
     world = _stored(outcome)
     for number in world.some(DEAD_SHARE):
         world.network.standing.states[number] = State.SILENT
-    lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
     finds = outcome.finds("finds", world.find(plan.finds))
     outcome.mark("stored offers found", 0.999, finds["success"], least=True)
     outcome.mark(
         "p99 until the first offer, times that with none dead", 2.5, _ratio(finds, alive, "first_ms_p99")
     )
     outcome.mark("p99 of whole searches, times that with none dead", 2.5, _ratio(finds, alive, "ms_p99"))
-    outcome.mark("lookups that return the true k closest", 0.999, lookups["success"], least=True)
     return outcome
 
 
@@ -124,13 +124,13 @@ def growth(plan: Plan) -> Outcome:
 
 def large_table(plan: Plan) -> Outcome:
     """Some nodes keep every peer they hear of, and have been up for an hour."""
-    # Refreshes of tables are no part of what is measured.
-    plan = with_kad(replace(plan, signers=min(plan.signers, WARMED)), refresh_interval_s=86_400.0)
+    large = replace(plan.rules.kad, large_table=True)
+    # The others refresh nothing: 25 million requests an hour would show nothing else.
+    plan = with_kad(replace(plan, signers=min(plan.signers, SIGNING)), refresh_interval_s=86_400.0)
     outcome = Outcome(plan)
     world = outcome.world()
     warmed = world.some(WARMED / plan.nodes)
     world.askers = warmed
-    large = replace(plan.rules.kad, large_table=True)
     knowing = [*range(plan.signers), *warmed]
     world.network.kads.update(dict.fromkeys(knowing, large))
     for number in knowing:
@@ -150,8 +150,7 @@ def large_table(plan: Plan) -> Outcome:
 
 
 def _large_size(world: World, number: int) -> int:
-    large = world.network.node(number).engine.routing.large
-    return 0 if large is None else len(large)
+    return len(world.network.node(number).engine.routing.large)
 
 
 @dataclass(frozen=True, slots=True)
