@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from fastmarket.config import FleetConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.errors import NotFound, StorageFault
 from fastmarket.fleet.dht import FleetNode
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.node import Node
@@ -252,6 +253,9 @@ def test_while_the_engine_is_away_lookups_go_on_and_nothing_acknowledged_is_lost
                 assert await unavailable(first.register("while", 8)), "and again, without waiting"
                 assert await second.holders("before") == [("Ann", 7)], "from the network"
                 assert await unavailable(second.withdraw("before"))
+                with pytest.raises(StorageFault):
+                    await second.dht.put_record(b"key", b"value", deadline_s=DEADLINE_S)
+                assert await first.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"value"
                 await asyncio.to_thread(engine.restart)
 
                 async def registered() -> bool:
@@ -361,6 +365,39 @@ def test_a_server_starts_without_the_engine_and_heals(run: Run[None], tmp_path: 
 
     with engine_cluster(tmp_path) as engine:
         run(main(engine))
+
+
+def test_a_value_put_at_one_server_is_had_at_another(run: Run[None], engine: EngineCluster) -> None:
+    async def main() -> None:
+        async with server(27, engine.url) as second:
+            async with server(28, engine.url) as first:
+                await first.dht.put_record(b"key", b"one", deadline_s=DEADLINE_S)
+                assert await second.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"one"
+                await second.dht.put_record(b"key", b"another", deadline_s=DEADLINE_S)
+                assert await first.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"another", (
+                    "the last counts"
+                )
+            assert await second.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"another"
+            with pytest.raises(NotFound):
+                await second.dht.get_record(b"nobody put it", deadline_s=DEADLINE_S)
+
+    run(main())
+
+
+def test_a_value_that_breaks_its_rule_is_not_believed(run: Run[None], engine: EngineCluster) -> None:
+    async def main() -> None:
+        async with server(29, engine.url) as only:
+            peer = only.dht.peer_id
+            public = peer.public_key()
+            assert public is not None
+            key, value = b"/pk/" + peer.raw, public.encode()
+            await only.dht.store.put_value(key, b"a forgery", 60)
+            with pytest.raises(NotFound):
+                await only.dht.get_record(key, deadline_s=DEADLINE_S)
+            await only.dht.put_record(key, value, deadline_s=DEADLINE_S)
+            assert await only.dht.store.get_value(key) == value
+
+    run(main())
 
 
 def test_offers_of_an_earlier_life_are_in_the_store_again(

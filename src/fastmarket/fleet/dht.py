@@ -9,15 +9,16 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import FastmarketError, PeerFault, StorageFault
+from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
 from fastmarket.fleet.fields import Letter, mark_row
 from fastmarket.fleet.routing import FleetRouting
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.records import DEFAULT_RULES, RecordRule
-from fastmarket.net.dht_node import DhtNode
+from fastmarket.kad.query import Quorum
+from fastmarket.kad.records import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
+from fastmarket.net.dht_node import DhtNode, Stored
 from fastmarket.net.keeping import Keeper
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
@@ -47,6 +48,8 @@ class FleetNode(DhtNode):
         trace: Trace = NULL_TRACE,
     ) -> None:
         super().__init__(identity, config, rules, trace)
+        self._rules = rules
+        self._record_ttl_s = config.kad.record_ttl_s
         self.fleet = fleet = config.fleet
         self.store = SharedStore(StoreUrl.parse(fleet.store), fleet, f"fastmarket:{config.kad.prefix}")
         self.writer = SharedWriter(self.store, fleet, self.now)
@@ -147,6 +150,45 @@ class FleetNode(DhtNode):
         if time.monotonic() < end:  # else it was cut off, and is no whole one
             self.recent.put(content, found, begun)
 
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
+    ) -> Stored:
+        """As of a node, and when the store has it. Raises StorageFault."""
+        stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
+        held = await self._shared_value(key)
+        rule = rule_for(self._rules, key)
+        if held is None or held == value or rule.replaces(key, value, held):
+            await self.store.put_value(key, value, int(self._record_ttl_s))
+        return stored
+
+    async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
+        """The best of what the network and the store have; of values without a rule the store's, which the
+        fleet put last."""
+        try:
+            held = await self._shared_value(key)
+        except StorageFault:
+            held = None
+        try:
+            found = await super().get_record(key, quorum, deadline_s=deadline_s)
+        except NotFound:
+            if held is None:
+                raise
+            return held
+        rule = rule_for(self._rules, key)
+        if held is None or (rule is not OPAQUE and rule.select(key, [found, held]) == 0):
+            return found
+        return held
+
+    async def _shared_value(self, key: bytes) -> bytes | None:
+        """The store's, where it may stand there. Raises StorageFault."""
+        value = await self.store.get_value(key)
+        try:
+            if value is not None:
+                rule_for(self._rules, key).validate(key, value, self.now())
+        except PeerFault:
+            return None
+        return value
+
     async def fleet_providers(self, content: bytes) -> list[PeerInfo]:
         """Other servers of the fleet that hold live offers, with the addresses known of them."""
         now = self.now()
@@ -161,9 +203,9 @@ class FleetNode(DhtNode):
 
     # -- the store
 
-    async def _read(self, content: bytes) -> FleetView:
+    async def _read(self, content: bytes, timeout_s: float | None = None) -> FleetView:
         now = self.now()
-        fields = await self.store.get(content)
+        fields = await self.store.get(content, timeout_s)
         view = read_view(fields, lambda signed: self.offers.verifier.open(signed, now), now)
         if view.over:
             sweep = asyncio.ensure_future(self._sweep(content, view.over))
@@ -178,8 +220,8 @@ class FleetNode(DhtNode):
             log.debug("expired offers stay in the shared store: %s", fault)
 
     async def _fresh(self, content: bytes) -> FleetView:
-        """Not from memory. Raises StorageFault."""
-        return await self._read(content)
+        """Not from memory, and with a writer's patience. Raises StorageFault."""
+        return await self._read(content, self.fleet.write_timeout_s)
 
     async def _missing(self, keys: Iterable[OfferKey]) -> set[OfferKey]:
         """Those of our offers that the store did not take."""

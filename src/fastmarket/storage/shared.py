@@ -2,7 +2,8 @@
 
 One hash a content, `NAMESPACE:offers:{CONTENT}`: a field for each offer, as it was signed, and one for each
 user whose offers another server took back. A hash lives as long as its longest offer; the engine lets it go.
-What servers tell each other stands in one list a server, `NAMESPACE:letters:{PEER}`.
+What servers tell each other stands in one list a server, `NAMESPACE:letters:{PEER}`, and what one put under
+`NAMESPACE:records:{KEY}`.
 
 Every call has a deadline, and fails with StorageFault alone. A node of the engine that failed is left alone
 for a pause, so that nobody waits for it; the others are asked as before.
@@ -25,6 +26,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, TryAgainError
 
+from fastmarket._sha256 import sha256
 from fastmarket.config import FleetConfig
 from fastmarket.errors import CallerFault, StorageFault
 
@@ -147,10 +149,10 @@ class SharedStore:
         """Whether the node that holds this content is left alone just now."""
         return self._paused.get(self._node_of(self._key(content)), 0.0) > time.monotonic()
 
-    async def get(self, content: bytes) -> dict[bytes, bytes]:
-        """The fields of a content's hash. Raises StorageFault."""
+    async def get(self, content: bytes, timeout_s: float | None = None) -> dict[bytes, bytes]:
+        """The fields of a content's hash, by default within a lookup's time. Raises StorageFault."""
         key = self._key(content)
-        async with self._guarded("get", key, self._config.read_timeout_s):
+        async with self._guarded("get", key, timeout_s or self._config.read_timeout_s):
             return cast("dict[bytes, bytes]", await self._ask(key, "HGETALL", key))
 
     async def put(self, rows: Sequence[SharedRow]) -> list[SharedRow]:
@@ -225,6 +227,18 @@ class SharedStore:
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "LTRIM", key, count, -1)
 
+    async def get_value(self, record_key: bytes) -> bytes | None:
+        """The value the fleet put last under a record's key. Raises StorageFault."""
+        key = self._record(record_key)
+        async with self._guarded("get_value", key, self._config.write_timeout_s):
+            return cast("bytes | None", await self._ask(key, "GET", key))
+
+    async def put_value(self, record_key: bytes, value: bytes, lives_s: int) -> None:
+        """Takes the place of the one before. Raises StorageFault."""
+        key = self._record(record_key)
+        async with self._guarded("put_value", key, self._config.write_timeout_s):
+            await self._ask(key, "SET", key, value, "EX", max(1, lives_s))
+
     async def runs(self) -> frozenset[str]:
         """The runs of the primaries that answer: another one may have lost what the one before held.
 
@@ -282,6 +296,9 @@ class SharedStore:
 
     def _key(self, content: bytes) -> bytes:
         return b"%s:offers:{%s}" % (self._namespace, content.hex().encode())
+
+    def _record(self, record_key: bytes) -> bytes:
+        return b"%s:records:{%s}" % (self._namespace, sha256(record_key).hex().encode())
 
     def _letters(self, peer: bytes) -> bytes:
         return b"%s:letters:{%s}" % (self._namespace, peer.hex().encode())
