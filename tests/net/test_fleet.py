@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -382,6 +383,25 @@ def test_a_value_put_at_one_server_is_had_at_another(run: Run[None], engine: Eng
                 await second.dht.get_record(b"nobody put it", deadline_s=DEADLINE_S)
 
     run(main())
+
+
+def test_the_rights_that_the_documentation_asks_for_are_enough(run: Run[None], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (words,) = re.findall(r"^ *(ACL SETUSER .*)$", page, re.MULTILINE)
+
+    async def main(url: str) -> None:
+        async with server(30, url) as first, server(31, url) as second:
+            await first.register("a file", 7)
+            await comes_true(lambda: sees(second, [("Ann", 7)]))
+            await second.withdraw("a file")
+            await comes_true(lambda: sees(first, []))
+            await first.dht.put_record(b"key", b"one", deadline_s=DEADLINE_S)
+            assert await second.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"one"
+
+    with engine_cluster(tmp_path) as engine:
+        for node in engine.nodes:
+            node.ask(*words.replace("PASSWORD", "geheim").split())
+        run(main(engine.url.replace("redis://", "redis://fastmarket:geheim@")))
 
 
 def test_a_value_that_breaks_its_rule_is_not_believed(run: Run[None], engine: EngineCluster) -> None:
