@@ -6,9 +6,10 @@ import asyncio
 import os
 import random
 import resource
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import grpc.aio
 import pytest
 
 from fastmarket.cli.processes import ServerProcess
+from fastmarket.market.grpc_client import MarketClient
+from fastmarket.offers.metadata import FileMetadata
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.conftest import Run
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.e2e
 ROUNDS = int(os.environ.get("FASTMARKET_CHAOS_ROUNDS", "8"))
 CALLERS = 8
 DEADLINE_S = 20.0
+TERMS = FileMetadata("192.0.2.1", 4000, 5)
 
 
 def server(name: str, directory: Path, *more: str) -> ServerProcess:
@@ -106,6 +110,51 @@ def test_a_second_node_names_the_first_and_the_offers_outlive_both(run: Run[None
         third.wait_ready()
         run(checked(third.ready["grpc"]))
         assert "1 offers kept, 1 of them ours" in third.log()
+
+
+@pytest.mark.parametrize("nap", ["stopped", "killed"])
+def test_a_storer_that_slept_through_a_withdrawal_cannot_bring_the_offer_back(
+    run: Run[None], tmp_path: Path, nap: str
+) -> None:
+    """It shows its stale copy, out of memory or from its disk; another storer's tombstone overrules that."""
+
+    def node(name: str, *more: str) -> ServerProcess:
+        place = tmp_path / name
+        place.mkdir(exist_ok=True)
+        return server(name, place, *more)
+
+    async def scenario(stack: ExitStack) -> None:
+        holder = stack.enter_context(node("holder"))
+        holder.wait_ready()
+        joining = ("--bootstrap", holder.address)
+        sleeper, awake, buyer = (
+            stack.enter_context(node(n, *joining)) for n in ("sleeper", "awake", "buyer")
+        )
+        for one in (sleeper, awake, buyer):
+            one.wait_ready()
+        async with (
+            MarketClient(holder.ready["grpc"]) as at_holder,
+            MarketClient(buyer.ready["grpc"]) as at_buyer,
+        ):
+            done = await at_holder.register("gone", TERMS, user_id=b"me")
+            assert done.acknowledged == done.asked == 3
+            if nap == "stopped":
+                sleeper.process.send_signal(signal.SIGSTOP)
+            else:
+                assert sleeper.terminate() == 0  # it writes the offers of others before it goes
+            withdrawn = await at_holder.withdraw("gone", user_id=b"me")
+            assert withdrawn.acknowledged >= withdrawn.wanted
+            if nap == "stopped":
+                sleeper.process.send_signal(signal.SIGCONT)
+            else:
+                sleeper = stack.enter_context(node("sleeper", "--bootstrap", buyer.address))
+                sleeper.wait_ready()
+            for _ in range(20):
+                assert await at_buyer.find_holders("gone") == []
+        assert "Traceback" not in "".join(one.log() for one in (holder, sleeper, awake, buyer))
+
+    with ExitStack() as stack:
+        run(scenario(stack))
 
 
 @contextmanager

@@ -24,14 +24,14 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Envelopes for one FIND reply, cheapest first; `more`: that was not all."""
+    """Envelopes for one FIND reply, cheapest first, then tombstones; `more`: that was not all."""
 
     envelopes: tuple[bytes, ...]
     more: bool
 
 
 class _Shelf:
-    """All entries of one content, and the order of the live ones, made when it is asked for."""
+    """All entries of one content, and their order, made when it is asked for."""
 
     __slots__ = ("entries", "ordered")
 
@@ -40,9 +40,10 @@ class _Shelf:
         self.ordered: list[Offer] | None = None
 
     def in_order(self) -> list[Offer]:
+        """Offers, cheapest first, then tombstones."""
         if self.ordered is None:
-            offered = (entry.offer for entry in self.entries.values() if not entry.offer.withdrawn)
-            self.ordered = sorted(offered, key=price_order)
+            held = (entry.offer for entry in self.entries.values())
+            self.ordered = sorted(held, key=lambda offer: (offer.withdrawn, price_order(offer)))
         return self.ordered
 
 
@@ -108,12 +109,18 @@ class OfferStore:
         return Ack.STORED
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
-        """The cheapest live offers that the request wants and `max_bytes` can hold."""
+        """The cheapest live offers that the request wants and `max_bytes` can hold, then the tombstones.
+
+        Those whatever their price: a storer that slept through a withdrawal still shows the offer, and who
+        asks both shall know better.
+        """
         envelopes: list[bytes] = []
         size, skipped = 0, 0
-        for offer in self.offers(request.content, now):
-            if request.max_price_per_mb is not None and offer.price_per_mb > request.max_price_per_mb:
-                break
+        shelf, most = self._shelves.get(request.content), request.max_price_per_mb
+        for offer in shelf.in_order() if shelf is not None else ():
+            dear = most is not None and offer.price_per_mb > most and not offer.withdrawn
+            if dear or offer.not_after <= now:
+                continue
             if skipped < request.skip:
                 skipped += 1
                 continue
@@ -127,7 +134,7 @@ class OfferStore:
         """The live offers for a content, cheapest first."""
         shelf = self._shelves.get(content)
         if shelf is not None:
-            yield from (offer for offer in shelf.in_order() if offer.not_after > now)
+            yield from (offer for offer in shelf.in_order() if offer.live(now))
 
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
