@@ -1,6 +1,6 @@
-"""100,000 offers of one holder through gRPC into a network of 8 real processes, each acknowledged by a quorum.
+"""100,000 offers of one holder through gRPC into 8 real processes, each acknowledged by a quorum.
 
-`python bench/bench_bulk.py [--offers N] [--nodes N] [--batch N] [--profile FILE]`: every node has its data
+`python bench/bench_bulk.py [--offers N] [--nodes N] [--batch N]`: every node has its data
 directory; the holder's client sends batches by RegisterFiles as fast as they are answered. Prints offers a
 second end to end, what the processes took of memory and processor, and the holder's restart with all of it.
 """
@@ -24,7 +24,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 TERMS = FileMetadata("192.0.2.1", 4000, 5, 1_000_000, "a file.bin")
 
 
-def start(directory: Path, name: str, bootstrap: str = "", env: dict[str, str] | None = None) -> ServerProcess:
+def start(
+    directory: Path, name: str, bootstrap: str = "", env: dict[str, str] | None = None
+) -> ServerProcess:
     """A node of its own, its data kept under `directory`."""
     place = directory / name
     arguments = ["-p", "0", "-l", "/ip4/127.0.0.1/tcp/0", "--data-dir", str(place)]
@@ -88,7 +90,9 @@ def main() -> None:
         print(f"{given.offers} offers, {given.nodes} nodes: {took:.2f} s, {given.offers / took:.0f} offers/s")
         print(f"{reached} met their quorum, with {fewest} acknowledgements at least")
         others = [seconds for node, seconds in zip(nodes, used, strict=True) if node is not holder]
-        print(f"processor: client {client_s:.1f} s, holder {used[1]:.1f} s, others {sum(others):.1f} s in all")
+        print(
+            f"processor: client {client_s:.1f} s, holder {used[1]:.1f} s, others {sum(others):.1f} s in all"
+        )
         for name, node in (("holder", holder), ("another", nodes[0])):
             now, highest = memory_mib(node.process.pid)
             print(f"memory of the {name}: {now:.0f} MiB, at most {highest:.0f} MiB")

@@ -27,3 +27,6 @@ class MarketConfig:
     bulk_budget_s: float = 60.0  # for the files of one message, to a caller without a deadline
     max_files: int = 2000  # in one message of RegisterFiles: 2.6 MiB at worst, signed in a tenth of a second
     max_page: int = 1000  # of ListOffers
+    batches_at_once: int = (
+        4  # messages of one RegisterFiles call worked on: while one is signed others travel
+    )

@@ -37,7 +37,9 @@ class V1Methods:
             "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
             "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
             "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
-            "RegisterFiles": each(v1.RegisterFilesRequest, self._register_files),
+            "RegisterFiles": each(
+                v1.RegisterFilesRequest, self._register_files, self._config.batches_at_once
+            ),
             "WithdrawFile": unary(v1.WithdrawFileRequest, self._withdraw_file),
             "ListOffers": unary(v1.ListOffersRequest, self._list_offers),
         }

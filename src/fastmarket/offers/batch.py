@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._merkle import split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
@@ -93,15 +94,10 @@ def _batch_of(signed: bytes) -> bytes:
 
 def decode_batched(signed: bytes) -> BatchedOffer:
     """Raises `PeerFault` for anything but what `BatchedOffer.encode` makes."""
-    batch, at = _field(signed, 0, _BATCH_TAG)
-    if signed[at : at + 1] != _INDEX_TAG:
-        raise PeerFault("batched offer without an index")
-    index, at = decode_uvarint(signed, at + 1)
-    path, at = _field(signed, at, _PATH_TAG)
-    body, at = _field(signed, at, _BODY_TAG)
-    if at != len(signed):
-        raise PeerFault("bytes behind a batched offer")
-    return BatchedOffer(batch, index, path, body)
+    try:
+        return BatchedOffer(*split_batched(signed))
+    except ValueError as error:
+        raise PeerFault(str(error)) from None
 
 
 def body_of(signed: bytes) -> bytes:

@@ -102,10 +102,11 @@ class OfferStore:
                 return Ack.SUPERSEDED
         elif not own and not self._make_room(offer, shelf):
             return Ack.FULL
+        held_until = offer.not_after
         if held is not None:
             self._drop(key)
-        held_until = max(offer.not_after, held.held_until if held else 0)
-        self._put(_Entry(offer, held_until, own or (held is not None and held.own)))
+            held_until, own = max(held_until, held.held_until), own or held.own
+        self._put(key, _Entry(offer, held_until, own))
         return Ack.STORED
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
@@ -180,10 +181,12 @@ class OfferStore:
         self._drop(displaced)
         return True
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, key: OfferKey, entry: _Entry) -> None:
         offer = entry.offer
-        shelf = self._shelves.setdefault(offer.content, _Shelf())
-        shelf.entries[offer.key] = entry
+        shelf = self._shelves.get(offer.content)
+        if shelf is None:
+            shelf = self._shelves[offer.content] = _Shelf()
+        shelf.entries[key] = entry
         shelf.ordered = None
         self._per_provider[offer.provider.raw] += 1
         self._count += 1
@@ -192,7 +195,7 @@ class OfferStore:
         if step not in self._ends:
             self._ends[step] = set()
             heappush(self._steps, step)
-        self._ends[step].add(offer.key)
+        self._ends[step].add(key)
         self.noted(offer, entry.own)
 
     def _drop(self, key: OfferKey) -> None:

@@ -6,10 +6,11 @@ from collections import OrderedDict
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._merkle import merkle_root, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import Batch, body_of, decode_batched, is_batched, open_batch
+from fastmarket.offers.batch import Batch, body_of, is_batched, open_batch
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
@@ -18,7 +19,7 @@ from fastmarket.offers.model import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
-    OfferTerms,
+    check_terms,
     offer_of,
 )
 from fastmarket.offers.refusals import OfferExpired, OfferRefused, Refusal
@@ -50,19 +51,7 @@ def read_offer(signed: bytes) -> Offer:
         raise _refused(fault) from None
     except DecodeError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    return Offer(
-        body.content,
-        provider,
-        body.user_id,
-        body.user_name,
-        FileMetadata.trusted(body),
-        body.seq,
-        body.issued_at,
-        body.not_after,
-        body.withdrawn,
-        raw,
-        signed,
-    )
+    return offer_of(body, FileMetadata.trusted(body), provider, (raw, signed))
 
 
 class OfferVerifier:
@@ -120,13 +109,13 @@ class OfferVerifier:
 
     def _open_batched(self, signed: bytes) -> Offer:
         try:
-            offer = decode_batched(signed)
-        except PeerFault as fault:
-            raise _refused(fault) from None
-        batch = self._batch(offer.batch)
-        if not offer.lies_under(batch):
+            envelope, index, path, body = split_batched(signed)
+        except ValueError as error:
+            raise OfferRefused(Refusal.MALFORMED, str(error)) from None
+        batch = self._batch(envelope)
+        if merkle_root(body, index, batch.count, path) != batch.root:
             raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
-        return _read_body(offer.body, batch.signer, signed)
+        return _read_body(body, batch.signer, signed)
 
     def _batch(self, raw: bytes) -> Batch:
         batch = self._batches.get(raw)
@@ -160,11 +149,13 @@ def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
     """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
     try:
         body = OfferBody.FromString(raw)
-        terms = OfferTerms(body.content, body.user_id, body.user_name, FileMetadata.read_from(body))
+        metadata = FileMetadata.read_from(body)
+        offer = offer_of(body, metadata, signer, (raw, signed))
+        check_terms(offer.content, offer.user_id, offer.user_name, metadata)
     except (DecodeError, CallerFault) as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
     if body.provider != signer.raw:
         raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
-    if not 0 < body.not_after - body.issued_at <= MAX_LIFETIME_S:
+    if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
         raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
-    return offer_of(terms, body, signer, (raw, signed))
+    return offer
