@@ -1,4 +1,7 @@
-from typing import Final
+from typing import Final, TypeAlias
+
+Body: TypeAlias = tuple[bytes, bytes, bytes, str, str, int, int, int | None, str | None, int, int, int, bool]
+"""The fields of an OfferBody, in their order."""
 
 HASH_BYTES: Final = 32
 LEAF_PREFIX: Final = b"\x00fastmarket-offer"
@@ -6,3 +9,5 @@ NODE_PREFIX: Final = b"\x01fastmarket-offer"
 
 def merkle_root(leaf: bytes, index: int, count: int, path: bytes) -> bytes | None: ...
 def split_batched(signed: bytes) -> tuple[bytes, int, bytes, bytes]: ...
+def batch_of(signed: bytes) -> bytes: ...
+def plain_body(raw: bytes) -> Body | None: ...

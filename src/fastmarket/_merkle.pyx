@@ -8,6 +8,10 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 
+cdef extern from "Python.h":
+    object PyUnicode_DecodeASCII(const char *text, Py_ssize_t size, const char *errors)
+
+
 cdef extern from "sha256_impl.h" nogil:
     const char *fm_sha256_init() noexcept
     void fm_sha256(const uint8_t *data, size_t size, uint8_t *out) noexcept
@@ -118,3 +122,75 @@ def split_batched(bytes signed not None):
     if end != size:
         raise ValueError("bytes behind a batched offer")
     return batch, index, path, PyBytes_FromStringAndSize(<const char *> data + start, end - start)
+
+
+def batch_of(bytes signed not None):
+    """The batch's envelope alone, of a BatchedOffer; anything else as it is."""
+    cdef const uint8_t *data = _data(signed)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end
+    if size == 0 or data[0] != 0x5a:
+        return signed
+    try:
+        end = _field(data, size, 0, 0x5a, &start)
+    except ValueError:
+        return signed
+    return PyBytes_FromStringAndSize(<const char *> data + start, end - start)
+
+
+cdef enum:
+    _FIELDS = 14  # of OfferBody, from 1
+    _BYTES = (1 << 1) | (1 << 2) | (1 << 3)
+    _TEXTS = (1 << 4) | (1 << 5) | (1 << 9)
+
+
+cdef inline bint _printable(const uint8_t *text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(size):
+        if text[at] < 0x20 or text[at] > 0x7e:
+            return False
+    return True
+
+
+def plain_body(bytes raw not None):
+    """The fields of an OfferBody as a tuple in their order; None where the general decoder has to look.
+
+    Taken: each field once at most, in ascending order, every varint minimal, texts printable ASCII; what is
+    not there is 0 or empty, `size` and `name` None. Any encoder of ours and of others makes that.
+    """
+    cdef const uint8_t *data = _data(raw)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), at = 0, start
+    cdef uint64_t number
+    cdef int last = 0, field, wire
+    cdef list found = [b"", b"", b"", "", "", 0, 0, None, None, 0, 0, 0, False]
+    cdef object value
+    try:
+        while at < size:
+            field, wire = data[at] >> 3, data[at] & 7
+            if field <= last or field >= _FIELDS or data[at] >= 0x80:
+                return None
+            last = field
+            at = _uvarint(data, size, at + 1, &number)
+            if (_BYTES | _TEXTS) >> field & 1:
+                if wire != 2 or number > <uint64_t> (size - at):
+                    return None
+                start, at = at, at + <Py_ssize_t> number
+                if _BYTES >> field & 1:
+                    value = PyBytes_FromStringAndSize(<const char *> data + start, at - start)
+                elif not _printable(data + start, at - start):
+                    return None
+                else:
+                    value = PyUnicode_DecodeASCII(<const char *> data + start, at - start, NULL)
+            elif wire != 0:
+                return None
+            elif field == 13:
+                if number > 1:
+                    return None
+                value = number == 1
+            elif field == 6 and number > 0xffffffff:
+                return None
+            else:
+                value = number
+            found[field - 1] = value
+    except ValueError:
+        return None
+    return tuple(found)

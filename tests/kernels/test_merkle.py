@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastmarket import _merkle
 from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.merkle import merkle_tree
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import merkle as twin
 
 LEAVES = st.lists(st.binary(max_size=200), min_size=1, max_size=40)
@@ -33,6 +34,7 @@ def told(call: Callable[[], Any]) -> Any:
 def agree(signed: bytes) -> Any:
     answer = told(lambda: _merkle.split_batched(signed))
     assert answer == told(lambda: twin.split_batched(signed))
+    assert _merkle.batch_of(signed) == twin.batch_of(signed)
     return answer
 
 
@@ -77,3 +79,49 @@ def test_long_varints() -> None:
     for head in (b"\x80" * 8 + b"\x7f", b"\xff" * 8 + b"\x7f", b"\xff" * 9, b"\x80\x00", b"\xff" * 20):
         agree(b"\x5a" + head + bytes(50))
         agree(b"\x5a\x00\x60" + head + b"\x6a\x00\x72\x00")
+
+
+NUMBER = st.integers(0, 2**64 - 1)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": st.binary(max_size=40),
+        "provider": st.binary(max_size=40),
+        "user_id": st.binary(max_size=40),
+        "user_name": st.text(max_size=20),
+        "ip": st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+        "port": st.integers(0, 2**32 - 1),
+        "price_per_mb": NUMBER,
+        "size": NUMBER,
+        "name": st.text(max_size=20),
+        "seq": NUMBER,
+        "issued_at": NUMBER,
+        "not_after": NUMBER,
+        "withdrawn": st.booleans(),
+    },
+)
+
+
+def plain(raw: bytes) -> bool:
+    """What the quick reader takes, protobuf reads alike."""
+    read = _merkle.plain_body(raw)
+    assert read is None or read == twin.body(raw)
+    return read is not None
+
+
+@given(BODIES, st.data())
+def test_a_body_is_read_as_protobuf_reads_it(fields: dict[str, Any], data: st.DataObject) -> None:
+    raw = OfferBody(**fields).SerializeToString(deterministic=True)
+    texts = str(fields.get("user_name", "")) + str(fields.get("name", ""))
+    numbers = [fields.get(name, 0) for name in ("price_per_mb", "size", "seq", "issued_at", "not_after")]
+    if (not texts or (texts.isascii() and texts.isprintable())) and max(numbers) < 2**63:
+        assert plain(raw)
+    at = data.draw(st.integers(0, len(raw)))
+    plain(raw[:at])
+    plain(raw[:at] + data.draw(st.binary(min_size=1, max_size=12)) + raw[at:])
+    plain(raw[:at] + data.draw(st.binary(min_size=1, max_size=12)) + raw[at + 1 :])
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_as_a_body(raw: bytes) -> None:
+    plain(raw)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 HASH_BYTES = 32
 LEAF_PREFIX = b"\x00fastmarket-offer"
@@ -58,3 +63,33 @@ def _field(signed: bytes, at: int, tag: int) -> tuple[bytes, int]:
     if at + size > len(signed):
         raise ValueError("batched offer is cut short")
     return signed[at : at + size], at + size
+
+
+def batch_of(signed: bytes) -> bytes:
+    try:
+        return _field(signed, 0, 0x5A)[0]
+    except ValueError:
+        return signed
+
+
+def body(raw: bytes) -> tuple[Any, ...] | None:
+    """What protobuf reads; None where it cannot."""
+    try:
+        read = OfferBody.FromString(raw)
+    except DecodeError:
+        return None
+    return (
+        read.content,
+        read.provider,
+        read.user_id,
+        read.user_name,
+        read.ip,
+        read.port,
+        read.price_per_mb,
+        read.size if read.HasField("size") else None,
+        read.name if read.HasField("name") else None,
+        read.seq,
+        read.issued_at,
+        read.not_after,
+        read.withdrawn,
+    )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PROG = "fastmarket-server"
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
 # Objects made before the young are looked through, and how often older ones go along (gc.set_threshold).
-GC_THRESHOLDS = (10_000, 20, 10)
+GC_THRESHOLDS = (50_000, 20, 100)
 log = logging.getLogger("fastmarket.server")
 
 EXAMPLES = """\b

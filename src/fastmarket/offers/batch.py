@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import split_batched
+from fastmarket._merkle import batch_of, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.formats.varint import encode_uvarint
 from fastmarket.offers.merkle import HASH_BYTES, merkle_root, merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch
 
@@ -82,14 +82,7 @@ def is_batched(signed: bytes) -> bool:
 
 def signatures(signed: Iterable[bytes]) -> int:
     """How many signatures those offers take to verify: one for each batch, one for each other offer."""
-    return len({_batch_of(offer) if is_batched(offer) else offer for offer in signed})
-
-
-def _batch_of(signed: bytes) -> bytes:
-    try:
-        return _field(signed, 0, _BATCH_TAG)[0]
-    except PeerFault:
-        return signed
+    return len(set(map(batch_of, signed)))
 
 
 def decode_batched(signed: bytes) -> BatchedOffer:
@@ -115,15 +108,6 @@ def body_of(signed: bytes) -> bytes:
     except IndexError:
         raise PeerFault("batched offer is cut short") from None
     return signed[start:at]
-
-
-def _field(signed: bytes, at: int, tag: bytes) -> tuple[bytes, int]:
-    if signed[at : at + 1] != tag:
-        raise PeerFault("batched offer with other fields, or in another order")
-    size, at = decode_uvarint(signed, at + 1)
-    if at + size > len(signed):
-        raise PeerFault("batched offer is cut short")
-    return signed[at : at + size], at + size
 
 
 def sign_batch(identity: Identity, bodies: Sequence[bytes]) -> list[bytes]:

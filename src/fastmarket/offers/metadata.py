@@ -26,6 +26,9 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
+_put = object.__setattr__
+
+
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
     """What a holder offers a file for; every field is checked on construction.
@@ -97,27 +100,42 @@ class FileMetadata:
             body.name = self.name
 
     @classmethod
+    def checked(
+        cls, ip: str, port: int, price_per_mb: int, size: int | None, name: str | None
+    ) -> FileMetadata:
+        """Of fields that were checked before, or are at once (`check_metadata`)."""
+        made = object.__new__(cls)
+        _put(made, "ip", ip)
+        _put(made, "port", port)
+        _put(made, "price_per_mb", price_per_mb)
+        _put(made, "size", size)
+        _put(made, "name", name)
+        return made
+
+    @classmethod
     def trusted(cls, body: OfferBody) -> FileMetadata:
         """As `read_from`, of what was checked before it was put away."""
-        made = object.__new__(cls)
-        put = object.__setattr__
-        put(made, "ip", body.ip)
-        put(made, "port", body.port)
-        put(made, "price_per_mb", body.price_per_mb)
-        put(made, "size", body.size if body.HasField("size") else None)
-        put(made, "name", body.name if body.HasField("name") else None)
-        return made
+        size = body.size if body.HasField("size") else None
+        name = body.name if body.HasField("name") else None
+        return cls.checked(body.ip, body.port, body.price_per_mb, size, name)
 
     @classmethod
     def read_from(cls, body: OfferBody) -> FileMetadata:
         """Raises `CallerFault`: only the place of the call knows whose fault a bad field is."""
         made = cls.trusted(body)
-        # Numbers of a message have the type of their field, which is all that is asked of the others.
-        check_host("ip", made.ip)
-        check_integer("port", made.port, 1, MAX_PORT)
-        if made.name is not None:
-            check_text("name", made.name, MAX_FILE_NAME_BYTES)
+        check_metadata(made)
         return made
+
+
+def check_metadata(metadata: FileMetadata) -> None:
+    """What came in a message. Raises `CallerFault`.
+
+    Its numbers have the type of their field, which is all that is asked of the price and the size.
+    """
+    check_host("ip", metadata.ip)
+    check_integer("port", metadata.port, 1, MAX_PORT)
+    if metadata.name is not None:
+        check_text("name", metadata.name, MAX_FILE_NAME_BYTES)
 
 
 def check_host(field: str, host: object) -> None:

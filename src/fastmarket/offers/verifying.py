@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import merkle_root, split_batched
+from fastmarket._merkle import merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import Batch, body_of, is_batched, open_batch
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.metadata import FileMetadata, check_metadata
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
     MAX_ENVELOPE_BYTES,
@@ -24,6 +25,9 @@ from fastmarket.offers.model import (
 )
 from fastmarket.offers.refusals import OfferExpired, OfferRefused, Refusal
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+if TYPE_CHECKING:
+    from fastmarket._merkle import Body
 
 _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
@@ -45,13 +49,16 @@ def read_offer(signed: bytes) -> Offer:
     """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
     try:
         raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+        plain = plain_body(raw)
+        if plain is not None:
+            return _made_of(plain, PeerId.from_bytes(plain[1]), raw, signed)
         body = OfferBody.FromString(raw)
-        provider = PeerId.from_bytes(body.provider)
+        provider_id = PeerId.from_bytes(body.provider)
     except PeerFault as fault:
         raise _refused(fault) from None
     except DecodeError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    return offer_of(body, FileMetadata.trusted(body), provider, (raw, signed))
+    return offer_of(body, FileMetadata.trusted(body), provider_id, (raw, signed))
 
 
 class OfferVerifier:
@@ -147,15 +154,35 @@ def _refused(fault: PeerFault) -> OfferRefused:
 
 def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
     """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
+    plain = plain_body(raw)
+    if plain is None:
+        offer, provider = _read_any(raw, signer, signed)
+    else:
+        offer, provider = _made_of(plain, signer, raw, signed), plain[1]
     try:
-        body = OfferBody.FromString(raw)
-        metadata = FileMetadata.read_from(body)
-        offer = offer_of(body, metadata, signer, (raw, signed))
-        check_terms(offer.content, offer.user_id, offer.user_name, metadata)
-    except (DecodeError, CallerFault) as error:
+        check_metadata(offer.metadata)
+        check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
+    except CallerFault as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    if body.provider != signer.raw:
+    if provider != signer.raw:
         raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
     if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
         raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
     return offer
+
+
+def _made_of(plain: Body, provider: PeerId, raw: bytes, signed: bytes) -> Offer:
+    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, withdrawn = plain
+    metadata = FileMetadata.checked(ip, port, price, size, name)
+    return Offer(
+        content, provider, user_id, user_name, metadata, seq, issued_at, not_after, withdrawn, raw, signed
+    )
+
+
+def _read_any(raw: bytes, signer: PeerId, signed: bytes) -> tuple[Offer, bytes]:
+    """The offer in an OfferBody of whatever form protobuf allows, and its provider. Nothing is checked."""
+    try:
+        body = OfferBody.FromString(raw)
+    except DecodeError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return offer_of(body, FileMetadata.trusted(body), signer, (raw, signed)), body.provider

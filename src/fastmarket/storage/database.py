@@ -35,6 +35,8 @@ VERSION = len(MIGRATIONS)
 # Short keys in an index of their own: rows of offers in the order of their full keys, which are random, take
 # five times as long to write.
 KEY_BYTES = 16
+# Offers of 600 bytes fill 4 KiB pages badly: a third less work for thousands of them, the same for one.
+PAGE_BYTES = 16_384
 # A writer waits so long for a reader of the file from outside (a backup).
 BUSY_TIMEOUT_S = 5.0
 _PUT = "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?, ?)"
@@ -86,7 +88,8 @@ class OfferDatabase:
         with self._faults("write"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(_PUT, rows)
+                # In the order of the index: neighbours share its pages.
+                self._connection.executemany(_PUT, sorted(rows))
                 if ended is not None:
                     self._connection.execute(_SWEEP, (ended,))
                 self._connection.execute("COMMIT")
@@ -119,6 +122,7 @@ class OfferDatabase:
 
     def _migrate(self) -> None:
         connection = self._connection
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; others keep theirs
         connection.execute("PRAGMA journal_mode=WAL")
         # FULL: the log is synced at every commit; NORMAL would lose the last ones with the power.
         connection.execute("PRAGMA synchronous=FULL")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastmarket.errors import NodeFault, StorageFault
-from fastmarket.storage.database import FILE, OfferDatabase, Row
+from fastmarket.storage.database import FILE, PAGE_BYTES, OfferDatabase, Row
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
@@ -68,7 +68,7 @@ def test_a_newer_format_is_named_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
-@pytest.mark.parametrize("at", [0, 20, 4096])
+@pytest.mark.parametrize("at", [0, 20, PAGE_BYTES])
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, at: int) -> None:
     database = OfferDatabase(tmp_path)
     database.put([row(b"%d" % number, bytes(600)) for number in range(100)])
