@@ -194,3 +194,17 @@ def plain_body(bytes raw not None):
     except ValueError:
         return None
     return tuple(found)
+
+
+def body_of(bytes signed not None):
+    """The OfferBody in a BatchedOffer; ValueError for what is none."""
+    cdef const uint8_t *data = _data(signed)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end
+    cdef uint64_t index
+    end = _field(data, size, 0, 0x5a, &start)
+    if end >= size or data[end] != 0x60:
+        raise ValueError("batched offer without an index")
+    end = _uvarint(data, size, end + 1, &index)
+    end = _field(data, size, end, 0x6a, &start)
+    end = _field(data, size, end, 0x72, &start)
+    return PyBytes_FromStringAndSize(<const char *> data + start, end - start)

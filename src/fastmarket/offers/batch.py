@@ -93,23 +93,6 @@ def decode_batched(signed: bytes) -> BatchedOffer:
         raise PeerFault(str(error)) from None
 
 
-def body_of(signed: bytes) -> bytes:
-    """The body of a batched offer that was decoded before; PeerFault, or any bytes, for one that was not."""
-    at = 0
-    try:
-        for _ in range(4):  # batch, index, path, body
-            start = at + 1
-            value, shift, at = signed[start] & 0x7F, 7, start + 1
-            while signed[at - 1] & 0x80:
-                value |= (signed[at] & 0x7F) << shift
-                shift, at = shift + 7, at + 1
-            if signed[start - 1] != _INDEX_TAG[0]:
-                start, at = at, at + value
-    except IndexError:
-        raise PeerFault("batched offer is cut short") from None
-    return signed[start:at]
-
-
 def sign_batch(identity: Identity, bodies: Sequence[bytes]) -> list[bytes]:
     """The bodies, 2 to MAX_BATCH_OFFERS of them, as signed offers of one batch."""
     root, paths = merkle_tree(bodies)

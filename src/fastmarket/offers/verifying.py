@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import merkle_root, plain_body, split_batched
+from fastmarket._merkle import body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import Batch, body_of, is_batched, open_batch
+from fastmarket.offers.batch import Batch, is_batched, open_batch
 from fastmarket.offers.metadata import FileMetadata, check_metadata
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
@@ -56,7 +56,7 @@ def read_offer(signed: bytes) -> Offer:
         provider_id = PeerId.from_bytes(body.provider)
     except PeerFault as fault:
         raise _refused(fault) from None
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
     return offer_of(body, FileMetadata.trusted(body), provider_id, (raw, signed))
 
