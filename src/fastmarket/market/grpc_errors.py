@@ -31,6 +31,8 @@ DOMAIN = "fastmarket"
 RETRY_AFTER_KEY = "grpc-retry-pushback-ms"
 NO_RETRY = (RETRY_AFTER_KEY, "-1")
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
+# What gRPC's own asyncio client says when a stream ends under it, whatever the reason.
+CORE_FAULT = "Internal error from Core"
 KEPT = "the offer is kept and announced further"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
@@ -141,7 +143,11 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return RequestTimeout("no answer within the deadline", peer=target)
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(details, peer=target)
-    if code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNIMPLEMENTED):
+    if code is grpc.StatusCode.INTERNAL and details == CORE_FAULT:
+        return ServerUnavailable("the connection ended", peer=target)
+    if code is grpc.StatusCode.CANCELLED:  # a server that stops: to calls it has not begun
+        return ServerUnavailable(details, peer=target)
+    if code is grpc.StatusCode.UNIMPLEMENTED:
         return NetworkFault(f"{code.name}: {details}", peer=target)
     return NodeFault(f"{target}: {code.name}: {details}")
 
