@@ -6,21 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, NetworkFault
+from fastmarket.errors import CallerFault, NetworkFault, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records import Record
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.storage.database import OfferDatabase
+from fastmarket.storage.database import OfferDatabase, PeerRow, RecordRow
 from fastmarket.storage.journal import Journal
+from fastmarket.storage.state import StateKeeper
 
 if TYPE_CHECKING:
     from fastmarket.web.metrics import NodeMetrics
@@ -34,6 +36,8 @@ BOOTSTRAP_RETRY_FIRST_S = 2.0
 BOOTSTRAP_RETRY_LONGEST_S = 300.0
 # One attempt, dials included.
 BOOTSTRAP_DEADLINE_S = 10.0
+# Of the routing table of an earlier life so many are dialed to come back by.
+MAX_RETURN_PEERS = 20
 # What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
 STOP_GRACE_S = 2.0
 
@@ -51,6 +55,8 @@ class Node:
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
+        self._state: StateKeeper | None = None
+        self._kept_peers: list[PeerInfo] = []  # of an earlier life
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._dht: DhtNode | None = None
         self._grpc: MarketServer | None = None
@@ -104,7 +110,7 @@ class Node:
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            if self._seeds and not await self._join():
+            if (self._seeds and not await self._join()) or (self._kept_peers and not self._seeds):
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
             await self.stop()
@@ -120,6 +126,9 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
+        if self._state is not None:
+            state, self._state = self._state, None
+            await state.close()  # while the routing table is still there
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -148,8 +157,17 @@ class Node:
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
         bad = dht.restore_offers(database.offers())
+        dht.restore_records(
+            (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
+            for row in database.records()
+        )
+        self._kept_peers = _readable(database.peers())
         self._journal = Journal(database, self._config.storage, dht.now)
         dht.keep_offers(self._journal)
+        storage = self._config.storage
+        self._state = StateKeeper(
+            self._journal, storage, lambda: _record_rows(dht), lambda: _peer_rows(dht, storage.kept_peers)
+        )
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
         own, held = len(dht.offers.own), len(dht.offers.store)
@@ -201,9 +219,21 @@ class Node:
             logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
         return True
 
+    async def _return(self) -> bool:
+        """By way of those who were in the routing table when this node last ran."""
+        try:
+            joined = await self.dht.bootstrap(self._kept_peers, BOOTSTRAP_DEADLINE_S)
+        except NetworkFault:
+            return False
+        logger.info("back in the network by %s, known from before: %d nodes known", joined.peer, joined.known)
+        self.bootstrapped = True
+        return True
+
     async def _rejoin(self) -> None:
         wait = BOOTSTRAP_RETRY_FIRST_S
-        while True:
+        if self._kept_peers and await self._return():
+            return
+        while self._seeds:
             await asyncio.sleep(wait)
             if await self._join():
                 return
@@ -216,6 +246,28 @@ def _extra(field: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise CallerFault(field, f"needs {missing.name}: pip install 'fastmarket[{extra}]'") from None
+
+
+def _record_rows(dht: DhtNode) -> list[RecordRow]:
+    return [
+        RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
+        for record, own in dht.records.take_changed()
+    ]
+
+
+def _peer_rows(dht: DhtNode, most: int) -> list[PeerRow]:
+    contacts = dht.engine.contacts()[:most]
+    return [PeerRow(c.info.peer_id.raw, " ".join(map(str, c.info.addrs))) for c in contacts]
+
+
+def _readable(rows: list[PeerRow]) -> list[PeerInfo]:
+    """Few are asked: any of them leads to the others."""
+    found = []
+    for row in rows[:MAX_RETURN_PEERS]:
+        with suppress(CallerFault, PeerFault):
+            addrs = tuple(map(Multiaddr.from_text, row.addrs.split()))
+            found.append(PeerInfo(PeerId.from_bytes(row.peer_id), addrs))
+    return found
 
 
 def _at(host: str, port: int) -> str:

@@ -209,6 +209,36 @@ def test_a_storer_that_slept_through_a_withdrawal_cannot_bring_the_offer_back(
         run(scenario(stack))
 
 
+def test_values_and_the_way_back_into_the_network_survive_a_restart(run: Run[None], tmp_path: Path) -> None:
+    def node(name: str, *more: str) -> ServerProcess:
+        place = tmp_path / name
+        place.mkdir(exist_ok=True)
+        return server(name, place, *more)
+
+    async def scenario(stack: ExitStack) -> None:
+        first = stack.enter_context(node("first"))
+        first.wait_ready()
+        second = stack.enter_context(node("second", "--bootstrap", first.address))
+        second.wait_ready()
+        async with MarketClient(second.ready["grpc"]) as client:
+            assert (await client.put_record(b"ours", b"value")).acknowledged == 1
+        async with MarketClient(first.ready["grpc"]) as client:
+            await client.put_record(b"theirs", b"other value")
+        assert second.terminate() == 0
+        again = stack.enter_context(node("second"))  # nobody tells it of the other
+        again.wait_ready()
+        async with MarketClient(again.ready["grpc"]) as client:
+            while not (await client.get_node()).peers:
+                pass
+            assert first.terminate() == 0
+            assert await client.get_record(b"ours") == b"value"
+            assert await client.get_record(b"theirs") == b"other value"
+        assert "Traceback" not in again.log()
+
+    with ExitStack() as stack:
+        run(scenario(stack))
+
+
 def test_sigterm_under_load_lets_the_calls_in_flight_finish(run: Run[None], tmp_path: Path) -> None:
     acknowledged: list[str] = []
 

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from fastmarket.errors import NodeFault, StorageFault
-from fastmarket.storage.database import FILE, PAGE_BYTES, OfferDatabase, Row
+from fastmarket.storage.database import (
+    APPLICATION_ID,
+    FILE,
+    MIGRATIONS,
+    PAGE_BYTES,
+    VERSION,
+    OfferDatabase,
+    PeerRow,
+    RecordRow,
+    Row,
+)
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
@@ -55,6 +65,39 @@ def test_what_ended_is_forgotten_but_own_offers_are_not(tmp_path: Path) -> None:
     assert set(held(tmp_path)) == {b"own", b"tombstone", b"other"}
     database.put([], ended=1001)
     assert set(held(tmp_path)) == {b"own"}
+
+
+def test_values_and_peers(tmp_path: Path) -> None:
+    database = OfferDatabase(tmp_path)
+    mine = RecordRow(b"mine", True, b"1", b"", 10.0, 20.0)
+    other = RecordRow(b"other", False, b"2", b"publisher", 10.0, 20.0)
+    peer = PeerRow(b"peer", "/ip4/192.0.2.1/tcp/1 /ip4/192.0.2.1/tcp/2")
+    database.put_state([mine, other], [peer, PeerRow(b"gone", "")], 0.0)
+    database.put_state([mine._replace(value=b"3")], [peer], 20.0)
+    assert set(database.records()) == {mine._replace(value=b"3"), other}
+    assert database.peers() == [peer]
+    database.put_state([], [], 21.0)
+    assert (database.records(), database.peers()) == ([mine._replace(value=b"3")], [])
+    with pytest.raises(StorageFault):
+        database.put_state([mine._replace(value=None)], [peer], 0.0)  # type: ignore[arg-type]
+    assert database.peers() == []
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_format_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path, version: int) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.executescript("".join(MIGRATIONS[:version]))
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("INSERT INTO offers VALUES (?, 1, 0, 1000, ?)", (b"a", b"signed"))
+    connection.close()
+    assert held(tmp_path) == {b"signed": 1}
+    database = OfferDatabase(tmp_path)
+    database.put_state([], [PeerRow(b"peer", "")], 0.0)
+    assert len(database.peers()) == 1
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    connection.close()
 
 
 def test_a_newer_format_is_named_and_left_alone(tmp_path: Path) -> None:
