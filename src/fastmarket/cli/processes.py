@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,9 +39,15 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FASTMARKET_")} | more
 
 
-def _die_with_parent() -> None:
+def _dying_with(parent: int) -> Callable[[], None]:
     """Linux: the kernel ends the child when the parent is gone, even killed by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def in_child() -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before that was asked for
+            os._exit(1)
+
+    return in_child
 
 
 class ServerProcess:
@@ -61,7 +67,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(**(env or {})),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,
             )
         self._output = b""
 
