@@ -85,15 +85,9 @@ class OfferVerifier:
 
     def open(self, signed: bytes, now: float) -> Offer:
         """As `open_offer`."""
-        offer = self._known.get(signed)
-        if offer is not None:
-            self._known.move_to_end(signed)
-        elif len(signed) > MAX_ENVELOPE_BYTES:
+        if len(signed) > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-        elif is_batched(signed):
-            offer = self._open_batched(signed)
-        else:
-            offer = self._open_single(signed)
+        offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
 
@@ -101,6 +95,10 @@ class OfferVerifier:
         return len(self._known)
 
     def _open_single(self, signed: bytes) -> Offer:
+        known = self._known.get(signed)
+        if known is not None:
+            self._known.move_to_end(signed)
+            return known
         try:
             if signed[:1] != bytes((_ENVELOPE_FIRST,)):
                 raise PeerFault("neither an envelope nor an offer of a batch")
