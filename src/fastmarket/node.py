@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, NetworkFault, PeerFault
+from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -20,9 +20,9 @@ from fastmarket.kad.records import Record
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.storage.database import OfferDatabase, PeerRow, RecordRow
+from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
-from fastmarket.storage.state import StateKeeper
+from fastmarket.storage.records import RecordKeeper
 
 if TYPE_CHECKING:
     from fastmarket.web.metrics import NodeMetrics
@@ -36,8 +36,6 @@ BOOTSTRAP_RETRY_FIRST_S = 2.0
 BOOTSTRAP_RETRY_LONGEST_S = 300.0
 # One attempt, dials included.
 BOOTSTRAP_DEADLINE_S = 10.0
-# Of the routing table of an earlier life so many are dialed to come back by.
-MAX_RETURN_PEERS = 20
 # What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
 STOP_GRACE_S = 2.0
 
@@ -55,8 +53,7 @@ class Node:
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
-        self._state: StateKeeper | None = None
-        self._kept_peers: list[PeerInfo] = []  # of an earlier life
+        self._records: RecordKeeper | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._dht: DhtNode | None = None
         self._grpc: MarketServer | None = None
@@ -110,7 +107,7 @@ class Node:
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            if (self._seeds and not await self._join()) or (self._kept_peers and not self._seeds):
+            if self._seeds and not await self._join():
                 self._rejoining = asyncio.create_task(self._rejoin())
         except BaseException:
             await self.stop()
@@ -126,9 +123,9 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
-        if self._state is not None:
-            state, self._state = self._state, None
-            await state.close()  # while the routing table is still there
+        if self._records is not None:
+            records, self._records = self._records, None
+            await records.close()
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -161,13 +158,9 @@ class Node:
             (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
             for row in database.records()
         )
-        self._kept_peers = _readable(database.peers())
         self._journal = Journal(database, self._config.storage, dht.now)
         dht.keep_offers(self._journal)
-        storage = self._config.storage
-        self._state = StateKeeper(
-            self._journal, storage, lambda: _record_rows(dht), lambda: _peer_rows(dht, storage.kept_peers)
-        )
+        self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
         own, held = len(dht.offers.own), len(dht.offers.store)
@@ -219,21 +212,9 @@ class Node:
             logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
         return True
 
-    async def _return(self) -> bool:
-        """By way of those who were in the routing table when this node last ran."""
-        try:
-            joined = await self.dht.bootstrap(self._kept_peers, BOOTSTRAP_DEADLINE_S)
-        except NetworkFault:
-            return False
-        logger.info("back in the network by %s, known from before: %d nodes known", joined.peer, joined.known)
-        self.bootstrapped = True
-        return True
-
     async def _rejoin(self) -> None:
         wait = BOOTSTRAP_RETRY_FIRST_S
-        if self._kept_peers and await self._return():
-            return
-        while self._seeds:
+        while True:
             await asyncio.sleep(wait)
             if await self._join():
                 return
@@ -253,21 +234,6 @@ def _record_rows(dht: DhtNode) -> list[RecordRow]:
         RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
         for record, own in dht.records.take_changed()
     ]
-
-
-def _peer_rows(dht: DhtNode, most: int) -> list[PeerRow]:
-    contacts = dht.engine.contacts()[:most]
-    return [PeerRow(c.info.peer_id.raw, " ".join(map(str, c.info.addrs))) for c in contacts]
-
-
-def _readable(rows: list[PeerRow]) -> list[PeerInfo]:
-    """Few are asked: any of them leads to the others."""
-    found = []
-    for row in rows[:MAX_RETURN_PEERS]:
-        with suppress(CallerFault, PeerFault):
-            addrs = tuple(map(Multiaddr.from_text, row.addrs.split()))
-            found.append(PeerInfo(PeerId.from_bytes(row.peer_id), addrs))
-    return found
 
 
 def _at(host: str, port: int) -> str:

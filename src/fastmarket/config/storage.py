@@ -17,5 +17,4 @@ class StorageConfig:
     max_unwritten: int = 65_536  # changes by others that wait for a write, 50 MiB; more is not kept
     sweep_interval_s: float = 600.0  # between deletions of what has ended
     kept_after_end_s: float = 24 * 3600.0  # so long: a clock that was a day ahead for a while loses nothing
-    state_interval_s: float = 60.0  # between writes of the routing table and of new values; and at the end
-    kept_peers: int = 256  # of the routing table; to join again by, when no bootstrap peer answers
+    record_interval_s: float = 60.0  # between writes of the values that were put since; and at the end

@@ -39,7 +39,6 @@ MIGRATIONS: tuple[str, ...] = (
         received REAL NOT NULL,
         expires REAL NOT NULL
     );
-    CREATE TABLE peers (peer_id BLOB PRIMARY KEY, addrs TEXT NOT NULL);
     """,
 )
 VERSION = len(MIGRATIONS)
@@ -77,15 +76,8 @@ class RecordRow(NamedTuple):
     expires: float
 
 
-class PeerRow(NamedTuple):
-    """A peer of the routing table; its multiaddrs, separated by spaces, the most useful first."""
-
-    peer_id: bytes
-    addrs: str
-
-
 class OfferDatabase:
-    """Offers, values and peers of one data directory. For any thread, but one at a time."""
+    """Offers and values of one data directory. For any thread, but one at a time."""
 
     def __init__(self, directory: Path) -> None:
         """Opens or creates it. NodeFault names a file that is damaged, or written by a newer version."""
@@ -126,18 +118,11 @@ class OfferDatabase:
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
             return [RecordRow(*row) for row in cursor.execute("SELECT * FROM records")]
 
-    def peers(self) -> list[PeerRow]:
-        """The routing table as it was kept last."""
-        with self._faults("read"), closing(self._connection.cursor()) as cursor:
-            return [PeerRow(*row) for row in cursor.execute("SELECT * FROM peers")]
-
-    def put_state(self, records: Iterable[RecordRow], peers: Iterable[PeerRow], ended: float) -> None:
-        """Adds values, drops those of others that ended before `ended`, and takes down the routing table."""
+    def put_records(self, records: Iterable[RecordRow], ended: float) -> None:
+        """Adds values, and drops those of others that ended before `ended`."""
         with self._faults("write"), self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", records)
             self._connection.execute(_SWEEP_RECORDS, (ended,))
-            self._connection.execute("DELETE FROM peers")
-            self._connection.executemany("INSERT OR REPLACE INTO peers VALUES (?, ?)", peers)
 
     def close(self) -> None:
         """Folds the log into the file."""

@@ -12,7 +12,7 @@ from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.offers.changes import Change
 from fastmarket.offers.model import OfferKey
-from fastmarket.storage.database import KEY_BYTES, OfferDatabase, PeerRow, RecordRow, Row
+from fastmarket.storage.database import KEY_BYTES, OfferDatabase, RecordRow, Row
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,12 @@ class Journal:
         self._schedule(0.0 if urgent else self._config.write_behind_s)
         return done
 
-    async def put_state(self, records: Sequence[RecordRow], peers: Sequence[PeerRow]) -> bool:
-        """`OfferDatabase.put_state`, between the writes of offers; False: not now, the disk is full."""
+    async def put_records(self, records: Sequence[RecordRow]) -> bool:
+        """Values, between the writes of offers; False: not now, the disk is full."""
         ended = self._now() - self._config.kept_after_end_s
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._database.put_state, records, peers, ended)
+            await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
         except StorageFault as fault:
             log.warning("%s", fault)
             return False

@@ -16,7 +16,6 @@ from fastmarket.storage.database import (
     PAGE_BYTES,
     VERSION,
     OfferDatabase,
-    PeerRow,
     RecordRow,
     Row,
 )
@@ -67,20 +66,18 @@ def test_what_ended_is_forgotten_but_own_offers_are_not(tmp_path: Path) -> None:
     assert set(held(tmp_path)) == {b"own"}
 
 
-def test_values_and_peers(tmp_path: Path) -> None:
+def test_values(tmp_path: Path) -> None:
     database = OfferDatabase(tmp_path)
     mine = RecordRow(b"mine", True, b"1", b"", 10.0, 20.0)
     other = RecordRow(b"other", False, b"2", b"publisher", 10.0, 20.0)
-    peer = PeerRow(b"peer", "/ip4/192.0.2.1/tcp/1 /ip4/192.0.2.1/tcp/2")
-    database.put_state([mine, other], [peer, PeerRow(b"gone", "")], 0.0)
-    database.put_state([mine._replace(value=b"3")], [peer], 20.0)
+    database.put_records([mine, other], 0.0)
+    database.put_records([mine._replace(value=b"3")], 20.0)
     assert set(database.records()) == {mine._replace(value=b"3"), other}
-    assert database.peers() == [peer]
-    database.put_state([], [], 21.0)
-    assert (database.records(), database.peers()) == ([mine._replace(value=b"3")], [])
+    database.put_records([], 21.0)
+    assert database.records() == [mine._replace(value=b"3")]
     with pytest.raises(StorageFault):
-        database.put_state([mine._replace(value=None)], [peer], 0.0)  # type: ignore[arg-type]
-    assert database.peers() == []
+        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[arg-type]
+    assert database.records() == [mine._replace(value=b"3")]
 
 
 @pytest.mark.parametrize("version", range(1, VERSION))
@@ -93,8 +90,8 @@ def test_an_older_format_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path:
     connection.close()
     assert held(tmp_path) == {b"signed": 1}
     database = OfferDatabase(tmp_path)
-    database.put_state([], [PeerRow(b"peer", "")], 0.0)
-    assert len(database.peers()) == 1
+    database.put_records([RecordRow(b"key", False, b"value", b"", 1.0, 2.0)], 0.0)
+    assert len(database.records()) == 1
     with sqlite3.connect(tmp_path / FILE) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     connection.close()
