@@ -65,7 +65,7 @@ interop: build
 	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing)
 
 proto: build
-	@$(BIN)/python -m pip install -q ".[proto]"
+	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[proto]"
 	tools/make_proto.sh $(BIN)/python
 
 wheel: build

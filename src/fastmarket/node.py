@@ -16,13 +16,15 @@ from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.storage.database import OfferDatabase
+from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver
+from fastmarket.storage.records import RecordKeeper
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Node:
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
+        self._records: RecordKeeper | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._saved = SavedPeers(config.kad, identity.peer_id)
         self._saver: PeerSaver | None = None
@@ -138,6 +141,9 @@ class Node:
         if self._saver is not None:
             saver, self._saver = self._saver, None
             await saver.close()
+        if self._records is not None:
+            records, self._records = self._records, None
+            await records.close()
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -176,12 +182,17 @@ class Node:
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
         bad = dht.restore_offers(database.offers())
+        dht.restore_records(
+            (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
+            for row in database.records()
+        )
         self._journal = Journal(database, self._config.storage, dht.now)
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
         saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
         routing = dht.engine.routing
         self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
+        self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
         own, held = len(dht.offers.own), len(dht.offers.store)
@@ -271,6 +282,13 @@ def _extra(field: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise CallerFault(field, f"needs {missing.name}: pip install 'fastmarket[{extra}]'") from None
+
+
+def _record_rows(dht: DhtNode) -> list[RecordRow]:
+    return [
+        RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
+        for record, own in dht.records.take_changed()
+    ]
 
 
 def _at(host: str, port: int) -> str:

@@ -80,6 +80,7 @@ class MarketServer:
             server, self._server = self._server, None
             if self._health is not None:
                 await self._health.say(NOT_SERVING)
+            self._service.end_watches()
             await server.stop(grace_s)
         await self._service.close()
 

@@ -105,6 +105,10 @@ class KadNode:
         self._turns.wake()
         return running
 
+    def arm(self) -> None:
+        """The engine was given something for later."""
+        self._turns.wake()
+
     async def run(self, job: Job) -> object:
         """A job's result; cancelling the caller cancels the job."""
         running = self.start(job)
