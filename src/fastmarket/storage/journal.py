@@ -62,7 +62,7 @@ class Journal:
         try:
             await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
         except StorageFault as fault:
-            log.warning("%s", fault)
+            log.warning("values of the DHT are not kept for now (%s); trying again", fault)
             return False
         return True
 
