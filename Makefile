@@ -3,6 +3,7 @@
 #   make test               lint, types, layers, all tests
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
+#   make loopback           real processes on this machine against our marks; JSON in bench/results
 #   make sim                networks of 10,000 nodes in virtual time; JSON in bench/results
 SHELL := /bin/bash
 VENV := .venv
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SIM := static dead20 slow20 loss5 clients hostile partition
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench sim chaos interop proto wheel clean
+.PHONY: build demo test lint types layers unit bench loopback sim chaos interop proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -47,6 +48,9 @@ unit: build
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only $(PYTEST_ARGS)
+
+loopback: build
+	@$(BIN)/python -m bench.loopback
 
 sim: build
 	@for scenario in $(SIM); do \

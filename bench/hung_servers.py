@@ -1,56 +1,37 @@
 """Real servers, some of which hang: how long finding takes, and whether all is found.
 
-`python bench/hung_servers.py` prints CheckHolders' p50 and p99 before and after a third of the servers is
-stopped with SIGSTOP: they accept connections and never answer.
+    python -m bench.hung_servers [--json FILE]
+
+Twelve servers; one registers 200 contents, of which all others keep the offers. Then four are stopped with
+SIGSTOP: they accept connections and never answer. Servers that have asked for nothing so far look for every
+content, one after the other: the first search of each meets all four hung ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import grpc.aio
-
+from bench.local_network import Mark, Report, command, market, network, percentile, prices, register_all
 from fastmarket.cli.processes import ServerProcess
-from fastmarket.pb import market_pb2, market_pb2_grpc
 
-FREE_PORTS = ("-p", "0", "-l", "/ip4/127.0.0.1/tcp/0", "--ephemeral")
 SERVERS, HUNG, CONTENTS = 12, 4, 200
-DEADLINE_S = 30.0
+ASKERS = 4  # after the hanging, each asks for the first time
+P99_MS = 100.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Searches:
     """What came of looking for every content once, one after the other."""
 
-    wrong: list[str]
-    seconds: list[float]
-
-    def percentile(self, share: float) -> float:
-        """Nearest rank, in ms."""
-        return sorted(self.seconds)[min(len(self.seconds) - 1, int(share * len(self.seconds)))] * 1000
-
-
-@contextmanager
-def network(directory: Path, count: int = SERVERS) -> Iterator[list[ServerProcess]]:
-    """Servers that have joined by the first."""
-    with ExitStack() as stack:
-        first = stack.enter_context(ServerProcess("server-0", FREE_PORTS, directory))
-        first.wait_ready()
-        started = [first]
-        for number in range(1, count):
-            join = (*FREE_PORTS, "-b", first.address)
-            started.append(stack.enter_context(ServerProcess(f"server-{number}", join, directory)))
-        for server in started[1:]:
-            server.wait_ready()
-        yield started
+    wrong: list[str] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
 
 
 def hang(servers: Sequence[ServerProcess]) -> None:
@@ -59,46 +40,44 @@ def hang(servers: Sequence[ServerProcess]) -> None:
         server.process.send_signal(signal.SIGSTOP)
 
 
-async def register_all(server: ServerProcess, contents: Sequence[str]) -> None:
-    """An offer for each."""
-    async with grpc.aio.insecure_channel(server.ready["grpc"]) as channel:
-        stub: Any = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
-        for price, content in enumerate(contents, 1):
-            user = market_pb2.User(id=b"u", name="Ann", ip="192.0.2.1", port=4000, price=price)
-            request = market_pb2.RegisterFileRequest(user=user, fileHash=content)
-            await stub.RegisterFile(request, timeout=DEADLINE_S)
-
-
 async def find_all(server: ServerProcess, contents: Sequence[str]) -> Searches:
     """Looks for each; right is the one holder with the price it registered."""
-    searches = Searches([], [])
-    async with grpc.aio.insecure_channel(server.ready["grpc"]) as channel:
-        stub: Any = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
+    searches = Searches()
+    async with market(server) as stub:
         for price, content in enumerate(contents, 1):
             began = time.perf_counter()
-            request = market_pb2.CheckHoldersRequest(fileHash=content)
-            reply = await stub.CheckHolders(request, timeout=DEADLINE_S)
-            searches.seconds.append(time.perf_counter() - began)
-            if [holder.price for holder in reply.holders] != [price]:
+            found = await prices(stub, content)
+            searches.ms.append((time.perf_counter() - began) * 1000)
+            if found != [price]:
                 searches.wrong.append(content)
     return searches
 
 
-def main() -> None:
-    """Prints both rounds."""
+def measure() -> Report:
+    """Starts the servers, measures, ends them."""
     contents = [f"content {number}" for number in range(CONTENTS)]
-    with tempfile.TemporaryDirectory() as directory, network(Path(directory)) as servers:
+    with tempfile.TemporaryDirectory() as directory, network(Path(directory), SERVERS) as servers:
         asyncio.run(register_all(servers[1], contents))
-        for name in (f"all {SERVERS} answer", f"{HUNG} of {SERVERS} hang"):
-            if name.endswith("hang"):
-                hang(servers)
-            found = asyncio.run(find_all(servers[2], contents))
-            p50, p99 = found.percentile(0.5), found.percentile(0.99)
-            print(
-                f"{name:16} {len(found.wrong)} of {CONTENTS} wrong, p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-                f"worst {max(found.seconds) * 1000:.1f} ms"
-            )
+        before = asyncio.run(find_all(servers[2], contents))
+        hang(servers)
+        after = [asyncio.run(find_all(asker, contents)) for asker in servers[3 : 3 + ASKERS]]
+    p99s = [percentile(searches.ms, 0.99) for searches in after]
+    wrong = len(before.wrong) + sum(len(searches.wrong) for searches in after)
+    figures = {
+        "all answer: p50 ms": percentile(before.ms, 0.5),
+        "all answer: p99 ms": percentile(before.ms, 0.99),
+        "all answer: worst ms": max(before.ms),
+        f"{HUNG} of {SERVERS} hang: p50 ms": percentile([ms for one in after for ms in one.ms], 0.5),
+        f"{HUNG} of {SERVERS} hang: p99 ms by asker": [round(p99, 1) for p99 in p99s],
+        f"{HUNG} of {SERVERS} hang: worst ms by asker": [round(max(one.ms), 1) for one in after],
+        f"{HUNG} of {SERVERS} hang: first search ms by asker": [round(one.ms[0], 1) for one in after],
+    }
+    marks = [
+        Mark(f"CheckHolders p99 of {CONTENTS} contents, worst asker", max(p99s), P99_MS, "ms"),
+        Mark("wrong answers", wrong, 0, ""),
+    ]
+    return Report("hung servers", figures, marks)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(__doc__, measure))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import PeerId
@@ -275,5 +277,34 @@ def test_an_offer_is_an_ordinary_provider_record_to_who_knows_no_offers(run: Run
                 assert [(peer.peer_id, peer.addrs) for peer in found] == [(b.peer_id, b.host.listen_addrs)]
             own = await b.find_providers(CONTENT, deadline_s=DEADLINE_S)
             assert [peer.peer_id for peer in own] == [b.peer_id]
+
+    run(scenario())
+
+
+def test_a_peer_is_given_the_time_it_took_for_its_first_word(run: Run[None]) -> None:
+    """Not what is given to a stranger: so a node's first search does not wait for one that hangs by now."""
+    config = NodeConfig()
+    config = replace(config, kad=replace(config.kad, patience_s=3600.0))
+
+    async def scenario() -> None:
+        async with nodes(2, config) as (a, b):
+            await b.dial(seed(a))
+            await until(lambda: a.engine.table_size == 1)
+            assert b.engine.learnt.paces.patience(a.peer_id) < 3600.0
+            assert a.engine.learnt.paces.patience(b.peer_id) < 3600.0
+
+    run(scenario())
+
+
+def test_a_node_that_joined_nobody_and_is_met_looks_for_the_others(run: Run[None]) -> None:
+    """A bootstrap node that comes back with nothing but its identity."""
+    config = NodeConfig()
+    config = replace(config, kad=replace(config.kad, return_delay_s=0.01))
+
+    async def scenario() -> None:
+        async with nodes(4, config) as (back, *others):
+            await joined(others[1:], others[0])
+            await others[1].dial(seed(back))
+            await until(lambda: back.engine.table_size == 3)
 
     run(scenario())

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import End, Lookup
+from fastmarket.kad.lookup import Lookup
 from fastmarket.kad.messages import (
     Field,
     Kind,
@@ -24,6 +24,7 @@ from fastmarket.kad.messages import (
 )
 from fastmarket.kad.query import Answer
 from fastmarket.kad.routing import Routing
+from fastmarket.kad.search import End
 from tests.reference.lookup import distance, iterative_lookup
 from tests.sim_network import START, addr_of, peer_id_of, peer_info_of
 

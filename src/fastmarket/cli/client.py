@@ -12,6 +12,7 @@ import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli.completion import completion_command
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
 
@@ -33,6 +34,8 @@ Examples:
 \b
 Options may stand before or after the command, or in the environment:
 --client-ip is FASTMARKET_CLIENT_CLIENT_IP.
+
+\b
 Exit status: 0 done, 1 the operation failed, 2 bad usage.
 """
 
@@ -196,6 +199,9 @@ def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
     """Print the CID of a file as `ipfs add` names it; needs no node."""
     named = content.hash_file(content.path_of(file), cid_version=int(cid_version), raw_leaves=raw_leaves)
     print(named.text)
+
+
+client.add_command(completion_command(PROG))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

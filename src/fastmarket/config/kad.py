@@ -14,6 +14,10 @@ class KadConfig:
     # --- the table and lookups (specs kad-dht: k 20, alpha 10)
     k: int = 20  # peers in a bucket, peers in a reply, peers a lookup finds and a value is stored at
     alpha: int = 10  # requests of one lookup in flight that are not late
+    beta: int = 20  # closest peers that must have answered before a lookup ends; below k it ends sooner, and
+    # may miss some of the k closest (go: 3, and then asks the rest of the k)
+    disjoint_paths: int = 1  # paths of one lookup that share no peer; 8 as in S/Kademlia cost some twice the
+    # requests, and are for networks where many lie
     patience_s: float = 0.5  # a peer slower than this gives its slot to another; its answer still counts.
     # Less where it, or peers like it, were quicker (kad.paces)
     min_patience_s: float = 0.03  # never less: a busy loop or a collection of garbage takes as long
@@ -29,6 +33,24 @@ class KadConfig:
     shortlist_size: int = 128  # candidates a lookup keeps, closest first; leaves room for dead ones among k
     max_jobs: int = 4096  # running at once; past that Busy
     max_background_jobs: int = 4  # own republishing and refreshing at once: callers come first
+
+    # --- storing, and how large the network is
+    optimistic_store: bool = True  # store at peers within the distance where the k closest are expected,
+    # before the lookup has ended
+    optimistic_reach: float = 1.5  # times that distance: the estimate is off by a fifth as often as not, and
+    # what is not among the k closest known is left out anyway
+    size_samples: int = 32  # lookups whose k-th distance is remembered for that; the middle one counts
+
+    # --- the large table: every peer that lives, for lookups of one hop; takes memory and some traffic
+    large_table: bool = False  # kept beside the routing table
+    max_large_table: int = 131_072  # peers in it; some 1 KiB each
+    max_group_in_large: int = 1024  # of one address block, so that no block becomes most of it
+    max_large_named: int = 16_384  # peers that others named and that are to be asked; some 1 KiB each
+    large_check_after_s: float = 1800.0  # one not heard of for so long is asked, lest a lookup has to: of
+    # peers that stay an hour (median) one in six is gone by then
+    large_check_pause_s: float = (
+        0.2  # from one such question to the next: 18,000 in an hour, 30 KB/s of dials
+    )
 
     # --- who stays in the table
     max_failures: int = 2  # failed requests in a row, then the next candidate takes the place
@@ -63,6 +85,11 @@ class KadConfig:
     alone_retry_s: float = 10.0  # a node that knows nobody joins anew; then twice as long, up to a refresh
     max_seeds: int = 64  # bootstrap peers kept for that
 
+    max_saved: int = 512  # peers kept from one run to the next: the table of a network of millions
+    saved_ttl_s: float = 14 * 24 * 3600.0  # such a peer, unseen: hardly anybody is where he was that long ago
+    saved_seeds: int = 32  # of them joined by at once, beside the bootstrap peers: with 9 of 10 gone, 97 % of
+    # the attempts still meet somebody
+
     # --- what a stranger may send or make us hold
     max_request_bytes: int = 64 * 1024  # a PUT_VALUE of the largest value we take, and room
     max_reply_bytes: int = 256 * 1024  # go answers 20 to 40 peers with up to 8 KiB each at worst
@@ -90,6 +117,7 @@ class KadConfig:
     refresh_interval_s: float = 600.0  # self-lookup and lookups in buckets not looked up in since
     max_refresh_bucket: int = 12  # a target in bucket b costs 2^(b+1) hashes; nearer buckets lie within the
     # k closest of the self-lookup up to 100,000 nodes
+    cache_ttl_s: float = 3600.0  # of a value left with the closest peer that lacked it, for who asks next
     sweep_interval_s: float = 300.0  # expired values and providers are dropped; never served in between
 
     @property

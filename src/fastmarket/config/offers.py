@@ -45,6 +45,16 @@ class OfferConfig:
     sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
     register_slice: int = 1024  # offers of a large registration signed and stored together: 4 batches
     max_registering: int = 4  # such slices under way at once, of all callers; more wait
+    max_gathering: int = 16  # single registrations under way at once; what comes meanwhile goes together
+    gather_s: float = 0.02  # ... and so long it is waited for, where many came at once before
+
+    # Handing over what we hold to peers that came near since it was announced.
+    handover_delay_s: float = 10.0  # from its coming: it has to meet others, too, and may be gone again
+    handover_pause_s: float = 0.5  # between two messages of offers: 512 offers a second at most
+    handover_givers: int = 4  # of the closest to a key each gives its offers: some may hang, or not hold them
+    handover_slice: int = 1024  # contents looked at in one go: some 5 ms
+    max_newcomers: int = 256  # that wait for it; a network of 100,000 in which all come anew brings fewer
+    max_handed_over: int = 16_384  # offers for one newcomer from us: 10 MiB
 
     # Lookups.
     find_limit: int = 200  # offers asked for in one request; about what a message holds

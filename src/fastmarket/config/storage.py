@@ -18,3 +18,6 @@ class StorageConfig:
     sweep_interval_s: float = 600.0  # between deletions of what has ended
     kept_after_end_s: float = 24 * 3600.0  # so long: a clock that was a day ahead for a while loses nothing
     record_interval_s: float = 60.0  # between writes of the values that were put since; and at the end
+    peers_interval_s: float = 5.0  # from one look whether other peers are in the table to the next; a node
+    # that is killed forgets whom it met since
+    peers_rewrite_s: float = 600.0  # they are written so often where only their last signs of life are new

@@ -134,25 +134,7 @@ class Multiaddr:
 
     def host_port(self) -> TcpEndpoint | None:
         """Where to connect, if that is all it takes: a host, a TCP port, perhaps the peer's id."""
-        chain = _components(self.raw)
-        zone = ""
-        if chain[0][0] is IP6ZONE and len(chain) > 1 and chain[1][0] is IP6:
-            zone = "%" + chain[0][1].decode()
-            chain = chain[1:]
-        if chain[-1][0] is P2P:
-            chain = chain[:-1]
-        if len(chain) != 2 or chain[1][0] is not TCP or chain[0][0] not in _DIALABLE:
-            return None
-        (protocol, value), (_, port) = chain
-        try:
-            host = (
-                protocol.to_text(value) + zone
-                if protocol.size > 0
-                else value.decode().encode("idna").decode()
-            )
-        except UnicodeError:  # a label empty or too long: no resolver would take it
-            return None
-        return TcpEndpoint(protocol.name, host, int.from_bytes(port, "big"))
+        return _host_port(self.raw)
 
     def without_peer(self) -> Multiaddr:
         """Less a final /p2p. One that consists of nothing else stays as it is."""
@@ -205,6 +187,26 @@ def parse_addrs(raws: Iterable[bytes], limit: int) -> tuple[Multiaddr, ...]:
         except PeerFault:
             continue
     return tuple(found)
+
+
+@lru_cache(maxsize=MULTIADDR_CACHE)
+def _host_port(raw: bytes) -> TcpEndpoint | None:
+    """`Multiaddr.host_port`: asked for several times for every connection."""
+    chain = _components(raw)
+    zone = ""
+    if chain[0][0] is IP6ZONE and len(chain) > 1 and chain[1][0] is IP6:
+        zone = "%" + chain[0][1].decode()
+        chain = chain[1:]
+    if chain[-1][0] is P2P:
+        chain = chain[:-1]
+    if len(chain) != 2 or chain[1][0] is not TCP or chain[0][0] not in _DIALABLE:
+        return None
+    (protocol, value), (_, port) = chain
+    try:
+        host = protocol.to_text(value) + zone if protocol.size > 0 else value.decode().encode("idna").decode()
+    except UnicodeError:  # a label empty or too long: no resolver would take it
+        return None
+    return TcpEndpoint(protocol.name, host, int.from_bytes(port, "big"))
 
 
 def _components(raw: bytes) -> list[_Component]:

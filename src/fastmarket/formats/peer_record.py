@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -46,6 +47,12 @@ def encode_peer_record(identity: Identity, addrs: Iterable[Multiaddr], seq: int)
     return seal(identity, DOMAIN, PAYLOAD_TYPE, message.SerializeToString())
 
 
+# Records whose signature need not be verified again: a peer shows the same one on each of its connections,
+# and to each node of a process. A verification is a tenth of what a connection costs; 8 MiB at worst.
+RECORD_CACHE = 1024
+
+
+@lru_cache(maxsize=RECORD_CACHE)
 def decode_peer_record(raw: bytes) -> PeerRecord:
     """What the peer of that id signed, in either form; PeerFault if it did not.
 

@@ -12,6 +12,10 @@ from fastmarket.formats.peer_info import PeerInfo
 # Stands for an IPv4 address behind a translator (RFC 6052): seen by one side only, nobody can dial it.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+# Addresses whose IP and block are remembered: every connection asks for them several times. Some 300 bytes
+# each, 20 MiB in all when every address is as long as may be.
+BLOCK_CACHE = 16_384
+
 
 class Scope(IntEnum):
     """The wider, the higher."""
@@ -21,6 +25,7 @@ class Scope(IntEnum):
     PUBLIC = 2  # from everywhere
 
 
+@lru_cache(maxsize=BLOCK_CACHE)
 def ip_of(addr: Multiaddr) -> IPv4Address | IPv6Address | None:
     """Of a plain TCP address; None for a name, another transport, and what is no host's address."""
     endpoint = addr.host_port()
@@ -43,9 +48,6 @@ def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
 
 # Who runs many nodes in one place has addresses of one such block; another block costs another place.
 GROUP_BITS = {4: 16, 6: 32}
-# Addresses whose block is remembered: every identification asks for it anew. Some 300 bytes each, 20 MiB
-# in all when every address is as long as may be.
-BLOCK_CACHE = 16_384
 
 
 def ip_group(peer: PeerInfo) -> bytes | None:

@@ -110,7 +110,7 @@ class AnnounceProvider:
         self._key = key
         self._local = local
 
-    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         """With the addresses we have now; none at all: others would refuse it, so nothing is sent."""
         local = self._local()
         if not local.addrs:
@@ -119,7 +119,7 @@ class AnnounceProvider:
         payload = encode_request(Kind.ADD_PROVIDER, self._key) + entry
         return (Choice(self._config.protocol, payload, expects_reply=False),)
 
-    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 

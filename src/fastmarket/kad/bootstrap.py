@@ -18,14 +18,18 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import FindNode, read_reply
 from fastmarket.kad.jobs import Outgoing, PeerWatcher
-from fastmarket.kad.lookup import Lookup, Seeds
+from fastmarket.kad.lookup import Learnt, Lookup
+from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.messages import Kind
+from fastmarket.kad.netsize import NetworkSize
+from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
 
 # Lookups of a refresh at once: it is nobody's hurry.
 PARALLEL_LOOKUPS = 3
 # Tokens: the number of the lookup times this, plus the lookup's own; seeds have number 0.
 _TOKENS_EACH = 1 << 20
+_NEVER = float("-inf")
 # Hashes tried in one call for a key of a wanted bucket.
 _HASH_BATCH = 512
 
@@ -52,12 +56,17 @@ class SeedSettled:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out)."""
+    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out).
+
+    `unanswered` requests of its lookups: a part of the network may have been busy, joining as we were. The
+    buckets where that happened count as not looked up in.
+    """
 
     connected: tuple[PeerInfo, ...]
     failed: tuple[tuple[PeerInfo, FailureKind], ...]
     known: int
     remaining: int
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class Surroundings:
     routing: Routing
     seeds: Seeds
     entropy: Callable[[int], bytes]
+    paces: Paces  # a node that has just joined knows already how quick its peers are
+    size: NetworkSize
 
     def key_in(self, bucket: int) -> bytes:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
@@ -82,7 +93,8 @@ class Surroundings:
 
     def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
         """A FIND_NODE lookup, seeded from the table."""
-        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local)
+        learnt = Learnt(self.paces, self.size)
+        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, learnt)
         lookup.add(self.seeds(target, now))
         return lookup
 
@@ -147,7 +159,9 @@ class BootstrapJob(PeerWatcher):
         "_plan",
         "_round",
         "_started",
+        "_targets",
         "_timeout_s",
+        "_unanswered",
         "_wake",
         "result",
     )
@@ -170,6 +184,8 @@ class BootstrapJob(PeerWatcher):
         # Buckets to look up in; None is our own key.
         self._plan: list[int | None] = []
         self._lookups: dict[int, Lookup] = {}
+        self._targets: dict[int, bytes] = {}  # of those lookups that are for a bucket
+        self._unanswered = 0
         self._number = 0  # of the latest lookup
         self._again = False  # whether a second self-lookup is still to come
         self._met: list[PeerInfo] = []  # answered; to be identified before we are done
@@ -276,6 +292,7 @@ class BootstrapJob(PeerWatcher):
                 ]
                 if lookup.end is not None:
                     del self._lookups[number]
+                    self._count(number, lookup)
                     self._met += [answered.peer for answered in lookup.closest()]
                     if number == 1:
                         self._plan_buckets(lookup, now)
@@ -286,6 +303,14 @@ class BootstrapJob(PeerWatcher):
             self._phase = Phase.IDENTIFYING
             self._wake = now + self._around.config.settle_s
         return requests
+
+    def _count(self, number: int, ended: Lookup) -> None:
+        """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
+        target = self._targets.pop(number, None)
+        if ended.asked > ended.answered and self._round.connected:
+            self._unanswered += ended.asked - ended.answered
+            if target is not None:
+                self._around.routing.mark_refreshed(target, _NEVER)
 
     def _all_identified(self, now: float) -> bool:
         knows = self._around.routing.knows
@@ -313,7 +338,7 @@ class BootstrapJob(PeerWatcher):
             raw_key, target = around.local.raw, around.local.key
         else:
             raw_key = around.key_in(bucket)
-            target = sha256(raw_key)
+            target = self._targets[self._number + 1] = sha256(raw_key)
         self._number += 1
         self._lookups[self._number] = around.lookup(raw_key, target, now)
 
@@ -326,9 +351,10 @@ class BootstrapJob(PeerWatcher):
         if self._buckets is not None:
             wanted: Sequence[int] = self._buckets(now)
         else:
-            wanted = range(around.routing.bucket_of(nearest[0].peer.peer_id.key))
-        # Fewer than k in all: the self-lookup has met everybody, and so does the next one.
-        if len(nearest) >= around.config.k:
+            # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
+            wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
+        # Fewer than k in all, silent ones too: the self-lookup has met everybody, and so does the next one.
+        if own.asked >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
         self._again = bool(self._round.connected)
 
@@ -342,5 +368,6 @@ class BootstrapJob(PeerWatcher):
             tuple(self._round.failed),
             self._around.routing.known(),
             len(self._plan) + len(self._lookups) + self._again,
+            self._unanswered,
         )
         self._lookups.clear()

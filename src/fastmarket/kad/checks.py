@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.query import Ask
 
+Named = Callable[[Iterable[PeerInfo]], None]
+
 
 class CheckJob:
     """Put one question, briefly. Its result is True when the peer answered."""
 
-    __slots__ = ("_ask", "_deadline", "_outgoing", "_peer", "_timeout_s", "result")
+    __slots__ = ("_ask", "_deadline", "_named", "_outgoing", "_peer", "_timeout_s", "result")
 
-    def __init__(self, peer: PeerInfo, ask: Ask, timeout_s: float) -> None:
+    def __init__(self, peer: PeerInfo, ask: Ask, timeout_s: float, named: Named | None = None) -> None:
+        """`named` is told of the peers in the answer."""
         self.result: bool | None = None
         self._peer = peer
         self._ask = ask
         self._timeout_s = timeout_s
+        self._named = named
         self._deadline = 0.0
         self._outgoing = [Outgoing(0, peer, ask.choices(peer), timeout_s)]
 
@@ -37,7 +43,9 @@ class CheckJob:
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Alive, if the reply means anything; raises PeerFault otherwise."""
-        self._ask.read(self._peer, protocol, payload, now)
+        answer = self._ask.read(self._peer, protocol, payload, now)
+        if self._named is not None:
+            self._named(answer.closer)
         self.result = True
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:

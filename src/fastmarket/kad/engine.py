@@ -20,17 +20,21 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
 from fastmarket.kad.contact import Contact
+from fastmarket.kad.disjoint import DisjointLookup
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.handlers import Handlers
 from fastmarket.kad.jobs import Job, JobRunner
 from fastmarket.kad.liveness import Liveness
-from fastmarket.kad.lookup import Lookup, LookupJob
+from fastmarket.kad.lookup import Learnt, Lookup
+from fastmarket.kad.lookup_job import LookupJob
 from fastmarket.kad.maintenance import Maintenance, Own
+from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
+from fastmarket.kad.search import Search
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.trace import NULL_TRACE, Trace
@@ -58,10 +62,10 @@ class Engine:
         "config",
         "handlers",
         "jobs",
+        "learnt",
         "liveness",
         "maintenance",
         "mode",
-        "paces",
         "routing",
     )
 
@@ -83,10 +87,14 @@ class Engine:
         self._rules = rules
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
-        self.paces = Paces(config)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.paces.heard)
+        named = self.routing.large.named if config.large_table else None
+        self.learnt = Learnt(Paces(config), NetworkSize(config), named)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
-        self._around = Surroundings(config, local, self.routing, self.seeds, entropy)
+        learnt = self.learnt
+        self._around = Surroundings(
+            config, local, self.routing, self.seeds, entropy, learnt.paces, learnt.size
+        )
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed
@@ -112,7 +120,7 @@ class Engine:
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
-        self.paces.connected(peer.peer_id)
+        self.learnt.paces.connected(peer.peer_id)
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
@@ -120,7 +128,7 @@ class Engine:
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
-        self.paces.disconnected(peer_id)
+        self.learnt.paces.disconnected(peer_id)
         self.routing.disconnected(peer_id)
 
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
@@ -184,8 +192,18 @@ class Engine:
 
         Twice k: others name only k each, dead ones among them, and then our own table knows who comes next.
         """
-        self.routing.mark_refreshed(target, now)
-        return [contact.info for contact in self.routing.nearest(target, 2 * self.config.k)]
+        routing, count = self.routing, 2 * self.config.k
+        routing.mark_refreshed(target, now)
+        near = [contact.info for contact in routing.nearest(target, count)]
+        return near + routing.large.nearest(target, count) if len(routing.large) else near
+
+    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
+        """The peers of the table closest to a 32-byte key, closest first."""
+        return [contact.info.peer_id for contact in self.routing.nearest(target, count)]
+
+    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
+        """`told(peer, protocols, now)` is called for each peer that comes into the table."""
+        self.routing.on_newcomer = told
 
     # --- jobs
 
@@ -197,13 +215,19 @@ class Engine:
         """End a job with what it has."""
         self.jobs.cancel(job_id, now)
 
+    def search(self, key: bytes, ask: Ask) -> Search:
+        """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
+        kind = Lookup if self.config.disjoint_paths == 1 else DisjointLookup
+        return kind(sha256(key), ask, self.config, self._local.peer_id, self.learnt)
+
     def lookup_job(self, key: bytes, ask: Ask, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
-        return LookupJob(self._lookup(key, ask), self.seeds, self._timeout(timeout_s))
+        return LookupJob(self.search(key, ask), self.seeds, self._timeout(timeout_s))
 
     def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
         """Put something on the k closest to a raw key. Result: StoreResult; progress: QuorumReached."""
-        return StoreJob(self._lookup(key, find), store, self.seeds, self.config, self._timeout(timeout_s))
+        search, timeout_s = self.search(key, find), self._timeout(timeout_s)
+        return StoreJob(search, store, self.seeds, self.config, timeout_s, self.learnt.size)
 
     def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
         """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
@@ -226,7 +250,7 @@ class Engine:
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
         ask = _as_callers_fault("key", lambda: GetValue(self.config, key, self._rules, enough))
         own = self.handlers.records.get(key, now)
-        return GetValueJob(self._lookup(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
+        return GetValueJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
 
     def put_value(
         self,
@@ -265,12 +289,9 @@ class Engine:
         self._check_key(key, self.config.max_provider_key_bytes)
         ask = GetProviders(self.config, key, limit)
         own = (*self.handlers.providers.providers(key, now), *self.handlers.known_elsewhere(key, now))
-        return FindProvidersJob(self._lookup(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
+        return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
     # --- private
-
-    def _lookup(self, key: bytes, ask: Ask) -> Lookup:
-        return Lookup(sha256(key), ask, self.config, self._local.peer_id, self.paces)
 
     def _timeout(self, timeout_s: float | None) -> float:
         if timeout_s is None:

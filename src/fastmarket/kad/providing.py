@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import GetProviders
-from fastmarket.kad.lookup import End, Lookup, LookupJob, LookupResult, Seeds, lookup_result
+from fastmarket.kad.lookup_job import LookupJob, LookupResult, Seeds, lookup_result
+from fastmarket.kad.search import End, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class FindProvidersJob(LookupJob):
     __slots__ = ("_ask", "_own")
 
     def __init__(
-        self, lookup: Lookup, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
+        self, lookup: Search, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
     ) -> None:
         """`own`: providers that are known here."""
         super().__init__(lookup, seeds, timeout_s)

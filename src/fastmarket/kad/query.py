@@ -37,11 +37,14 @@ class Ask(Protocol):
 class Store(Protocol):
     """What a `StoreJob` leaves with the closest peers."""
 
-    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
-        """The request for a peer that answered the lookup on `answered_protocol`; empty: leave it out."""
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
+        """The request for a peer that answered the lookup on `answered_protocol`; empty: leave it out.
 
-    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
-        """Whether this peer's acknowledgement counts towards the quorum."""
+        None: it has not answered, and the request must suit whatever it speaks.
+        """
+
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+        """Whether this peer's acknowledgement counts towards the quorum; None: whether it may."""
 
     def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
         """Whether the reply says stored; None: it does not count after all. May raise PeerFault."""

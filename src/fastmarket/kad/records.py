@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PublicKey
+from fastmarket.kad.signed_values import IpnsRule, SignedValueRule
 from fastmarket.pb.libp2p import kad_pb2
 
 # A PeerId multihash is 34 to 42 bytes; a publisher field longer than this is not one.
@@ -75,7 +76,9 @@ class PublicKeyRule:
 
 
 OPAQUE = OpaqueRule()
-DEFAULT_RULES: Mapping[bytes, RecordRule] = MappingProxyType({b"pk": PublicKeyRule()})
+DEFAULT_RULES: Mapping[bytes, RecordRule] = MappingProxyType(
+    {b"pk": PublicKeyRule(), b"ipns": IpnsRule(), b"fastmarket": SignedValueRule()}
+)
 
 
 def rule_for(rules: Mapping[bytes, RecordRule], key: bytes) -> RecordRule:

@@ -18,6 +18,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.contact import Contact, Trust
 from fastmarket.kad.diversity import Diversity
+from fastmarket.kad.large import LargeTable
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.remembered import Remembered
 from fastmarket.trace import NULL_TRACE, Trace
@@ -43,6 +44,8 @@ class Routing:
         "_visitors",
         "_waiting",
         "checking",
+        "large",
+        "on_newcomer",
         "on_return",
         "silent",
     )
@@ -62,6 +65,9 @@ class Routing:
         self._doubtful = 0  # entries not told to others
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = Remembered(config)
+        self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
+        """Told of a peer with its protocols that came into the table, or that had failed and is back."""
+        self.large = LargeTable(config, local)
         self.on_return: Callable[[float], None] = lambda now: None
         """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
@@ -133,12 +139,17 @@ class Routing:
             self.silent.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
+            self.large.remove(key)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
+        self.large.put(contact.info, now)
         if self.silent.pop(key) is not None:
             self._back(key, now)
+        known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
+        if not known and self._table.get(key) is contact:
+            self.on_newcomer(contact.info, protocols, now)
         bucket = self._table.bucket_index(key)
         if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
             return None
@@ -184,6 +195,7 @@ class Routing:
     def seen(self, key: bytes, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
+        self.large.heard(key, now)
         contact = self._table.get(key)
         if contact is not None:
             contact.seen = now
@@ -218,6 +230,8 @@ class Routing:
         if kind in _HEARD:
             self._heard_at = now
         key = peer_id.key
+        if now - self._heard_at < self._config.request_timeout_s:
+            self.large.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
             self._drop_waiting(self._table.bucket_index(key), key)
@@ -239,6 +253,7 @@ class Routing:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
+            self.large.remove(peer_id.key)
             self.silent.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)

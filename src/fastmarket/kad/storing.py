@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import Answered, End, Lookup, Seeds
+from fastmarket.kad.lookup_job import Seeds
+from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.query import Store
+from fastmarket.kad.search import Answered, End, Search
 
 # Tokens of the second phase start here; a lookup counts its own from 0 to max_asked.
 _FIRST_STORE_TOKEN = 1_000_000
@@ -46,48 +49,89 @@ class StoreResult:
         return self.acknowledged >= self.wanted
 
 
-class StoreJob:
-    """A lookup, then one request to each of the closest at once.
+class _Copy(Enum):
+    """What became of one storer."""
 
-    When the lookup only waits for late peers, those that have answered are stored at meanwhile: a peer that
-    hangs does not keep the quorum of the others from being met.
+    ASKED = auto()  # until it has answered or failed
+    STORED = auto()
+    REFUSED = auto()  # it said no, or nothing
+    PLAIN = auto()  # it holds something that does not count
+
+
+@dataclass(slots=True)
+class _Out:
+    """A store request under way; `eager`: its peer had not answered the lookup when it was sent."""
+
+    peer: PeerInfo
+    eager: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    acknowledged: int
+    asked: int
+    wanted: int
+    plain: int
+
+
+class StoreJob:
+    """A lookup, and store requests to the closest, as soon as it is known well enough who they are.
+
+    That is: when the lookup has ended, or only waits for late peers, so that one that hangs does not keep the
+    quorum of the others from being met. And before, where the size of the network is known: at peers nearer
+    than the k-th closest is expected to be, along with the question of the lookup ("optimistic"). What these
+    acknowledge counts while they are among the closest known.
     """
 
     __slots__ = (
-        "_acknowledged",
         "_config",
-        "_counting",
+        "_copies",
         "_deadline",
         "_events",
         "_lookup",
         "_lookup_deadline",
+        "_next_token",
         "_out",
-        "_plain",
         "_reached",
         "_seeds",
+        "_size",
         "_store",
-        "_stored_at",
         "_storing",
         "_timeout_s",
+        "_tried",
         "result",
     )
 
     def __init__(
-        self, lookup: Lookup, store: Store, seeds: Seeds, config: KadConfig, timeout_s: float
+        self,
+        lookup: Search,
+        store: Store,
+        seeds: Seeds,
+        config: KadConfig,
+        timeout_s: float,
+        size: NetworkSize | None = None,
     ) -> None:
+        """`size`: of the network; None, and nothing is stored before the lookup tells where."""
         self.result: StoreResult | None = None
         self._lookup = lookup
         self._store = store
         self._seeds = seeds
         self._config = config
         self._timeout_s = timeout_s
+        self._size = size if config.optimistic_store else None
         self._deadline = self._lookup_deadline = 0.0
         self._events: list[object] = []
-        self._storing = False
-        self._stored_at: set[PeerId] = set()
-        self._out: dict[int, tuple[PeerInfo, bool]] = {}  # token -> peer, whether it counts
-        self._plain = self._counting = self._acknowledged = 0
+        self._storing = False  # the lookup has told where
+        self._copies: dict[PeerId, _Copy] = {}
+        self._tried: set[PeerId] = set()  # eagerly, in vain; they have a second chance once they answer
+        self._out: dict[int, _Out] = {}
+        self._next_token = _FIRST_STORE_TOKEN
         self._reached = False
+
+    @property
+    def lookup(self) -> Search:
+        """How it goes."""
+        return self._lookup
 
     @property
     def finished(self) -> bool:
@@ -95,12 +139,13 @@ class StoreJob:
         return self.result is not None
 
     def so_far(self) -> StoreResult:
-        """The counts at this moment; nobody is asked (0 of 0, and one is wanted) while the lookup goes on."""
+        """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
+        tally = self._tally()
         return StoreResult(
-            self._acknowledged,
-            self._counting,
-            self._store.wanted(self._counting) if self._storing else 1,
-            self._plain,
+            tally.acknowledged,
+            tally.asked,
+            tally.wanted,
+            tally.plain,
             self._lookup.asked - self._lookup.answered,
             self._lookup.closest(),
             self._lookup.end or End.CANCELLED,
@@ -113,13 +158,15 @@ class StoreJob:
         self._lookup.add(self._seeds(self._lookup.target, now))
 
     def poll_requests(self, now: float) -> list[Outgoing]:
-        """Requests of the lookup, then of the store; at late peers when they have answered after all."""
+        """Requests of the lookup and of the store; at late peers when they have answered after all."""
         if self.result is not None:
             return []
         requests = self._lookup.poll(now)
         end = self._lookup.end
-        if end is not End.CANCELLED and (end is not None or (not requests and self._lookup.only_late)):
-            requests = self._store_at_new(now)
+        if end is None and (requests or not self._lookup.only_late):
+            requests = requests + self._store_eagerly(now)
+        elif end is not End.CANCELLED:
+            requests = self._store_at_storers(now)
         if end is not None and not self._out:
             self._finish()
         return requests
@@ -129,25 +176,30 @@ class StoreJob:
         if token < _FIRST_STORE_TOKEN:
             self._lookup.replied(token, protocol, payload, now)
             return
-        entry = self._out.get(token)
-        if entry is None:
+        out = self._out.get(token)
+        if out is None:
             return  # it came after the deadline
-        peer, counted = entry
-        stored = self._store.acknowledged(peer, protocol, payload)
+        stored = self._store.acknowledged(out.peer, protocol, payload)
         del self._out[token]
-        if stored is None and counted:
-            self._counting -= 1
-            self._plain += 1
-        elif stored and counted:
-            self._acknowledged += 1
+        if stored is None:
+            self._copies[out.peer.peer_id] = _Copy.PLAIN
+        elif self._copies[out.peer.peer_id] is not _Copy.PLAIN:
+            self._copies[out.peer.peer_id] = _Copy.STORED if stored else _Copy.REFUSED
         self._check_quorum()
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
         if token < _FIRST_STORE_TOKEN:
             self._lookup.failed(token, kind, now)
-        else:
-            self._out.pop(token, None)
+            return
+        out = self._out.pop(token, None)
+        if out is None:
+            return
+        if out.eager:
+            del self._copies[out.peer.peer_id]
+            self._tried.add(out.peer.peer_id)
+        elif self._copies[out.peer.peer_id] is _Copy.ASKED:
+            self._copies[out.peer.peer_id] = _Copy.REFUSED
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each store request."""
@@ -179,34 +231,91 @@ class StoreJob:
         self._out.clear()
         self._finish()
 
-    def _store_at_new(self, now: float) -> list[Outgoing]:
+    # --- where to store
+
+    def _store_at_storers(self, now: float) -> list[Outgoing]:
         """Store at the closest that have answered since the last call."""
-        timeout_s = min(self._config.request_timeout_s, max(self._deadline - now, 0.0))
         requests = []
-        for answered in self._lookup.closest():
-            if answered.peer.peer_id in self._stored_at:
+        for answered in self._lookup.storers():
+            peer = answered.peer
+            if peer.peer_id in self._copies:
                 continue
-            self._stored_at.add(answered.peer.peer_id)
-            choices = self._store.choices(answered.peer, answered.protocol)
-            if not choices:
-                continue
-            counts = self._store.counts(answered.peer, answered.protocol)
-            self._counting += counts
-            self._plain += not counts
-            token = _FIRST_STORE_TOKEN + len(self._stored_at)
-            self._out[token] = (answered.peer, counts)
-            requests.append(Outgoing(token, answered.peer, choices, timeout_s))
+            choices = self._store.choices(peer, answered.protocol)
+            if choices:
+                counts = self._store.counts(peer, answered.protocol)
+                self._copies[peer.peer_id] = _Copy.ASKED if counts else _Copy.PLAIN
+                requests.append(self._send(_Out(peer, False), Outgoing(0, peer, choices, self._left(now))))
         self._storing = True
         self._check_quorum()
         return requests
 
+    def _store_eagerly(self, now: float) -> list[Outgoing]:
+        """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
+        radius = None if self._size is None else self._size.radius
+        if radius is None:
+            return []
+        reach = self._config.optimistic_reach * radius
+        requests = []
+        for candidate in self._lookup.nearest():
+            peer = candidate.peer
+            if peer.peer_id in self._copies or peer.peer_id in self._tried:
+                continue
+            if self._distance(peer.peer_id) > reach:
+                break
+            choices = self._store.choices(peer, candidate.protocol or None)
+            if choices and self._store.counts(peer, candidate.protocol or None):
+                self._copies[peer.peer_id] = _Copy.ASKED
+                requests.append(self._send(_Out(peer, True), Outgoing(0, peer, choices, self._left(now))))
+        return requests
+
+    def _left(self, now: float) -> float:
+        return min(self._config.request_timeout_s, max(self._deadline - now, 0.0))
+
+    def _send(self, out: _Out, outgoing: Outgoing) -> Outgoing:
+        token = self._next_token
+        self._next_token += 1
+        self._out[token] = out
+        return Outgoing(token, outgoing.peer, outgoing.choices, outgoing.timeout_s)
+
+    def _distance(self, peer_id: PeerId) -> int:
+        return int.from_bytes(peer_id.key, "big") ^ int.from_bytes(self._lookup.target, "big")
+
+    # --- what was acknowledged
+
+    def _tally(self) -> _Tally:
+        """Counts over those that are to hold it: storers, once these are known, else the closest known."""
+        if self._storing:
+            return self._count(self._storers())
+        estimate = None if self._size is None else self._size.estimate
+        if estimate is None:
+            return _Tally(0, 0, 1, 0)
+        near = self._count([candidate.peer.peer_id for candidate in self._lookup.nearest()])
+        expected = max(min(self._config.k, estimate) - near.plain, near.asked)
+        return _Tally(near.acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
+
+    def _storers(self) -> list[PeerId]:
+        """Those that answered the lookup, and others no farther away that hold it all the same."""
+        found = [answered.peer.peer_id for answered in self._lookup.storers()]
+        farthest = max(map(self._distance, found), default=0)
+        known = set(found)
+        late = (one for one, copy in self._copies.items() if copy is _Copy.STORED and one not in known)
+        return found + [one for one in late if self._distance(one) <= farthest]
+
+    def _count(self, peers: list[PeerId]) -> _Tally:
+        copies = [copy for peer_id in peers if (copy := self._copies.get(peer_id)) is not None]
+        plain = copies.count(_Copy.PLAIN)
+        asked = len(copies) - plain
+        return _Tally(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)
+
     def _check_quorum(self) -> None:
-        if not self._counting and self._lookup.end is None:
+        if self._reached:
+            return
+        tally = self._tally()
+        if not tally.asked and (not self._storing or self._lookup.end is None):
             return  # a late peer may still be one that counts
-        wanted = self._store.wanted(self._counting)
-        if not self._reached and self._acknowledged >= wanted:
+        if tally.acknowledged >= tally.wanted:
             self._reached = True
-            self._events.append(QuorumReached(self._acknowledged, self._counting, wanted))
+            self._events.append(QuorumReached(tally.acknowledged, tally.asked, tally.wanted))
 
     def _finish(self) -> None:
         self.result = self.so_far()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import PeerFault
@@ -11,10 +11,14 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import closer_peers, read_reply
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import Answered, End, Lookup, LookupJob, Seeds
+from fastmarket.kad.lookup_job import LookupJob, Seeds
 from fastmarket.kad.messages import Kind, encode_put, encode_request
 from fastmarket.kad.query import Answer, Quorum, quorum_size
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
+from fastmarket.kad.search import Answered, End, Search
+
+# Nobody waits for the answers to these; their tokens only have to be different.
+_FIRST_CACHE_TOKEN = -1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +117,20 @@ class GetValue:
         pairs = zip(self.holders, self.held, strict=True)
         return [peer for peer, record in pairs if peer is not None and record.value != best.value]
 
-    def corrections(self, peers: list[PeerInfo], best: Record, now: float) -> list[Outgoing]:
+    @property
+    def cache_ttl_s(self) -> float:
+        """How long a copy on the way is kept."""
+        return self._config.cache_ttl_s
+
+    def corrections(
+        self, peers: list[PeerInfo], best: Record, now: float, first_token: int = -1
+    ) -> list[Outgoing]:
         """PUT_VALUE of the best to `peers`, at most 2 k of them."""
         payload = encode_put(self._key, encode_record(best, now))
         choices = (Choice(self._config.protocol, payload),)
         timeout_s = self._config.request_timeout_s
         return [
-            Outgoing(-1 - index, peer, choices, timeout_s)
+            Outgoing(first_token - index, peer, choices, timeout_s)
             for index, peer in enumerate(peers[: 2 * self._config.k])
         ]
 
@@ -127,11 +138,11 @@ class GetValue:
 class GetValueJob(LookupJob):
     """A lookup for a value. Progress: FoundValue; result: GetValueResult."""
 
-    __slots__ = ("_ask", "_corrections", "_own", "_quorum")
+    __slots__ = ("_ask", "_cached", "_corrections", "_own", "_quorum")
 
     def __init__(
         self,
-        lookup: Lookup,
+        lookup: Search,
         ask: GetValue,
         seeds: Seeds,
         timeout_s: float,
@@ -144,6 +155,7 @@ class GetValueJob(LookupJob):
         self._quorum = quorum
         self._own = own
         self._corrections: list[Outgoing] = []
+        self._cached: list[Outgoing] = []
 
     def start(self, now: float) -> None:
         """What is held here may be all that is wanted."""
@@ -160,6 +172,7 @@ class GetValueJob(LookupJob):
         best = ask.best()
         if best is not None and end is not End.CANCELLED:
             self._corrections = self._correct(best, closest, end, now)
+            self._cached = self._cache(best, closest, end, now)
         return GetValueResult(
             best,
             ask.agreed,
@@ -171,8 +184,18 @@ class GetValueJob(LookupJob):
         )
 
     def last_words(self) -> list[Outgoing]:
-        """The corrections."""
-        return self._corrections
+        """The corrections, and the copy on the way."""
+        return self._corrections + self._cached
+
+    def _cache(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[Outgoing]:
+        """A copy for a while with the closest that does not hold it, when the lookup ended before its time:
+        a key that many ask for is then found sooner (Maymounkov and Mazieres, section 2.3)."""
+        if end is not End.STOPPED:
+            return []
+        holding = {peer.peer_id.raw for peer in self._ask.holders if peer is not None}
+        lacking = [one.peer for one in closest if one.peer.peer_id.raw not in holding]
+        brief = replace(best, expires=min(best.expires, now + self._ask.cache_ttl_s))
+        return self._ask.corrections(lacking[:1], brief, now, _FIRST_CACHE_TOKEN)
 
     def _correct(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[Outgoing]:
         peers = {peer.peer_id.raw: peer for peer in self._ask.stale(best)}
@@ -195,11 +218,11 @@ class PutValue:
         self._quorum = quorum
         self._choices = (Choice(config.protocol, encode_put(record.key, encode_record(record, now))),)
 
-    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         """The same to everyone."""
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 

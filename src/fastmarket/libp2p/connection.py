@@ -57,6 +57,7 @@ class Connection:
         "endpoint",
         "liveness",
         "remote_addr",
+        "remote_peer",
         "remote_public_key",
         "role",
         "state",
@@ -76,6 +77,8 @@ class Connection:
         self.role = role
         self.remote_addr = remote_addr
         self.remote_public_key: PublicKey | None = None
+        self.remote_peer: PeerId | None = None
+        """Proven by the handshake; None before."""
         self.state = State.UPGRADING
         self.liveness = Liveness(config.keepalive_interval_s, config.ping_timeout_s, now)
         self._events: deque[Event] = deque()
@@ -89,12 +92,6 @@ class Connection:
         self._cork: MuxStream | None = None
 
     # What it is
-
-    @property
-    def remote_peer(self) -> PeerId | None:
-        """Proven by the handshake; None before."""
-        key = self.remote_public_key
-        return None if key is None else key.peer_id
 
     @property
     def early_muxer(self) -> bool:
@@ -204,6 +201,7 @@ class Connection:
             return b""
         secured = upgrade.session
         self.remote_public_key = secured.remote_key
+        self.remote_peer = secured.remote_key.peer_id
         self._sending = secured.sending
         self._session = session = Session(
             self.endpoint,

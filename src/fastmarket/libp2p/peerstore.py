@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import ip_address
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import PeerId
-from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.multiaddr import MULTIADDR_CACHE, Multiaddr
 from fastmarket.libp2p.identify import IdentifyInfo
 
 
@@ -131,6 +132,7 @@ class PeerStore:
             del peer.addrs[worst]
 
 
+@lru_cache(maxsize=MULTIADDR_CACHE)
 def worth_keeping(addr: Multiaddr) -> bool:
     """False for an address nobody can dial: unspecified, multicast, or port 0.
 

@@ -22,7 +22,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
@@ -147,17 +147,28 @@ class DhtNode:
             raise DialFailed("connected, but it does not say who it is", peer=peer.peer_id) from None
         return peer.peer_id
 
-    async def bootstrap(self, seeds: Sequence[PeerInfo], deadline_s: float) -> Bootstrapped:
-        """Joins by way of `seeds`; returns when this node is usable: seeds are connected, identified and in
-        the table, and the lookup of ourselves has ended. Raises DialFailed when no seed answers."""
+    async def bootstrap(
+        self, seeds: Sequence[PeerInfo], deadline_s: float, saved: Sequence[PeerInfo] = ()
+    ) -> Bootstrapped:
+        """Joins by way of `seeds`, and of peers `saved` in an earlier life; returns when this node is usable:
+        seeds are connected, identified and in the table, and the lookup of ourselves has ended. Raises
+        DialFailed when nobody answers."""
         self.host.dials.forgive(addr for seed in seeds for addr in seed.addrs)
         self.host.links.protected.update(seed.peer_id for seed in seeds)
-        result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(seeds, deadline_s)))
+        self._kad.joined = True
+        known = {seed.peer_id for seed in seeds}
+        everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
+        result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(everybody, deadline_s)))
         if not result.connected:
-            failures = "; ".join(f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed)
-            raise DialFailed(f"no bootstrap peer answered ({failures or 'deadline passed'})")
+            failures = [f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed if peer in seeds]
+            if saved:
+                failures.append(f"nor any of {len(saved)} peers of an earlier run")
+            raise DialFailed(f"no bootstrap peer answered ({'; '.join(failures) or 'deadline passed'})")
+        if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
+            self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
-        return Bootstrapped(connected[0].peer_id, len(seeds) - len(connected), result.known)
+        remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
+        return Bootstrapped(connected[0].peer_id, len(remaining), result.known)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float

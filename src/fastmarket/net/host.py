@@ -85,6 +85,8 @@ class Host:
         self.clock = clock
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
+        self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
+        """Told how long a peer took for its first answer on a connection: who it is."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
@@ -245,6 +247,8 @@ class Host:
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
+        if not link.identity_known.done():
+            self.on_pace(link.remote_peer, now - self.links.opened_at(link))
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         for observer in self.observers:
             observer.peer_identified(peer, frozenset(info.protocols), now)

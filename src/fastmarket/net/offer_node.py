@@ -13,11 +13,12 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.storing import StoreResult
 from fastmarket.libp2p.connection import Connection
 from fastmarket.net.clock import Clock
+from fastmarket.net.gathering import Gathering, Settle
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep, outcome_of
+from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
 from fastmarket.offers.sweep import Settled, SweepResult
 from fastmarket.offers.views import StoreOutcome
 
@@ -32,8 +33,12 @@ class OfferNode:
         self._kad = kad
         self._clock = clock
         self._turns = Turns(clock, offers.next_timer, self._turn)
-        self._announcing: dict[asyncio.Future[object], Announcement | Sweep] = {}
-        self._slices = asyncio.Semaphore(offers.config.max_registering)
+        self._announcing: dict[asyncio.Future[object], Announcement | Sweep | Handover] = {}
+        config = offers.config
+        self._slices = asyncio.Semaphore(config.max_registering)
+        self._gathering = Gathering(
+            self._register_slice, config.max_gathering, config.register_slice, config.gather_s
+        )
         self._table_size = 0
         host.observers.append(self)
 
@@ -47,8 +52,16 @@ class OfferNode:
     async def register(self, terms: OfferTerms, deadline_s: float) -> StoreOutcome:
         """Announces an offer; returns at its quorum or after `deadline_s` with how far it got by then.
 
-        Whatever becomes of the caller, the announcement goes on.
+        Whatever becomes of the caller, the announcement goes on. Callers at the same time share the work.
         """
+        if self._gathering.idle:
+            with self._gathering.alone():
+                return await self._register_alone(terms, deadline_s)
+        outcome = self._gathering.join(terms)
+        await asyncio.wait({outcome}, timeout=deadline_s)
+        return outcome.result() if outcome.done() else StoreOutcome(0, 0, 1)
+
+    async def _register_alone(self, terms: OfferTerms, deadline_s: float) -> StoreOutcome:
         announcement = self.offers.register(terms, self._clock.now())
         running = self._announce(announcement)
         if running is not None:
@@ -73,7 +86,7 @@ class OfferNode:
         order = sorted(range(len(many)), key=keys.__getitem__)
         size = self.offers.config.register_slice
         slices = [order[at : at + size] for at in range(0, len(order), size)]
-        tasks = [asyncio.ensure_future(self._register_slice(many, part, outcomes)) for part in slices]
+        tasks = [asyncio.ensure_future(self._register_part(many, part, outcomes)) for part in slices]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=deadline_s)
@@ -85,26 +98,35 @@ class OfferNode:
                 task.result()
         return outcomes
 
-    async def _register_slice(
+    async def _register_part(
         self, many: Sequence[OfferTerms], part: list[int], outcomes: list[StoreOutcome]
     ) -> None:
-        places: dict[tuple[bytes, bytes], list[int]] = {}
-        for index in part:
-            places.setdefault((many[index].content, many[index].user_id), []).append(index)
+        def settle(index: int, outcome: StoreOutcome) -> None:
+            outcomes[part[index]] = outcome
+
         async with self._slices:
-            sweep = self.offers.register_many([many[index] for index in part], self._clock.now())
-            running = self._announce(sweep)
-            if running is None:
-                return
-            missing = len(sweep.offers)
-            async for item in running.items():
-                assert isinstance(item, Settled)
-                for offer, outcome in item.offers:
-                    for index in places[(offer.content, offer.user_id)]:
-                        outcomes[index] = outcome
-                missing -= len(item.offers)
-                if not missing:
-                    break  # the storers after the quorum need not be waited for
+            await self._register_slice([many[index] for index in part], settle)
+
+    async def _register_slice(self, many: Sequence[OfferTerms], settle: Settle) -> None:
+        """Signs, stores and announces together; ends when each has its quorum or can get none."""
+        places: dict[tuple[bytes, bytes], list[int]] = {}
+        for index, terms in enumerate(many):
+            places.setdefault((terms.content, terms.user_id), []).append(index)
+        sweep = self.offers.register_many(many, self._clock.now())
+        running = self._announce(sweep)
+        missing = len(sweep.offers)
+        if running is None:
+            for index in range(len(many)):
+                settle(index, StoreOutcome(0, 0, 1))
+            return
+        async for item in running.items():
+            assert isinstance(item, Settled)
+            for offer, outcome in item.offers:
+                for index in places[(offer.content, offer.user_id)]:
+                    settle(index, outcome)
+            missing -= len(item.offers)
+            if not missing:
+                break  # the storers after the quorum need not be waited for
 
     async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Takes an own offer back; returns when every storer has answered or failed, or after `deadline_s`.
@@ -135,6 +157,7 @@ class OfferNode:
 
     def close(self) -> None:
         """Nothing is announced any more."""
+        self._gathering.close()
         self._turns.close()
 
     # -- HostObserver: only that the table may have grown matters here
@@ -153,16 +176,16 @@ class OfferNode:
         if size != self._table_size:
             self._table_size = size
             self.offers.neighbours(size, now)
-            self._turns.arm()
+        self._turns.arm()  # a newcomer may be waiting
 
     # -- announcing
 
     def _turn(self, now: float) -> None:
         self.offers.handle_timer(now)
-        for announcement in self.offers.poll_jobs(now):
-            self._announce(announcement)
+        for wanted in self.offers.poll_jobs(now):
+            self._announce(wanted)
 
-    def _announce(self, wanted: Announcement | Sweep) -> RunningJob | None:
+    def _announce(self, wanted: Announcement | Sweep | Handover) -> RunningJob | None:
         try:
             running = self._kad.start(wanted.job)
         except FastmarketError as fault:
@@ -180,11 +203,14 @@ class OfferNode:
         )
         self._turns.wake()
 
-    def _ended(self, wanted: Announcement | Sweep, result: object) -> None:
+    def _ended(self, wanted: Announcement | Sweep | Handover, result: object) -> None:
         now = self._clock.now()
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
+        elif isinstance(wanted, Handover):
+            assert result is None or isinstance(result, int)
+            self.offers.handed_over(wanted, result, now)
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)

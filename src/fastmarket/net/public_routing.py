@@ -9,7 +9,7 @@ from typing import cast
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.finding import FindPeer
-from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob

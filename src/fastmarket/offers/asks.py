@@ -137,17 +137,17 @@ class StoreOffer:
         self._provide = AnnounceProvider(reading.kad, offer.content, local)
         self._current = current
 
-    def choices(self, peer: PeerInfo, answered_protocol: str) -> tuple[Choice, ...]:
-        """By what the peer answered the lookup on."""
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
+        """By what the peer answered the lookup on; before it has: a STORE, or else the provider record."""
         if answered_protocol == self._protocol:
             return self._store
-        if self._offer.withdrawn:
-            return ()  # a provider record cannot be taken back; it expires
-        return self._provide.choices(peer, answered_protocol)
+        # A provider record cannot be taken back; it expires.
+        plain = () if self._offer.withdrawn else self._provide.choices(peer, answered_protocol)
+        return plain if answered_protocol else (*self._store, *plain)
 
-    def counts(self, peer: PeerInfo, answered_protocol: str) -> bool:
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Those that acknowledge offers."""
-        return answered_protocol == self._protocol
+        return answered_protocol in (None, self._protocol)
 
     def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
         """Raises `PeerFault` for anything but one acknowledgement."""

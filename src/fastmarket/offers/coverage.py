@@ -8,9 +8,11 @@ within the union of the first ones, the k closest known to its key are the k clo
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from fastmarket.kad.lookup import Answered
+from fastmarket.formats.scope import ip_group
+from fastmarket.kad.search import Answered
 
 PLACE_BITS = 64  # of a key that count here: peers that share more do not exist in honest networks
 # Of a ball's subtrees the largest so many; each is at most half as large as the one before.
@@ -45,8 +47,10 @@ def _rounded_up(radius: int) -> int:
 class Coverage:
     """Peers by place, and the spans of the key space in which all of them are known."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, most_of_group: int) -> None:
+        """`most_of_group`: with more of one address block among the k closest they are a crowd."""
         self._k = k
+        self._most_of_group = most_of_group
         self._places: list[int] = []
         self._peers: dict[int, Answered] = {}
         self._firsts: list[int] = []  # of the spans, sorted; they neither overlap nor touch
@@ -75,7 +79,8 @@ class Coverage:
         return self._around(at)
 
     def closest(self, at: int) -> tuple[Answered, ...] | None:
-        """The k closest to a place; None: there may be closer ones than those known."""
+        """The k closest to a place; None: there may be closer ones than those known, or some are a crowd,
+        which takes a lookup to get past (`kad.closest`)."""
         if self._all is not None and len(self._all) <= self._k:
             return self._all
         found = self._around(at)
@@ -85,7 +90,8 @@ class Coverage:
                 return None
         elif not self._covers(0, _END):
             return None
-        return tuple(found)
+        groups = Counter(group for one in found if (group := ip_group(one.peer)) is not None)
+        return None if max(groups.values(), default=0) > self._most_of_group else tuple(found)
 
     def gap(self, at: int) -> tuple[int, int]:
         """The longest span not covered in the ball around a place: a lookup there may settle it."""

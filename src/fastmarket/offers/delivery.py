@@ -11,8 +11,8 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import Answered
 from fastmarket.kad.query import Quorum, quorum_size
+from fastmarket.kad.search import Answered
 from fastmarket.offers.asks import stored
 from fastmarket.offers.batch import signatures
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, decode_store_reply, encode_store

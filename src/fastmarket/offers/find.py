@@ -10,7 +10,8 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import End, Lookup, Seeds
+from fastmarket.kad.lookup_job import Seeds
+from fastmarket.kad.search import End, Search
 from fastmarket.offers.asks import FindOffers, MoreToFetch
 from fastmarket.offers.model import Offer
 from fastmarket.offers.offer_set import OfferSet
@@ -70,7 +71,7 @@ class FindOffersJob:
     """
 
     def __init__(
-        self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
+        self, lookup: Search, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
         """`lookup` is one that puts `ask`."""
         self.result: tuple[Offer, ...] | None = None
@@ -92,6 +93,11 @@ class FindOffersJob:
     def hold(self, offers: Iterable[Offer]) -> None:
         """Versions stored here; those that are over hide older ones that others may still have."""
         self._held = tuple(offers)
+
+    @property
+    def lookup(self) -> Search:
+        """How it goes."""
+        return self._lookup
 
     @property
     def finished(self) -> bool:

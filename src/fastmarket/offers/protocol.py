@@ -7,26 +7,25 @@ and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
-from fastmarket.kad.lookup import End, Lookup
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Ask
+from fastmarket.kad.query import Ask, Store
+from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.batch import signatures
 from fastmarket.offers.changes import Change, Changes
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.find import FindOffersJob
+from fastmarket.offers.handover import HandoverJob, Handovers
 from fastmarket.offers.messages import (
     Ack,
     FindRequest,
@@ -62,9 +61,17 @@ class Neighbourhood(Protocol):
     def local(self) -> PeerInfo:
         """This peer, with the addresses it has now."""
 
-    @property
-    def paces(self) -> Paces:
-        """How long which peer may take."""
+    def search(self, key: bytes, ask: Ask) -> Search:
+        """A lookup towards a raw key."""
+
+    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
+        """Put something on those closest to a raw key."""
+
+    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
+        """Those of the table closest to a 32-byte key."""
+
+    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
+        """`told` is called for each peer that comes into the table."""
 
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
@@ -88,6 +95,14 @@ class Sweep:
     offers: tuple[Offer, ...]
     job: SweepJob
     scheduled: bool  # by the schedule, not by a caller
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A job to start that gives a newcomer what we hold for it; report its end (`handed_over`)."""
+
+    peer: PeerInfo
+    job: HandoverJob
 
 
 class OfferProtocol:
@@ -115,6 +130,10 @@ class OfferProtocol:
         self.store.noted = self._changes.note
         self._identity = identity
         self._neighbourhood = neighbourhood
+        self.handovers = Handovers(
+            self.config, neighbourhood.config.k, identity.peer_id, self.store, neighbourhood.nearest_ids
+        )
+        neighbourhood.watch_newcomers(self.handovers.newcomer)
         self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
         self._trace = trace
 
@@ -192,13 +211,16 @@ class OfferProtocol:
             for offer, outcome in result.outcomes:
                 self.own.announced(offer, outcome, now)
 
+    def handed_over(self, handover: Handover, result: int | None, now: float) -> None:
+        """The result of a `Handover`'s job; None: it could not be started."""
+        self.handovers.ended(handover.peer, result, now)
+
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
         ask = FindOffers(content, self._reading, self._identity.peer_id)
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
-        job = FindOffersJob(
-            self._lookup(content, ask), ask, self._neighbourhood.seeds, self.config, timeout_s
-        )
+        around = self._neighbourhood
+        job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
         job.hold(self.store.held(content))
         return job
 
@@ -235,7 +257,7 @@ class OfferProtocol:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
-        timers = (self.store.next_timer(), self.own.next_timer())
+        timers = (self.store.next_timer(), self.own.next_timer(), self.handovers.next_timer())
         return min((when for when in timers if when is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -243,32 +265,46 @@ class OfferProtocol:
         self.store.handle_timer(now)
         self.own.handle_timer(now)
 
-    def poll_jobs(self, now: float) -> list[Announcement | Sweep]:
-        """What to announce now; ask after `handle_timer`, `announced` and `swept`, which make room."""
-        jobs: list[Announcement | Sweep] = []
+    def poll_jobs(self, now: float) -> list[Announcement | Sweep | Handover]:
+        """What to announce or hand over now; ask after `handle_timer` and after each job's end, which make
+        room."""
+        jobs: list[Announcement | Sweep | Handover] = []
         while offers := self.own.take_sweep(now):
             jobs.append(self._sweep(offers, scheduled=True))
         jobs.extend(self._announcement(offer) for offer in self.own.take_due(now))
+        handover = self.handovers.take(now)
+        if handover is not None:
+            peer, offers = handover
+            job = HandoverJob(peer, offers, self._deliveries(), self.config.protocol)
+            jobs.append(Handover(peer, job))
         return jobs
 
     def _announcement(self, offer: Offer) -> Announcement:
         around, key = self._neighbourhood, offer.key
         find = FindStorers(offer.content, self._reading)
         store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
-        lookup = self._lookup(offer.content, find)
-        job = StoreJob(lookup, store, around.seeds, around.config, around.config.job_timeout_s)
-        return Announcement(offer, job)
+        return Announcement(offer, around.store_job(offer.content, find, store))
 
     def _sweep(self, offers: Sequence[Offer], *, scheduled: bool) -> Sweep:
         around, config = self._neighbourhood, self.config
         kad = around.config
-        deliveries = Deliveries(config, self._provide, self._current, kad.request_timeout_s)
-        pace = Pace(kad.k, config.sweep_lookups, scheduled, config.sweep_timeout_s, kad.job_timeout_s / 2)
-        job = SweepJob(offers, self._find_storers, around.seeds, deliveries, pace)
+        pace = Pace(
+            k=kad.k,
+            most_of_group=kad.max_group_in_bucket,
+            lookups=config.sweep_lookups,
+            patient=scheduled,
+            timeout_s=config.sweep_timeout_s,
+            lookup_timeout_s=kad.job_timeout_s / 2,
+        )
+        job = SweepJob(offers, self._find_storers, around.seeds, self._deliveries(), pace)
         return Sweep(tuple(offers), job, scheduled)
 
-    def _find_storers(self, content: bytes) -> Lookup:
-        return self._lookup(content, FindStorers(content, self._reading))
+    def _deliveries(self) -> Deliveries:
+        timeout_s = self._neighbourhood.config.request_timeout_s
+        return Deliveries(self.config, self._provide, self._current, timeout_s)
+
+    def _find_storers(self, content: bytes) -> Search:
+        return self._neighbourhood.search(content, FindStorers(content, self._reading))
 
     def _provide(self, offer: Offer, peer: PeerInfo, protocol: str) -> tuple[Choice, ...]:
         """A provider record for a peer that knows no offers; it cannot be taken back, but expires."""
@@ -279,10 +315,6 @@ class OfferProtocol:
 
     def _current(self, offer: Offer) -> Offer | None:
         return self.own.current(offer.key)
-
-    def _lookup(self, content: bytes, ask: Ask) -> Lookup:
-        around = self._neighbourhood
-        return Lookup(sha256(content), ask, around.config, self._identity.peer_id, around.paces)
 
 
 def outcome_of(result: StoreResult) -> StoreOutcome:

@@ -11,6 +11,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.offers.offer_set import price_order
+from fastmarket.offers.store_index import StoreIndex
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class OfferStore:
         """Told of every offer put in and whether it is an own one."""
         self._config = config
         self._shelves: dict[bytes, _Shelf] = {}
+        self._index = StoreIndex()
         self._per_provider: Counter[bytes] = Counter()
         self._count = 0
         self._bytes = 0
@@ -137,6 +139,10 @@ class OfferStore:
         if shelf is not None:
             yield from (offer for offer in shelf.in_order() if offer.live(now))
 
+    def contents_under(self, prefix: int) -> list[bytes]:
+        """Contents held whose keys begin with a prefix of `offers.store_index.PREFIX_BITS` bits, in order."""
+        return self._index.under(prefix)
+
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
         shelf = self._shelves.get(content)
@@ -186,6 +192,7 @@ class OfferStore:
         shelf = self._shelves.get(offer.content)
         if shelf is None:
             shelf = self._shelves[offer.content] = _Shelf()
+            self._index.add(offer.content)
         shelf.entries[key] = entry
         shelf.ordered = None
         self._per_provider[offer.provider.raw] += 1
@@ -204,6 +211,7 @@ class OfferStore:
         shelf.ordered = None
         if not shelf.entries:
             del self._shelves[key[0]]
+            self._index.discard(key[0])
         provider = entry.offer.provider.raw
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from fastmarket._sha256 import sha256_many
 from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.lookup import Answered, End, Lookup, Seeds
+from fastmarket.kad.lookup_job import Seeds
+from fastmarket.kad.search import Answered, End, Search
 from fastmarket.offers.coverage import Coverage, place
 from fastmarket.offers.delivery import Deliveries, Item
 from fastmarket.offers.model import Offer
@@ -45,10 +46,11 @@ class SweepResult:
 class Pace:
     """`lookups` at once at most; `patient`: stores wait for company until the last lookup has ended.
 
-    `k`: storers of an offer.
+    `k`: storers of an offer, more where more than `most_of_group` of them share an address block.
     """
 
     k: int
+    most_of_group: int
     lookups: int
     patient: bool
     timeout_s: float
@@ -59,7 +61,7 @@ class Pace:
 class _Search:
     """A lookup for the offer at `index`."""
 
-    lookup: Lookup
+    lookup: Search
     index: int
     deadline: float
 
@@ -70,7 +72,7 @@ class SweepJob:
     def __init__(
         self,
         offers: Sequence[Offer],
-        make_lookup: Callable[[bytes], Lookup],
+        make_lookup: Callable[[bytes], Search],
         seeds: Seeds,
         deliveries: Deliveries,
         pace: Pace,
@@ -86,7 +88,7 @@ class SweepJob:
         self._seeds = seeds
         self._deliveries = deliveries
         self._pace = pace
-        self._coverage = Coverage(pace.k)
+        self._coverage = Coverage(pace.k, pace.most_of_group)
         self._searches: dict[int, _Search] = {}
         self._tokens: dict[int, tuple[int, int]] = {}  # ours -> search, its own token
         self._next_token = self._lookups = self._requests = 0
@@ -109,7 +111,9 @@ class SweepJob:
             return []
         requests = self._poll_searches(now)
         idle = not self._searches and not self._left
-        requests.extend(self._deliveries.poll(idle or not self._pace.patient, self._token))
+        # Too much waits for company: without sending it there would be no more lookups, and no company.
+        eager = idle or not self._pace.patient or not self._deliveries.room
+        requests.extend(self._deliveries.poll(eager, self._token))
         self._tell(self._deliveries.take_settled())
         if idle and not self._deliveries.busy:
             self._finish()
@@ -227,7 +231,7 @@ class SweepJob:
         lookup, at = search.lookup, self._places[search.index]
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
         unknown = not complete or lookup.asked > lookup.answered
-        self._give(search.index, closest, unknown=unknown)
+        self._give(search.index, lookup.storers(), unknown=unknown)
         if not closest and not self._searches:
             # Nobody is there, or nobody answers: the next offer would fare no better.
             for index in self._left:

@@ -28,7 +28,7 @@ def hostile(plan: Plan) -> Outcome:
     outcome = Outcome(plan)
     _among_liars(outcome, plan, "")
     disjoint = with_kad(plan, disjoint_paths=DISJOINT_PATHS)
-    success = None if disjoint is None else _among_liars(outcome, disjoint, ", disjoint paths")["success"]
+    success = _among_liars(outcome, disjoint, ", disjoint paths")["success"]
     outcome.mark("stored offers found, disjoint paths", 0.99, success, least=True)
     return outcome
 

@@ -108,6 +108,12 @@ class LookupFigures:
     unanswered: list[int] = field(default_factory=list)  # of the asked, until the lookup ended
     ms: list[float] = field(default_factory=list)
     missed: Counter[Missed] = field(default_factory=Counter)  # true k closest that were not returned, by how
+    abandoned: int = 0  # their nodes went away meanwhile; not counted otherwise
+
+    @property
+    def over(self) -> int:
+        """Ended, or abandoned."""
+        return len(self.ms) + self.abandoned
 
     def figures(self) -> Figures:
         """For the report."""
@@ -136,6 +142,11 @@ class StoreFigures:
     ms: list[float] = field(default_factory=list)  # until all had answered or timed out
     copies: list[int] = field(default_factory=list)
 
+    @property
+    def over(self) -> int:
+        """Ended."""
+        return len(self.ms)
+
     def figures(self) -> Figures:
         """For the report."""
         count = len(self.ms)
@@ -155,6 +166,12 @@ class FindFigures:
     found: int = 0
     first_ms: list[float] = field(default_factory=list)  # until the first offer
     ms: list[float] = field(default_factory=list)  # until the search ended
+    abandoned: int = 0  # their nodes went away meanwhile; not counted otherwise
+
+    @property
+    def over(self) -> int:
+        """Ended, or abandoned."""
+        return len(self.ms) + self.abandoned
 
     def figures(self) -> Figures:
         """For the report."""

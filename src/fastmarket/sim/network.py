@@ -97,6 +97,8 @@ class Network:
         self.latency = Latency(rules.conditions, self.random)
         self.standing = Standing(len(population), self.latency, Random(f"{rules.seed} regions"))
         self.traffic = Traffic()
+        self.kads: dict[int, KadConfig] = {}
+        """Of nodes with parameters of their own, which count when the node comes into being."""
         self.nodes: dict[int, SimNode] = {}
         self.made = 0
         """Nodes that have come into being, one that came back counted anew."""
@@ -116,6 +118,7 @@ class Network:
             node = self.create(number)
             random = table_random(self.rules.seed, number)
             self.population.fill(node.engine.routing, number, self.kad, self.scheduler.now, random)
+            node.settle()
         return node
 
     def create(self, number: int) -> SimNode:
@@ -129,6 +132,7 @@ class Network:
         """A node's process ends: its state and connections are gone."""
         node = self.nodes.pop(number, None)
         if node is not None:
+            node.abandon()
             for other in node.links:
                 peer = self.nodes.get(other)
                 if peer is not None and peer.links.pop(number, None) is not None:

@@ -17,7 +17,7 @@ from fastmarket.kad.events import JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.storing import StoreResult
 from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
+from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
 from fastmarket.offers.sweep import SweepResult
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Watch:
 
     result: Callable[[object, float], None]
     progress: Callable[[object, float], None] = lambda item, now: None
+    gone: Callable[[], None] = lambda: None
+    """Told when the node is gone before the job has ended: there will be no result."""
 
 
 Answerer = Callable[[PeerId, Choice, float], bytes | None]
@@ -81,9 +83,8 @@ class SimNode:
         info = network.population.infos[number]
         self.number = number
         self.links: dict[int, Link] = {}
-        self.engine = Engine(
-            network.kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes
-        )
+        kad = network.kads.get(number, network.kad)
+        self.engine = Engine(kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes)
         self.engine.mode = Mode.CLIENT if client else Mode.SERVER
         if not client:
             self.engine.set_local_addrs(info.addrs)
@@ -97,7 +98,7 @@ class SimNode:
         )
         self._offers: OfferProtocol | None = None
         self._watches: dict[int, Watch] = {}
-        self._announcing: dict[int, Announcement | Sweep] = {}
+        self._announcing: dict[int, Announcement | Sweep | Handover] = {}
         self._armed: float | None = None
 
     @property
@@ -122,6 +123,12 @@ class SimNode:
 
     # --- what scenarios want of it
 
+    def settle(self) -> None:
+        """Its table was filled: it knows what the first lookup of a bootstrap would tell."""
+        local = self.engine.local.peer_id
+        closest = self.engine.closest(local.raw, self._network.kad.k)
+        self.engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
+
     def start(self, job: Job, watch: Watch) -> int:
         """Run a job from now on. Raises Busy."""
         job_id = self.engine.start(job, self._network.scheduler.now)
@@ -144,6 +151,12 @@ class SimNode:
     def find(self, content: bytes, watch: Watch) -> None:
         """Look for a content's offers."""
         self.start(self.offers.find(content), watch)
+
+    def abandon(self) -> None:
+        """Its process ends, and so does whatever it was at."""
+        watches, self._watches = self._watches, {}
+        for watch in watches.values():
+            watch.gone()
 
     # --- what the network brings
 
@@ -193,10 +206,10 @@ class SimNode:
 
     def _poll_offers(self, now: float) -> None:
         if self._offers is not None:
-            for announcement in self._offers.poll_jobs(now):
-                self._announce(announcement, None)
+            for wanted in self._offers.poll_jobs(now):
+                self._announce(wanted, None)
 
-    def _announce(self, wanted: Announcement | Sweep, watch: Watch | None) -> None:
+    def _announce(self, wanted: Announcement | Sweep | Handover, watch: Watch | None) -> None:
         now = self._network.scheduler.now
         try:
             job_id = self.engine.start(wanted.job, now)
@@ -207,12 +220,15 @@ class SimNode:
         if watch is not None:
             self._watches[job_id] = watch
 
-    def _ended(self, wanted: Announcement | Sweep, result: object, now: float) -> None:
+    def _ended(self, wanted: Announcement | Sweep | Handover, result: object, now: float) -> None:
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
             if result is not None:
                 self.swept(result)
+        elif isinstance(wanted, Handover):
+            assert result is None or isinstance(result, int)
+            self.offers.handed_over(wanted, result, now)
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)

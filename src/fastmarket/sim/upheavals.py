@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import log
 from random import Random
 
-from fastmarket.sim.measures import share
+from fastmarket.sim.measures import SHARE_DIGITS
 from fastmarket.sim.node import SimNode, State, Watch
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.world import Plan, World
@@ -61,10 +61,11 @@ def churn(plan: Plan) -> Outcome:
         if hour in ASKED_AT_HOURS:
             figures = world.find(plan.finds)
             outcome.finds(f"finds, hour {hour}", figures)
-            found.append(figures.found)
+            found.append(figures.found / max(len(figures.ms), 1))
     outcome.lookups("lookups", world.look_up(plan.lookups))
-    worst = share(min(found), plan.finds)
-    outcome.mark("stored offers found, the worst hour of 24", 0.995, worst, least=True)
+    outcome.mark(
+        "stored offers found, the worst hour of 24", 0.995, round(min(found), SHARE_DIGITS), least=True
+    )
     return outcome
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
-from fastmarket.kad.bootstrap import BootstrapResult, SeedSettled
+from fastmarket.kad.bootstrap import BootstrapJob, BootstrapResult, SeedSettled
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
@@ -152,3 +152,30 @@ def test_an_ephemeral_port_is_never_learnt() -> None:
     engine.handle_request(SEED.peer_id, b"\x08\x04\x12\x01k", START)
     assert engine.table_size == 0
     assert not any(isinstance(event, JobProgress) for event in engine.poll_events())
+
+
+def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
+    """So the first search of a node that has just joined does not wait for one that hangs since."""
+    network = SimNetwork(1, Conditions(latency_s=(0.0001, 0.0005)))
+    nodes = network.grow(12)
+    late = network.add()
+    late.run(late.engine.bootstrap([nodes[0].info]))
+    patience = [late.engine.learnt.paces.patience(node.info.peer_id) for node in nodes]
+    assert max(patience) < CONFIG.patience_s / 2
+
+
+def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:
+    network = SimNetwork(3)
+    nodes = network.grow(60)
+    for node in nodes[40:]:
+        node.state = State.SILENT
+    late = network.add()
+    result = late.run(late.engine.bootstrap([nodes[0].info]))
+    assert isinstance(result, BootstrapResult)
+    assert result.unanswered > 0
+    assert 0 in late.engine.routing.stale_buckets(network.now)
+    # A refresh asks for nothing more, or a network with dead nodes would be refreshed without end.
+    again = late.run(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
+    assert isinstance(again, BootstrapResult)
+    assert again.unanswered == 0
+    assert late.engine.routing.stale_buckets(network.now) == []

@@ -10,8 +10,9 @@ from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Mode
-from fastmarket.kad.lookup import End, LookupResult
+from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.search import End
 from tests.reference.lookup import distance
 from tests.sim_network import Conditions, SimNetwork, SimNode, State
 

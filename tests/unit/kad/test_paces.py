@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.lookup import End, Lookup
+from fastmarket.kad.lookup import Learnt, Lookup
+from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import MIN_SAMPLES, Estimate, Paces
+from fastmarket.kad.search import End
 from tests.sim_network import START, peer_id_of
 from tests.unit.kad.test_lookup import PEERS, TARGET, Naming
 
@@ -72,7 +74,13 @@ def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
 
 
 def lookup(made: Paces) -> Lookup:
-    started = Lookup(TARGET, Naming(), replace(CONFIG, alpha=3, k=3), peer_id_of("local"), made)
+    started = Lookup(
+        TARGET,
+        Naming(),
+        replace(CONFIG, alpha=3, k=3),
+        peer_id_of("local"),
+        Learnt(made, NetworkSize(CONFIG)),
+    )
     started.add(PEERS[:3])
     return started
 

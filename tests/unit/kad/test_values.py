@@ -10,9 +10,9 @@ import pytest
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.lookup import End
 from fastmarket.kad.query import Quorum, quorum_size
 from fastmarket.kad.records import OPAQUE, Record
+from fastmarket.kad.search import End
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult
 from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
@@ -128,12 +128,33 @@ def test_a_quorum_of_get_waits_for_agreement() -> None:
         hold(node, b"value")
     three = get(nodes[0], 3)
     assert (three.agreed, three.wanted, three.end) == (3, 3, End.STOPPED)
+    network.rest(1)  # a copy is left on its way
     for node in nodes:
         hold(node, None)
     hold(nodes[1], b"value")
     short = get(nodes[0], 3)
     assert (short.agreed, short.succeeded) == (1, False)
     assert short.record is not None
+
+
+def test_a_value_found_early_is_left_for_a_while_with_the_closest_that_lacks_it() -> None:
+    network = SimNetwork(11)
+    nodes = network.grow(8)
+    now, ttl_s = network.now, network.config.cache_ttl_s
+    nodes[5].engine.handlers.records.put(Record(KEY, b"value", now, now + 10 * ttl_s), now)
+    before = {node.number for node in nodes if node.engine.handlers.records.get(KEY, network.now)}
+    assert get(nodes[0]).end is End.STOPPED
+    network.rest(1)
+    cached = [
+        (node.number, record.expires - network.now)
+        for node in nodes
+        if node.number not in before and (record := node.engine.handlers.records.get(KEY, network.now))
+    ]
+    ((_, left),) = cached
+    assert 0 < left <= ttl_s
+    network.rest(ttl_s)
+    again = [node for node in nodes if node.engine.handlers.records.get(KEY, network.now)]
+    assert {node.number for node in again} == before
 
 
 def test_stale_and_missing_holders_are_corrected() -> None:

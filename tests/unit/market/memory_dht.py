@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from fastmarket.errors import NotFound, QuorumFailed
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.lookup import LookupResult
+from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult

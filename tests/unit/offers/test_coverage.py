@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Answered
+from fastmarket.kad.search import Answered
 from fastmarket.offers.coverage import Coverage, place
 
 K = 20
@@ -26,7 +27,7 @@ def true_closest(peers: list[Answered], at: int) -> tuple[Answered, ...]:
 def test_what_is_covered_is_exact_and_the_target_always_is(size: int) -> None:
     random = Random(size)
     peers = population(size, random)
-    coverage = Coverage(K)
+    coverage = Coverage(K, 2)
     lookups, settled = 0, 0
     wanted = sorted(random.getrandbits(64) for _ in range(2000))
     for at in wanted:
@@ -43,14 +44,14 @@ def test_what_is_covered_is_exact_and_the_target_always_is(size: int) -> None:
 
 
 def test_nothing_is_covered_before_a_lookup() -> None:
-    assert Coverage(K).closest(0) is None
+    assert Coverage(K, 2).closest(0) is None
 
 
 def test_a_peer_beyond_the_ball_keeps_a_key_uncovered() -> None:
     """The k closest known are not the k closest there are: that must not be taken for proven."""
     random = Random(3)
     peers = population(200, random)
-    coverage = Coverage(K)
+    coverage = Coverage(K, 2)
     at = random.getrandbits(64)
     coverage.learn(at, true_closest(peers, at))
     for _ in range(500):
@@ -59,3 +60,25 @@ def test_a_peer_beyond_the_ball_keeps_a_key_uncovered() -> None:
         assert found is None or set(found) == set(true_closest(peers, other))
     far = at ^ 1 << 63
     assert coverage.closest(far) is None
+
+
+def test_a_crowd_among_the_closest_takes_a_lookup_of_its_own() -> None:
+    random = Random(4)
+
+    def peers(block: int | None, count: int) -> list[Answered]:
+        ids = [PeerId(b"\x12\x20" + random.randbytes(32)) for _ in range(count)]
+        ip = "10.0.0.1" if block is None else f"5.{block}.0.1"
+        addr = Multiaddr.from_text(f"/ip4/{ip}/tcp/1")
+        return [Answered(PeerInfo(peer_id, (addr,)), "/offer/1") for peer_id in ids]
+
+    for crowd, proven in ((2, True), (3, False)):
+        everybody = peers(None, K - crowd) + peers(1, crowd)
+        coverage = Coverage(K, 2)
+        for _ in range(64):
+            at = random.getrandbits(64)
+            coverage.learn(at, true_closest(everybody, at))
+        assert (coverage.closest(0) is not None) is proven
+    # Where fewer than k are all there are, there is nobody beyond the crowd.
+    coverage = Coverage(K, 2)
+    coverage.learn(0, true_closest(peers(1, 5), 0))
+    assert coverage.closest(0) is not None

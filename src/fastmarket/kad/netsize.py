@@ -1,0 +1,54 @@
+"""How many nodes there are, and how near to a key its k closest must be.
+
+The k-th closest of n evenly spread keys lies at about k / n of the key space. Every lookup that ran to its
+end measures that distance once; the middle one of the last few stands against lookups that met a crowd of
+made-up ids (go-libp2p-kad-dht `netsize` averages; D. Trautwein, "Optimistic Provide", 2022).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from statistics import median
+
+from fastmarket.config import KadConfig
+
+KEY_SPACE = 1 << 256
+
+
+class NetworkSize:
+    """Samples of the distance of the k-th closest, as shares of the key space."""
+
+    __slots__ = ("_k", "_samples")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._k = config.k
+        self._samples: deque[float] = deque(maxlen=config.size_samples)
+
+    def learn(self, target: bytes, closest: Sequence[bytes]) -> None:
+        """The keys a complete lookup found, closest first; fewer than k of them are all there are."""
+        found = len(closest)
+        if not found:
+            return
+        if found < self._k:
+            self._samples.append(self._k / found)
+            return
+        distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
+        self._samples.append(distance / KEY_SPACE)
+
+    @property
+    def share(self) -> float | None:
+        """Of the key space, within which the k closest are expected; above 1: there are fewer than k."""
+        return median(self._samples) if self._samples else None
+
+    @property
+    def estimate(self) -> int | None:
+        """How many others there are; None before the first lookup has ended."""
+        share = self.share
+        return round(self._k / share) if share else None
+
+    @property
+    def radius(self) -> int | None:
+        """The distance within which the k closest to any key are expected; None as `estimate`."""
+        share = self.share
+        return int(share * KEY_SPACE) if share else None

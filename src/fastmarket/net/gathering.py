@@ -1,0 +1,150 @@
+"""Group commit of registrations: what comes while others are under way is signed and announced together.
+
+A registration by itself costs a signature, a lookup and a message to each storer; a hundred together cost
+little more. One that comes alone waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastmarket.errors import ConnectionLost, FastmarketError
+from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.views import StoreOutcome
+
+Settle = Callable[[int, StoreOutcome], None]
+"""Told how the offer at an index turned out."""
+
+Together = Callable[[Sequence[OfferTerms], Settle], Coroutine[Any, Any, None]]
+"""Registers many; ends when all have settled. Raises FastmarketError with none registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One caller's registration."""
+
+    terms: OfferTerms
+    outcome: asyncio.Future[StoreOutcome]
+
+
+class Gathering:
+    """At most `most_running` registrations, alone or together, are under way; others are gathered meanwhile,
+    and taken up `most_together` at a time, in the order they came.
+
+    Many at once are followed by about as many, by callers that have waited for their answer: those are
+    expected for `wait_s` seconds.
+    """
+
+    def __init__(self, together: Together, most_running: int, most_together: int, wait_s: float) -> None:
+        self._together = together
+        self._most_running = most_running
+        self._most_together = most_together
+        self._wait_s = wait_s
+        self._waiting: list[_Waiting] = []
+        self._running = 0
+        self._expected = 1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way or waits, and no company is expected."""
+        return not self._running and not self._waiting and self._expected <= 1
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One that did not have to wait is under way."""
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._ended()
+
+    def join(self, terms: OfferTerms) -> asyncio.Future[StoreOutcome]:
+        """Done when a quorum has the offer, or it cannot be had. Fails as a registration does."""
+        outcome: asyncio.Future[StoreOutcome] = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(_seen)
+        self._waiting.append(_Waiting(terms, outcome))
+        self._more()
+        return outcome
+
+    def close(self) -> None:
+        """Nothing is registered any more; who waits is told so."""
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._tell_stopped(self._waiting)
+        self._waiting = []
+        for task in self._tasks:
+            task.cancel()
+
+    def _more(self) -> None:
+        """In the next turn of the loop all that was expected, else what has come by the end of the wait."""
+        if not self._waiting or self._running >= self._most_running or self._soon is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if not self._running and len(self._waiting) >= self._expected:
+            self._soon = loop.call_soon(self._begin)
+        elif self._timer is None:
+            self._timer = loop.call_later(self._wait_s, self._begin)
+
+    def _begin(self) -> None:
+        early = self._soon is not None
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._timer = None
+        if not self._waiting or self._running >= self._most_running:
+            return  # the end of one looks again
+        taken = self._waiting[: self._most_together]
+        del self._waiting[: self._most_together]
+        # As many as expected came before their time: perhaps there are more.
+        self._expected = len(taken) * 2 if early else len(taken)
+        self._running += 1
+        task = asyncio.ensure_future(self._register(taken))
+        self._tasks.add(task)
+        task.add_done_callback(self._batch_ended)
+
+    async def _register(self, taken: Sequence[_Waiting]) -> None:
+        def settle(index: int, outcome: StoreOutcome) -> None:
+            if not taken[index].outcome.done():
+                taken[index].outcome.set_result(outcome)
+
+        try:
+            await self._together([one.terms for one in taken], settle)
+        except FastmarketError as fault:
+            if len(taken) > 1:  # one may be at fault for all
+                for one in taken:
+                    await self._register([one])
+            elif not taken[0].outcome.done():
+                taken[0].outcome.set_exception(fault)
+        except asyncio.CancelledError:
+            self._tell_stopped(taken)
+            raise
+
+    @staticmethod
+    def _tell_stopped(several: Sequence[_Waiting]) -> None:
+        for one in several:
+            if not one.outcome.done():
+                one.outcome.set_exception(ConnectionLost("the node has stopped"))
+
+    def _batch_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended()
+        if not task.cancelled():
+            task.result()  # a bug of ours: told by the loop
+
+    def _ended(self) -> None:
+        self._running -= 1
+        self._more()
+
+
+def _seen(outcome: asyncio.Future[StoreOutcome]) -> None:
+    """Its caller may have given up."""
+    if not outcome.cancelled():
+        outcome.exception()
