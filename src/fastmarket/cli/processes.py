@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
@@ -10,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +18,11 @@ READY_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 10.0
 TAIL_LINES = 12
 MAX_READY_BYTES = 64 * 1024
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+# prctl(2), PR_SET_PDEATHSIG; the parent may be gone before that was asked for.
+_ASK_TO_DIE = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
+    "os.getppid() == int(sys.argv[1]) or os._exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+)
 
 
 class ProcessFault(Exception):
@@ -39,15 +42,13 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FASTMARKET_")} | more
 
 
-def _dying_with(parent: int) -> Callable[[], None]:
-    """Linux: the kernel ends the child when the parent is gone, even killed by SIGKILL."""
+def _dying_with_us(command: Sequence[str]) -> list[str]:
+    """Linux: the kernel ends the process when we are gone, even killed by SIGKILL.
 
-    def in_child() -> None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was gone before that was asked for
-            os._exit(1)
-
-    return in_child
+    Asked for by a step of its own before `command`, and not between fork and exec: there the fork handlers of
+    libraries (gRPC's) would run in the child.
+    """
+    return [sys.executable, "-I", "-S", "-c", _ASK_TO_DIE, str(os.getpid()), *command]
 
 
 class ServerProcess:
@@ -60,14 +61,16 @@ class ServerProcess:
         self.name = name
         self.ready: dict[str, Any] = {}
         self.log_path = directory / f"{name}.log"
+        command = [*executable("fastmarket-server"), *arguments]
+        if sys.platform == "linux":
+            command = _dying_with_us(command)
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*executable("fastmarket-server"), *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(**(env or {})),
-                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,
             )
         self._output = b""
 
