@@ -61,9 +61,8 @@ class Journal:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
-        except StorageFault as fault:
-            log.warning("values of the DHT are not kept for now (%s); trying again", fault)
-            return False
+        except StorageFault:
+            return False  # the offers tell of a full disk
         return True
 
     async def close(self) -> None:
