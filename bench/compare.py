@@ -75,7 +75,7 @@ def keep(measured: Mapping[str, Measured], path: Path) -> None:
     rows = before | {name: asdict(row) for name, row in measured.items()}
     document: dict[str, Any] = {
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
@@ -85,7 +85,8 @@ def keep(measured: Mapping[str, Measured], path: Path) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of the machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,14 @@ def served(*arguments: str) -> Iterator[Served]:
 
 
 @contextmanager
-def started(command: Sequence[str], folder: Path) -> Iterator[Served]:
+def started(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Served]:
     """Any program that says one line of JSON when it is ready, and ends with its input."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=folder,
+        env={**os.environ, **(env or {})},
         text=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )

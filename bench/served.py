@@ -5,6 +5,7 @@
     python -m bench.served grpc                 a grpc.aio server whose handler returns what it was given
     python -m bench.served imports              what a node imports, and nothing done with it
     python -m bench.served nodes --count 50     nodes that listen; prints the memory before and after
+                           [--join ADDR]        and connect to that node, which then has them in its table
 
 Each says one line of JSON when it is ready and ends with its input.
 """
@@ -38,6 +39,7 @@ LOOPBACK = Multiaddr.from_text("/ip4/127.0.0.1/tcp/0")
 CONTENT = b"\x12\x20" + hashlib.sha256(b"content").digest()
 REQUEST_BYTES = 39  # a FIND_NODE behind its length
 REPLY_BYTES = 1484  # 20 peers with two addresses each
+OTHERS = 1000  # the first seed of nodes that are not the one under load
 EMPTY_UNARY, EMPTY_STREAM = "/bench.Empty/Unary", "/bench.Empty/Stream"
 
 
@@ -128,12 +130,17 @@ async def serve_imports(given: argparse.Namespace) -> None:
 
 
 async def serve_nodes(given: argparse.Namespace) -> None:
-    first = _node(0)
+    first = _node(OTHERS)
     await first.listen(LOOPBACK)
     before = rss_mb(os.getpid())
-    more = [_node(number) for number in range(1, given.count)]
+    more = [_node(number) for number in range(OTHERS + 1, OTHERS + given.count)]
     for node in more:
         await node.listen(LOOPBACK)
+    if given.join:
+        there = Multiaddr.from_text(given.join)
+        assert there.peer_id is not None
+        for node in (first, *more):
+            await node.dial(PeerInfo(there.peer_id, (there.without_peer(),)))
     _say(first_mb=before, all_mb=rss_mb(os.getpid()))
     await _end_of_input()
     for node in (first, *more):
@@ -157,6 +164,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=200)
     parser.add_argument("--offers", type=int, default=0)
     parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--join", default="")
     given = parser.parse_args()
     uvloop.run(WHAT[given.what](given))
 
