@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
+from fastmarket._codec import PIECE_BYTES, Served
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
 from fastmarket.libp2p.events import (
@@ -19,11 +20,9 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
-from fastmarket.libp2p.streams import Responder, ResponderFactory
+from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
-
-PIECE_BYTES = 1 << 10  # fed to a responder at once: the answers to so much may stand beyond every bound
 
 
 class Channels(Protocol):
@@ -108,43 +107,46 @@ class InboundNegotiation:
         self._channels.mux.reset(self._stream)
 
 
-class ResponderStream:
+class ResponderStream(Served):
     """An inbound stream answered by a responder.
 
     While replies wait for the peer's window, or for the shell to take output, requests are held,
-    unprocessed and without giving window back.
+    unprocessed and without giving window back. What may be answered in the muxer's own loop, without
+    `received`, is said in the compiled fields: `handle` is set while an `RpcResponder` waits for a whole request.
     """
 
-    __slots__ = ("_channels", "_ended", "_held", "_partial", "_responder", "_stream", "_used_at", "protocol")
+    __slots__ = ("_ended", "_responder", "_stream", "protocol")
 
     def __init__(self, channels: Channels, stream: MuxStream, protocol: str, now: float) -> None:
-        self._channels = channels
+        self.channels = channels
         self._stream = stream
         self.protocol = protocol
         self._responder: Responder | None = None
-        self._held = bytearray()
-        self._partial = -1  # bytes fed since the last request was answered; -1: none has been
+        self.held = bytearray()
+        self.partial = -1  # bytes fed since the last request was answered; -1: none has been
         self._ended = False
-        self._used_at = now
+        self.used_at = now
         channels.check_at(self.deadline)
 
     @property
     def deadline(self) -> float:
         """When to give up on the peer."""
-        config = self._channels.config
+        config = self.channels.config
         if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            return self._used_at + config.quiet_stream_timeout_s
-        return self._used_at + config.idle_stream_timeout_s
+            return self.used_at + config.quiet_stream_timeout_s
+        return self.used_at + config.idle_stream_timeout_s
 
     @property
     def resting(self) -> bool:
         """Nothing is under way: what was asked is answered, and the answer is with the peer."""
-        return self._responder is None or (self._partial == 0 and not self._held and not self._stream.outbox)
+        return self._responder is None or (self.partial == 0 and not self.held and not self._stream.outbox)
 
     def start(self, factory: ResponderFactory, now: float) -> None:
         """Makes the responder and writes its first bytes."""
         try:
-            self._responder = responder = self._channels.respond(factory)
+            self._responder = responder = self.channels.respond(factory)
+            if isinstance(responder, RpcResponder):
+                self.connection, self.limit = responder.connection, responder.limit
             self._write(responder, responder.opened(now))
         except PeerFault:
             self._drop()
@@ -152,8 +154,8 @@ class ResponderStream:
             self._drop(error)
 
     def received(self, data: bytes, now: float) -> int:
-        self._used_at = self._channels.used_at = now
-        if self._held or len(data) > PIECE_BYTES or self._stream.outbox or self._channels.mux.blocked_bytes:
+        self.used_at = self.channels.used_at = now
+        if self.held or len(data) > PIECE_BYTES or self._stream.outbox or self.channels.mux.blocked_bytes:
             return self._hold(data, now)
         self._feed(data, now)
         return len(data)
@@ -167,12 +169,13 @@ class ResponderStream:
             if reply:
                 self._answered()
                 if not self._stream.fin_queued:  # half-closed after a quiet request: nobody reads replies
-                    self._channels.mux.write(self._stream, reply)
+                    self.channels.mux.write(self._stream, reply)
             elif responder.quiet:
                 self._answered()
-                self._channels.check_at(self.deadline)
+                self.channels.check_at(self.deadline)
             elif not self._keep_partial(len(data)):
-                raise LimitExceeded("bytes of requests", self._channels.config.max_held_bytes)
+                raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
+            self.handle = responder.whole if isinstance(responder, RpcResponder) else None
             if responder.finished:
                 self._done()
         except PeerFault:
@@ -180,25 +183,36 @@ class ResponderStream:
         except Exception as error:  # noqa: BLE001 - as in `start`
             self._drop(error)
 
+    def quieted(self, now: float) -> None:
+        """The muxer's loop had a request answered by nothing."""
+        if self._responder is not None:
+            self._responder.quiet = True
+        self.handle = None
+        self.channels.check_at(self.deadline)
+
+    def failed(self, error: Exception) -> None:
+        """The muxer's loop had a request refused, or met a bug of ours."""
+        self._drop(None if isinstance(error, PeerFault) else error)
+
     def _answered(self) -> None:
-        if self._partial > 0:
-            self._channels.hold(-self._partial)
-        self._partial = 0
+        if self.partial > 0:
+            self.channels.hold(-self.partial)
+        self.partial = 0
 
     def _keep_partial(self, size: int) -> bool:
-        self._partial = max(self._partial, 0) + size
-        return self._channels.hold(size)
+        self.partial = max(self.partial, 0) + size
+        return self.channels.hold(size)
 
     def _hold(self, data: bytes, now: float) -> int:
-        self._held += data
-        if not self._channels.hold(len(data)):
+        self.held += data
+        if not self.channels.hold(len(data)):
             self._drop()
             return len(data)
         return self._feed_held(now)
 
     def _feed_held(self, now: float) -> int:
         """Processes what is held as long as its replies find room; returns the number of bytes done with."""
-        channels, stream, held = self._channels, self._stream, self._held
+        channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
             if not channels.room:
@@ -214,12 +228,12 @@ class ResponderStream:
         return done
 
     def drained(self, now: float) -> None:
-        self._used_at = now
-        self._channels.mux.consumed(self._stream, self._feed_held(now))
+        self.used_at = now
+        self.channels.mux.consumed(self._stream, self._feed_held(now))
 
     def ended(self, now: float) -> None:
         self._ended = True
-        if not self._held:
+        if not self.held:
             self._finish(now)
 
     def _finish(self, now: float) -> None:
@@ -236,37 +250,37 @@ class ResponderStream:
 
     def _write(self, responder: Responder, data: bytes) -> None:
         if data:
-            self._channels.mux.write(self._stream, data)
+            self.channels.mux.write(self._stream, data)
         if responder.finished:
             self._done()
 
     def _done(self) -> None:
         """The last answer is written."""
-        self._responder = None
+        self._responder = self.handle = None
         self._answered()
-        self._channels.mux.finish(self._stream)
+        self.channels.mux.finish(self._stream)
 
     def lost(self, reason: str, now: float) -> None: ...
 
     def gone(self) -> None:
-        self._responder = None
+        self._responder = self.handle = None
         self._answered()
-        self._channels.hold(-len(self._held))
-        self._held.clear()
+        self.channels.hold(-len(self.held))
+        self.held.clear()
 
     def expire(self, now: float) -> None:
         """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
         if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            self._channels.mux.finish(self._stream)
-            self._channels.check_at(self.deadline)
+            self.channels.mux.finish(self._stream)
+            self.channels.check_at(self.deadline)
         else:
             self._drop()
 
     def _drop(self, error: Exception | None = None) -> None:
-        self._channels.mux.reset(self._stream)
+        self.channels.mux.reset(self._stream)
         self.gone()
         if error is not None:
-            self._channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
+            self.channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
 
 
 class EventStream:

@@ -201,7 +201,7 @@ class Connection:
             return b""
         secured = upgrade.session
         self.remote_public_key = secured.remote_key
-        self.remote_peer = secured.remote_key.peer_id
+        self.remote_peer = secured.remote_peer
         self._sending = secured.sending
         self._session = session = Session(
             self.endpoint,

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
 
+from fastmarket._codec import GRANT_BYTES, HEADER_BYTES, MAX_DATA_FRAME_BYTES, receive_frames
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
 from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream, Owner
 
-HEADER_BYTES = 12
-GRANT_BYTES = INITIAL_WINDOW_BYTES // 2  # consumed bytes given back in one update; go-yamux
-MAX_DATA_FRAME_BYTES = 64 << 10  # that we send; go-yamux's, and all receivers take it
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1
 MAX_IDLE_FRAMES = 1024  # frames in a row that do nothing, each 12 bytes of our time
@@ -119,7 +117,7 @@ class Yamux:
             chunk = self._rest + chunk
             self._rest = b""
         at, end = 0, len(chunk)
-        out, most_out, streams = self.out, self._config.max_unsent_bytes, self.streams
+        out, most_out = self.out, self._config.max_unsent_bytes
         while at < end:
             if len(out) > most_out:
                 self.stalled = True
@@ -127,31 +125,19 @@ class Yamux:
             if self._body_left:
                 at = self._take_body(chunk, at, now)
                 continue
+            taken = receive_frames(self, chunk, at, now, most_out)
+            if taken != at:  # the common case: data in one piece
+                self._idle_frames = 0
+                at = taken
+                continue
             start = at + HEADER_BYTES
             if start > end:
                 break
             kind, flags, stream_id, length = _unpack(chunk, at)
-            at = start + length
-            stream = streams.get(stream_id)
-            if (
-                not kind
-                and not flags
-                and length
-                and stream is not None
-                and at <= end
-                and length <= stream.recv_window
-                and not stream.remote_ended
-            ):  # the common case: data in one piece
-                self._idle_frames = 0
-                stream.recv_window -= length
-                stream.credit += stream.sink.received(chunk[start:at], now)
-                if stream.credit >= GRANT_BYTES:
-                    self._grant(stream)
-            else:
-                at = start
-                self._header(kind, flags, stream_id, length, now)
-                if self.state is SessionState.CLOSED:
-                    return
+            at = start
+            self._header(kind, flags, stream_id, length, now)
+            if self.state is SessionState.CLOSED:
+                return
         self._rest = chunk[at:]
 
     def resume(self, now: float) -> None:
@@ -167,7 +153,7 @@ class Yamux:
         if stream is not None:
             stream.credit += stream.sink.received(piece, now)
             if stream.credit >= GRANT_BYTES:
-                self._grant(stream)
+                self.grant(stream)
             if not self._body_left and self._body_fin and self._body_stream is stream:
                 self._end_remote(stream, now)
         return at + len(piece)
@@ -318,7 +304,7 @@ class Yamux:
         """Gives `size` bytes of window back, in large updates."""
         stream.credit += size
         if stream.credit >= GRANT_BYTES:
-            self._grant(stream)
+            self.grant(stream)
 
     def ping(self, value: int) -> None:
         """Asks for `value` back."""
@@ -355,7 +341,8 @@ class Yamux:
             if stream.remote_ended:
                 self._forget(stream)
 
-    def _grant(self, stream: MuxStream) -> None:
+    def grant(self, stream: MuxStream) -> None:
+        """Gives back at once what was consumed of an open stream."""
         if stream.remote_ended or stream.stream_id not in self.streams:
             return
         self.out += _pack(FrameType.WINDOW, 0, stream.stream_id, stream.credit)
