@@ -4,8 +4,8 @@
 
 The servers are the peers of interop/, built where the machine can, and ours: each is met by the same 24
 nodes, which fill its table, and then loaded by the same generator (`bench.load`). What is compared is the CPU
-that the kernel counts for the server. The generator's share of a core stands beside the rate: where it is near
-1, the rate is the generator's.
+that the kernel counts for the server. The generator's share of a core stands beside the rate: where it is
+near 1, the rate is the generator's.
 """
 
 from __future__ import annotations

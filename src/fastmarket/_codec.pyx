@@ -103,9 +103,44 @@ cdef inline Py_ssize_t _request_at(const uint8_t *data, Py_ssize_t length, Py_ss
     return start if start + size == length and size <= limit else 0
 
 
+cdef uint8_t *_frame(bytearray out, StreamState stream, Py_ssize_t size, int flags) except NULL:
+    """Room for `size` bytes behind the header of a data frame at the end of `out`."""
+    cdef Py_ssize_t held = PyByteArray_GET_SIZE(out)
+    cdef uint8_t *at
+    PyByteArray_Resize(out, held + _HEADER + size)
+    at = <uint8_t *> PyByteArray_AS_STRING(out) + held
+    at[0] = at[1] = at[2] = 0
+    at[3] = <uint8_t> flags
+    at[4] = <uint8_t> (stream.stream_id >> 24)
+    at[5] = <uint8_t> (stream.stream_id >> 16)
+    at[6] = <uint8_t> (stream.stream_id >> 8)
+    at[7] = <uint8_t> stream.stream_id
+    at[8] = <uint8_t> (size >> 24)
+    at[9] = <uint8_t> (size >> 16)
+    at[10] = <uint8_t> (size >> 8)
+    at[11] = <uint8_t> size
+    return at + _HEADER
+
+
+def write_frame(bytearray out not None, StreamState stream not None, data not None) -> bool:
+    """Appends `data` as one data frame; False where the window, the frame's bound or what waits forbids it."""
+    cdef bytes plain = data if type(data) is bytes else bytes(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(plain)
+    if size > stream.send_window or size > _FRAME or PyByteArray_GET_SIZE(stream.outbox):
+        return False
+    stream.send_window -= size
+    memcpy(_frame(out, stream, size, 0), PyBytes_AS_STRING(plain), size)
+    return True
+
+
+def flag_frame(bytearray out not None, StreamState stream not None, int flags) -> None:
+    """Appends an empty data frame with `flags`."""
+    _frame(out, stream, 0, flags)
+
+
 cdef int _reply(object mux, bytearray out, StreamState stream, bytes reply) except -1:
     """The reply behind its length, as one data frame."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(reply), rest = size, head = 0, held, framed
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(reply), rest = size, head = 0, framed
     cdef uint8_t length[10]
     cdef uint8_t *at
     while rest >= 0x80:
@@ -119,20 +154,9 @@ cdef int _reply(object mux, bytearray out, StreamState stream, bytes reply) exce
         mux.write(stream, PyBytes_FromStringAndSize(<char *> length, head) + reply)
         return 0
     stream.send_window -= framed
-    held = PyByteArray_GET_SIZE(out)
-    PyByteArray_Resize(out, held + _HEADER + framed)
-    at = <uint8_t *> PyByteArray_AS_STRING(out) + held
-    at[0] = at[1] = at[2] = at[3] = 0
-    at[4] = <uint8_t> (stream.stream_id >> 24)
-    at[5] = <uint8_t> (stream.stream_id >> 16)
-    at[6] = <uint8_t> (stream.stream_id >> 8)
-    at[7] = <uint8_t> stream.stream_id
-    at[8] = <uint8_t> (framed >> 24)
-    at[9] = <uint8_t> (framed >> 16)
-    at[10] = <uint8_t> (framed >> 8)
-    at[11] = <uint8_t> framed
-    memcpy(at + _HEADER, length, head)
-    memcpy(at + _HEADER + head, PyBytes_AS_STRING(reply), size)
+    at = _frame(out, stream, framed, 0)
+    memcpy(at, length, head)
+    memcpy(at + head, PyBytes_AS_STRING(reply), size)
     return 0
 
 

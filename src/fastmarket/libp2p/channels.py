@@ -1,4 +1,4 @@
-"""The sinks of a connection's streams: first a negotiation, then a responder or events."""
+"""The sinks of streams whose protocol is agreed (see `negotiating`): a responder or events."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from typing import Protocol
 
 from fastmarket._codec import PIECE_BYTES, Served
 from fastmarket.config import ConnectionConfig
-from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
+from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.libp2p.events import (
     Event,
-    NegotiationFailed,
     ResponderFailed,
     StreamData,
     StreamEnded,
-    StreamOpened,
-    StreamReady,
     StreamReset,
 )
-from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
@@ -55,67 +51,17 @@ class Channels(Protocol):
         """Some sink's deadline is no later than this."""
 
 
-class InboundNegotiation:
-    """An inbound stream until its protocol is agreed."""
-
-    __slots__ = ("_channels", "_negotiation", "_stream", "deadline")
-
-    def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
-        config = channels.config
-        self._channels = channels
-        self._stream = stream
-        self._negotiation = ListenerNegotiation(channels.protocols, max_proposals=config.max_proposals)
-        self.deadline = now + config.negotiation_timeout_s
-        channels.check_at(self.deadline)
-
-    def received(self, data: bytes, now: float) -> int:
-        channels, stream, negotiation = self._channels, self._stream, self._negotiation
-        try:
-            reply = negotiation.receive(data)
-        except PeerFault:
-            channels.mux.reset(stream)
-            return len(data)
-        if reply:
-            channels.mux.write(stream, reply)
-        if negotiation.declined:
-            channels.mux.finish(stream)  # not a reset, which could overtake the refusal
-        if negotiation.chosen is None:
-            return len(data)
-        factory = channels.protocols[negotiation.chosen]
-        sink: EventStream | ResponderStream
-        if factory is None:
-            sink = EventStream(channels, stream, now)
-            channels.emit(StreamOpened(stream.stream_id, negotiation.chosen))
-        else:
-            sink = ResponderStream(channels, stream, negotiation.chosen, now)
-            sink.start(factory, now)
-        stream.sink = sink
-        rest = negotiation.rest
-        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
-
-    def ended(self, now: float) -> None:
-        self._channels.mux.reset(self._stream)
-
-    def lost(self, reason: str, now: float) -> None: ...
-
-    def drained(self, now: float) -> None: ...
-
-    def gone(self) -> None: ...
-
-    def expire(self, now: float) -> None:
-        """Too slow."""
-        self._channels.mux.reset(self._stream)
-
-
 class ResponderStream(Served):
     """An inbound stream answered by a responder.
 
     While replies wait for the peer's window, or for the shell to take output, requests are held,
     unprocessed and without giving window back. What may be answered in the muxer's own loop, without
-    `received`, is said in the compiled fields: `handle` is set while an `RpcResponder` waits for a whole request.
+    `received`, is said in the compiled fields: `handle` is set while an `RpcResponder` waits for a request.
     """
 
     __slots__ = ("_ended", "_responder", "_stream", "protocol")
+
+    channels: Channels
 
     def __init__(self, channels: Channels, stream: MuxStream, protocol: str, now: float) -> None:
         self.channels = channels
@@ -195,9 +141,11 @@ class ResponderStream(Served):
         self._drop(None if isinstance(error, PeerFault) else error)
 
     def _answered(self) -> None:
-        if self.partial > 0:
-            self.channels.hold(-self.partial)
-        self.partial = 0
+        partial = self.partial
+        if partial:
+            if partial > 0:
+                self.channels.hold(-partial)
+            self.partial = 0
 
     def _keep_partial(self, size: int) -> bool:
         self.partial = max(self.partial, 0) + size
@@ -265,8 +213,9 @@ class ResponderStream(Served):
     def gone(self) -> None:
         self._responder = self.handle = None
         self._answered()
-        self.channels.hold(-len(self.held))
-        self.held.clear()
+        if self.held:
+            self.channels.hold(-len(self.held))
+            self.held.clear()
 
     def expire(self, now: float) -> None:
         """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
@@ -335,62 +284,3 @@ class EventStream:
         """Idle for too long."""
         self._channels.mux.reset(self._stream)
         self.lost("idle", now)
-
-
-class OutboundNegotiation:
-    """A stream of ours until the peer agrees to a protocol."""
-
-    __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy")
-
-    def __init__(
-        self, channels: Channels, stream: MuxStream, negotiation: DialerNegotiation, now: float
-    ) -> None:
-        self._channels = channels
-        self._stream = stream
-        self._negotiation = negotiation
-        self.lazy = False
-        self.deadline = now + channels.config.negotiation_timeout_s
-        channels.check_at(self.deadline)
-
-    def take_opening(self) -> bytes:
-        """Header and first proposal; lazily, they wait to share a frame with the first data."""
-        return self._negotiation.opening()
-
-    def received(self, data: bytes, now: float) -> int:
-        channels, stream, negotiation = self._channels, self._stream, self._negotiation
-        try:
-            proposal = negotiation.receive(data)
-        except PeerFault as fault:
-            self._fail(fault)
-            return len(data)
-        if proposal:
-            channels.mux.write(stream, proposal)
-        if negotiation.refused:
-            channels.mux.reset(stream)
-            channels.emit(NegotiationFailed(stream.stream_id))
-        if negotiation.chosen is None:
-            return len(data)
-        stream.sink = sink = EventStream(channels, stream, now)
-        channels.emit(StreamReady(stream.stream_id, negotiation.chosen))
-        rest = negotiation.rest
-        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
-
-    def ended(self, now: float) -> None:
-        self._fail(PeerFault("ended during negotiation"))
-
-    def lost(self, reason: str, now: float) -> None:
-        self._channels.emit(StreamReset(self._stream.stream_id, reason))
-
-    def drained(self, now: float) -> None: ...
-
-    def gone(self) -> None: ...
-
-    def expire(self, now: float) -> None:
-        """No agreement in time."""
-        self._fail(
-            LimitExceeded("seconds of negotiation", round(self._channels.config.negotiation_timeout_s))
-        )
-
-    def _fail(self, fault: FastmarketError) -> None:
-        self._channels.mux.reset(self._stream)
-        self._channels.emit(StreamReset(self._stream.stream_id, str(fault)))

@@ -23,9 +23,10 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.channels import EventStream, OutboundNegotiation
+from fastmarket.libp2p.channels import EventStream
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
+from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.session import Liveness, Session
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
 
-from fastmarket._codec import GRANT_BYTES, HEADER_BYTES, MAX_DATA_FRAME_BYTES, receive_frames
+from fastmarket._codec import (
+    GRANT_BYTES,
+    HEADER_BYTES,
+    MAX_DATA_FRAME_BYTES,
+    flag_frame,
+    receive_frames,
+    write_frame,
+)
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
 from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream, Owner
@@ -244,7 +251,7 @@ class Yamux:
         stream = MuxStream(stream_id, inbound=True)
         self.streams[stream_id] = stream
         self._counts["inbound"] += 1
-        self.out += _pack(_DATA, _ACK, stream_id, 0)
+        flag_frame(self.out, stream, _ACK)
         stream.sink = self._owner.accept(stream, now)
         return stream
 
@@ -279,13 +286,10 @@ class Yamux:
         """Frames `data` as far as the window goes and keeps the rest; CallerFault after `finish`."""
         if stream.fin_queued:
             raise CallerFault("data", "the stream's writing side is closed")
-        size = len(data)
-        if size <= stream.send_window and size <= MAX_DATA_FRAME_BYTES and not stream.outbox:
-            stream.send_window -= size
-            self.out += _pack(0, 0, stream.stream_id, size) + data
+        if write_frame(self.out, stream, data):
             return
         stream.outbox += data
-        self.blocked_bytes += size
+        self.blocked_bytes += len(data)
         self._flush(stream)
 
     def finish(self, stream: MuxStream) -> None:
@@ -337,7 +341,7 @@ class Yamux:
             del outbox[:size]
         if stream.fin_queued and not stream.fin_sent and not outbox:
             stream.fin_sent = True
-            out += _pack(_DATA, _FIN, stream.stream_id, 0)
+            flag_frame(out, stream, _FIN)
             if stream.remote_ended:
                 self._forget(stream)
 
