@@ -237,7 +237,8 @@ async def _connected(make: Callable[[], Any], addr: Multiaddr) -> Any:
     return protocol
 
 
-async def _measured(pid: int, run: Callable[[], Coroutine[Any, Any, Sequence[float]]]) -> dict[str, float]:
+async def measured(pid: int, run: Callable[[], Coroutine[Any, Any, Sequence[float]]]) -> dict[str, float]:
+    """What a run costs the server and us; the run returns the seconds each operation took."""
     before, own_before, began = cpu_s(pid), time.process_time(), time.perf_counter()
     latencies = sorted(await run())
     elapsed, own = time.perf_counter() - began, time.process_time() - own_before
@@ -275,7 +276,7 @@ async def requests(
             await load.done
             return load.latencies
 
-        found = await _measured(pid, run)
+        found = await measured(pid, run)
     load.transport.abort()
     return Figures(outstanding=outstanding, reply_bytes=load.reply_bytes / total, **found)  # type: ignore[arg-type]
 
@@ -291,7 +292,7 @@ async def raw_requests(pid: int, addr: str, *, total: int, outstanding: int) -> 
             await load.done
         return [0.0] * total
 
-    return Figures(outstanding=outstanding, reply_bytes=REPLY_BYTES, **await _measured(pid, run))  # type: ignore[arg-type]
+    return Figures(outstanding=outstanding, reply_bytes=REPLY_BYTES, **await measured(pid, run))  # type: ignore[arg-type]
 
 
 async def visits(pid: int, addr: str, *, total: int) -> Figures:
@@ -311,7 +312,7 @@ async def visits(pid: int, addr: str, *, total: int) -> Figures:
             latencies.append(time.perf_counter() - began)
         return latencies
 
-    return Figures(outstanding=1, reply_bytes=0.0, **await _measured(pid, run))  # type: ignore[arg-type]
+    return Figures(outstanding=1, reply_bytes=0.0, **await measured(pid, run))  # type: ignore[arg-type]
 
 
 async def raw_visits(pid: int, addr: str, *, total: int) -> Figures:
@@ -329,4 +330,4 @@ async def raw_visits(pid: int, addr: str, *, total: int) -> Figures:
             latencies.append(time.perf_counter() - began)
         return latencies
 
-    return Figures(outstanding=1, reply_bytes=REPLY_BYTES, **await _measured(pid, run))  # type: ignore[arg-type]
+    return Figures(outstanding=1, reply_bytes=REPLY_BYTES, **await measured(pid, run))  # type: ignore[arg-type]

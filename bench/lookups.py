@@ -1,4 +1,4 @@
-"""Whole lookups and announcements in a local network of 20 processes of one implementation, ours beside others.
+"""Whole lookups and announcements in a local network of 20 processes, ours beside other implementations.
 
     python -m bench.lookups [--only go] [--nodes 20] [--json FILE]
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import uvloop
 
-from bench import load
+from bench import kademlia_udp, load
 from bench.compare import processor
 from bench.load import Figures
 from bench.processes import Served, rss_mb, served, started
@@ -39,6 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 FILLERS = 24  # nodes in every table: more than are told of in one answer
 TURNS = 2
 PREFIX = "/fastmarket"
+PLAIN = "kademlia"  # no libp2p: datagrams in the clear, and no connection to make
 PROTOCOL = f"{PREFIX}/kad/1.0.0"
 
 
@@ -55,12 +56,18 @@ async def _requests(
     server: Served, addr: str, total: int, most: int, *, outstanding: int, keep: bool
 ) -> Figures:
     bodies, outstanding = load.find_nodes(), min(outstanding, most)
+    if not addr.startswith("/"):
+        if not keep:
+            raise OSError("has no streams")
+        return await kademlia_udp.requests(server.pid, addr, total=total, outstanding=outstanding)
     return await load.requests(
         server.pid, addr, PROTOCOL, bodies, total=total, outstanding=outstanding, keep=keep
     )
 
 
 async def _visits(server: Served, addr: str, total: int, most: int) -> Figures:
+    if not addr.startswith("/"):
+        raise OSError("has no connections")
     return await load.visits(server.pid, addr, total=total)
 
 
@@ -79,6 +86,10 @@ MOST_OUTSTANDING = {"js": 16, "py": 10}  # more streams at once they reset
 @contextmanager
 def server_of(kind: str) -> Iterator[tuple[Served, str]]:
     """A running node with a full table, and its address."""
+    if kind == PLAIN:
+        with kademlia_udp.server(FILLERS) as found:
+            yield found
+        return
     if kind == OURS:
         with (
             served("node", "--peers", "0") as ours,
@@ -117,6 +128,12 @@ def available(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     kinds, skipped = [OURS], {}
     logs = INTEROP / "results"
     for kind in wanted:
+        if kind == PLAIN:
+            if kademlia_udp.available():
+                kinds.append(kind)
+            else:
+                skipped[kind] = "not installed (pip install kademlia)"
+            continue
         print(f"{kind}: building ...", flush=True)
         try:
             asyncio.run(build(KINDS[kind], logs / f"build-{kind}.log"))
@@ -155,7 +172,8 @@ def table(found: Mapping[str, Any]) -> str:
             lines.append(
                 f"| {kind} {result['version']} | {row['server_cpu_us']:.1f} "
                 f"| {row['server_cpu_us'] / ours['server_cpu_us']:.1f} | {row['per_s']:,.0f} "
-                f"| {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['outstanding']} | {row['generator_cpu_share']:.0%} "
+                f"| {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['outstanding']} "
+                f"| {row['generator_cpu_share']:.0%} "
                 f"| {row['reply_bytes']:.0f} |"
             )
     memory = ", ".join(f"{kind} {result['memory_mb']:.0f}" for kind, result in found.items())
@@ -190,7 +208,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="go,rust,js,py", help="implementations, with commas between")
+    parser.add_argument(
+        "--only", default="go,rust,js,py,kademlia", help="implementations, with commas between"
+    )
     parser.add_argument("--json", type=Path, default=RESULTS / "peers.json")
     parser.add_argument("--plot", type=Path, default=RESULTS / "peers.svg")
     parser.add_argument("--scale", type=float, default=1.0, help="of the operations of each work")
