@@ -223,8 +223,11 @@ class RequestPool:
         except StreamFailed:  # its end is among the events to come
             return
         if not choice.expects_reply:
-            self._let_go(kept, now)
             self._finish(request, Reply(request.request_id, choice.protocol, b""))
+            if kept.reused and self._keep:  # agreed on long ago, and its peer goes on reading
+                self._rest(kept, choice.protocol, now)
+            else:
+                self._let_go(kept, now)
 
     def _serve_queues(self, now: float) -> None:
         for queue in list(self._queues.values()):
@@ -285,12 +288,10 @@ class RequestPool:
         if not bodies or request is None or kept.protocol is None:
             return
         self._finish(request, Reply(request.request_id, kept.protocol, bodies[0], request.timed_out))
-        kept.request = None
         if kept.slot is None or not self._keep:  # it was late, and the slot has been given away
             self._let_go(kept, now)
         else:
-            kept.since = now
-            self._idle.setdefault(kept.protocol, deque()).append(kept)
+            self._rest(kept, kept.protocol, now)
         if self._queues:
             self._serve_queues(now)
 
@@ -359,6 +360,12 @@ class RequestPool:
             self._outcomes.append(Failed(request.request_id, kind, unsent))
         request.done = True
         request.kept = None
+
+    def _rest(self, kept: KeptStream, protocol: str, now: float) -> None:
+        """The stream is there for the next request."""
+        kept.request = None
+        kept.since = now
+        self._idle.setdefault(protocol, deque()).append(kept)
 
     def _let_go(self, kept: KeptStream, now: float) -> None:
         """Half-closes a stream with nothing more to do on it; it stays until the peer does the same."""
