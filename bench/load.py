@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from bench.processes import cpu_s
 from bench.served import REPLY_BYTES, REQUEST_BYTES
+from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import FrameDecoder, frame
@@ -92,8 +93,12 @@ class Dialer(asyncio.Protocol):
         if connection.state is State.OPEN and not self.ready.done():
             self.opened(now)
             self.ready.set_result(None)
-        while (event := connection.next_event()) is not None:
-            self.happened(event, now)
+        try:
+            while (event := connection.next_event()) is not None:
+                self.happened(event, now)
+        except FastmarketError as fault:  # the server gave a stream up that we were about to use
+            if not self.done.done():
+                self.done.set_exception(ConnectionError(str(fault)))
         self.turned(now)
         self.flush()
 

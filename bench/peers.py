@@ -80,7 +80,7 @@ WORK = (
     Work("connect, identify, disconnect", 200, _visits),
 )
 SLOW = {"js": 0.1, "py": 0.02}  # share of the operations: milliseconds each
-MOST_OUTSTANDING = {"js": 16, "py": 10}  # more streams at once they reset
+MOST_OUTSTANDING = {"rust": 24, "js": 8, "py": 10}  # more streams at once they reset
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def server_of(kind: str) -> Iterator[tuple[Served, str]]:
         return
     program = KINDS[kind].program
     command = [*program.command, "--listen", "/ip4/127.0.0.1/tcp/0", "--kad-prefix", PREFIX]
-    with started(command, program.cwd, program.env) as theirs:
+    with started(command, program.cwd, program.env, INTEROP / "results" / f"bench-{kind}.log") as theirs:
         addr = theirs.hello["listen"][0]
         with served("nodes", "--count", str(FILLERS), "--join", addr):
             yield theirs, addr
