@@ -35,12 +35,16 @@ def served(*arguments: str) -> Iterator[Served]:
 
 
 @contextmanager
-def started(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Any program that says one line of JSON when it is ready, and ends with its input."""
+def started(
+    command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[Served]:
+    """Any program that says one line of JSON when it is ready, and ends with its input. `log`: its stderr."""
+    stderr = log.open("wb") if log is not None else None
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         cwd=folder,
         env={**os.environ, **(env or {})},
         text=True,
@@ -58,6 +62,8 @@ def started(command: Sequence[str], folder: Path, env: Mapping[str, str] | None 
             process.kill()
             process.wait()
         process.stdout.close()
+        if stderr is not None:
+            stderr.close()
 
 
 def cpu_s(pid: int) -> float:
