@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.bench_wire import OUTSTANDING, ROUNDS, joined
 from bench.ratio import beside, each, report, seconds
-from fastmarket import _cid
+from fastmarket import _cid, _codec
 from fastmarket._kbucket import RoutingTable
 from fastmarket._sha256 import sha256 as our_sha256
 from fastmarket.formats.multiaddr import Multiaddr
@@ -90,6 +90,18 @@ TEXTS: dict[str, tuple[Callable[..., object], list[object], list[bytes], bool]] 
         _cid.cid_to_multihash,
         [_cid.encode_cid_v1(0x55, raw) for raw in MULTIHASHES],
         MULTIHASHES,
+        False,
+    ),
+    "multiaddr-bytes-to-text": (
+        _codec.addr_to_text,
+        [addr.raw for addr in ADDRS],
+        [a.raw for a in ADDRS],
+        True,
+    ),
+    "multiaddr-text-to-bytes": (
+        _codec.addr_from_text,
+        [str(a) for a in ADDRS],
+        [a.raw for a in ADDRS],
         False,
     ),
     "multiaddr-to-text": (_addr_to_text, [addr.raw for addr in ADDRS], [addr.raw for addr in ADDRS], True),
