@@ -2,6 +2,9 @@
 #   make demo [FILE=path]   three real nodes, two holders, one of them killed
 #   make test               lint, types, layers, all tests
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
+#   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
+#   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
+#   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
 #   make sim [SIM=churn]    networks of up to 100,000 nodes in virtual time; JSON in bench/results
@@ -13,7 +16,7 @@ BIN := $(VENV)/bin
 SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench loopback sim chaos interop proto wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback sim chaos interop proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -48,7 +51,14 @@ unit: build
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: build
-	$(BIN)/python -m pytest bench --benchmark-only $(PYTEST_ARGS)
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json .make/bench.json $(PYTEST_ARGS)
+	$(BIN)/python -m bench.compare bench/results/ratios.json .make/bench.json
+
+bench-short: build
+	@$(BIN)/python -m bench.short
+
+bench-peers: build
+	@$(BIN)/python -m bench.peers $(if $(ONLY),--only "$(ONLY)")
 
 loopback: build
 	@$(BIN)/python -m bench.loopback

@@ -8,6 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import NoReturn
 
+from fastmarket._codec import addr_from_text, addr_to_text
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats.addr_protocols import (
     BY_CODE,
@@ -39,6 +40,7 @@ MULTIADDR_CACHE = 16_384
 _Component = tuple[AddrProtocol, bytes]
 _DIALABLE = (IP4, IP6, DNS, DNS4, DNS6)
 _P2P_CODE = encode_uvarint(P2P.code)
+_PLAIN_BYTES = 8  # of an IPv4 address and a TCP port
 
 
 class UnknownMultiaddrProtocol(PeerFault):
@@ -88,6 +90,9 @@ class Multiaddr:
     @staticmethod
     def from_text(text: str) -> Multiaddr:
         """From the form with slashes; CallerFault("multiaddr") if it is none."""
+        raw = addr_from_text(text)  # nearly every one; it leaves what is odd to what follows
+        if raw is not None:
+            return _cached_multiaddr(raw)
         if len(text) > MAX_MULTIADDR_TEXT:
             raise CallerFault("multiaddr", f"longer than {MAX_MULTIADDR_TEXT} characters")
         try:
@@ -104,6 +109,9 @@ class Multiaddr:
         """
         if not 0 <= port <= 0xFFFF:
             raise CallerFault("port", f"{port} is outside 0..65535")
+        raw = addr_from_text(f"/ip4/{ip}/tcp/{port}")
+        if raw is not None and len(raw) == _PLAIN_BYTES:
+            return _cached_multiaddr(raw)
         try:
             address = ip_address(ip)
         except ValueError as error:
@@ -153,7 +161,7 @@ class Multiaddr:
     def __str__(self) -> str:
         text = self._text
         if text is None:
-            text = _text_of(_components(self.raw))
+            text = addr_to_text(self.raw) or _text_of(_components(self.raw))
             object.__setattr__(self, "_text", text)
         return text
 

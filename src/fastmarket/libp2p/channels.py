@@ -1,4 +1,4 @@
-"""The sinks of a connection's streams: first a negotiation, then a responder or events."""
+"""The sinks of streams whose protocol is agreed (see `negotiating`): a responder or events."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
+from fastmarket._codec import PIECE_BYTES, Served
 from fastmarket.config import ConnectionConfig
-from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
+from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.libp2p.events import (
     Event,
-    NegotiationFailed,
     ResponderFailed,
     StreamData,
     StreamEnded,
-    StreamOpened,
-    StreamReady,
     StreamReset,
 )
-from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
-from fastmarket.libp2p.streams import Responder, ResponderFactory
+from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
-
-PIECE_BYTES = 1 << 10  # fed to a responder at once: the answers to so much may stand beyond every bound
 
 
 class Channels(Protocol):
@@ -56,95 +51,48 @@ class Channels(Protocol):
         """Some sink's deadline is no later than this."""
 
 
-class InboundNegotiation:
-    """An inbound stream until its protocol is agreed."""
-
-    __slots__ = ("_channels", "_negotiation", "_stream", "deadline")
-
-    def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
-        config = channels.config
-        self._channels = channels
-        self._stream = stream
-        self._negotiation = ListenerNegotiation(channels.protocols, max_proposals=config.max_proposals)
-        self.deadline = now + config.negotiation_timeout_s
-        channels.check_at(self.deadline)
-
-    def received(self, data: bytes, now: float) -> int:
-        channels, stream, negotiation = self._channels, self._stream, self._negotiation
-        try:
-            reply = negotiation.receive(data)
-        except PeerFault:
-            channels.mux.reset(stream)
-            return len(data)
-        if reply:
-            channels.mux.write(stream, reply)
-        if negotiation.declined:
-            channels.mux.finish(stream)  # not a reset, which could overtake the refusal
-        if negotiation.chosen is None:
-            return len(data)
-        factory = channels.protocols[negotiation.chosen]
-        sink: EventStream | ResponderStream
-        if factory is None:
-            sink = EventStream(channels, stream, now)
-            channels.emit(StreamOpened(stream.stream_id, negotiation.chosen))
-        else:
-            sink = ResponderStream(channels, stream, negotiation.chosen, now)
-            sink.start(factory, now)
-        stream.sink = sink
-        rest = negotiation.rest
-        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
-
-    def ended(self, now: float) -> None:
-        self._channels.mux.reset(self._stream)
-
-    def lost(self, reason: str, now: float) -> None: ...
-
-    def drained(self, now: float) -> None: ...
-
-    def gone(self) -> None: ...
-
-    def expire(self, now: float) -> None:
-        """Too slow."""
-        self._channels.mux.reset(self._stream)
-
-
-class ResponderStream:
+class ResponderStream(Served):
     """An inbound stream answered by a responder.
 
     While replies wait for the peer's window, or for the shell to take output, requests are held,
-    unprocessed and without giving window back.
+    unprocessed and without giving window back. What may be answered in the muxer's own loop, without
+    `received`, is said in the compiled fields: `handle` is set while an `RpcResponder` waits for a request.
     """
 
-    __slots__ = ("_channels", "_ended", "_held", "_partial", "_responder", "_stream", "_used_at", "protocol")
+    __slots__ = ("_ended", "_responder", "_stream", "protocol")
+
+    channels: Channels
 
     def __init__(self, channels: Channels, stream: MuxStream, protocol: str, now: float) -> None:
-        self._channels = channels
+        self.channels = channels
         self._stream = stream
         self.protocol = protocol
         self._responder: Responder | None = None
-        self._held = bytearray()
-        self._partial = -1  # bytes fed since the last request was answered; -1: none has been
+        self.held = bytearray()
+        self.partial = -1  # bytes fed since the last request was answered; -1: none has been
         self._ended = False
-        self._used_at = now
+        self.used_at = now
         channels.check_at(self.deadline)
 
     @property
     def deadline(self) -> float:
         """When to give up on the peer."""
-        config = self._channels.config
+        config = self.channels.config
         if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            return self._used_at + config.quiet_stream_timeout_s
-        return self._used_at + config.idle_stream_timeout_s
+            return self.used_at + config.quiet_stream_timeout_s
+        return self.used_at + config.idle_stream_timeout_s
 
     @property
     def resting(self) -> bool:
         """Nothing is under way: what was asked is answered, and the answer is with the peer."""
-        return self._responder is None or (self._partial == 0 and not self._held and not self._stream.outbox)
+        return self._responder is None or (self.partial == 0 and not self.held and not self._stream.outbox)
 
     def start(self, factory: ResponderFactory, now: float) -> None:
         """Makes the responder and writes its first bytes."""
         try:
-            self._responder = responder = self._channels.respond(factory)
+            self._responder = responder = self.channels.respond(factory)
+            if isinstance(responder, RpcResponder):
+                self.connection, self.limit = responder.connection, responder.limit
             self._write(responder, responder.opened(now))
         except PeerFault:
             self._drop()
@@ -152,8 +100,8 @@ class ResponderStream:
             self._drop(error)
 
     def received(self, data: bytes, now: float) -> int:
-        self._used_at = self._channels.used_at = now
-        if self._held or len(data) > PIECE_BYTES or self._stream.outbox or self._channels.mux.blocked_bytes:
+        self.used_at = self.channels.used_at = now
+        if self.held or len(data) > PIECE_BYTES or self._stream.outbox or self.channels.mux.blocked_bytes:
             return self._hold(data, now)
         self._feed(data, now)
         return len(data)
@@ -167,12 +115,13 @@ class ResponderStream:
             if reply:
                 self._answered()
                 if not self._stream.fin_queued:  # half-closed after a quiet request: nobody reads replies
-                    self._channels.mux.write(self._stream, reply)
+                    self.channels.mux.write(self._stream, reply)
             elif responder.quiet:
                 self._answered()
-                self._channels.check_at(self.deadline)
+                self.channels.check_at(self.deadline)
             elif not self._keep_partial(len(data)):
-                raise LimitExceeded("bytes of requests", self._channels.config.max_held_bytes)
+                raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
+            self.handle = responder.whole if isinstance(responder, RpcResponder) else None
             if responder.finished:
                 self._done()
         except PeerFault:
@@ -180,25 +129,38 @@ class ResponderStream:
         except Exception as error:  # noqa: BLE001 - as in `start`
             self._drop(error)
 
+    def quieted(self, now: float) -> None:
+        """The muxer's loop had a request answered by nothing."""
+        if self._responder is not None:
+            self._responder.quiet = True
+        self.handle = None
+        self.channels.check_at(self.deadline)
+
+    def failed(self, error: Exception) -> None:
+        """The muxer's loop had a request refused, or met a bug of ours."""
+        self._drop(None if isinstance(error, PeerFault) else error)
+
     def _answered(self) -> None:
-        if self._partial > 0:
-            self._channels.hold(-self._partial)
-        self._partial = 0
+        partial = self.partial
+        if partial:
+            if partial > 0:
+                self.channels.hold(-partial)
+            self.partial = 0
 
     def _keep_partial(self, size: int) -> bool:
-        self._partial = max(self._partial, 0) + size
-        return self._channels.hold(size)
+        self.partial = max(self.partial, 0) + size
+        return self.channels.hold(size)
 
     def _hold(self, data: bytes, now: float) -> int:
-        self._held += data
-        if not self._channels.hold(len(data)):
+        self.held += data
+        if not self.channels.hold(len(data)):
             self._drop()
             return len(data)
         return self._feed_held(now)
 
     def _feed_held(self, now: float) -> int:
         """Processes what is held as long as its replies find room; returns the number of bytes done with."""
-        channels, stream, held = self._channels, self._stream, self._held
+        channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
             if not channels.room:
@@ -214,12 +176,12 @@ class ResponderStream:
         return done
 
     def drained(self, now: float) -> None:
-        self._used_at = now
-        self._channels.mux.consumed(self._stream, self._feed_held(now))
+        self.used_at = now
+        self.channels.mux.consumed(self._stream, self._feed_held(now))
 
     def ended(self, now: float) -> None:
         self._ended = True
-        if not self._held:
+        if not self.held:
             self._finish(now)
 
     def _finish(self, now: float) -> None:
@@ -236,37 +198,38 @@ class ResponderStream:
 
     def _write(self, responder: Responder, data: bytes) -> None:
         if data:
-            self._channels.mux.write(self._stream, data)
+            self.channels.mux.write(self._stream, data)
         if responder.finished:
             self._done()
 
     def _done(self) -> None:
         """The last answer is written."""
-        self._responder = None
+        self._responder = self.handle = None
         self._answered()
-        self._channels.mux.finish(self._stream)
+        self.channels.mux.finish(self._stream)
 
     def lost(self, reason: str, now: float) -> None: ...
 
     def gone(self) -> None:
-        self._responder = None
+        self._responder = self.handle = None
         self._answered()
-        self._channels.hold(-len(self._held))
-        self._held.clear()
+        if self.held:
+            self.channels.hold(-len(self.held))
+            self.held.clear()
 
     def expire(self, now: float) -> None:
         """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
         if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            self._channels.mux.finish(self._stream)
-            self._channels.check_at(self.deadline)
+            self.channels.mux.finish(self._stream)
+            self.channels.check_at(self.deadline)
         else:
             self._drop()
 
     def _drop(self, error: Exception | None = None) -> None:
-        self._channels.mux.reset(self._stream)
+        self.channels.mux.reset(self._stream)
         self.gone()
         if error is not None:
-            self._channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
+            self.channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
 
 
 class EventStream:
@@ -321,62 +284,3 @@ class EventStream:
         """Idle for too long."""
         self._channels.mux.reset(self._stream)
         self.lost("idle", now)
-
-
-class OutboundNegotiation:
-    """A stream of ours until the peer agrees to a protocol."""
-
-    __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy")
-
-    def __init__(
-        self, channels: Channels, stream: MuxStream, negotiation: DialerNegotiation, now: float
-    ) -> None:
-        self._channels = channels
-        self._stream = stream
-        self._negotiation = negotiation
-        self.lazy = False
-        self.deadline = now + channels.config.negotiation_timeout_s
-        channels.check_at(self.deadline)
-
-    def take_opening(self) -> bytes:
-        """Header and first proposal; lazily, they wait to share a frame with the first data."""
-        return self._negotiation.opening()
-
-    def received(self, data: bytes, now: float) -> int:
-        channels, stream, negotiation = self._channels, self._stream, self._negotiation
-        try:
-            proposal = negotiation.receive(data)
-        except PeerFault as fault:
-            self._fail(fault)
-            return len(data)
-        if proposal:
-            channels.mux.write(stream, proposal)
-        if negotiation.refused:
-            channels.mux.reset(stream)
-            channels.emit(NegotiationFailed(stream.stream_id))
-        if negotiation.chosen is None:
-            return len(data)
-        stream.sink = sink = EventStream(channels, stream, now)
-        channels.emit(StreamReady(stream.stream_id, negotiation.chosen))
-        rest = negotiation.rest
-        return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)
-
-    def ended(self, now: float) -> None:
-        self._fail(PeerFault("ended during negotiation"))
-
-    def lost(self, reason: str, now: float) -> None:
-        self._channels.emit(StreamReset(self._stream.stream_id, reason))
-
-    def drained(self, now: float) -> None: ...
-
-    def gone(self) -> None: ...
-
-    def expire(self, now: float) -> None:
-        """No agreement in time."""
-        self._fail(
-            LimitExceeded("seconds of negotiation", round(self._channels.config.negotiation_timeout_s))
-        )
-
-    def _fail(self, fault: FastmarketError) -> None:
-        self._channels.mux.reset(self._stream)
-        self._channels.emit(StreamReset(self._stream.stream_id, str(fault)))

@@ -23,9 +23,10 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.channels import EventStream, OutboundNegotiation
+from fastmarket.libp2p.channels import EventStream
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
+from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.session import Liveness, Session
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
@@ -201,7 +202,7 @@ class Connection:
             return b""
         secured = upgrade.session
         self.remote_public_key = secured.remote_key
-        self.remote_peer = secured.remote_key.peer_id
+        self.remote_peer = secured.remote_peer
         self._sending = secured.sending
         self._session = session = Session(
             self.endpoint,

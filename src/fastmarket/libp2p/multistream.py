@@ -15,6 +15,7 @@ from fastmarket.formats.varint import encode_uvarint
 HEADER_TEXT = "/multistream/1.0.0"
 MAX_TOKEN_BYTES = 1024  # newline included; go-multistream refuses longer ones
 _LENGTH_BYTES = 2  # a uvarint of at most MAX_TOKEN_BYTES
+_ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
 _PROTOCOL = "multistream"
 
 
@@ -29,6 +30,28 @@ def encode_token(text: str) -> bytes:
 
 HEADER = encode_token(HEADER_TEXT)
 NOT_AVAILABLE = encode_token("na")
+
+
+@lru_cache(maxsize=256)
+def acceptance(protocol: str) -> bytes:
+    """What a listener answers to header and proposal at once."""
+    return HEADER + encode_token(protocol)
+
+
+def read_opening(data: bytes, supported: Collection[str]) -> tuple[str, int] | None:
+    """(protocol, where its first bytes begin) when `data` begins with the header and a proposal that we
+    accept, both whole: how nearly every stream begins. None: `ListenerNegotiation` finds out."""
+    start = len(HEADER)
+    if len(data) <= start or not data.startswith(HEADER):
+        return None
+    end = start + 1 + data[start]
+    if data[start] > _ONE_BYTE_LENGTH or data[end - 1 : end] != b"\n":
+        return None
+    try:
+        protocol = data[start + 1 : end - 1].decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return (protocol, end) if protocol in supported else None
 
 
 class TokenReader:

@@ -1,7 +1,7 @@
 """Requests and replies over kept streams of one connection.
 
 One request at a time on a stream; an idle stream is used again, at most `request_streams` of them a protocol,
-and further requests wait. A request that finds its kept stream dead is sent once more on a fresh one.
+and further requests wait. A request that finds its kept stream dead is sent again, once, on a fresh one.
 
 After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
 should the reply still come, `Reply(late=True)` follows.
@@ -138,9 +138,8 @@ class RequestPool:
         while timers and timers[0][2].done:
             heappop(timers)
         first = timers[0][0] if timers else inf
-        for streams in self._idle.values():
-            if streams:
-                first = min(first, streams[0].since + self._config.request_idle_s)
+        for streams in filter(None, self._idle.values()):
+            first = min(first, streams[0].since + self._config.request_idle_s)
         while self._leaving and self._leaving[0].stream_id not in self._streams:
             self._leaving.popleft()
         if self._leaving:
@@ -196,8 +195,8 @@ class RequestPool:
         slots = self._slots.get(choice.protocol, 0)
         if self._connection.state is not State.OPEN or slots >= self._config.request_streams:
             return False
-        # Until identify has spoken the protocol is taken for supported, which saves a round trip; a refusal
-        # leads to the next one. Where no reply would tell of a refusal, the agreement is waited for.
+        # Until identify has spoken the protocol is taken for supported; a refusal leads to the next one.
+        # Where no reply would tell of a refusal, the agreement is waited for.
         known = self._supported is not None
         lazy = known or choice.expects_reply
         try:
@@ -223,8 +222,9 @@ class RequestPool:
         except StreamFailed:  # its end is among the events to come
             return
         if not choice.expects_reply:
-            self._let_go(kept, now)
             self._finish(request, Reply(request.request_id, choice.protocol, b""))
+            # One used before is agreed on, and its peer goes on reading.
+            (self._rest if kept.reused and self._keep else self._let_go)(kept, now)
 
     def _serve_queues(self, now: float) -> None:
         for queue in list(self._queues.values()):
@@ -285,12 +285,8 @@ class RequestPool:
         if not bodies or request is None or kept.protocol is None:
             return
         self._finish(request, Reply(request.request_id, kept.protocol, bodies[0], request.timed_out))
-        kept.request = None
-        if kept.slot is None or not self._keep:  # it was late, and the slot has been given away
-            self._let_go(kept, now)
-        else:
-            kept.since = now
-            self._idle.setdefault(kept.protocol, deque()).append(kept)
+        # It may have been late, and the slot been given away.
+        (self._rest if self._keep and kept.slot is not None else self._let_go)(kept, now)
         if self._queues:
             self._serve_queues(now)
 
@@ -302,9 +298,6 @@ class RequestPool:
         else:
             self._connection.reset(kept.stream_id, now)
             self._lose(kept, FailureKind.RESET, now)
-
-    def _on_reset(self, kept: KeptStream, event: StreamReset, now: float) -> None:
-        self._lose(kept, FailureKind.RESET, now)
 
     # Ends
 
@@ -360,6 +353,12 @@ class RequestPool:
         request.done = True
         request.kept = None
 
+    def _rest(self, kept: KeptStream, now: float) -> None:
+        """The stream is there for the next request."""
+        kept.request = None
+        kept.since = now
+        self._idle.setdefault(kept.protocol or "", deque()).append(kept)
+
     def _let_go(self, kept: KeptStream, now: float) -> None:
         """Half-closes a stream with nothing more to do on it; it stays until the peer does the same."""
         kept.request = None
@@ -396,5 +395,5 @@ _STREAM_HANDLERS: dict[type, Callable[..., None]] = {
     NegotiationFailed: RequestPool._on_refused,
     StreamData: RequestPool._on_data,
     StreamEnded: RequestPool._on_ended,
-    StreamReset: RequestPool._on_reset,
+    StreamReset: lambda pool, kept, event, now: pool._lose(kept, FailureKind.RESET, now),
 }

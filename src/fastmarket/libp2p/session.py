@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from fastmarket.errors import PeerFault
-from fastmarket.libp2p.channels import EventStream, InboundNegotiation, OutboundNegotiation, ResponderStream
+from fastmarket.libp2p.channels import EventStream, ResponderStream
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
+from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.upgrade import Endpoint
@@ -123,7 +124,8 @@ class Session:
         self._congested[id(sink)] = sink
 
     def check_at(self, deadline: float) -> None:
-        self.check_due = min(self.check_due, deadline)
+        if deadline < self.check_due:
+            self.check_due = deadline
 
     # What the connection drives
 

@@ -50,12 +50,12 @@ class RpcResponder:
     `limit` bounds a request, in bytes.
     """
 
-    __slots__ = ("_connection", "_decoder", "_handle", "_limit", "finished", "quiet")
+    __slots__ = ("_decoder", "_handle", "connection", "finished", "limit", "quiet")
 
     def __init__(self, connection: Connection, handle: RpcHandler, limit: int) -> None:
-        self._connection = connection
+        self.connection = connection
         self._handle = handle
-        self._limit = limit
+        self.limit = limit
         self._decoder: FrameDecoder | None = None  # only while a request has come in part
         self.finished = False
         self.quiet = False
@@ -64,6 +64,12 @@ class RpcResponder:
     def factory(cls, handle: RpcHandler, limit: int) -> ResponderFactory:
         """For the table of protocols."""
         return lambda connection: cls(connection, handle, limit)
+
+    @property
+    def whole(self) -> RpcHandler | None:
+        """What answers the next request if it comes whole; None while one has come in part, or a quiet one
+        was the last."""
+        return self._handle if self._decoder is None and not self.quiet else None
 
     def opened(self, now: float) -> bytes:
         return b""
@@ -74,8 +80,8 @@ class RpcResponder:
             size, start = data[0], 1
             if size > _ONE_BYTE_LENGTH:
                 size, start = (size & _ONE_BYTE_LENGTH) | data[1] << 7, 2
-            if start + size == len(data) and size <= self._limit and (start == 1 or 0 < data[1] < 0x80):
-                reply = self._handle(self._connection, data[start:], now)
+            if start + size == len(data) and size <= self.limit and (start == 1 or 0 < data[1] < 0x80):
+                reply = self._handle(self.connection, data[start:], now)
                 if reply is None:
                     self.quiet = True
                     return b""
@@ -86,10 +92,10 @@ class RpcResponder:
     def _decode(self, data: bytes, now: float) -> bytes:
         decoder = self._decoder
         if decoder is None:
-            decoder = self._decoder = FrameDecoder(self._limit)
+            decoder = self._decoder = FrameDecoder(self.limit)
         replies = []
         for body in decoder.feed(data):
-            reply = self._handle(self._connection, body, now)
+            reply = self._handle(self.connection, body, now)
             self.quiet = reply is None
             if reply is not None:
                 replies.append(frame(reply))

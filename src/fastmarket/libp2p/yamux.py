@@ -12,13 +12,18 @@ from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
 
+from fastmarket._codec import (
+    GRANT_BYTES,
+    HEADER_BYTES,
+    MAX_DATA_FRAME_BYTES,
+    flag_frame,
+    receive_frames,
+    write_frame,
+)
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
 from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream, Owner
 
-HEADER_BYTES = 12
-GRANT_BYTES = INITIAL_WINDOW_BYTES // 2  # consumed bytes given back in one update; go-yamux
-MAX_DATA_FRAME_BYTES = 64 << 10  # that we send; go-yamux's, and all receivers take it
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1
 MAX_IDLE_FRAMES = 1024  # frames in a row that do nothing, each 12 bytes of our time
@@ -119,7 +124,7 @@ class Yamux:
             chunk = self._rest + chunk
             self._rest = b""
         at, end = 0, len(chunk)
-        out, most_out, streams = self.out, self._config.max_unsent_bytes, self.streams
+        out, most_out = self.out, self._config.max_unsent_bytes
         while at < end:
             if len(out) > most_out:
                 self.stalled = True
@@ -127,31 +132,19 @@ class Yamux:
             if self._body_left:
                 at = self._take_body(chunk, at, now)
                 continue
+            taken = receive_frames(self, chunk, at, now, most_out)
+            if taken != at:  # the common case: data in one piece
+                self._idle_frames = 0
+                at = taken
+                continue
             start = at + HEADER_BYTES
             if start > end:
                 break
             kind, flags, stream_id, length = _unpack(chunk, at)
-            at = start + length
-            stream = streams.get(stream_id)
-            if (
-                not kind
-                and not flags
-                and length
-                and stream is not None
-                and at <= end
-                and length <= stream.recv_window
-                and not stream.remote_ended
-            ):  # the common case: data in one piece
-                self._idle_frames = 0
-                stream.recv_window -= length
-                stream.credit += stream.sink.received(chunk[start:at], now)
-                if stream.credit >= GRANT_BYTES:
-                    self._grant(stream)
-            else:
-                at = start
-                self._header(kind, flags, stream_id, length, now)
-                if self.state is SessionState.CLOSED:
-                    return
+            at = start
+            self._header(kind, flags, stream_id, length, now)
+            if self.state is SessionState.CLOSED:
+                return
         self._rest = chunk[at:]
 
     def resume(self, now: float) -> None:
@@ -167,7 +160,7 @@ class Yamux:
         if stream is not None:
             stream.credit += stream.sink.received(piece, now)
             if stream.credit >= GRANT_BYTES:
-                self._grant(stream)
+                self.grant(stream)
             if not self._body_left and self._body_fin and self._body_stream is stream:
                 self._end_remote(stream, now)
         return at + len(piece)
@@ -258,7 +251,7 @@ class Yamux:
         stream = MuxStream(stream_id, inbound=True)
         self.streams[stream_id] = stream
         self._counts["inbound"] += 1
-        self.out += _pack(_DATA, _ACK, stream_id, 0)
+        flag_frame(self.out, stream, _ACK)
         stream.sink = self._owner.accept(stream, now)
         return stream
 
@@ -293,13 +286,10 @@ class Yamux:
         """Frames `data` as far as the window goes and keeps the rest; CallerFault after `finish`."""
         if stream.fin_queued:
             raise CallerFault("data", "the stream's writing side is closed")
-        size = len(data)
-        if size <= stream.send_window and size <= MAX_DATA_FRAME_BYTES and not stream.outbox:
-            stream.send_window -= size
-            self.out += _pack(0, 0, stream.stream_id, size) + data
+        if write_frame(self.out, stream, data):
             return
         stream.outbox += data
-        self.blocked_bytes += size
+        self.blocked_bytes += len(data)
         self._flush(stream)
 
     def finish(self, stream: MuxStream) -> None:
@@ -318,7 +308,7 @@ class Yamux:
         """Gives `size` bytes of window back, in large updates."""
         stream.credit += size
         if stream.credit >= GRANT_BYTES:
-            self._grant(stream)
+            self.grant(stream)
 
     def ping(self, value: int) -> None:
         """Asks for `value` back."""
@@ -351,11 +341,12 @@ class Yamux:
             del outbox[:size]
         if stream.fin_queued and not stream.fin_sent and not outbox:
             stream.fin_sent = True
-            out += _pack(_DATA, _FIN, stream.stream_id, 0)
+            flag_frame(out, stream, _FIN)
             if stream.remote_ended:
                 self._forget(stream)
 
-    def _grant(self, stream: MuxStream) -> None:
+    def grant(self, stream: MuxStream) -> None:
+        """Gives back at once what was consumed of an open stream."""
         if stream.remote_ended or stream.stream_id not in self.streams:
             return
         self.out += _pack(FrameType.WINDOW, 0, stream.stream_id, stream.credit)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fastmarket._codec import StreamState
+
 INITIAL_WINDOW_BYTES = 256 << 10  # yamux spec, flow control; both sides assume it
 
 
@@ -39,22 +41,13 @@ class Owner(Protocol):
         """The peer ends the session."""
 
 
-class MuxStream:
-    """One stream: its windows, what waits for window, and which directions have ended."""
+class MuxStream(StreamState):
+    """One stream: its windows, what waits for window, and which directions have ended.
 
-    __slots__ = (
-        "acknowledged",
-        "credit",
-        "fin_queued",
-        "fin_sent",
-        "inbound",
-        "outbox",
-        "recv_window",
-        "remote_ended",
-        "send_window",
-        "sink",
-        "stream_id",
-    )
+    The fields lie in the compiled class, where `receive_frames` reads them without asking Python.
+    """
+
+    __slots__ = ()
 
     def __init__(self, stream_id: int, *, inbound: bool) -> None:
         self.stream_id = stream_id

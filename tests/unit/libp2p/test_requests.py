@@ -186,6 +186,17 @@ def test_a_request_without_reply_is_done_when_written(known: bool) -> None:
     assert asker.pair.dialer.streams == 0
 
 
+def test_a_kept_stream_that_carried_a_request_without_reply_is_used_again() -> None:
+    asker = Requester()
+    asker.ask(1, choice("first"))
+    assert asker.run() == [Reply(1, ECHO, b"re:first")]
+    asker.ask(2, choice("silent", expects_reply=False))
+    assert asker.run() == [Reply(2, ECHO, b"")]
+    asker.ask(3, choice("third"))
+    assert asker.run() == [Reply(3, ECHO, b"re:third")]
+    assert asker.streams == 1
+
+
 def test_a_peer_that_never_closes_does_not_hold_the_stream() -> None:
     asker = Requester()
     asker.ask(1, choice("x", RAW, expects_reply=False))

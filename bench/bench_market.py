@@ -1,0 +1,218 @@
+"""The gRPC services of a real server beside an empty grpc.aio handler: `pytest bench/bench_market.py`.
+
+The server is `fastmarket-server` as it is installed, alone, so that what it knows itself is all there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.local_network import FREE_PORTS
+from bench.processes import Served, cpu_s, rss_mb, served
+from bench.ratio import Mark, report
+from bench.served import EMPTY_STREAM, EMPTY_UNARY
+from fastmarket.cli.processes import ServerProcess
+from fastmarket.pb import market_pb2
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+
+TURNS = 3
+CALLS, AT_ONCE = 1_500, 16
+FILES, FILES_A_MESSAGE = 4_000, 1_000
+DEADLINE_S = 60.0
+EMPTY = "an empty grpc.aio handler"
+CONTENTS = [f"content {number}" for number in range(100)]
+
+
+@contextmanager
+def market_server() -> Iterator[ServerProcess]:
+    """Alone in its network."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ServerProcess("alone", FREE_PORTS, Path(directory)) as server,
+    ):
+        server.wait_ready()
+        yield server
+
+
+def _listing(content: str, price: int) -> v1.RegisterFileRequest:
+    return v1.RegisterFileRequest(content=content, user_id=b"u", ip="192.0.2.1", port=4000, price=price)
+
+
+async def _register(target: str, contents: Sequence[str]) -> int:
+    """Over one stream; the number of answers. The offers are kept whether or not a network has them."""
+
+    async def messages() -> AsyncIterator[bytes]:
+        for start in range(0, len(contents), FILES_A_MESSAGE):
+            part = contents[start : start + FILES_A_MESSAGE]
+            files = [_listing(content, price) for price, content in enumerate(part, 1)]
+            yield v1.RegisterFilesRequest(files=files).SerializeToString()
+
+    async with grpc.aio.insecure_channel(target) as channel:
+        answers = channel.stream_stream("/fastmarket.v1.Market/RegisterFiles")(messages(), timeout=DEADLINE_S)
+        return sum([len(v1.RegisterFilesResponse.FromString(raw).files) async for raw in answers])
+
+
+async def _calls(target: str, pid: int, path: str, bodies: Sequence[bytes]) -> dict[str, float]:
+    """Unary calls, `AT_ONCE` under way."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        call = channel.unary_unary(path)
+        await call(bodies[0])
+        waiting, took = iter(bodies), []
+
+        async def caller() -> None:
+            for body in waiting:
+                began = time.perf_counter()
+                await call(body, timeout=DEADLINE_S)
+                took.append(time.perf_counter() - began)
+
+        before, began = cpu_s(pid), time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
+        elapsed, used = time.perf_counter() - began, cpu_s(pid) - before
+    took.sort()
+    return {
+        "per_s": len(took) / elapsed,
+        "server_cpu_us": used / len(took) * 1e6,
+        "p50_ms": took[len(took) // 2] * 1e3,
+        "p99_ms": took[len(took) * 99 // 100] * 1e3,
+    }
+
+
+async def _stream(target: str, pid: int, path: str, bodies: Sequence[bytes], items: int) -> dict[str, float]:
+    """All messages over one stream, each answered by one."""
+
+    async def messages() -> AsyncIterator[bytes]:
+        for body in bodies:
+            yield body
+
+    async with grpc.aio.insecure_channel(target) as channel:
+        before, began = cpu_s(pid), time.perf_counter()
+        async for _ in channel.stream_stream(path)(messages(), timeout=DEADLINE_S):
+            pass
+        elapsed, used = time.perf_counter() - began, cpu_s(pid) - before
+    return {"items_per_s": items / elapsed, "server_cpu_us": used / items * 1e6}
+
+
+Run = Callable[[], Coroutine[Any, Any, dict[str, float]]]
+
+
+def _in_turn(benchmark: BenchmarkFixture, ours: Run, ceiling: Run) -> list[dict[str, float]]:
+    """The best of each figure over the turns of either side."""
+    found: list[tuple[dict[str, float], dict[str, float]]] = []
+
+    async def turn() -> None:
+        found.append((await ours(), await ceiling()))
+
+    benchmark.pedantic(lambda: asyncio.run(turn()), rounds=TURNS)
+    best = []
+    for side in zip(*found, strict=True):
+        pick = {name: (max if name.endswith("per_s") else min) for name in side[0]}
+        best.append({name: round(choose(run[name] for run in side), 3) for name, choose in pick.items()})
+    benchmark.extra_info |= {"ours": best[0], "empty": best[1]}
+    return best
+
+
+@pytest.mark.short
+def test_check_holders_known_here(benchmark: BenchmarkFixture) -> None:
+    """By the server's CPU; `rate_ratio` and `p99_ratio` are what a caller sees of it."""
+    bodies = [market_pb2.CheckHoldersRequest(fileHash=content).SerializeToString() for content in CONTENTS]
+    bodies *= CALLS // len(bodies)
+    with market_server() as server, served("grpc") as empty:
+        target, pid = server.ready["grpc"], server.process.pid
+        asyncio.run(_register(target, CONTENTS))
+        ours, ceiling = _in_turn(
+            benchmark,
+            lambda: _calls(target, pid, "/market.Market/CheckHolders", bodies),
+            lambda: _calls(empty.hello["grpc"], empty.pid, EMPTY_UNARY, bodies),
+        )
+    benchmark.extra_info["rate_ratio"] = round(ours["per_s"] / ceiling["per_s"], 3)
+    benchmark.extra_info["p99_ratio"] = round(ours["p99_ms"] / ceiling["p99_ms"], 3)
+    report(benchmark, ours["server_cpu_us"], ceiling["server_cpu_us"], EMPTY, Mark(0.9, "of its rate"))
+
+
+def test_register_files(benchmark: BenchmarkFixture) -> None:
+    """One stream, 1,000 files a message, registered anew at each turn (a higher price)."""
+    turn = iter(range(1_000))
+
+    def messages() -> list[bytes]:
+        price = next(turn) + 1
+        return [
+            v1.RegisterFilesRequest(
+                files=[_listing(f"file {start + number}", price) for number in range(FILES_A_MESSAGE)]
+            ).SerializeToString()
+            for start in range(0, FILES, FILES_A_MESSAGE)
+        ]
+
+    with market_server() as server, served("grpc") as empty:
+        ours, ceiling = _in_turn(
+            benchmark,
+            lambda: _stream(
+                server.ready["grpc"],
+                server.process.pid,
+                "/fastmarket.v1.Market/RegisterFiles",
+                messages(),
+                FILES,
+            ),
+            lambda: _stream(empty.hello["grpc"], empty.pid, EMPTY_STREAM, messages(), FILES),
+        )
+    report(benchmark, ours["server_cpu_us"], ceiling["server_cpu_us"], "an empty stream of as many bytes")
+
+
+def test_find_holders(benchmark: BenchmarkFixture) -> None:
+    """A stream for each content: its messages are the holders. One after the other over one channel."""
+    bodies = [v1.FindHoldersRequest(content=content).SerializeToString() for content in CONTENTS] * 5
+
+    async def ours(target: str, pid: int) -> dict[str, float]:
+        async with grpc.aio.insecure_channel(target) as channel:
+            call = channel.unary_stream("/fastmarket.v1.Market/FindHolders")
+            before, began = cpu_s(pid), time.perf_counter()
+            for body in bodies:
+                async for _ in call(body, timeout=DEADLINE_S):
+                    pass
+            elapsed, used = time.perf_counter() - began, cpu_s(pid) - before
+        return {"items_per_s": len(bodies) / elapsed, "server_cpu_us": used / len(bodies) * 1e6}
+
+    async def ceiling(empty: Served) -> dict[str, float]:
+        return await _calls(empty.hello["grpc"], empty.pid, EMPTY_UNARY, bodies)
+
+    with market_server() as server, served("grpc") as empty:
+        target, pid = server.ready["grpc"], server.process.pid
+        asyncio.run(_register(target, CONTENTS))
+        found = _in_turn(benchmark, lambda: ours(target, pid), lambda: ceiling(empty))
+    report(benchmark, found[0]["server_cpu_us"], found[1]["server_cpu_us"], EMPTY)
+
+
+@pytest.mark.short
+def test_memory_of_an_idle_node(benchmark: BenchmarkFixture) -> None:
+    """With gRPC on; MB in place of microseconds. The ceiling: a process that has imported the libraries."""
+
+    def measure() -> tuple[float, float]:
+        with market_server() as server, served("imports") as imports:
+            return rss_mb(server.process.pid), rss_mb(imports.pid)
+
+    ours, ceiling = benchmark.pedantic(measure, rounds=1)
+    report(benchmark, ours, ceiling, "MB of a process that has the same imports")
+    benchmark.extra_info["limit_mb"] = 45
+
+
+@pytest.mark.short
+def test_memory_of_a_further_node(benchmark: BenchmarkFixture) -> None:
+    """In one process, listening and idle; beside the first one and its process."""
+    count = 50
+
+    def measure() -> dict[str, float]:
+        with served("nodes", "--count", str(count)) as nodes:
+            return dict(nodes.hello)
+
+    hello = benchmark.pedantic(measure, rounds=1)
+    further = (hello["all_mb"] - hello["first_mb"]) / (count - 1)
+    report(benchmark, further, 0.5, "MB, the mark itself", Mark(1.0, "at most 0.5 MB"))

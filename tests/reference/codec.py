@@ -1,0 +1,77 @@
+"""Twin of the frame loop and the address codec of fastmarket._codec: the general way, for every input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmarket._codec import GRANT_BYTES, HEADER_BYTES
+from fastmarket.formats.addr_protocols import BY_CODE, BY_NAME, IP4, P2P, TCP
+from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+
+_PEER_HEADS = {38: b"\x00\x24\x08\x01\x12\x20", 34: b"\x12\x20"}  # by size: an Ed25519 key, a SHA-256
+
+
+def receive_frames(mux: Any, chunk: bytes, at: int, now: float, most_out: int) -> int:
+    """Every frame goes to its sink, which answers by `received`; no request is answered in here."""
+    while at + HEADER_BYTES <= len(chunk) and len(mux.out) <= most_out:
+        kind = int.from_bytes(chunk[at : at + 4], "big")
+        stream = mux.streams.get(int.from_bytes(chunk[at + 4 : at + 8], "big"))
+        length = int.from_bytes(chunk[at + 8 : at + 12], "big")
+        start = at + HEADER_BYTES
+        if kind or not length or stream is None or start + length > len(chunk):
+            break
+        if length > stream.recv_window or stream.remote_ended:
+            break
+        at = start + length
+        stream.recv_window -= length
+        stream.credit += stream.sink.received(chunk[start:at], now)
+        if stream.credit >= GRANT_BYTES:
+            mux.grant(stream)
+    return at
+
+
+def write_frame(out: bytearray, stream: Any, data: bytes) -> bool:
+    if len(data) > min(stream.send_window, 64 << 10) or stream.outbox:
+        return False
+    stream.send_window -= len(data)
+    out += bytes(4) + stream.stream_id.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data
+    return True
+
+
+def addr_from_text(text: str) -> bytes | None:
+    """By the table of protocols, where the address has the form that the kernel takes."""
+    words = text.split("/")
+    if words[0] or words[1::2] not in (["ip4", "tcp"], ["ip4", "tcp", "p2p"]) or len(words) % 2 == 0:
+        return None
+    out = b""
+    for name, word in zip(words[1::2], words[2::2], strict=True):
+        protocol = BY_NAME[name]
+        if protocol is TCP and word != str(int(word) if word.isdigit() and word.isascii() else -1):
+            return None  # leading zeros: taken, but not by the kernel
+        try:
+            value = protocol.to_bytes(word)
+        except ValueError:
+            return None
+        out += encode_uvarint(protocol.code)
+        if protocol is P2P:
+            if not value.startswith(_PEER_HEADS.get(len(value), b"none")):
+                return None
+            out += encode_uvarint(len(value))
+        out += value
+    return out
+
+
+def addr_to_text(raw: bytes) -> str | None:
+    out, at, found = "", 0, []
+    while at < len(raw):
+        code, at = decode_uvarint(raw, at)
+        protocol = BY_CODE[code]
+        size = protocol.size
+        if protocol is P2P:
+            size, at = decode_uvarint(raw, at)
+            if not raw[at : at + size].startswith(_PEER_HEADS.get(size, b"none")):
+                return None
+        value, at = raw[at : at + size], at + size
+        out += f"/{protocol.name}/{protocol.to_text(value)}"
+        found.append(protocol)
+    return out if found in ([IP4, TCP], [IP4, TCP, P2P]) and at == len(raw) else None
