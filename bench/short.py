@@ -3,8 +3,8 @@
     python -m bench.short [--keep]
 
 A benchmark whose ratio fell is run again by itself, twice at most, and its best run counts: a machine that
-others use can slow one side alone, but hardly three times. On another kind of processor, or another Python, than
-the baseline's nothing fails. `--keep` writes the ratios as the new baseline.
+others use can slow one side alone, but hardly three times. On another kind of processor, or another Python,
+than the baseline's nothing fails. `--keep` writes the ratios as the new baseline.
 """
 
 from __future__ import annotations
