@@ -10,6 +10,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 
 MAX_PORT = 65535
+MAX_PATHS = 16  # of one lookup: with more, each has but two or three peers of the table to begin with
 MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
@@ -50,6 +51,13 @@ def parse_flag(raw: object) -> bool:
 
 def parse_path(raw: object) -> Path:
     return Path(parse_text(raw)).expanduser()
+
+
+def parse_paths(raw: object) -> int:
+    text = str(raw)
+    if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_PATHS:
+        raise ValueError(f"expects a number from 1 to {MAX_PATHS}, not {text!r}")
+    return int(text)
 
 
 def parse_prefix(raw: object) -> str:

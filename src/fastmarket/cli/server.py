@@ -304,7 +304,11 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
         config.NodeConfig(
             server_mode=settings.mode == "server",
             bootstrap=settings.bootstrap,
-            kad=config.KadConfig(prefix=settings.kad_prefix),
+            kad=config.KadConfig(
+                prefix=settings.kad_prefix,
+                large_table=settings.large_table,
+                disjoint_paths=settings.disjoint_paths,
+            ),
             host=config.HostConfig(listen=settings.listen, announce=settings.announce),
             market=config.MarketConfig(host=settings.host, port=settings.port),
             access=access_config(settings),

@@ -22,6 +22,7 @@ from fastmarket.cli.parsing import (
     parse_http_url,
     parse_listen,
     parse_path,
+    parse_paths,
     parse_port,
     parse_prefix,
     parse_store,
@@ -58,6 +59,8 @@ class ServerSettings:
     data_dir: Path | None
     store: str
     kad_prefix: str
+    large_table: bool
+    disjoint_paths: int
     mode: str
     passphrase_file: Path | None
     log_level: str
@@ -164,6 +167,19 @@ SETTINGS: tuple[Setting, ...] = (
         "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.  [off]",
     ),
     Setting("kad-prefix", parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),
+    Setting(
+        "large-table",
+        parse_flag,
+        "",
+        "Keep every peer that lives, for lookups of one hop: some 1 KiB a peer, and 30 KB/s to check them.",
+        flag=True,
+    ),
+    Setting(
+        "disjoint-paths",
+        parse_paths,
+        "N",
+        "Paths of one lookup that share no peer; 8 where many lie, for twice the requests.  [default: 1]",
+    ),
     Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
     Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
     Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
@@ -259,6 +275,8 @@ def _settings(
         data_dir=None if _pick(values, "ephemeral", False) else data_dir,
         store=_pick(values, "store", ""),
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
+        large_table=_pick(values, "large-table", False),
+        disjoint_paths=_pick(values, "disjoint-paths", 1),
         mode=_pick(values, "mode", "server"),
         passphrase_file=_path(values, "passphrase-file"),
         log_level=_pick(values, "log-level", "info"),

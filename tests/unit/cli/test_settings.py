@@ -68,6 +68,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "ephemeral": "false",
         "store": "redis://one,two",
         "kad-prefix": "/ipfs",
+        "large-table": "true",
+        "disjoint-paths": "8",
         "mode": "client",
         "passphrase-file": "/pass",
         "log-level": "debug",
@@ -90,6 +92,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.insecure
         assert settings.trace_endpoint == "http://127.0.0.1:4318"
         assert settings.store == "redis://one,two"
+        assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 
@@ -140,6 +143,9 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1/p2p/xyz",)}, "--bootstrap", "not a multiaddr"),
         ({"bootstrap": (f"/p2p/{PEER}",)}, "--bootstrap", "cannot dial"),
         ({"kad-prefix": "fastmarket"}, "--kad-prefix", "/fastmarket"),
+        ({"disjoint-paths": "0"}, "--disjoint-paths", "1 to 16"),
+        ({"disjoint-paths": "17"}, "--disjoint-paths", "1 to 16"),
+        ({"large-table": "perhaps"}, "--large-table", "true or false"),
         ({"kad-prefix": "/" + "x" * 500}, "--kad-prefix", "/fastmarket"),
         ({"mode": "both"}, "--mode", "server or client"),
         ({"log-level": "loud"}, "--log-level", "debug or info"),
