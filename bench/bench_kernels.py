@@ -14,9 +14,13 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _cid, _kbucket, _sha256, _xor
+from fastmarket import _cid, _kbucket, _merkle, _sha256, _xor
+from fastmarket.offers.batch import BatchedOffer
+from fastmarket.offers.merkle import merkle_tree
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import cid as cid_twin
 from tests.reference import kbucket as kbucket_twin
+from tests.reference import merkle as merkle_twin
 from tests.reference import sha256 as sha256_twin
 from tests.reference import xor as xor_twin
 
@@ -59,6 +63,18 @@ def singles(values):
     return [(value,) for value in values]
 
 
+bodies = [
+    OfferBody(
+        content=multihash, provider=rng.randbytes(38), user_id=b"user", user_name="someone", ip="192.0.2.1",
+        port=4000, price_per_mb=3, size=10**9, name="a file.bin", seq=2**50, issued_at=2**30, not_after=2**31,
+    ).SerializeToString()
+    for multihash in multihashes
+]  # fmt: skip
+root, paths = merkle_tree(bodies)
+batched = [
+    BatchedOffer(bytes(140), index, path, body).encode()
+    for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
+]
 packed_keys = b"".join(rng.randbytes(32) for _ in range(200))
 CASES = [
     *pairs("distance", _xor.distance, xor_twin.distance, list(zip(targets, reversed(targets), strict=True))),
@@ -86,6 +102,14 @@ CASES = [
     *pairs("encode-cid-v1", _cid.encode_cid_v1, cid_twin.encode_cid_v1, [(0x55, m) for m in multihashes]),
     *pairs("peer-id-to-text", _cid.base58_encode, cid_twin.base58_encode, singles(peer_ids)),
     *pairs("peer-id-from-text", _cid.base58_decode, cid_twin.base58_decode, singles(peer_texts)),
+    *pairs("split-batched-offer", _merkle.split_batched, merkle_twin.split_batched, singles(batched)),
+    *pairs(
+        "merkle-root-of-256",
+        _merkle.merkle_root,
+        merkle_twin.merkle_root,
+        [(body, index, len(bodies), paths[index]) for index, body in enumerate(bodies)],
+    ),
+    *pairs("offer-body", _merkle.plain_body, merkle_twin.body, singles(bodies)),
 ]
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from itertools import cycle
 from random import Random
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastmarket.config import KadConfig, OfferConfig
@@ -15,7 +16,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.offers.messages import FindRequest, decode_find_reply, encode_find, encode_store
 from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms, sign_offer
+from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.verifying import OfferVerifier, open_offer
@@ -66,6 +67,60 @@ def test_verify_cached(benchmark: BenchmarkFixture) -> None:
     envelope = offers(1)[0].envelope
     verifier = OfferVerifier(10)
     assert benchmark(verifier.open, envelope, NOW).content == CONTENT
+
+
+BATCH = 256
+
+
+def many(signed_together: bool) -> list[bytes]:
+    """Offers of one holder, as they travel."""
+    metadata = FileMetadata("192.0.2.7", 4000, 5, 10**9, "a file.bin")
+    terms = [
+        OfferTerms(b"\x12\x20" + sha256(b"%d" % n).digest(), b"user", "someone", metadata)
+        for n in range(BATCH)
+    ]
+    if signed_together:
+        return [offer.envelope for offer in sign_offers(identity(1), [Signing(one) for one in terms], NOW)]
+    return [sign_offer(identity(1), one, NOW).envelope for one in terms]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-signature", "a-signature-each"])
+def test_sign_256(benchmark: BenchmarkFixture, together: bool) -> None:
+    assert len(set(benchmark(many, together))) == BATCH
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("together", [True, False], ids=["one-signature", "a-signature-each"])
+def test_verify_256(benchmark: BenchmarkFixture, together: bool, warm: bool) -> None:
+    """Cold: nothing of them was seen before. Warm: the signatures were."""
+    signed = many(together)
+    known = OfferVerifier(BATCH, 10)
+
+    def verify() -> int:
+        verifier = known if warm else OfferVerifier(BATCH, 10)
+        return len([verifier.open(one, NOW) for one in signed])
+
+    verify()
+    assert benchmark(verify) == BATCH
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one-signature", "a-signature-each"])
+def test_store_256(benchmark: BenchmarkFixture, together: bool) -> None:
+    """What storers do with them: 256 in one message, or as many messages as 64 signatures each allow."""
+    sender = identity(2).peer_id
+    size = BATCH if together else OfferConfig().max_signatures_per_store
+    signed = many(together)
+    bodies = [encode_store(signed[at : at + size]) for at in range(0, BATCH, size)]
+
+    def fresh() -> tuple[tuple[OfferProtocol], dict[str, object]]:
+        return (node([])[0],), {}
+
+    def store(protocol: OfferProtocol) -> None:
+        for body in bodies:
+            protocol.handle_request(sender, body, NOW)
+        assert len(protocol.store) == BATCH
+
+    benchmark.pedantic(store, setup=fresh, rounds=10)
 
 
 def test_find_reply_with_20_offers(benchmark: BenchmarkFixture) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastmarket.formats.identity import Identity, PeerId
     from fastmarket.formats.multiaddr import Multiaddr
     from fastmarket.hashing import cid_of_file
+    from fastmarket.market.client_values import ClientTls
     from fastmarket.market.grpc_client import MarketClient
     from fastmarket.net.bridge import DhtClient, DhtServer, bridge
     from fastmarket.node import Node
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cid",
+    "ClientTls",
     "DhtClient",
     "DhtServer",
     "FileMetadata",
@@ -42,6 +44,7 @@ __all__ = [
 
 _HOMES = {
     "Cid": "formats.cid",
+    "ClientTls": "market.client_values",
     "DhtClient": "net.bridge",
     "DhtServer": "net.bridge",
     "FileMetadata": "offers.metadata",

@@ -5,13 +5,22 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ("server", "client", "demo")
+COMMANDS = {
+    "server": "run a node (fastmarket-server)",
+    "client": "offer and find files through a node (fastmarket-client)",
+    "demo": "three nodes on this machine, one file, two sellers",
+}
+USAGE = f"usage: python -m fastmarket {{{'|'.join(COMMANDS)}}} ..."
 
 
 def main() -> int:
     """Run the command named first with the words after it; 2 when there is none of that name."""
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(USAGE, *(f"  {name:<7} {about}" for name, about in COMMANDS.items()), sep="\n")
+        print("Each tells more: python -m fastmarket server --help")
+        return 0
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print(f"usage: python -m fastmarket {{{'|'.join(COMMANDS)}}} ...", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     module = import_module(f"fastmarket.cli.{sys.argv[1]}")
     return int(module.main(sys.argv[2:]))

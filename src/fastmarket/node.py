@@ -16,17 +16,23 @@ from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.storage.database import OfferDatabase
+from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver
+from fastmarket.storage.records import RecordKeeper
+from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
+    from fastmarket.fleet.dht import FleetNode
+    from fastmarket.market.guard import Around
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
+    from fastmarket.web.tracing import NodeTracing
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +59,17 @@ class Node:
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
+        self._records: RecordKeeper | None = None
         self._seeds = [_seed(text) for text in config.bootstrap]
         self._saved = SavedPeers(config.kad, identity.peer_id)
         self._saver: PeerSaver | None = None
         self._dht: DhtNode | None = None
+        self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
         self._rejoining: asyncio.Task[None] | None = None
         self._webs: list[WebServer] = []
         self._metrics: NodeMetrics | None = None
+        self._tracing: NodeTracing | None = None
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
@@ -92,16 +101,18 @@ class Node:
         """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
         these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
         web = self._config.web
-        watched = self._watched() if web.metrics_port is not None else None
-        self._dht = DhtNode(self._identity, self._config) if watched is None else watched
+        self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
         try:
             if self._data_dir is not None:
                 self._take_up(self._dht, self._data_dir)
+            if self._fleet is not None:
+                await self._fleet.open(self._journal)
             for text in self._config.host.listen:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
             observer = None if self._metrics is None else self._metrics.call_ended
-            self._grpc = MarketServer(service, self._config.market, self._config.access, observer)
+            arounds = [self._traced(self._dht)] if web.trace_endpoint else []
+            self._grpc = MarketServer(service, self._config.market, self._config.access, observer, arounds)
             market = self._config.market
             self.grpc_address = _at(market.host, await self._grpc.start())
             if web.port is not None:
@@ -124,9 +135,15 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
+        if self._tracing is not None:
+            tracing, self._tracing = self._tracing, None
+            await asyncio.get_running_loop().run_in_executor(None, tracing.stop)
         if self._saver is not None:
             saver, self._saver = self._saver, None
             await saver.close()
+        if self._records is not None:
+            records, self._records = self._records, None
+            await records.close()
         if self._dht is not None:
             await self._dht.close()
         if self._journal is not None:
@@ -141,6 +158,11 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         await self.stop()
+
+    @property
+    def store(self) -> str:
+        """The fleet's store without its password; empty: none."""
+        return "" if self._fleet is None else self._fleet.store.url.shown
 
     @property
     def joins(self) -> bool:
@@ -160,12 +182,17 @@ class Node:
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
         bad = dht.restore_offers(database.offers())
+        dht.restore_records(
+            (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
+            for row in database.records()
+        )
         self._journal = Journal(database, self._config.storage, dht.now)
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
         saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
         routing = dht.engine.routing
         self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
+        self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
         own, held = len(dht.offers.own), len(dht.offers.store)
@@ -173,16 +200,36 @@ class Node:
             took = time.perf_counter() - began
             logger.info("%d offers kept, %d of them ours, read in %.2f s", held, own, took)
 
-    # The HTTP packages are loaded on use: they are an extra, and a node without them starts sooner.
+    # Extras are loaded on use: a node starts without them, and sooner.
+
+    def _made(self, trace: Trace) -> DhtNode:
+        """One of a fleet, or one by itself."""
+        if not self._config.fleet.store:
+            return DhtNode(self._identity, self._config, trace=trace)
+        with _extra("store", "fleet"):
+            from fastmarket.fleet.dht import FleetNode
+        self._fleet = FleetNode(self._identity, self._config, trace=trace)
+        return self._fleet
 
     def _watched(self) -> DhtNode:
         with _extra("metrics-port", "metrics"):
             from fastmarket.web.metrics import CountingTrace, NodeMetrics
         trace = CountingTrace()
-        dht = DhtNode(self._identity, self._config, trace=trace)
+        dht = self._made(trace)
         self._metrics = NodeMetrics(dht, trace)
         dht.job_observers.append(self._metrics.job_ended)
+        if self._fleet is not None:
+            from fastmarket.web.fleet_metrics import FleetState
+
+            self._metrics.registry.register(FleetState(self._fleet))
         return dht
+
+    def _traced(self, dht: DhtNode) -> Around:
+        with _extra("trace-endpoint", "tracing"):
+            from fastmarket.web.tracing import NodeTracing
+        self._tracing = NodeTracing(self._config.web.trace_endpoint, self.peer_id)
+        dht.job_observers.append(self._tracing.job_ended)
+        return self._tracing.around
 
     async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
         from fastmarket.web.metrics import metrics_routes
@@ -235,6 +282,13 @@ def _extra(field: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise CallerFault(field, f"needs {missing.name}: pip install 'fastmarket[{extra}]'") from None
+
+
+def _record_rows(dht: DhtNode) -> list[RecordRow]:
+    return [
+        RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
+        for record, own in dht.records.take_changed()
+    ]
 
 
 def _at(host: str, port: int) -> str:

@@ -9,6 +9,7 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Sequence
@@ -17,6 +18,12 @@ from pathlib import Path
 from types import TracebackType
 
 DEADLINE_S = 20.0
+# Not as preexec_fn: see fastmarket.cli.processes.
+_AT_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][A-Z0-9]?|\r")
 
 
@@ -30,14 +37,13 @@ class Terminal:
         env = env | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
         env.pop("NO_COLOR", None)
         self.process = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", "-c", _AT_TERMINAL, *command],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=env,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
         self._unread = ""

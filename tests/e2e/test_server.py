@@ -215,6 +215,8 @@ def test_a_passphrase_protects_the_key(servers: Servers, run_server: Run, tmp_pa
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("correct horse\n")
     wrong.write_text("battery staple\n")
+    for path in (right, wrong):
+        path.chmod(0o600)
     home = ("--data-dir", str(tmp_path / "home"))
     first = servers.start(*home, "--passphrase-file", str(right))
     assert first.terminate() == 0

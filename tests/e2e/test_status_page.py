@@ -75,6 +75,7 @@ def opened(browser: WebDriver, servers: list[ServerProcess]) -> WebDriverWait[We
 
 def test_the_page_shows_the_node_and_its_table(browser: WebDriver, servers: list[ServerProcess]) -> None:
     opened(browser, servers)
+    assert browser.find_element(By.ID, "state").get_attribute("aria-live") == "off", "read aloud every 2 s"
     assert servers[0].ready["peer_id"] in text(browser, "node")
     assert "2\npeers known" in text(browser, "figures")
     dots = browser.find_elements(By.CSS_SELECTOR, "#buckets .dots")
@@ -121,3 +122,4 @@ def test_a_node_that_is_gone_is_told(browser: WebDriver, servers: list[ServerPro
     wait = opened(browser, servers)
     servers[0].terminate()
     wait.until(lambda _: text(browser, "state") == "The node does not answer.")
+    assert browser.find_element(By.ID, "state").get_attribute("aria-live") == "assertive"

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from fastmarket.config import AccessConfig, MarketConfig
+from fastmarket.market.grpc_errors import RETRY_AFTER_KEY
 from fastmarket.market.grpc_server import MARKET, V1, MarketServer
-from fastmarket.market.guard import RETRY_AFTER_KEY
 from fastmarket.market.service import MarketService
 from fastmarket.net.interfaces import interface_addresses
 from fastmarket.pb import market_pb2, market_pb2_grpc

@@ -17,6 +17,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.connection_policy import Refusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
@@ -109,12 +110,17 @@ def test_connections_of_one_peer(run: Run[None]) -> None:
     run(scenario())
 
 
-def test_connections_of_one_address(run: Run[None]) -> None:
+def test_connections_of_one_address(run: Run[None], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fastmarket")
+
     async def scenario() -> None:
         bounds = {"limit_loopback": True, "max_connections_per_ip": 3}
         async with crowd(5, **bounds) as (node, _, many):
             came = [await come(peer, node, ELSEWHERE) for peer in many]
             assert [link is not None for link in came] == [True] * 3 + [False] * 2
+            assert node.host.links.refusals == {Refusal.SOURCE_FULL: 2}
+            (line,) = [record.message for record in caplog.records if "refused" in record.message]
+            assert line.startswith("refused a connection from 127.0.0.9: too many"), "told once a minute"
             await many[0].close()
             await until(lambda: node.host.connections == 3)
             assert await come(many[4], node, ELSEWHERE) is not None

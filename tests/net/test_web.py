@@ -84,6 +84,11 @@ def test_nothing_found_is_no_error(run: Run[None]) -> None:
             answer = await at.http.get(f"/routing/v1/providers/{new_cidv0(b'nobody has it')}")
             assert (answer.status_code, answer.json()) == (200, {"Providers": []})
             assert "max-age=15," in answer.headers["cache-control"]
+            streamed = await at.http.get(
+                f"/routing/v1/providers/{new_cidv0(b'nobody has it')}", headers={"Accept": NDJSON}
+            )
+            assert (streamed.status_code, streamed.text) == (200, "")
+            assert "max-age=15," in streamed.headers["cache-control"]
             nobody = identity(77).peer_id
             answer = await at.http.get(f"/routing/v1/peers/{nobody}")
             assert (answer.status_code, answer.json()) == (200, {"Peers": []})
@@ -101,6 +106,21 @@ def test_peers_by_either_text_and_the_closest(run: Run[None]) -> None:
             assert (await at.http.get(f"/routing/v1/peers/{asked.peer_id}")).json()["Peers"]
             closest = (await at.http.get(f"/routing/v1/dht/closest/peers/{CONTENT}")).json()["Peers"]
             assert {peer["ID"] for peer in closest} == {str(holder.peer_id), str(provider.peer_id)}
+
+    run(scenario())
+
+
+def test_a_node_that_knows_nobody_has_no_closest_peers(run: Run[None]) -> None:
+    """404, unlike everywhere else in the API."""
+
+    async def scenario() -> None:
+        async with nodes(1) as (alone,):
+            server = WebServer(RoutingApi(alone.public, CONFIG, KadConfig()).routes(), CONFIG, "127.0.0.1", 0)
+            port = await server.start()
+            async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
+                answer = await http.get(f"http://127.0.0.1:{port}/routing/v1/dht/closest/peers/{CONTENT}")
+            await server.stop()
+            assert (answer.status_code, answer.json()) == (404, {"error": "no peer is known"})
 
     run(scenario())
 

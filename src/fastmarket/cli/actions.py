@@ -11,6 +11,7 @@ from fastmarket.cli import content as contents
 from fastmarket.cli.content import Content
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
+from fastmarket.cli.registered import RegisteredList
 from fastmarket.cli.render import (
     Column,
     Screen,
@@ -95,6 +96,7 @@ def unregister(desk: Desk, argument: str) -> None:
         raise NetworkFault(f"{fault}; the withdrawal is announced further") from None
     except NotFound:
         raise NetworkFault(f"the node has no offer of {clean(content.text)} in your name") from None
+    RegisteredList.forget(desk.profile.data_dir, done.cid or content.text, user_id)
     if desk.as_json:
         desk.screen.json(
             {

@@ -6,14 +6,18 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli.completion import completion_command
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
+
+if TYPE_CHECKING:
+    from fastmarket.market.client_values import ClientTls
 
 PROG = "fastmarket-client"
 
@@ -21,6 +25,7 @@ EXAMPLES = """\b
 Examples:
   fastmarket-client                            talk with the node on this machine
   fastmarket-client register movie.mkv --price 3
+  fastmarket-client register music --recursive --price 3
   fastmarket-client unregister movie.mkv       nobody is shown the offer any more
   fastmarket-client check movie.mkv            a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
@@ -29,6 +34,8 @@ Examples:
 \b
 Options may stand before or after the command, or in the environment:
 --client-ip is FASTMARKET_CLIENT_CLIENT_IP.
+
+\b
 Exit status: 0 done, 1 the operation failed, 2 bad usage.
 """
 
@@ -42,6 +49,10 @@ OPTIONS = (
     ("client-ip", "", "ADDRESS", "Where buyers reach you.  [default: 127.0.0.1]"),
     ("client-port", "", "PORT", "And on which port.  [default: 8081]"),
     ("data-dir", "", "DIR", "Your key and the history.  [default: the user's data directory]"),
+    ("tls-ca", "", "FILE", "Speak TLS; who signed the node's certificate (PEM)."),
+    ("tls-cert", "", "FILE", "Your certificate, for a node that asks for one (PEM)."),
+    ("tls-key", "", "FILE", "And its key."),
+    ("token-file", "", "FILE", "Your token for the node, in a file of mode 600."),
 )
 
 Command = Callable[..., Any]
@@ -90,18 +101,37 @@ def client(context: click.Context, /, **options: Any) -> None:
 def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[actions.Desk], None]) -> None:
     """Run `act` with the profile that both places of options give together; the later place wins."""
     told = profile.resolve({**context.obj, **_given(options)}, os.environ)
-    with MarketLink(told.target) as link:
+    with MarketLink(told.target, _tls(told), told.token()) as link:
         act(actions.Desk(link, told, Screen(), bool(options.get("as_json"))))
+
+
+def _tls(told: profile.Profile) -> ClientTls | None:
+    if told.tls_ca is None and told.tls_cert is None and told.tls_key is None:
+        return None
+    from fastmarket.market.client_values import ClientTls
+
+    return ClientTls(told.tls_ca, told.tls_cert, told.tls_key)
 
 
 @client.command()
 @_content
 @_profile_options
 @_json
+@click.option("-r", "--recursive", is_flag=True, help="Offer every file under a directory.")
+@click.option("--again", is_flag=True, help="With --recursive: those that were registered before, too.")
 @click.pass_context
 def register(context: click.Context, /, content: str, **options: Any) -> None:
-    """Offer a content to the network; needs --price."""
-    _with_desk(context, options, lambda desk: actions.register(desk, content))
+    """Offer a content to the network; needs --price.
+
+    With --recursive a run that was interrupted goes on where it was: what is registered stands in a list in
+    the data directory, and is left out as long as the file has not changed.
+    """
+    if options["recursive"]:
+        from fastmarket.cli import tree
+
+        _with_desk(context, options, lambda desk: tree.register(desk, content, again=options["again"]))
+    else:
+        _with_desk(context, options, lambda desk: actions.register(desk, content))
 
 
 @client.command()
@@ -169,6 +199,9 @@ def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
     """Print the CID of a file as `ipfs add` names it; needs no node."""
     named = content.hash_file(content.path_of(file), cid_version=int(cid_version), raw_leaves=raw_leaves)
     print(named.text)
+
+
+client.add_command(completion_command(PROG))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -94,7 +94,7 @@ def _size(path: Path) -> int:
     except OSError as error:
         raise CallerFault(str(path), str(error.strerror)) from None
     if stat.S_ISDIR(status.st_mode):
-        raise CallerFault(str(path), "is a directory; expects a file")
+        raise CallerFault(str(path), "is a directory; expects a file (or register --recursive)")
     return status.st_size
 
 

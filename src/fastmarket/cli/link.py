@@ -12,6 +12,7 @@ from fastmarket.errors import NetworkFault, RequestTimeout
 if TYPE_CHECKING:
     import asyncio
 
+    from fastmarket.market.client_values import ClientTls
     from fastmarket.market.grpc_client import MarketClient
 
 T = TypeVar("T")
@@ -21,9 +22,11 @@ CONNECT_TIMEOUT_S = 5.0
 class MarketLink:
     """Runs one call after the other; nothing runs between them."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ClientTls | None = None, token: str | None = None) -> None:
         """`target` is `host:port`; nothing is connected yet."""
         self.target = target
+        self._tls = tls
+        self._token = token
         self.took_ms = 0.0
         self._runner: asyncio.Runner | None = None
         self._client: MarketClient | None = None
@@ -75,7 +78,7 @@ class MarketLink:
     async def _connect(self) -> MarketClient:
         from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
 
-        client = MarketClient(self.target)
+        client = MarketClient(self.target, tls=self._tls, token=self._token)
         try:
             await client.get_node(timeout_s=CONNECT_TIMEOUT_S)
         except (ServerUnavailable, RequestTimeout):

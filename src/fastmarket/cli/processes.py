@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
@@ -39,9 +38,23 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FASTMARKET_")} | more
 
 
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the child when the parent is gone, even killed by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+# Run before the command, in its own process: the kernel ends it when the parent is gone, even by SIGKILL.
+# Not as `preexec_fn`: that makes subprocess fork, and a fork of a process with gRPC in it aborts now and then
+# before it comes to exec (github.com/grpc/grpc, issue 43055).
+_DIE_WITH_PARENT = f"""
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):  # it was gone before that was asked for
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def _dying_with_us(command: Sequence[str]) -> list[str]:
+    """The command so that it does not outlive this process; elsewhere than on Linux as it is."""
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 class ServerProcess:
@@ -56,12 +69,11 @@ class ServerProcess:
         self.log_path = directory / f"{name}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*executable("fastmarket-server"), *arguments],
+                _dying_with_us([*executable("fastmarket-server"), *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(**(env or {})),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._output = b""
 

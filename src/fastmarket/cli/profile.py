@@ -32,11 +32,33 @@ class Profile:
     client_ip: str = "127.0.0.1"
     client_port: int = 8081
     data_dir: Path = Path()
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
 
     @property
     def target(self) -> str:
         """`host:port`, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def token(self) -> str | None:
+        """The first line of --token-file, which is for its owner alone."""
+        if self.token_file is None:
+            return None
+        try:
+            mode = self.token_file.stat().st_mode
+            text = self.token_file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CallerFault("--token-file", f"cannot read {self.token_file}: {error}") from None
+        if mode & 0o077:
+            raise CallerFault(
+                "--token-file", f"{self.token_file} may be read by others; chmod 600 {self.token_file}"
+            )
+        token = text.partition("\n")[0].strip()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise CallerFault("--token-file", f"{self.token_file} does not begin with a token")
+        return token
 
     def wanted_price(self) -> int:
         """The price, for the commands that cannot do without."""
@@ -86,6 +108,10 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "client-ip": _text(253),
     "client-port": lambda text: _whole(text, 1, MAX_PORT),
     "data-dir": lambda text: Path(text).expanduser(),
+    "tls-ca": lambda text: Path(text).expanduser(),
+    "tls-cert": lambda text: Path(text).expanduser(),
+    "tls-key": lambda text: Path(text).expanduser(),
+    "token-file": lambda text: Path(text).expanduser(),
 }
 
 

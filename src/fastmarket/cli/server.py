@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import entry, logs
+from fastmarket.cli.completion import completion_command
 from fastmarket.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ PROG = "fastmarket-server"
 # ones. Connections make some garbage, offers none; by default a tenth of a burst of either goes into looking.
 GC_THRESHOLDS = (10_000, 20, 20)
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
+# Objects made before the young are looked through, and how often older ones go along (gc.set_threshold).
+GC_THRESHOLDS = (50_000, 20, 100)
 log = logging.getLogger("fastmarket.server")
 
+HELP = "Run a node of the market. It keeps offers for the network and serves local programs by gRPC."
+SHOW_HELP = "Print the settings in force, as TOML, and where each was told. Passwords are left out."
+CHECK_HELP = "Tell whether a node would start with these settings: files, keys, certificates, extras."
 EXAMPLES = """\b
 Examples:
   fastmarket-server
@@ -41,6 +47,14 @@ Examples:
       join a network by a node that is in it
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
       a node behind a forwarded port, known to others by that name and port
+  fastmarket-server --metrics-port 9100 --http-port 8081
+      watched by Prometheus, with a page at http://127.0.0.1:8081
+  fastmarket-server --host 0.0.0.0 --tls-cert node.crt --tls-key node.key --tokens tokens
+      gRPC for other machines, encrypted, for those with a token
+  fastmarket-server --store redis://10.0.0.5:6379,10.0.0.6:6379
+      one of several servers behind one name
+  fastmarket-server --config node.toml config check
+      whether a node would start with that file
   fastmarket-server --ephemeral -p 0 -l /ip4/127.0.0.1/tcp/0
       a throw-away node on free loopback ports
 
@@ -54,6 +68,13 @@ An option beats the environment, and that beats the file.
 When it serves, one line on stdout says so; everything else goes to stderr:
   ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "announce": ["/ip4/..."],
          "grpc": "127.0.0.1:8080", ...}
+
+\b
+SIGTERM and SIGINT stop it in order, within 5 s; the second one at once.
+
+\b
+Exit status: 0 stopped in order, 1 it failed, 2 bad usage or settings,
+128 + N ended by a second signal N.
 """
 
 
@@ -61,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_before_start)
-    return entry.run(_command(), PROG, argv)
+    return entry.run(server_command(), PROG, argv)
 
 
 def _leave_before_start(number: int, frame: FrameType | None) -> None:
@@ -69,10 +90,31 @@ def _leave_before_start(number: int, frame: FrameType | None) -> None:
     raise SystemExit(entry.DONE)
 
 
-def _command() -> click.Command:
+def server_command() -> click.Command:
+    """The command line, for the manual page, too."""
+    server = click.Group(
+        PROG,
+        callback=_serve_alone,
+        invoke_without_command=True,
+        params=_options(),
+        help=HELP,
+        epilog=EXAMPLES,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        subcommand_metavar="[COMMAND]",
+    )
+    config = click.Group("config", help="Look at the settings without starting a node.")
+    for name, callback, text in (("show", _show, SHOW_HELP), ("check", _check, CHECK_HELP)):
+        config.add_command(click.Command(name, callback=callback, params=_options(), help=text))
+    server.add_command(config)
+    server.add_command(completion_command(PROG))
+    return click.version_option(__version__, message="%(prog)s %(version)s")(server)
+
+
+def _options() -> list[click.Parameter]:
+    """One for each setting; they may stand before and after a command."""
     from fastmarket.cli.settings import SETTINGS
 
-    options = [
+    options: list[click.Parameter] = [
         click.Option(
             [*([f"-{setting.short}"] if setting.short else []), f"--{setting.name}", setting.field],
             metavar=setting.metavar or None,
@@ -83,28 +125,49 @@ def _command() -> click.Command:
         )
         for setting in SETTINGS
     ]
-    config = click.Option(["--config"], metavar="FILE", help="Read settings from this TOML file.")
-    version = click.version_option(__version__, message="%(prog)s %(version)s")
-    command = click.Command(
-        PROG,
-        callback=_serve,
-        params=[*options, config],
-        help="Run a node of the market. It keeps offers for the network and serves local programs by gRPC.",
-        epilog=EXAMPLES,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
-    return version(command)
+    return [
+        *options,
+        click.Option(["--config"], metavar="FILE", help="Read settings from this TOML file."),
+    ]
 
 
-def _serve(**given: object) -> int:
+def _serve_alone(**given: object) -> int | None:
+    """Runs the node, where no command is named; else keeps the options for that."""
+    context = click.get_current_context()
+    context.obj = given
+    return None if context.invoked_subcommand is not None else _serve(_resolved(given))
+
+
+def _resolved(*given: Mapping[str, object]) -> ServerSettings:
+    """Of options given in two places the later counts."""
     from platformdirs import user_data_path
 
-    from fastmarket.cli import settings as settings_module
+    from fastmarket.cli import settings
 
-    options = {name.replace("_", "-"): value for name, value in given.items() if value not in (None, ())}
-    settings = settings_module.resolve(
-        options, os.environ, user_data_path("fastmarket", appauthor=False) / "node"
-    )
+    told = {name: value for place in given for name, value in place.items() if value not in (None, ())}
+    options = {name.replace("_", "-"): value for name, value in told.items()}
+    return settings.resolve(options, os.environ, user_data_path("fastmarket", appauthor=False) / "node")
+
+
+def _show(**given: object) -> int:
+    from fastmarket.cli import configuration
+
+    print(configuration.show(_resolved(click.get_current_context().find_root().obj, given)), end="")
+    return entry.DONE
+
+
+def _check(**given: object) -> int:
+    from fastmarket.cli import configuration
+
+    found = configuration.faults(_resolved(click.get_current_context().find_root().obj, given))
+    for fault in found:
+        entry.complain(PROG, fault, entry.BAD_USAGE)
+    if not found:
+        print("a node would start with these settings")
+    return entry.BAD_USAGE if found else entry.DONE
+
+
+def _serve(settings: ServerSettings) -> int:
     logs.set_up(settings.log_level, settings.log_format)
     with _data_dir(settings):
         identity = _identity(settings)
@@ -132,28 +195,20 @@ def _data_dir(settings: ServerSettings) -> Iterator[None]:
 
 
 def _identity(settings: ServerSettings) -> Identity:
+    from fastmarket.cli.configuration import passphrase
     from fastmarket.formats.identity import Identity
     from fastmarket.storage.keys import load_or_create_identity
 
     if settings.data_dir is None:
         return Identity.from_seed(os.urandom(32))
     try:
-        return load_or_create_identity(settings.data_dir, _passphrase(settings))
+        secret = passphrase(settings)
+    except CallerFault as fault:
+        raise CallerFault(settings.source(fault.field), fault.reason) from None
+    try:
+        return load_or_create_identity(settings.data_dir, secret)
     except CallerFault as fault:
         raise CallerFault(settings.source("data-dir"), str(fault)) from None
-
-
-def _passphrase(settings: ServerSettings) -> str | None:
-    path = settings.passphrase_file
-    if path is None:
-        return None
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallerFault(settings.source("passphrase-file"), f"cannot read {path}: {error}") from None
-    if not lines or not lines[0]:
-        raise CallerFault(settings.source("passphrase-file"), f"{path} has no first line")
-    return lines[0]
 
 
 async def _live(settings: ServerSettings, identity: Identity) -> int:
@@ -170,11 +225,21 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # a fault of the start ends the program here
+            _settle_memory()
             _say_ready(node, settings)
             await stopping
         return entry.DONE
     finally:
         await _stop(node, starting, stopping)
+
+
+def _settle_memory() -> None:
+    """What is there by now stays; and of a hundred thousand offers that come in none is in a cycle.
+
+    With Python's own thresholds looking for such cycles is a fifth of the work of a busy storer.
+    """
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:
@@ -215,6 +280,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "grpc": node.grpc_address,
         "http": node.http_address or None,
         "metrics": node.metrics_address or None,
+        "store": node.store or None,
         "version": __version__,
         "pid": os.getpid(),
         # Null where there is nobody to join by, not even a peer of an earlier run.
@@ -231,6 +297,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
 
 def _compose(settings: ServerSettings, identity: Identity) -> Node:
     from fastmarket import config
+    from fastmarket.cli.configuration import access_config
     from fastmarket.node import Node
 
     return Node(
@@ -240,27 +307,19 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
             kad=config.KadConfig(prefix=settings.kad_prefix),
             host=config.HostConfig(listen=settings.listen, announce=settings.announce),
             market=config.MarketConfig(host=settings.host, port=settings.port),
-            access=config.AccessConfig(
-                tls_cert=_text(settings.tls_cert),
-                tls_key=_text(settings.tls_key),
-                tls_client_ca=_text(settings.tls_client_ca),
-                tokens=_text(settings.tokens),
-                insecure=settings.insecure,
-            ),
+            access=access_config(settings),
+            fleet=config.FleetConfig(store=settings.store),
             web=config.WebConfig(
                 host=settings.http_host,
                 port=settings.http_port,
                 metrics_host=settings.metrics_host,
                 metrics_port=settings.metrics_port,
+                trace_endpoint=settings.trace_endpoint,
             ),
         ),
         identity,
         settings.data_dir,
     )
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path)
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:

@@ -7,28 +7,32 @@ came from ("--port", "FASTMARKET_PORT", "node.toml: port").
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from fastmarket.cli.parsing import (
+    one_of,
+    parse_announce,
+    parse_bootstrap,
+    parse_flag,
+    parse_host,
+    parse_http_url,
+    parse_listen,
+    parse_path,
+    parse_port,
+    parse_prefix,
+    parse_store,
+)
 from fastmarket.errors import CallerFault
-from fastmarket.formats.multiaddr import Multiaddr
 
 ENVIRONMENT_PREFIX = "FASTMARKET_"
 DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/16899"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 MODES = ("server", "client")
-MAX_PORT = 65535
-MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
-_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
-_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
-_YES = frozenset({"1", "true", "yes", "on"})
-_NO = frozenset({"0", "false", "no", "off", ""})
-_EXPECTS = "expects {}, not {!r}"
 T = TypeVar("T")
 
 
@@ -47,10 +51,12 @@ class ServerSettings:
     http_host: str
     metrics_port: int | None
     metrics_host: str
+    trace_endpoint: str
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     data_dir: Path | None
+    store: str
     kad_prefix: str
     mode: str
     passphrase_file: Path | None
@@ -86,126 +92,23 @@ class Setting:
         return self.name.replace("-", "_")
 
 
-def parse_port(raw: object) -> int:
-    """0 (any free one) to 65535; raises ValueError."""
-    text = str(raw)
-    if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > MAX_PORT:
-        raise ValueError(f"expects a port from 0 to {MAX_PORT}, not {text!r}")
-    return int(text)
-
-
-def _parse_text(raw: object) -> str:
-    if not isinstance(raw, str) or not raw.strip():
-        raise ValueError(_EXPECTS.format("a text", raw))
-    return raw.strip()
-
-
-def _parse_host(raw: object) -> str:
-    text = _parse_text(raw)
-    if not _HOST.fullmatch(text):
-        raise ValueError(_EXPECTS.format("an IP address or a host name", raw))
-    return text
-
-
-def _parse_flag(raw: object) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    text = str(raw).strip().lower()
-    if text not in _YES | _NO:
-        raise ValueError(_EXPECTS.format("true or false", raw))
-    return text in _YES
-
-
-def _parse_path(raw: object) -> Path:
-    return Path(_parse_text(raw)).expanduser()
-
-
-def _parse_prefix(raw: object) -> str:
-    text = _parse_text(raw)
-    if len(text) > MAX_PREFIX_CHARS or not _PREFIX.fullmatch(text):
-        raise ValueError(_EXPECTS.format("a path such as /fastmarket", text))
-    return text
-
-
-def _one_of(*words: str) -> Callable[[object], str]:
-    def parse(raw: object) -> str:
-        text = _parse_text(raw).lower()
-        if text not in words:
-            raise ValueError(_EXPECTS.format(" or ".join(words), raw))
-        return text
-
-    return parse
-
-
-def _texts(raw: object) -> tuple[str, ...]:
-    """A list, or one text in which commas or blanks separate the items."""
-    if isinstance(raw, str):
-        return tuple(raw.replace(",", " ").split())
-    if not isinstance(raw, list | tuple):
-        raise ValueError(_EXPECTS.format("a multiaddr or a list of them", raw))
-    return tuple(_parse_text(item) for item in raw)
-
-
-def _parse_listen(raw: object) -> tuple[str, ...]:
-    texts = _texts(raw)
-    if not texts:
-        raise ValueError("names no address")
-    for text in texts:
-        endpoint = _multiaddr(text).host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or "/p2p/" in text:
-            raise ValueError(
-                f"cannot listen on {text!r}; expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT"
-            )
-    return texts
-
-
-def _parse_announce(raw: object) -> tuple[str, ...]:
-    texts = _texts(raw)
-    for text in texts:
-        address = _multiaddr(text)
-        endpoint = address.host_port()
-        if not address.is_dnsaddr and (endpoint is None or endpoint.port == 0):
-            raise ValueError(f"nobody could dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
-    return texts
-
-
-def _parse_bootstrap(raw: object) -> tuple[str, ...]:
-    texts = _texts(raw)
-    for text in texts:
-        address = _multiaddr(text)
-        if address.peer_id is None:
-            raise ValueError(f"{text!r} does not end in /p2p/PEER_ID")
-        if address.host_port() is None and not address.is_dnsaddr:
-            raise ValueError(f"cannot dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT/p2p/PEER_ID")
-    return texts
-
-
-def _multiaddr(text: str) -> Multiaddr:
-    try:
-        return Multiaddr.from_text(text)
-    except CallerFault as fault:
-        raise ValueError(f"{text!r} is not a multiaddr ({fault.reason})") from None
-
-
 SETTINGS: tuple[Setting, ...] = (
     Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
     Setting(
         "host",
-        _parse_host,
+        parse_host,
         "ADDRESS",
         "gRPC address; beyond this machine see --tls-cert.  [default: 127.0.0.1]",
     ),
-    Setting("tls-cert", _parse_path, "FILE", "PEM certificate for gRPC; beyond loopback TLS is needed."),
-    Setting("tls-key", _parse_path, "FILE", "Its private key, PEM, mode 0600."),
+    Setting("tls-cert", parse_path, "FILE", "PEM certificate for gRPC; beyond loopback TLS is needed."),
+    Setting("tls-key", parse_path, "FILE", "Its private key, PEM, mode 0600."),
+    Setting("tls-client-ca", parse_path, "FILE", "Callers need a certificate signed by one of these (mTLS)."),
     Setting(
-        "tls-client-ca", _parse_path, "FILE", "Callers need a certificate signed by one of these (mTLS)."
-    ),
-    Setting(
-        "tokens", _parse_path, "FILE", "Callers need a token: lines of `read TOKEN` or `write TOKEN`, 0600."
+        "tokens", parse_path, "FILE", "Callers need a token: lines of `read TOKEN` or `write TOKEN`, 0600."
     ),
     Setting(
         "insecure",
-        _parse_flag,
+        parse_flag,
         "",
         "Serve gRPC in plain text beyond loopback, where all can read it.",
         flag=True,
@@ -216,11 +119,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free port.  [off]"
     ),
-    Setting("metrics-host", _parse_host, "ADDRESS", "Address for those.  [default: 127.0.0.1]"),
-    Setting("http-host", _parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
+    Setting("metrics-host", parse_host, "ADDRESS", "Address for those.  [default: 127.0.0.1]"),
+    Setting(
+        "trace-endpoint",
+        parse_http_url,
+        "URL",
+        "Send OpenTelemetry spans of calls to this OTLP/HTTP collector.  [off]",
+    ),
+    Setting("http-host", parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
     Setting(
         "listen",
-        _parse_listen,
+        parse_listen,
         "MULTIADDR",
         f"Where to accept other nodes; may be repeated.  [default: {DEFAULT_LISTEN}]",
         short="l",
@@ -228,14 +137,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "announce",
-        _parse_announce,
+        parse_announce,
         "MULTIADDR",
         "Tell others this address alone, not those listened on or observed; may be repeated.",
         repeated=True,
     ),
     Setting(
         "bootstrap",
-        _parse_bootstrap,
+        parse_bootstrap,
         "MULTIADDR",
         "A node to join the network by, ending in /p2p/PEER_ID; may be repeated.",
         short="b",
@@ -243,18 +152,22 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "data-dir",
-        _parse_path,
+        parse_path,
         "DIR",
         "Where the node keeps its key, offers and peers.  [default: the user's data directory]",
     ),
-    Setting("ephemeral", _parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
-    Setting("kad-prefix", _parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),
+    Setting("ephemeral", parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
     Setting(
-        "mode", _one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"
+        "store",
+        parse_store,
+        "URL",
+        "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.  [off]",
     ),
-    Setting("passphrase-file", _parse_path, "FILE", "Its first line protects the key at rest."),
-    Setting("log-level", _one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
-    Setting("log-format", _one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
+    Setting("kad-prefix", parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),
+    Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
+    Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
+    Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
+    Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -310,7 +223,7 @@ def _check_one_home(layer: Layer) -> None:
 
 def _is_yes(raw: object) -> bool:
     try:
-        return _parse_flag(raw)
+        return parse_flag(raw)
     except ValueError:
         return False
 
@@ -339,10 +252,12 @@ def _settings(
         http_host=_pick(values, "http-host", "127.0.0.1"),
         metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
         metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
+        trace_endpoint=_pick(values, "trace-endpoint", ""),
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),
         data_dir=None if _pick(values, "ephemeral", False) else data_dir,
+        store=_pick(values, "store", ""),
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
         mode=_pick(values, "mode", "server"),
         passphrase_file=_path(values, "passphrase-file"),
@@ -379,7 +294,7 @@ def read_toml(path: Path) -> Layer:
             close = difflib.get_close_matches(name, _BY_NAME, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
-        if _BY_NAME[name].parse is _parse_path and isinstance(value, str) and value:
+        if _BY_NAME[name].parse is parse_path and isinstance(value, str) and value:
             value = str(path.parent / Path(value).expanduser())
         values[name] = value
     return Layer(values, lambda setting: f"{path}: {setting.name}")

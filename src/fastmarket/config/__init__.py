@@ -5,6 +5,7 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -16,6 +17,7 @@ from fastmarket.config.web import WebConfig
 __all__ = [
     "AccessConfig",
     "ConnectionConfig",
+    "FleetConfig",
     "HostConfig",
     "KadConfig",
     "MarketConfig",

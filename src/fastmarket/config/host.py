@@ -31,6 +31,7 @@ class HostConfig:
     inbound_burst_per_ip: int = 64  # that come at once
     # Addresses whose rate is remembered beside those with connections, some 300 bytes each.
     max_known_ips: int = 10_000
+    refusal_log_interval_s: float = 60.0  # from one log line about an address that is refused to the next
     # Whether the three bounds of an address hold for this machine's own, too.
     limit_loopback: bool = False
     # Inbound connections that have not finished their handshake, in all and from one IP address. One costs

@@ -27,3 +27,11 @@ class MarketConfig:
     bulk_budget_s: float = 60.0  # for the files of one message, to a caller without a deadline
     max_files: int = 2000  # in one message of RegisterFiles: 2.6 MiB at worst, signed in a tenth of a second
     max_page: int = 1000  # of ListOffers
+    batches_at_once: int = (
+        4  # messages of one RegisterFiles call worked on: while one is signed others travel
+    )
+    searches_at_once: int = 16  # of one FindHoldersBatch call: some 160 requests under way
+    max_watches: int = 256  # WatchHolders calls open at once: one search every 0.1 s at their usual interval
+    watch_interval_s: float = 30.0  # between searches, for a caller that names none
+    min_watch_interval_s: float = 1.0  # a search takes up to 0.8 s
+    max_watch_interval_s: float = 3600.0  # a twentieth of the life of an offer

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -30,4 +31,5 @@ class NodeConfig:
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
+    fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)

@@ -20,3 +20,4 @@ class StorageConfig:
     peers_interval_s: float = 5.0  # from one look whether other peers are in the table to the next; a node
     # that is killed forgets whom it met since
     peers_rewrite_s: float = 600.0  # they are written so often where only their last signs of life are new
+    record_interval_s: float = 60.0  # between writes of the values that were put since; and at the end

@@ -13,6 +13,7 @@ class WebConfig:
     port: int | None = None  # off; 0 takes any free one
     metrics_host: str = "127.0.0.1"  # /metrics, /healthz and /readyz, likewise
     metrics_port: int | None = None  # off; 0 takes any free one
+    trace_endpoint: str = ""  # of an OTLP/HTTP collector, http://HOST:PORT; none: no spans
     lookup_budget_s: float = 8.0  # of one request: a lookup through silent peers ends within it
     max_records: int = 100  # in one JSON answer; Delegated Routing V1 recommends it
     max_streamed_records: int = 4096  # in one NDJSON answer: what one lookup gathers at most

@@ -58,6 +58,11 @@ class DisjointLookup:
         return sum(path.failures for path in self._paths)
 
     @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered, on any path."""
+        return max(path.hops for path in self._paths)
+
+    @property
     def only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
         return self.end is None and self.answered > 0 and not any(path.in_flight for path in self._paths)

@@ -66,6 +66,7 @@ class Lookup:
         "answered",
         "end",
         "failures",
+        "hops",
         "target",
     )
 
@@ -87,6 +88,7 @@ class Lookup:
         self.end: End | None = None
         self.answered = 0
         self.failures = 0
+        self.hops = 0
         self._ask = ask
         self._config = config
         learnt = learnt or Learnt(Paces(config), NetworkSize(config))
@@ -118,14 +120,14 @@ class Lookup:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
         return self.end is None and self.answered > 0 and not self._fresh
 
-    def add(self, peers: Iterable[PeerInfo]) -> None:
-        """Peers heard of. Those known already, and ourselves, change nothing."""
+    def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
+        """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
         seen, insert = self._seen, self._shortlist.insert
         for peer in peers:
             key = peer.peer_id.key
             if key not in seen:
                 seen.add(key)
-                insert(key, Candidate(peer))
+                insert(key, Candidate(peer, hops))
 
     def poll(self, now: float) -> list[Outgoing]:
         """The requests to send now; notices the end."""
@@ -177,7 +179,8 @@ class Lookup:
         self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
-        self.add(answer.closer)
+        self.hops = max(self.hops, candidate.hops)
+        self.add(answer.closer, candidate.hops + 1)
         if self._named is not None:
             self._named(answer.closer)
         if answer.stop:

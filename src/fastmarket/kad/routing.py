@@ -21,6 +21,7 @@ from fastmarket.kad.diversity import Diversity
 from fastmarket.kad.large import LargeTable
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.remembered import Remembered
+from fastmarket.kad.waiting import Waiting
 from fastmarket.trace import NULL_TRACE, Trace
 
 # Failures that came over the network: so it works, and the fault is not ours.
@@ -55,13 +56,12 @@ class Routing:
         self._local = local
         self._trace = trace
         self._table: RoutingTable[Contact] = RoutingTable(local.key, bucket_size=config.k)
-        # Bucket -> peers that found no place, the freshest last; at most k each.
-        self._waiting: dict[int, dict[bytes, Contact]] = {}
         self._visitors: dict[bytes, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
         self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
         self._heard_at = _NEVER  # last sign of life from anybody
         self._diversity = Diversity(config)
+        self._waiting = Waiting(config.k, self._diversity.limit)
         self._doubtful = 0  # entries not told to others
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = Remembered(config)
@@ -106,7 +106,7 @@ class Routing:
 
     def known(self) -> int:
         """Servers identified and not given up: in the table or waiting for a place in it."""
-        return len(self._table) + sum(map(len, self._waiting.values()))
+        return len(self._table) + len(self._waiting)
 
     def nearest(self, target: bytes, count: int) -> list[Contact]:
         """The entries closest to a 32-byte key, closest first."""
@@ -234,7 +234,7 @@ class Routing:
             self.large.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
-            self._drop_waiting(self._table.bucket_index(key), key)
+            self._waiting.drop(self._table.bucket_index(key), key)
             return
         if contact.failures == 0:
             contact.failed_at = now
@@ -256,7 +256,7 @@ class Routing:
             self.large.remove(peer_id.key)
             self.silent.pop(peer_id.key)
             self._evict(peer_id.key, now)
-            self._drop_waiting(self._table.bucket_index(peer_id.key), peer_id.key)
+            self._waiting.drop(self._table.bucket_index(peer_id.key), peer_id.key)
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection to the peer is gone."""
@@ -285,11 +285,11 @@ class Routing:
         bucket = self._table.bucket_index(key)
         if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
             self._table.remove(key)
-            self._wait(bucket, key, contact)
+            self._waiting.add(bucket, key, contact)
         elif inserted == Inserted.FULL:
-            self._wait(bucket, key, contact)
+            self._waiting.add(bucket, key, contact)
         else:
-            self._drop_waiting(bucket, key)
+            self._waiting.drop(bucket, key)
         return oldest
 
     def _settle(self, bucket: int, contact: Contact, now: float) -> bool:
@@ -319,18 +319,6 @@ class Routing:
         """The trust of an entry changes."""
         self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
         contact.trust = trust
-
-    def _wait(self, bucket: int, key: bytes, contact: Contact) -> None:
-        waiting = self._waiting.setdefault(bucket, {})
-        waiting.pop(key, None)
-        group = contact.group
-        if group is not None:
-            alike = [other for other, held in waiting.items() if held.group == group]
-            if len(alike) >= self._diversity.limit(group):
-                del waiting[alike[0]]
-        waiting[key] = contact
-        if len(waiting) > self._config.k:
-            del waiting[next(iter(waiting))]
 
     def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
         addrs = tuple(addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer])
@@ -372,7 +360,7 @@ class Routing:
 
     def _evict(self, key: bytes, now: float) -> None:
         bucket = self._table.bucket_index(key)
-        self._drop_waiting(bucket, key)
+        self._waiting.drop(bucket, key)
         contact = self._table.get(key)
         if contact is None:
             return
@@ -384,21 +372,14 @@ class Routing:
 
     def _move_up(self, bucket: int, now: float) -> None:
         """The freshest that waits and may, has the free place; whether it still lives is asked."""
-        waiting = self._waiting.get(bucket, {})
-        for key, contact in reversed(waiting.items()):
+        for key, contact in self._waiting.freshest(bucket):
             if contact.seen + self._config.check_after_s < now:
                 contact.trust = Trust.DOUBTFUL
             self._table.insert(key, contact, contact.seen)
             if self._settle(bucket, contact, now):
-                self._drop_waiting(bucket, key)
+                self._waiting.drop(bucket, key)
                 return
             self._table.remove(key)
 
     def _waiting_contact(self, key: bytes) -> Contact | None:
-        waiting = self._waiting.get(self._table.bucket_index(key))
-        return waiting.get(key) if waiting else None
-
-    def _drop_waiting(self, bucket: int, key: bytes) -> None:
-        waiting = self._waiting.get(bucket)
-        if waiting and waiting.pop(key, None) is not None and not waiting:
-            del self._waiting[bucket]
+        return self._waiting.get(self._table.bucket_index(key), key)

@@ -50,10 +50,11 @@ _UNKNOWN = b"?"  # no address block is that short
 class Candidate:
     """A peer a lookup has heard of."""
 
-    __slots__ = ("_group", "asked_at", "connected", "hold_s", "late_at", "peer", "protocol", "state")
+    __slots__ = ("_group", "asked_at", "connected", "hold_s", "hops", "late_at", "peer", "protocol", "state")
 
-    def __init__(self, peer: PeerInfo) -> None:
+    def __init__(self, peer: PeerInfo, hops: int = 1) -> None:
         self.peer = peer
+        self.hops = hops  # 1: of our table; 2: named by one of those; and so on
         self._group: bytes | None = _UNKNOWN
         self.state = PeerState.HEARD
         self.asked_at = 0.0
@@ -87,6 +88,10 @@ class Search(Protocol):
     @property
     def failures(self) -> int:
         """Peers of which no answer will come."""
+
+    @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered."""
 
     @property
     def only_late(self) -> bool:

@@ -129,6 +129,11 @@ class StoreJob:
         self._reached = False
 
     @property
+    def lookup(self) -> Search:
+        """How it goes."""
+        return self._lookup
+
+    @property
     def finished(self) -> bool:
         """All have answered or failed, or the deadline passed."""
         return self.result is not None

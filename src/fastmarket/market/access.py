@@ -179,13 +179,23 @@ def _pem(name: str, field: str, what: bytes) -> bytes:
 
 
 def _read_secret(name: str, field: str) -> bytes:
+    check_secret(name, field)
+    return _read(name, field)
+
+
+def check_secret(name: str, field: str) -> None:
+    """Raises CallerFault for a file that is not there, or open to others.
+
+    systemd's credentials are for the service alone, though an ACL shows as the group's bits.
+    """
     try:
         mode = os.stat(name).st_mode
     except OSError as error:
         raise CallerFault(field, f"cannot read {name}: {error.strerror}") from None
-    if mode & OTHERS:
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    ours = credentials is not None and Path(name).absolute().parent == Path(credentials)
+    if mode & (stat.S_IRWXO if ours else OTHERS):
         raise CallerFault(field, f"{name} may be read by others (mode {mode & 0o777:o}); chmod 600 {name}")
-    return _read(name, field)
 
 
 def _read(name: str, field: str) -> bytes:

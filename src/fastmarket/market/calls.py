@@ -5,10 +5,11 @@ Each method reads its own request: gRPC would call bytes that are none INTERNAL,
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -55,18 +56,65 @@ def streaming(request_type: type[Request], respond: RespondMany[Request]) -> Met
     return grpc.unary_stream_rpc_method_handler(handle)
 
 
-def each(request_type: type[Request], respond: Respond[Request]) -> Method:
-    """Many messages in, one out for each: the next is read when the one before was answered."""
+def each(
+    request_type: type[Request], respond: Respond[Request], at_once: int, *, in_order: bool = True
+) -> Method:
+    """Many messages in, one out for each: in their order, or as each is there.
+
+    `at_once` of them are worked on; the next is read when one of those was answered.
+    """
 
     async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async def answer(raw: bytes) -> bytes:
+            return (await respond(_read(request_type, raw), context.time_remaining())).SerializeToString()
+
         try:
-            async for raw in requests:
-                answer = await respond(_read(request_type, raw), context.time_remaining())
-                yield answer.SerializeToString()
+            async with aclosing(_answers(requests, answer, at_once, in_order)) as answers:
+                async for done in answers:
+                    yield done
         except Exception as error:  # noqa: BLE001
             await _abort(error, request_type, context)
 
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+async def _answers(
+    requests: AsyncIterator[bytes],
+    answer: Callable[[bytes], Coroutine[Any, Any, bytes]],
+    at_once: int,
+    in_order: bool,
+) -> AsyncGenerator[bytes, None]:
+    working: list[asyncio.Task[bytes]] = []
+    coming: asyncio.Task[bytes | None] | None = asyncio.ensure_future(_next(requests))
+    try:
+        while coming is not None or working:
+            due = working[:1] if in_order else tuple(working)
+            reading = coming if len(working) < at_once else None
+            waited = (*due, reading) if reading is not None else due
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for task in due:
+                if task.done():
+                    working.remove(task)
+                    yield task.result()
+            if reading is not None and reading.done():
+                raw = reading.result()
+                coming = None if raw is None else asyncio.ensure_future(_next(requests))
+                if raw is not None:
+                    working.append(asyncio.ensure_future(answer(raw)))
+    finally:
+        await _end(*working, *([] if coming is None else [coming]))
+
+
+async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
+    """None: the caller has sent all."""
+    return await anext(requests, None)
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Nothing of a call goes on without it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _abort(error: Exception, request_type: type[Message], context: Context) -> bytes:

@@ -6,9 +6,26 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
 from fastmarket.formats.identity import PeerId
+from fastmarket.kad.query import Quorum
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+
+
+class Acknowledged(Protocol):
+    """How a put went: of `asked` nodes so many, and how many were `wanted`."""
+
+    @property
+    def acknowledged(self) -> int:
+        """Nodes that have it."""
+
+    @property
+    def asked(self) -> int:
+        """The closest that were found."""
+
+    @property
+    def wanted(self) -> int:
+        """The quorum."""
 
 
 class Dht(Protocol):
@@ -51,6 +68,14 @@ class Dht(Protocol):
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
+
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: Quorum | int, *, deadline_s: float
+    ) -> Acknowledged:
+        """Stores a value at the nodes closest to its key. Raises `QuorumFailed`, `CallerFault`."""
+
+    async def get_record(self, key: bytes, quorum: Quorum | int, *, deadline_s: float) -> bytes:
+        """The best value there is. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
 
     def own_offers(self) -> Iterable[Offer]:
         """Offers of this node that are announced, in no order."""

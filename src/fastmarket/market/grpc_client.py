@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
+from fastmarket.market.channel import open_channel
+from fastmarket.market.client_values import (
+    ClientTls,
+    Found,
+    Holder,
+    HolderChange,
+    Listing,
+    NodeInfo,
+    Outcome,
+    OwnOffer,
+    PeerEntry,
+    RecordPut,
+    Registered,
+    Search,
+    SearchResult,
+    Withdrawn,
+)
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 __all__ = [
+    "ClientTls",
     "Found",
     "Holder",
+    "HolderChange",
     "Listing",
     "MarketClient",
     "NodeInfo",
     "Outcome",
     "OwnOffer",
     "PeerEntry",
+    "RecordPut",
     "Registered",
+    "Search",
+    "SearchResult",
     "ServerUnavailable",
     "Withdrawn",
 ]
@@ -33,15 +56,6 @@ Reply = TypeVar("Reply", bound=Message)
 
 PAGE = 1000  # offers asked for at a time
 DEFAULT_TIMEOUT_S = 15.0  # longer than the server waits for a quorum
-MAX_RESPONSE_BYTES = 16 * 1024 * 1024  # of a server that cuts its lists later than ours does
-_CHANNEL_OPTIONS = (
-    # The node is on this machine or was named on purpose: no proxy in between.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
-    # A server that restarts is found again at the next command, not after gRPC's minute.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,105 +74,11 @@ _FIND_HOLDERS = _Method("/fastmarket.v1.Market/FindHolders", v1.FindHoldersRespo
 _REGISTER_FILES = _Method("/fastmarket.v1.Market/RegisterFiles", v1.RegisterFilesResponse)
 _WITHDRAW_FILE = _Method("/fastmarket.v1.Market/WithdrawFile", v1.WithdrawFileResponse)
 _LIST_OFFERS = _Method("/fastmarket.v1.Market/ListOffers", v1.ListOffersResponse)
+_PUT_RECORD = _Method("/fastmarket.v1.Market/PutRecord", v1.PutRecordResponse)
+_GET_RECORD = _Method("/fastmarket.v1.Market/GetRecord", v1.GetRecordResponse)
+_FIND_HOLDERS_BATCH = _Method("/fastmarket.v1.Market/FindHoldersBatch", v1.FindHoldersBatchResponse)
+_WATCH_HOLDERS = _Method("/fastmarket.v1.Market/WatchHolders", v1.WatchHoldersResponse)
 _REGISTER_FILE = _Method("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who serves a content; `provider`, `size`, `file_name` and `not_after` only `find_holders` tells."""
-
-    id: bytes
-    name: str
-    ip: str
-    port: int
-    price: int
-    provider: str = ""
-    size: int | None = None
-    file_name: str | None = None
-    not_after: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One message of a search: `provisional` holders just found, or, at its end, all of them."""
-
-    holders: tuple[Holder, ...]
-    provisional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
-    """The node behind the server (proto/fastmarket/v1/market.proto, Node)."""
-
-    peer_id: str
-    listen: tuple[str, ...]
-    agent_version: str
-    peers: int
-    connections: int
-    offers: int
-    own_offers: int
-    mode: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerEntry:
-    """A peer the node knows; `common_prefix` in bits."""
-
-    peer_id: str
-    addrs: tuple[str, ...]
-    agent_version: str
-    connected: bool
-    common_prefix: int
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """How a registration met its quorum; `cid` empty where the content has no CIDv0."""
-
-    cid: str
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """How a withdrawal met its quorum; `cid` empty where the content has no CIDv0."""
-
-    cid: str
-    acknowledged: int
-    asked: int
-    wanted: int
-
-
-@dataclass(frozen=True, slots=True)
-class OwnOffer:
-    """An offer of the node: `content` as a CIDv0, else its multihash in hex."""
-
-    content: str
-    holder: Holder
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One file for `register_many`."""
-
-    content: str
-    metadata: FileMetadata
-    user_id: bytes = b""
-    user_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How it went with one of many; `message` is empty when a quorum has the offer."""
-
-    cid: str
-    message: str
-    acknowledged: int
-    asked: int
-    wanted: int
 
 
 class MarketClient:
@@ -166,12 +86,27 @@ class MarketClient:
 
     Every method raises: `CallerFault` with the field the server names, `Busy`, `QuorumFailed`,
     `ServerUnavailable`, `RequestTimeout`, another `NetworkFault`, `NodeFault` for a fault of the server.
+    A server that is not there, or tells to come back, is asked up to four times with growing pauses, a second
+    in all, within the deadline; registering and withdrawing twice is harmless.
     """
 
-    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        tls: ClientTls | None = None,
+        token: str | None = None,
+    ) -> None:
+        """`timeout_s`: for each call that names none. `token`: one of the server's, sent with every call.
+
+        Raises `CallerFault`: a file of `tls` that cannot be read ("tls"), or a token that would travel in
+        the clear to another machine ("token").
+        """
         self.target = target
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        self._channel = open_channel(target, tls, secret=token is not None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -238,43 +173,77 @@ class MarketClient:
         Closing the generator ends the search on the node, too.
         """
         request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit)
-        call = self._channel.unary_stream(
-            _FIND_HOLDERS.path,
-            request_serializer=v1.FindHoldersRequest.SerializeToString,
-            response_deserializer=_FIND_HOLDERS.reply.FromString,
-        )(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
-        try:
-            async for reply in call:
+        async with aclosing(self._stream(_FIND_HOLDERS, request, self._within(timeout_s))) as replies:
+            async for reply in replies:
                 yield Found(tuple(map(_holder, reply.holders)), reply.provisional)
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, self.target) from None
-        finally:
-            call.cancel()
+
+    async def find_many(
+        self, searches: AsyncIterable[Search], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[SearchResult, None]:
+        """Many searches on one stream; each result as soon as it is there. `timeout_s` is for all of it."""
+        asked: dict[int, Search] = {}
+
+        async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
+            number = 0
+            async for search in searches:
+                asked[number] = search
+                wanted = v1.FindHoldersRequest(
+                    content=search.content, max_price=search.max_price, limit=search.limit
+                )
+                yield v1.FindHoldersBatchRequest(id=number, search=wanted)
+                number += 1
+
+        async with aclosing(self._exchange(_FIND_HOLDERS_BATCH, requests(), timeout_s)) as replies:
+            async for reply in replies:
+                holders = tuple(map(_holder, reply.holders))
+                yield SearchResult(asked.pop(reply.id), holders, reply.message)
+
+    async def watch_holders(
+        self,
+        content: str,
+        *,
+        max_price: int | None = None,
+        interval_s: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[HolderChange, None]:
+        """All holders, then what changes, as the node sees it every `interval_s` (0: its default, 30 s).
+
+        Without end, or until `timeout_s`, which raises `RequestTimeout`.
+        """
+        request = v1.WatchHoldersRequest(content=content, max_price=max_price, interval_s=interval_s)
+        async with aclosing(self._stream(_WATCH_HOLDERS, request, timeout_s)) as replies:
+            async for reply in replies:
+                present, gone = (tuple(map(_holder, holders)) for holders in (reply.present, reply.gone))
+                yield HolderChange(present, gone)
+
+    async def put_record(
+        self, key: bytes, value: bytes, *, quorum: int = 0, timeout_s: float | None = None
+    ) -> RecordPut:
+        """Stores a value in the DHT; `quorum` 0: a majority of the nodes asked."""
+        request = v1.PutRecordRequest(key=key, value=value, quorum=quorum)
+        reply = await self._call(_PUT_RECORD, request, timeout_s)
+        return RecordPut(reply.acknowledged, reply.asked, reply.wanted)
+
+    async def get_record(self, key: bytes, *, quorum: int = 0, timeout_s: float | None = None) -> bytes:
+        """The best value under a key; NotFound when there is none."""
+        request = v1.GetRecordRequest(key=key, quorum=quorum)
+        return (await self._call(_GET_RECORD, request, timeout_s)).value
 
     async def register_many(
         self, batches: AsyncIterable[Sequence[Listing]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[list[Outcome], None]:
         """Offers many files; for each batch (1 to 2,000 files, 1,000 are best) how it went, in order.
 
-        The next batch is asked for while the node works on the one before. `timeout_s` is for all of it.
+        The next batches are asked for while the node works on those before. `timeout_s` is for all of it.
         """
 
         async def requests() -> AsyncGenerator[v1.RegisterFilesRequest, None]:
             async for batch in batches:
                 yield v1.RegisterFilesRequest(files=map(_request, batch))
 
-        call = self._channel.stream_stream(
-            _REGISTER_FILES.path,
-            request_serializer=v1.RegisterFilesRequest.SerializeToString,
-            response_deserializer=_REGISTER_FILES.reply.FromString,
-        )(requests(), timeout=timeout_s)
-        try:
-            async for reply in call:
+        async with aclosing(self._exchange(_REGISTER_FILES, requests(), timeout_s)) as replies:
+            async for reply in replies:
                 yield [Outcome(f.cid, f.message, f.acknowledged, f.asked, f.wanted) for f in reply.files]
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, self.target) from None
-        finally:
-            call.cancel()
 
     async def withdraw(
         self, content: str, *, user_id: bytes = b"", user_name: str = "", timeout_s: float | None = None
@@ -323,9 +292,46 @@ class MarketClient:
             response_deserializer=method.reply.FromString,
         )
         try:
-            return await call(request, timeout=self._timeout_s if timeout_s is None else timeout_s)
+            return await call(request, timeout=self._within(timeout_s), metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise error_of(error, self.target) from None
+
+    def _within(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+    def _stream(
+        self, method: _Method[Reply], request: Message, timeout_s: float | None
+    ) -> AsyncGenerator[Reply, None]:
+        call = self._channel.unary_stream(
+            method.path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=method.reply.FromString,
+        )
+        return self._replies(call(request, timeout=timeout_s, metadata=self._metadata))
+
+    def _exchange(
+        self, method: _Method[Reply], requests: AsyncIterator[Message], timeout_s: float | None
+    ) -> AsyncGenerator[Reply, None]:
+        call = self._channel.stream_stream(
+            method.path,
+            request_serializer=_serialize,
+            response_deserializer=method.reply.FromString,
+        )
+        return self._replies(call(requests, timeout=timeout_s, metadata=self._metadata))
+
+    async def _replies(self, call: Any) -> AsyncGenerator[Any, None]:
+        """What comes; leaving ends the call on the node, too."""
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, self.target) from None
+        finally:
+            call.cancel()
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 def _request(listing: Listing) -> v1.RegisterFileRequest:

@@ -1,12 +1,14 @@
-"""Our errors as gRPC statuses, and back: the message carries the field or the reason, metadata the counts."""
+"""Our errors as gRPC statuses with details (proto/fastmarket/v1/errors.proto), and back."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError, Message
 
 from fastmarket.errors import (
     Busy,
@@ -20,23 +22,44 @@ from fastmarket.errors import (
     RequestTimeout,
     StorageFault,
 )
+from fastmarket.pb.fastmarket.v1 import errors_pb2 as pb
 
 MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and headers are bounded to 8 KiB by many
+DETAILS_KEY = "grpc-status-details-bin"  # google.rpc.Status, by the convention of all gRPC libraries
+DOMAIN = "fastmarket"
+# gRFC A6: how many milliseconds a client should wait before it tries again; below 0: it shall not.
+RETRY_AFTER_KEY = "grpc-retry-pushback-ms"
+NO_RETRY = (RETRY_AFTER_KEY, "-1")
+_TYPE_PREFIX = "type.googleapis.com/google.rpc."
+# What gRPC's own asyncio client says when a stream ends under it, whatever the reason.
+CORE_FAULT = "Internal error from Core"
 KEPT = "the offer is kept and announced further"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
 _COUNT_PREFIX = "fastmarket-quorum-"
 _FIELD = re.compile(r"([A-Za-z0-9_.]{1,64}): (.*)", re.DOTALL)
 
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What an error is told as: the call's code, the `reason` of its ErrorInfo, when to try again."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    retry_s: float | None = None
+
+
 # The first that fits.
-_CODES: tuple[tuple[type[FastmarketError], grpc.StatusCode], ...] = (
-    (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (NoSuchOffer, grpc.StatusCode.NOT_FOUND),
-    (CallerFault, grpc.StatusCode.INVALID_ARGUMENT),
-    (NotFound, grpc.StatusCode.NOT_FOUND),
-    (NetworkFault, grpc.StatusCode.UNAVAILABLE),
-    (StorageFault, grpc.StatusCode.UNAVAILABLE),
-    (FastmarketError, grpc.StatusCode.INTERNAL),
+_KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
+    (Busy, _Kind(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 0.1)),
+    (NoSuchOffer, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_OFFER")),
+    (CallerFault, _Kind(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_FIELD")),
+    (NotFound, _Kind(grpc.StatusCode.NOT_FOUND, "NOT_FOUND")),
+    (QuorumFailed, _Kind(grpc.StatusCode.UNAVAILABLE, "QUORUM_MISSED")),
+    (RequestTimeout, _Kind(grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED")),
+    (NetworkFault, _Kind(grpc.StatusCode.UNAVAILABLE, "NETWORK", 1.0)),
+    (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, "STORAGE", 5.0)),
+    (FastmarketError, _Kind(grpc.StatusCode.INTERNAL)),
 )
 
 
@@ -50,24 +73,68 @@ class Status:
 
     code: grpc.StatusCode
     details: str
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 def status_of(error: FastmarketError) -> Status:
     """The status that tells a caller of `error`."""
-    code = next(code for kind, code in _CODES if isinstance(error, kind))
-    if not isinstance(error, QuorumFailed):
-        return Status(code, str(error)[:MAX_DETAILS_CHARS])
-    counts = tuple((_COUNT_PREFIX + name, str(getattr(error, name))) for name in _COUNTS)
-    details = f"acknowledged {error.acknowledged} of {error.asked} asked, {error.wanted} wanted; {KEPT}"
-    return Status(code, details, counts)
+    kind = next(kind for of, kind in _KINDS if isinstance(error, of))
+    counts: dict[str, str] = {}
+    details = str(error)[:MAX_DETAILS_CHARS]
+    if isinstance(error, QuorumFailed):
+        counts = {name: str(getattr(error, name)) for name in _COUNTS}
+        details = f"acknowledged {error.acknowledged} of {error.asked} asked, {error.wanted} wanted; {KEPT}"
+    if not kind.reason:
+        return Status(kind.code, details)
+    rich = pb.Status(code=kind.code.value[0], message=details)
+    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=kind.reason, domain=DOMAIN, metadata=counts))
+    if kind.code is grpc.StatusCode.INVALID_ARGUMENT and isinstance(error, CallerFault):
+        wrong = pb.BadRequest.FieldViolation(field=error.field, description=error.reason[:MAX_DETAILS_CHARS])
+        _attach(rich, "BadRequest", pb.BadRequest(field_violations=[wrong]))
+    metadata: list[tuple[str, str | bytes]] = [(_COUNT_PREFIX + name, text) for name, text in counts.items()]
+    if kind.retry_s is not None:
+        _attach(rich, "RetryInfo", retry_info(kind.retry_s))
+    elif kind.code is grpc.StatusCode.UNAVAILABLE:
+        metadata.append(NO_RETRY)
+    metadata.append((DETAILS_KEY, rich.SerializeToString()))
+    return Status(kind.code, details, tuple(metadata))
+
+
+def too_many_calls(details: str, wait_s: float) -> Status:
+    """For a caller that calls too often."""
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    rich = pb.Status(code=code.value[0], message=details)
+    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason="BUSY", domain=DOMAIN))
+    _attach(rich, "RetryInfo", retry_info(wait_s))
+    pushback = (RETRY_AFTER_KEY, str(max(1, round(wait_s * 1000))))
+    return Status(code, details, (pushback, (DETAILS_KEY, rich.SerializeToString())))
+
+
+def retry_info(wait_s: float) -> pb.RetryInfo:
+    """Not before `wait_s`."""
+    info = pb.RetryInfo()
+    info.retry_delay.FromNanoseconds(int(wait_s * 1e9))
+    return info
+
+
+def _attach(rich: pb.Status, name: str, detail: Message) -> None:
+    rich.details.add(type_url=f"{_TYPE_PREFIX}{name}", value=detail.SerializeToString())
+
+
+def rich_of(error: grpc.aio.AioRpcError) -> pb.Status:
+    """The google.rpc.Status a call ended with; an empty one where there is none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            with suppress(DecodeError):
+                return pb.Status.FromString(value)
+    return pb.Status()
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
     """The inverse, for a client of the server at `target`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return CallerFault(*_field_and_reason(details))
+        return CallerFault(*(_violation(rich_of(error)) or _field_and_reason(details)))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Busy(*_field_and_reason(details))
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -76,9 +143,22 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return RequestTimeout("no answer within the deadline", peer=target)
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(details, peer=target)
-    if code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNIMPLEMENTED):
+    if code is grpc.StatusCode.INTERNAL and details == CORE_FAULT:
+        return ServerUnavailable("the connection ended", peer=target)
+    if code is grpc.StatusCode.CANCELLED:  # a server that stops: to calls it has not begun
+        return ServerUnavailable(details, peer=target)
+    if code is grpc.StatusCode.UNIMPLEMENTED:
         return NetworkFault(f"{code.name}: {details}", peer=target)
     return NodeFault(f"{target}: {code.name}: {details}")
+
+
+def _violation(rich: pb.Status) -> tuple[str, str] | None:
+    for detail in rich.details:
+        if detail.type_url == f"{_TYPE_PREFIX}BadRequest":
+            with suppress(DecodeError):
+                for wrong in pb.BadRequest.FromString(detail.value).field_violations:
+                    return wrong.field, wrong.description
+    return None
 
 
 def _field_and_reason(details: str) -> tuple[str, str]:

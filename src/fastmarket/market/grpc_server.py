@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
 from fastmarket.market.calls import Method, unary
-from fastmarket.market.guard import CallWrapper, Guard, Observer, observing
+from fastmarket.market.guard import Around, CallWrapper, Guard, Observer, observing
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
@@ -35,12 +36,14 @@ class MarketServer:
         config: MarketConfig | None = None,
         access_config: AccessConfig | None = None,
         observer: Observer | None = None,
+        arounds: Sequence[Around] = (),
     ) -> None:
-        """`observer` is told of every call that ends."""
+        """`observer` is told of every call that ends; `arounds` stand around each, the first outermost."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
         self._observer = observer
+        self._arounds = tuple(arounds)
         self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -77,13 +80,14 @@ class MarketServer:
             server, self._server = self._server, None
             if self._health is not None:
                 await self._health.say(NOT_SERVING)
+            self._service.end_watches()
             await server.stop(grace_s)
         await self._service.close()
 
     def _interceptors(self, reachable: bool) -> list[grpc.aio.ServerInterceptor]:
         """None where nothing has to be done: each costs a call some microseconds."""
         tokens = access.read_tokens(self._access)
-        arounds = [] if self._observer is None else [observing(self._observer)]
+        arounds = [*self._arounds, *([] if self._observer is None else [observing(self._observer)])]
         if tokens is not None or reachable:
             arounds.append(Guard(self._access, tokens).around)
         return [CallWrapper(arounds)] if arounds else []

@@ -15,6 +15,7 @@ import grpc.aio
 from fastmarket.config import AccessConfig
 from fastmarket.market.access import Scope, Tokens
 from fastmarket.market.call_rate import CallRate, Seldom
+from fastmarket.market.grpc_errors import too_many_calls
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ Observer: TypeAlias = Callable[[str, str, float], None]
 # Everything else reads. Whoever has no token for these may at least see that the node lives.
 WRITES = frozenset({"RegisterFile", "RegisterFiles", "WithdrawFile", "PutRecord"})
 OPEN_SERVICE = "/grpc.health.v1.Health/"
-# gRFC A6: how many milliseconds a client should wait before it tries again.
-RETRY_AFTER_KEY = "grpc-retry-pushback-ms"
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -108,11 +107,8 @@ class Guard:
             if wait_s:
                 self._tell(caller, "calls too often")
                 wait_ms = max(1, round(wait_s * 1000))
-                await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"calls: too many at once; try again in {wait_ms} ms",
-                    ((RETRY_AFTER_KEY, str(wait_ms)),),
-                )
+                status = too_many_calls(f"calls: too many at once; try again in {wait_ms} ms", wait_s)
+                await context.abort(status.code, status.details, status.metadata)
         yield
 
     async def _authorized(self, tokens: Tokens, method: str, context: Context, host: str) -> str:

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
+from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
 from fastmarket.formats.identity import PeerId
-from fastmarket.market.dht import Dht
+from fastmarket.kad.query import Quorum
+from fastmarket.market.dht import Acknowledged, Dht
+from fastmarket.market.watching import Seen, Watching
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.offer_set import OfferSet
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
@@ -31,6 +34,7 @@ class MarketService:
         self._config = config or MarketConfig()
         self._now = now
         self._lookups: set[asyncio.Task[None]] = set()
+        self._watches: set[asyncio.Event] = set()
 
     @property
     def peer_id(self) -> PeerId:
@@ -99,6 +103,46 @@ class MarketService:
         if not outcome.reached:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
         return outcome
+
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: int, deadline_s: float | None = None
+    ) -> Acknowledged:
+        """`quorum` 0: the majority of those asked. Raises `QuorumFailed`, `CallerFault`."""
+        budget_s = self._budget(self._config.register_budget_s, deadline_s)
+        return await self._dht.put_record(key, value, quorum or Quorum.MAJORITY, deadline_s=budget_s)
+
+    async def get_record(self, key: bytes, quorum: int, deadline_s: float | None = None) -> bytes:
+        """`quorum` 0: one node is enough. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
+        budget_s = self._budget(self._config.closest_budget_s, deadline_s)
+        return await self._dht.get_record(key, quorum or Quorum.ONE, deadline_s=budget_s)
+
+    async def watch(self, watching: Watching, interval_s: float) -> AsyncGenerator[Seen, None]:
+        """All holders, then what changes, without end. Raises `Busy`, `NetworkFault` when the node stops."""
+        config = self._config
+        if len(self._watches) >= config.max_watches:
+            raise Busy("content", f"{config.max_watches} are watched already")
+        interval_s = interval_s or config.watch_interval_s
+        interval_s = min(max(interval_s, config.min_watch_interval_s), config.max_watch_interval_s)
+        stopped = asyncio.Event()
+        self._watches.add(stopped)
+        try:
+            first = True
+            while not stopped.is_set():
+                seen = watching.saw(await self.find(watching.content))
+                if first or seen.present or seen.gone:
+                    yield seen
+                first = False
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(interval_s):
+                        await stopped.wait()
+            raise NetworkFault("the node stops")
+        finally:
+            self._watches.discard(stopped)
+
+    def end_watches(self) -> None:
+        """The node stops."""
+        for stopped in self._watches:
+            stopped.set()
 
     def own_offers(self) -> Iterable[Offer]:
         """What this node offers, in no order."""

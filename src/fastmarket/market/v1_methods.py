@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from heapq import nsmallest
 
 from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault
+from fastmarket.errors import CallerFault, FastmarketError, NodeFault
 from fastmarket.market import replies
 from fastmarket.market.calls import Method, each, streaming, unary
 from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
 from fastmarket.market.service import MarketService
+from fastmarket.market.watching import Watching
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -36,10 +38,18 @@ class V1Methods:
             "ListPeers": unary(v1.ListPeersRequest, self._list_peers),
             "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
             "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
+            "FindHoldersBatch": each(
+                v1.FindHoldersBatchRequest, self._find_one, self._config.searches_at_once, in_order=False
+            ),
+            "WatchHolders": streaming(v1.WatchHoldersRequest, self._watch_holders),
             "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
-            "RegisterFiles": each(v1.RegisterFilesRequest, self._register_files),
+            "RegisterFiles": each(
+                v1.RegisterFilesRequest, self._register_files, self._config.batches_at_once
+            ),
             "WithdrawFile": unary(v1.WithdrawFileRequest, self._withdraw_file),
             "ListOffers": unary(v1.ListOffersRequest, self._list_offers),
+            "PutRecord": unary(v1.PutRecordRequest, self._put_record),
+            "GetRecord": unary(v1.GetRecordRequest, self._get_record),
         }
 
     async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:
@@ -64,13 +74,56 @@ class V1Methods:
                 if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
                     holder = replies.holder_of(offer)
                     yield v1.FindHoldersResponse(holders=[holder], cid=cid, provisional=True)
-        wanted = [o for o in found.cheapest(self._service.now()) if most is None or o.price_per_mb <= most]
+        holders = self._holders(request, found.cheapest(self._service.now()))
+        yield v1.FindHoldersResponse(holders=holders, cid=cid)
+
+    def _holders(self, request: v1.FindHoldersRequest, found: Iterable[Offer]) -> list[v1.Holder]:
+        """Those that the request wants, of live offers in the order of their prices."""
+        most = request.max_price if request.HasField("max_price") else None
+        wanted = [offer for offer in found if most is None or offer.price_per_mb <= most]
         if request.order == v1.NEWEST:
             wanted.sort(key=lambda offer: offer.seq, reverse=True)
         if request.limit:
             del wanted[request.limit :]
-        holders = replies.fitting(map(replies.holder_of, wanted), self._config.max_response_bytes)
-        yield v1.FindHoldersResponse(holders=holders, cid=cid)
+        return replies.fitting(map(replies.holder_of, wanted), self._config.max_response_bytes)
+
+    async def _find_one(self, request: v1.FindHoldersBatchRequest, deadline_s: float | None) -> Message:
+        answer = v1.FindHoldersBatchResponse(id=request.id)
+        try:
+            content = v1_content(request.search.content)
+            found = await self._service.find(content, deadline_s)
+            answer.cid = replies.cid_text(content)
+            answer.holders.extend(self._holders(request.search, found))
+        except FastmarketError as fault:
+            if isinstance(fault, NodeFault):
+                raise
+            status = status_of(fault)
+            answer.code, answer.message = status.code.value[0], status.details
+        return answer
+
+    async def _watch_holders(
+        self, request: v1.WatchHoldersRequest, deadline_s: float | None
+    ) -> AsyncGenerator[Message, None]:
+        if not 0 <= request.interval_s < math.inf:
+            raise CallerFault("interval_s", f"{request.interval_s} is no number of seconds")
+        content = v1_content(request.content)
+        cid = replies.cid_text(content)
+        watching = Watching(content, request.max_price if request.HasField("max_price") else None)
+        async with aclosing(self._service.watch(watching, request.interval_s)) as changes:
+            async for seen in changes:
+                present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
+                half = self._config.max_response_bytes // 2
+                yield v1.WatchHoldersResponse(
+                    present=replies.fitting(present, half), gone=replies.fitting(gone, half), cid=cid
+                )
+
+    async def _put_record(self, request: v1.PutRecordRequest, deadline_s: float | None) -> Message:
+        done = await self._service.put_record(request.key, request.value, request.quorum, deadline_s)
+        return v1.PutRecordResponse(acknowledged=done.acknowledged, asked=done.asked, wanted=done.wanted)
+
+    async def _get_record(self, request: v1.GetRecordRequest, deadline_s: float | None) -> Message:
+        value = await self._service.get_record(request.key, request.quorum, deadline_s)
+        return v1.GetRecordResponse(value=value)
 
     async def _register_file(self, request: v1.RegisterFileRequest, deadline_s: float | None) -> Message:
         terms = v1_terms(request, self._service.peer_id)

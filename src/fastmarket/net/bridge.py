@@ -22,6 +22,7 @@ from fastmarket.kad.query import Quorum
 from fastmarket.net.dht_node import Bootstrapped, DhtNode, Stored
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.offer_set import OfferSet
 from fastmarket.offers.views import StoreOutcome
 
 # How long a command may wait for a place in the queue, and how long a query may take, in seconds.
@@ -225,16 +226,24 @@ class DhtClient:
     async def get_file(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> FoundFile:
         """The cheapest live offer. Raises NotFound."""
         content = _cid(cid)
-        offers = [offer async for offer in self.find_offers(content, deadline_s=deadline_s)]
+
+        async def call(node: DhtNode) -> list[Offer]:
+            found = OfferSet([offer async for offer in node.find_offers(content.multihash, deadline_s)])
+            return found.cheapest(node.now())
+
+        offers = await self._ask(call)
         if not offers:
             raise NotFound(f"no live offer of {content}")
-        best = min(offers, key=lambda offer: offer.metadata.price_per_mb)
+        best = offers[0]
         return FoundFile(content, best.metadata, best.provider)
 
     async def find_offers(
         self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S
     ) -> AsyncGenerator[Offer, None]:
-        """Verified live offers as they are found; ends with the lookup. Leaving the loop ends the lookup."""
+        """Verified offers as they are found; ends with the lookup. Leaving the loop ends the lookup.
+
+        Of the same offer a version with a higher `seq` may follow, a withdrawn one too: the last counts.
+        """
         content = _cid(cid)
 
         async def call(node: DhtNode) -> AsyncIterator[Offer]:

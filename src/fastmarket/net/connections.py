@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.connection_policy import (
     Admission,
+    Refusal,
     Standing,
     ends_when_asked,
     kept_role,
@@ -19,6 +21,7 @@ from fastmarket.libp2p.connection_policy import (
 )
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.link import Link
+from fastmarket.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +44,13 @@ class Connections:
         self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
+        self.refusals: Counter[Refusal] = Counter()  # connections not taken, since the start
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
         self._surplus: set[Link] = set()  # to be left once nothing is under way
         self._admission = Admission(config)
+        self._seldom = Seldom(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -83,11 +88,22 @@ class Connections:
         source = source_of(link.connection.remote_addr, self._config)
         refusal = self._admission.refuse(link.role, source, now)
         if refusal is not None:
-            logger.debug("refused %s: %s", link.connection.remote_addr, refusal.value)
+            self.refusals[refusal] += 1
+            self._tell(source or "this machine", refusal, now)
             self._trim(now)
             return False
         self._held[link] = _Held(source)
         return True
+
+    def _tell(self, source: str, refusal: Refusal, now: float) -> None:
+        unsaid = self._seldom.due(source, now)
+        if unsaid is not None:
+            logger.info(
+                "refused a connection from %s: %s (and %d times more since last told)",
+                source,
+                refusal.value,
+                unsaid,
+            )
 
     def opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
         """Its handshake is done; False: closed at once, there are too many with that peer."""
@@ -193,6 +209,7 @@ class Connections:
         config = self._config
         if len(self._held) <= config.high_connections or now - self._trimmed_at < config.trim_pause_s:
             return
+        self._seldom = Seldom(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = now
         protected = {*self.protected, *self.neighbours()}
         standings = [

@@ -9,13 +9,14 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
-from fastmarket.errors import DialFailed, NotFound, QuorumFailed
+from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -24,7 +25,7 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
-from fastmarket.kad.records import DEFAULT_RULES, RecordRule
+from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
@@ -32,6 +33,7 @@ from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
 from fastmarket.net.keeping import Keeper, Keeping
+from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.offers.metadata import FileMetadata
@@ -78,6 +80,8 @@ class DhtNode:
         self.engine = Engine(
             config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
         )
+        self.records = KeptRecords(config.kad)
+        self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
         self.host = Host(identity, config, clock)
@@ -171,6 +175,7 @@ class DhtNode:
     ) -> Stored:
         """Stores a value at the closest nodes. Raises QuorumFailed with the counts, CallerFault."""
         job = self.engine.put_value(key, value, self._clock.now(), quorum, deadline_s)
+        self.records.mark_own(key, self._clock.now())
         result = cast(StoreResult, await self._kad.run(job))
         if not result.succeeded:
             raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
@@ -238,6 +243,18 @@ class DhtNode:
                 gc.enable()
         self._offers.arm()
         return bad
+
+    def restore_records(self, kept: Iterable[tuple[Record, bool]]) -> None:
+        """Takes up values of an earlier life; our own are put again in their turn."""
+        now = self._clock.now()
+        for record, own in kept:
+            if own:
+                with suppress(CallerFault):  # too long for the bounds of now
+                    self.engine.put_value(record.key, record.value, now)
+                    self.records.mark_own(record.key, now)
+            elif record.expires > now:
+                self.records.put(record, now)
+        self._kad.arm()
 
     def keep_offers(self, keeper: Keeper) -> None:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""

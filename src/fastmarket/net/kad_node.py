@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection
+from contextvars import copy_context
 
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
@@ -12,6 +13,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
+from fastmarket.kad.search import Search
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Outcome, Reply
 from fastmarket.net.clock import Clock
@@ -22,10 +24,13 @@ from fastmarket.net.turns import Turns
 class RunningJob:
     """A job under way: `result` is done at its end, `items` yields its progress until then."""
 
-    def __init__(self, cancel: Callable[[], None], kind: str, begun: float) -> None:
+    def __init__(self, cancel: Callable[[], None], job: Job, begun: float) -> None:
         self.result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.cancel = cancel
-        self.kind = kind
+        self.kind = type(job).__name__
+        self.lookup: Search | None = getattr(job, "lookup", None)
+        # Observers run in it: what the job was started for (a call, and its trace) is known to them.
+        self.context = copy_context()
         self.begun = begun
         self._items: deque[object] = deque()
         self._news = asyncio.Event()
@@ -60,8 +65,8 @@ class RunningJob:
         self._news.set()
 
 
-JobObserver = Callable[[str, object, float], None]
-"""Told of each job that ended: its class, its result, and the seconds it took."""
+JobObserver = Callable[[str, Search | None, float], None]
+"""Told of each job that ended: its class, its lookup where it is one, and the seconds it took."""
 
 
 class KadNode:
@@ -95,10 +100,14 @@ class KadNode:
             raise ConnectionLost("the node has stopped")
         now = self._clock.now()
         job_id = self.engine.start(job, now)
-        running = RunningJob(lambda: self._cancel(job_id), type(job).__name__, now)
+        running = RunningJob(lambda: self._cancel(job_id), job, now)
         self._running[job_id] = running
         self._turns.wake()
         return running
+
+    def arm(self) -> None:
+        """The engine was given something for later."""
+        self._turns.wake()
 
     async def run(self, job: Job) -> object:
         """A job's result; cancelling the caller cancels the job."""
@@ -159,7 +168,7 @@ class KadNode:
             elif isinstance(event, JobFinished) and (done := self._running.pop(event.job_id, None)):
                 done.finish(event.result)
                 for observer in self.job_observers:
-                    observer(done.kind, event.result, now - done.begun)
+                    done.context.run(observer, done.kind, done.lookup, now - done.begun)
 
     def _send(self, action: SendRequest) -> None:
         request_id = action.request_id

@@ -17,7 +17,7 @@ from fastmarket.net.gathering import Gathering, Settle
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
 from fastmarket.offers.sweep import Settled, SweepResult
 from fastmarket.offers.views import StoreOutcome
@@ -140,11 +140,13 @@ class OfferNode:
         return outcome_of(announcement.job.so_far())
 
     async def find(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        """Offers as they are found."""
+        """Offers as they are found; a tombstone only where its offer came before."""
         running = self._kad.start(self.offers.find(content, deadline_s))
+        told: set[OfferKey] = set()
         try:
             async for item in running.items():
-                if isinstance(item, Offer):
+                if isinstance(item, Offer) and (not item.withdrawn or item.key in told):
+                    told.add(item.key)
                     yield item
         finally:
             running.cancel()

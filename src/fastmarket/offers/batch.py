@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._merkle import batch_of, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.formats.varint import encode_uvarint
 from fastmarket.offers.merkle import HASH_BYTES, merkle_root, merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch
 
@@ -81,53 +82,15 @@ def is_batched(signed: bytes) -> bool:
 
 def signatures(signed: Iterable[bytes]) -> int:
     """How many signatures those offers take to verify: one for each batch, one for each other offer."""
-    return len({_batch_of(offer) if is_batched(offer) else offer for offer in signed})
-
-
-def _batch_of(signed: bytes) -> bytes:
-    try:
-        return _field(signed, 0, _BATCH_TAG)[0]
-    except PeerFault:
-        return signed
+    return len(set(map(batch_of, signed)))
 
 
 def decode_batched(signed: bytes) -> BatchedOffer:
     """Raises `PeerFault` for anything but what `BatchedOffer.encode` makes."""
-    batch, at = _field(signed, 0, _BATCH_TAG)
-    if signed[at : at + 1] != _INDEX_TAG:
-        raise PeerFault("batched offer without an index")
-    index, at = decode_uvarint(signed, at + 1)
-    path, at = _field(signed, at, _PATH_TAG)
-    body, at = _field(signed, at, _BODY_TAG)
-    if at != len(signed):
-        raise PeerFault("bytes behind a batched offer")
-    return BatchedOffer(batch, index, path, body)
-
-
-def body_of(signed: bytes) -> bytes:
-    """The body of a batched offer that was decoded before; PeerFault, or any bytes, for one that was not."""
-    at = 0
     try:
-        for _ in range(4):  # batch, index, path, body
-            start = at + 1
-            value, shift, at = signed[start] & 0x7F, 7, start + 1
-            while signed[at - 1] & 0x80:
-                value |= (signed[at] & 0x7F) << shift
-                shift, at = shift + 7, at + 1
-            if signed[start - 1] != _INDEX_TAG[0]:
-                start, at = at, at + value
-    except IndexError:
-        raise PeerFault("batched offer is cut short") from None
-    return signed[start:at]
-
-
-def _field(signed: bytes, at: int, tag: bytes) -> tuple[bytes, int]:
-    if signed[at : at + 1] != tag:
-        raise PeerFault("batched offer with other fields, or in another order")
-    size, at = decode_uvarint(signed, at + 1)
-    if at + size > len(signed):
-        raise PeerFault("batched offer is cut short")
-    return signed[at : at + size], at + size
+        return BatchedOffer(*split_batched(signed))
+    except ValueError as error:
+        raise PeerFault(str(error)) from None
 
 
 def sign_batch(identity: Identity, bodies: Sequence[bytes]) -> list[bytes]:

@@ -99,24 +99,22 @@ class Deliveries:
         protocol = self._config.protocol
         for answered in storers:
             if answered.protocol == protocol:
-                self._queue(answered, item)
+                storer = self._storers.get(answered.peer.peer_id) or self._storer(answered)
+                storer.waiting.append(item)
+                item.asked += 1
+                if not storer.sending:
+                    self._ready[storer.peer.peer_id] = storer
             elif choices := self._provide(item.offer, answered.peer, answered.protocol):
                 item.plain += 1
                 self._plain.append((answered.peer, choices))
         item.open = item.asked
+        self._waiting += item.asked
         if not item.open:
             self._settle(item)
 
-    def _queue(self, answered: Answered, item: Item) -> None:
-        peer_id = answered.peer.peer_id
-        storer = self._storers.get(peer_id)
-        if storer is None:
-            storer = self._storers[peer_id] = _Storer(answered)
-        storer.waiting.append(item)
-        item.asked += 1
-        self._waiting += 1
-        if not storer.sending:
-            self._ready[peer_id] = storer
+    def _storer(self, answered: Answered) -> _Storer:
+        storer = self._storers[answered.peer.peer_id] = _Storer(answered)
+        return storer
 
     def poll(self, eager: bool, token: Callable[[], int]) -> Iterable[Outgoing]:
         """Messages to send now. Not `eager`: only full ones."""
@@ -146,12 +144,14 @@ class Deliveries:
         if len(acks) != len(items):
             raise PeerFault(f"{len(acks)} acknowledgements of {len(items)} offers")
         self._leave(token)
+        taken = Ack.STORED
         for item, ack in zip(items, acks, strict=True):
             item.open -= 1
-            if ack is Ack.STORED or stored(ack, item.offer, self._current(item.offer)):
+            if ack is taken or stored(ack, item.offer, self._current(item.offer)):
                 item.acknowledged += 1
             if not item.settled and (2 * item.acknowledged > item.asked or not item.open):
-                self._settle(item)
+                item.settled = True
+                self._settled.append(item)
 
     def failed(self, token: int) -> None:
         """The peer has none of them."""

@@ -95,6 +95,11 @@ class FindOffersJob:
         self._held = tuple(offers)
 
     @property
+    def lookup(self) -> Search:
+        """How it goes."""
+        return self._lookup
+
+    @property
     def finished(self) -> bool:
         """Everybody has answered, failed or run out of time."""
         return self.result is not None

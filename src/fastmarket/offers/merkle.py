@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastmarket._sha256 import sha256, sha256_many
+from fastmarket._merkle import HASH_BYTES, LEAF_PREFIX, NODE_PREFIX, merkle_root
+from fastmarket._sha256 import sha256_many
 
-HASH_BYTES = 32
-
-# Two blocks of SHA-256 a node with or without them. Ours alone: no tree made elsewhere has such hashes.
-LEAF_PREFIX = b"\x00fastmarket-offer"
-NODE_PREFIX = b"\x01fastmarket-offer"
+__all__ = ["HASH_BYTES", "merkle_root", "merkle_tree"]
 
 
 def merkle_tree(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
@@ -32,19 +29,3 @@ def merkle_tree(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
         level = sha256_many([NODE_PREFIX + left + right for left, right in pairs]) + odd
         width *= 2
     return level[0], [b"".join(path) for path in paths]
-
-
-def merkle_root(leaf: bytes, index: int, count: int, path: bytes) -> bytes | None:
-    """The root that `path` leads to from the leaf at `index` of `count`; None: such a path cannot be."""
-    if not 0 <= index < count:
-        return None
-    node, at, last, offset = sha256(LEAF_PREFIX + leaf), index, count - 1, 0
-    while last:
-        if at % 2 or at < last:
-            beside = path[offset : offset + HASH_BYTES]
-            if len(beside) < HASH_BYTES:
-                return None
-            offset += HASH_BYTES
-            node = sha256(NODE_PREFIX + (beside + node if at % 2 else node + beside))
-        at, last = at // 2, last // 2
-    return node if offset == len(path) else None

@@ -135,7 +135,10 @@ def decode_store_reply(payload: bytes) -> StoreReply:
     reply = _read_reply(payload)
     if len(reply.acks) > MAX_ACKS:
         raise LimitExceeded("acknowledgements", MAX_ACKS, len(reply.acks))
-    return StoreReply(tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in reply.acks))
+    acks: list[int] = list(reply.acks)
+    if acks.count(Ack.STORED) == len(acks):  # nearly always
+        return StoreReply((Ack.STORED,) * len(acks))
+    return StoreReply(tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in acks))
 
 
 def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindReply:

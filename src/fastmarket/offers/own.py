@@ -36,7 +36,6 @@ class _State(Enum):
 @dataclass(slots=True)
 class _Own:
     offer: Offer
-    terms: OfferTerms
     state: _State
     due: float
     place: int  # in the key space
@@ -99,9 +98,9 @@ class OwnOffers:
         lifetime_s = self._config.lifetime_s
         signings = [Signing(terms, previous[key], False, lifetime_s) for key, terms in wanted.items()]
         offers = sign_offers(self._identity, signings, now)
-        for offer, terms in zip(offers, wanted.values(), strict=True):
+        for offer in offers:
             self._store.add(offer, now, own=True)
-            self._begin(offer, terms, now)
+            self._begin(offer, now)
         return offers
 
     def check_room(self, many: Sequence[OfferTerms]) -> None:
@@ -118,11 +117,11 @@ class OwnOffers:
         own = self._own.get(self._key(content, user_id))
         if own is None or own.offer.not_after <= now:
             raise NoSuchOffer("content", "this node has no such offer")
-        offer, terms = own.offer, own.terms
+        offer = own.offer
         if not offer.withdrawn:
-            offer = sign_offer(self._identity, terms, now, previous=offer, withdrawn=True)
+            offer = sign_offer(self._identity, terms_of(offer), now, previous=offer, withdrawn=True)
             self._store.add(offer, now, own=True)
-        self._begin(offer, terms, now)
+        self._begin(offer, now)
         return offer
 
     def restore(self, offer: Offer, now: float) -> None:
@@ -137,9 +136,10 @@ class OwnOffers:
         where = self._where(offer.content)
         soon = now + where / (1 << PLACE_BITS) * self._config.restore_spread_s
         due = min(offer.issued_at + self._config.announce_interval_s, soon)
-        self._own[offer.key] = _Own(offer, terms_of(offer), _State.WAITING, due, where)
+        key = offer.key
+        self._own[key] = _Own(offer, _State.WAITING, due, where)
         self._withdrawn += offer.withdrawn
-        self._schedule(offer.key, due)
+        self._schedule(key, due)
 
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)
@@ -148,15 +148,15 @@ class OwnOffers:
         """Its place in our round through the key space."""
         return (place(sha256(content)) - self._first_place) % (1 << PLACE_BITS)
 
-    def _begin(self, offer: Offer, terms: OfferTerms, now: float) -> None:
+    def _begin(self, offer: Offer, now: float) -> None:
         """An announcement by the caller. Should no outcome ever come, the interval makes up for it."""
         key = offer.key
         known = self._own.get(key)
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         if known is None:
             where = self._where(offer.content)
-            known = self._own[key] = _Own(offer, terms, _State.ANNOUNCING, 0.0, where)
-        known.offer, known.terms, known.state, known.failures = offer, terms, _State.ANNOUNCING, 0
+            known = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, where)
+        known.offer, known.state, known.failures = offer, _State.ANNOUNCING, 0
         known.neighbours = self._neighbours
         self._schedule(key, self._next_turn(known, now))
 
@@ -281,7 +281,7 @@ class OwnOffers:
             for own in owned
             if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
         ]
-        signings = [Signing(own.terms, own.offer, False, config.lifetime_s) for own in aged]
+        signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
         for own, offer in zip(aged, sign_offers(self._identity, signings, now), strict=True):
             own.offer = offer
             self._store.add(offer, now, own=True)

@@ -154,7 +154,7 @@ class OfferProtocol:
     def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
         try:
             ack = self.store.add(self.verifier.open(envelope, now), now)
-            refusal = _REFUSED.get(ack)
+            refusal = None if ack is Ack.STORED else _REFUSED.get(ack)
         except OfferRefused as refused:
             refusal = refused.refusal
             ack = Ack.EXPIRED if refusal is Refusal.EXPIRED else Ack.INVALID

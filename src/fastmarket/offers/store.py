@@ -25,14 +25,14 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Envelopes for one FIND reply, cheapest first; `more`: that was not all."""
+    """Envelopes for one FIND reply, cheapest first, then tombstones; `more`: that was not all."""
 
     envelopes: tuple[bytes, ...]
     more: bool
 
 
 class _Shelf:
-    """All entries of one content, and the order of the live ones, made when it is asked for."""
+    """All entries of one content, and their order, made when it is asked for."""
 
     __slots__ = ("entries", "ordered")
 
@@ -41,9 +41,10 @@ class _Shelf:
         self.ordered: list[Offer] | None = None
 
     def in_order(self) -> list[Offer]:
+        """Offers, cheapest first, then tombstones."""
         if self.ordered is None:
-            offered = (entry.offer for entry in self.entries.values() if not entry.offer.withdrawn)
-            self.ordered = sorted(offered, key=price_order)
+            held = (entry.offer for entry in self.entries.values())
+            self.ordered = sorted(held, key=lambda offer: (offer.withdrawn, price_order(offer)))
         return self.ordered
 
 
@@ -103,19 +104,26 @@ class OfferStore:
                 return Ack.SUPERSEDED
         elif not own and not self._make_room(offer, shelf):
             return Ack.FULL
+        held_until = offer.not_after
         if held is not None:
             self._drop(key)
-        held_until = max(offer.not_after, held.held_until if held else 0)
-        self._put(_Entry(offer, held_until, own or (held is not None and held.own)))
+            held_until, own = max(held_until, held.held_until), own or held.own
+        self._put(key, _Entry(offer, held_until, own))
         return Ack.STORED
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
-        """The cheapest live offers that the request wants and `max_bytes` can hold."""
+        """The cheapest live offers that the request wants and `max_bytes` can hold, then the tombstones.
+
+        Those whatever their price: a storer that slept through a withdrawal still shows the offer, and who
+        asks both shall know better.
+        """
         envelopes: list[bytes] = []
         size, skipped = 0, 0
-        for offer in self.offers(request.content, now):
-            if request.max_price_per_mb is not None and offer.price_per_mb > request.max_price_per_mb:
-                break
+        shelf, most = self._shelves.get(request.content), request.max_price_per_mb
+        for offer in shelf.in_order() if shelf is not None else ():
+            dear = most is not None and offer.price_per_mb > most and not offer.withdrawn
+            if dear or offer.not_after <= now:
+                continue
             if skipped < request.skip:
                 skipped += 1
                 continue
@@ -129,7 +137,7 @@ class OfferStore:
         """The live offers for a content, cheapest first."""
         shelf = self._shelves.get(content)
         if shelf is not None:
-            yield from (offer for offer in shelf.in_order() if offer.not_after > now)
+            yield from (offer for offer in shelf.in_order() if offer.live(now))
 
     def contents_under(self, prefix: int) -> list[bytes]:
         """Contents held whose keys begin with a prefix of `offers.store_index.PREFIX_BITS` bits, in order."""
@@ -179,13 +187,13 @@ class OfferStore:
         self._drop(displaced)
         return True
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, key: OfferKey, entry: _Entry) -> None:
         offer = entry.offer
         shelf = self._shelves.get(offer.content)
         if shelf is None:
             shelf = self._shelves[offer.content] = _Shelf()
             self._index.add(offer.content)
-        shelf.entries[offer.key] = entry
+        shelf.entries[key] = entry
         shelf.ordered = None
         self._per_provider[offer.provider.raw] += 1
         self._count += 1
@@ -194,7 +202,7 @@ class OfferStore:
         if step not in self._ends:
             self._ends[step] = set()
             heappush(self._steps, step)
-        self._ends[step].add(offer.key)
+        self._ends[step].add(key)
         self.noted(offer, entry.own)
 
     def _drop(self, key: OfferKey) -> None:

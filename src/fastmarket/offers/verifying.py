@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._merkle import body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import Batch, body_of, decode_batched, is_batched, open_batch
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.batch import Batch, is_batched, open_batch
+from fastmarket.offers.metadata import FileMetadata, check_metadata
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
     MAX_ENVELOPE_BYTES,
@@ -18,11 +20,14 @@ from fastmarket.offers.model import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
-    OfferTerms,
+    check_terms,
     offer_of,
 )
 from fastmarket.offers.refusals import OfferExpired, OfferRefused, Refusal
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+if TYPE_CHECKING:
+    from fastmarket._merkle import Body
 
 _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
@@ -44,25 +49,16 @@ def read_offer(signed: bytes) -> Offer:
     """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
     try:
         raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+        plain = plain_body(raw)
+        if plain is not None:
+            return _made_of(plain, PeerId.from_bytes(plain[1]), raw, signed)
         body = OfferBody.FromString(raw)
-        provider = PeerId.from_bytes(body.provider)
+        provider_id = PeerId.from_bytes(body.provider)
     except PeerFault as fault:
         raise _refused(fault) from None
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    return Offer(
-        body.content,
-        provider,
-        body.user_id,
-        body.user_name,
-        FileMetadata.trusted(body),
-        body.seq,
-        body.issued_at,
-        body.not_after,
-        body.withdrawn,
-        raw,
-        signed,
-    )
+    return offer_of(body, FileMetadata.trusted(body), provider_id, (raw, signed))
 
 
 class OfferVerifier:
@@ -89,15 +85,9 @@ class OfferVerifier:
 
     def open(self, signed: bytes, now: float) -> Offer:
         """As `open_offer`."""
-        offer = self._known.get(signed)
-        if offer is not None:
-            self._known.move_to_end(signed)
-        elif len(signed) > MAX_ENVELOPE_BYTES:
+        if len(signed) > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-        elif is_batched(signed):
-            offer = self._open_batched(signed)
-        else:
-            offer = self._open_single(signed)
+        offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
 
@@ -105,6 +95,10 @@ class OfferVerifier:
         return len(self._known)
 
     def _open_single(self, signed: bytes) -> Offer:
+        known = self._known.get(signed)
+        if known is not None:
+            self._known.move_to_end(signed)
+            return known
         try:
             if signed[:1] != bytes((_ENVELOPE_FIRST,)):
                 raise PeerFault("neither an envelope nor an offer of a batch")
@@ -120,13 +114,13 @@ class OfferVerifier:
 
     def _open_batched(self, signed: bytes) -> Offer:
         try:
-            offer = decode_batched(signed)
-        except PeerFault as fault:
-            raise _refused(fault) from None
-        batch = self._batch(offer.batch)
-        if not offer.lies_under(batch):
+            envelope, index, path, body = split_batched(signed)
+        except ValueError as error:
+            raise OfferRefused(Refusal.MALFORMED, str(error)) from None
+        batch = self._batch(envelope)
+        if merkle_root(body, index, batch.count, path) != batch.root:
             raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
-        return _read_body(offer.body, batch.signer, signed)
+        return _read_body(body, batch.signer, signed)
 
     def _batch(self, raw: bytes) -> Batch:
         batch = self._batches.get(raw)
@@ -158,13 +152,35 @@ def _refused(fault: PeerFault) -> OfferRefused:
 
 def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
     """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
+    plain = plain_body(raw)
+    if plain is None:
+        offer, provider = _read_any(raw, signer, signed)
+    else:
+        offer, provider = _made_of(plain, signer, raw, signed), plain[1]
+    try:
+        check_metadata(offer.metadata)
+        check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
+    except CallerFault as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    if provider != signer.raw:
+        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
+    if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
+        raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
+    return offer
+
+
+def _made_of(plain: Body, provider: PeerId, raw: bytes, signed: bytes) -> Offer:
+    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, withdrawn = plain
+    metadata = FileMetadata.checked(ip, port, price, size, name)
+    return Offer(
+        content, provider, user_id, user_name, metadata, seq, issued_at, not_after, withdrawn, raw, signed
+    )
+
+
+def _read_any(raw: bytes, signer: PeerId, signed: bytes) -> tuple[Offer, bytes]:
+    """The offer in an OfferBody of whatever form protobuf allows, and its provider. Nothing is checked."""
     try:
         body = OfferBody.FromString(raw)
-        terms = OfferTerms(body.content, body.user_id, body.user_name, FileMetadata.read_from(body))
-    except (DecodeError, CallerFault) as error:
+    except DecodeError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    if body.provider != signer.raw:
-        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
-    if not 0 < body.not_after - body.issued_at <= MAX_LIFETIME_S:
-        raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
-    return offer_of(terms, body, signer, (raw, signed))
+    return offer_of(body, FileMetadata.trusted(body), signer, (raw, signed)), body.provider

@@ -111,7 +111,8 @@ def plot(pyplot: Any, scenario: str, outcome: Outcome, path: Path) -> None:
     for name, hops in outcome.hops.items():
         counts = [hops.count(number) / len(hops) for number in range(max(hops, default=0) + 1)]
         right.bar(range(len(counts)), counts, alpha=0.6, label=name)
-    right.set(xlabel="hops to the closest peer found", ylabel="share of lookups")
+    most = max((max(hops, default=0) for hops in outcome.hops.values()), default=0)
+    right.set(xlabel="hops to the closest peer found", ylabel="share of lookups", xticks=range(most + 1))
     right.legend()
     figure.suptitle(f"{scenario}, {outcome.plan.nodes:,} nodes, seed {outcome.plan.rules.seed}")
     figure.tight_layout()

@@ -12,7 +12,7 @@ from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.offers.changes import Change
 from fastmarket.offers.model import OfferKey
-from fastmarket.storage.database import KEY_BYTES, OfferDatabase, Row
+from fastmarket.storage.database import KEY_BYTES, OfferDatabase, RecordRow, Row
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,27 @@ class Journal:
         """Done when the changes are durable; raises StorageFault. Nobody has to wait for it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_seen)
-        urgent = False
+        urgent = any(change.own for change in changes)
+        rows, most = self._rows, self._config.max_unwritten
         for change in changes:
-            urgent = urgent or change.own
-            if change.own or len(self._rows) < self._config.max_unwritten:
-                self._rows[change.offer.key] = _row(change)
+            key = change.offer.key
+            if change.own or len(rows) < most:
+                # Content and provider are multihashes, which say how long they are.
+                short = sha256(b"".join(key))[:KEY_BYTES]
+                rows[key] = _row(short, change)
         self._waiting.append(done)
         self._schedule(0.0 if urgent else self._config.write_behind_s)
         return done
+
+    async def put_records(self, records: Sequence[RecordRow]) -> bool:
+        """Values, between the writes of offers; False: not now, the disk is full."""
+        ended = self._now() - self._config.kept_after_end_s
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
+        except StorageFault:
+            return False  # the offers tell of a full disk
+        return True
 
     async def close(self) -> None:
         """Writes what is left."""
@@ -125,10 +138,8 @@ class Journal:
                 done.set_exception(StorageFault(str(fault)))
 
 
-def _row(change: Change) -> Row:
+def _row(key: bytes, change: Change) -> Row:
     offer = change.offer
-    # Content and provider are multihashes, which say how long they are.
-    key = sha256(b"".join(offer.key))[:KEY_BYTES]
     return Row(key, change.own, offer.withdrawn, offer.not_after, offer.envelope)
 
 

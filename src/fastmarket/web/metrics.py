@@ -13,6 +13,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client import Counter as Counted
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -21,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fastmarket._version import __version__
+from fastmarket.kad.search import Search
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.trace import Trace
 
@@ -28,6 +30,8 @@ from fastmarket.trace import Trace
 CALL_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 JOB_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+HOP_BUCKETS = tuple(map(float, (0, 1, 2, 3, 4, 5, 6, 8, 10, 15)))
+ASKED_BUCKETS = tuple(map(float, (0, 1, 2, 5, 10, 20, 30, 40, 60, 80, 120, 200)))
 LAG_INTERVAL_S = 0.5  # from one measurement of the event loop's lag to the next
 HEALTH_HEADERS = {"Cache-Control": "no-store"}
 
@@ -67,6 +71,26 @@ class NodeMetrics:
             buckets=JOB_BUCKETS_S,
             registry=self.registry,
         )
+        self._hops = Histogram(
+            "fastmarket_lookup_hops",
+            "Lookups that ended, by kind, and how many hops away the farthest peer was that answered.",
+            ("kind",),
+            buckets=HOP_BUCKETS,
+            registry=self.registry,
+        )
+        self._asked = Histogram(
+            "fastmarket_lookup_asked_peers",
+            "Peers that one lookup asked, by kind.",
+            ("kind",),
+            buckets=ASKED_BUCKETS,
+            registry=self.registry,
+        )
+        self._failures = Counted(
+            "fastmarket_lookup_failed_requests",
+            "Requests of lookups that failed, by kind.",
+            ("kind",),
+            registry=self.registry,
+        )
         self._lag = Histogram(
             "fastmarket_event_loop_lag_seconds",
             "How late the event loop is: time until a callback that was due ran.",
@@ -79,9 +103,13 @@ class NodeMetrics:
         """An observer of the gRPC server (`market.guard.Observer`)."""
         self._calls.labels(method.removeprefix("/"), code).observe(seconds)
 
-    def job_ended(self, kind: str, result: object, seconds: float) -> None:
+    def job_ended(self, kind: str, lookup: Search | None, seconds: float) -> None:
         """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
+        if lookup is not None:
+            self._hops.labels(kind).observe(lookup.hops)
+            self._asked.labels(kind).observe(lookup.asked)
+            self._failures.labels(kind).inc(lookup.failures)
 
     def start(self) -> None:
         """Begins to measure the event loop."""
@@ -169,6 +197,12 @@ class _NodeState(Collector):
                 "Offers not taken, those in answers to us included, by why.",
                 "reason",
                 refusals,
+            ),
+            (
+                "connection_refusals",
+                "Connections not taken, by why.",
+                "reason",
+                {reason.value: count for reason, count in dht.host.links.refusals.items()},
             ),
             ("events", "What the protocol objects report, by name.", "event", self._trace.counts),
         )

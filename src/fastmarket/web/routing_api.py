@@ -27,6 +27,7 @@ NDJSON = "application/x-ndjson"
 # Any page may ask: the specification wants it so, and nothing here is anybody's secret.
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, OPTIONS"}
 RETRY_AFTER_S = 1
+NO_PEERS = JSONResponse({"Peers": []}).body
 # All of them reach us: one that is not supported is to be answered 501, where a router says 405.
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
@@ -91,7 +92,10 @@ class RoutingApi:
         except CallerFault:
             key = _content(text)
         begin = partial(self._source.stream_closest, key, deadline_s=self._config.lookup_budget_s)
-        return await self._answer(request, "Peers", begin, self._k)
+        answer = await self._answer(request, "Peers", begin, self._k)
+        if isinstance(answer, JSONResponse) and answer.body == NO_PEERS:
+            return _error(404, "no peer is known")  # here, and here alone, the specification wants it so
+        return answer
 
     async def _ipns(self, request: Request) -> Response:
         return _error(501, "this server resolves no names")
@@ -108,7 +112,8 @@ class RoutingApi:
         # We know no transfer protocols: offers are fetched as their holders say.
         found = begin() if filters.lets_unknown_protocols() else _nothing()
         if NDJSON in request.headers.get("accept", ""):
-            headers = self._headers(self._config.found_max_age_s)
+            # How many there will be is not known yet: nobody is to keep an answer without records for long.
+            headers = self._headers(self._config.empty_max_age_s)
             return StreamingResponse(self._lines(found, filters), media_type=NDJSON, headers=headers)
         records: dict[object, Record] = {}
         async with aclosing(_records(found, filters)) as stream:

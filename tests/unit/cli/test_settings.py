@@ -60,11 +60,13 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "http-host": "127.0.0.2",
         "metrics-port": "9100",
         "metrics-host": "127.0.0.3",
+        "trace-endpoint": "http://127.0.0.1:4318",
         "listen": "/ip4/127.0.0.1/tcp/0",
         "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,
         "data-dir": "/data",
         "ephemeral": "false",
+        "store": "redis://one,two",
         "kad-prefix": "/ipfs",
         "mode": "client",
         "passphrase-file": "/pass",
@@ -86,6 +88,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         files = (settings.tls_cert, settings.tls_key, settings.tls_client_ca, settings.tokens)
         assert files == (Path("/cert"), Path("/key"), Path("/ca"), Path("/tokens"))
         assert settings.insecure
+        assert settings.trace_endpoint == "http://127.0.0.1:4318"
+        assert settings.store == "redis://one,two"
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 

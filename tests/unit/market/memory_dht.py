@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
+from fastmarket.errors import NotFound, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.storing import QuorumReached
+from fastmarket.kad.query import Quorum
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.values import GetValueResult
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
@@ -63,6 +66,22 @@ class MemoryDht:
         _, result = self.net.run(self.node, self.node.engine.find_node(key))
         assert isinstance(result, LookupResult)
         return [PeerView(answered.peer, connected=True, common_prefix=3) for answered in result.closest]
+
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: Quorum | int, *, deadline_s: float
+    ) -> StoreOutcome:
+        _, result = self.net.run(self.node, self.node.engine.put_value(key, value, self.net.now, quorum))
+        assert isinstance(result, StoreResult)
+        if not result.succeeded:
+            raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
+        return StoreOutcome(result.acknowledged, result.asked, result.wanted)
+
+    async def get_record(self, key: bytes, quorum: Quorum | int, *, deadline_s: float) -> bytes:
+        _, result = self.net.run(self.node, self.node.engine.get_value(key, self.net.now, quorum))
+        assert isinstance(result, GetValueResult)
+        if result.record is None:
+            raise NotFound("no value under that key")
+        return result.record.value
 
     def own_offers(self) -> Iterable[Offer]:
         return self.offers.own

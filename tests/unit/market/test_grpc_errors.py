@@ -68,7 +68,7 @@ def test_the_counts_survive_and_are_told_to_people() -> None:
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, RequestTimeout),
         (grpc.StatusCode.UNIMPLEMENTED, NetworkFault),
-        (grpc.StatusCode.CANCELLED, NetworkFault),
+        (grpc.StatusCode.CANCELLED, ServerUnavailable),
         (grpc.StatusCode.UNKNOWN, NodeFault),
         (grpc.StatusCode.INVALID_ARGUMENT, CallerFault),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Busy),

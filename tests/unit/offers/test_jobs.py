@@ -173,9 +173,9 @@ def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
     other = b"\x12\x20" + bytes(32)
     good = sign_offer(identity(50), terms(1), net.now)
     foreign = sign_offer(identity(51), terms(2, content=other), net.now)
-    forged = replace(sign_offer(identity(52), terms(3), net.now), envelope=good.envelope[:-1] + b"\x00")
+    forged = sign_offer(identity(52), terms(3), net.now)._replace(envelope=good.envelope[:-1] + b"\x00")
     old = sign_offer(identity(53), terms(4), net.now - 50 * 3600)
-    shelf = [replace(foreign, content=CONTENT), forged, replace(old, not_after=int(net.now) + 9), good]
+    shelf = [foreign._replace(content=CONTENT), forged, old._replace(not_after=int(net.now) + 9), good]
     for offer in shelf:
         speaks(b).store.add(offer, net.now)
     assert find(net, a) == [good]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.offers.messages import Ack, FindRequest
 from fastmarket.offers.model import Offer, OfferTerms, sign_offer
-from fastmarket.offers.store import OfferStore
+from fastmarket.offers.store import Found, OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 NOW = START
@@ -101,7 +101,12 @@ def test_a_tombstone_hides_the_offer_until_that_would_have_ended() -> None:
     assert store.add(gone, NOW + 1) is Ack.STORED
     assert prices(store) == []
     assert store.add(first, NOW + 2) is Ack.SUPERSEDED
-    assert not store.find(FindRequest(CONTENT, 10), NOW + 2, ROOM).more
+    # Whoever asks is told of the withdrawal: others may have slept through it. Whatever price he wants.
+    assert store.find(FindRequest(CONTENT, 10, 0), NOW + 2, ROOM) == Found((gone.envelope,), False)
+    other = offer(2, 9, lifetime_s=1000)
+    store.add(other, NOW)
+    assert store.find(FindRequest(CONTENT, 10), NOW, ROOM).envelopes == (other.envelope, gone.envelope)
+    assert store.find(FindRequest(CONTENT, 10, 5, skip=1), NOW, ROOM).envelopes == ()
     store.handle_timer(NOW + 999)
     assert store.add(first, NOW + 999) is Ack.SUPERSEDED
     store.handle_timer(NOW + 1061)

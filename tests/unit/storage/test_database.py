@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from fastmarket.errors import NodeFault, StorageFault
-from fastmarket.storage.database import FILE, OfferDatabase, Row
+from fastmarket.storage.database import (
+    APPLICATION_ID,
+    FILE,
+    MIGRATIONS,
+    PAGE_BYTES,
+    VERSION,
+    OfferDatabase,
+    RecordRow,
+    Row,
+)
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
@@ -57,6 +66,37 @@ def test_what_ended_is_forgotten_but_own_offers_are_not(tmp_path: Path) -> None:
     assert set(held(tmp_path)) == {b"own"}
 
 
+def test_values(tmp_path: Path) -> None:
+    database = OfferDatabase(tmp_path)
+    mine = RecordRow(b"mine", True, b"1", b"", 10.0, 20.0)
+    other = RecordRow(b"other", False, b"2", b"publisher", 10.0, 20.0)
+    database.put_records([mine, other], 0.0)
+    database.put_records([mine._replace(value=b"3")], 20.0)
+    assert set(database.records()) == {mine._replace(value=b"3"), other}
+    database.put_records([], 21.0)
+    assert database.records() == [mine._replace(value=b"3")]
+    with pytest.raises(StorageFault):
+        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[arg-type]
+    assert database.records() == [mine._replace(value=b"3")]
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_an_older_format_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path, version: int) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.executescript("".join(MIGRATIONS[:version]))
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("INSERT INTO offers VALUES (?, 1, 0, 1000, ?)", (b"a", b"signed"))
+    connection.close()
+    assert held(tmp_path) == {b"signed": 1}
+    database = OfferDatabase(tmp_path)
+    database.put_records([RecordRow(b"key", False, b"value", b"", 1.0, 2.0)], 0.0)
+    assert len(database.records()) == 1
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    connection.close()
+
+
 def test_a_newer_format_is_named_and_left_alone(tmp_path: Path) -> None:
     OfferDatabase(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
@@ -68,7 +108,7 @@ def test_a_newer_format_is_named_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == before
 
 
-@pytest.mark.parametrize("at", [0, 20, 4096])
+@pytest.mark.parametrize("at", [0, 20, PAGE_BYTES])
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, at: int) -> None:
     database = OfferDatabase(tmp_path)
     database.put([row(b"%d" % number, bytes(600)) for number in range(100)])

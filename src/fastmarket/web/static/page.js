@@ -109,9 +109,12 @@ async function poll () {
     showOffers(status.offers)
     showPeers(status.peers)
     const text = `Running for ${span(status.uptime_s)}`
+    // Not read aloud each time: only what goes wrong is, and that it is over.
+    state.setAttribute('aria-live', state.className ? 'assertive' : 'off')
     if (state.textContent !== text) state.textContent = text
     state.className = ''
   } catch {
+    state.setAttribute('aria-live', 'assertive')
     state.textContent = 'The node does not answer.'
     state.className = 'trouble'
     before = null

@@ -112,6 +112,48 @@ class FindHoldersResponse(_message.Message):
     provisional: bool
     def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., provisional: bool = ...) -> None: ...
 
+class FindHoldersBatchRequest(_message.Message):
+    __slots__ = ("id", "search")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    search: FindHoldersRequest
+    def __init__(self, id: _Optional[int] = ..., search: _Optional[_Union[FindHoldersRequest, _Mapping]] = ...) -> None: ...
+
+class FindHoldersBatchResponse(_message.Message):
+    __slots__ = ("id", "code", "message", "holders", "cid")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    code: int
+    message: str
+    holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    cid: str
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+
+class WatchHoldersRequest(_message.Message):
+    __slots__ = ("content", "max_price", "interval_s")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRICE_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    max_price: int
+    interval_s: float
+    def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., interval_s: _Optional[float] = ...) -> None: ...
+
+class WatchHoldersResponse(_message.Message):
+    __slots__ = ("present", "gone", "cid")
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    present: _containers.RepeatedCompositeFieldContainer[Holder]
+    gone: _containers.RepeatedCompositeFieldContainer[Holder]
+    cid: str
+    def __init__(self, present: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., gone: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+
 class RegisterFileRequest(_message.Message):
     __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
@@ -219,3 +261,37 @@ class OwnOffer(_message.Message):
     content: str
     holder: Holder
     def __init__(self, content: _Optional[str] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ...) -> None: ...
+
+class PutRecordRequest(_message.Message):
+    __slots__ = ("key", "value", "quorum")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    value: bytes
+    quorum: int
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., quorum: _Optional[int] = ...) -> None: ...
+
+class PutRecordResponse(_message.Message):
+    __slots__ = ("acknowledged", "asked", "wanted")
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    acknowledged: int
+    asked: int
+    wanted: int
+    def __init__(self, acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+
+class GetRecordRequest(_message.Message):
+    __slots__ = ("key", "quorum")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    quorum: int
+    def __init__(self, key: _Optional[bytes] = ..., quorum: _Optional[int] = ...) -> None: ...
+
+class GetRecordResponse(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: bytes
+    def __init__(self, value: _Optional[bytes] = ...) -> None: ...

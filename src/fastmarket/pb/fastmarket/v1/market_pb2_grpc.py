@@ -54,6 +54,16 @@ class MarketStub(object):
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersResponse.FromString,
                 _registered_method=True)
+        self.FindHoldersBatch = channel.stream_stream(
+                '/fastmarket.v1.Market/FindHoldersBatch',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchResponse.FromString,
+                _registered_method=True)
+        self.WatchHolders = channel.unary_stream(
+                '/fastmarket.v1.Market/WatchHolders',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersResponse.FromString,
+                _registered_method=True)
         self.RegisterFile = channel.unary_unary(
                 '/fastmarket.v1.Market/RegisterFile',
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileRequest.SerializeToString,
@@ -73,6 +83,16 @@ class MarketStub(object):
                 '/fastmarket.v1.Market/ListOffers',
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.FromString,
+                _registered_method=True)
+        self.PutRecord = channel.unary_unary(
+                '/fastmarket.v1.Market/PutRecord',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordResponse.FromString,
+                _registered_method=True)
+        self.GetRecord = channel.unary_unary(
+                '/fastmarket.v1.Market/GetRecord',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.FromString,
                 _registered_method=True)
 
 
@@ -108,6 +128,23 @@ class MarketServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindHoldersBatch(self, request_iterator, context):
+        """Many searches on one stream: one answer for each, with its id, as soon as it is there; so not in their
+        order. 16 searches are under way at once, further requests are read when one of those was answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchHolders(self, request, context):
+        """Who offers a content, from now on: first all holders, then a message at every change that a search
+        meets, until the call ends; a search runs every `interval_s`. RESOURCE_EXHAUSTED: 256 such calls are
+        open already. UNAVAILABLE: the node stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RegisterFile(self, request, context):
         """Like market.Market.RegisterFile, and tells how the quorum was met.
         """
@@ -117,8 +154,8 @@ class MarketServicer(object):
 
     def RegisterFiles(self, request_iterator, context):
         """Many offers: a message is registered as a whole, sharing signatures, lookups and messages to other nodes;
-        some 1,000 files in each are best. For each message one answer, in order; the next message is read when
-        the one before was answered.
+        some 1,000 files in each are best. For each message one answer, in order; 4 messages are worked on at
+        once, the next is read when the first of those was answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,6 +172,22 @@ class MarketServicer(object):
 
     def ListOffers(self, request, context):
         """This node's own offers, in the order of their contents, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutRecord(self, request, context):
+        """Stores a value in the DHT at the nodes closest to its key, again from time to time while this node runs.
+        Values are not signed and anybody may replace one, but for those under `/pk/`; UNAVAILABLE: too few
+        acknowledged it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRecord(self, request, context):
+        """The best value under a key that the network has. NOT_FOUND: none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +216,16 @@ def add_MarketServicer_to_server(servicer, server):
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersResponse.SerializeToString,
             ),
+            'FindHoldersBatch': grpc.stream_stream_rpc_method_handler(
+                    servicer.FindHoldersBatch,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchResponse.SerializeToString,
+            ),
+            'WatchHolders': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchHolders,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersResponse.SerializeToString,
+            ),
             'RegisterFile': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterFile,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.RegisterFileRequest.FromString,
@@ -182,6 +245,16 @@ def add_MarketServicer_to_server(servicer, server):
                     servicer.ListOffers,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.SerializeToString,
+            ),
+            'PutRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutRecord,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordResponse.SerializeToString,
+            ),
+            'GetRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecord,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -303,6 +376,60 @@ class Market(object):
             _registered_method=True)
 
     @staticmethod
+    def FindHoldersBatch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fastmarket.v1.Market/FindHoldersBatch',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FindHoldersBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchHolders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fastmarket.v1.Market/WatchHolders',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.WatchHoldersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RegisterFile(request,
             target,
             options=(),
@@ -400,6 +527,60 @@ class Market(object):
             '/fastmarket.v1.Market/ListOffers',
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersRequest.SerializeToString,
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListOffersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/PutRecord',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.PutRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/GetRecord',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,171 @@
+"""`fastmarket-server config show|check`: the settings in force, where each was told, whether they would do.
+
+Nothing is made, opened for writing or bound: both may be run beside a node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastmarket.cli.settings import SETTINGS, ServerSettings, Setting
+from fastmarket.config import AccessConfig
+from fastmarket.errors import CallerFault, FastmarketError, NodeFault
+
+Check = Callable[[ServerSettings], None]
+# Setting -> the module it needs, and the extra that brings it.
+EXTRAS = (
+    ("http-port", "uvicorn", "http"),
+    ("metrics-port", "prometheus_client", "metrics"),
+    ("store", "redis", "fleet"),
+    ("trace-endpoint", "opentelemetry.sdk", "tracing"),
+)
+HIDDEN = "***"
+
+
+def show(settings: ServerSettings) -> str:
+    """As TOML that --config reads; where each value was told stands beside it. Passwords are left out."""
+    lines = [_line(setting, settings) for setting in SETTINGS]
+    width = max(len(line) for line, _ in lines if len(line) <= 60)
+    return "".join(f"{line:<{width}}  # {source}\n" for line, source in lines)
+
+
+def _line(setting: Setting, settings: ServerSettings) -> tuple[str, str]:
+    value = _value(setting, settings)
+    source = settings.sources.get(setting.name, "default")
+    if value is None or value == "" or value == ():
+        return f"# {setting.name}: none", source
+    return f"{setting.name} = {_toml(value)}", source
+
+
+def _value(setting: Setting, settings: ServerSettings) -> object:
+    if setting.name == "ephemeral":
+        return settings.data_dir is None
+    if setting.name == "store" and settings.store:
+        return _shown_store(settings.store)
+    return getattr(settings, setting.field)
+
+
+def _shown_store(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    who, at, hosts = rest.rpartition("@")
+    user = who.partition(":")[0]
+    return f"{scheme}://{f'{user}:{HIDDEN}' if ':' in who else who}{at}{hosts}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def faults(settings: ServerSettings) -> list[str]:
+    """What would keep a node from starting with these settings, each as the start would say it."""
+    found = []
+    for check in (*_EXTRA_CHECKS, _store, _tls, _tokens, _data_dir, _identity):
+        try:
+            check(settings)
+        except CallerFault as fault:
+            found.append(f"{settings.source(fault.field)}: {fault.reason}")
+        except FastmarketError as fault:
+            found.append(str(fault))
+    return found
+
+
+def _needs(name: str, module: str, extra: str) -> Check:
+    def check(settings: ServerSettings) -> None:
+        wanted = getattr(settings, name.replace("-", "_")) not in (None, "")
+        if wanted and (find_spec(module.partition(".")[0]) is None or find_spec(module) is None):
+            raise CallerFault(name, f"needs {module}: pip install 'fastmarket[{extra}]'")
+
+    return check
+
+
+_EXTRA_CHECKS = tuple(_needs(*row) for row in EXTRAS)
+
+
+def _store(settings: ServerSettings) -> None:
+    if settings.store and find_spec("redis") is not None:
+        from fastmarket.storage.shared import StoreUrl
+
+        StoreUrl.parse(settings.store)
+
+
+def _tls(settings: ServerSettings) -> None:
+    from fastmarket.market.access import credentials
+
+    credentials(access_config(settings), settings.host)
+
+
+def _tokens(settings: ServerSettings) -> None:
+    from fastmarket.market.access import read_tokens
+
+    read_tokens(access_config(settings))
+
+
+def _data_dir(settings: ServerSettings) -> None:
+    """It is there and ours, or could be made."""
+    if settings.data_dir is None:
+        return
+    path = next(_existing(settings.data_dir))
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        raise CallerFault("data-dir", f"cannot write to {settings.data_dir}")
+
+
+def _existing(path: Path) -> Iterator[Path]:
+    yield from (place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
+def _identity(settings: ServerSettings) -> None:
+    """A key that is there can be read; one that is not will be made."""
+    from fastmarket.storage.keys import KEY_FILE, load_or_create_identity
+
+    directory = settings.data_dir
+    try:
+        if directory is not None and (directory / KEY_FILE).exists():
+            load_or_create_identity(directory, passphrase(settings))
+    except OSError as error:
+        raise NodeFault(f"{directory}: {error.strerror}") from None
+    except CallerFault as fault:
+        if fault.field == "passphrase-file":
+            raise
+        raise CallerFault("data-dir", str(fault)) from None
+
+
+def passphrase(settings: ServerSettings) -> str | None:
+    """The first line of the file. Raises CallerFault ("passphrase-file")."""
+    path = settings.passphrase_file
+    if path is None:
+        return None
+    from fastmarket.market.access import check_secret
+
+    check_secret(str(path), "passphrase-file")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerFault("passphrase-file", f"cannot read {path}: {error}") from None
+    if not lines or not lines[0]:
+        raise CallerFault("passphrase-file", f"{path} has no first line")
+    return lines[0]
+
+
+def access_config(settings: ServerSettings) -> AccessConfig:
+    """Who may call, as the gRPC port wants it."""
+    return AccessConfig(
+        tls_cert=_text(settings.tls_cert),
+        tls_key=_text(settings.tls_key),
+        tls_client_ca=_text(settings.tls_client_ca),
+        tokens=_text(settings.tokens),
+        insecure=settings.insecure,
+    )
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path)

@@ -1,0 +1,134 @@
+"""How a setting is read: out of an option's or a variable's text, or a TOML value. Each raises ValueError."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from fastmarket.errors import CallerFault
+from fastmarket.formats.multiaddr import Multiaddr
+
+MAX_PORT = 65535
+MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
+_PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"0", "false", "no", "off", ""})
+_EXPECTS = "expects {}, not {!r}"
+
+
+def parse_port(raw: object) -> int:
+    """0 (any free one) to 65535; raises ValueError."""
+    text = str(raw)
+    if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > MAX_PORT:
+        raise ValueError(f"expects a port from 0 to {MAX_PORT}, not {text!r}")
+    return int(text)
+
+
+def parse_text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError(_EXPECTS.format("a text", raw))
+    return raw.strip()
+
+
+def parse_host(raw: object) -> str:
+    text = parse_text(raw)
+    if not _HOST.fullmatch(text):
+        raise ValueError(_EXPECTS.format("an IP address or a host name", raw))
+    return text
+
+
+def parse_flag(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = str(raw).strip().lower()
+    if text not in _YES | _NO:
+        raise ValueError(_EXPECTS.format("true or false", raw))
+    return text in _YES
+
+
+def parse_path(raw: object) -> Path:
+    return Path(parse_text(raw)).expanduser()
+
+
+def parse_prefix(raw: object) -> str:
+    text = parse_text(raw)
+    if len(text) > MAX_PREFIX_CHARS or not _PREFIX.fullmatch(text):
+        raise ValueError(_EXPECTS.format("a path such as /fastmarket", text))
+    return text
+
+
+def parse_store(raw: object) -> str:
+    """Its form alone, and without repeating it: a password may stand in it."""
+    text = parse_text(raw)
+    if not re.fullmatch(r"(redis|valkey)s?://\S+", text):
+        raise ValueError("expects redis://HOST:PORT,... (rediss:// for TLS)")
+    return text
+
+
+def parse_http_url(raw: object) -> str:
+    text = parse_text(raw)
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise ValueError("expects http://HOST:PORT")
+    return text
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        text = parse_text(raw).lower()
+        if text not in words:
+            raise ValueError(_EXPECTS.format(" or ".join(words), raw))
+        return text
+
+    return parse
+
+
+def texts(raw: object) -> tuple[str, ...]:
+    """A list, or one text in which commas or blanks separate the items."""
+    if isinstance(raw, str):
+        return tuple(raw.replace(",", " ").split())
+    if not isinstance(raw, list | tuple):
+        raise ValueError(_EXPECTS.format("a multiaddr or a list of them", raw))
+    return tuple(parse_text(item) for item in raw)
+
+
+def parse_listen(raw: object) -> tuple[str, ...]:
+    found = texts(raw)
+    if not found:
+        raise ValueError("names no address")
+    for text in found:
+        endpoint = multiaddr(text).host_port()
+        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or "/p2p/" in text:
+            raise ValueError(
+                f"cannot listen on {text!r}; expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT"
+            )
+    return found
+
+
+def parse_announce(raw: object) -> tuple[str, ...]:
+    found = texts(raw)
+    for text in found:
+        address = multiaddr(text)
+        endpoint = address.host_port()
+        if not address.is_dnsaddr and (endpoint is None or endpoint.port == 0):
+            raise ValueError(f"nobody could dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
+    return found
+
+
+def parse_bootstrap(raw: object) -> tuple[str, ...]:
+    found = texts(raw)
+    for text in found:
+        address = multiaddr(text)
+        if address.peer_id is None:
+            raise ValueError(f"{text!r} does not end in /p2p/PEER_ID")
+        if address.host_port() is None and not address.is_dnsaddr:
+            raise ValueError(f"cannot dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT/p2p/PEER_ID")
+    return found
+
+
+def multiaddr(text: str) -> Multiaddr:
+    try:
+        return Multiaddr.from_text(text)
+    except CallerFault as fault:
+        raise ValueError(f"{text!r} is not a multiaddr ({fault.reason})") from None

@@ -1,0 +1,1 @@
+"""Several servers behind one name: what one accepted the others answer for. Needs `fastmarket[fleet]`."""

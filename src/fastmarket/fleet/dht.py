@@ -1,0 +1,305 @@
+"""A node of a fleet: what it accepts goes into the shared store, what it is asked comes from there, too."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+
+from fastmarket.config import NodeConfig
+from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
+from fastmarket.fleet.fields import Letter, mark_row
+from fastmarket.fleet.routing import FleetRouting
+from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
+from fastmarket.fleet.writer import SharedWriter, Told, unavailable
+from fastmarket.formats.identity import Identity
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.query import Quorum
+from fastmarket.kad.records import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
+from fastmarket.net.dht_node import DhtNode, Stored
+from fastmarket.net.keeping import Keeper
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import Offer, OfferKey, OfferTerms
+from fastmarket.offers.views import StoreOutcome
+from fastmarket.storage.shared import SharedStore, StoreUrl
+from fastmarket.trace import NULL_TRACE, Trace
+
+log = logging.getLogger(__name__)
+
+LETTER_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
+AT_ONCE = 16  # looks into the store on behalf of one call; half of the connections to a node of the engine
+STOP_S = 1.0  # for what waits to be written when the node stops
+
+
+class FleetNode(DhtNode):
+    """A `DhtNode` with a store shared by several.
+
+    A registration is acknowledged when the store has it, too, and fails with StorageFault while it is away.
+    A lookup shows what the store holds and what the network holds; without the store, the network alone.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
+        trace: Trace = NULL_TRACE,
+    ) -> None:
+        super().__init__(identity, config, rules, trace)
+        self._rules = rules
+        self._record_ttl_s = config.kad.record_ttl_s
+        self.fleet = fleet = config.fleet
+        self.store = SharedStore(StoreUrl.parse(fleet.store), fleet, f"fastmarket:{config.kad.prefix}")
+        self.writer = SharedWriter(self.store, fleet, self.now)
+        bounds = (fleet.max_cached_contents, fleet.max_cached_offers)
+        self.views = ViewCache(self._read, fleet.fresh_s, bounds, time.monotonic)
+        self.recent = RecentFinds(fleet.fresh_s, bounds, time.monotonic)
+        self.public = FleetRouting(self.public, self.fleet_providers)
+        self.reachable: bool | None = None  # not known yet
+        self._closing = False
+        self._looking: asyncio.Task[None] | None = None
+        self._sweeps: set[asyncio.Task[None]] = set()
+
+    async def open(self, keeper: Keeper | None) -> None:
+        """Before anybody can reach us. `keeper` keeps offers on disk, too."""
+        self.keep_offers(Told(self.writer, self._changed, keeper))
+        self.writer.start()
+        self.writer.take(self.offers.own)
+        self._looking = asyncio.create_task(self._look_on())
+
+    async def close(self) -> None:
+        """Writes what waits, if the store is there."""
+        await super().close()
+        self._closing = True
+        for task in (self._looking, *self._sweeps):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task], timeout=STOP_S)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.writer.stop()
+        except TimeoutError:
+            log.warning("%d offers could not be written to the shared store", len(self.writer))
+        await self.store.close()
+
+    # -- market.dht.Dht
+
+    async def register_offer(
+        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+    ) -> StoreOutcome:
+        """As of a node, and when the store has it. Raises StorageFault."""
+        if self.store.away(content):
+            raise unavailable()
+        outcome = await super().register_offer(content, user_id, user_name, metadata, deadline_s)
+        if await self._missing([(content, self.peer_id.raw, user_id)]):
+            raise unavailable()
+        await self._take_over(content, user_id)
+        return outcome
+
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+        """As of a node; what the store did not take has one wanted and nobody asked."""
+        outcomes = await super().register_offers(many, deadline_s)
+        keys = [(terms.content, self.peer_id.raw, terms.user_id) for terms in many]
+        missing = await self._missing(keys)
+        there = [key for key in dict.fromkeys(keys) if key not in missing]
+        for at in range(0, len(there), AT_ONCE):
+            part = there[at : at + AT_ONCE]
+            await asyncio.gather(*(self._take_over(content, user_id) for content, _, user_id in part))
+        return [
+            StoreOutcome(0, 0, 1) if key in missing else outcome
+            for key, outcome in zip(keys, outcomes, strict=True)
+        ]
+
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+        """Of whichever server took it: one that is told takes it back in the network within seconds."""
+        if self.store.away(content):
+            raise unavailable()
+        others = (await self._fresh(content)).by_others(user_id, self.peer_id, self.now())
+        if others:
+            await self._take_back(content, user_id, others)
+        key = (content, self.peer_id.raw, user_id)
+        if others and self.offers.own.current(key) is None:
+            return StoreOutcome(0, 0, 0)
+        outcome = await super().withdraw_offer(content, user_id, deadline_s)
+        if await self._missing([key]):
+            raise unavailable()
+        return outcome
+
+    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
+        """The store's at once, the network's as they come; what another server superseded is not shown."""
+        begun = time.monotonic()
+        view = await self.views.get(content)
+        for offer in view.live(self.now()):
+            if offer.provider != self.peer_id:  # of own ones we know better
+                yield offer
+        recent = self.recent.get(content)
+        if recent is not None:
+            now = self.now()
+            for offer in (*self.offers.store.offers(content, now), *recent):
+                if not view.hides(offer):
+                    yield offer
+            return
+        end, found = begun + deadline_s, []
+        async with aclosing(super().find_offers(content, end - time.monotonic())) as offers:
+            async for offer in offers:
+                found.append(offer)
+                if not view.hides(offer):
+                    yield offer
+        if time.monotonic() < end:  # else it was cut off, and is no whole one
+            self.recent.put(content, found, begun)
+
+    async def put_record(
+        self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
+    ) -> Stored:
+        """As of a node, and when the store has it. Raises StorageFault."""
+        stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
+        held = await self._shared_value(key)
+        rule = rule_for(self._rules, key)
+        if held is None or held == value or rule.replaces(key, value, held):
+            await self.store.put_value(key, value, int(self._record_ttl_s))
+        return stored
+
+    async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
+        """The best of what the network and the store have; of values without a rule the store's, which the
+        fleet put last."""
+        try:
+            held = await self._shared_value(key)
+        except StorageFault:
+            held = None
+        try:
+            found = await super().get_record(key, quorum, deadline_s=deadline_s)
+        except NotFound:
+            if held is None:
+                raise
+            return held
+        rule = rule_for(self._rules, key)
+        if held is None or (rule is not OPAQUE and rule.select(key, [found, held]) == 0):
+            return found
+        return held
+
+    async def _shared_value(self, key: bytes) -> bytes | None:
+        """The store's, where it may stand there. Raises StorageFault."""
+        value = await self.store.get_value(key)
+        try:
+            if value is not None:
+                rule_for(self._rules, key).validate(key, value, self.now())
+        except PeerFault:
+            return None
+        return value
+
+    async def fleet_providers(self, content: bytes) -> list[PeerInfo]:
+        """Other servers of the fleet that hold live offers, with the addresses known of them."""
+        now = self.now()
+        peers = dict.fromkeys(offer.provider for offer in (await self.views.get(content)).live(now))
+        addrs = self.host.identifier.store.addrs
+        return [PeerInfo(peer, tuple(addrs(peer, now))) for peer in peers if peer != self.peer_id]
+
+    def _changed(self, content: bytes) -> None:
+        """An offer for it came here, or was taken back."""
+        self.views.forget(content)
+        self.recent.forget(content)
+
+    # -- the store
+
+    async def _read(self, content: bytes, timeout_s: float | None = None) -> FleetView:
+        now = self.now()
+        fields = await self.store.get(content, timeout_s)
+        view = read_view(fields, lambda signed: self.offers.verifier.open(signed, now), now)
+        if view.over:
+            sweep = asyncio.ensure_future(self._sweep(content, view.over))
+            self._sweeps.add(sweep)
+            sweep.add_done_callback(self._sweeps.discard)
+        return view
+
+    async def _sweep(self, content: bytes, fields: Sequence[bytes]) -> None:
+        try:
+            await self.store.drop(content, fields)
+        except StorageFault as fault:
+            log.debug("expired offers stay in the shared store: %s", fault)
+
+    async def _fresh(self, content: bytes) -> FleetView:
+        """Not from memory, and with a writer's patience. Raises StorageFault."""
+        return await self._read(content, self.fleet.write_timeout_s)
+
+    async def _missing(self, keys: Iterable[OfferKey]) -> set[OfferKey]:
+        """Those of our offers that the store did not take."""
+        return await self.writer.settled(keys)
+
+    async def _take_over(self, content: bytes, user_id: bytes) -> None:
+        """Servers that announce an earlier offer of the user are told that ours counts."""
+        own = self.offers.own.current((content, self.peer_id.raw, user_id))
+        if own is None:
+            return
+        try:
+            for offer in (await self._fresh(content)).by_others(user_id, self.peer_id, self.now()):
+                if offer.seq < own.seq:
+                    letter = Letter(content, user_id, own.seq).encode()
+                    await self.store.send(offer.provider.raw, letter)
+        except StorageFault as fault:
+            # The offer is in the store, and hides the other there; that one is over within two days.
+            log.warning("cannot tell another server of an offer that was taken over: %s", fault)
+
+    async def _take_back(self, content: bytes, user_id: bytes, others: Sequence[Offer]) -> None:
+        """Offers that other servers announce: hidden from now on, and withdrawn by those."""
+        now = self.now()
+        seq = max(int(now * 1_000_000), *(offer.seq for offer in others))
+        not_after = max(offer.not_after for offer in others)
+        if await self.store.put([mark_row(content, user_id, seq, not_after, now)]):
+            raise unavailable()
+        self._changed(content)
+        for offer in others:
+            await self.store.send(offer.provider.raw, Letter(content, user_id, seq).encode())
+
+    # -- looking after it
+
+    async def _look_on(self) -> None:
+        """Whether the engine is there, is the one it was, and has letters for us."""
+        runs: frozenset[str] = frozenset()
+        repaired_at = time.monotonic()
+        while not self._closing:
+            now = time.monotonic()
+            try:
+                seen = await self.store.runs()
+                await self._read_letters()
+            except StorageFault as fault:
+                self._tell(False, str(fault))
+            else:
+                self._tell(True, "")
+                # A primary that began anew, or took another's place, may lack what was written last.
+                if seen - runs or now - repaired_at >= self.fleet.repair_s:
+                    if runs:
+                        self.writer.take(self._every_own())
+                    runs, repaired_at = seen, now
+            await asyncio.sleep(self.fleet.look_s)
+
+    def _every_own(self) -> list[Offer]:
+        return [offer for offer in self.offers.store if offer.provider == self.peer_id]
+
+    async def _read_letters(self) -> None:
+        letters = await self.store.letters(self.peer_id.raw)
+        for raw in letters:
+            try:
+                await self._obey(Letter.decode(raw))
+            except PeerFault as fault:
+                log.warning("a letter in the shared store cannot be read: %s", fault)
+        if letters:
+            await self.store.answered(self.peer_id.raw, len(letters))
+
+    async def _obey(self, letter: Letter) -> None:
+        own = self.offers.own.current((letter.content, self.peer_id.raw, letter.user_id))
+        if own is None or own.withdrawn or own.seq > letter.seq:
+            return
+        try:
+            await super().withdraw_offer(letter.content, letter.user_id, LETTER_BUDGET_S)
+        except FastmarketError as fault:
+            log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
+
+    def _tell(self, reachable: bool, why: str) -> None:
+        if reachable is not self.reachable:
+            self.reachable = reachable
+            if reachable:
+                log.info("the shared store %s answers", self.store.url.shown)
+            else:
+                log.error("%s; lookups go on in the network, registrations wait for it", why)

@@ -1,0 +1,201 @@
+"""What the fleet holds of a content, as the store tells it, and a bounded memory of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fastmarket.errors import PeerFault, StorageFault
+from fastmarket.fleet.fields import MARK, OFFER, read_mark
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.model import Offer
+from fastmarket.offers.refusals import OfferExpired, OfferRefused
+
+
+class FleetView:
+    """The fleet's offers for one content. A user's newest live one counts, whichever server took it.
+
+    `known` False: the store did not answer. `over`: fields that are of no use any more.
+    """
+
+    __slots__ = ("_best", "_marks", "_providers", "known", "offers", "over")
+
+    def __init__(
+        self,
+        offers: Iterable[Offer] = (),
+        marks: Mapping[bytes, int] | None = None,
+        over: Sequence[bytes] = (),
+        *,
+        known: bool = True,
+    ) -> None:
+        """`marks`: by user id the seq up to which offers count no more."""
+        self.offers = tuple(offers)
+        self.known = known
+        self.over = over
+        self._marks = dict(marks or {})
+        self._best: dict[bytes, int] = {}
+        self._providers: set[tuple[PeerId, bytes]] = set()
+        for offer in self.offers:
+            user = offer.user_id
+            self._providers.add((offer.provider, user))
+            if not offer.withdrawn and offer.seq > self._best.get(user, -1):
+                self._best[user] = offer.seq
+
+    def hides(self, offer: Offer) -> bool:
+        """Whether this version, of one of the fleet's servers, was taken over or back at another."""
+        if (offer.provider, offer.user_id) not in self._providers:
+            return False
+        user = offer.user_id
+        return offer.seq < self._best.get(user, -1) or offer.seq <= self._marks.get(user, -1)
+
+    def live(self, now: float) -> list[Offer]:
+        """What a buyer may be shown."""
+        return [offer for offer in self.offers if offer.live(now) and not self.hides(offer)]
+
+    def by_others(self, user_id: bytes, peer_id: PeerId, now: float) -> list[Offer]:
+        """Live offers of a user that other servers announce."""
+        found = (offer for offer in self.offers if offer.user_id == user_id and offer.live(now))
+        return [offer for offer in found if offer.provider != peer_id]
+
+
+UNKNOWN = FleetView(known=False)
+
+
+def read_view(fields: Mapping[bytes, bytes], opened: Callable[[bytes], Offer], now: float) -> FleetView:
+    """A content's hash; `opened` verifies an offer. What is no offer is left out."""
+    offers: list[Offer] = []
+    marks: dict[bytes, int] = {}
+    over: list[bytes] = []
+    for field, value in fields.items():
+        try:
+            if field.startswith(OFFER):
+                offers.append(opened(value))
+            elif field.startswith(MARK):
+                user_id, seq, not_after = read_mark(value)
+                if not_after > now:
+                    marks[user_id] = seq
+                else:
+                    over.append(field)
+        except OfferExpired:
+            over.append(field)
+        except (OfferRefused, PeerFault):
+            continue
+    return FleetView(offers, marks, over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    view: FleetView
+    until: float
+
+
+class ViewCache:
+    """Views of contents, read when they are asked for and served for `fresh_s`; many who ask at once share
+    one read. Bounded in contents and in offers: the one not used for longest goes."""
+
+    def __init__(
+        self,
+        read: Callable[[bytes], Awaitable[FleetView]],
+        fresh_s: float,
+        bounds: tuple[int, int],
+        now: Callable[[], float],
+    ) -> None:
+        """`read` raises StorageFault; `bounds`: contents, offers."""
+        self.answers: Counter[str] = Counter()
+        """How often a view came from "memory", from the "store", or from neither ("away")."""
+        self._read = read
+        self._fresh_s = fresh_s
+        self._max_contents, self._max_offers = bounds
+        self._now = now
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._offers = 0
+        self._reading: dict[bytes, asyncio.Future[FleetView]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def offers(self) -> int:
+        """In all that is kept."""
+        return self._offers
+
+    async def get(self, content: bytes) -> FleetView:
+        """Never fails: UNKNOWN when the store does not answer, and never a view older than `fresh_s`."""
+        kept = self._kept.get(content)
+        if kept is not None and kept.until > self._now():
+            self._kept.move_to_end(content)
+            self.answers["memory"] += 1
+            return kept.view
+        reading = self._reading.get(content)
+        if reading is None:
+            reading = self._reading[content] = asyncio.ensure_future(self._fetch(content))
+            reading.add_done_callback(lambda done: self._read_done(content, done))
+        try:
+            view = await asyncio.shield(reading)
+        except StorageFault:
+            self.answers["away"] += 1
+            return UNKNOWN
+        self.answers["store"] += 1
+        return view
+
+    def forget(self, content: bytes) -> None:
+        """It has changed; a read under way may be older, too."""
+        self._drop(content)
+        self._reading.pop(content, None)
+
+    async def _fetch(self, content: bytes) -> FleetView:
+        asked_at = self._now()
+        view = await self._read(content)
+        if self._reading.get(content) is asyncio.current_task():
+            self._keep(content, _Kept(view, asked_at + self._fresh_s))
+        return view
+
+    def _read_done(self, content: bytes, done: asyncio.Future[FleetView]) -> None:
+        if self._reading.get(content) is done:
+            del self._reading[content]
+        if not done.cancelled():
+            done.exception()  # whoever waits gets it
+
+    def _keep(self, content: bytes, kept: _Kept) -> None:
+        self._drop(content)
+        self._kept[content] = kept
+        self._offers += len(kept.view.offers)
+        while len(self._kept) > self._max_contents or self._offers > self._max_offers:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, content: bytes) -> None:
+        kept = self._kept.pop(content, None)
+        if kept is not None:
+            self._offers -= len(kept.view.offers)
+
+
+class RecentFinds:
+    """What whole lookups in the network found, for `fresh_s`: what many ask for is looked up once."""
+
+    def __init__(self, fresh_s: float, bounds: tuple[int, int], now: Callable[[], float]) -> None:
+        """`bounds`: contents, offers."""
+        self._fresh_s = fresh_s
+        self._max_contents, self._max_offers = bounds
+        self._now = now
+        self._kept: OrderedDict[bytes, tuple[float, tuple[Offer, ...]]] = OrderedDict()
+        self._offers = 0
+
+    def get(self, content: bytes) -> tuple[Offer, ...] | None:
+        """None: it has to be looked up."""
+        until, offers = self._kept.get(content, (0.0, ()))
+        return offers if until > self._now() else None
+
+    def put(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
+        """What a lookup that began then has found; the oldest finds go when there are too many."""
+        self.forget(content)
+        self._kept[content] = (begun + self._fresh_s, tuple(offers))
+        self._offers += len(offers)
+        while len(self._kept) > self._max_contents or self._offers > self._max_offers:
+            self.forget(next(iter(self._kept)))
+
+    def forget(self, content: bytes) -> None:
+        """Something of it has changed here."""
+        _, offers = self._kept.pop(content, (0.0, ()))
+        self._offers -= len(offers)

@@ -1,0 +1,62 @@
+"""The client's channel: plain or TLS, and how often it tries again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from fastmarket.errors import CallerFault
+from fastmarket.market.access import is_loopback
+from fastmarket.market.client_values import ClientTls
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024  # of a server that cuts its lists later than ours does
+# gRFC A6. A call that ended UNAVAILABLE is made again, unless the server says not to (a quorum that was
+# missed is announced further by itself) or had answered already. A pause is drawn below its longest.
+_RETRY = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_OPTIONS = (
+    # The node is on this machine or was named on purpose: no proxy in between.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    # A server that restarts is found again at the next command, not after gRPC's minute.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.service_config", json.dumps(_RETRY)),
+)
+
+
+def open_channel(target: str, tls: ClientTls | None, *, secret: bool) -> grpc.aio.Channel:
+    """Connects when it is first used. `secret`: calls carry a token. Raises `CallerFault`."""
+    if tls is None:
+        if secret and not is_loopback(target.rpartition(":")[0].strip("[]")):
+            raise CallerFault("token", f"would travel in the clear to {target}; use TLS")
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    if (tls.cert is None) != (tls.key is None):
+        raise CallerFault("tls", "a certificate of our own needs its key, and the key the certificate")
+    credentials = grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.cert))
+    named = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
+    return grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))
+
+
+def _read(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CallerFault("tls", f"cannot read {path}: {error.strerror}") from None

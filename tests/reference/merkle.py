@@ -1,0 +1,95 @@
+"""Twin of fastmarket._merkle: the same in plain Python."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+HASH_BYTES = 32
+LEAF_PREFIX = b"\x00fastmarket-offer"
+NODE_PREFIX = b"\x01fastmarket-offer"
+
+
+def merkle_root(leaf: bytes, index: int, count: int, path: bytes) -> bytes | None:
+    if not 0 <= index < count:
+        return None
+    node, at, last, offset = sha256(LEAF_PREFIX + leaf).digest(), index, count - 1, 0
+    while last:
+        if at % 2 or at < last:
+            beside = path[offset : offset + HASH_BYTES]
+            if len(beside) < HASH_BYTES:
+                return None
+            offset += HASH_BYTES
+            node = sha256(NODE_PREFIX + (beside + node if at % 2 else node + beside)).digest()
+        at, last = at // 2, last // 2
+    return node if offset == len(path) else None
+
+
+def split_batched(signed: bytes) -> tuple[bytes, int, bytes, bytes]:
+    batch, at = _field(signed, 0, 0x5A)
+    if signed[at : at + 1] != b"\x60":
+        raise ValueError("batched offer without an index")
+    index, at = _uvarint(signed, at + 1)
+    path, at = _field(signed, at, 0x6A)
+    body, at = _field(signed, at, 0x72)
+    if at != len(signed):
+        raise ValueError("bytes behind a batched offer")
+    return batch, index, path, body
+
+
+def _uvarint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data):
+        byte, at = data[at], at + 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0 and shift:
+                raise ValueError("varint is not minimal")
+            return value, at
+        shift += 7
+        if shift == 63:
+            raise ValueError("varint longer than 9 bytes")
+    raise ValueError("varint is cut short")
+
+
+def _field(signed: bytes, at: int, tag: int) -> tuple[bytes, int]:
+    if signed[at : at + 1] != bytes((tag,)):
+        raise ValueError("batched offer with other fields, or in another order")
+    size, at = _uvarint(signed, at + 1)
+    if at + size > len(signed):
+        raise ValueError("batched offer is cut short")
+    return signed[at : at + size], at + size
+
+
+def batch_of(signed: bytes) -> bytes:
+    try:
+        return _field(signed, 0, 0x5A)[0]
+    except ValueError:
+        return signed
+
+
+def body(raw: bytes) -> tuple[Any, ...] | None:
+    """What protobuf reads; None where it cannot."""
+    try:
+        read = OfferBody.FromString(raw)
+    except DecodeError:
+        return None
+    return (
+        read.content,
+        read.provider,
+        read.user_id,
+        read.user_name,
+        read.ip,
+        read.port,
+        read.price_per_mb,
+        read.size if read.HasField("size") else None,
+        read.name if read.HasField("name") else None,
+        read.seq,
+        read.issued_at,
+        read.not_after,
+        read.withdrawn,
+    )

@@ -1,0 +1,79 @@
+"""docs/operations.md tells of every metric and every log line that there is, and of no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastmarket.config import FleetConfig, NodeConfig
+from fastmarket.fleet.dht import FleetNode
+from fastmarket.formats.identity import Identity
+from fastmarket.web.fleet_metrics import FleetState
+from fastmarket.web.metrics import CountingTrace, NodeMetrics
+from tests.conftest import Run
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+PLACEHOLDER = re.compile(r"%[-+ #0]*\d*(?:\.\d+)?[a-z]")
+TOLD = frozenset({"info", "warning", "error", "critical"})
+
+
+def section(heading: str) -> str:
+    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+async def real_metrics() -> dict[str, tuple[str, ...]]:
+    """Every family of ours as Prometheus names it, with its labels, of a server of a fleet."""
+    node = FleetNode(
+        Identity.from_seed(bytes(32)), NodeConfig(fleet=FleetConfig(store="redis://127.0.0.1:1"))
+    )
+    try:
+        metrics = NodeMetrics(node, CountingTrace())
+        metrics.registry.register(FleetState(node))
+        found = {}
+        for family in metrics.registry.collect():
+            total = "_total" if family.type == "counter" else ""
+            if family.name.startswith("fastmarket"):
+                found[f"{family.name}{total}"] = tuple(getattr(family, "_labelnames", ()))
+        return found
+    finally:
+        await node.close()
+
+
+def told_metrics() -> dict[str, frozenset[str]]:
+    rows = re.findall(r"^\| `(fastmarket_\w+)` \| ([^|]*)\|", section("Metrics"), re.MULTILINE)
+    return {name: frozenset(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def test_every_metric_is_told_of(run: Run[dict[str, tuple[str, ...]]]) -> None:
+    assert set(run(real_metrics())) == set(told_metrics())
+
+
+def test_their_labels_are_right(run: Run[dict[str, tuple[str, ...]]]) -> None:
+    told = told_metrics()
+    for name, labels in run(real_metrics()).items():
+        if labels:
+            assert told[name] == set(labels), name
+
+
+def real_lines() -> Iterator[tuple[str, str]]:
+    for path in (ROOT / "src" / "fastmarket").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            whose = node.func.value
+            if node.func.attr in TOLD and isinstance(whose, ast.Name) and whose.id in ("log", "logger"):
+                assert isinstance(node.args[0], ast.Constant), f"{path}: a message is a constant"
+                yield node.func.attr, PLACEHOLDER.sub("…", str(node.args[0].value))
+
+
+def test_every_log_line_is_told_of() -> None:
+    told = set(re.findall(r"^\| (\w+) `([^`]*)` \|", section("Log lines"), re.MULTILINE))
+    assert set(real_lines()) == told
+
+
+def test_what_it_points_to_is_there() -> None:
+    for place in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert (ROOT / "docs" / place).exists(), place
