@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import batch_of, split_batched
+from fastmarket._merkle import count_signatures, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
@@ -82,7 +82,7 @@ def is_batched(signed: bytes) -> bool:
 
 def signatures(signed: Iterable[bytes]) -> int:
     """How many signatures those offers take to verify: one for each batch, one for each other offer."""
-    return len(set(map(batch_of, signed)))
+    return count_signatures(signed)
 
 
 def decode_batched(signed: bytes) -> BatchedOffer:

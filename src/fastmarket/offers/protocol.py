@@ -39,7 +39,7 @@ from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferVerifier, read_offer
+from fastmarket.offers.verifying import OfferReader, OfferVerifier
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -121,6 +121,7 @@ class OfferProtocol:
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
         )
+        self._reader = OfferReader(identity.peer_id)
         self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
@@ -232,7 +233,7 @@ class OfferProtocol:
         An own one is served at once and announced within `restore_spread_s`, renewed if it is over meanwhile.
         Raises `OfferRefused`: the bytes are no offer.
         """
-        offer = read_offer(signed)
+        offer = self._reader.read(signed)
         if own and offer.provider == self._identity.peer_id:
             self.own.restore(offer, now)
         else:

@@ -189,20 +189,22 @@ class OfferStore:
 
     def _put(self, key: OfferKey, entry: _Entry) -> None:
         offer = entry.offer
-        shelf = self._shelves.get(offer.content)
+        content, provider, _ = key
+        shelf = self._shelves.get(content)
         if shelf is None:
-            shelf = self._shelves[offer.content] = _Shelf()
-            self._index.add(offer.content)
+            shelf = self._shelves[content] = _Shelf()
+            self._index.add(content)
         shelf.entries[key] = entry
         shelf.ordered = None
-        self._per_provider[offer.provider.raw] += 1
+        self._per_provider[provider] += 1
         self._count += 1
         self._bytes += len(offer.envelope)
         step = self._step(entry)
-        if step not in self._ends:
-            self._ends[step] = set()
+        ending = self._ends.get(step)
+        if ending is None:
+            ending = self._ends[step] = set()
             heappush(self._steps, step)
-        self._ends[step].add(key)
+        ending.add(key)
         self.noted(offer, entry.own)
 
     def _drop(self, key: OfferKey) -> None:
