@@ -22,7 +22,7 @@ from fastmarket.storage.database import (
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
-    return Row(content, own, withdrawn, 1000, signed)
+    return (content, int(own), int(withdrawn), 1000, signed)
 
 
 def held(directory: Path) -> dict[bytes, int]:
@@ -45,7 +45,7 @@ def test_what_is_put_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
 def test_all_or_nothing(tmp_path: Path) -> None:
     database = OfferDatabase(tmp_path)
     with pytest.raises(StorageFault, match=r"offers\.db"):
-        database.put([row(b"a"), Row(b"b", None, False, 1, b"x")])  # type: ignore[arg-type]
+        database.put([row(b"a"), (b"b", None, 0, 1, b"x")])  # type: ignore[list-item]
     assert held(tmp_path) == {}
     database.put([row(b"a")])
     assert held(tmp_path) == {b"signed": 1}
@@ -76,7 +76,7 @@ def test_values(tmp_path: Path) -> None:
     database.put_records([], 21.0)
     assert database.records() == [mine._replace(value=b"3")]
     with pytest.raises(StorageFault):
-        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[arg-type]
+        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[list-item]
     assert database.records() == [mine._replace(value=b"3")]
 
 
