@@ -149,7 +149,12 @@ class OfferProtocol:
             count, most = signatures(request.envelopes), self.config.max_signatures_per_store
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
-            return encode_acks([self._take(sender, envelope, now) for envelope in request.envelopes])
+            acks = [self._take(sender, envelope, now) for envelope in request.envelopes]
+            stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
+            self.acks[Ack.STORED] += stored
+            if stored < len(acks):
+                self.acks.update(ack for ack in acks if ack is not Ack.STORED)
+            return encode_acks(acks)
         return self._find(sender, request, now)
 
     def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
@@ -162,7 +167,6 @@ class OfferProtocol:
             self._trace.event("offer.refused", peer=sender, reason=refused.reason)
         if refusal is not None:
             self.refusals[refusal] += 1
-        self.acks[ack] += 1
         return ack
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:

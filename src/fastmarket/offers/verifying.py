@@ -117,7 +117,9 @@ class OfferVerifier:
         """As `open_offer`."""
         if len(signed) > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-        offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
+        offer = self._plain.open(signed)  # of the same batch as the one before, most likely
+        if offer is None:
+            offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
 
@@ -143,9 +145,6 @@ class OfferVerifier:
         return offer
 
     def _open_batched(self, signed: bytes) -> Offer:
-        plain = self._plain.open(signed)  # of the same batch as the one before
-        if plain is not None:
-            return plain
         try:
             envelope, index, path, body = split_batched(signed)
         except ValueError as error:
