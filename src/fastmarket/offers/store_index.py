@@ -7,7 +7,6 @@ from fastmarket._sha256 import sha256, sha256_many
 # Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
 # fewer of them than one.
 PREFIX_BITS = 12
-_PREFIX_BYTES = 2
 
 
 # Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
@@ -60,4 +59,4 @@ class StoreIndex:
 
 
 def _prefix(key: bytes) -> int:
-    return int.from_bytes(key[:_PREFIX_BYTES], "big") >> (8 * _PREFIX_BYTES - PREFIX_BITS)
+    return key[0] << (PREFIX_BITS - 8) | key[1] >> (16 - PREFIX_BITS)
