@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -49,7 +50,10 @@ KEY_BYTES = 16
 PAGE_BYTES = 16_384
 # A writer waits so long for a reader of the file from outside (a backup).
 BUSY_TIMEOUT_S = 5.0
+# A step of a statement lets other threads run, and has to get back in: with many rows a step that is seldom.
+_ROWS_A_STEP = 64
 _PUT = "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?, ?)"
+_PUT_MANY = _PUT + ", (?, ?, ?, ?, ?)" * (_ROWS_A_STEP - 1)
 # Own offers are renewed however late; what others must not see again ends with its tombstone.
 _SWEEP_RECORDS = "DELETE FROM records WHERE expires < ? AND NOT own"
 _SWEEP = "DELETE FROM offers WHERE not_after < ? AND (withdrawn OR NOT own)"
@@ -105,7 +109,12 @@ class OfferDatabase:
         """
         with self._faults("write"), self._transaction():
             # In the order of the index: neighbours share its pages.
-            self._connection.executemany(_PUT, sorted(rows))
+            ordered = sorted(rows)
+            single = len(ordered) % _ROWS_A_STEP
+            self._connection.executemany(_PUT, ordered[:single])
+            for at in range(single, len(ordered), _ROWS_A_STEP):
+                many = ordered[at : at + _ROWS_A_STEP]
+                self._connection.execute(_PUT_MANY, tuple(chain.from_iterable(many)))
             if ended is not None:
                 self._connection.execute(_SWEEP, (ended,))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,15 @@ def test_somebody_elses_database_is_not_taken_over(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(NodeFault, match="is no offer database of fastmarket"):
         OfferDatabase(tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 200])
+def test_many_at_once(tmp_path: Path, count: int) -> None:
+    rows = [row(b"%d" % n, b"%d" % n) for n in range(count)]
+    with closing(OfferDatabase(tmp_path)) as database:
+        database.put(rows[::2])
+        database.put(rows)
+        assert sorted(database.offers()) == sorted((one[4], 1) for one in rows)
+        with pytest.raises(StorageFault):
+            database.put([row(b"%d" % n, b"other") for n in range(count)] + [(b"x", None, 0, 1, b"x")])  # type: ignore[list-item]
+        assert sorted(database.offers()) == sorted((one[4], 1) for one in rows)
