@@ -100,7 +100,8 @@ def main() -> None:
         began = time.perf_counter()
         again = stack.enter_context(start(directory, holder.name, nodes[0].address))
         again.wait_ready()
-        print(f"killed and started again: ready after {time.perf_counter() - began:.2f} s")
+        took, used_s = time.perf_counter() - began, processor_s(again.process.pid)
+        print(f"killed and started again: ready after {took:.2f} s, {used_s:.2f} s of processor")
         print("  " + next(line for line in again.log().splitlines() if "offers kept" in line))
 
 

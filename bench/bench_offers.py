@@ -123,6 +123,23 @@ def test_store_256(benchmark: BenchmarkFixture, together: bool) -> None:
     benchmark.pedantic(store, setup=fresh, rounds=10)
 
 
+def test_take_up_256_own_ones(benchmark: BenchmarkFixture) -> None:
+    """What a holder does with what it kept on disk, when it starts."""
+    me = identity(1)
+    signed = many(True)
+
+    def fresh() -> tuple[tuple[OfferProtocol], dict[str, object]]:
+        engine = Engine(KadConfig(), me.peer_id, now=NOW, entropy=Random(1).randbytes)
+        return (OfferProtocol(me, engine),), {}
+
+    def take_up(protocol: OfferProtocol) -> None:
+        for one in signed:
+            protocol.restore(one, True, NOW)
+        assert len(protocol.own) == BATCH
+
+    benchmark.pedantic(take_up, setup=fresh, rounds=10)
+
+
 def test_find_reply_with_20_offers(benchmark: BenchmarkFixture) -> None:
     protocol, asker = node(offers(20))
     request = encode_find(FindRequest(CONTENT, OfferConfig().find_limit))

@@ -40,7 +40,7 @@ class Lmdb:
     def put(self, rows: Sequence[Row]) -> None:
         with self._env.begin(write=True) as transaction:
             for row in rows:
-                transaction.put(row.key, bytes((row.own,)) + row.signed)
+                transaction.put(row[0], bytes((row[1],)) + row[4])
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
         with self._env.begin() as transaction:
@@ -51,7 +51,7 @@ class Lmdb:
 def main() -> None:
     """Prints a line for each store."""
     rows = [
-        Row(hashlib.sha256(b"%d" % n).digest()[:KEY_BYTES], True, False, 2**31, os.urandom(SIGNED_BYTES))
+        (hashlib.sha256(b"%d" % n).digest()[:KEY_BYTES], 1, 0, 2**31, os.urandom(SIGNED_BYTES))
         for n in range(OFFERS)
     ]
     print(f"{'':8}{'one a commit':>16}{'64 a commit':>16}{'100,000':>12}{'read all':>12}")

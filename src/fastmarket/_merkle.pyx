@@ -4,12 +4,15 @@ The formats: proto/fastmarket/v1/offer.proto (BatchedOffer), RFC 9162 section 2.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 
 cdef extern from "Python.h":
     object PyUnicode_DecodeASCII(const char *text, Py_ssize_t size, const char *errors)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
+    void *PyUnicode_DATA(object text) noexcept
+    int PyObject_GenericSetAttr(object of, object name, object value) except -1
 
 
 cdef extern from "sha256_impl.h" nogil:
@@ -124,23 +127,28 @@ def split_batched(bytes signed not None):
     return batch, index, path, PyBytes_FromStringAndSize(<const char *> data + start, end - start)
 
 
-def batch_of(bytes signed not None):
-    """The batch's envelope alone, of a BatchedOffer; anything else as it is."""
-    cdef const uint8_t *data = _data(signed)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end
-    if size == 0 or data[0] != 0x5a:
-        return signed
-    try:
-        end = _field(data, size, 0, 0x5a, &start)
-    except ValueError:
-        return signed
-    return PyBytes_FromStringAndSize(<const char *> data + start, end - start)
-
-
 cdef enum:
     _FIELDS = 14  # of OfferBody, from 1
     _BYTES = (1 << 1) | (1 << 2) | (1 << 3)
     _TEXTS = (1 << 4) | (1 << 5) | (1 << 9)
+    _CONTENT = 1
+    _PROVIDER = 2
+    _USER_ID = 3
+    _USER_NAME = 4
+    _IP = 5
+    _PORT = 6
+    _PRICE = 7
+    _SIZE = 8
+    _NAME = 9
+    _SEQ = 10
+    _ISSUED_AT = 11
+    _NOT_AFTER = 12
+    _WITHDRAWN = 13
+
+cdef struct _Scan:
+    uint32_t there               # a bit for each field
+    const uint8_t *at[_FIELDS]   # of bytes and texts
+    uint64_t value[_FIELDS]      # a number, or the length of what is there
 
 
 cdef inline bint _printable(const uint8_t *text, Py_ssize_t size) noexcept nogil:
@@ -151,60 +159,235 @@ cdef inline bint _printable(const uint8_t *text, Py_ssize_t size) noexcept nogil
     return True
 
 
+cdef bint _scan(const uint8_t *data, Py_ssize_t size, _Scan *found) except -1:
+    """Whether it is an OfferBody in the form that `plain_body` takes. ValueError: it is none."""
+    cdef Py_ssize_t at = 0
+    cdef uint64_t number
+    cdef int last = 0, field, wire
+    memset(found, 0, sizeof(_Scan))
+    while at < size:
+        field, wire = data[at] >> 3, data[at] & 7
+        if field <= last or field >= _FIELDS or data[at] >= 0x80:
+            return False
+        last = field
+        at = _uvarint(data, size, at + 1, &number)
+        if (_BYTES | _TEXTS) >> field & 1:
+            if wire != 2 or number > <uint64_t> (size - at):
+                return False
+            if _TEXTS >> field & 1 and not _printable(data + at, <Py_ssize_t> number):
+                return False
+            found.at[field] = data + at
+            at += <Py_ssize_t> number
+        elif wire != 0 or (field == _WITHDRAWN and number > 1) or (field == _PORT and number > 0xffffffff):
+            return False
+        found.value[field] = number
+        found.there |= <uint32_t> 1 << field
+    return True
+
+
+cdef inline bytes _bytes(const _Scan *found, int field):
+    return PyBytes_FromStringAndSize(<const char *> found.at[field], <Py_ssize_t> found.value[field])
+
+
+cdef inline str _text(const _Scan *found, int field):
+    return PyUnicode_DecodeASCII(<const char *> found.at[field], <Py_ssize_t> found.value[field], NULL)
+
+
 def plain_body(bytes raw not None):
     """The fields of an OfferBody as a tuple in their order; None where the general decoder has to look.
 
     Taken: each field once at most, in ascending order, every varint minimal, texts printable ASCII; what is
     not there is 0 or empty, `size` and `name` None. Any encoder of ours and of others makes that.
     """
-    cdef const uint8_t *data = _data(raw)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), at = 0, start
-    cdef uint64_t number
-    cdef int last = 0, field, wire
-    cdef list found = [b"", b"", b"", "", "", 0, 0, None, None, 0, 0, 0, False]
-    cdef object value
+    cdef _Scan found
     try:
-        while at < size:
-            field, wire = data[at] >> 3, data[at] & 7
-            if field <= last or field >= _FIELDS or data[at] >= 0x80:
-                return None
-            last = field
-            at = _uvarint(data, size, at + 1, &number)
-            if (_BYTES | _TEXTS) >> field & 1:
-                if wire != 2 or number > <uint64_t> (size - at):
-                    return None
-                start, at = at, at + <Py_ssize_t> number
-                if _BYTES >> field & 1:
-                    value = PyBytes_FromStringAndSize(<const char *> data + start, at - start)
-                elif not _printable(data + start, at - start):
-                    return None
-                else:
-                    value = PyUnicode_DecodeASCII(<const char *> data + start, at - start, NULL)
-            elif wire != 0:
-                return None
-            elif field == 13:
-                if number > 1:
-                    return None
-                value = number == 1
-            elif field == 6 and number > 0xffffffff:
-                return None
-            else:
-                value = number
-            found[field - 1] = value
+        if not _scan(_data(raw), PyBytes_GET_SIZE(raw), &found):
+            return None
     except ValueError:
         return None
-    return tuple(found)
+    return (
+        _bytes(&found, _CONTENT), _bytes(&found, _PROVIDER), _bytes(&found, _USER_ID),
+        _text(&found, _USER_NAME), _text(&found, _IP), found.value[_PORT], found.value[_PRICE],
+        found.value[_SIZE] if found.there >> _SIZE & 1 else None,
+        _text(&found, _NAME) if found.there >> _NAME & 1 else None,
+        found.value[_SEQ], found.value[_ISSUED_AT], found.value[_NOT_AFTER], found.value[_WITHDRAWN] == 1,
+    )
+
+
+# Bounds of a plain offer; none above those of `offers.model` and `offers.metadata`.
+cdef enum:
+    _MAX_USER_ID = 1024
+    _MAX_USER_NAME = 256
+    _MAX_NAME = 255
+    _MAX_HOST = 253
+    _MAX_PORT = 65535
+    _MAX_LIFETIME_S = 48 * 3600
+    _SHA2_256_BYTES = 34  # of a multihash
+
+PLAIN_BOUNDS = (_MAX_USER_ID, _MAX_USER_NAME, _MAX_NAME, _MAX_HOST, _MAX_PORT, _MAX_LIFETIME_S)
+
+
+cdef class PlainOffers:
+    """Makes the offers of a batch, one after the other: what they have in common is made once.
+
+    Only of plain ones, which nearly all are: in the form that `plain_body` takes, for a SHA2-256 content,
+    every field within its bounds. Anything else is answered with None, and the careful way finds out why.
+    """
+
+    cdef type _offer, _metadata
+    cdef object _is_host
+    cdef bytes _envelope, _root, _raw_signer, _user_id
+    cdef uint64_t _count
+    cdef object _signer
+    cdef str _user_name, _ip
+
+    def __init__(self, type offer not None, type metadata not None, is_host):
+        """Of the types `Offer` and `FileMetadata`; `is_host(text)`: whether it may be an offer's `ip`."""
+        self._offer, self._metadata, self._is_host = offer, metadata, is_host
+        self._envelope = self._root = self._raw_signer = self._user_id = b""
+        self._count, self._signer, self._user_name, self._ip = 0, None, "", ""
+
+    def expect(self, bytes envelope not None, bytes root not None, uint64_t count, signer,
+               bytes raw_signer not None):
+        """From now on offers of this batch, which was verified, are opened."""
+        if PyBytes_GET_SIZE(root) != _HASH:
+            raise ValueError("not a hash")
+        self._envelope, self._root, self._count = envelope, root, count
+        self._signer, self._raw_signer = signer, raw_signer
+
+    def open(self, bytes signed not None):
+        """A verified offer, but for its times; None: not plain, or not of the batch that is expected."""
+        cdef const uint8_t *data = _data(signed)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end, path, path_end, body
+        cdef uint64_t index
+        cdef uint8_t node[_HASH]
+        cdef uint8_t room[_PREFIX + _MAX_LEAF]
+        try:
+            end = _field(data, size, 0, 0x5a, &start)
+            if not _same(self._envelope, data + start, end - start):
+                return None
+            if end >= size or data[end] != 0x60:
+                return None
+            end = _uvarint(data, size, end + 1, &index)
+            path_end = _field(data, size, end, 0x6a, &path)
+            end = _field(data, size, path_end, 0x72, &body)
+        except ValueError:
+            return None
+        if end != size or index >= self._count or end - body > _MAX_LEAF:
+            return None
+        memcpy(room, _LEAF, _PREFIX)
+        memcpy(room + _PREFIX, data + body, end - body)
+        fm_sha256(room, _PREFIX + (end - body), node)
+        if not _climb(node, index, self._count - 1, data + path, path_end - path):
+            return None
+        if not _same(self._root, node, _HASH):
+            return None
+        return self._made(data + body, end - body, signed)
+
+    def read(self, bytes signed not None, bytes raw_signer not None, signer):
+        """An offer of a batch of `signer` that was verified before it was put away; None: not plain."""
+        cdef const uint8_t *data = _data(signed)
+        cdef Py_ssize_t start = 0
+        cdef Py_ssize_t end
+        try:
+            end = _body(signed, &start)
+        except ValueError:
+            return None
+        self._signer, self._raw_signer, self._envelope = signer, raw_signer, b""
+        return self._made(data + start, end - start, signed)
+
+    cdef object _made(self, const uint8_t *body, Py_ssize_t size, bytes signed):
+        cdef _Scan found
+        try:
+            if not _scan(body, size, &found) or not self._in_order(&found):
+                return None
+        except ValueError:
+            return None
+        if not _same(self._user_id, found.at[_USER_ID], found.value[_USER_ID]):
+            self._user_id = _bytes(&found, _USER_ID)
+        cdef str user_name = self._user_name
+        if not _same_text(user_name, found.at[_USER_NAME], found.value[_USER_NAME]):
+            user_name = self._user_name = _text(&found, _USER_NAME)
+        cdef object metadata = self._metadata.__new__(self._metadata)
+        PyObject_GenericSetAttr(metadata, "ip", self._ip)
+        PyObject_GenericSetAttr(metadata, "port", found.value[_PORT])
+        PyObject_GenericSetAttr(metadata, "price_per_mb", found.value[_PRICE])
+        PyObject_GenericSetAttr(metadata, "size", found.value[_SIZE] if found.there >> _SIZE & 1 else None)
+        PyObject_GenericSetAttr(metadata, "name", _text(&found, _NAME) if found.there >> _NAME & 1 else None)
+        return tuple.__new__(self._offer, (
+            _bytes(&found, _CONTENT), self._signer, self._user_id, user_name, metadata, found.value[_SEQ],
+            found.value[_ISSUED_AT], found.value[_NOT_AFTER], found.value[_WITHDRAWN] == 1,
+            PyBytes_FromStringAndSize(<const char *> body, size), signed,
+        ))
+
+    cdef bint _in_order(self, const _Scan *found) except -1:
+        """Whether all of it is within its bounds, and the signer's."""
+        cdef const uint8_t *content = found.at[_CONTENT]
+        cdef uint64_t issued_at = found.value[_ISSUED_AT], not_after = found.value[_NOT_AFTER]
+        if (
+            found.value[_CONTENT] != _SHA2_256_BYTES or content[0] != 0x12 or content[1] != 0x20
+            or found.value[_USER_ID] > _MAX_USER_ID or found.value[_USER_NAME] > _MAX_USER_NAME
+            or found.value[_NAME] > _MAX_NAME or not 0 < found.value[_IP] <= _MAX_HOST
+            or not 0 < found.value[_PORT] <= _MAX_PORT or found.value[_PRICE] >> 63
+            or not_after <= issued_at or not_after - issued_at > _MAX_LIFETIME_S
+            or not _same(self._raw_signer, found.at[_PROVIDER], found.value[_PROVIDER])
+        ):
+            return False
+        if _same_text(self._ip, found.at[_IP], found.value[_IP]):
+            return True
+        cdef str ip = _text(found, _IP)
+        if not self._is_host(ip):
+            return False
+        self._ip = ip
+        return True
+
+
+cdef inline bint _same(bytes known, const uint8_t *data, Py_ssize_t size) noexcept:
+    return PyBytes_GET_SIZE(known) == size and memcmp(_data(known), data, size) == 0
+
+
+cdef inline bint _same_text(str known, const uint8_t *data, Py_ssize_t size) noexcept:
+    """`known` is ASCII."""
+    return PyUnicode_GET_LENGTH(known) == size and memcmp(PyUnicode_DATA(known), data, size) == 0
+
+
+def count_signatures(offers):
+    """Different batches, and offers that are of none, among signed offers."""
+    cdef bytes one, kept
+    cdef const uint8_t *before = NULL
+    cdef const uint8_t *data
+    cdef Py_ssize_t held = 0, size, start, end
+    cdef set different = set()
+    for one in offers:
+        data, size, start = _data(one), PyBytes_GET_SIZE(one), 0
+        end = size
+        if size and data[0] == 0x5a:
+            if held and size > held and memcmp(data, before, held) == 0:
+                continue  # a neighbour of the same batch
+            try:
+                end = _field(data, size, 0, 0x5a, &start)
+                kept, before, held = one, data, end
+            except ValueError:
+                start, end = 0, size
+        different.add(PyBytes_FromStringAndSize(<const char *> data + start, end - start))
+    return len(different)
+
+
+cdef Py_ssize_t _body(bytes signed, Py_ssize_t *start) except -1:
+    """Where the body of a BatchedOffer ends and begins, which is taken from our own disk. ValueError."""
+    cdef const uint8_t *data = _data(signed)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), end
+    cdef uint64_t index
+    end = _field(data, size, 0, 0x5a, start)
+    if end >= size or data[end] != 0x60:
+        raise ValueError("batched offer without an index")
+    end = _uvarint(data, size, end + 1, &index)
+    end = _field(data, size, end, 0x6a, start)
+    return _field(data, size, end, 0x72, start)
 
 
 def body_of(bytes signed not None):
     """The OfferBody in a BatchedOffer; ValueError for what is none."""
-    cdef const uint8_t *data = _data(signed)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end
-    cdef uint64_t index
-    end = _field(data, size, 0, 0x5a, &start)
-    if end >= size or data[end] != 0x60:
-        raise ValueError("batched offer without an index")
-    end = _uvarint(data, size, end + 1, &index)
-    end = _field(data, size, end, 0x6a, &start)
-    end = _field(data, size, end, 0x72, &start)
-    return PyBytes_FromStringAndSize(<const char *> data + start, end - start)
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t end = _body(signed, &start)
+    return PyBytes_FromStringAndSize(<const char *> _data(signed) + start, end - start)

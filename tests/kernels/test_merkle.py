@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket import _merkle
+from fastmarket._merkle import PLAIN_BOUNDS, PlainOffers
+from fastmarket.errors import CallerFault
+from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.merkle import merkle_tree
+from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
+from fastmarket.offers.model import (
+    MAX_LIFETIME_S,
+    MAX_USER_ID_BYTES,
+    MAX_USER_NAME_BYTES,
+    Offer,
+    check_terms,
+    offer_of,
+)
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import merkle as twin
 
@@ -34,7 +47,6 @@ def told(call: Callable[[], Any]) -> Any:
 def agree(signed: bytes) -> Any:
     answer = told(lambda: _merkle.split_batched(signed))
     assert answer == told(lambda: twin.split_batched(signed))
-    assert _merkle.batch_of(signed) == twin.batch_of(signed)
     if isinstance(answer, tuple):
         assert _merkle.body_of(signed) == answer[3]
     return answer
@@ -127,3 +139,92 @@ def test_a_body_is_read_as_protobuf_reads_it(fields: dict[str, Any], data: st.Da
 @given(st.binary(max_size=60))
 def test_any_bytes_as_a_body(raw: bytes) -> None:
     plain(raw)
+
+
+SIGNER = PeerId(b"\x12\x20" + bytes(32))
+IN_ORDER = st.fixed_dictionaries(
+    {
+        "content": st.sampled_from([b"\x12\x20" + bytes(32), b"\x12\x20" + bytes(31), b"\x11\x03abc", b""]),
+        "provider": st.sampled_from([SIGNER.raw, SIGNER.raw, SIGNER.raw, b"other"]),
+        "ip": st.sampled_from(["192.0.2.1", "a.example", "::1", "1.2.3.400", "", "x" * 254]),
+        "port": st.sampled_from([1, 4000, 65535, 0, 65536]),
+        "issued_at": st.integers(0, 3),
+        "not_after": st.sampled_from([3, 4, 48 * 3600, 48 * 3600 + 4]),
+    },
+    optional={
+        "user_id": st.sampled_from([b"me", b"you", bytes(1024), bytes(1025)]),
+        "user_name": st.sampled_from(["Ann", "Bob", "b" * 256, "b" * 257, "\x7f", "Zo\xeb"]),
+        "price_per_mb": st.sampled_from([0, 5, 2**63 - 1, 2**63, 2**64 - 1]),
+        "size": NUMBER,
+        "name": st.sampled_from(["", "a file", "c" * 255, "c" * 256, "\n"]),
+        "seq": NUMBER,
+        "withdrawn": st.booleans(),
+    },
+)
+
+
+def carefully(signed: bytes, root: bytes, count: int) -> Offer | None:
+    """What the careful way makes of an offer of the batch b"batch", None: refused."""
+    try:
+        envelope, index, path, body = twin.split_batched(signed)
+        if envelope != b"batch" or twin.merkle_root(body, index, count, path) != root:
+            return None
+        read = OfferBody.FromString(body)
+        offer = offer_of(read, FileMetadata.read_from(read), SIGNER, (body, signed))
+        check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
+    except (ValueError, DecodeError, CallerFault):
+        return None
+    lives = 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S
+    return offer if lives and read.provider == SIGNER.raw else None
+
+
+def plain_enough(offer: Offer) -> bool:
+    texts = (offer.user_name, offer.metadata.name or "")
+    return all(text.isascii() for text in texts) and offer.seq < 2**63 and (offer.metadata.size or 0) < 2**63
+
+
+@given(st.lists(IN_ORDER, min_size=2, max_size=6), st.data())
+def test_the_quick_way_takes_what_the_careful_way_takes(
+    fields: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    bodies = [OfferBody(**one).SerializeToString(deterministic=True) for one in fields]
+    root, paths = merkle_tree(bodies)
+    quick = PlainOffers(Offer, FileMetadata, is_host)
+    quick.expect(b"batch", root, len(bodies), SIGNER, SIGNER.raw)
+    for index, (path, body) in enumerate(zip(paths, bodies, strict=True)):
+        signed = BatchedOffer(b"batch", index, path, body).encode()
+        offer, wanted = quick.open(signed), carefully(signed, root, len(bodies))
+        short = wanted is not None and len(wanted.content) != 34
+        if wanted is not None and plain_enough(wanted) and not short:
+            assert offer == wanted
+            assert quick.read(signed, SIGNER.raw, SIGNER) == wanted
+        else:
+            assert offer is None
+        at = data.draw(st.integers(0, len(signed) - 1))
+        for bad in (
+            signed[:at],
+            signed + b"\x00",
+            signed[:at] + data.draw(st.binary(min_size=1, max_size=12)) + signed[at + 1 :],
+        ):
+            taken = quick.open(bad)
+            assert taken is None or taken == carefully(bad, root, len(bodies))
+            quick.expect(b"batch", root, len(bodies), SIGNER, SIGNER.raw)
+
+
+@given(st.binary(max_size=60))
+def test_the_quick_way_takes_no_garbage(raw: bytes) -> None:
+    quick = PlainOffers(Offer, FileMetadata, is_host)
+    for signed in (raw, b"\x5a" + raw, b"\x5a\x00\x60\x00\x6a\x00\x72" + raw):
+        assert quick.open(signed) is None
+        assert quick.read(signed, SIGNER.raw, SIGNER) is None
+
+
+def test_the_quick_way_has_no_bounds_above_the_careful_ones() -> None:
+    bounds = (MAX_USER_ID_BYTES, MAX_USER_NAME_BYTES, MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT)
+    assert (*bounds, MAX_LIFETIME_S) == PLAIN_BOUNDS
+
+
+@given(st.lists(OFFERS, max_size=3), st.lists(st.binary(max_size=40), max_size=3), st.data())
+def test_signatures_are_counted(offers: list[BatchedOffer], others: list[bytes], data: st.DataObject) -> None:
+    signed = data.draw(st.lists(st.sampled_from([one.encode() for one in offers] + others + [b"\x5a"])))
+    assert _merkle.count_signatures(iter(signed)) == len(set(map(twin.batch_of, signed)))

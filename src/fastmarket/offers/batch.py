@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import batch_of, split_batched
+from fastmarket._merkle import count_signatures, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
@@ -54,25 +55,34 @@ class BatchedOffer:
 
     def encode(self) -> bytes:
         """The only form in which it is accepted: these fields, in this order."""
-        return b"".join(
-            (
-                _BATCH_TAG,
-                encode_uvarint(len(self.batch)),
-                self.batch,
-                _INDEX_TAG,
-                encode_uvarint(self.index),
-                _PATH_TAG,
-                encode_uvarint(len(self.path)),
-                self.path,
-                _BODY_TAG,
-                encode_uvarint(len(self.body)),
-                self.body,
-            )
-        )
+        return _batch_field(self.batch) + _fields(self.index, self.path, self.body)
 
     def lies_under(self, batch: Batch) -> bool:
         """Whether the path leads from the body to the root."""
         return merkle_root(self.body, self.index, batch.count, self.path) == batch.root
+
+
+# Indices and lengths are few.
+_uvarint = lru_cache(maxsize=1024)(encode_uvarint)
+
+
+def _batch_field(batch: bytes) -> bytes:
+    return _BATCH_TAG + encode_uvarint(len(batch)) + batch
+
+
+def _fields(index: int, path: bytes, body: bytes) -> bytes:
+    """Those after the batch."""
+    length, size = _uvarint(len(path)), _uvarint(len(body))
+    return b"%b%b%b%b%b%b%b%b" % (
+        _INDEX_TAG,
+        _uvarint(index),
+        _PATH_TAG,
+        length,
+        path,
+        _BODY_TAG,
+        size,
+        body,
+    )
 
 
 def is_batched(signed: bytes) -> bool:
@@ -82,7 +92,7 @@ def is_batched(signed: bytes) -> bool:
 
 def signatures(signed: Iterable[bytes]) -> int:
     """How many signatures those offers take to verify: one for each batch, one for each other offer."""
-    return len(set(map(batch_of, signed)))
+    return count_signatures(signed)
 
 
 def decode_batched(signed: bytes) -> BatchedOffer:
@@ -98,8 +108,9 @@ def sign_batch(identity: Identity, bodies: Sequence[bytes]) -> list[bytes]:
     root, paths = merkle_tree(bodies)
     payload = OfferBatch(root=root, count=len(bodies)).SerializeToString(deterministic=True)
     envelope = seal(identity, BATCH_DOMAIN, BATCH_PAYLOAD_TYPE, payload)
+    first = _batch_field(envelope)
     return [
-        BatchedOffer(envelope, index, path, body).encode()
+        first + _fields(index, path, body)
         for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
     ]
 

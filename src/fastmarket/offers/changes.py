@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fastmarket.offers.model import Offer
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """`offer`, a tombstone perhaps, was put into the store, in the place of any version before; `own`: ours.
 
     What leaves the store because it is over or displaced makes no change.

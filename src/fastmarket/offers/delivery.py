@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
@@ -29,6 +30,10 @@ _MAX_WAITING = 65_536
 _MAX_SENDING = 64
 
 
+# Of a hundred thousand offers a dozen different ones are told, twice each.
+_outcome = lru_cache(maxsize=1024)(StoreOutcome)
+
+
 class Item:
     """One offer on its way: how many storers there are, have answered and have it."""
 
@@ -45,7 +50,7 @@ class Item:
         """So far."""
         nobody = not self.asked and not self.plain
         wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked)
-        return StoreOutcome(self.acknowledged, self.asked, wanted, self.plain)
+        return _outcome(self.acknowledged, self.asked, wanted, self.plain)
 
 
 class _Storer:

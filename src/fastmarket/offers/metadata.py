@@ -144,13 +144,13 @@ def check_host(field: str, host: object) -> None:
         raise CallerFault(field, "missing; an IPv4 or IPv6 address or a host name is wanted")
     if len(host) > MAX_HOST_CHARS:
         raise CallerFault(field, f"more than {MAX_HOST_CHARS} characters")
-    if not _is_host(host):
+    if not is_host(host):
         raise CallerFault(field, f"{host!r} is neither an IPv4 or IPv6 address nor a host name")
 
 
 @lru_cache(maxsize=_KNOWN_HOSTS)
-def _is_host(host: str) -> bool:
-    """All files of a holder are at one place."""
+def is_host(host: str) -> bool:
+    """Whether it is an address or a host name. (All files of a holder are at one place.)"""
     return _is_ipv6(host) if ":" in host else _is_ipv4(host) or _is_host_name(host)
 
 

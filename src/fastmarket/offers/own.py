@@ -134,12 +134,14 @@ class OwnOffers:
             return
         self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
         where = self._where(offer.content)
-        soon = now + where / (1 << PLACE_BITS) * self._config.restore_spread_s
+        soon = now + where * self._config.restore_spread_s / (1 << PLACE_BITS)
         due = min(offer.issued_at + self._config.announce_interval_s, soon)
+        if offer.withdrawn:
+            self._withdrawn += 1
+            due = min(due, offer.not_after)
         key = offer.key
         self._own[key] = _Own(offer, _State.WAITING, due, where)
-        self._withdrawn += offer.withdrawn
-        self._schedule(key, due)
+        heapq.heappush(self._dues, (due, key))
 
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)

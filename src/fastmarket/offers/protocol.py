@@ -39,7 +39,7 @@ from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferVerifier, read_offer
+from fastmarket.offers.verifying import OfferReader, OfferVerifier
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -121,6 +121,7 @@ class OfferProtocol:
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
         )
+        self._reader = OfferReader(identity.peer_id)
         self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
@@ -148,7 +149,12 @@ class OfferProtocol:
             count, most = signatures(request.envelopes), self.config.max_signatures_per_store
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
-            return encode_acks([self._take(sender, envelope, now) for envelope in request.envelopes])
+            acks = [self._take(sender, envelope, now) for envelope in request.envelopes]
+            stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
+            self.acks[Ack.STORED] += stored
+            if stored < len(acks):
+                self.acks.update(ack for ack in acks if ack is not Ack.STORED)
+            return encode_acks(acks)
         return self._find(sender, request, now)
 
     def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
@@ -161,7 +167,6 @@ class OfferProtocol:
             self._trace.event("offer.refused", peer=sender, reason=refused.reason)
         if refusal is not None:
             self.refusals[refusal] += 1
-        self.acks[ack] += 1
         return ack
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
@@ -232,7 +237,7 @@ class OfferProtocol:
         An own one is served at once and announced within `restore_spread_s`, renewed if it is over meanwhile.
         Raises `OfferRefused`: the bytes are no offer.
         """
-        offer = read_offer(signed)
+        offer = self._reader.read(signed)
         if own and offer.provider == self._identity.peer_id:
             self.own.restore(offer, now)
         else:

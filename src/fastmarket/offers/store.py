@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from fastmarket.config import OfferConfig
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
-
-
-@dataclass(slots=True)
-class _Entry:
-    """`held_until` outlives a shortened offer: what it replaced must not come back from a stale copy."""
-
-    offer: Offer
-    held_until: int
-    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +23,8 @@ class Found:
     more: bool
 
 
-class _Shelf:
-    """All entries of one content, and their order, made when it is asked for."""
-
-    __slots__ = ("entries", "ordered")
-
-    def __init__(self) -> None:
-        self.entries: dict[OfferKey, _Entry] = {}
-        self.ordered: list[Offer] | None = None
-
-    def in_order(self) -> list[Offer]:
-        """Offers, cheapest first, then tombstones."""
-        if self.ordered is None:
-            held = (entry.offer for entry in self.entries.values())
-            self.ordered = sorted(held, key=lambda offer: (offer.withdrawn, price_order(offer)))
-        return self.ordered
+_Shelf: TypeAlias = dict[OfferKey, Offer]
+"""All entries of one content."""
 
 
 class OfferStore:
@@ -61,7 +40,13 @@ class OfferStore:
         self.noted: Callable[[Offer, bool], None] = lambda offer, own: None
         """Told of every offer put in and whether it is an own one."""
         self._config = config
+        # Plain dicts, no object around an offer: they are put in and taken up again by the hundred thousand.
         self._shelves: dict[bytes, _Shelf] = {}
+        self._ordered: dict[bytes, list[Offer]] = {}  # of a shelf, made when it is asked for
+        self._own: set[OfferKey] = set()
+        # Of an offer that was shortened, the end of what it replaced, which must not come back from a stale
+        # copy. Others are held until their own end.
+        self._held_until: dict[OfferKey, int] = {}
         self._index = StoreIndex()
         self._per_provider: Counter[bytes] = Counter()
         self._count = 0
@@ -81,14 +66,12 @@ class OfferStore:
 
     def __iter__(self) -> Iterator[Offer]:
         for shelf in self._shelves.values():
-            for entry in shelf.entries.values():
-                yield entry.offer
+            yield from shelf.values()
 
     def get(self, key: OfferKey) -> Offer | None:
         """The version held, tombstones too."""
         shelf = self._shelves.get(key[0])
-        entry = shelf.entries.get(key) if shelf else None
-        return entry.offer if entry else None
+        return shelf.get(key) if shelf else None
 
     def add(self, offer: Offer, now: float, *, own: bool = False) -> Ack:
         """Keeps a verified offer, if it is newer than what is held and there is room."""
@@ -96,19 +79,19 @@ class OfferStore:
             return Ack.EXPIRED
         key = offer.key
         shelf = self._shelves.get(offer.content)
-        held = shelf.entries.get(key) if shelf else None
-        if held is not None:
-            if held.offer.seq == offer.seq and held.offer.body == offer.body:
-                return Ack.STORED
-            if not offer.replaces(held.offer):
-                return Ack.SUPERSEDED
-        elif not own and not self._make_room(offer, shelf):
-            return Ack.FULL
+        held = shelf.get(key) if shelf else None
         held_until = offer.not_after
         if held is not None:
+            if held.seq == offer.seq and held.body == offer.body:
+                return Ack.STORED
+            if not offer.replaces(held):
+                return Ack.SUPERSEDED
+            held_until = max(held_until, self._held_until.get(key, held.not_after))
+            own = own or key in self._own
             self._drop(key)
-            held_until, own = max(held_until, held.held_until), own or held.own
-        self._put(key, _Entry(offer, held_until, own))
+        elif not own and not self._make_room(offer, shelf):
+            return Ack.FULL
+        self._put(key, offer, held_until, own)
         return Ack.STORED
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
@@ -119,8 +102,8 @@ class OfferStore:
         """
         envelopes: list[bytes] = []
         size, skipped = 0, 0
-        shelf, most = self._shelves.get(request.content), request.max_price_per_mb
-        for offer in shelf.in_order() if shelf is not None else ():
+        most = request.max_price_per_mb
+        for offer in self._in_order(request.content):
             dear = most is not None and offer.price_per_mb > most and not offer.withdrawn
             if dear or offer.not_after <= now:
                 continue
@@ -135,9 +118,7 @@ class OfferStore:
 
     def offers(self, content: bytes, now: float) -> Iterator[Offer]:
         """The live offers for a content, cheapest first."""
-        shelf = self._shelves.get(content)
-        if shelf is not None:
-            yield from (offer for offer in shelf.in_order() if offer.live(now))
+        yield from (offer for offer in self._in_order(content) if offer.live(now))
 
     def contents_under(self, prefix: int) -> list[bytes]:
         """Contents held whose keys begin with a prefix of `offers.store_index.PREFIX_BITS` bits, in order."""
@@ -145,16 +126,11 @@ class OfferStore:
 
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
-        shelf = self._shelves.get(content)
-        if shelf is not None:
-            yield from (entry.offer for entry in shelf.entries.values())
+        yield from self._shelves.get(content, {}).values()
 
     def disown(self, key: OfferKey) -> None:
         """From now on the offer is one like any other."""
-        shelf = self._shelves.get(key[0])
-        entry = shelf.entries.get(key) if shelf else None
-        if entry is not None:
-            entry.own = False
+        self._own.discard(key)
 
     def next_timer(self) -> float | None:
         """When something expires."""
@@ -179,61 +155,74 @@ class OfferStore:
             or self._per_provider[offer.provider.raw] >= config.max_offers_per_provider
         ):
             return False
-        if shelf is None or len(shelf.entries) < config.max_offers_per_content:
+        if shelf is None or len(shelf) < config.max_offers_per_content:
             return True
-        displaced = _displaceable(shelf, offer.provider.raw)
+        displaced = _displaceable(shelf, self._own, offer.provider.raw)
         if displaced is None:
             return False
         self._drop(displaced)
         return True
 
-    def _put(self, key: OfferKey, entry: _Entry) -> None:
-        offer = entry.offer
-        shelf = self._shelves.get(offer.content)
+    def _in_order(self, content: bytes) -> list[Offer]:
+        """All for a content: offers, cheapest first, then tombstones."""
+        ordered = self._ordered.get(content)
+        if ordered is None:
+            shelf = self._shelves.get(content)
+            if shelf is None:
+                return []
+            ordered = sorted(shelf.values(), key=lambda offer: (offer.withdrawn, price_order(offer)))
+            self._ordered[content] = ordered
+        return ordered
+
+    def _put(self, key: OfferKey, offer: Offer, held_until: int, own: bool) -> None:
+        content, provider, _ = key
+        shelf = self._shelves.get(content)
         if shelf is None:
-            shelf = self._shelves[offer.content] = _Shelf()
-            self._index.add(offer.content)
-        shelf.entries[key] = entry
-        shelf.ordered = None
-        self._per_provider[offer.provider.raw] += 1
+            self._shelves[content] = {key: offer}
+            self._index.add(content)
+        else:
+            shelf[key] = offer
+            self._ordered.pop(content, None)
+        if own:
+            self._own.add(key)
+        if held_until != offer.not_after:
+            self._held_until[key] = held_until
+        self._per_provider[provider] += 1
         self._count += 1
         self._bytes += len(offer.envelope)
-        step = self._step(entry)
-        if step not in self._ends:
-            self._ends[step] = set()
+        step = int(held_until // self._config.expiry_step_s)
+        ending = self._ends.get(step)
+        if ending is None:
+            ending = self._ends[step] = set()
             heappush(self._steps, step)
-        self._ends[step].add(key)
-        self.noted(offer, entry.own)
+        ending.add(key)
+        self.noted(offer, own)
 
     def _drop(self, key: OfferKey) -> None:
-        shelf = self._shelves[key[0]]
-        entry = shelf.entries.pop(key)
-        shelf.ordered = None
-        if not shelf.entries:
-            del self._shelves[key[0]]
-            self._index.discard(key[0])
-        provider = entry.offer.provider.raw
+        content, provider, _ = key
+        shelf = self._shelves[content]
+        offer = shelf.pop(key)
+        self._ordered.pop(content, None)
+        if not shelf:
+            del self._shelves[content]
+            self._index.discard(content)
+        self._own.discard(key)
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:
             del self._per_provider[provider]
         self._count -= 1
-        self._bytes -= len(entry.offer.envelope)
-        self._ends[self._step(entry)].discard(key)
-
-    def _step(self, entry: _Entry) -> int:
-        return int(entry.held_until // self._config.expiry_step_s)
+        self._bytes -= len(offer.envelope)
+        held_until = self._held_until.pop(key, offer.not_after)
+        self._ends[int(held_until // self._config.expiry_step_s)].discard(key)
 
 
-def _displaceable(shelf: _Shelf, newcomer: bytes) -> OfferKey | None:
+def _displaceable(shelf: _Shelf, own: Collection[OfferKey], newcomer: bytes) -> OfferKey | None:
     """The dearest offer of the provider with most, if the newcomer's provider has at least two fewer."""
-    held: Counter[bytes] = Counter()
-    for entry in shelf.entries.values():
-        if not entry.own:
-            held[entry.offer.provider.raw] += 1
+    others = [offer for key, offer in shelf.items() if key not in own]
+    held = Counter(offer.provider.raw for offer in others)
     if not held:
         return None
     greediest, most = max(held.items(), key=lambda item: (item[1], item[0]))
     if most < held[newcomer] + 2:
         return None
-    candidates = (e.offer for e in shelf.entries.values() if not e.own and e.offer.provider.raw == greediest)
-    return max(candidates, key=price_order).key
+    return max((offer for offer in others if offer.provider.raw == greediest), key=price_order).key

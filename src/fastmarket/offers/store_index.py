@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from fastmarket._sha256 import sha256
+from fastmarket._sha256 import sha256, sha256_many
 
 # Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
 # fewer of them than one.
 PREFIX_BITS = 12
-_PREFIX_BYTES = 2
+
+
+# Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
+# and nobody who asks waits for more than this.
+_MAX_UNFILED = 4096
 
 
 class StoreIndex:
     """Contents by the first bits of the SHA-256 of their multihash."""
 
-    __slots__ = ("_contents",)
+    __slots__ = ("_contents", "_unfiled")
 
     def __init__(self) -> None:
         self._contents: dict[int, set[bytes]] = {}
+        self._unfiled: set[bytes] = set()
 
     def add(self, content: bytes) -> None:
         """It is held from now on."""
-        self._contents.setdefault(_prefix(content), set()).add(content)
+        self._unfiled.add(content)
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file()
 
     def discard(self, content: bytes) -> None:
         """It is held no longer."""
-        prefix = _prefix(content)
+        if content in self._unfiled:
+            self._unfiled.discard(content)
+            return
+        prefix = _prefix(sha256(content))
         held = self._contents.get(prefix)
         if held is not None:
             held.discard(content)
@@ -33,8 +43,20 @@ class StoreIndex:
 
     def under(self, prefix: int) -> list[bytes]:
         """Those whose keys begin with these `PREFIX_BITS` bits, in order."""
+        self._file()
         return sorted(self._contents.get(prefix, ()))
 
+    def _file(self) -> None:
+        unfiled, contents = list(self._unfiled), self._contents
+        self._unfiled.clear()
+        for content, key in zip(unfiled, sha256_many(unfiled), strict=True):
+            prefix = _prefix(key)
+            held = contents.get(prefix)
+            if held is None:
+                contents[prefix] = {content}
+            else:
+                held.add(content)
 
-def _prefix(content: bytes) -> int:
-    return int.from_bytes(sha256(content)[:_PREFIX_BYTES], "big") >> (8 * _PREFIX_BYTES - PREFIX_BITS)
+
+def _prefix(key: bytes) -> int:
+    return key[0] << (PREFIX_BITS - 8) | key[1] >> (16 - PREFIX_BITS)

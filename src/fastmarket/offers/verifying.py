@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import body_of, merkle_root, plain_body, split_batched
+from fastmarket._merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import Batch, is_batched, open_batch
-from fastmarket.offers.metadata import FileMetadata, check_metadata
+from fastmarket.offers.metadata import FileMetadata, check_metadata, is_host
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
     MAX_ENVELOPE_BYTES,
@@ -61,6 +61,26 @@ def read_offer(signed: bytes) -> Offer:
     return offer_of(body, FileMetadata.trusted(body), provider_id, (raw, signed))
 
 
+class OfferReader:
+    """`read_offer` of many, which have few signers."""
+
+    __slots__ = ("_plain", "_signer")
+
+    def __init__(self, signer: PeerId) -> None:
+        """`signer`: the likely one of the first."""
+        self._plain = PlainOffers(Offer, FileMetadata, is_host)
+        self._signer = signer
+
+    def read(self, signed: bytes) -> Offer:
+        """As `read_offer`."""
+        plain = self._plain.read(signed, self._signer.raw, self._signer)
+        if plain is not None:
+            return plain
+        offer = read_offer(signed)
+        self._signer = offer.provider
+        return offer
+
+
 class OfferVerifier:
     """`open_offer` that verifies the same signature once.
 
@@ -70,7 +90,16 @@ class OfferVerifier:
     hash the way up to it costs little more than to look for the offer.
     """
 
-    __slots__ = ("_batches", "_capacity", "_forged", "_known", "_max_batches", "_max_forged", "verified")
+    __slots__ = (
+        "_batches",
+        "_capacity",
+        "_forged",
+        "_known",
+        "_max_batches",
+        "_max_forged",
+        "_plain",
+        "verified",
+    )
 
     def __init__(self, capacity: int, max_batches: int = 1, max_forged: int = 1) -> None:
         """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_forged` bad ones."""
@@ -80,6 +109,7 @@ class OfferVerifier:
         self._known: OrderedDict[bytes, Offer] = OrderedDict()
         self._batches: OrderedDict[bytes, Batch] = OrderedDict()
         self._forged: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        self._plain = PlainOffers(Offer, FileMetadata, is_host)
         self.verified = 0
         """Signatures verified so far."""
 
@@ -87,7 +117,9 @@ class OfferVerifier:
         """As `open_offer`."""
         if len(signed) > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-        offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
+        offer = self._plain.open(signed)  # of the same batch as the one before, most likely
+        if offer is None:
+            offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
 
@@ -120,6 +152,7 @@ class OfferVerifier:
         batch = self._batch(envelope)
         if merkle_root(body, index, batch.count, path) != batch.root:
             raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
+        self._plain.expect(envelope, batch.root, batch.count, batch.signer, batch.signer.raw)
         return _read_body(body, batch.signer, signed)
 
     def _batch(self, raw: bytes) -> Batch:

@@ -16,6 +16,8 @@ from fastmarket.storage.database import KEY_BYTES, OfferDatabase, RecordRow, Row
 
 log = logging.getLogger(__name__)
 
+_OWN = 1  # of a row
+
 
 class Journal:
     """Keeps changes of the offer store in an `OfferDatabase`.
@@ -48,9 +50,7 @@ class Journal:
         for change in changes:
             key = change.offer.key
             if change.own or len(rows) < most:
-                # Content and provider are multihashes, which say how long they are.
-                short = sha256(b"".join(key))[:KEY_BYTES]
-                rows[key] = _row(short, change)
+                rows[key] = _row(change)
         self._waiting.append(done)
         self._schedule(0.0 if urgent else self._config.write_behind_s)
         return done
@@ -131,16 +131,18 @@ class Journal:
             self._failing = True
             log.error("%s; registrations fail until it can be", fault)
         for key, row in rows.items():
-            if row.own:
+            if row[_OWN]:
                 self._rows.setdefault(key, row)
         for done in waiting:
             if not done.done():
                 done.set_exception(StorageFault(str(fault)))
 
 
-def _row(key: bytes, change: Change) -> Row:
+def _row(change: Change) -> Row:
     offer = change.offer
-    return Row(key, change.own, offer.withdrawn, offer.not_after, offer.envelope)
+    # Content and provider are multihashes, which say how long they are.
+    short = sha256(b"".join(offer.key))[:KEY_BYTES]
+    return (short, int(change.own), int(offer.withdrawn), offer.not_after, offer.envelope)
 
 
 def _seen(done: asyncio.Future[None]) -> None:

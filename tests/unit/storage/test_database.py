@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from fastmarket.storage.database import (
 
 
 def row(content: bytes, signed: bytes = b"signed", *, own: bool = True, withdrawn: bool = False) -> Row:
-    return Row(content, own, withdrawn, 1000, signed)
+    return (content, int(own), int(withdrawn), 1000, signed)
 
 
 def held(directory: Path) -> dict[bytes, int]:
@@ -45,7 +46,7 @@ def test_what_is_put_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
 def test_all_or_nothing(tmp_path: Path) -> None:
     database = OfferDatabase(tmp_path)
     with pytest.raises(StorageFault, match=r"offers\.db"):
-        database.put([row(b"a"), Row(b"b", None, False, 1, b"x")])  # type: ignore[arg-type]
+        database.put([row(b"a"), (b"b", None, 0, 1, b"x")])  # type: ignore[list-item]
     assert held(tmp_path) == {}
     database.put([row(b"a")])
     assert held(tmp_path) == {b"signed": 1}
@@ -76,7 +77,7 @@ def test_values(tmp_path: Path) -> None:
     database.put_records([], 21.0)
     assert database.records() == [mine._replace(value=b"3")]
     with pytest.raises(StorageFault):
-        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[arg-type]
+        database.put_records([mine._replace(value=None)], 0.0)  # type: ignore[list-item]
     assert database.records() == [mine._replace(value=b"3")]
 
 
@@ -129,3 +130,15 @@ def test_somebody_elses_database_is_not_taken_over(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(NodeFault, match="is no offer database of fastmarket"):
         OfferDatabase(tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 200])
+def test_many_at_once(tmp_path: Path, count: int) -> None:
+    rows = [row(b"%d" % n, b"%d" % n) for n in range(count)]
+    with closing(OfferDatabase(tmp_path)) as database:
+        database.put(rows[::2])
+        database.put(rows)
+        assert sorted(database.offers()) == sorted((one[4], 1) for one in rows)
+        with pytest.raises(StorageFault):
+            database.put([row(b"%d" % n, b"other") for n in range(count)] + [(b"x", None, 0, 1, b"x")])  # type: ignore[list-item]
+        assert sorted(database.offers()) == sorted((one[4], 1) for one in rows)
