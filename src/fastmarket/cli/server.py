@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from fastmarket.node import Node
 
 PROG = "fastmarket-server"
-# Of the collector of cyclic garbage: objects made before it looks, and how much rarer it looks at the older
-# ones. Connections make some garbage, offers none; by default a tenth of a burst of either goes into looking.
-GC_THRESHOLDS = (10_000, 20, 20)
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
-# Objects made before the young are looked through, and how often older ones go along (gc.set_threshold).
+# Of the collector of cyclic garbage: objects made before it looks, and how much rarer it looks at the older
+# ones. Connections make some garbage, offers none.
 GC_THRESHOLDS = (50_000, 20, 100)
 log = logging.getLogger("fastmarket.server")
 
@@ -173,7 +171,7 @@ def _serve(settings: ServerSettings) -> int:
         identity = _identity(settings)
         import uvloop
 
-        gc.set_threshold(*GC_THRESHOLDS)
+        gc.set_threshold(*GC_THRESHOLDS)  # now, too: what a start takes up from disk is much
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_live(settings, identity))
 
@@ -236,10 +234,9 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
 def _settle_memory() -> None:
     """What is there by now stays; and of a hundred thousand offers that come in none is in a cycle.
 
-    With Python's own thresholds looking for such cycles is a fifth of the work of a busy storer.
+    With Python's own thresholds, and without this, looking for such cycles is a fifth of a busy storer's work.
     """
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:

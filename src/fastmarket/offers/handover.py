@@ -93,6 +93,7 @@ class HandoverJob:
 @dataclass(slots=True, eq=False)
 class _Newcomer:
     peer: PeerInfo
+    came: float
     due: float
     prefixes: list[int] | None = None  # of the key space around it that are still to be looked through
     contents: list[bytes] = field(default_factory=list)  # of the prefix in turn
@@ -124,7 +125,7 @@ class Handovers:
         if len(self._newcomers) >= self._config.max_newcomers:
             self._waiting.discard(self._newcomers.popleft().peer.peer_id)
         # Later than at once: it has to meet others, too, and may be gone again.
-        self._newcomers.append(_Newcomer(peer, now + self._config.handover_delay_s))
+        self._newcomers.append(_Newcomer(peer, now, now + self._config.handover_delay_s))
         self._waiting.add(peer.peer_id)
 
     def next_timer(self) -> float | None:
@@ -159,7 +160,10 @@ class Handovers:
             self._newcomers = deque(one for one in self._newcomers if one.peer.peer_id != peer.peer_id)
 
     def _gather(self, newcomer: _Newcomer, now: float) -> list[Offer]:
-        """Up to a message of offers; looks at `handover_slice` contents at most."""
+        """Up to a message of offers; looks at `handover_slice` contents at most.
+
+        What was signed after the newcomer came is left out: its holder has met it.
+        """
         if newcomer.prefixes is None:
             newcomer.prefixes = self._prefixes(newcomer.peer.peer_id.key)
         offers: list[Offer] = []
@@ -173,7 +177,8 @@ class Handovers:
             content = newcomer.contents.pop()
             left -= 1
             if self._ours_to_give(sha256(content), newcomer.peer.peer_id):
-                offers += [offer for offer in self._store.held(content) if offer.not_after > now]
+                held = self._store.held(content)
+                offers += [one for one in held if one.not_after > now and one.issued_at <= newcomer.came]
         return offers
 
     def _ours_to_give(self, key: bytes, newcomer: PeerId) -> bool:

@@ -70,6 +70,16 @@ def test_not_before_it_has_been_there_for_a_while() -> None:
     assert settle(net, old, net.now + speaks(old).config.handover_delay_s) == [1]
 
 
+def test_what_was_signed_after_it_came_is_its_holders_business() -> None:
+    net = MemoryNetwork(kad=KadConfig(refresh_interval_s=10**9))
+    old, new = net.add(), net.add()
+    stock(old, 2)
+    net.join(old, new)
+    late = terms(7, content=content(7))
+    speaks(old).store.add(sign_offer(PROVIDER, late, net.now + 5), net.now)
+    assert settle(net, old, net.now + 60) == [2]
+
+
 def test_a_storer_that_slept_hears_of_a_withdrawal() -> None:
     net = MemoryNetwork(kad=KadConfig(refresh_interval_s=10**9))
     old, new = net.add(), net.add()
