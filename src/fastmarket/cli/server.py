@@ -234,7 +234,7 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
 def _settle_memory() -> None:
     """What is there by now stays; and of a hundred thousand offers that come in none is in a cycle.
 
-    With Python's own thresholds, and without this, looking for such cycles is a fifth of a busy storer's work.
+    With Python's thresholds, and without this, looking for such cycles is a fifth of a busy storer's work.
     """
     gc.freeze()
 
