@@ -23,12 +23,24 @@ TRIES = 3
 
 
 def run(selection: Sequence[str]) -> dict[str, Measured]:
-    """By pytest's node ids below bench/, or by its marker. Raises CalledProcessError when one fails."""
+    """By pytest's node ids below bench/, or by its marker. One that breaks off is tried again, as it is when its
+    machine was stopped meanwhile; what it said is printed. Raises CalledProcessError when it always does."""
+    for attempt in range(TRIES):
+        try:
+            return _run_once(selection)
+        except subprocess.CalledProcessError as error:
+            print(error.stdout.decode(errors="replace"), file=sys.stderr)
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("not reached")
+
+
+def _run_once(selection: Sequence[str]) -> dict[str, Measured]:
     with tempfile.TemporaryDirectory() as directory:
         found = Path(directory) / "short.json"
         command = [sys.executable, "-m", "pytest", "-q", "--benchmark-only", "--benchmark-json", str(found)]
         command += ["--benchmark-columns=min", "-p", "no:cacheprovider", *selection]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=BASELINE.parent.parent.parent)
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=BASELINE.parent.parent.parent)
         return load(found)
 
 
