@@ -23,8 +23,8 @@ TRIES = 3
 
 
 def run(selection: Sequence[str]) -> dict[str, Measured]:
-    """By pytest's node ids below bench/, or by its marker. One that breaks off is tried again, as it is when its
-    machine was stopped meanwhile; what it said is printed. Raises CalledProcessError when it always does."""
+    """By pytest's node ids below bench/, or by its marker. A run that breaks off is made again, and what it
+    said is printed: its machine may have been stopped meanwhile. CalledProcessError when it always does."""
     for attempt in range(TRIES):
         try:
             return _run_once(selection)
