@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket import _sodium
@@ -41,6 +41,7 @@ def test_published_examples():
     assert shared.hex() == "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"
 
 
+@settings(deadline=None)
 @given(KEYS, st.binary(max_size=3000), st.integers(0, 511))
 def test_signatures(seed: bytes, message: bytes, bit: int):
     secret = _sodium.ed25519_secret(seed)
@@ -56,6 +57,7 @@ def test_signatures(seed: bytes, message: bytes, bit: int):
     assert not _sodium.ed25519_verify(secret[31:], message, signature)
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS, KEYS)
 def test_what_is_accepted_openssl_accepts_too(public: bytes, point: bytes, scalar: bytes):
     signature = point + scalar
@@ -82,6 +84,7 @@ def test_openssl_would_have_taken_one_of_these():
     assert twin.ed25519_verify(SMALL_ORDER[0], b"anything", SMALL_ORDER[0] + bytes(32))
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS)
 def test_key_agreement(private: bytes, other: bytes):
     public = _sodium.x25519_public(other)
@@ -97,6 +100,7 @@ def test_a_point_of_low_order_gives_no_secret(value: int):
     assert twin.x25519(bytes(range(32)), point) is None
 
 
+@settings(deadline=None)
 @given(KEYS, NONCES, st.binary(max_size=2000), st.none() | st.binary(max_size=100), st.binary(max_size=3))
 def test_cipher(key: bytes, nonce: int, plain: bytes, associated: bytes | None, around: bytes):
     ours, theirs = _sodium.Aead(key), twin.Aead(key)
