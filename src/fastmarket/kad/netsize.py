@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
 
 from fastmarket.config import KadConfig
 
@@ -39,7 +38,9 @@ class NetworkSize:
     @property
     def share(self) -> float | None:
         """Of the key space, within which the k closest are expected; above 1: there are fewer than k."""
-        return median(self._samples) if self._samples else None
+        ordered = sorted(self._samples)
+        middle = len(ordered) // 2
+        return (ordered[middle] + ordered[~middle]) / 2 if ordered else None
 
     @property
     def estimate(self) -> int | None:
