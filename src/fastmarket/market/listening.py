@@ -35,7 +35,7 @@ class Health:
             await self._servicer.set(name, status)
 
 
-class _Reflection(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Reflection(grpc.GenericRpcHandler):
     """Loaded with the first call: 1 MB that a node does without where nobody asks."""
 
     def __init__(self, services: Sequence[str]) -> None:
