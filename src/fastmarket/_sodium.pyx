@@ -218,3 +218,119 @@ cdef inline void _counter(uint8_t *iv, uint64_t nonce) noexcept nogil:
     memset(iv, 0, 4)
     for i in range(8):
         iv[4 + i] = <uint8_t> (nonce >> 8 * i)
+
+
+# ---- Noise's symmetric state (noiseprotocol.org revision 34, sections 4.3 and 5.2) ----------------------------
+
+cdef extern from "sha256_impl.h" nogil:
+    const char *fm_sha256_init() noexcept
+    void fm_sha256(const uint8_t *data, size_t size, uint8_t *out) noexcept
+
+fm_sha256_init()
+
+cdef enum:
+    _BLOCK = 64  # of SHA-256
+    _HASH = 32
+    _MIXED_ON_STACK = 512  # nearly every handshake message is shorter
+
+
+cdef void _hmac(const uint8_t *key, const uint8_t *message, size_t size, uint8_t *out) noexcept nogil:
+    """HMAC-SHA256 (RFC 2104) with a key of 32 bytes, over 33 at the most."""
+    cdef uint8_t inner[_BLOCK + _HASH + 1]
+    cdef uint8_t outer[_BLOCK + _HASH]
+    cdef int i
+    memset(inner, 0x36, _BLOCK)
+    memset(outer, 0x5C, _BLOCK)
+    for i in range(_HASH):
+        inner[i] ^= key[i]
+        outer[i] ^= key[i]
+    memcpy(inner + _BLOCK, message, size)
+    fm_sha256(inner, _BLOCK + size, outer + _BLOCK)
+    fm_sha256(outer, _BLOCK + _HASH, out)
+
+
+cdef void _hkdf(const uint8_t *chaining, const uint8_t *material, size_t size,
+                uint8_t *first, uint8_t *second) noexcept nogil:
+    """The two-output HKDF; `first` may be `chaining`."""
+    cdef uint8_t secret[_HASH]
+    cdef uint8_t message[_HASH + 1]
+    _hmac(chaining, material, size, secret)
+    message[0] = 1
+    _hmac(secret, message, 1, first)
+    memcpy(message, first, _HASH)
+    message[_HASH] = 2
+    _hmac(secret, message, _HASH + 1, second)
+
+
+cdef class SymmetricState:
+    """Chaining key, handshake hash and, after the first agreed secret, a cipher with its counter."""
+
+    cdef uint8_t _hash[_HASH]
+    cdef uint8_t _chaining[_HASH]
+    cdef Aead _aead
+    cdef uint64_t _nonce
+
+    def __cinit__(self, bytes name not None):
+        """`name` of the protocol: exactly 32 bytes, so it is its own first hash. ValueError."""
+        _sized(name, _HASH, "name")
+        memcpy(self._hash, _data(name), _HASH)
+        memcpy(self._chaining, _data(name), _HASH)
+
+    @property
+    def hash(self) -> bytes:
+        """Of all that was said."""
+        return PyBytes_FromStringAndSize(<char *> self._hash, _HASH)
+
+    def mix_hash(self, bytes data not None) -> None:
+        """h = SHA256(h || data)."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef uint8_t near[_HASH + _MIXED_ON_STACK]
+        cdef uint8_t *mixed = near
+        if size > _MIXED_ON_STACK:
+            mixed = <uint8_t *> malloc(_HASH + size)
+            if mixed == NULL:
+                raise MemoryError
+        memcpy(mixed, self._hash, _HASH)
+        memcpy(mixed + _HASH, _data(data), size)
+        fm_sha256(mixed, _HASH + size, self._hash)
+        if mixed != near:
+            free(mixed)
+
+    def mix_shared(self, bytes private not None, bytes public not None) -> bool:
+        """Mixes in what X25519 gives for these two, as a new key at nonce 0; False when that is worthless."""
+        cdef bytes key
+        shared = x25519(private, public)
+        if shared is None:
+            return False
+        key = PyBytes_FromStringAndSize(NULL, _KEY)
+        _hkdf(self._chaining, _data(shared), _KEY, self._chaining, _data(key))
+        self._aead = Aead(key)
+        self._nonce = 0
+        return True
+
+    def encrypt_and_hash(self, bytes plaintext not None) -> bytes:
+        """Plain before the first key."""
+        cdef bytes out = plaintext
+        if self._aead is not None:
+            out = self._aead._sealed(self._nonce, plaintext, self.hash, 0)
+            self._nonce += 1
+        self.mix_hash(out)
+        return out
+
+    def decrypt_and_hash(self, bytes data not None) -> bytes | None:
+        """None when it does not authenticate; nothing has changed then."""
+        cdef bytes plaintext = data
+        if self._aead is not None:
+            plaintext = self._aead._opened(self._nonce, _data(data), PyBytes_GET_SIZE(data), self.hash)
+            if plaintext is None:
+                return None
+            self._nonce += 1
+        self.mix_hash(data)
+        return plaintext
+
+    def split(self) -> tuple[bytes, bytes]:
+        """The keys of the initiator's and the responder's sending cipher."""
+        cdef bytes first = PyBytes_FromStringAndSize(NULL, _KEY)
+        cdef bytes second = PyBytes_FromStringAndSize(NULL, _KEY)
+        _hkdf(self._chaining, NULL, 0, _data(first), _data(second))
+        return first, second

@@ -138,3 +138,38 @@ def test_sizes():
     ):
         with pytest.raises(ValueError, match="bytes wanted"):
             call()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("mix_hash"), st.binary(max_size=700)),
+        st.tuples(st.just("mix_shared"), KEYS),
+        st.tuples(st.just("encrypt_and_hash"), st.binary(max_size=700)),
+        st.tuples(st.just("decrypt_and_hash"), st.binary(max_size=700)),
+        st.tuples(st.just("hear"), st.binary(max_size=700)),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(KEYS, KEYS, STEPS)
+def test_symmetric_state(name: bytes, private: bytes, steps: list[tuple[str, bytes]]):
+    """`hear`: what another one in the same state has said."""
+    kinds = (_sodium.SymmetricState, twin.SymmetricState, twin.SymmetricState)
+    ours, theirs, speaker = (kind(name) for kind in kinds)
+    for step, data in steps:
+        if step == "mix_shared":
+            public = _sodium.x25519_public(data)
+            done = [state.mix_shared(private, public) for state in (ours, theirs, speaker)]
+        elif step == "hear":
+            said = speaker.encrypt_and_hash(data)
+            done = [ours.decrypt_and_hash(said), theirs.decrypt_and_hash(said), data]
+        else:
+            done = [getattr(state, step)(data) for state in (ours, theirs, speaker)]
+        assert done[0] == done[1] == done[2]
+        assert ours.hash == theirs.hash == speaker.hash
+    assert ours.split() == theirs.split() == speaker.split()
+    assert not ours.mix_shared(private, bytes(32))
+    with pytest.raises(ValueError, match="bytes wanted"):
+        ours.mix_shared(private, bytes(31))

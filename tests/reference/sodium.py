@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+from hashlib import sha256
 from struct import pack
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -58,3 +60,48 @@ class Aead:
 
     def decrypt_part(self, nonce: int, source: bytes, start: int, end: int) -> bytes | None:
         return self.decrypt(nonce, source[start:end])
+
+
+def _hkdf(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
+    secret = hmac.digest(chaining_key, material, "sha256")
+    first = hmac.digest(secret, b"\x01", "sha256")
+    return first, hmac.digest(secret, first + b"\x02", "sha256")
+
+
+class SymmetricState:
+    def __init__(self, name: bytes) -> None:
+        self.hash = self._chaining = name
+        self._aead: Aead | None = None
+        self._nonce = 0
+
+    def mix_hash(self, data: bytes) -> None:
+        self.hash = sha256(self.hash + data).digest()
+
+    def mix_shared(self, private: bytes, public: bytes) -> bool:
+        shared = x25519(private, public)
+        if shared is None:
+            return False
+        self._chaining, key = _hkdf(self._chaining, shared)
+        self._aead, self._nonce = Aead(key), 0
+        return True
+
+    def encrypt_and_hash(self, plaintext: bytes) -> bytes:
+        out = plaintext
+        if self._aead is not None:
+            out = self._aead.encrypt(self._nonce, plaintext, self.hash)
+            self._nonce += 1
+        self.mix_hash(out)
+        return out
+
+    def decrypt_and_hash(self, data: bytes) -> bytes | None:
+        plaintext: bytes | None = data
+        if self._aead is not None:
+            plaintext = self._aead.decrypt(self._nonce, data, self.hash)
+            if plaintext is None:
+                return None
+            self._nonce += 1
+        self.mix_hash(data)
+        return plaintext
+
+    def split(self) -> tuple[bytes, bytes]:
+        return _hkdf(self._chaining, b"")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from fastmarket._sha256 import sha256
-from fastmarket._sodium import TAG_BYTES, Aead, x25519, x25519_public
+from fastmarket._sodium import TAG_BYTES, Aead, SymmetricState, x25519_public
 from fastmarket.errors import NetworkFault, PeerFault
 
 if TYPE_CHECKING:
@@ -32,37 +31,11 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 class KeyPair:
     """An X25519 key, made of 32 secret random bytes. Its text never shows the private half."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("private", "public")
 
     def __init__(self, private: bytes) -> None:
-        self._private = private
+        self.private = private
         self.public = x25519_public(private)
-
-    def exchange(self, public: bytes) -> bytes:
-        """The shared secret. PeerFault for a low-order point, which gives all zeros."""
-        shared = x25519(self._private, public)
-        if shared is None:
-            raise PeerFault("worthless public key", protocol=_FAULT)
-        return shared
-
-
-# A key of HMAC is a block's second half of zeros, xor-ed with one of two bytes (RFC 2104).
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
-_ZEROS = bytes(32)
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    """HMAC-SHA256 with a key of 32 bytes. Twelve of these make a handshake, and `hmac.digest` takes a
-    microsecond or two to find out what "sha256" is; our kernel takes a tenth of one."""
-    block = key + _ZEROS
-    return sha256(block.translate(_OUTER) + sha256(block.translate(_INNER) + message))
-
-
-def _hkdf(chaining_key: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """The two-output HKDF of section 4.3."""
-    secret = _hmac(chaining_key, material)
-    first = _hmac(secret, b"\x01")
-    return first, _hmac(secret, first + b"\x02")
 
 
 class CipherState:
@@ -119,8 +92,7 @@ class CipherState:
         return nonce
 
     def _checked(self, plaintext: bytes | None) -> bytes:
-        if plaintext is None:
-            raise PeerFault("message does not decrypt", protocol=_FAULT)
+        plaintext = _authentic(plaintext)
         self.nonce += 1
         return plaintext
 
@@ -130,43 +102,6 @@ class CipherState:
 
             self._bulk = BulkAead(self._key)
         return self._bulk
-
-
-class SymmetricState:
-    """Chaining key, handshake hash and, after the first DH, a cipher (section 5.2)."""
-
-    __slots__ = ("chaining_key", "cipher", "hash")
-
-    def __init__(self) -> None:
-        self.hash = PROTOCOL_NAME
-        self.chaining_key = PROTOCOL_NAME
-        self.cipher: CipherState | None = None
-
-    def mix_hash(self, data: Buffer) -> None:
-        """h = SHA256(h || data)."""
-        self.hash = sha256(self.hash + data)
-
-    def mix_key(self, material: bytes) -> None:
-        """A new chaining key, and a new cipher at nonce 0."""
-        self.chaining_key, key = _hkdf(self.chaining_key, material)
-        self.cipher = CipherState(key)
-
-    def encrypt_and_hash(self, plaintext: bytes) -> bytes:
-        """Plain before the first key."""
-        out = plaintext if self.cipher is None else self.cipher.encrypt(plaintext, self.hash)
-        self.mix_hash(out)
-        return out
-
-    def decrypt_and_hash(self, data: bytes) -> bytes:
-        """PeerFault when it does not authenticate."""
-        plaintext = data if self.cipher is None else self.cipher.decrypt(data, self.hash)
-        self.mix_hash(data)
-        return plaintext
-
-    def split(self) -> tuple[CipherState, CipherState]:
-        """The initiator's and the responder's sending cipher."""
-        first, second = _hkdf(self.chaining_key, b"")
-        return CipherState(first), CipherState(second)
 
 
 class XXHandshake:
@@ -194,7 +129,7 @@ class XXHandshake:
         self._remote_ephemeral = b""
         self.remote_static = b""
         self._turn = 0
-        self._symmetric = SymmetricState()
+        self._symmetric = SymmetricState(PROTOCOL_NAME)
         self._symmetric.mix_hash(prologue)
 
     @property
@@ -212,16 +147,13 @@ class XXHandshake:
         symmetric = self._symmetric
         out = b""
         if self._turn < 2:
-            public = self._ephemeral.public
-            symmetric.mix_hash(public)
-            out += public
+            out = self._ephemeral.public
+            symmetric.mix_hash(out)
         if self._turn == 1:
-            symmetric.mix_key(self._ephemeral.exchange(self._remote_ephemeral))  # ee
+            self._mix(self._ephemeral, self._remote_ephemeral)  # ee
         if self._turn > 0:
             out += symmetric.encrypt_and_hash(self._static.public)  # s
-            symmetric.mix_key(
-                self._static.exchange(self._remote_ephemeral)
-            )  # es of message 2, se of message 3
+            self._mix(self._static, self._remote_ephemeral)  # es of message 2, se of message 3
         out += symmetric.encrypt_and_hash(payload)
         self._turn += 1
         return out
@@ -233,21 +165,30 @@ class XXHandshake:
             self._remote_ephemeral, message = _take(message, _KEY_BYTES)
             symmetric.mix_hash(self._remote_ephemeral)
         if self._turn == 1:
-            symmetric.mix_key(self._ephemeral.exchange(self._remote_ephemeral))  # ee
+            self._mix(self._ephemeral, self._remote_ephemeral)  # ee
         if self._turn > 0:
             sealed, message = _take(message, _KEY_BYTES + TAG_BYTES)
-            self.remote_static = symmetric.decrypt_and_hash(sealed)
-            symmetric.mix_key(
-                self._ephemeral.exchange(self.remote_static)
-            )  # es of message 2, se of message 3
-        payload = symmetric.decrypt_and_hash(message)
+            self.remote_static = _authentic(symmetric.decrypt_and_hash(sealed))
+            self._mix(self._ephemeral, self.remote_static)  # es of message 2, se of message 3
+        payload = _authentic(symmetric.decrypt_and_hash(message))
         self._turn += 1
         return payload
 
     def split(self) -> tuple[CipherState, CipherState]:
         """Our sending and our receiving cipher."""
-        first, second = self._symmetric.split()
+        first, second = map(CipherState, self._symmetric.split())
         return (first, second) if self._initiator else (second, first)
+
+    def _mix(self, ours: KeyPair, theirs: bytes) -> None:
+        """A low-order point of the peer gives an all-zero secret, which is as good as none."""
+        if not self._symmetric.mix_shared(ours.private, theirs):
+            raise PeerFault("worthless public key", protocol=_FAULT)
+
+
+def _authentic(plaintext: bytes | None) -> bytes:
+    if plaintext is None:
+        raise PeerFault("message does not decrypt", protocol=_FAULT)
+    return plaintext
 
 
 def _take(message: bytes, size: int) -> tuple[bytes, bytes]:
