@@ -140,6 +140,11 @@ class Multiaddr:
         """Whether TXT records have to be asked for the real addresses."""
         return self.raw[0] == DNSADDR.code
 
+    def plain_ip4(self) -> bytes | None:
+        """The four bytes of an address that is /ip4/A/tcp/P and no more; None for any other."""
+        raw = self.raw
+        return raw[1:5] if len(raw) == _PLAIN_BYTES and raw[0] == IP4.code and raw[5] == TCP.code else None
+
     def host_port(self) -> TcpEndpoint | None:
         """Where to connect, if that is all it takes: a host, a TCP port, perhaps the peer's id."""
         return _host_port(self.raw)
