@@ -47,6 +47,7 @@ class Connection:
 
     __slots__ = (
         "_cork",
+        "_early_muxer",
         "_events",
         "_handshake_due",
         "_inbox",
@@ -84,12 +85,13 @@ class Connection:
         self.liveness = Liveness(config.keepalive_interval_s, config.ping_timeout_s, now)
         self._events: deque[Event] = deque()
         self.emit = self._events.append
-        self._upgrade = Upgrade(endpoint, role, expected_peer)
+        self._upgrade: Upgrade | None = (upgrade := Upgrade(endpoint, role, expected_peer))
+        self._early_muxer = False
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
         self._sending: CipherState | None = None
         self._inbox = bytearray()
-        self._outbox = bytearray(self._upgrade.opening())
+        self._outbox = bytearray(upgrade.opening())
         self._cork: MuxStream | None = None
 
     # What it is
@@ -97,8 +99,7 @@ class Connection:
     @property
     def early_muxer(self) -> bool:
         """Whether the handshake agreed on the muxer, so that no further negotiation was needed."""
-        secured = self._upgrade.session
-        return secured is not None and secured.early_muxer
+        return self._early_muxer
 
     @property
     def streams(self) -> int:
@@ -197,10 +198,14 @@ class Connection:
     def _continue_upgrade(self, data: bytes, now: float) -> bytes:
         """Returns the ciphertext that came behind the upgrade."""
         upgrade = self._upgrade
+        if upgrade is None:
+            return b""
         self._outbox += upgrade.receive(data)
         if not upgrade.done or upgrade.session is None:
             return b""
+        self._upgrade = None  # and with it the ephemeral key
         secured = upgrade.session
+        self._early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
         self._sending = secured.sending
@@ -370,6 +375,13 @@ class Connection:
         """Says go-away; write `data_to_send()`, then close the transport."""
         if self.state is not State.CLOSED:
             self._close("closed by us", None)
+
+    def release(self) -> None:
+        """After the end, when the transport is gone: lets go of what only the open connection needed."""
+        if self.state is State.CLOSED:
+            session, self._session, self._upgrade = self._session, None, None
+            if session is not None:
+                session.release()
 
     def _fail(self, fault: FastmarketError) -> None:
         if self.state is not State.CLOSED:

@@ -90,6 +90,10 @@ class Session:
         self.used_at = liveness.heard_at
         self._congested: dict[int, ResponderStream] = {}
 
+    def release(self) -> None:
+        """Nothing will be asked of it any more; the muxer, which knows its owner, is let go."""
+        del self.mux
+
     # yamux.Owner
 
     def accept(self, stream: MuxStream, now: float) -> InboundNegotiation:

@@ -22,7 +22,7 @@ from fastmarket._codec import (
 )
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream, Owner
+from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
 
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1
@@ -233,8 +233,9 @@ class Yamux:
             stream.acknowledged = True
             self._counts["unacknowledged"] -= 1
         if flags & _RST:
+            sink = stream.sink
             self._forget(stream)
-            stream.sink.lost("reset by peer", now)
+            sink.lost("reset by peer", now)
             return None
         return stream
 
@@ -327,6 +328,8 @@ class Yamux:
         self.stalled = False
         self._rest = b""
         self._body_stream = None
+        for stream in self.streams.values():
+            stream.sink = NOWHERE
         self.streams.clear()
         self.blocked_bytes = 0
 
@@ -358,6 +361,7 @@ class Yamux:
             return
         self.blocked_bytes -= len(stream.outbox)
         stream.sink.gone()
+        stream.sink = NOWHERE
         self._counts["inbound" if stream.inbound else "outbound"] -= 1
         if not stream.acknowledged:
             stream.acknowledged = True

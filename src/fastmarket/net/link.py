@@ -144,6 +144,7 @@ class Link(asyncio.Protocol):
         self._transport = None
         self._turns.close()
         self._owner.link_lost(self)
+        self.connection.release()
 
     # -- the owner's calls
 
