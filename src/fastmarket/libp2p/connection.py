@@ -47,7 +47,6 @@ class Connection:
 
     __slots__ = (
         "_cork",
-        "_early_muxer",
         "_events",
         "_handshake_due",
         "_inbox",
@@ -55,6 +54,7 @@ class Connection:
         "_sending",
         "_session",
         "_upgrade",
+        "early_muxer",
         "emit",
         "endpoint",
         "liveness",
@@ -85,21 +85,17 @@ class Connection:
         self.liveness = Liveness(config.keepalive_interval_s, config.ping_timeout_s, now)
         self._events: deque[Event] = deque()
         self.emit = self._events.append
-        self._upgrade: Upgrade | None = (upgrade := Upgrade(endpoint, role, expected_peer))
-        self._early_muxer = False
+        self._upgrade: Upgrade | None = Upgrade(endpoint, role, expected_peer)
+        self.early_muxer = False
+        """Whether the handshake agreed on the muxer, so that no further negotiation was needed."""
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
         self._sending: CipherState | None = None
         self._inbox = bytearray()
-        self._outbox = bytearray(upgrade.opening())
+        self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
 
     # What it is
-
-    @property
-    def early_muxer(self) -> bool:
-        """Whether the handshake agreed on the muxer, so that no further negotiation was needed."""
-        return self._early_muxer
 
     @property
     def streams(self) -> int:
@@ -198,14 +194,13 @@ class Connection:
     def _continue_upgrade(self, data: bytes, now: float) -> bytes:
         """Returns the ciphertext that came behind the upgrade."""
         upgrade = self._upgrade
-        if upgrade is None:
-            return b""
+        assert upgrade is not None  # as long as there is no session
         self._outbox += upgrade.receive(data)
-        if not upgrade.done or upgrade.session is None:
+        secured = upgrade.session
+        if secured is None or not upgrade.done:
             return b""
         self._upgrade = None  # and with it the ephemeral key
-        secured = upgrade.session
-        self._early_muxer = secured.early_muxer
+        self.early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
         self._sending = secured.sending
@@ -377,11 +372,10 @@ class Connection:
             self._close("closed by us", None)
 
     def release(self) -> None:
-        """After the end, when the transport is gone: lets go of what only the open connection needed."""
-        if self.state is State.CLOSED:
-            session, self._session, self._upgrade = self._session, None, None
-            if session is not None:
-                session.release()
+        """After `Closed`, when the transport is gone: lets go of what only the open connection needed."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.release()
 
     def _fail(self, fault: FastmarketError) -> None:
         if self.state is not State.CLOSED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation
+from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
 from fastmarket.libp2p.noise import LENGTH_BYTES
 from fastmarket.libp2p.secure import (
     NOISE_PROTOCOL,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastmarket.libp2p.streams import ResponderFactory
 
 MAX_HANDSHAKE_MESSAGE_BYTES = 16 << 10  # an 8192-bit RSA key and its signature take 2 KiB
+_SECURITY = (NOISE_PROTOCOL,)
 MAX_MUXER_PROPOSALS = 8  # mplex, yamux and what else a peer may try
 
 
@@ -75,7 +76,7 @@ class Upgrade:
     in all.
     """
 
-    __slots__ = ("_buffer", "_dialer", "_handshake", "_negotiation", "_stage", "session")
+    __slots__ = ("_begun", "_buffer", "_dialer", "_handshake", "_negotiation", "_stage", "session")
 
     def __init__(self, endpoint: Endpoint, role: Role, expected_peer: PeerId | None) -> None:
         self._dialer = role is Role.DIALER
@@ -84,6 +85,7 @@ class Upgrade:
             endpoint.static, initiator=self._dialer, entropy=endpoint.entropy, expected_peer=expected_peer
         )
         self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.config.max_proposals)
+        self._begun = False
         self._buffer = bytearray()
         self.session: SecureSession | None = None
 
@@ -101,6 +103,12 @@ class Upgrade:
     def receive(self, data: bytes) -> bytes:
         """Returns what to send; PeerFault ends the connection."""
         if self._stage is _Stage.SECURITY:
+            if not self._dialer and not self._begun:
+                self._begun = True
+                opening = read_opening(data, _SECURITY)
+                if opening is not None:  # header and proposal at once, as nearly always
+                    self._stage = _Stage.HANDSHAKE
+                    return acceptance(opening[0]) + self._messages(data[opening[1] :])
             reply = self._negotiation.receive(data)
             if not self._agreed():
                 return reply

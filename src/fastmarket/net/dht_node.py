@@ -142,7 +142,7 @@ class DhtNode:
         link = await self.host.connect(peer)
         try:
             async with asyncio.timeout(self._config.host.identify_timeout_s):
-                await asyncio.shield(link.identity_known)
+                await asyncio.shield(link.identity_known.wait())
         except TimeoutError:
             raise DialFailed("connected, but it does not say who it is", peer=peer.peer_id) from None
         return peer.peer_id

@@ -266,7 +266,7 @@ class Host:
         await self.streams.close()
         now = self.clock.now()
         links = self.links.all()
-        ends = [link.ended for link in links]
+        ends = [link.ended.wait() for link in links]
         for link in links:
             link.close(now)
         if ends:

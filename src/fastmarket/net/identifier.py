@@ -167,8 +167,7 @@ class Identifier:
         keep = not info.agent_version.startswith(SINGLE_REQUEST_AGENTS)
         link.requests.set_protocols(frozenset(info.protocols), keep=keep)
         self._on_identified(link, info, now)
-        if not link.identity_known.done():
-            link.identity_known.set_result(None)
+        link.identity_known.come()
 
     def _pushed(self, connection: Connection, info: IdentifyInfo, now: float) -> None:
         link = self._link_of(connection)
