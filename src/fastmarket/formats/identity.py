@@ -13,7 +13,7 @@ from fastmarket._cid import base58_decode, base58_encode
 from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
-from fastmarket.formats.keys import ED25519_BYTES, KeyType
+from fastmarket.formats.keys import ED25519_BYTES, ED25519_HEAD, KeyType
 from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.pb.libp2p import keys_pb2
@@ -31,7 +31,6 @@ MAX_PEER_ID_TEXT = 128
 # Some 500 bytes each: ids of a routing table, its neighbours and the traffic of some minutes.
 PEER_ID_CACHE = 16_384
 
-_ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}
 _SHA256_HEAD = b"\x12\x20"  # multihash: sha2-256, 32 bytes
 _CID1_LIBP2P_KEY = (1, 0x72)  # version and codec
 
@@ -50,7 +49,7 @@ class PublicKey:
         A message in another field order is understood, as by other implementations: what counts for the
         peer id is `encode()`. PeerFault if it is no key or one outside the bounds.
         """
-        if len(raw) == 36 and raw.startswith(_ED25519_HEAD):
+        if len(raw) == 36 and raw.startswith(ED25519_HEAD):
             return cls(KeyType.ED25519, bytes(raw[4:]))
         if len(raw) > MAX_PUBLIC_KEY_BYTES:
             raise LimitExceeded("bytes in a public key", MAX_PUBLIC_KEY_BYTES, len(raw))

@@ -15,6 +15,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.varint import encode_uvarint
 
 ED25519_BYTES = 32
+ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}, up to the data
 
 # PrivateKeyInfo of RFC 8410 up to the 32 bytes of the key.
 _ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
@@ -93,6 +94,8 @@ def verify(key_type: KeyType, data: bytes, message: bytes, signature: bytes) -> 
 
 def encode_key(key_type: KeyType, data: bytes) -> bytes:
     """The one serialisation the specification allows ("Keys": minimal, in tag order, no other fields)."""
+    if key_type is KeyType.ED25519 and len(data) == ED25519_BYTES:
+        return ED25519_HEAD + data
     return b"\x08" + encode_uvarint(key_type) + b"\x12" + encode_uvarint(len(data)) + data
 
 
