@@ -30,6 +30,9 @@ class KeyType(IntEnum):
     ECDSA = 3  # on NIST curves: browsers
 
 
+_ED25519 = KeyType.ED25519  # an Enum's class is slow to ask: 80 ns in Python 3.11
+
+
 class PrivateKey(Protocol):
     """A private key with what libp2p writes of it."""
 
@@ -79,7 +82,7 @@ def _rare() -> ModuleType:
 
 def check(key_type: KeyType, data: bytes) -> None:
     """PeerFault unless `data` is a public key of that kind, inside the bounds."""
-    if key_type is not KeyType.ED25519:
+    if key_type is not _ED25519:
         _rare().CHECKS[key_type](data)
     elif len(data) != ED25519_BYTES:
         raise PeerFault(f"Ed25519 public key of {len(data)} bytes")
@@ -87,14 +90,14 @@ def check(key_type: KeyType, data: bytes) -> None:
 
 def verify(key_type: KeyType, data: bytes, message: bytes, signature: bytes) -> bool:
     """Whether the holder of that public key signed `message`. Never raises."""
-    if key_type is KeyType.ED25519:
+    if key_type is _ED25519:
         return ed25519_verify(data, message, signature)
     return bool(_rare().verify(key_type, data, message, signature))
 
 
 def encode_key(key_type: KeyType, data: bytes) -> bytes:
     """The one serialisation the specification allows ("Keys": minimal, in tag order, no other fields)."""
-    if key_type is KeyType.ED25519 and len(data) == ED25519_BYTES:
+    if key_type is _ED25519 and len(data) == ED25519_BYTES:
         return ED25519_HEAD + data
     return b"\x08" + encode_uvarint(key_type) + b"\x12" + encode_uvarint(len(data)) + data
 
@@ -110,7 +113,7 @@ def private_key(key: object) -> PrivateKey:
 
 def load_private(key_type: KeyType, data: bytes) -> PrivateKey:
     """From `PrivateKey.Data`; ValueError (CallerFault is one) or TypeError if it is no such thing."""
-    if key_type is KeyType.ED25519:
+    if key_type is _ED25519:
         return _load_ed25519(data)
     return _rare().load(key_type, data)  # type: ignore[no-any-return]
 
