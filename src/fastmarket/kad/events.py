@@ -18,9 +18,7 @@ class SendRequest:
 
     __slots__ = ("choices", "deadline", "peer", "request_id")
 
-    def __init__(
-        self, request_id: int, peer: PeerInfo, choices: tuple[Choice, ...], deadline: float
-    ) -> None:
+    def __init__(self, request_id: int, peer: PeerInfo, choices: tuple[Choice, ...], deadline: float) -> None:
         self.request_id = request_id
         self.peer = peer
         self.choices = choices

@@ -208,7 +208,9 @@ class JobRunner:
         if pending is None:
             return
         if kind is FailureKind.REFUSED:
-            self._observer.refused(pending.peer_id, [choice.protocol for choice in pending.action.choices], now)
+            self._observer.refused(
+                pending.peer_id, [choice.protocol for choice in pending.action.choices], now
+            )
         else:
             self._observer.failed(pending.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
