@@ -92,10 +92,9 @@ class PeerId:
         raw = bytes(raw)
         if not (len(raw) == 34 and raw.startswith(_SHA256_HEAD)):
             _check_inlined(raw)
-        set_once = object.__setattr__
-        set_once(self, "raw", raw)
-        set_once(self, "key", sha256(raw))
-        set_once(self, "_text", None)
+        object.__setattr__(self, "raw", raw)
+        object.__setattr__(self, "key", sha256(raw))
+        object.__setattr__(self, "_text", None)
 
     @staticmethod
     def from_bytes(raw: bytes) -> PeerId:

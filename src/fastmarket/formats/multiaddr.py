@@ -75,10 +75,9 @@ class Multiaddr:
     def __init__(self, raw: bytes) -> None:
         """PeerFault unless `raw` is valid. `from_bytes` is the cached way."""
         raw = bytes(raw)
-        set_once = object.__setattr__
-        set_once(self, "peer_id", _peer_at_end(_components(raw)))
-        set_once(self, "raw", raw)
-        set_once(self, "_text", None)
+        object.__setattr__(self, "peer_id", _peer_at_end(_components(raw)))
+        object.__setattr__(self, "raw", raw)
+        object.__setattr__(self, "_text", None)
 
     @staticmethod
     def from_bytes(raw: bytes) -> Multiaddr:

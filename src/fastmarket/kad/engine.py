@@ -34,7 +34,7 @@ from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import Search
+from fastmarket.kad.search import Search, earlier
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.trace import NULL_TRACE, Trace
@@ -151,8 +151,9 @@ class Engine:
 
     def next_timer(self) -> float | None:
         """When to call `handle_timer`."""
-        timers = (self.jobs.next_timer(), self.maintenance.next_timer(), self.liveness.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        when = earlier(self.jobs.next_timer(), self.maintenance.next_timer())
+        due = self.liveness.next_timer()
+        return when if due is None or when <= due else due
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""

@@ -17,7 +17,7 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
-from fastmarket.kad.messages import decode_message, decode_peers
+from fastmarket.kad.messages import decode_message, decode_peers, read_closer
 from fastmarket.offers.model import MAX_CONTENT_BYTES
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 
@@ -146,6 +146,9 @@ def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindRe
 
     Closer peers have the number and form they have in a kad message, and are read by its decoder.
     """
+    closer = read_closer(payload, None, kad.max_closer_peers, kad.max_addrs_per_peer)
+    if closer is not None:  # most peers hold no offer
+        return FindReply((), False, closer)
     reply = _read_reply(payload)
     if len(reply.offers) > max_offers:
         raise LimitExceeded("offers in a FIND reply", max_offers, len(reply.offers))

@@ -262,8 +262,11 @@ class OfferProtocol:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
-        timers = (self.store.next_timer(), self.own.next_timer(), self.handovers.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        when = self.store.next_timer()
+        for due in (self.own.next_timer(), self.handovers.next_timer()):
+            if due is not None and (when is None or due < when):
+                when = due
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Forgets expired offers and queues own ones that are due; `poll_jobs` afterwards."""
