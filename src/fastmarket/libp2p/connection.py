@@ -146,6 +146,11 @@ class Connection:
             return True
         return not session.mux.stalled and len(session.mux.out) <= session.config.max_unsent_bytes
 
+    @property
+    def resumable(self) -> bool:
+        """Input waits inside, and there is room for its output: `handle_timer` goes on with it."""
+        return self._session is not None and self._session.resumable
+
     # Bytes
 
     def receive_data(self, data: bytes, now: float) -> None:

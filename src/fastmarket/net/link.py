@@ -201,9 +201,13 @@ class Link(asyncio.Protocol):
         if (at := self.requests.next_timer()) is not None and at <= now:
             self.requests.handle_timer(now)
         self._deliver(now)
-        if not self._writing_paused and (data := self.connection.data_to_send()):
+        while not self._writing_paused and (data := self.connection.data_to_send()):
             self._owner.traffic.sent += len(data)
             transport.write(data)
+            if not self.connection.resumable:
+                break
+            self.connection.handle_timer(now)
+            self._deliver(now)
         if self.connection.state is State.CLOSED:
             transport.close()
             return

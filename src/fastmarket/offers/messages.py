@@ -6,7 +6,7 @@ so is a peer entry, which has the same number and form in a kad message. What is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -114,15 +114,15 @@ def encode_acks(acks: Iterable[Ack]) -> bytes:
     return _ACKS_TAG + encode_uvarint(len(packed)) + packed
 
 
-def encode_found(envelopes: Iterable[bytes], more: bool, closer_fields: Sequence[bytes]) -> bytes:
-    """An OfferReply to a FIND; `closer_fields` are encoded closerPeers fields, tag and length included."""
+def encode_found(envelopes: Iterable[bytes], more: bool) -> bytes:
+    """An OfferReply to a FIND; encoded closerPeers fields, tag and length included, may stand behind it."""
     parts: list[bytes] = []
     for envelope in envelopes:
         parts.append(_offer_head(len(envelope)))
         parts.append(envelope)
     if more:
         parts.append(_MORE)
-    return b"".join((*parts, *closer_fields))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=4096)
