@@ -19,7 +19,7 @@ from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayloa
 NOISE_PROTOCOL = "/noise"
 YAMUX_PROTOCOL = "/yamux/1.0.0"
 # A peer keeps its Noise key as long as it runs, so one that comes again shows what was verified already: a
-# tenth of what a connection costs. That it holds that key is proven by each handshake. 2 MiB at worst, all RSA.
+# tenth of what a connection costs. That it holds that key each handshake proves. 2 MiB at worst, all RSA.
 PROOF_CACHE = 1024
 _KEY_BYTES = 32
 _SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
