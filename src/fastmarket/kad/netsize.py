@@ -8,7 +8,7 @@ made-up ids (go-libp2p-kad-dht `netsize` averages; D. Trautwein, "Optimistic Pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fastmarket.config import KadConfig
 
@@ -38,9 +38,7 @@ class NetworkSize:
     @property
     def share(self) -> float | None:
         """Of the key space, within which the k closest are expected; above 1: there are fewer than k."""
-        ordered = sorted(self._samples)
-        middle = len(ordered) // 2
-        return (ordered[middle] + ordered[~middle]) / 2 if ordered else None
+        return median(self._samples) if self._samples else None
 
     @property
     def estimate(self) -> int | None:
@@ -53,3 +51,10 @@ class NetworkSize:
         """The distance within which the k closest to any key are expected; None as `estimate`."""
         share = self.share
         return int(share * KEY_SPACE) if share else None
+
+
+def median(values: Iterable[float]) -> float:
+    """Of one at least. That of `statistics` comes with 1 MB of decimals and fractions."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return (ordered[middle] + ordered[~middle]) / 2
