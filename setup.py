@@ -5,7 +5,7 @@ Environment switches (unset or 0 is off):
     FASTMARKET_LINETRACE=1  line tracing, for coverage and profilers
     FASTMARKET_ANNOTATE=1   build/cython*/**/*.html: where each .pyx touches Python
     FASTMARKET_NATIVE=1     -march=native: for this machine alone, never for a wheel
-    FASTMARKET_COMPILED=1   the engine's own Python, too, by mypyc (it must be installed): `make compiled`
+    FASTMARKET_COMPILED=1   the engine's own Python, too, by the mypyc of mypy 2: `make compiled`
 """
 
 import os
