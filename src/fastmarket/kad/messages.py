@@ -197,9 +197,12 @@ def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
         return None
 
 
-PEERS: PeerCache[PeerInfo] = PeerCache(
-    PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, lambda raw: _parse_peer(raw, PEER_CACHE_ADDRS)
-)
+def read_peer(raw: bytes) -> PeerInfo | None:
+    """What the cache holds of one entry."""
+    return _parse_peer(raw, PEER_CACHE_ADDRS)
+
+
+PEERS: PeerCache[PeerInfo] = PeerCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
 """Of this process: who simulates more peers than it holds makes it larger."""
 
 

@@ -325,8 +325,11 @@ class Routing:
         contact.trust = trust
 
     def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
-        addrs = tuple(addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer])
         contact = self._table.get(key) or self._waiting_contact(key)
+        if contact is None or contact.info.addrs != info.addrs:
+            addrs = tuple([addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer]])
+        else:
+            addrs = contact.info.addrs  # as nearly always
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
             encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
