@@ -23,7 +23,7 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.channels import EventStream
+from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
@@ -254,7 +254,8 @@ class Connection:
             return self._handshake_due
         if session.resumable:
             return self.liveness.heard_at
-        return min(session.check_due, self.liveness.deadline)
+        deadline = self.liveness.deadline
+        return deadline if deadline < session.check_due else session.check_due
 
     def handle_timer(self, now: float) -> None:
         """Does what is due by `now`; harmless when nothing is."""
@@ -314,6 +315,13 @@ class Connection:
         if not lazy:
             self._uncork(b"")
         return stream.stream_id
+
+    def deliver(self, stream_id: int, taken: Taken) -> None:
+        """From now on the bytes of an own stream are no events: they go to `taken(data, now)` as they come,
+        which is done with them when it returns."""
+        sink = self._stream(stream_id)[1].sink
+        if isinstance(sink, EventStream | OutboundNegotiation):
+            sink.taken = taken
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""

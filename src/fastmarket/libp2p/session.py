@@ -145,7 +145,7 @@ class Session:
         """Input waits inside, and there is room for its output. What the muxer itself waits with does not
         need the peer's windows: it may be they that it brings."""
         if not self.mux.stalled:
-            return bool(self._congested) and self.room
+            return self._congested != {} and self.room
         return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
@@ -163,6 +163,9 @@ class Session:
         """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
         mux, decrypt = self.mux, self._receiving.decrypt
         at, size = 0, len(source)
+        if LENGTH_BYTES < size == LENGTH_BYTES + (source[0] << 8 | source[1]):  # the common case: just one
+            mux.receive(decrypt(source[LENGTH_BYTES:]), now)
+            return size
         with memoryview(source) as view:
             while size - at > LENGTH_BYTES:
                 start = at + LENGTH_BYTES

@@ -235,8 +235,10 @@ class Host:
         self.settle(outcome)
 
     def link_turned(self, link: Link, now: float) -> None:
-        self.streams.turned(link)
-        self.links.turned(link, now)
+        if self.streams.any:
+            self.streams.turned(link)
+        if self.links.surplus:
+            self.links.turned(link, now)
 
     def link_lost(self, link: Link) -> None:
         self.streams.lost(link)

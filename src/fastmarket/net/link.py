@@ -108,7 +108,7 @@ class Link(asyncio.Protocol):
             self.role, remote_multiaddr(transport), self._expected_peer
         )
         if self._owner.link_made(self):
-            self._turn(self._clock.now())
+            self._turns.take(self._clock.now())
         else:
             transport.abort()
 
@@ -116,12 +116,12 @@ class Link(asyncio.Protocol):
         now = self._clock.now()
         self._owner.traffic.received += len(data)
         self.connection.receive_data(data, now)
-        self._turn(now)
+        self._turns.take(now)
 
     def eof_received(self) -> bool:
         now = self._clock.now()
         self.connection.receive_eof(now)
-        self._turn(now)
+        self._turns.take(now)
         return False
 
     def pause_writing(self) -> None:
@@ -173,26 +173,24 @@ class Link(asyncio.Protocol):
         connection, requests = self.connection.next_timer(), self.requests.next_timer()
         if connection is None or requests is None:
             return requests if connection is None else connection
-        return min(connection, requests)
+        return connection if connection < requests else requests
 
     def _deliver(self, now: float) -> None:
         """Events may call for more of the same, so both queues are emptied until neither yields anything."""
         connection, requests, owner = self.connection, self.requests, self._owner
         while True:
-            idle = True
             while (event := connection.next_event()) is not None:
-                idle = False
                 if type(event) is Opened:
                     self._settle(None)
                 elif type(event) is Closed:
                     self._settle(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
                     owner.link_event(self, event, now)
-            for outcome in requests.poll_outcomes():
-                idle = False
-                owner.link_outcome(self, outcome)
-            if idle:
+            outcomes = requests.poll_outcomes()
+            if not outcomes:
                 return
+            for outcome in outcomes:
+                owner.link_outcome(self, outcome)
 
     def _settle(self, fault: Exception | None) -> None:
         """The dialer may have given up and cancelled the wait; only the first outcome counts."""
@@ -204,29 +202,27 @@ class Link(asyncio.Protocol):
             self.handshake.set_exception(fault)
 
     def _turn(self, now: float) -> None:
-        transport = self._transport
+        transport, connection = self._transport, self.connection
         if transport is None:
             return
-        if (at := self.connection.next_timer()) is not None and at <= now:
-            self.connection.handle_timer(now)
-        if (at := self.requests.next_timer()) is not None and at <= now:
+        if now >= self._turns.due:
+            connection.handle_timer(now)
             self.requests.handle_timer(now)
         self._deliver(now)
-        while not self._writing_paused and (data := self.connection.data_to_send()):
+        while not self._writing_paused and (data := connection.data_to_send()):
             self._owner.traffic.sent += len(data)
             transport.write(data)
-            if not self.connection.resumable:
+            if not connection.resumable:
                 break
-            self.connection.handle_timer(now)
+            connection.handle_timer(now)
             self._deliver(now)
-        if self.connection.state is State.CLOSED:
+        if connection.state is State.CLOSED:
             transport.close()
             return
-        if self.connection.wants_read is self._reading_paused:
+        if connection.wants_read is self._reading_paused:
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.link_turned(self, now)
-        self._turns.arm()
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from fastmarket.net.clock import Clock
 
 
 class Turns:
-    """`turn(now)` is called in the loop turn after `wake`, and when `next_timer()` has come.
+    """`turn(now)` is called in the loop turn after `wake`, by `take`, and when `next_timer()` has come.
 
-    An armed timer is only moved for an earlier time: one that fires early looks again and costs a call.
+    An armed timer is only moved for an earlier time: one that fires early looks again and costs a call. So it
+    is never later than `next_timer()` was after the last turn: before `due` there is nothing to look for.
     """
+
+    __slots__ = ("_clock", "_closed", "_loop", "_next_timer", "_timer", "_turn", "_woken", "due")
 
     def __init__(
         self, clock: Clock, next_timer: Callable[[], float | None], turn: Callable[[float], None]
@@ -24,22 +28,30 @@ class Turns:
         self._woken = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self.due = inf
+        """When the timer fires, or has fired for the turn under way."""
 
     def wake(self) -> None:
         """There was input."""
         if not self._woken and not self._closed:
             self._woken = True
-            self._loop.call_soon(self._take)
+            self._loop.call_soon(self._on_woken)
+
+    def take(self, now: float) -> None:
+        """A turn at once, in place of one that was to come."""
+        self._woken = False
+        if not self._closed:
+            self._turn(now)
+            self.arm()
 
     def arm(self) -> None:
         """Only the timer may have changed."""
         at = self._next_timer()
-        if at is None or at >= self._timer_at or self._closed:
+        if at is None or at >= self.due or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = at
+        self.due = at
         self._timer = self._loop.call_later(max(0.0, at - self._clock.now()), self._on_timer)
 
     def close(self) -> None:
@@ -49,13 +61,16 @@ class Turns:
             self._timer.cancel()
             self._timer = None
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_at = float("inf")
-        self._take()
+    def _on_woken(self) -> None:
+        if self._woken:
+            self.take(self._clock.now())
 
-    def _take(self) -> None:
+    def _on_timer(self) -> None:
         self._woken = False
+        self._timer = None
         if not self._closed:
-            self._turn(self._clock.now())
+            try:
+                self._turn(self._clock.now())
+            finally:
+                self.due = inf
             self.arm()
