@@ -27,8 +27,8 @@ from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
-from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
-from fastmarket.libp2p.session import Liveness, Session
+from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.yamux import GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
@@ -161,7 +161,7 @@ class Connection:
         inbox, session = self._inbox, self._session
         if inbox or (session is not None and session.mux.stalled):
             inbox += data
-            if session is not None and (session.mux.stalled or not _holds_message(inbox)):
+            if session is not None and (session.mux.stalled or not holds_message(inbox)):
                 return
             data = bytes(inbox)
             inbox.clear()
@@ -396,9 +396,3 @@ class Connection:
         if self._session is not None:
             code = GoAway.PROTOCOL_ERROR if isinstance(fault, PeerFault) else GoAway.NORMAL
             self._session.mux.close(code)
-
-
-def _holds_message(inbox: bytearray) -> bool:
-    """Whether the first noise message has come whole."""
-    size = len(inbox)
-    return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

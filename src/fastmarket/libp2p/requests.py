@@ -139,8 +139,7 @@ class RequestPool:
             heappop(timers)
         first = timers[0][0] if timers else inf
         for streams in self._idle.values():
-            if streams and (ends := streams[0].since + self._config.request_idle_s) < first:
-                first = ends
+            first = min(first, streams[0].since + self._config.request_idle_s) if streams else first
         while self._leaving and self._leaving[0].stream_id not in self._streams:
             self._leaving.popleft()
         if self._leaving:

@@ -190,3 +190,9 @@ class Session:
                     sink.expire(now)
                 else:
                     self.check_due = min(self.check_due, deadline)
+
+
+def holds_message(inbox: bytearray) -> bool:
+    """Whether the first noise message has come whole."""
+    size = len(inbox)
+    return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

@@ -32,6 +32,7 @@ from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
 from fastmarket.net.streams import StreamTable
+from fastmarket.net.turns import Agenda
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Host:
     ) -> None:
         self.identity = identity
         self.clock = clock
+        self.agenda = Agenda(clock)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None

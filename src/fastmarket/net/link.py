@@ -15,7 +15,7 @@ from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.requests import Outcome, RequestPool
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
-from fastmarket.net.turns import Turns
+from fastmarket.net.turns import Agenda, Turns
 
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
@@ -34,6 +34,7 @@ class LinkOwner(Protocol):
     """Who gets what a link finds out; every call comes from the link's own turn."""
 
     traffic: Traffic
+    agenda: Agenda
 
     def make_connection(
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
@@ -73,7 +74,7 @@ class Link(asyncio.Protocol):
         self.identity_known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.identity_known.add_done_callback(_seen)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._turns = Turns(clock, self._next_timer, self._turn)
+        self._turns = Turns(owner.agenda, self._next_timer, self._turn)
         self._writing_paused = False
         self._reading_paused = False
 

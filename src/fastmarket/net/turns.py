@@ -3,10 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from math import inf
 
 from fastmarket.net.clock import Clock
+
+# Turns taken in one go; then the sockets are looked at again. A reply costs two: the engine's, and that of
+# the link which carries the next request.
+MAX_IN_ONE_GO = 256
+
+
+class Agenda:
+    """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
+    turn come in the same one, and not after another look at the sockets."""
+
+    __slots__ = ("_loop", "_planned", "_woken", "clock")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._planned = False
+        self._woken: deque[Turns] = deque()
+
+    def add(self, turns: Turns) -> None:
+        """It is to have its turn, by `Turns.woken`."""
+        self._woken.append(turns)
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._go)
+
+    def _go(self) -> None:
+        woken = self._woken
+        try:
+            for _ in range(MAX_IN_ONE_GO):
+                woken.popleft().woken()
+                if not woken:
+                    break
+        finally:
+            self._planned = bool(woken)
+            if woken:
+                self._loop.call_soon(self._go)
 
 
 class Turns:
@@ -16,12 +53,13 @@ class Turns:
     is never later than `next_timer()` was after the last turn: before `due` there is nothing to look for.
     """
 
-    __slots__ = ("_clock", "_closed", "_loop", "_next_timer", "_timer", "_turn", "_woken", "due")
+    __slots__ = ("_agenda", "_clock", "_closed", "_loop", "_next_timer", "_timer", "_turn", "_woken", "due")
 
     def __init__(
-        self, clock: Clock, next_timer: Callable[[], float | None], turn: Callable[[float], None]
+        self, agenda: Agenda, next_timer: Callable[[], float | None], turn: Callable[[float], None]
     ) -> None:
-        self._clock = clock
+        self._agenda = agenda
+        self._clock = agenda.clock
         self._next_timer = next_timer
         self._turn = turn
         self._loop = asyncio.get_running_loop()
@@ -35,7 +73,7 @@ class Turns:
         """There was input."""
         if not self._woken and not self._closed:
             self._woken = True
-            self._loop.call_soon(self._on_woken)
+            self._agenda.add(self)
 
     def take(self, now: float) -> None:
         """A turn at once, in place of one that was to come."""
@@ -61,7 +99,8 @@ class Turns:
             self._timer.cancel()
             self._timer = None
 
-    def _on_woken(self) -> None:
+    def woken(self) -> None:
+        """For the agenda."""
         if self._woken:
             self.take(self._clock.now())
 
