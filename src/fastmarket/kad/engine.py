@@ -149,10 +149,13 @@ class Engine:
         """The other outcome of a SendRequest."""
         self.jobs.request_failed(request_id, kind, now)
 
-    def next_timer(self) -> float | None:
+    def next_timer(self) -> float:
         """When to call `handle_timer`."""
-        timers = (self.jobs.next_timer(), self.maintenance.next_timer(), self.liveness.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        when = self.maintenance.next_timer()
+        for other in (self.jobs.next_timer(), self.liveness.next_timer()):
+            if other is not None and other < when:
+                when = other
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""

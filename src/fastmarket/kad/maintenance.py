@@ -102,7 +102,7 @@ class Maintenance:
         at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
         self._refresh_at = min(self._refresh_at, at)
 
-    def next_timer(self) -> float | None:
+    def next_timer(self) -> float:
         """The next of refresh, sweep and announcement."""
         when = min(self._refresh_at, self._sweep_at)
         if self._due and self._running < self._config.max_background_jobs:

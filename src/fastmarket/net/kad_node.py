@@ -157,7 +157,7 @@ class KadNode:
 
     def _turn(self, now: float) -> None:
         engine = self.engine
-        if (at := engine.next_timer()) is not None and at <= now:
+        if now >= self._turns.due:
             engine.handle_timer(now)
         for action in engine.poll_actions():
             self._send(action)
