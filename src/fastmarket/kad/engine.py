@@ -186,9 +186,10 @@ class Engine:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
-    def closer_to(self, target: bytes, exclude: PeerId | None) -> bytes:
-        """The k closest to a 32-byte target as closerPeers entries (field 8, with tag); `exclude` asks."""
-        return self.routing.joined(b"", target, exclude.key if exclude else None, self.config.k)
+    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
+        """`head` and the k closest to a 32-byte target as closerPeers entries (field 8, with tag); who asks is
+        to `exclude`."""
+        return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
         """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.

@@ -146,11 +146,6 @@ class Connection:
             return True
         return not session.mux.stalled and len(session.mux.out) <= session.config.max_unsent_bytes
 
-    @property
-    def resumable(self) -> bool:
-        """Input waits inside, and there is room for its output: `handle_timer` goes on with it."""
-        return self._session is not None and self._session.resumable
-
     # Bytes
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -266,8 +261,7 @@ class Connection:
             if now >= self._handshake_due:
                 self._fail(NetworkFault("handshake timed out"))
             return
-        if session.resumable:
-            self._resume(session, now)
+        self.resume(now)
         if now >= session.check_due:
             session.expire(now)
         if self.state is State.OPEN and now >= self.liveness.deadline:
@@ -276,16 +270,21 @@ class Connection:
             else:
                 self._fail(NetworkFault("ping was not answered"))
 
-    def _resume(self, session: Session, now: float) -> None:
+    def resume(self, now: float) -> bool:
+        """Goes on with input that waits inside; False where none does, or for more room than there is."""
+        session = self._session
+        if session is None or self.state is State.CLOSED or not session.resumable:
+            return False
         try:
             session.resume(now)
         except PeerFault as fault:
             self._fail(fault)
-            return
+            return True
         if self._inbox and not session.mux.stalled:
             data = bytes(self._inbox)
             self._inbox.clear()
             self._process(data, now)
+        return True
 
     def ping(self, now: float) -> None:
         """Measures the round trip, for `PingAnswered`; a call while one is under way does nothing."""
