@@ -11,6 +11,7 @@ from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -105,12 +106,17 @@ class _Pending:
     choices: tuple[Choice, ...]
     deadline: float
 
+    def expects_reply(self, protocol: str) -> bool:
+        """Whether it does in the protocol it went out in."""
+        return any(choice.expects_reply for choice in self.choices if choice.protocol == protocol)
+
 
 class JobRunner:
     """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere."""
 
     __slots__ = (
         "_actions",
+        "_alive",
         "_events",
         "_heard",
         "_jobs",
@@ -130,8 +136,11 @@ class JobRunner:
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
         heard: Callable[[PeerId], None] | None = None,
+        alive: Alive | None = None,
     ) -> None:
-        """`heard`: told of every peer that replied, to a job that is over, too."""
+        """`heard`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        rightly, and of those that failed."""
+        self._alive = alive
         self._heard = heard or (lambda peer_id: None)
         self._max_jobs = max_jobs
         self._observer = observer
@@ -182,20 +191,25 @@ class JobRunner:
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
-        self._heard(pending.peer_id)
+        # What expects no reply was written, and that is all: it says nothing of the peer.
+        said = bool(payload) or pending.expects_reply(protocol)
+        if said:
+            self._heard(pending.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
-            self._observer.replied(pending.peer_id, now)
+            if said:
+                self._replied(pending.peer_id, now)
             return
         try:
             running.job.reply(pending.token, protocol, payload, now)
         except PeerFault as fault:
             self._trace.event("kad.reply.fault", peer=pending.peer_id, reason=fault.reason)
-            self._observer.failed(pending.peer_id, FailureKind.PEER_FAULT, now)
+            self._failed(pending.peer_id, FailureKind.PEER_FAULT, now)
             running.job.failed(pending.token, FailureKind.PEER_FAULT, now)
         else:
-            self._observer.replied(pending.peer_id, now)
+            if said:
+                self._replied(pending.peer_id, now)
         self._pump(pending.job_id, running, now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
@@ -206,7 +220,7 @@ class JobRunner:
         if kind is FailureKind.REFUSED:
             self._observer.refused(pending.peer_id, [choice.protocol for choice in pending.choices], now)
         else:
-            self._observer.failed(pending.peer_id, kind, now)
+            self._failed(pending.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
             running.job.failed(pending.token, kind, now)
@@ -254,6 +268,16 @@ class JobRunner:
         events, self._events = self._events, []
         return events
 
+    def _replied(self, peer_id: PeerId, now: float) -> None:
+        self._observer.replied(peer_id, now)
+        if self._alive is not None:
+            self._alive.answered(peer_id, now)
+
+    def _failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+        self._observer.failed(peer_id, kind, now)
+        if self._alive is not None and kind is not FailureKind.BUSY:
+            self._alive.doubted(peer_id)
+
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
         """Move a job's output on, and drop or re-arm it."""
         job = running.job
@@ -290,5 +314,5 @@ class JobRunner:
         while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:
             lost = pending.pop(oldest)
             self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer_id)
-            self._observer.failed(lost.peer_id, FailureKind.TIMEOUT, now)
+            self._failed(lost.peer_id, FailureKind.TIMEOUT, now)
             oldest = next(iter(pending))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from fastmarket._xor import Shortlist
@@ -10,6 +10,7 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.alive import Alive
 from fastmarket.kad.closest import Closest
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.netsize import NetworkSize
@@ -25,6 +26,7 @@ from fastmarket.kad.search import (
     closest_answered,
     earlier,
 )
+from fastmarket.kad.vouching import voucher
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,20 @@ class Learnt:
     size: NetworkSize
     named: Callable[[Iterable[PeerInfo]], None] | None = None
     """Told of the peers in every answer."""
+    alive: Alive | None = None
+    """Who need not be asked to be found; None: everybody is asked."""
+
+    def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+        """A connection to the peer is open, and it said what it speaks."""
+        self.paces.connected(peer_id)
+        if self.alive is not None:
+            self.alive.identified(peer_id, protocols, now)
+
+    def disconnected(self, peer_id: PeerId) -> None:
+        """The last connection to the peer ended."""
+        self.paces.disconnected(peer_id)
+        if self.alive is not None:
+            self.alive.disconnected(peer_id)
 
 
 # Who asks whom, where several lookups share one question: by 32-byte key.
@@ -47,9 +63,13 @@ class Lookup:
     It ends when the closest peers it knows of (`kad.closest`) have answered, failed ones left out; a late one
     among them is waited for in proportion to how slow the others were. It asks nobody beyond them, and never
     more than `max_asked` peers in all.
+
+    Where only peers are sought, those known to be alive need not answer once more (`kad.vouching`): the
+    `agreeing` closest have to, and by then have named whom they know closer than the rest.
     """
 
     __slots__ = (
+        "_alive",
         "_ask",
         "_asked",
         "_claims",
@@ -63,6 +83,7 @@ class Lookup:
         "_shortlist",
         "_size",
         "_slowest",
+        "_voucher",
         "answered",
         "end",
         "failures",
@@ -95,6 +116,11 @@ class Lookup:
         self._paces = learnt.paces
         self._size = learnt.size
         self._named = learnt.named
+        self._alive = learnt.alive
+        # On disjoint paths nobody is believed for having been there before.
+        self._voucher = (
+            None if claims is not None else voucher(target, ask, config, learnt.alive, learnt.size)
+        )
         self._claims = claims
         self._shortlist: Shortlist[Candidate] = Shortlist(target, config.shortlist_size)
         self._seen = {local.key}
@@ -136,7 +162,7 @@ class Lookup:
         config, fresh = self._config, self._fresh
         requests: list[Outgoing] = []
         chosen = Closest(config)
-        answered, is_open, cut = 0, False, False
+        asked, answered, is_open, cut = 0, 0, False, False
         self._held_until = None
         for listed in self._shortlist.values():
             if not chosen.wants(listed.group):
@@ -148,7 +174,11 @@ class Lookup:
                 continue
             if state is PeerState.FAILED:
                 continue
-            if state is PeerState.HEARD:
+            if asked >= config.agreeing and self._vouched(candidate, chosen, now):
+                if chosen.full:
+                    break
+                continue
+            if state is PeerState.HEARD or state is PeerState.VOUCHED:
                 if self._asked >= config.max_asked:
                     cut = True
                     continue
@@ -157,6 +187,7 @@ class Lookup:
                     break
                 requests.append(self._ask_now(candidate, now))
             chosen.take(listed.group)
+            asked += 1
             answered += state is PeerState.ANSWERED
             is_open = is_open or state is not PeerState.ANSWERED
             if chosen.full or (answered >= config.beta and not is_open):
@@ -195,6 +226,8 @@ class Lookup:
             candidate.state = PeerState.FAILED
             self._shortlist.remove(candidate.peer.peer_id.key)
             self.failures += 1
+            if kind is not FailureKind.BUSY:
+                self._surprised(candidate)
 
     def stop(self, end: End) -> None:
         """End now, with what was found."""
@@ -220,6 +253,7 @@ class Lookup:
             candidate = fresh.pop(token)
             candidate.state = PeerState.LATE
             self._paces.late(candidate.peer.peer_id, now)
+            self._surprised(candidate)
         while outstanding:
             token, candidate = next(iter(outstanding.items()))
             if candidate.asked_at + self._config.request_timeout_s > now:
@@ -227,7 +261,7 @@ class Lookup:
             self.failed(token, FailureKind.TIMEOUT, now)
 
     def closest(self) -> tuple[Answered, ...]:
-        """The up to k closest peers that answered, closest first."""
+        """The up to k closest peers that answered or are known to be alive, closest first."""
         return closest_answered(self._shortlist.values(), self._config.k)
 
     def storers(self) -> tuple[Answered, ...]:
@@ -244,6 +278,15 @@ class Lookup:
         if claims is None:
             return self._shortlist.values()
         return [one for one in self._shortlist.values() if claims.get(one.peer.peer_id.key, one) is one]
+
+    def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
+        """Whether it counts among the `chosen` without being asked. Past a crowd nobody does."""
+        waits = candidate.state is PeerState.HEARD or candidate.state is PeerState.VOUCHED
+        if self._voucher is None or not waits or chosen.crowded or not self._voucher.vouches(candidate, now):
+            return False
+        candidate.state = PeerState.VOUCHED
+        chosen.take(candidate.group)
+        return True
 
     def _ask_now(self, candidate: Candidate, now: float) -> Outgoing:
         token = self._asked
@@ -291,6 +334,13 @@ class Lookup:
             return False
         self._held_until = earlier(self._held_until, until)
         return True
+
+    def _surprised(self, candidate: Candidate) -> None:
+        """A connected peer falls silent: that may have befallen others, too, so now all are asked."""
+        if candidate.state is PeerState.LATE and self._alive is not None:
+            self._alive.doubted(candidate.peer.peer_id)
+        if candidate.connected:
+            self._voucher = None
 
     def _leave(self, token: int) -> None:
         del self._outstanding[token]

@@ -90,6 +90,7 @@ class StoreJob:
         "_events",
         "_lookup",
         "_lookup_deadline",
+        "_news",
         "_next_token",
         "_out",
         "_reached",
@@ -127,6 +128,7 @@ class StoreJob:
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
         self._reached = False
+        self._news = True  # since the last poll: of the lookup, or a store that failed
 
     @property
     def lookup(self) -> Search:
@@ -161,19 +163,25 @@ class StoreJob:
         """Requests of the lookup and of the store; at late peers when they have answered after all."""
         if self.result is not None:
             return []
+        requests = self._poll_lookup(now) if self._news else []
+        if self._lookup.end is not None and not self._out:
+            self._finish()
+        return requests
+
+    def _poll_lookup(self, now: float) -> list[Outgoing]:
+        """What the lookup asks, and the stores that follow from what it knows."""
+        self._news = False
         requests = self._lookup.poll(now)
         end = self._lookup.end
         if end is None and (requests or not self._lookup.only_late):
-            requests = requests + self._store_eagerly(now)
-        elif end is not End.CANCELLED:
-            requests = self._store_at_storers(now)
-        if end is not None and not self._out:
-            self._finish()
-        return requests
+            # A store that has no reply leaves its stream to the question, so it goes first.
+            return self._store_eagerly(now) + requests
+        return requests if end is End.CANCELLED else self._store_at_storers(now)
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to either phase; raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
+            self._news = True
             self._lookup.replied(token, protocol, payload, now)
             return
         out = self._out.get(token)
@@ -189,6 +197,7 @@ class StoreJob:
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
+        self._news = True
         if token < _FIRST_STORE_TOKEN:
             self._lookup.failed(token, kind, now)
             return
@@ -212,6 +221,7 @@ class StoreJob:
 
     def handle_timer(self, now: float) -> None:
         """A lookup that used up its share of the time still stores at what it found."""
+        self._news = True
         if now >= self._deadline:
             self._lookup.stop(End.DEADLINE)
             self._out.clear()
@@ -227,6 +237,7 @@ class StoreJob:
 
     def cancel(self, now: float) -> None:
         """End with what was acknowledged so far."""
+        self._news = True
         self._lookup.stop(End.CANCELLED)
         self._out.clear()
         self._finish()

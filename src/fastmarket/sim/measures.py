@@ -69,6 +69,11 @@ class Referrals:
         self._asked: set[bytes] = set()
         self._answered: set[bytes] = set()
 
+    @property
+    def seeks_peers(self) -> bool:
+        """As the wrapped question."""
+        return self._ask.seeks_peers
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The wrapped question's; who is asked without having been named stood in the table."""
         self._hops.setdefault(peer.peer_id.raw, 1)
