@@ -159,9 +159,20 @@ class Lookup:
         """The requests to send now; notices the end."""
         if self.end is not None:
             return []
-        config, fresh = self._config, self._fresh
         requests: list[Outgoing] = []
-        chosen = Closest(config)
+        voucher = self._voucher
+        end = self._walk(requests, now)
+        if self._voucher is not voucher:
+            end = self._walk(requests, now)
+        if end is not None and requests:
+            self._held_until = now  # of silent ones: nobody waits for them, but they are asked
+        elif end is not None:
+            self._complete(end)
+        return requests
+
+    def _walk(self, requests: list[Outgoing], now: float) -> End | None:
+        """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
+        config, fresh, chosen = self._config, self._fresh, Closest(self._config)
         asked, answered, is_open, cut = 0, 0, False, False
         self._held_until = None
         for listed in self._shortlist.values():
@@ -186,15 +197,18 @@ class Lookup:
                     is_open = True
                     break
                 requests.append(self._ask_now(candidate, now))
+                if candidate.state is PeerState.LATE:
+                    is_open = self._holds(candidate, now) or is_open
+                    continue
             chosen.take(listed.group)
             asked += 1
             answered += state is PeerState.ANSWERED
             is_open = is_open or state is not PeerState.ANSWERED
             if chosen.full or (answered >= config.beta and not is_open):
                 break
-        if not is_open:
-            self._complete(End.LIMIT if cut else End.COMPLETE)
-        return requests
+        if is_open:
+            return None
+        return End.LIMIT if cut else End.COMPLETE
 
     def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
         """An answer: what was found in it. Raises PeerFault: call `failed` then."""
@@ -299,6 +313,7 @@ class Lookup:
             self._claims[peer_id.key] = candidate
         if paces.is_silent(peer_id, now):
             candidate.state = PeerState.LATE
+            self._surprised(candidate)
         else:
             patience = paces.patience(peer_id)
             candidate.state = PeerState.WAITING
