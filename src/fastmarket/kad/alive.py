@@ -32,31 +32,31 @@ class Alive:
 
     def __init__(self, config: KadConfig) -> None:
         self._alive_s = config.alive_s
-        self._connected: dict[PeerId, _Connected] = {}
+        self._connected: dict[bytes, _Connected] = {}  # by the raw bytes of the id
 
     def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """It said who it is, and what it speaks; that is an answer, too."""
-        self._connected[peer_id] = _Connected(protocols, now)
+        self._connected[peer_id.raw] = _Connected(protocols, now)
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
-        self._connected.pop(peer_id, None)
+        self._connected.pop(peer_id.raw, None)
 
     def answered(self, peer_id: PeerId, now: float) -> None:
         """It replied to a request, and rightly."""
-        known = self._connected.get(peer_id)
+        known = self._connected.get(peer_id.raw)
         if known is not None:
             known.answered_at = now
 
     def doubted(self, peer_id: PeerId) -> None:
         """A request to it is late, or has failed: until it answers, nothing is known."""
-        known = self._connected.get(peer_id)
+        known = self._connected.get(peer_id.raw)
         if known is not None:
             known.answered_at = _NEVER
 
     def speaks(self, peer_id: PeerId, choices: Sequence[Choice], now: float) -> str | None:
         """The first protocol of `choices` that the peer speaks; None: none, or it may be dead."""
-        known = self._connected.get(peer_id)
+        known = self._connected.get(peer_id.raw)
         if known is None or now - known.answered_at > self._alive_s:
             return None
         protocols = known.protocols

@@ -57,6 +57,9 @@ class Learnt:
 Claims = dict[bytes, Candidate]
 
 
+_UNASKED = (PeerState.HEARD, PeerState.VOUCHED)
+
+
 class Lookup:
     """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
 
@@ -84,6 +87,7 @@ class Lookup:
         "_size",
         "_slowest",
         "_voucher",
+        "_waited",
         "answered",
         "end",
         "failures",
@@ -130,11 +134,18 @@ class Lookup:
         self._fresh: dict[int, Candidate] = {}  # those still in their slot, alpha at most
         self._slowest: float | None = None
         self._held_until: float | None = None
+        # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
+        self._waited = 0
 
     @property
     def asked(self) -> int:
         """Peers asked so far."""
         return self._asked
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far."""
+        return len(self._seen)
 
     @property
     def in_flight(self) -> int:
@@ -153,11 +164,12 @@ class Lookup:
             key = peer.peer_id.key
             if key not in seen:
                 seen.add(key)
-                insert(key, Candidate(peer, hops))
+                if insert(key, Candidate(peer, hops)) >= 0:
+                    self._waited = 0
 
     def poll(self, now: float) -> list[Outgoing]:
         """The requests to send now; notices the end."""
-        if self.end is not None:
+        if self.end is not None or self._waited > 0:
             return []
         requests: list[Outgoing] = []
         voucher = self._voucher
@@ -173,39 +185,37 @@ class Lookup:
     def _walk(self, requests: list[Outgoing], now: float) -> End | None:
         """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
         config, fresh, chosen = self._config, self._fresh, Closest(self._config)
-        asked, answered, is_open, cut = 0, 0, False, False
+        asked, answered, waited, is_open, cut = 0, 0, 0, False, False
         self._held_until = None
         for listed in self._shortlist.values():
             if not chosen.wants(listed.group):
                 continue
             candidate = listed if self._claims is None else self._whoever_asked(listed)
             state = candidate.state
-            if state is PeerState.LATE:
-                is_open = self._holds(candidate, now) or is_open
-                continue
-            if state is PeerState.FAILED:
-                continue
-            if asked >= config.agreeing and self._vouched(candidate, chosen, now):
-                if chosen.full:
-                    break
-                continue
-            if state is PeerState.HEARD or state is PeerState.VOUCHED:
+            if state in _UNASKED:
+                if asked >= config.agreeing and self._vouched(candidate, chosen, now):
+                    if chosen.full:
+                        break
+                    continue
                 if self._asked >= config.max_asked:
                     cut = True
                     continue
                 if len(fresh) >= config.alpha:
-                    is_open = True
+                    is_open, waited = True, 0
                     break
                 requests.append(self._ask_now(candidate, now))
-                if candidate.state is PeerState.LATE:
-                    is_open = self._holds(candidate, now) or is_open
-                    continue
-            chosen.take(listed.group)
-            asked += 1
-            answered += state is PeerState.ANSWERED
-            is_open = is_open or state is not PeerState.ANSWERED
-            if chosen.full or (answered >= config.beta and not is_open):
-                break
+                state = candidate.state
+            if state is PeerState.LATE:
+                is_open = self._holds(candidate, now) or is_open
+            elif state is not PeerState.FAILED:
+                chosen.take(listed.group)
+                asked += 1
+                answered += state is PeerState.ANSWERED
+                waited += state is PeerState.WAITING
+                is_open = is_open or state is PeerState.WAITING
+                if chosen.full or (answered >= config.beta and not is_open):
+                    break
+        self._waited = waited if self._claims is None and config.beta >= config.k else 0
         if is_open:
             return None
         return End.LIMIT if cut else End.COMPLETE
@@ -220,6 +230,7 @@ class Lookup:
         candidate.state = PeerState.ANSWERED
         candidate.protocol = protocol
         self.answered += 1
+        self._waited -= 1
         took = now - candidate.asked_at
         self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
@@ -237,6 +248,7 @@ class Lookup:
         candidate = self._outstanding.get(token)
         if candidate is not None and self.end is None:
             self._leave(token)
+            self._waited = 0
             candidate.state = PeerState.FAILED
             self._shortlist.remove(candidate.peer.peer_id.key)
             self.failures += 1
@@ -263,6 +275,7 @@ class Lookup:
     def handle_timer(self, now: float) -> None:
         """Age the requests in flight; poll afterwards."""
         fresh, outstanding = self._fresh, self._outstanding
+        self._waited = 0
         for token in [token for token, candidate in fresh.items() if candidate.late_at <= now]:
             candidate = fresh.pop(token)
             candidate.state = PeerState.LATE
@@ -295,8 +308,7 @@ class Lookup:
 
     def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
         """Whether it counts among the `chosen` without being asked. Past a crowd nobody does."""
-        waits = candidate.state is PeerState.HEARD or candidate.state is PeerState.VOUCHED
-        if self._voucher is None or not waits or chosen.crowded or not self._voucher.vouches(candidate, now):
+        if self._voucher is None or chosen.crowded or not self._voucher.vouches(candidate, now):
             return False
         candidate.state = PeerState.VOUCHED
         chosen.take(candidate.group)

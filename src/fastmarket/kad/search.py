@@ -47,7 +47,7 @@ class Answered:
     protocol: str
 
 
-_THERE = frozenset({PeerState.ANSWERED, PeerState.VOUCHED})
+_THERE = (PeerState.ANSWERED, PeerState.VOUCHED)
 _UNKNOWN = b"?"  # no address block is that short
 
 
@@ -84,6 +84,10 @@ class Search(Protocol):
     @property
     def asked(self) -> int:
         """Peers asked so far."""
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far."""
 
     @property
     def answered(self) -> int:

@@ -88,6 +88,7 @@ class StoreJob:
         "_copies",
         "_deadline",
         "_events",
+        "_known",
         "_lookup",
         "_lookup_deadline",
         "_news",
@@ -128,6 +129,7 @@ class StoreJob:
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
         self._reached = False
+        self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
         self._news = True  # since the last poll: of the lookup, or a store that failed
 
     @property
@@ -262,6 +264,10 @@ class StoreJob:
 
     def _store_eagerly(self, now: float) -> list[Outgoing]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
+        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        if known == self._known:
+            return []  # they are the same as before
+        self._known = known
         radius = None if self._size is None else self._size.radius
         if radius is None:
             return []
