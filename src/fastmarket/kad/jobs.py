@@ -117,6 +117,7 @@ class JobRunner:
     __slots__ = (
         "_actions",
         "_alive",
+        "_dirty",
         "_events",
         "_heard",
         "_jobs",
@@ -147,6 +148,7 @@ class JobRunner:
         self._trace = trace
         self._jobs: dict[int, _Running] = {}
         self._pending: dict[int, _Pending] = {}
+        self._dirty: dict[int, float] = {}  # jobs with outcomes since they were polled, and when
         self._timers: list[tuple[float, int]] = []
         self._actions: list[SendRequest] = []
         self._events: list[object] = []
@@ -167,6 +169,8 @@ class JobRunner:
 
         Raises Busy when `max_jobs` are running.
         """
+        if len(self._jobs) >= self._max_jobs:
+            self._pump_changed()
         if len(self._jobs) >= self._max_jobs:
             raise Busy("jobs", f"{self._max_jobs} are running")
         job_id = self._next_job
@@ -210,7 +214,7 @@ class JobRunner:
         else:
             if said:
                 self._replied(pending.peer_id, now)
-        self._pump(pending.job_id, running, now)
+        self._changed(pending.job_id, running, now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The shell gave a request up."""
@@ -224,7 +228,7 @@ class JobRunner:
         running = self._jobs.get(pending.job_id)
         if running is not None:
             running.job.failed(pending.token, kind, now)
-            self._pump(pending.job_id, running, now)
+            self._changed(pending.job_id, running, now)
 
     def peer_identified(self, now: float) -> None:
         """Tell the jobs that watch for it."""
@@ -245,6 +249,7 @@ class JobRunner:
 
     def handle_timer(self, now: float) -> None:
         """Wake every job whose time has come, once each."""
+        self._pump_changed()
         timers, due = self._timers, []
         while timers and timers[0][0] <= now:
             due.append(heapq.heappop(timers))
@@ -260,13 +265,30 @@ class JobRunner:
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send, in order."""
+        self._pump_changed()
         actions, self._actions = self._actions, []
         return actions
 
     def poll_events(self) -> list[object]:
         """JobProgress and JobFinished, in order."""
+        self._pump_changed()
         events, self._events = self._events, []
         return events
+
+    def _changed(self, job_id: int, running: _Running, now: float) -> None:
+        """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
+        if running.done is None:
+            self._dirty[job_id] = now
+        else:
+            self._pump(job_id, running, now)
+
+    def _pump_changed(self) -> None:
+        while self._dirty:
+            changed, self._dirty = self._dirty, {}
+            for job_id, now in changed.items():
+                running = self._jobs.get(job_id)
+                if running is not None:
+                    self._pump(job_id, running, now)
 
     def _replied(self, peer_id: PeerId, now: float) -> None:
         self._observer.replied(peer_id, now)
