@@ -40,6 +40,8 @@ targets = st.integers(0, 1000).map(lambda n: hashlib.sha256(b"target %d" % n).di
 class Naming:
     """An Ask whose payload lists the numbers of peers."""
 
+    seeks_peers = True
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b""),)
 

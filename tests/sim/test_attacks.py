@@ -32,7 +32,8 @@ def test_hostile_nodes_say_stored_and_drop_it() -> None:
         if any(node.offers.store.held(content))
     ]
     assert not members & set(holders)
-    assert len(holders) < 0.9 * sum(stored.copies)
+    # Beside a fifth fewer, as many as were stored at eagerly and are not among the closest after all.
+    assert len(holders) < 0.95 * sum(stored.copies)
 
 
 def test_ids_are_placed_closest_to_each_target() -> None:

@@ -41,6 +41,8 @@ class FindNode:
 
     __slots__ = ("_choices", "_config")
 
+    seeks_peers = True
+
     def __init__(self, config: KadConfig, key: bytes) -> None:
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
@@ -62,6 +64,8 @@ class GetProviders:
     """Ask for who provides a key; every provider is an item, once."""
 
     __slots__ = ("_choices", "_config", "_limit", "found")
+
+    seeks_peers = False
 
     def __init__(self, config: KadConfig, key: bytes, limit: int | None = None) -> None:
         """`limit`: this many providers are enough, None: all that the k closest know."""
@@ -110,21 +114,26 @@ MAX_PROVIDERS_FOUND = 4096
 class AnnounceProvider:
     """Store: ADD_PROVIDER of ourselves. It has no reply, so one that could be written counts."""
 
-    __slots__ = ("_config", "_key", "_local")
+    __slots__ = ("_choices", "_config", "_key", "_local", "_told")
 
     def __init__(self, config: KadConfig, key: bytes, local: Callable[[], PeerInfo]) -> None:
         self._config = config
         self._key = key
         self._local = local
+        self._told: PeerInfo | None = None  # who `_choices` tell of: they are the same for all storers
+        self._choices: tuple[Choice, ...] = ()
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         """With the addresses we have now; none at all: others would refuse it, so nothing is sent."""
         local = self._local()
         if not local.addrs:
             return ()
-        entry = encode_peer(Field.PROVIDER_PEERS, local, self._config.max_entry_bytes)
-        payload = encode_request(Kind.ADD_PROVIDER, self._key) + entry
-        return (Choice(self._config.protocol, payload, expects_reply=False),)
+        if local is not self._told:
+            entry = encode_peer(Field.PROVIDER_PEERS, local, self._config.max_entry_bytes)
+            payload = encode_request(Kind.ADD_PROVIDER, self._key) + entry
+            self._choices = (Choice(self._config.protocol, payload, expects_reply=False),)
+            self._told = local
+        return self._choices
 
     def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""

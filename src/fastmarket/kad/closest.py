@@ -29,6 +29,11 @@ class Closest:
         """Nobody is wanted any more."""
         return self._diverse >= self._k
 
+    @property
+    def crowded(self) -> bool:
+        """Somebody of a crowd is among those that count."""
+        return self._near != self._diverse
+
     def wants(self, group: bytes | None) -> bool:
         """Whether the next one, of that address block (None: of none), counts."""
         if self._near < self._k:

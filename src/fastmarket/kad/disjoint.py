@@ -48,6 +48,11 @@ class DisjointLookup:
         return sum(path.asked for path in self._paths)
 
     @property
+    def heard(self) -> int:
+        """Peers heard of so far, one on several paths as often."""
+        return sum(path.heard for path in self._paths)
+
+    @property
     def answered(self) -> int:
         """Peers that answered."""
         return sum(path.answered for path in self._paths)

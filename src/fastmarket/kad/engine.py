@@ -17,6 +17,7 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.alive import Alive
 from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
 from fastmarket.kad.contact import Contact
@@ -88,8 +89,9 @@ class Engine:
         self.routing = Routing(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
         named = self.routing.large.named if config.large_table else None
-        self.learnt = Learnt(Paces(config), NetworkSize(config), named)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard)
+        alive = Alive(config)
+        self.learnt = Learnt(Paces(config), NetworkSize(config), named, alive)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces.heard, alive)
         self.liveness = Liveness(config, local, self.jobs, self.routing)
         learnt = self.learnt
         self._around = Surroundings(
@@ -120,7 +122,7 @@ class Engine:
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
-        self.learnt.paces.connected(peer.peer_id)
+        self.learnt.identified(peer.peer_id, protocols, now)
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
@@ -128,7 +130,7 @@ class Engine:
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
-        self.learnt.paces.disconnected(peer_id)
+        self.learnt.disconnected(peer_id)
         self.routing.disconnected(peer_id)
 
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:

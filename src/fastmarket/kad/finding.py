@@ -18,6 +18,8 @@ class FindPeer:
 
     __slots__ = ("_find_node", "_wanted")
 
+    seeks_peers = False
+
     def __init__(self, config: KadConfig, wanted: PeerId) -> None:
         self._wanted = wanted
         self._find_node = FindNode(config, wanted.raw)

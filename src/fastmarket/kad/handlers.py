@@ -159,7 +159,7 @@ class Handlers:
         key = self._checked_provider_key(message)
         config, target = self._config, sha256(key)
         records = self.providers.live(key, now)
-        others, until = self._others(key, {record.peer.peer_id for record in records}, now)
+        others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
         entries = [record.entry(now) for record in records]
         entries += [encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes) for peer in others]
         # Half a reply at least is left to the way on.
@@ -179,7 +179,7 @@ class Handlers:
 
     def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
         """Providers that other protocols know of and that have not announced themselves here."""
-        announced = {record.peer.peer_id for record in self.providers.live(key, now)}
+        announced = {record.provider.peer.peer_id for record in self.providers.live(key, now)}
         return self._others(key, announced, now)[0]
 
     def _others(self, key: bytes, announced: Container[PeerId], now: float) -> tuple[list[PeerInfo], float]:

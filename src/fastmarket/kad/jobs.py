@@ -10,6 +10,7 @@ from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -109,12 +110,18 @@ class _Pending:
         self.action = action
         self.peer_id = action.peer.peer_id
 
+    def expects_reply(self, protocol: str) -> bool:
+        """Whether it does in the protocol it went out in."""
+        return any(choice.expects_reply for choice in self.action.choices if choice.protocol == protocol)
+
 
 class JobRunner:
     """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere."""
 
     __slots__ = (
         "_actions",
+        "_alive",
+        "_dirty",
         "_events",
         "_heard",
         "_jobs",
@@ -134,14 +141,18 @@ class JobRunner:
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
         heard: Callable[[PeerId], None] | None = None,
+        alive: Alive | None = None,
     ) -> None:
-        """`heard`: told of every peer that replied, to a job that is over, too."""
+        """`heard`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        rightly, and of those that failed."""
+        self._alive = alive
         self._heard = heard or (lambda peer_id: None)
         self._max_jobs = max_jobs
         self._observer = observer
         self._trace = trace
         self._jobs: dict[int, _Running] = {}
         self._pending: dict[int, _Pending] = {}
+        self._dirty: dict[int, float] = {}  # jobs with outcomes since they were polled, and when
         self._timers: list[tuple[float, int]] = []
         self._actions: list[SendRequest] = []
         self._events: list[object] = []
@@ -162,6 +173,8 @@ class JobRunner:
 
         Raises Busy when `max_jobs` are running.
         """
+        if len(self._jobs) >= self._max_jobs:
+            self._pump_changed()
         if len(self._jobs) >= self._max_jobs:
             raise Busy("jobs", f"{self._max_jobs} are running")
         job_id = self._next_job
@@ -186,21 +199,26 @@ class JobRunner:
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
-        self._heard(pending.peer_id)
+        # What expects no reply was written, and that is all: it says nothing of the peer.
+        said = bool(payload) or pending.expects_reply(protocol)
+        if said:
+            self._heard(pending.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
-            self._observer.replied(pending.peer_id, now)
+            if said:
+                self._replied(pending.peer_id, now)
             return
         try:
             running.job.reply(pending.token, protocol, payload, now)
         except PeerFault as fault:
             self._trace.event("kad.reply.fault", peer=pending.peer_id, reason=fault.reason)
-            self._observer.failed(pending.peer_id, FailureKind.PEER_FAULT, now)
+            self._failed(pending.peer_id, FailureKind.PEER_FAULT, now)
             running.job.failed(pending.token, FailureKind.PEER_FAULT, now)
         else:
-            self._observer.replied(pending.peer_id, now)
-        self._pump(pending.job_id, running, now)
+            if said:
+                self._replied(pending.peer_id, now)
+        self._changed(pending.job_id, running, now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The shell gave a request up."""
@@ -212,11 +230,11 @@ class JobRunner:
                 pending.peer_id, [choice.protocol for choice in pending.action.choices], now
             )
         else:
-            self._observer.failed(pending.peer_id, kind, now)
+            self._failed(pending.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
             running.job.failed(pending.token, kind, now)
-            self._pump(pending.job_id, running, now)
+            self._changed(pending.job_id, running, now)
 
     def peer_identified(self, now: float) -> None:
         """Tell the jobs that watch for it."""
@@ -239,6 +257,7 @@ class JobRunner:
 
     def handle_timer(self, now: float) -> None:
         """Wake every job whose time has come, once each."""
+        self._pump_changed()
         timers, due = self._timers, []
         while timers and timers[0][0] <= now:
             due.append(heapq.heappop(timers))
@@ -254,13 +273,40 @@ class JobRunner:
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send, in order."""
+        self._pump_changed()
         actions, self._actions = self._actions, []
         return actions
 
     def poll_events(self) -> list[object]:
         """JobProgress and JobFinished, in order."""
+        self._pump_changed()
         events, self._events = self._events, []
         return events
+
+    def _changed(self, job_id: int, running: _Running, now: float) -> None:
+        """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
+        if running.done is None:
+            self._dirty[job_id] = now
+        else:
+            self._pump(job_id, running, now)
+
+    def _pump_changed(self) -> None:
+        while self._dirty:
+            changed, self._dirty = self._dirty, {}
+            for job_id, now in changed.items():
+                running = self._jobs.get(job_id)
+                if running is not None:
+                    self._pump(job_id, running, now)
+
+    def _replied(self, peer_id: PeerId, now: float) -> None:
+        self._observer.replied(peer_id, now)
+        if self._alive is not None:
+            self._alive.answered(peer_id, now)
+
+    def _failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+        self._observer.failed(peer_id, kind, now)
+        if self._alive is not None and kind is not FailureKind.BUSY:
+            self._alive.doubted(peer_id)
 
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
         """Move a job's output on, and drop or re-arm it."""
@@ -297,5 +343,5 @@ class JobRunner:
         while pending[oldest].action.deadline + FORGOTTEN_AFTER_S <= now:
             lost = pending.pop(oldest).peer_id
             self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost)
-            self._observer.failed(lost, FailureKind.TIMEOUT, now)
+            self._failed(lost, FailureKind.TIMEOUT, now)
             oldest = next(iter(pending))

@@ -18,11 +18,12 @@ KEY_SPACE = 1 << 256
 class NetworkSize:
     """Samples of the distance of the k-th closest, as shares of the key space."""
 
-    __slots__ = ("_k", "_samples")
+    __slots__ = ("_k", "_samples", "_share")
 
     def __init__(self, config: KadConfig) -> None:
         self._k = config.k
         self._samples: deque[float] = deque(maxlen=config.size_samples)
+        self._share: float | None = None
 
     def learn(self, target: bytes, closest: Sequence[bytes]) -> None:
         """The keys a complete lookup found, closest first; fewer than k of them are all there are."""
@@ -31,14 +32,15 @@ class NetworkSize:
             return
         if found < self._k:
             self._samples.append(self._k / found)
-            return
-        distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
-        self._samples.append(distance / KEY_SPACE)
+        else:
+            distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
+            self._samples.append(distance / KEY_SPACE)
+        self._share = median(self._samples)
 
     @property
     def share(self) -> float | None:
         """Of the key space, within which the k closest are expected; above 1: there are fewer than k."""
-        return median(self._samples) if self._samples else None
+        return self._share
 
     @property
     def estimate(self) -> int | None:

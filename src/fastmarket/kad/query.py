@@ -30,6 +30,10 @@ class Answer:
 class Ask(Protocol):
     """The question a lookup puts to every peer it meets."""
 
+    @property
+    def seeks_peers(self) -> bool:
+        """Only who is closest is wanted, not what they hold: who is known to be alive need not be asked."""
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The request, in each protocol that would do, the preferred one first."""
 

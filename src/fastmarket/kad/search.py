@@ -23,6 +23,9 @@ class PeerState(Enum):
     WAITING = auto()  # asked, holds one of the alpha slots
     LATE = auto()  # asked, patience over, slot given on; its answer still counts
     ANSWERED = auto()  # counts towards the k closest
+    # Known to be alive, and not asked for the time being; counts like one that answered. Left for WAITING
+    # when it comes to be one of the few that are asked in any case, or is no longer known to be alive.
+    VOUCHED = auto()
     FAILED = auto()  # no answer will come; it is taken out of the list
 
 
@@ -38,12 +41,13 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A peer that answered, and the protocol it answered on."""
+    """A peer that answered, or is known to be alive (`kad.vouching`), and the protocol it does so on."""
 
     peer: PeerInfo
     protocol: str
 
 
+_THERE = (PeerState.ANSWERED, PeerState.VOUCHED)
 _UNKNOWN = b"?"  # no address block is that short
 
 
@@ -80,6 +84,10 @@ class Search(Protocol):
     @property
     def asked(self) -> int:
         """Peers asked so far."""
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far."""
 
     @property
     def answered(self) -> int:
@@ -119,7 +127,7 @@ class Search(Protocol):
         """Time has passed; poll afterwards."""
 
     def closest(self) -> tuple[Answered, ...]:
-        """The up to k closest peers that answered, closest first."""
+        """The up to k closest peers that answered or are known to be alive, closest first."""
 
     def storers(self) -> tuple[Answered, ...]:
         """Where to store: those, and more where an address block is crowded (`kad.closest`)."""
@@ -141,14 +149,14 @@ def choose(candidates: Iterable[Candidate], config: KadConfig) -> list[Candidate
 
 
 def chosen_answered(candidates: Iterable[Candidate], config: KadConfig) -> tuple[Answered, ...]:
-    """The closest of those that answered."""
-    answered = (one for one in candidates if one.state is PeerState.ANSWERED)
+    """The closest of those that answered, or need not."""
+    answered = (one for one in candidates if one.state in _THERE)
     return tuple(Answered(one.peer, one.protocol) for one in choose(answered, config))
 
 
 def closest_answered(candidates: Iterable[Candidate], k: int) -> tuple[Answered, ...]:
-    """The first k that answered."""
-    answered = (Answered(one.peer, one.protocol) for one in candidates if one.state is PeerState.ANSWERED)
+    """The first k that answered, or need not."""
+    answered = (Answered(one.peer, one.protocol) for one in candidates if one.state in _THERE)
     return tuple(islice(answered, k))
 
 

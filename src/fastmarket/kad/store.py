@@ -68,19 +68,30 @@ class RecordStore:
         return count <= self._config.max_records and size <= self._config.max_record_store_bytes
 
 
+# Providers whose entries are kept beside their announcements: who announces one key announces more.
+_KEPT_PROVIDERS = 256
+
+
 @dataclass(frozen=True, slots=True)
-class ProviderRecord:
-    """One announcement; `encoded` and `bare` are its providerPeers entries with and without addresses."""
+class Provider:
+    """Who announces; `encoded` and `bare` are its providerPeers entries with and without addresses."""
 
     peer: PeerInfo
     encoded: bytes
     bare: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRecord:
+    """One announcement; all of one provider share what is said of it."""
+
+    provider: Provider
     addrs_expire: float
     expires: float
 
     def entry(self, now: float) -> bytes:
         """The one that holds now."""
-        return self.encoded if self.addrs_expire > now else self.bare
+        return self.provider.encoded if self.addrs_expire > now else self.provider.bare
 
     def until(self, now: float) -> float:
         """When it holds no longer."""
@@ -90,7 +101,7 @@ class ProviderRecord:
 class ProviderStore:
     """Who announced which key; both orders are oldest first, so that expiry only looks at the front."""
 
-    __slots__ = ("_by_age", "_changed", "_config", "_keys")
+    __slots__ = ("_by_age", "_changed", "_config", "_keys", "_providers")
 
     def __init__(self, config: KadConfig, changed: Callable[[bytes], None] = lambda key: None) -> None:
         """`changed(key)`: its providers are others from now on."""
@@ -98,6 +109,7 @@ class ProviderStore:
         self._changed = changed
         self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
         self._by_age: dict[tuple[bytes, bytes], float] = {}
+        self._providers: dict[bytes, Provider] = {}  # the latest, by raw id
 
     def __len__(self) -> int:
         return len(self._by_age)
@@ -114,14 +126,8 @@ class ProviderStore:
                 self._remove(key, next(iter(providers)))
             elif len(self._by_age) >= config.max_provider_records and not self.expire(now):
                 return False
-        peer = PeerInfo(peer.peer_id, peer.addrs[: config.max_addrs_per_peer])
-        record = ProviderRecord(
-            peer,
-            encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes),
-            encode_peer(Field.PROVIDER_PEERS, PeerInfo(peer.peer_id), config.max_entry_bytes),
-            now + config.provider_addr_ttl_s,
-            now + config.provider_ttl_s,
-        )
+        addrs_expire, expires = now + config.provider_addr_ttl_s, now + config.provider_ttl_s
+        record = ProviderRecord(self._provider(peer), addrs_expire, expires)
         self._remove(key, raw)
         self._keys.setdefault(key, {})[raw] = record
         self._by_age[key, raw] = record.expires
@@ -135,7 +141,7 @@ class ProviderStore:
     def providers(self, key: bytes, now: float) -> list[PeerInfo]:
         """Who they are of; without addresses where those are too old."""
         return [
-            record.peer if record.addrs_expire > now else PeerInfo(record.peer.peer_id)
+            record.provider.peer if record.addrs_expire > now else PeerInfo(record.provider.peer.peer_id)
             for record in self.live(key, now)
         ]
 
@@ -153,6 +159,22 @@ class ProviderStore:
             self._remove(key, raw)
             count += 1
         return count
+
+    def _provider(self, peer: PeerInfo) -> Provider:
+        """The peer with its entries, as it was announced last if nothing has changed."""
+        raw, config = peer.peer_id.raw, self._config
+        addrs = peer.addrs[: config.max_addrs_per_peer]
+        known = self._providers.get(raw)
+        if known is not None and known.peer.addrs == addrs:
+            return known
+        peer = PeerInfo(peer.peer_id, addrs)
+        encoded = encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes)
+        bare = encode_peer(Field.PROVIDER_PEERS, PeerInfo(peer.peer_id), config.max_entry_bytes)
+        self._providers.pop(raw, None)
+        if len(self._providers) >= _KEPT_PROVIDERS:
+            del self._providers[next(iter(self._providers))]
+        made = self._providers[raw] = Provider(peer, encoded, bare)
+        return made
 
     def _remove(self, key: bytes, raw: bytes) -> bool:
         if self._by_age.pop((key, raw), None) is None:

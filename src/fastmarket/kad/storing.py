@@ -7,11 +7,10 @@ from enum import Enum, auto
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
-from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup_job import Seeds
-from fastmarket.kad.netsize import NetworkSize
+from fastmarket.kad.netsize import KEY_SPACE, NetworkSize
 from fastmarket.kad.query import Store
 from fastmarket.kad.search import Answered, End, Search
 
@@ -88,8 +87,11 @@ class StoreJob:
         "_copies",
         "_deadline",
         "_events",
+        "_found",
+        "_known",
         "_lookup",
         "_lookup_deadline",
+        "_news",
         "_next_token",
         "_out",
         "_reached",
@@ -97,6 +99,7 @@ class StoreJob:
         "_size",
         "_store",
         "_storing",
+        "_target",
         "_timeout_s",
         "_tried",
         "result",
@@ -122,11 +125,15 @@ class StoreJob:
         self._deadline = self._lookup_deadline = 0.0
         self._events: list[object] = []
         self._storing = False  # the lookup has told where
-        self._copies: dict[PeerId, _Copy] = {}
-        self._tried: set[PeerId] = set()  # eagerly, in vain; they have a second chance once they answer
+        self._target = int.from_bytes(lookup.target, "big")
+        self._copies: dict[bytes, _Copy] = {}  # by the peer's key
+        self._found: list[bytes] = []  # the keys of the storers, at the last look
+        self._tried: set[bytes] = set()  # eagerly, in vain; they have a second chance once they answer
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
         self._reached = False
+        self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
+        self._news = True  # since the last poll: of the lookup, or a store that failed
 
     @property
     def lookup(self) -> Search:
@@ -161,19 +168,25 @@ class StoreJob:
         """Requests of the lookup and of the store; at late peers when they have answered after all."""
         if self.result is not None:
             return []
+        requests = self._poll_lookup(now) if self._news else []
+        if self._lookup.end is not None and not self._out:
+            self._finish()
+        return requests
+
+    def _poll_lookup(self, now: float) -> list[Outgoing]:
+        """What the lookup asks, and the stores that follow from what it knows."""
+        self._news = False
         requests = self._lookup.poll(now)
         end = self._lookup.end
         if end is None and (requests or not self._lookup.only_late):
-            requests = requests + self._store_eagerly(now)
-        elif end is not End.CANCELLED:
-            requests = self._store_at_storers(now)
-        if end is not None and not self._out:
-            self._finish()
-        return requests
+            # A store that has no reply leaves its stream to the question, so it goes first.
+            return self._store_eagerly(now) + requests
+        return requests if end is End.CANCELLED else self._store_at_storers(now)
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to either phase; raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
+            self._news = True
             self._lookup.replied(token, protocol, payload, now)
             return
         out = self._out.get(token)
@@ -181,25 +194,28 @@ class StoreJob:
             return  # it came after the deadline
         stored = self._store.acknowledged(out.peer, protocol, payload)
         del self._out[token]
+        key = out.peer.peer_id.key
         if stored is None:
-            self._copies[out.peer.peer_id] = _Copy.PLAIN
-        elif self._copies[out.peer.peer_id] is not _Copy.PLAIN:
-            self._copies[out.peer.peer_id] = _Copy.STORED if stored else _Copy.REFUSED
+            self._copies[key] = _Copy.PLAIN
+        elif self._copies[key] is not _Copy.PLAIN:
+            self._copies[key] = _Copy.STORED if stored else _Copy.REFUSED
         self._check_quorum()
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
+        self._news = True
         if token < _FIRST_STORE_TOKEN:
             self._lookup.failed(token, kind, now)
             return
         out = self._out.pop(token, None)
         if out is None:
             return
+        key = out.peer.peer_id.key
         if out.eager:
-            del self._copies[out.peer.peer_id]
-            self._tried.add(out.peer.peer_id)
-        elif self._copies[out.peer.peer_id] is _Copy.ASKED:
-            self._copies[out.peer.peer_id] = _Copy.REFUSED
+            del self._copies[key]
+            self._tried.add(key)
+        elif self._copies[key] is _Copy.ASKED:
+            self._copies[key] = _Copy.REFUSED
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each store request."""
@@ -212,6 +228,7 @@ class StoreJob:
 
     def handle_timer(self, now: float) -> None:
         """A lookup that used up its share of the time still stores at what it found."""
+        self._news = True
         if now >= self._deadline:
             self._lookup.stop(End.DEADLINE)
             self._out.clear()
@@ -229,56 +246,65 @@ class StoreJob:
         """End with what was acknowledged so far."""
         self._lookup.stop(End.CANCELLED)
         self._out.clear()
+        if self._storing:
+            self._found = [answered.peer.peer_id.key for answered in self._lookup.storers()]
         self._finish()
 
     # --- where to store
 
     def _store_at_storers(self, now: float) -> list[Outgoing]:
         """Store at the closest that have answered since the last call."""
-        requests = []
-        for answered in self._lookup.storers():
-            peer = answered.peer
-            if peer.peer_id in self._copies:
+        requests, timeout_s = [], self._left(now)
+        storers = self._lookup.storers()
+        self._found = [answered.peer.peer_id.key for answered in storers]
+        for answered, key in zip(storers, self._found, strict=True):
+            if key in self._copies:
                 continue
-            choices = self._store.choices(peer, answered.protocol)
+            choices = self._store.choices(answered.peer, answered.protocol)
             if choices:
-                counts = self._store.counts(peer, answered.protocol)
-                self._copies[peer.peer_id] = _Copy.ASKED if counts else _Copy.PLAIN
-                requests.append(self._send(_Out(peer, False), Outgoing(0, peer, choices, self._left(now))))
+                counts = self._store.counts(answered.peer, answered.protocol)
+                self._copies[key] = _Copy.ASKED if counts else _Copy.PLAIN
+                token = self._token(_Out(answered.peer, False))
+                requests.append(Outgoing(token, answered.peer, choices, timeout_s))
         self._storing = True
         self._check_quorum()
         return requests
 
     def _store_eagerly(self, now: float) -> list[Outgoing]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
+        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        if known == self._known:
+            return []  # they are the same as before
+        self._known = known
         radius = None if self._size is None else self._size.radius
         if radius is None:
             return []
         reach = self._config.optimistic_reach * radius
-        requests = []
+        requests, timeout_s = [], self._left(now)
         for candidate in self._lookup.nearest():
-            peer = candidate.peer
-            if peer.peer_id in self._copies or peer.peer_id in self._tried:
+            peer, protocol = candidate.peer, candidate.protocol or None
+            key = peer.peer_id.key
+            if key in self._copies or key in self._tried:
                 continue
-            if self._distance(peer.peer_id) > reach:
+            if reach < KEY_SPACE and self._distance(key) > reach:
                 break
-            choices = self._store.choices(peer, candidate.protocol or None)
-            if choices and self._store.counts(peer, candidate.protocol or None):
-                self._copies[peer.peer_id] = _Copy.ASKED
-                requests.append(self._send(_Out(peer, True), Outgoing(0, peer, choices, self._left(now))))
+            choices = self._store.choices(peer, protocol)
+            if choices and self._store.counts(peer, protocol):
+                self._copies[key] = _Copy.ASKED
+                requests.append(Outgoing(self._token(_Out(peer, True)), peer, choices, timeout_s))
         return requests
 
     def _left(self, now: float) -> float:
         return min(self._config.request_timeout_s, max(self._deadline - now, 0.0))
 
-    def _send(self, out: _Out, outgoing: Outgoing) -> Outgoing:
+    def _token(self, out: _Out) -> int:
         token = self._next_token
         self._next_token += 1
         self._out[token] = out
-        return Outgoing(token, outgoing.peer, outgoing.choices, outgoing.timeout_s)
+        return token
 
-    def _distance(self, peer_id: PeerId) -> int:
-        return int.from_bytes(peer_id.key, "big") ^ int.from_bytes(self._lookup.target, "big")
+    def _distance(self, key: bytes) -> int:
+        return int.from_bytes(key, "big") ^ self._target
 
     # --- what was acknowledged
 
@@ -289,20 +315,21 @@ class StoreJob:
         estimate = None if self._size is None else self._size.estimate
         if estimate is None:
             return _Tally(0, 0, 1, 0)
-        near = self._count([candidate.peer.peer_id for candidate in self._lookup.nearest()])
+        near = self._count([candidate.peer.peer_id.key for candidate in self._lookup.nearest()])
         expected = max(min(self._config.k, estimate) - near.plain, near.asked)
         return _Tally(near.acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
 
-    def _storers(self) -> list[PeerId]:
-        """Those that answered the lookup, and others no farther away that hold it all the same."""
-        found = [answered.peer.peer_id for answered in self._lookup.storers()]
+    def _storers(self) -> list[bytes]:
+        """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
+        found, known = self._found, set(self._found)
+        late = [one for one, copy in self._copies.items() if copy is _Copy.STORED and one not in known]
+        if not late:
+            return found
         farthest = max(map(self._distance, found), default=0)
-        known = set(found)
-        late = (one for one, copy in self._copies.items() if copy is _Copy.STORED and one not in known)
         return found + [one for one in late if self._distance(one) <= farthest]
 
-    def _count(self, peers: list[PeerId]) -> _Tally:
-        copies = [copy for peer_id in peers if (copy := self._copies.get(peer_id)) is not None]
+    def _count(self, keys: list[bytes]) -> _Tally:
+        copies = [copy for key in keys if (copy := self._copies.get(key)) is not None]
         plain = copies.count(_Copy.PLAIN)
         asked = len(copies) - plain
         return _Tally(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)

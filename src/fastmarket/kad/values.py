@@ -55,6 +55,8 @@ class GetValue:
 
     __slots__ = ("_choices", "_config", "_enough", "_key", "_rule", "held", "holders")
 
+    seeks_peers = False
+
     def __init__(
         self, config: KadConfig, key: bytes, rules: Mapping[bytes, RecordRule], enough: int | None
     ) -> None:

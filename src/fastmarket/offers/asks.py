@@ -53,6 +53,8 @@ class FindOffers:
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
+    seeks_peers = False
+
     def __init__(self, content: bytes, reading: Reading, local: PeerId) -> None:
         self._content = content
         self._reading = reading
@@ -102,6 +104,8 @@ class FindOffers:
 
 class FindStorers:
     """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
+
+    seeks_peers = True
 
     def __init__(self, content: bytes, reading: Reading) -> None:
         self._reading = reading

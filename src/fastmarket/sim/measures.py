@@ -68,6 +68,11 @@ class Referrals:
         self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []
         """In order: who was asked (None), and who answered with whom."""
 
+    @property
+    def seeks_peers(self) -> bool:
+        """As the wrapped question."""
+        return self._ask.seeks_peers
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The wrapped question's."""
         self._log.append((peer.peer_id.raw, None))

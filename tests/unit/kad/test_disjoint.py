@@ -24,6 +24,8 @@ PEERS = sorted((peer_info_of(n) for n in range(200)), key=lambda peer: peer.peer
 class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first; 255: stop."""
 
+    seeks_peers = True
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)
 

@@ -204,3 +204,42 @@ def test_a_request_the_shell_forgot_counts_as_timed_out() -> None:
     assert runner.pending == 1
     assert observer.seen == [(PEER.peer_id, FailureKind.TIMEOUT)]
     assert trace.names == ["kad.request.forgotten"]
+
+
+def test_what_expects_no_reply_says_nothing_of_its_peer() -> None:
+    runner, observer, _ = make()
+    job = OneRequest()
+    job.out = [Outgoing(7, PEER, (Choice("/test", b"!", expects_reply=False),), 5.0)]
+    job_id = runner.start(job, START)
+    (action,) = runner.poll_actions()
+    runner.receive_reply(action.request_id, "/test", b"", START)
+    assert runner.poll_events()[-1] == JobFinished(job_id, b"")
+    assert observer.seen == []
+
+
+def test_replies_that_come_together_are_one_reason_to_poll() -> None:
+    runner, _, _ = make()
+    job = Counting()
+    runner.start(job, START)
+    actions = runner.poll_actions()
+    polled = job.polled
+    for action in actions:
+        runner.receive_reply(action.request_id, "/test", b"yes", START)
+    runner.poll_actions()
+    assert (job.replies, job.polled) == (3, polled + 1)
+
+
+class Counting(OneRequest):
+    """Sends three requests, and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = [Outgoing(number, PEER, (Choice("/test", b"?"),), 5.0) for number in range(3)]
+        self.polled = self.replies = 0
+
+    def poll_requests(self, now: float) -> list[Outgoing]:
+        self.polled += 1
+        return super().poll_requests(now)
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        self.replies += 1

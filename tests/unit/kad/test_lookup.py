@@ -24,6 +24,8 @@ PEERS = sorted((peer_info_of(n) for n in range(40)), key=lambda peer: peer.peer_
 class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first; 255: stop; 254: a fault."""
 
+    seeks_peers = True
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)
 
@@ -160,6 +162,8 @@ def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
 
 class Inventing:
     """Each names three that nobody ever heard of, each generation closer to the target."""
+
+    seeks_peers = True
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)

@@ -78,6 +78,7 @@ def test_loss_and_dead_nodes_do_not_hide_the_closest(loss: float, share: float) 
     nodes = network.grow(60)
     for node in nodes[10:22]:
         node.state = State.SILENT if node.number % 2 else State.DOWN
+    network.rest(network.config.alive_s)  # until then they are taken for alive
     missed = 0
     for number in range(20):
         key, node = b"key %d" % number, nodes[30 + number]

@@ -163,6 +163,8 @@ class TestFullBucket:
 class OtherProtocol:
     """A question in a protocol that is not Kademlia's."""
 
+    seeks_peers = True
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/other/1.0.0", b""),)
 

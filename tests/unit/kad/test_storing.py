@@ -26,6 +26,8 @@ PEERS = sorted((peer_info_of(n) for n in range(60)), key=lambda peer: peer.peer_
 class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first."""
 
+    seeks_peers = True
+
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/find", b"?"),)
 
