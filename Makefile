@@ -69,8 +69,9 @@ loopback: build
 # Some two minutes. PYTHONPATH=.make/compiled runs anything with it.
 .make/compiled/made: .make/build $(SOURCES)
 	@echo "compiling the engine ..."
+	@rm -rf .make/compiled
 	@FASTMARKET_COMPILED=1 $(BIN)/python setup.py -q build --build-lib .make/compiled > .make/compiled.log 2>&1 || \
-	  { grep -m 20 error .make/compiled.log; exit 1; }
+	  { grep -m 20 error: .make/compiled.log; exit 1; }
 	@touch $@
 
 compiled: .make/compiled/made

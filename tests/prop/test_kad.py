@@ -154,6 +154,7 @@ class TablePolicy(RuleBasedStateMachine):
         self.now = START
         self.servers: set[int] = set()
         self.clients: set[int] = set()
+        self.silent: set[int] = set()
 
     @rule(number=st.integers(0, 59), server=st.booleans(), moved=st.booleans())
     def identify(self, number: int, server: bool, moved: bool) -> None:
@@ -162,6 +163,7 @@ class TablePolicy(RuleBasedStateMachine):
         oldest = self.routing.identified(info, protocols, self.now)
         (self.servers if server else self.clients).add(number)
         (self.clients if server else self.servers).discard(number)
+        self.silent.discard(number)
         if oldest is not None:
             assert oldest.seen + self.config.check_after_s <= self.now
             assert self.routing.contact(oldest.info.peer_id) is oldest
@@ -178,6 +180,7 @@ class TablePolicy(RuleBasedStateMachine):
             self.routing.checked(contact, alive, self.now)
             if not alive:
                 self.servers.discard(number)
+                self.silent.add(number)
 
     @rule(number=st.integers(0, 59), kind=st.sampled_from(FailureKind))
     def fail(self, number: int, kind: FailureKind) -> None:
@@ -185,7 +188,11 @@ class TablePolicy(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 59))
     def reply(self, number: int) -> None:
+        """One that had fallen silent is back by that."""
         self.routing.replied(peer_id_of(number), self.now)
+        if number in self.silent:
+            self.silent.discard(number)
+            self.servers.add(number)
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 61.0]))
     def wait(self, seconds: float) -> None:
