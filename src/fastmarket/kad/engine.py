@@ -187,7 +187,7 @@ class Engine:
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
     def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
-        """`head`, and the k closest to a 32-byte target but `exclude` as closerPeers entries with their tag."""
+        """Behind `head` the k closest to a 32-byte target but `exclude`, as tagged closerPeers entries."""
         return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
