@@ -14,7 +14,7 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _cid, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
+from fastmarket import _cid, _codec, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -22,7 +22,9 @@ from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_
 from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.merkle import merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import cid as cid_twin
+from tests.reference import codec as codec_twin
 from tests.reference import eventqueue as eventqueue_twin
 from tests.reference import kbucket as kbucket_twin
 from tests.reference import merkle as merkle_twin
@@ -82,7 +84,33 @@ batched = [
     for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
 ]
 packed_keys = b"".join(rng.randbytes(32) for _ in range(200))
+kad_reply = kad_pb2.Message(
+    type=kad_pb2.Message.FIND_NODE,
+    closerPeers=[kad_pb2.Message.Peer(id=raw, addrs=[bytes(8), bytes(20)]) for raw in peer_ids[:20]],
+).SerializeToString()
+
+
+def contacts(module):
+    """A table of 200 contacts."""
+    table = module.RoutingTable(targets[0], bucket_size=200)
+    for number in range(200):
+        contact = _kbucket.ContactState()
+        contact.encoded = rng.randbytes(74)
+        table.insert(hashlib.sha256(b"%d" % number).digest(), contact, 0.0)
+    return table
+
+
+joined_rows = [(b"head", target, None, 20, 0) for target in targets[:20]]
+rng_state = rng.getstate()
+compiled_contacts = contacts(_kbucket)
+rng.setstate(rng_state)  # the same entries
+twin_contacts = contacts(kbucket_twin)
+
 CASES = [
+    *pairs("closest-20-of-200-joined", compiled_contacts.joined, twin_contacts.joined, joined_rows),
+    *pairs(
+        "kad-reply-of-20", _codec.message_fields, codec_twin.message_fields, [(kad_reply, 40, 0)] * TARGETS
+    ),
     *pairs("distance", _xor.distance, xor_twin.distance, list(zip(targets, reversed(targets), strict=True))),
     *pairs(
         "nearest-20-of-200-packed",

@@ -6,6 +6,8 @@ ValueError. Times are `now` of the caller, unix seconds; the table reads no cloc
 Every entry has a fixed slot. One array sorted by distance to the local key names all slots in use; XOR with the
 local key keeps prefixes together, so the entries nearest to any target are reached by splitting ranges of it.
 
+One file beyond 400 lines: every operation is on the same few C arrays, which no other module may touch.
+
 Sources: Maymounkov and Mazieres, "Kademlia", sections 2.2 and 2.4; libp2p specs, kad-dht.
 """
 

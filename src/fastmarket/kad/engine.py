@@ -189,8 +189,7 @@ class Engine:
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
     def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
-        """`head` and the k closest to a 32-byte target, without `exclude`: closerPeers entries (field 8) with
-        their tags."""
+        """Behind `head` the k closest to a 32-byte target but `exclude`, as tagged closerPeers entries."""
         return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
