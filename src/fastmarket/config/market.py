@@ -18,6 +18,7 @@ class MarketConfig:
     reply_margin_s: float = 0.1  # kept of a caller's deadline for the way back
     max_request_bytes: int = 3 * 1024 * 1024  # of RegisterFiles; any other honest request is below 4 KiB
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
+    max_ready_bytes: int = 4 * 1024 * 1024  # encoded answers kept, with the requests: some 10,000 small ones
     max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
     max_streams_per_connection: int = 256  # calls of one client at once
     keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there

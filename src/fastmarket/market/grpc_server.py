@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -12,12 +12,14 @@ from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
-from fastmarket.market.calls import Method, unary
+from fastmarket.market.calls import Method, prompt, read, unary
 from fastmarket.market.guard import Around, CallWrapper, Guard, Observer, observing
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
+from fastmarket.market.ready import ReadyAnswers
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
+from fastmarket.offers.model import Offer
 from fastmarket.pb import market_pb2
 
 MARKET = "market.Market"
@@ -44,6 +46,7 @@ class MarketServer:
         self._access = access_config or AccessConfig()
         self._observer = observer
         self._arounds = tuple(arounds)
+        self._ready = ReadyAnswers(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -109,7 +112,7 @@ class MarketServer:
     def _market_methods(self) -> dict[str, Method]:
         return {
             "RegisterFile": unary(market_pb2.RegisterFileRequest, self._market_register),
-            "CheckHolders": unary(market_pb2.CheckHoldersRequest, self._market_check),
+            "CheckHolders": prompt(market_pb2.CheckHoldersRequest, self._ready.get, self._market_check),
         }
 
     # --- market.Market
@@ -120,9 +123,15 @@ class MarketServer:
         await self._service.register(market_terms(request, self._service.peer_id), deadline_s)
         return Empty()
 
-    async def _market_check(
-        self, request: market_pb2.CheckHoldersRequest, deadline_s: float | None
-    ) -> Message:
-        offers = await self._service.find(market_content(request.fileHash), deadline_s)
+    async def _market_check(self, raw: bytes, deadline_s: float | None) -> bytes:
+        content = market_content(read(market_pb2.CheckHoldersRequest, raw).fileHash)
+        known = self._service.known(content)
+        if known is None:
+            return self._holders(await self._service.find(content, deadline_s))
+        answer = self._holders(known.offers)
+        self._ready.put(raw, known, answer)
+        return answer
+
+    def _holders(self, offers: Iterable[Offer]) -> bytes:
         users = replies.fitting(map(replies.user_of, offers), self._config.max_response_bytes)
-        return market_pb2.HoldersResponse(holders=users)
+        return market_pb2.HoldersResponse(holders=users).SerializeToString()

@@ -36,6 +36,7 @@ from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
+from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
@@ -84,6 +85,7 @@ class DhtNode:
         self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
+        self._known = KnownOffers(self.offers.store, self.engine.askable, config.offers.max_known)
         self.host = Host(identity, config, clock)
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
@@ -263,6 +265,10 @@ class DhtNode:
     async def _durable(self) -> None:
         if self._keeping is not None:
             await self._keeping.settled()
+
+    def known_offers(self, content: bytes) -> Known | None:
+        """Out of the store, when nobody is there to be asked; see `market.dht.Dht`."""
+        return self._known.get(content, self._clock.now())
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Verified offers as they come; see `market.dht.Dht`."""

@@ -39,6 +39,8 @@ class OfferStore:
     def __init__(self, config: OfferConfig) -> None:
         self.noted: Callable[[Offer, bool], None] = lambda offer, own: None
         """Told of every offer put in and whether it is an own one."""
+        self.changes = 0
+        """Grows with everything that comes in or goes."""
         self._config = config
         # Plain dicts, no object around an offer: they are put in and taken up again by the hundred thousand.
         self._shelves: dict[bytes, _Shelf] = {}
@@ -183,6 +185,7 @@ class OfferStore:
         else:
             shelf[key] = offer
             self._ordered.pop(content, None)
+        self.changes += 1
         if own:
             self._own.add(key)
         if held_until != offer.not_after:
@@ -206,6 +209,7 @@ class OfferStore:
         if not shelf:
             del self._shelves[content]
             self._index.discard(content)
+        self.changes += 1
         self._own.discard(key)
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:
