@@ -12,9 +12,10 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from fastmarket.errors import CallerFault
+from fastmarket.market.guard import Registry
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -34,9 +35,10 @@ class Health:
             await self._servicer.set(name, status)
 
 
-def describe(server: grpc.aio.Server, services: Sequence[str]) -> None:
+def describe(registry: Registry, services: Sequence[str]) -> None:
     """Server reflection, by which grpcurl and the like learn the methods and messages."""
-    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+    servicer = reflection.aio.ReflectionServicer((*services, reflection.SERVICE_NAME))
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, registry)  # type: ignore[no-untyped-call]
 
 
 async def bind(
