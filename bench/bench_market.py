@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,21 @@ import grpc.aio
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench import load
 from bench.local_network import FREE_PORTS
 from bench.processes import Served, cpu_s, rss_mb, served
 from bench.ratio import Mark, report
 from bench.served import EMPTY_STREAM, EMPTY_UNARY
 from fastmarket.cli.processes import ServerProcess
+from fastmarket.config import NodeConfig
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 TURNS = 3
 CALLS, AT_ONCE, CALL_TURNS = 500, 16, 12  # short turns: some of them fall between what others do
 FILES, FILES_A_MESSAGE = 4_000, 1_000
+NODES_ASKED = 20_000
+KAD = NodeConfig().kad.protocol
 DEADLINE_S = 60.0
 FIND_BATCH = "/fastmarket.v1.Market/FindHoldersBatch"
 EMPTY = "an empty grpc.aio handler"
@@ -202,6 +207,43 @@ def test_find_holders(benchmark: BenchmarkFixture) -> None:
         asyncio.run(_register(target, CONTENTS))
         found = _in_turn(benchmark, lambda: ours(target, pid), lambda: ceiling(empty))
     report(benchmark, found[0]["server_cpu_us"], found[1]["server_cpu_us"], EMPTY)
+
+
+def test_calls_beside_requests(benchmark: BenchmarkFixture) -> None:
+    """gRPC and the DHT on the one loop of a server: CheckHolders and FIND_NODE. As much CPU as apart?"""
+    bodies = [market_pb2.CheckHoldersRequest(fileHash=content).SerializeToString() for content in CONTENTS]
+    bodies *= 2_000 // len(bodies)
+    nodes = load.find_nodes()
+    best: dict[str, dict[str, float]] = {}
+
+    def keep(name: str, found: dict[str, float]) -> None:
+        if found["server_cpu_us"] <= best.get(name, found)["server_cpu_us"]:
+            best[name] = found
+
+    with market_server() as server:
+        target, pid = server.ready["grpc"], server.process.pid
+        addr = next(one for one in server.ready["listen"] if "/127.0.0.1/" in one)
+        asyncio.run(_register(target, CONTENTS))
+        calls = partial(_calls, target, pid, "/market.Market/CheckHolders", bodies)
+        requests = partial(load.requests, pid, addr, KAD, nodes, total=NODES_ASKED, outstanding=64)
+
+        async def turn() -> None:
+            keep("calls", await calls())
+            keep("requests", (await requests()).document())
+            before = cpu_s(pid)
+            called, asked = await asyncio.gather(calls(), requests())
+            both = {"server_cpu_us": (cpu_s(pid) - before) * 1e6}
+            keep(
+                "both",
+                both
+                | {"calls_per_s": called["per_s"], "calls_p99_ms": called["p99_ms"]}
+                | {"requests_per_s": asked.per_s, "requests_p99_ms": asked.p99_ms},
+            )
+
+        benchmark.pedantic(lambda: asyncio.run(turn()), rounds=TURNS)
+    apart = len(bodies) * best["calls"]["server_cpu_us"] + NODES_ASKED * best["requests"]["server_cpu_us"]
+    benchmark.extra_info |= best
+    report(benchmark, best["both"]["server_cpu_us"], apart, "the CPU of as many of both, apart")
 
 
 def test_find_holders_batch(benchmark: BenchmarkFixture) -> None:
