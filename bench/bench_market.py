@@ -170,6 +170,30 @@ def test_check_holders_known_here(benchmark: BenchmarkFixture) -> None:
     report(benchmark, ours["server_cpu_us"], ceiling["server_cpu_us"], EMPTY, Mark(0.9, "of its rate"))
 
 
+@pytest.mark.parametrize("fresh_s", ["0", "60"])
+def test_check_holders_in_a_network(benchmark: BenchmarkFixture, fresh_s: str) -> None:
+    """Of a node among eight, registered at another: searched each time, or told again (`--fresh`)."""
+    bodies = [market_pb2.CheckHoldersRequest(fileHash=content).SerializeToString() for content in CONTENTS]
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        empty = stack.enter_context(served("grpc"))
+        first = stack.enter_context(ServerProcess("first", FREE_PORTS, Path(directory)))
+        first.wait_ready()
+        join = (*FREE_PORTS, "-b", first.address)
+        for number in range(6):
+            stack.enter_context(ServerProcess(f"{number}", join, Path(directory))).wait_ready()
+        asked = stack.enter_context(ServerProcess("asked", (*join, "--fresh", fresh_s), Path(directory)))
+        asked.wait_ready()
+        asyncio.run(_register(first.ready["grpc"], CONTENTS))
+        asyncio.run(_checked(asked.ready["grpc"], bodies))
+        path, pid = "/market.Market/CheckHolders", asked.process.pid
+        ours, ceiling = _in_turn(
+            benchmark,
+            lambda: _calls(asked.ready["grpc"], pid, path, bodies * 3),
+            lambda: _calls(empty.hello["grpc"], empty.pid, EMPTY_UNARY, bodies * 3),
+        )
+    report(benchmark, ours["server_cpu_us"], ceiling["server_cpu_us"], EMPTY)
+
+
 def test_register_files(benchmark: BenchmarkFixture) -> None:
     """One stream, 1,000 files a message, registered anew at each turn (a higher price)."""
     turn = iter(range(1_000))

@@ -61,10 +61,10 @@ class Dht(Protocol):
         """
 
     def known_offers(self, content: bytes) -> Known | None:
-        """What `find_offers` would tell, where that is certain without asking anybody; None: it has to ask.
+        """What `find_offers` would tell, where that is known without asking anybody; None: it has to ask.
 
         What others acknowledge to their callers has to be seen here at once, and only a search is sure to
-        see it. So there is an answer for a node that has nobody to ask.
+        see it. So there is an answer for a node that has nobody to ask, or may tell what it found lately.
         """
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:

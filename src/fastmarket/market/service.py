@@ -62,7 +62,7 @@ class MarketService:
         return outcome
 
     def known(self, content: bytes) -> Known | None:
-        """What `find` would return, where that is certain without asking anybody; None: it has to ask."""
+        """What `find` would return, where that is known without asking anybody; None: it has to ask."""
         return self._dht.known_offers(content)
 
     async def find(self, content: bytes, deadline_s: float | None = None) -> list[Offer]:

@@ -85,13 +85,13 @@ class DhtNode:
         self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
-        self._known = KnownOffers(self.offers.store, self.engine.askable, config.offers.max_known)
+        self._known = KnownOffers(self.offers.store, self.engine.askable, config.offers)
         self.host = Host(identity, config, clock)
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
         self.engine.handlers.elsewhere = self._holders
         self._kad = KadNode(self.host, self.engine, clock)
-        self._offers = OfferNode(self.host, self._kad, self.offers, clock)
+        self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
         self.public = PublicRouting(self.host, self._kad, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
@@ -267,7 +267,7 @@ class DhtNode:
             await self._keeping.settled()
 
     def known_offers(self, content: bytes) -> Known | None:
-        """Out of the store, when nobody is there to be asked; see `market.dht.Dht`."""
+        """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
         return self._known.get(content, self._clock.now())
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:

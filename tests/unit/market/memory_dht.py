@@ -25,7 +25,7 @@ class MemoryDht:
     def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
         self.net = net
         self.node = node
-        self.known = KnownOffers(self.offers.store, node.engine.askable, 2)
+        self.known = KnownOffers(self.offers.store, node.engine.askable, self.offers.config)
 
     @property
     def peer_id(self) -> PeerId:

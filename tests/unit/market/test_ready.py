@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastmarket.config import OfferConfig
 from fastmarket.market.ready import ENTRY_BYTES, ReadyAnswers
 from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.model import sign_offer
@@ -10,7 +11,7 @@ from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, te
 
 
 def known_of(store: OfferStore) -> Known:
-    known = KnownOffers(store, ([], []), 8).get(CONTENT, START)
+    known = KnownOffers(store, ([], []), OfferConfig()).get(CONTENT, START)
     assert known is not None
     return known
 
