@@ -47,12 +47,22 @@ cdef extern from "unixfs_leaf.h" nogil:
     const char *fm_sha256_init() noexcept
     int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chunk, bint raw, uint8_t *room,
                        uint8_t *out) noexcept
+    void fm_files_hash(const char *paths, size_t count, size_t chunk, bint raw, uint8_t *room, int *faults,
+                       uint8_t *out) noexcept
+    enum:
+        FM_FILE_ENDS
+        FM_FILE_DIRECTORY
+        FM_FILE_IRREGULAR
+        FM_FILE_LARGE
 
 
 cdef enum:
     _MAX_CHUNK = 1 << 21
 
 MAX_BINARY_BYTES = FM_MAX_BINARY
+# Faults of `file_digests` that are no errno.
+FILE_ENDS, FILE_DIRECTORY, FILE_IRREGULAR, FILE_LARGE = \
+    FM_FILE_ENDS, FM_FILE_DIRECTORY, FM_FILE_IRREGULAR, FM_FILE_LARGE
 MAX_TEXT_CHARS = FM_MAX_TEXT
 MAX_MULTIHASH_BYTES = FM_MAX_MULTIHASH
 MAX_CHUNK_BYTES = _MAX_CHUNK  # the largest block libp2p peers exchange is 2 MiB
@@ -228,3 +238,33 @@ def leaf_digests(int fd, off_t offset, Py_ssize_t length, Py_ssize_t chunk, bint
     if fault < 0:
         raise EOFError("the file ends early")
     return digests
+
+
+def file_digests(list paths not None, Py_ssize_t chunk, bint raw) -> list:
+    """For each path (`bytes` without a NUL) of a file of one leaf its SHA-256, as `leaf_digests` has it.
+
+    In place of a digest an `int`: the errno, FILE_LARGE for one of more than `chunk` bytes, FILE_DIRECTORY,
+    FILE_IRREGULAR (a pipe, a device), or FILE_ENDS: it became shorter meanwhile. The GIL is free for all of
+    them together; memory is two chunks.
+    """
+    if not 0 < chunk <= _MAX_CHUNK:
+        raise ValueError(f"chunk: 1..{_MAX_CHUNK} wanted, got {chunk}")
+    cdef Py_ssize_t count = len(paths), i
+    for i in range(count):
+        if not isinstance(paths[i], bytes) or b"\0" in paths[i]:
+            raise ValueError(f"paths[{i}]: bytes without a NUL wanted")
+    cdef bytes joined = b"\0".join(paths) + b"\0"
+    cdef const char *names = PyBytes_AS_STRING(joined)
+    cdef bytes digests = PyBytes_FromStringAndSize(NULL, 32 * count)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(digests)
+    cdef size_t head = (count * sizeof(int) + 63) // 64 * 64
+    cdef uint8_t *room = <uint8_t *> PyMem_RawMalloc(head + FM_LEAVES_ROOM(chunk))
+    if room == NULL:
+        raise MemoryError
+    cdef int *faults = <int *> room
+    try:
+        with nogil:
+            fm_files_hash(names, count, chunk, raw, room + head, faults, out)
+        return [faults[i] if faults[i] else _new_bytes(out + 32 * i, 32) for i in range(count)]
+    finally:
+        PyMem_RawFree(room)

@@ -111,8 +111,8 @@ class Node:
                 await self._dht.listen(Multiaddr.from_text(text))
             service = MarketService(self._dht, self._config.market, now=self._dht.now)
             observer = None if self._metrics is None else self._metrics.call_ended
-            arounds = [self._traced(self._dht)] if web.trace_endpoint else []
-            self._grpc = MarketServer(service, self._config.market, self._config.access, observer, arounds)
+            around = self._traced(self._dht) if web.trace_endpoint else None
+            self._grpc = MarketServer(service, self._config.market, self._config.access, observer, around)
             market = self._config.market
             self.grpc_address = _at(market.host, await self._grpc.start())
             if web.port is not None:

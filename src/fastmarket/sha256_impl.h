@@ -264,6 +264,28 @@ static inline void fm_sha256_pair(const uint8_t *d0, size_t size0, const uint8_t
     fm_sha256_output(s1, out1);
 }
 
+/* From a state after the first `done` blocks of a message to its digest. */
+static inline void fm_sha256_rest(uint32_t state[8], const uint8_t *data, size_t size, size_t done,
+                                  uint8_t out[FM_SHA256_DIGEST]) {
+    uint8_t last[2 * FM_SHA256_BLOCK];
+    size_t last_blocks = fm_sha256_pad(data, size, last), whole = size / FM_SHA256_BLOCK;
+    if (whole > done) fm_sha256_one(state, data + done * FM_SHA256_BLOCK, whole - done);
+    fm_sha256_one(state, last, last_blocks);
+    fm_sha256_output(state, out);
+}
+
+/* Two messages of any lengths: in one pass as far as both go, then each alone. */
+static inline void fm_sha256_beside(const uint8_t *d0, size_t size0, const uint8_t *d1, size_t size1,
+                                    uint8_t out0[FM_SHA256_DIGEST], uint8_t out1[FM_SHA256_DIGEST]) {
+    uint32_t s0[8], s1[8];
+    size_t both = (size0 < size1 ? size0 : size1) / FM_SHA256_BLOCK;
+    memcpy(s0, fm_sha256_iv, sizeof s0);
+    memcpy(s1, fm_sha256_iv, sizeof s1);
+    if (both) fm_sha256_two(s0, s1, d0, d1, both);
+    fm_sha256_rest(s0, d0, size0, both, out0);
+    fm_sha256_rest(s1, d1, size1, both, out1);
+}
+
 /* Whether two messages can share a pass: equal whole blocks, equal padded ones. */
 static inline int fm_sha256_pairable(size_t size0, size_t size1) {
     return size0 / FM_SHA256_BLOCK == size1 / FM_SHA256_BLOCK &&

@@ -214,3 +214,25 @@ def test_leaf_digests_of_what_cannot_be_read(tmp_path):
         os.close(fd)
     with pytest.raises(OSError, match="reading"):
         _cid.leaf_digests(fd, 0, 10, 10, True)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_file_digests(tmp_path, raw):
+    sizes = [0, 1, 100, 64, 63, 1000, 7, 999]
+    paths = []
+    for number, size in enumerate(sizes):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(bytes(i * i & 255 for i in range(size)))
+    found = _cid.file_digests([bytes(path) for path in paths], 999, raw)
+    assert found[5] == _cid.FILE_LARGE
+    del found[5], paths[5]
+    assert found == [unixfs.leaf(path.read_bytes(), 0, raw).cid[-32:] for path in paths]
+
+
+def test_file_digests_of_what_is_no_path():
+    assert _cid.file_digests([], 10, True) == []
+    for path in (b"a\0b", "text", None):
+        with pytest.raises(ValueError, match=r"paths\[1\]"):
+            _cid.file_digests([b"/", path], 10, True)
+    with pytest.raises(ValueError, match="chunk"):
+        _cid.file_digests([b"/"], 0, True)

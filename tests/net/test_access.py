@@ -62,6 +62,10 @@ async def code_of(call: Any) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
+async def answers_of(call: Any) -> list[Any]:
+    return [answer async for answer in call]
+
+
 def test_tls_with_and_without_certificates_of_callers(run: Any, tmp_path: Path) -> None:
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     server, ours, theirs = authority.issue("server"), authority.issue("ours"), other.issue("theirs")
@@ -120,6 +124,12 @@ def test_tokens_read_and_write(run: Any, tmp_path: Path, caplog: pytest.LogCaptu
             ):
                 assert await code_of(market.CheckHolders(CHECK, metadata=metadata)) is checked
                 assert await code_of(market.RegisterFile(REGISTER, metadata=metadata)) is registered
+            asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+            for metadata, code in ((None, codes.UNAUTHENTICATED), (bearer(READ), codes.OK)):
+                call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+                    iter(asked), metadata=metadata
+                )
+                assert await code_of(answers_of(call)) is code
             health = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.SERVING, "health needs no token"
@@ -139,6 +149,8 @@ def test_tokens_read_and_write(run: Any, tmp_path: Path, caplog: pytest.LogCaptu
         ("RegisterFile", "OK"),
         ("RegisterFile", "PERMISSION_DENIED"),
         ("RegisterFile", "UNAUTHENTICATED"),
+        ("ServerReflectionInfo", "OK"),
+        ("ServerReflectionInfo", "UNAUTHENTICATED"),
     ]
     assert all(0.0 < seconds < 30.0 for _, _, seconds in seen)
 

@@ -34,11 +34,11 @@ USER = market_pb2.User(id=b"me", name="Ann", ip="localhost2", port=4000, price=3
 
 
 class Market:
-    """Three nodes in memory, the first with a server, and channels to it."""
+    """Nodes in memory, the first with a server, and channels to it."""
 
-    def __init__(self, config: MarketConfig = CONFIG) -> None:
+    def __init__(self, config: MarketConfig = CONFIG, nodes: int = 3) -> None:
         self.net = MemoryNetwork()
-        self.nodes = self.net.mesh(3)
+        self.nodes = self.net.mesh(nodes)
         self.dht = MemoryDht(self.net, self.nodes[0])
         service = MarketService(self.dht, config, now=lambda: self.net.now)
         self.server = MarketServer(service, config)
@@ -50,8 +50,10 @@ class Market:
 
 
 @asynccontextmanager
-async def served(config: MarketConfig = CONFIG) -> AsyncIterator[tuple[Market, MarketClient, Any]]:
-    market = Market(config)
+async def served(
+    config: MarketConfig = CONFIG, nodes: int = 3
+) -> AsyncIterator[tuple[Market, MarketClient, Any]]:
+    market = Market(config, nodes)
     market.port = await market.server.start()
     try:
         async with MarketClient(market.target) as client, grpc.aio.insecure_channel(market.target) as channel:

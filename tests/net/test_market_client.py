@@ -55,6 +55,65 @@ def test_many_searches_on_one_stream(run: Any) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("nodes", [1, 3], ids=["alone", "searched"])
+def test_many_searches_in_a_message(run: Any, nodes: int) -> None:
+    """What is known here and what is looked for are told alike, in order."""
+
+    async def main() -> None:
+        async with served(MarketConfig(port=0, searches_at_once=3), nodes) as (_, client, _):
+            contents = [f"{number:064x}" for number in range(20)]
+            for price, content in enumerate(contents):
+                await client.register(content, FileMetadata("192.0.2.1", 80, price), user_id=b"me")
+
+            async def batches() -> AsyncIterator[list[Search]]:
+                yield [Search(content, max_price=9) for content in contents] + [Search("")]
+                yield [Search("nobody has it")]
+
+            found = [batch async for batch in client.find_batches(batches())]
+            many, (nobody,) = sorted(found, key=len, reverse=True)
+            told = [[holder.price for holder in result.holders] for result in many]
+            assert told == [[price] if price <= 9 else [] for price in range(20)] + [[]]
+            assert {result.message for result in many[:-1]} == {""}
+            assert many[-1].message == "content: is empty"
+            assert (nobody.holders, nobody.message) == ((), "")
+
+    run(main())
+
+
+def test_searches_in_a_message_that_find_no_turn_are_told_so(run: Any) -> None:
+    config = MarketConfig(port=0, find_budget_s=5.0, reply_margin_s=0.2, searches_at_once=1)
+
+    async def main() -> None:
+        async with served(config) as (market, client, _):
+            for node in market.nodes[1:]:
+                node.silent = True
+
+            async def batches() -> AsyncIterator[list[Search]]:
+                yield [Search(f"{number}") for number in range(20)]
+
+            async for first, *_, last in client.find_batches(batches(), timeout_s=1.0):
+                assert first.message == ""
+                assert "turn" in last.message
+
+    run(main())
+
+
+def test_messages_of_too_many_searches_are_refused(run: Any) -> None:
+    async def main() -> None:
+        async with served(MarketConfig(port=0, max_searches=2)) as (_, client, _):
+
+            async def batches() -> AsyncIterator[list[Search]]:
+                yield [Search("a")] * 3
+                yield [Search("b")] * 2
+
+            found = [batch async for batch in client.find_batches(batches())]
+            refused, answered = sorted(found, key=len, reverse=True)
+            assert {result.message for result in refused} == {"searches: 1 to 2, got 3"}
+            assert {result.message for result in answered} == {""}
+
+    run(main())
+
+
 def test_a_caller_may_wait_for_each_answer_of_a_stream(run: Any) -> None:
     """The next request comes only after the answer to the one before: nothing may wait for company."""
 

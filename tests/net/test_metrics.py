@@ -76,7 +76,7 @@ def test_what_a_node_does_is_counted(run: Run[None]) -> None:
 
 def test_calls_and_jobs_are_timed_by_kind(run: Run[None]) -> None:
     async def main() -> None:
-        async with watched(3) as (node, http):
+        async with watched(6) as (other, _), watched(3, str(other.listen_addrs[0])) as (node, http):
             async with grpc.aio.insecure_channel(node.grpc_address) as channel:
                 stub = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
                 await stub.CheckHolders(market_pb2.CheckHoldersRequest(fileHash="ab" * 32))

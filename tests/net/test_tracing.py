@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -48,8 +48,9 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
             serving.join()
 
 
-def config(endpoint: str) -> NodeConfig:
+def config(endpoint: str, *bootstrap: str) -> NodeConfig:
     return NodeConfig(
+        bootstrap=bootstrap,
         host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",)),
         market=MarketConfig(port=0),
         web=WebConfig(trace_endpoint=endpoint),
@@ -58,7 +59,10 @@ def config(endpoint: str) -> NodeConfig:
 
 async def check_and_fail(endpoint: str) -> str:
     """One call that succeeds, under the caller's own span, and one that does not; the node's peer id."""
-    async with Node(config(endpoint), identity(1)) as node:
+    async with Node(config(""), identity(2)) as other, AsyncExitStack() as stack:
+        node = await stack.enter_async_context(
+            Node(config(endpoint, str(other.listen_addrs[0])), identity(1))
+        )
         async with grpc.aio.insecure_channel(node.grpc_address) as channel:
             stub: Any = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
             metadata = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)

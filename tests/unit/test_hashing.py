@@ -126,3 +126,51 @@ def test_a_file_that_shrinks_meanwhile(tmp_path):
 @pytest.mark.parametrize("threads", [0, -1, 65])
 def test_bad_threads(tmp_path, threads):
     assert file_fault(write(tmp_path / "f", 1), threads=threads)[0] == "threads"
+
+
+SMALL = [0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 4096, 5000, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1]
+
+
+@pytest.mark.parametrize(("version", "raw"), [(0, None), (0, True), (1, None), (1, False)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_files_are_named_as_each_alone(tmp_path, version, raw, threads):
+    """Neighbours of all lengths share passes of the hash; more than one batch, and some too long for one."""
+    sizes = [SMALL[(7 * i + i // len(SMALL)) % len(SMALL)] for i in range(hashing.FILES_A_BATCH + 30)]
+    paths = [write(tmp_path / str(number), size) for number, size in enumerate(sizes)]
+    found = list(hashing.cids_of_files(paths, cid_version=version, raw_leaves=raw, threads=threads))
+    expected = {
+        size: str(cid_of_file(paths[sizes.index(size)], cid_version=version, raw_leaves=raw))
+        for size in SMALL
+    }
+    assert found == [expected[size] for size in sizes]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_file_that_cannot_be_read_costs_only_itself(tmp_path, threads):
+    good = write(tmp_path / "good", 10)
+    os.mkfifo(tmp_path / "pipe")
+    paths = [good, tmp_path, tmp_path / "pipe", tmp_path / "absent", str(good) + "\0", good]
+    first, *faults, last = hashing.cids_of_files(paths, threads=threads)
+    assert first == last == str(cid_of_file(good))
+    for path, fault in zip(paths[1:-1], faults, strict=True):
+        assert isinstance(fault, CallerFault)
+        with pytest.raises(CallerFault) as alone:
+            cid_of_file(path)
+        assert str(fault) == str(alone.value)
+
+
+def test_files_are_named_as_they_come(tmp_path):
+    """The paths are asked for a bounded number ahead."""
+    path = write(tmp_path / "file", 10)
+    asked = 0
+
+    def paths():
+        nonlocal asked
+        for _ in range(20 * hashing.FILES_A_BATCH):
+            asked += 1
+            yield path
+
+    found = hashing.cids_of_files(paths(), threads=2)
+    next(found)
+    assert asked <= (2 * hashing.BATCHES_AHEAD + 1) * hashing.FILES_A_BATCH
+    found.close()

@@ -11,6 +11,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 
 MAX_PORT = 65535
 MAX_PATHS = 16  # of one lookup: with more, each has but two or three peers of the table to begin with
+MAX_FRESH_S = 60.0  # beyond it a buyer is sent to holders that took their offer back
 MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
@@ -58,6 +59,16 @@ def parse_paths(raw: object) -> int:
     if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_PATHS:
         raise ValueError(f"expects a number from 1 to {MAX_PATHS}, not {text!r}")
     return int(text)
+
+
+def parse_fresh(raw: object) -> float:
+    try:
+        seconds = -1.0 if isinstance(raw, bool) else float(str(raw))
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= MAX_FRESH_S:
+        raise ValueError(f"expects seconds from 0 to {MAX_FRESH_S:g}, not {str(raw)!r}")
+    return seconds
 
 
 def parse_prefix(raw: object) -> str:

@@ -301,6 +301,7 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 disjoint_paths=settings.disjoint_paths,
             ),
             host=config.HostConfig(listen=settings.listen, announce=settings.announce),
+            offers=config.OfferConfig(fresh_s=settings.fresh),
             market=config.MarketConfig(host=settings.host, port=settings.port),
             access=access_config(settings),
             fleet=config.FleetConfig(store=settings.store),

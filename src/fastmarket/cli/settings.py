@@ -16,6 +16,7 @@ from fastmarket.cli.parsing import (
     parse_announce,
     parse_bootstrap,
     parse_flag,
+    parse_fresh,
     parse_host,
     parse_http_url,
     parse_listen,
@@ -59,6 +60,7 @@ class ServerSettings:
     kad_prefix: str
     large_table: bool
     disjoint_paths: int
+    fresh: float
     mode: str
     passphrase_file: Path | None
     log_level: str
@@ -178,6 +180,12 @@ SETTINGS: tuple[Setting, ...] = (
         "N",
         "Paths of one lookup that share no peer; 8 where many lie, for twice the requests.  [default: 1]",
     ),
+    Setting(
+        "fresh",
+        parse_fresh,
+        "SECONDS",
+        "Answer again what a search found so lately; changes elsewhere are seen as late.  [default: 0]",
+    ),
     Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
     Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
     Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
@@ -275,6 +283,7 @@ def _settings(
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
         large_table=_pick(values, "large-table", False),
         disjoint_paths=_pick(values, "disjoint-paths", 1),
+        fresh=_pick(values, "fresh", 0.0),
         mode=_pick(values, "mode", "server"),
         passphrase_file=_path(values, "passphrase-file"),
         log_level=_pick(values, "log-level", "info"),

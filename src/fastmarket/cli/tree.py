@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 BATCH = 1000  # files a message: what the node signs and stores together
 BATCH_WAIT_S = 0.5  # a batch that is not full by then is sent: large files take their time
-HASHING_AHEAD = 256  # files hashed or being so, before their turn
+HASHED_TOGETHER = 128  # files one thread takes at a time
+HASHED_TOGETHER_BYTES = 32 * 1024 * 1024  # ... fewer, where they have so much together
+BATCHES_AHEAD = 2  # such batches for each thread, hashed or being so, before their turn
 MAX_FAULTS_TOLD = 10
 HASHERS = min(8, os.cpu_count() or 1)
 
@@ -49,6 +51,12 @@ class Tally:
     def seen(self) -> int:
         """Files that are done, one way or another."""
         return self.registered + self.skipped + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    stamp: Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,29 +168,50 @@ async def _hashed(
 ) -> AsyncGenerator[_Hashed, None]:
     """Those to register, in order; a bounded number is hashed ahead."""
     loop = asyncio.get_running_loop()
-    user_id = desk.profile.user_id().encode()
-    hashing: deque[tuple[Path, asyncio.Future[_Hashed]]] = deque()
-    terms = repr(
-        (desk.profile.price, desk.profile.client_ip, desk.profile.client_port, desk.profile.username)
-    )
-    paths = files_under(root)
+    hashing: deque[tuple[list[_File], asyncio.Future[list[_Hashed | FastmarketError]]]] = deque()
+    wanted = _wanted(desk, files_under(root), done, again, tally)
     more = True
     while more or hashing:
-        while more and len(hashing) < HASHING_AHEAD:
-            path = next(paths, None)
-            if path is None:
-                more = False
-            elif (stamp := _stamp(path, terms, tally)) is not None:
-                if not again and done.holds(stamp):
-                    tally.skipped += 1
-                else:
-                    hashing.append((path, loop.run_in_executor(pool, _hash, desk, user_id, path, stamp)))
+        while more and len(hashing) < BATCHES_AHEAD * HASHERS:
+            files = _some(wanted)
+            more = bool(files)
+            if files:
+                hashing.append((files, loop.run_in_executor(pool, _hash, desk, files)))
         if hashing:
-            path, future = hashing.popleft()
-            try:
-                yield await future
-            except (FastmarketError, OSError) as error:
-                tally.fault(path, str(error))
+            files, future = hashing.popleft()
+            for file, hashed in zip(files, await future, strict=True):
+                if isinstance(hashed, _Hashed):
+                    yield hashed
+                else:
+                    tally.fault(file.path, str(hashed))
+
+
+def _wanted(
+    desk: Desk, paths: Iterable[Path], done: RegisteredList, again: bool, tally: Tally
+) -> Iterator[_File]:
+    """Those that were not registered as they are now."""
+    profile = desk.profile
+    terms = repr((profile.price, profile.client_ip, profile.client_port, profile.username))
+    for path in paths:
+        stamp = _stamp(path, terms, tally)
+        if stamp is None:
+            continue
+        if not again and done.holds(stamp):
+            tally.skipped += 1
+        else:
+            yield _File(path, stamp)
+
+
+def _some(files: Iterator[_File]) -> list[_File]:
+    """The next that one thread takes together; none: there are no more."""
+    some: list[_File] = []
+    size = 0
+    for file in files:
+        some.append(file)
+        size += file.stamp.size
+        if len(some) >= HASHED_TOGETHER or size >= HASHED_TOGETHER_BYTES:
+            break
+    return some
 
 
 def _stamp(path: Path, terms: str, tally: Tally) -> Stamp | None:
@@ -194,18 +223,31 @@ def _stamp(path: Path, terms: str, tally: Tally) -> Stamp | None:
     return Stamp(os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns, terms)
 
 
-def _hash(desk: Desk, user_id: bytes, path: Path, stamp: Stamp) -> _Hashed:
-    from fastmarket.hashing import cid_of_file
+def _hash(desk: Desk, files: list[_File]) -> list[_Hashed | FastmarketError]:
+    from fastmarket.hashing import cids_of_files
+
+    hashed: list[_Hashed | FastmarketError] = []
+    user_id = desk.profile.user_id().encode()
+    for file, cid in zip(files, cids_of_files([file.path for file in files], threads=1), strict=True):
+        try:
+            hashed.append(cid if isinstance(cid, CallerFault) else _listed(desk, user_id, file, cid))
+        except CallerFault as fault:
+            hashed.append(fault)
+    return hashed
+
+
+def _listed(desk: Desk, user_id: bytes, file: _File, cid: str) -> _Hashed:
     from fastmarket.market.grpc_client import Listing
     from fastmarket.offers.metadata import FileMetadata
 
     profile = desk.profile
-    name = path.name.encode("utf-8", "replace").decode()
+    name = file.path.name.encode("utf-8", "replace").decode()
+    if not name.isprintable():
+        name = "".join(map(_shown, name))
     metadata = FileMetadata(
-        profile.client_ip, profile.client_port, profile.wanted_price(), stamp.size, "".join(map(_shown, name))
+        profile.client_ip, profile.client_port, profile.wanted_price(), file.stamp.size, name
     )
-    cid = str(cid_of_file(path))
-    return _Hashed(path, stamp, Listing(cid, metadata, user_id, profile.username))
+    return _Hashed(file.path, file.stamp, Listing(cid, metadata, user_id, profile.username))
 
 
 def _shown(character: str) -> str:

@@ -18,19 +18,23 @@ class MarketConfig:
     reply_margin_s: float = 0.1  # kept of a caller's deadline for the way back
     max_request_bytes: int = 3 * 1024 * 1024  # of RegisterFiles; any other honest request is below 4 KiB
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
+    max_ready_bytes: int = 4 * 1024 * 1024  # encoded answers kept, with the requests: some 10,000 small ones
     max_concurrent_rpcs: int = 1024  # beyond it: RESOURCE_EXHAUSTED
     max_streams_per_connection: int = 256  # calls of one client at once
     keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there
     keep_alive_timeout_s: float = 20.0  # ... and ended when there is no answer for so long
     min_ping_interval_s: float = 10.0  # clients that ask oftener are told to go away
     withdraw_budget_s: float = 10.0  # for a caller without a deadline; every storer is waited for
-    bulk_budget_s: float = 60.0  # for the files of one message, to a caller without a deadline
+    bulk_budget_s: float = 60.0  # for the files or searches of one message, to a caller without a deadline
     max_files: int = 2000  # in one message of RegisterFiles: 2.6 MiB at worst, signed in a tenth of a second
     max_page: int = 1000  # of ListOffers
     batches_at_once: int = (
         4  # messages of one RegisterFiles call worked on: while one is signed others travel
     )
-    searches_at_once: int = 16  # of one FindHoldersBatch call: some 160 requests under way
+    # Messages of one FindHoldersBatch call worked on, and searches of its messages of many, of all callers.
+    searches_at_once: int = 16  # some 160 requests under way
+    max_searches: int = 1000  # in one message of FindHoldersBatch: 10 ms, when all of it is known here
+    searches_a_turn: int = 128  # of those answered before others have their turn: 1 ms
     max_watches: int = 256  # WatchHolders calls open at once: one search every 0.1 s at their usual interval
     watch_interval_s: float = 30.0  # between searches, for a caller that names none
     min_watch_interval_s: float = 1.0  # a search takes up to 0.8 s

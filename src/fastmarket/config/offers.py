@@ -63,5 +63,10 @@ class OfferConfig:
     max_pages: int = 8  # requests to one peer for more of them
     page_timeout_s: float = 2.0  # for such a further request; the peer has just answered one
     max_found: int = 4096  # offers one lookup gathers: 1.5 MiB
+    # What a search found is told again so long from its beginning: so late a change acknowledged elsewhere is
+    # seen. 0: at once, for each question is a search.
+    fresh_s: float = 0.0
+    max_fresh_offers: int = 65_536  # ... of all contents; 1 KiB each
+    max_known: int = 8192  # contents whose live offers are kept in order, to be told again; 2 MiB
     direct_timeout_s: float = 0.6  # for a provider that came without an offer; below CheckHolders' second
     max_direct_asks: int = 20  # such providers asked in one lookup; a storer hands out 20 of them

@@ -20,6 +20,7 @@ from fastmarket.kad.query import Quorum
 from fastmarket.kad.records import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
 from fastmarket.net.dht_node import DhtNode, Stored
 from fastmarket.net.keeping import Keeper
+from fastmarket.offers.known import Known
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.views import StoreOutcome
@@ -126,6 +127,10 @@ class FleetNode(DhtNode):
         if await self._missing([key]):
             raise unavailable()
         return outcome
+
+    def known_offers(self, content: bytes) -> Known | None:
+        """Nothing is certain here: another server may just have put something into the store."""
+        return None
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """The store's at once, the network's as they come; what another server superseded is not shown."""

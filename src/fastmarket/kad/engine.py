@@ -6,7 +6,7 @@ the shell takes `poll_actions` and `poll_events`, and arms `next_timer`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from enum import Enum
 from typing import TypeVar
 
@@ -183,6 +183,11 @@ class Engine:
     def contacts(self) -> list[Contact]:
         """The table's entries."""
         return self.routing.contacts()
+
+    @property
+    def askable(self) -> tuple[Sized, Sized]:
+        """What lookups begin with (`seeds`), as it is at any time: while both are empty, they ask nobody."""
+        return self.routing.askable
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""

@@ -33,7 +33,7 @@ _FIND_NODE_HEAD = b"\x08\x04\x12"
 _FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
 _GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
 
-Known: TypeAlias = tuple[Iterable[PeerInfo], float]
+PeersUntil: TypeAlias = tuple[Iterable[PeerInfo], float]
 """Providers, and until when just these are known unless one of them changes (unix seconds)."""
 
 
@@ -67,7 +67,7 @@ class Handlers:
         self.providers = ProviderStore(config, self.ready.changed)
         # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
         # tells `ready` of changes: of the key, and of a provider's addresses.
-        self.elsewhere: Callable[[bytes, float], Known] = lambda key, now: ((), inf)
+        self.elsewhere: Callable[[bytes, float], PeersUntil] = lambda key, now: ((), inf)
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,

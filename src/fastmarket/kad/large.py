@@ -7,7 +7,7 @@ by telling us themselves who they are, and go when a request to them fails.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 
 from fastmarket._kbucket import Inserted, RoutingTable
@@ -45,6 +45,11 @@ class LargeTable:
 
     def __len__(self) -> int:
         return len(self._heard)
+
+    @property
+    def entries(self) -> Sized:
+        """The entries, as they are at any time."""
+        return self._heard
 
     def put(self, info: PeerInfo, now: float) -> None:
         """A server said who it is."""

@@ -8,7 +8,7 @@ few do. An entry is told to others while it is fresh, and after that once it has
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sized
 
 from fastmarket._kbucket import Inserted, RoutingTable
 from fastmarket.config import KadConfig
@@ -81,6 +81,11 @@ class Routing:
     def contacts(self) -> list[Contact]:
         """Every entry of the table."""
         return self._table.items()
+
+    @property
+    def askable(self) -> tuple[Sized, Sized]:
+        """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
+        return self._table, self.large.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""

@@ -34,7 +34,26 @@ def unary(request_type: type[Request], respond: Respond[Request]) -> Method:
 
     async def handle(raw: bytes, context: Context) -> bytes:
         try:
-            return (await respond(_read(request_type, raw), context.time_remaining())).SerializeToString()
+            return (await respond(read(request_type, raw), context.time_remaining())).SerializeToString()
+        except Exception as error:  # noqa: BLE001 - the top of a task
+            return await _abort(error, request_type, context)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def prompt(
+    request_type: type[Message],
+    ready: Callable[[bytes], bytes | None],
+    respond: Callable[[bytes, float | None], Awaitable[bytes]],
+) -> Method:
+    """As `unary`, over encoded messages, and what `ready` has an answer for is answered by that."""
+
+    async def handle(raw: bytes, context: Context) -> bytes:
+        answer = ready(raw)
+        if answer is not None:
+            return answer
+        try:
+            return await respond(raw, context.time_remaining())
         except Exception as error:  # noqa: BLE001 - the top of a task
             return await _abort(error, request_type, context)
 
@@ -46,7 +65,7 @@ def streaming(request_type: type[Request], respond: RespondMany[Request]) -> Met
 
     async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
-            request = _read(request_type, raw)
+            request = read(request_type, raw)
             async with aclosing(respond(request, context.time_remaining())) as answers:
                 async for answer in answers:
                     yield answer.SerializeToString()
@@ -66,7 +85,7 @@ def each(
 
     async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async def answer(raw: bytes) -> bytes:
-            return (await respond(_read(request_type, raw), context.time_remaining())).SerializeToString()
+            return (await respond(read(request_type, raw), context.time_remaining())).SerializeToString()
 
         try:
             async with aclosing(_answers(requests, answer, at_once, in_order)) as answers:
@@ -132,7 +151,8 @@ async def _abort(error: Exception, request_type: type[Message], context: Context
     raise AssertionError("abort raises")
 
 
-def _read(request_type: type[Request], raw: bytes) -> Request:
+def read(request_type: type[Request], raw: bytes) -> Request:
+    """The message in `raw`. Raises `CallerFault`."""
     try:
         return request_type.FromString(raw)
     except DecodeError as error:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.query import Quorum
+from fastmarket.offers.known import Known
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
@@ -57,6 +58,13 @@ class Dht(Protocol):
 
         The withdrawal is announced further whatever becomes of the call; withdrawing again is harmless.
         Raises `CallerFault`: no such offer of this node.
+        """
+
+    def known_offers(self, content: bytes) -> Known | None:
+        """What `find_offers` would tell, where that is known without asking anybody; None: it has to ask.
+
+        What others acknowledge to their callers has to be seen here at once, and only a search is sure to
+        see it. So there is an answer for a node that has nobody to ask, or may tell what it found lately.
         """
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:

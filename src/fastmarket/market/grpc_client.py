@@ -187,16 +187,38 @@ class MarketClient:
             number = 0
             async for search in searches:
                 asked[number] = search
-                wanted = v1.FindHoldersRequest(
-                    content=search.content, max_price=search.max_price, limit=search.limit
-                )
-                yield v1.FindHoldersBatchRequest(id=number, search=wanted)
+                yield v1.FindHoldersBatchRequest(id=number, search=_search(search))
                 number += 1
 
         async with aclosing(self._exchange(_FIND_HOLDERS_BATCH, requests(), timeout_s)) as replies:
             async for reply in replies:
                 holders = tuple(map(_holder, reply.holders))
                 yield SearchResult(asked.pop(reply.id), holders, reply.message)
+
+    async def find_batches(
+        self, batches: AsyncIterable[Sequence[Search]], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[list[SearchResult], None]:
+        """As `find_many`, with 1 to 1,000 searches in a message: for each batch its results, in the order of
+        its searches; the batches as they are answered. For many contents it is the cheaper way."""
+        asked: dict[int, Sequence[Search]] = {}
+
+        async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
+            number = 0
+            async for batch in batches:
+                asked[number] = batch
+                yield v1.FindHoldersBatchRequest(id=number, searches=map(_search, batch))
+                number += 1
+
+        async with aclosing(self._exchange(_FIND_HOLDERS_BATCH, requests(), timeout_s)) as replies:
+            async for reply in replies:
+                batch = asked.pop(reply.id)
+                if reply.message:
+                    yield [SearchResult(search, (), reply.message) for search in batch]
+                    continue
+                yield [
+                    SearchResult(search, tuple(map(_holder, found.holders)), found.message)
+                    for search, found in zip(batch, reply.found, strict=True)
+                ]
 
     async def watch_holders(
         self,
@@ -353,6 +375,10 @@ def _peers(reply: v1.ListPeersResponse) -> list[PeerEntry]:
         PeerEntry(peer.peer_id, tuple(peer.addrs), peer.agent_version, peer.connected, peer.common_prefix)
         for peer in reply.peers
     ]
+
+
+def _search(search: Search) -> v1.FindHoldersRequest:
+    return v1.FindHoldersRequest(content=search.content, max_price=search.max_price, limit=search.limit)
 
 
 def _holder(holder: v1.Holder) -> Holder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -12,12 +12,14 @@ from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
-from fastmarket.market.calls import Method, unary
-from fastmarket.market.guard import Around, CallWrapper, Guard, Observer, observing
+from fastmarket.market.calls import Method, prompt, read, unary
+from fastmarket.market.guard import Around, Guard, Observer, Registry, Watch
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
+from fastmarket.market.ready import ReadyAnswers
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
+from fastmarket.offers.model import Offer
 from fastmarket.pb import market_pb2
 
 MARKET = "market.Market"
@@ -36,14 +38,15 @@ class MarketServer:
         config: MarketConfig | None = None,
         access_config: AccessConfig | None = None,
         observer: Observer | None = None,
-        arounds: Sequence[Around] = (),
+        around: Around | None = None,
     ) -> None:
-        """`observer` is told of every call that ends; `arounds` stand around each, the first outermost."""
+        """`observer` is told of every call that ends; `around` stands around each, outermost."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
         self._observer = observer
-        self._arounds = tuple(arounds)
+        self._around = around
+        self._ready = ReadyAnswers(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -56,17 +59,18 @@ class MarketServer:
         port = self._config.port if port is None else port
         credentials = access.credentials(self._access, host)
         server = grpc.aio.server(
-            interceptors=self._interceptors(credentials is not None or not access.is_loopback(host)),
             options=self._options(),
             maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
         )
-        server.add_generic_rpc_handlers(
+        watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
+        watched.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(MARKET, self._market_methods()),
                 grpc.method_handlers_generic_handler(V1, V1Methods(self._service, self._config).handlers()),
             )
         )
-        describe(server, (MARKET, V1, HEALTH))
+        describe(watched, (MARKET, V1, HEALTH))
+        # Whoever has no token may at least see that the node lives.
         self._health = Health(server, (MARKET, V1))
         bound = await bind(server, host, port, credentials)
         await server.start()
@@ -84,13 +88,11 @@ class MarketServer:
             await server.stop(grace_s)
         await self._service.close()
 
-    def _interceptors(self, reachable: bool) -> list[grpc.aio.ServerInterceptor]:
-        """None where nothing has to be done: each costs a call some microseconds."""
+    def _watch(self, reachable: bool) -> Watch:
+        """Nothing where nothing has to be done: programs of this machine need no guard."""
         tokens = access.read_tokens(self._access)
-        arounds = [*self._arounds, *([] if self._observer is None else [observing(self._observer)])]
-        if tokens is not None or reachable:
-            arounds.append(Guard(self._access, tokens).around)
-        return [CallWrapper(arounds)] if arounds else []
+        guard = Guard(self._access, tokens) if tokens is not None or reachable else None
+        return Watch(self._around, self._observer, guard)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
@@ -109,7 +111,7 @@ class MarketServer:
     def _market_methods(self) -> dict[str, Method]:
         return {
             "RegisterFile": unary(market_pb2.RegisterFileRequest, self._market_register),
-            "CheckHolders": unary(market_pb2.CheckHoldersRequest, self._market_check),
+            "CheckHolders": prompt(market_pb2.CheckHoldersRequest, self._ready.get, self._market_check),
         }
 
     # --- market.Market
@@ -120,9 +122,15 @@ class MarketServer:
         await self._service.register(market_terms(request, self._service.peer_id), deadline_s)
         return Empty()
 
-    async def _market_check(
-        self, request: market_pb2.CheckHoldersRequest, deadline_s: float | None
-    ) -> Message:
-        offers = await self._service.find(market_content(request.fileHash), deadline_s)
+    async def _market_check(self, raw: bytes, deadline_s: float | None) -> bytes:
+        content = market_content(read(market_pb2.CheckHoldersRequest, raw).fileHash)
+        known = self._service.known(content)
+        if known is None:
+            return self._holders(await self._service.find(content, deadline_s))
+        answer = self._holders(known.offers)
+        self._ready.put(raw, known, answer)
+        return answer
+
+    def _holders(self, offers: Iterable[Offer]) -> bytes:
         users = replies.fitting(map(replies.user_of, offers), self._config.max_response_bytes)
-        return market_pb2.HoldersResponse(holders=users)
+        return market_pb2.HoldersResponse(holders=users).SerializeToString()

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from fastmarket.errors import CallerFault
+from fastmarket.market.guard import Registry
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -56,9 +57,9 @@ class _Reflection(grpc.GenericRpcHandler):
         return self._handler
 
 
-def describe(server: grpc.aio.Server, services: Sequence[str]) -> None:
+def describe(registry: Registry, services: Sequence[str]) -> None:
     """Server reflection, by which grpcurl and the like learn the methods and messages."""
-    server.add_generic_rpc_handlers((_Reflection((*services, REFLECTION)),))
+    registry.add_generic_rpc_handlers((_Reflection((*services, REFLECTION)),))
 
 
 async def bind(

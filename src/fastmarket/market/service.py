@@ -14,6 +14,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.query import Quorum
 from fastmarket.market.dht import Acknowledged, Dht
 from fastmarket.market.watching import Seen, Watching
+from fastmarket.offers.known import Known
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.offer_set import OfferSet
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
@@ -60,8 +61,15 @@ class MarketService:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
         return outcome
 
+    def known(self, content: bytes) -> Known | None:
+        """What `find` would return, where that is known without asking anybody; None: it has to ask."""
+        return self._dht.known_offers(content)
+
     async def find(self, content: bytes, deadline_s: float | None = None) -> list[Offer]:
         """Every live offer that came within the find budget, cheapest first, whatever hangs."""
+        known = self._dht.known_offers(content)
+        if known is not None:
+            return list(known.offers)
         found = OfferSet()
         budget_s = self._budget(self._config.find_budget_s, deadline_s)
         task = asyncio.create_task(self._gather(content, budget_s, found))
@@ -78,6 +86,11 @@ class MarketService:
 
     async def find_each(self, content: bytes, deadline_s: float | None = None) -> AsyncGenerator[Offer, None]:
         """Offers as they come, until the find budget is used up; tombstones and later versions among them."""
+        known = self._dht.known_offers(content)
+        if known is not None:
+            for offer in known.offers:
+                yield offer
+            return
         end = time.monotonic() + self._budget(self._config.find_budget_s, deadline_s)
         offers = self._dht.find_offers(content, end - time.monotonic())
         try:

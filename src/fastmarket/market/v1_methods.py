@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from heapq import nsmallest
 
 from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault, FastmarketError, NodeFault
+from fastmarket.errors import CallerFault
 from fastmarket.market import replies
 from fastmarket.market.calls import Method, each, streaming, unary
 from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
+from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.watching import Watching
 from fastmarket.offers.model import Offer, OfferTerms
@@ -30,6 +31,7 @@ class V1Methods:
     def __init__(self, service: MarketService, config: MarketConfig) -> None:
         self._service = service
         self._config = config
+        self._searches = Searches(service, config)
 
     def handlers(self) -> dict[str, Method]:
         """By name."""
@@ -39,7 +41,10 @@ class V1Methods:
             "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
             "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
             "FindHoldersBatch": each(
-                v1.FindHoldersBatchRequest, self._find_one, self._config.searches_at_once, in_order=False
+                v1.FindHoldersBatchRequest,
+                self._searches.batch,
+                self._config.searches_at_once,
+                in_order=False,
             ),
             "WatchHolders": streaming(v1.WatchHoldersRequest, self._watch_holders),
             "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
@@ -74,32 +79,8 @@ class V1Methods:
                 if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
                     holder = replies.holder_of(offer)
                     yield v1.FindHoldersResponse(holders=[holder], cid=cid, provisional=True)
-        holders = self._holders(request, found.cheapest(self._service.now()))
+        holders = self._searches.holders(request, found.cheapest(self._service.now()))
         yield v1.FindHoldersResponse(holders=holders, cid=cid)
-
-    def _holders(self, request: v1.FindHoldersRequest, found: Iterable[Offer]) -> list[v1.Holder]:
-        """Those that the request wants, of live offers in the order of their prices."""
-        most = request.max_price if request.HasField("max_price") else None
-        wanted = [offer for offer in found if most is None or offer.price_per_mb <= most]
-        if request.order == v1.NEWEST:
-            wanted.sort(key=lambda offer: offer.seq, reverse=True)
-        if request.limit:
-            del wanted[request.limit :]
-        return replies.fitting(map(replies.holder_of, wanted), self._config.max_response_bytes)
-
-    async def _find_one(self, request: v1.FindHoldersBatchRequest, deadline_s: float | None) -> Message:
-        answer = v1.FindHoldersBatchResponse(id=request.id)
-        try:
-            content = v1_content(request.search.content)
-            found = await self._service.find(content, deadline_s)
-            answer.cid = replies.cid_text(content)
-            answer.holders.extend(self._holders(request.search, found))
-        except FastmarketError as fault:
-            if isinstance(fault, NodeFault):
-                raise
-            status = status_of(fault)
-            answer.code, answer.message = status.code.value[0], status.details
-        return answer
 
     async def _watch_holders(
         self, request: v1.WatchHoldersRequest, deadline_s: float | None

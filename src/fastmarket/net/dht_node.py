@@ -22,7 +22,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.handlers import Known
+from fastmarket.kad.handlers import PeersUntil
 from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
@@ -37,6 +37,7 @@ from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
+from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
@@ -85,6 +86,7 @@ class DhtNode:
         self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
+        self._known = KnownOffers(self.offers.store, self.engine.askable, config.offers)
         self.host = Host(identity, config, clock)
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
@@ -92,7 +94,7 @@ class DhtNode:
         self.offers.content_changed.append(self.engine.handlers.ready.changed)
         self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
-        self._offers = OfferNode(self.host, self._kad, self.offers, clock)
+        self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
         self.public = PublicRouting(self.host, self._kad, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
@@ -267,6 +269,10 @@ class DhtNode:
         if self._keeping is not None:
             await self._keeping.settled()
 
+    def known_offers(self, content: bytes) -> Known | None:
+        """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
+        return self._known.get(content, self._clock.now())
+
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Verified offers as they come; see `market.dht.Dht`."""
         return self._offers.find(content, deadline_s)
@@ -301,7 +307,7 @@ class DhtNode:
             mode=self.engine.mode.value,
         )
 
-    def _holders(self, content: bytes, now: float) -> Known:
+    def _holders(self, content: bytes, now: float) -> PeersUntil:
         """Holders of offers, told to peers that ask for providers and know no offers."""
         store = self.host.identifier.store
         found, until = [], self.offers.store.until(content, now)

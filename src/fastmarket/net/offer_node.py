@@ -10,6 +10,7 @@ from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.search import End
 from fastmarket.kad.storing import StoreResult
 from fastmarket.libp2p.connection import Connection
 from fastmarket.net.clock import Clock
@@ -17,6 +18,7 @@ from fastmarket.net.gathering import Gathering, Settle
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
+from fastmarket.offers.known import KnownOffers
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
 from fastmarket.offers.sweep import Settled, SweepResult
@@ -28,7 +30,11 @@ logger = logging.getLogger(__name__)
 class OfferNode:
     """The offers of one node on the network."""
 
-    def __init__(self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock) -> None:
+    def __init__(
+        self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock, known: KnownOffers
+    ) -> None:
+        """`known`: is told what whole searches found."""
+        self._known = known
         self.offers = offers
         self._kad = kad
         self._clock = clock
@@ -144,15 +150,23 @@ class OfferNode:
 
     async def find(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Offers as they are found; a tombstone only where its offer came before."""
+        begun = self._clock.now()
         running = self._kad.start(self.offers.find(content, deadline_s))
         told: set[OfferKey] = set()
+        met: list[Offer] = []
         try:
             async for item in running.items():
-                if isinstance(item, Offer) and (not item.withdrawn or item.key in told):
+                if not isinstance(item, Offer):
+                    continue
+                met.append(item)
+                if not item.withdrawn or item.key in told:
                     told.add(item.key)
                     yield item
         finally:
             running.cancel()
+        whole = running.lookup is not None and running.lookup.end is End.COMPLETE
+        if whole and self._clock.now() < begun + deadline_s:
+            self._known.found(content, met, begun)
 
     def arm(self) -> None:
         """The schedule has changed."""

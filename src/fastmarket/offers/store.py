@@ -42,6 +42,8 @@ class OfferStore:
         """Told of every offer put in and whether it is an own one."""
         self.changed: Callable[[bytes], None] = lambda content: None
         """Told of every content whose offers become others, but by running out."""
+        self.changes = 0
+        """Grows with everything that comes in or goes."""
         self._config = config
         # Plain dicts, no object around an offer: they are put in and taken up again by the hundred thousand.
         self._shelves: dict[bytes, _Shelf] = {}
@@ -191,6 +193,7 @@ class OfferStore:
         else:
             shelf[key] = offer
             self._ordered.pop(content, None)
+        self.changes += 1
         if own:
             self._own.add(key)
         if held_until != offer.not_after:
@@ -215,6 +218,7 @@ class OfferStore:
         if not shelf:
             del self._shelves[content]
             self._index.discard(content)
+        self.changes += 1
         self._own.discard(key)
         self.changed(content)
         self._per_provider[provider] -= 1

@@ -64,6 +64,7 @@ class NodeMetrics:
             buckets=CALL_BUCKETS_S,
             registry=self.registry,
         )
+        self._calls_by_kind: dict[tuple[str, str], Histogram] = {}  # few: our methods and gRPC's codes
         self._jobs = Histogram(
             "fastmarket_job_seconds",
             "Lookups and announcements that ended, by kind, and how long they took.",
@@ -101,7 +102,10 @@ class NodeMetrics:
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """An observer of the gRPC server (`market.guard.Observer`)."""
-        self._calls.labels(method.removeprefix("/"), code).observe(seconds)
+        calls = self._calls_by_kind.get((method, code))
+        if calls is None:
+            calls = self._calls_by_kind[method, code] = self._calls.labels(method.removeprefix("/"), code)
+        calls.observe(seconds)
 
     def job_ended(self, kind: str, lookup: Search | None, seconds: float) -> None:
         """An observer of the node's jobs (`net.kad_node.JobObserver`)."""

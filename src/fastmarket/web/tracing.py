@@ -51,7 +51,7 @@ class NodeTracing:
 
     @asynccontextmanager
     async def around(self, method: str, context: Any) -> AsyncIterator[None]:
-        """For `market.guard.CallWrapper`."""
+        """For `market.guard.Watch`."""
         sent = {key: value for key, value in context.invocation_metadata() or () if key in KEPT_HEADERS}
         service, _, name = method.removeprefix("/").rpartition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}

@@ -70,6 +70,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "kad-prefix": "/ipfs",
         "large-table": "true",
         "disjoint-paths": "8",
+        "fresh": "1.5",
         "mode": "client",
         "passphrase-file": "/pass",
         "log-level": "debug",
@@ -93,6 +94,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.trace_endpoint == "http://127.0.0.1:4318"
         assert settings.store == "redis://one,two"
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
+        assert settings.fresh == 1.5
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 
@@ -143,6 +145,8 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1/p2p/xyz",)}, "--bootstrap", "not a multiaddr"),
         ({"bootstrap": (f"/p2p/{PEER}",)}, "--bootstrap", "cannot dial"),
         ({"kad-prefix": "fastmarket"}, "--kad-prefix", "/fastmarket"),
+        ({"fresh": "61"}, "--fresh", "0 to 60"),
+        ({"fresh": "nan"}, "--fresh", "0 to 60"),
         ({"disjoint-paths": "0"}, "--disjoint-paths", "1 to 16"),
         ({"disjoint-paths": "17"}, "--disjoint-paths", "1 to 16"),
         ({"large-table": "perhaps"}, "--large-table", "true or false"),

@@ -11,6 +11,7 @@ from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult
+from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
@@ -24,6 +25,7 @@ class MemoryDht:
     def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
         self.net = net
         self.node = node
+        self.known = KnownOffers(self.offers.store, node.engine.askable, self.offers.config)
 
     @property
     def peer_id(self) -> PeerId:
@@ -53,6 +55,9 @@ class MemoryDht:
         elif not any(isinstance(item, QuorumReached) for item in self.node.progress[job_id]):
             await asyncio.sleep(deadline_s)
         return outcome_of(announcement.job.so_far())
+
+    def known_offers(self, content: bytes) -> Known | None:
+        return self.known.get(content, self.net.now)
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         job_id = self.net.start(self.node, self.offers.find(content))

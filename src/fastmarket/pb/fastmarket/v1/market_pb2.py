@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fastmarket/pb/fastmarket/v1/market.proto\x12\rfastmarket.v1\"\x10\n\x0eGetNodeRequest\"\x94\x01\n\x04Node\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\r\n\x05peers\x18\x04 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x0e\n\x06offers\x18\x06 \x01(\x04\x12\x12\n\nown_offers\x18\x07 \x01(\x04\x12\x0c\n\x04mode\x18\x08 \x01(\t\"\x12\n\x10ListPeersRequest\"g\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x15\n\rcommon_prefix\x18\x05 \x01(\r\"7\n\x11ListPeersResponse\x12\"\n\x05peers\x18\x01 \x03(\x0b\x32\x13.fastmarket.v1.Peer\"&\n\x13\x43losestPeersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"\x7f\n\x12\x46indHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\r\x12#\n\x05order\x18\x04 \x01(\x0e\x32\x14.fastmarket.v1.OrderB\x0c\n\n_max_price\"\xb2\x01\n\x06Holder\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\r\n\x05price\x18\x05 \x01(\x04\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tnot_after\x18\t \x01(\x04\x42\x07\n\x05_sizeB\x0c\n\n_file_name\"_\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x02 \x01(\t\x12\x13\n\x0bprovisional\x18\x03 \x01(\x08\"X\n\x17\x46indHoldersBatchRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x06search\x18\x02 \x01(\x0b\x32!.fastmarket.v1.FindHoldersRequest\"z\n\x18\x46indHoldersBatchResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12&\n\x07holders\x18\x04 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x05 \x01(\t\"`\n\x13WatchHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\ninterval_s\x18\x03 \x01(\x01\x42\x0c\n\n_max_price\"p\n\x14WatchHoldersResponse\x12&\n\x07present\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12#\n\x04gone\x18\x02 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\"\xb5\x01\n\x13RegisterFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\r\n\x05price\x18\x06 \x01(\x04\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\x0c\n\n_file_name\"g\n\x14RegisterFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12\r\n\x05plain\x18\x05 \x01(\r\"I\n\x14RegisterFilesRequest\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".fastmarket.v1.RegisterFileRequest\"E\n\x15RegisterFilesResponse\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1d.fastmarket.v1.RegisteredFile\"q\n\x0eRegisteredFile\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x04 \x01(\r\x12\r\n\x05\x61sked\x18\x05 \x01(\r\x12\x0e\n\x06wanted\x18\x06 \x01(\r\"J\n\x13WithdrawFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\"X\n\x14WithdrawFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\":\n\x11ListOffersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListOffersResponse\x12\'\n\x06offers\x18\x01 \x03(\x0b\x32\x17.fastmarket.v1.OwnOffer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x08OwnOffer\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12%\n\x06holder\x18\x02 \x01(\x0b\x32\x15.fastmarket.v1.Holder\">\n\x10PutRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0e\n\x06quorum\x18\x03 \x01(\r\"H\n\x11PutRecordResponse\x12\x14\n\x0c\x61\x63knowledged\x18\x01 \x01(\r\x12\r\n\x05\x61sked\x18\x02 \x01(\r\x12\x0e\n\x06wanted\x18\x03 \x01(\r\"/\n\x10GetRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06quorum\x18\x02 \x01(\r\"\"\n\x11GetRecordResponse\x12\r\n\x05value\x18\x01 \x01(\x0c*!\n\x05Order\x12\x0c\n\x08\x43HEAPEST\x10\x00\x12\n\n\x06NEWEST\x10\x01\x32\x8e\x08\n\x06Market\x12=\n\x07GetNode\x12\x1d.fastmarket.v1.GetNodeRequest\x1a\x13.fastmarket.v1.Node\x12N\n\tListPeers\x12\x1f.fastmarket.v1.ListPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12T\n\x0c\x43losestPeers\x12\".fastmarket.v1.ClosestPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12V\n\x0b\x46indHolders\x12!.fastmarket.v1.FindHoldersRequest\x1a\".fastmarket.v1.FindHoldersResponse0\x01\x12g\n\x10\x46indHoldersBatch\x12&.fastmarket.v1.FindHoldersBatchRequest\x1a\'.fastmarket.v1.FindHoldersBatchResponse(\x01\x30\x01\x12Y\n\x0cWatchHolders\x12\".fastmarket.v1.WatchHoldersRequest\x1a#.fastmarket.v1.WatchHoldersResponse0\x01\x12W\n\x0cRegisterFile\x12\".fastmarket.v1.RegisterFileRequest\x1a#.fastmarket.v1.RegisterFileResponse\x12^\n\rRegisterFiles\x12#.fastmarket.v1.RegisterFilesRequest\x1a$.fastmarket.v1.RegisterFilesResponse(\x01\x30\x01\x12W\n\x0cWithdrawFile\x12\".fastmarket.v1.WithdrawFileRequest\x1a#.fastmarket.v1.WithdrawFileResponse\x12Q\n\nListOffers\x12 .fastmarket.v1.ListOffersRequest\x1a!.fastmarket.v1.ListOffersResponse\x12N\n\tPutRecord\x12\x1f.fastmarket.v1.PutRecordRequest\x1a .fastmarket.v1.PutRecordResponse\x12N\n\tGetRecord\x12\x1f.fastmarket.v1.GetRecordRequest\x1a .fastmarket.v1.GetRecordResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fastmarket/pb/fastmarket/v1/market.proto\x12\rfastmarket.v1\"\x10\n\x0eGetNodeRequest\"\x94\x01\n\x04Node\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\r\n\x05peers\x18\x04 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x0e\n\x06offers\x18\x06 \x01(\x04\x12\x12\n\nown_offers\x18\x07 \x01(\x04\x12\x0c\n\x04mode\x18\x08 \x01(\t\"\x12\n\x10ListPeersRequest\"g\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x15\n\rcommon_prefix\x18\x05 \x01(\r\"7\n\x11ListPeersResponse\x12\"\n\x05peers\x18\x01 \x03(\x0b\x32\x13.fastmarket.v1.Peer\"&\n\x13\x43losestPeersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"\x7f\n\x12\x46indHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\r\x12#\n\x05order\x18\x04 \x01(\x0e\x32\x14.fastmarket.v1.OrderB\x0c\n\n_max_price\"\xb2\x01\n\x06Holder\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\r\n\x05price\x18\x05 \x01(\x04\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tnot_after\x18\t \x01(\x04\x42\x07\n\x05_sizeB\x0c\n\n_file_name\"_\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x02 \x01(\t\x12\x13\n\x0bprovisional\x18\x03 \x01(\x08\"\x8d\x01\n\x17\x46indHoldersBatchRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x06search\x18\x02 \x01(\x0b\x32!.fastmarket.v1.FindHoldersRequest\x12\x33\n\x08searches\x18\x03 \x03(\x0b\x32!.fastmarket.v1.FindHoldersRequest\"\xa6\x01\n\x18\x46indHoldersBatchResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12&\n\x07holders\x18\x04 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x05 \x01(\t\x12*\n\x05\x66ound\x18\x06 \x03(\x0b\x32\x1b.fastmarket.v1.FoundHolders\"b\n\x0c\x46oundHolders\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12&\n\x07holders\x18\x03 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\"`\n\x13WatchHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\ninterval_s\x18\x03 \x01(\x01\x42\x0c\n\n_max_price\"p\n\x14WatchHoldersResponse\x12&\n\x07present\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12#\n\x04gone\x18\x02 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\"\xb5\x01\n\x13RegisterFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\r\n\x05price\x18\x06 \x01(\x04\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\x0c\n\n_file_name\"g\n\x14RegisterFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12\r\n\x05plain\x18\x05 \x01(\r\"I\n\x14RegisterFilesRequest\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".fastmarket.v1.RegisterFileRequest\"E\n\x15RegisterFilesResponse\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1d.fastmarket.v1.RegisteredFile\"q\n\x0eRegisteredFile\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x04 \x01(\r\x12\r\n\x05\x61sked\x18\x05 \x01(\r\x12\x0e\n\x06wanted\x18\x06 \x01(\r\"J\n\x13WithdrawFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\"X\n\x14WithdrawFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\":\n\x11ListOffersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListOffersResponse\x12\'\n\x06offers\x18\x01 \x03(\x0b\x32\x17.fastmarket.v1.OwnOffer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x08OwnOffer\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12%\n\x06holder\x18\x02 \x01(\x0b\x32\x15.fastmarket.v1.Holder\">\n\x10PutRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0e\n\x06quorum\x18\x03 \x01(\r\"H\n\x11PutRecordResponse\x12\x14\n\x0c\x61\x63knowledged\x18\x01 \x01(\r\x12\r\n\x05\x61sked\x18\x02 \x01(\r\x12\x0e\n\x06wanted\x18\x03 \x01(\r\"/\n\x10GetRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06quorum\x18\x02 \x01(\r\"\"\n\x11GetRecordResponse\x12\r\n\x05value\x18\x01 \x01(\x0c*!\n\x05Order\x12\x0c\n\x08\x43HEAPEST\x10\x00\x12\n\n\x06NEWEST\x10\x01\x32\x8e\x08\n\x06Market\x12=\n\x07GetNode\x12\x1d.fastmarket.v1.GetNodeRequest\x1a\x13.fastmarket.v1.Node\x12N\n\tListPeers\x12\x1f.fastmarket.v1.ListPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12T\n\x0c\x43losestPeers\x12\".fastmarket.v1.ClosestPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12V\n\x0b\x46indHolders\x12!.fastmarket.v1.FindHoldersRequest\x1a\".fastmarket.v1.FindHoldersResponse0\x01\x12g\n\x10\x46indHoldersBatch\x12&.fastmarket.v1.FindHoldersBatchRequest\x1a\'.fastmarket.v1.FindHoldersBatchResponse(\x01\x30\x01\x12Y\n\x0cWatchHolders\x12\".fastmarket.v1.WatchHoldersRequest\x1a#.fastmarket.v1.WatchHoldersResponse0\x01\x12W\n\x0cRegisterFile\x12\".fastmarket.v1.RegisterFileRequest\x1a#.fastmarket.v1.RegisterFileResponse\x12^\n\rRegisterFiles\x12#.fastmarket.v1.RegisterFilesRequest\x1a$.fastmarket.v1.RegisterFilesResponse(\x01\x30\x01\x12W\n\x0cWithdrawFile\x12\".fastmarket.v1.WithdrawFileRequest\x1a#.fastmarket.v1.WithdrawFileResponse\x12Q\n\nListOffers\x12 .fastmarket.v1.ListOffersRequest\x1a!.fastmarket.v1.ListOffersResponse\x12N\n\tPutRecord\x12\x1f.fastmarket.v1.PutRecordRequest\x1a .fastmarket.v1.PutRecordResponse\x12N\n\tGetRecord\x12\x1f.fastmarket.v1.GetRecordRequest\x1a .fastmarket.v1.GetRecordResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fastmarket.pb.fastmarket.v1.market_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDER']._serialized_start=2438
-  _globals['_ORDER']._serialized_end=2471
+  _globals['_ORDER']._serialized_start=2637
+  _globals['_ORDER']._serialized_end=2670
   _globals['_GETNODEREQUEST']._serialized_start=59
   _globals['_GETNODEREQUEST']._serialized_end=75
   _globals['_NODE']._serialized_start=78
@@ -51,42 +51,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDER']._serialized_end=758
   _globals['_FINDHOLDERSRESPONSE']._serialized_start=760
   _globals['_FINDHOLDERSRESPONSE']._serialized_end=855
-  _globals['_FINDHOLDERSBATCHREQUEST']._serialized_start=857
-  _globals['_FINDHOLDERSBATCHREQUEST']._serialized_end=945
-  _globals['_FINDHOLDERSBATCHRESPONSE']._serialized_start=947
-  _globals['_FINDHOLDERSBATCHRESPONSE']._serialized_end=1069
-  _globals['_WATCHHOLDERSREQUEST']._serialized_start=1071
-  _globals['_WATCHHOLDERSREQUEST']._serialized_end=1167
-  _globals['_WATCHHOLDERSRESPONSE']._serialized_start=1169
-  _globals['_WATCHHOLDERSRESPONSE']._serialized_end=1281
-  _globals['_REGISTERFILEREQUEST']._serialized_start=1284
-  _globals['_REGISTERFILEREQUEST']._serialized_end=1465
-  _globals['_REGISTERFILERESPONSE']._serialized_start=1467
-  _globals['_REGISTERFILERESPONSE']._serialized_end=1570
-  _globals['_REGISTERFILESREQUEST']._serialized_start=1572
-  _globals['_REGISTERFILESREQUEST']._serialized_end=1645
-  _globals['_REGISTERFILESRESPONSE']._serialized_start=1647
-  _globals['_REGISTERFILESRESPONSE']._serialized_end=1716
-  _globals['_REGISTEREDFILE']._serialized_start=1718
-  _globals['_REGISTEREDFILE']._serialized_end=1831
-  _globals['_WITHDRAWFILEREQUEST']._serialized_start=1833
-  _globals['_WITHDRAWFILEREQUEST']._serialized_end=1907
-  _globals['_WITHDRAWFILERESPONSE']._serialized_start=1909
-  _globals['_WITHDRAWFILERESPONSE']._serialized_end=1997
-  _globals['_LISTOFFERSREQUEST']._serialized_start=1999
-  _globals['_LISTOFFERSREQUEST']._serialized_end=2057
-  _globals['_LISTOFFERSRESPONSE']._serialized_start=2059
-  _globals['_LISTOFFERSRESPONSE']._serialized_end=2145
-  _globals['_OWNOFFER']._serialized_start=2147
-  _globals['_OWNOFFER']._serialized_end=2213
-  _globals['_PUTRECORDREQUEST']._serialized_start=2215
-  _globals['_PUTRECORDREQUEST']._serialized_end=2277
-  _globals['_PUTRECORDRESPONSE']._serialized_start=2279
-  _globals['_PUTRECORDRESPONSE']._serialized_end=2351
-  _globals['_GETRECORDREQUEST']._serialized_start=2353
-  _globals['_GETRECORDREQUEST']._serialized_end=2400
-  _globals['_GETRECORDRESPONSE']._serialized_start=2402
-  _globals['_GETRECORDRESPONSE']._serialized_end=2436
-  _globals['_MARKET']._serialized_start=2474
-  _globals['_MARKET']._serialized_end=3512
+  _globals['_FINDHOLDERSBATCHREQUEST']._serialized_start=858
+  _globals['_FINDHOLDERSBATCHREQUEST']._serialized_end=999
+  _globals['_FINDHOLDERSBATCHRESPONSE']._serialized_start=1002
+  _globals['_FINDHOLDERSBATCHRESPONSE']._serialized_end=1168
+  _globals['_FOUNDHOLDERS']._serialized_start=1170
+  _globals['_FOUNDHOLDERS']._serialized_end=1268
+  _globals['_WATCHHOLDERSREQUEST']._serialized_start=1270
+  _globals['_WATCHHOLDERSREQUEST']._serialized_end=1366
+  _globals['_WATCHHOLDERSRESPONSE']._serialized_start=1368
+  _globals['_WATCHHOLDERSRESPONSE']._serialized_end=1480
+  _globals['_REGISTERFILEREQUEST']._serialized_start=1483
+  _globals['_REGISTERFILEREQUEST']._serialized_end=1664
+  _globals['_REGISTERFILERESPONSE']._serialized_start=1666
+  _globals['_REGISTERFILERESPONSE']._serialized_end=1769
+  _globals['_REGISTERFILESREQUEST']._serialized_start=1771
+  _globals['_REGISTERFILESREQUEST']._serialized_end=1844
+  _globals['_REGISTERFILESRESPONSE']._serialized_start=1846
+  _globals['_REGISTERFILESRESPONSE']._serialized_end=1915
+  _globals['_REGISTEREDFILE']._serialized_start=1917
+  _globals['_REGISTEREDFILE']._serialized_end=2030
+  _globals['_WITHDRAWFILEREQUEST']._serialized_start=2032
+  _globals['_WITHDRAWFILEREQUEST']._serialized_end=2106
+  _globals['_WITHDRAWFILERESPONSE']._serialized_start=2108
+  _globals['_WITHDRAWFILERESPONSE']._serialized_end=2196
+  _globals['_LISTOFFERSREQUEST']._serialized_start=2198
+  _globals['_LISTOFFERSREQUEST']._serialized_end=2256
+  _globals['_LISTOFFERSRESPONSE']._serialized_start=2258
+  _globals['_LISTOFFERSRESPONSE']._serialized_end=2344
+  _globals['_OWNOFFER']._serialized_start=2346
+  _globals['_OWNOFFER']._serialized_end=2412
+  _globals['_PUTRECORDREQUEST']._serialized_start=2414
+  _globals['_PUTRECORDREQUEST']._serialized_end=2476
+  _globals['_PUTRECORDRESPONSE']._serialized_start=2478
+  _globals['_PUTRECORDRESPONSE']._serialized_end=2550
+  _globals['_GETRECORDREQUEST']._serialized_start=2552
+  _globals['_GETRECORDREQUEST']._serialized_end=2599
+  _globals['_GETRECORDRESPONSE']._serialized_start=2601
+  _globals['_GETRECORDRESPONSE']._serialized_end=2635
+  _globals['_MARKET']._serialized_start=2673
+  _globals['_MARKET']._serialized_end=3711
 # @@protoc_insertion_point(module_scope)

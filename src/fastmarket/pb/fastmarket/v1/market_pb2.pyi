@@ -113,26 +113,42 @@ class FindHoldersResponse(_message.Message):
     def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., provisional: bool = ...) -> None: ...
 
 class FindHoldersBatchRequest(_message.Message):
-    __slots__ = ("id", "search")
+    __slots__ = ("id", "search", "searches")
     ID_FIELD_NUMBER: _ClassVar[int]
     SEARCH_FIELD_NUMBER: _ClassVar[int]
+    SEARCHES_FIELD_NUMBER: _ClassVar[int]
     id: int
     search: FindHoldersRequest
-    def __init__(self, id: _Optional[int] = ..., search: _Optional[_Union[FindHoldersRequest, _Mapping]] = ...) -> None: ...
+    searches: _containers.RepeatedCompositeFieldContainer[FindHoldersRequest]
+    def __init__(self, id: _Optional[int] = ..., search: _Optional[_Union[FindHoldersRequest, _Mapping]] = ..., searches: _Optional[_Iterable[_Union[FindHoldersRequest, _Mapping]]] = ...) -> None: ...
 
 class FindHoldersBatchResponse(_message.Message):
-    __slots__ = ("id", "code", "message", "holders", "cid")
+    __slots__ = ("id", "code", "message", "holders", "cid", "found")
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
     id: int
     code: int
     message: str
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
-    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+    found: _containers.RepeatedCompositeFieldContainer[FoundHolders]
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., found: _Optional[_Iterable[_Union[FoundHolders, _Mapping]]] = ...) -> None: ...
+
+class FoundHolders(_message.Message):
+    __slots__ = ("code", "message", "holders", "cid")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    holders: _containers.RepeatedCompositeFieldContainer[Holder]
+    cid: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
 
 class WatchHoldersRequest(_message.Message):
     __slots__ = ("content", "max_price", "interval_s")

@@ -129,8 +129,11 @@ class MarketServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FindHoldersBatch(self, request_iterator, context):
-        """Many searches on one stream: one answer for each, with its id, as soon as it is there; so not in their
-        order. 16 searches are under way at once, further requests are read when one of those was answered.
+        """Many searches on one stream: one answer for each message, with its id, as soon as it is there; so not in
+        their order. 16 messages are worked on at once, the next is read when one of those was answered. With
+        `searches` a message asks for up to 1,000 contents, which costs a fraction of as many messages. What the
+        node knows without asking anybody (it is alone in its network) is told at once; of the others 16 are
+        looked for at a time, for all such messages together, and the answer comes with the last of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

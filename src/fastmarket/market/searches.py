@@ -1,0 +1,147 @@
+"""What searches answer in `fastmarket.v1.Market`: one, or many in one message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import grpc
+
+from fastmarket.config import MarketConfig
+from fastmarket.errors import CallerFault, FastmarketError, NodeFault
+from fastmarket.market import replies
+from fastmarket.market.grpc_errors import status_of
+from fastmarket.market.requests import v1_content
+from fastmarket.market.service import MarketService
+from fastmarket.offers.model import Offer
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A search that has to ask others, and where its answer goes."""
+
+    content: bytes
+    search: v1.FindHoldersRequest
+    place: v1.FoundHolders
+
+
+_TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+class Searches:
+    """Over one service."""
+
+    def __init__(self, service: MarketService, config: MarketConfig) -> None:
+        self._service = service
+        self._config = config
+        self._at_once = asyncio.Semaphore(config.searches_at_once)
+
+    def holders(
+        self, request: v1.FindHoldersRequest, found: Iterable[Offer], max_bytes: int | None = None
+    ) -> list[v1.Holder]:
+        """Those that the request wants, of live offers in the order of their prices.
+
+        `max_bytes` of them; None: as many as a message may have.
+        """
+        wanted = found
+        if request.HasField("max_price"):
+            most = request.max_price
+            wanted = [offer for offer in found if offer.price_per_mb <= most]
+        if request.order == v1.NEWEST:
+            wanted = sorted(wanted, key=lambda offer: offer.seq, reverse=True)
+        if request.limit:
+            wanted = list(wanted)[: request.limit]
+        return replies.fitting(map(replies.holder_of, wanted), max_bytes or self._config.max_response_bytes)
+
+    async def batch(
+        self, request: v1.FindHoldersBatchRequest, deadline_s: float | None
+    ) -> v1.FindHoldersBatchResponse:
+        """The answer to a message: a fault of a search is told in it. Raises `NodeFault`."""
+        answer = v1.FindHoldersBatchResponse(id=request.id)
+        try:
+            if request.searches:
+                await self._find_many(request, answer, deadline_s)
+                return answer
+            content = v1_content(request.search.content)
+            found = await self._service.find(content, deadline_s)
+            answer.cid = replies.cid_text(content)
+            answer.holders.extend(self.holders(request.search, found))
+        except FastmarketError as fault:
+            _tell(answer, fault)
+        return answer
+
+    async def _find_many(
+        self,
+        request: v1.FindHoldersBatchRequest,
+        answer: v1.FindHoldersBatchResponse,
+        deadline_s: float | None,
+    ) -> None:
+        count, most = len(request.searches), self._config.max_searches
+        if count > most:
+            raise CallerFault("searches", f"1 to {most}, got {count}")
+        if request.HasField("search"):
+            raise CallerFault("search", "stands beside searches; one of the two")
+        given_s = self._config.bulk_budget_s if deadline_s is None else deadline_s
+        end = time.monotonic() + given_s - self._config.reply_margin_s
+        share = self._config.max_response_bytes // count
+        asking: list[_Asking] = []
+        for number, search in enumerate(request.searches, 1):
+            if not number % self._config.searches_a_turn:
+                await asyncio.sleep(0)
+            place = answer.found.add()
+            try:
+                one = _Asking(v1_content(search.content), search, place)
+                known = self._service.known(one.content)
+                if known is None:
+                    asking.append(one)
+                else:
+                    self._fill(one, known.offers, share)
+            except FastmarketError as fault:
+                _tell(place, fault)
+        waiting = iter(asking)
+        workers = min(len(asking), self._config.searches_at_once)
+        tasks = [asyncio.ensure_future(self._ask_each(waiting, share, end)) for _ in range(workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _ask_each(self, waiting: Iterator[_Asking], share: int, end: float) -> None:
+        for one in waiting:
+            try:
+                async with asyncio.timeout(end - time.monotonic()):
+                    await self._at_once.acquire()
+            except TimeoutError:
+                _too_late(one.place)
+                continue
+            try:
+                left_s = end - time.monotonic()
+                if left_s > 0:
+                    # The margin was taken off the whole message's time; a search takes it off its own.
+                    left_s += self._config.reply_margin_s
+                    self._fill(one, await self._service.find(one.content, left_s), share)
+                else:
+                    _too_late(one.place)
+            except FastmarketError as fault:
+                _tell(one.place, fault)
+            finally:
+                self._at_once.release()
+
+    def _fill(self, one: _Asking, found: Iterable[Offer], share: int) -> None:
+        one.place.cid = replies.cid_text(one.content)
+        one.place.holders.extend(self.holders(one.search, found, share))
+
+
+def _too_late(place: v1.FoundHolders) -> None:
+    place.code, place.message = _TOO_LATE, "its turn did not come within the deadline"
+
+
+def _tell(place: v1.FindHoldersBatchResponse | v1.FoundHolders, fault: FastmarketError) -> None:
+    if isinstance(fault, NodeFault):
+        raise fault
+    status = status_of(fault)
+    place.code, place.message = status.code.value[0], status.details
