@@ -16,7 +16,6 @@ import pytest
 
 from fastmarket import _cid, _kbucket, _merkle, _sha256, _xor
 from fastmarket.offers.batch import BatchedOffer
-from fastmarket.offers.merkle import merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import cid as cid_twin
 from tests.reference import kbucket as kbucket_twin
@@ -70,7 +69,7 @@ bodies = [
     ).SerializeToString()
     for multihash in multihashes
 ]  # fmt: skip
-root, paths = merkle_tree(bodies)
+root, paths = merkle_twin.merkle_tree(bodies)
 batched = [
     BatchedOffer(bytes(140), index, path, body).encode()
     for index, (path, body) in enumerate(zip(paths, bodies, strict=True))

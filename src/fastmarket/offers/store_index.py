@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastmarket._sha256 import sha256, sha256_many
 
 # Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
@@ -26,6 +28,12 @@ class StoreIndex:
     def add(self, content: bytes) -> None:
         """It is held from now on."""
         self._unfiled.add(content)
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file()
+
+    def add_many(self, contents: Iterable[bytes]) -> None:
+        """They are held from now on."""
+        self._unfiled.update(contents)
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file()
 
