@@ -30,6 +30,8 @@ MAX_FILE_HASH_BYTES = 1024
 """UTF-8 bytes of a `fileHash`; what clients of the first system send is a hash or a short name."""
 
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+# The characters of every multibase that is read here.
+_MULTIBASE = re.compile(r"[A-Za-z0-9+/=_-]+")
 _MAX_CODEC = (1 << 63) - 1  # unsigned varints of the multiformats end at nine bytes
 
 
@@ -119,10 +121,11 @@ def content_multihash(text: str) -> bytes:
         raise CallerFault("fileHash", f"is longer than {MAX_FILE_HASH_BYTES} bytes")
     if _HEX_DIGEST.fullmatch(text):
         return SHA2_256_PREFIX + bytes.fromhex(text)
-    try:
-        return Cid.from_text(text).multihash
-    except CallerFault:
-        pass
+    if _MULTIBASE.fullmatch(text):  # names with blanks or dots are none: two exceptions spared
+        try:
+            return Cid.from_text(text).multihash
+        except CallerFault:
+            pass
     try:
         encoded = text.encode("utf-8")
     except UnicodeEncodeError:

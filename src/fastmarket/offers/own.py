@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
@@ -215,6 +215,7 @@ class OwnOffers:
     def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
         """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
         hashes = sha256_many([offer.content for offer in offers])
+        turn = self._turns(now)
         for key, hashed, offer in zip(keys, hashes, offers, strict=True):
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
@@ -222,7 +223,7 @@ class OwnOffers:
                 own = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, self._where(hashed))
             own.offer, own.state, own.failures = offer, _State.ANNOUNCING, 0
             own.neighbours = self._neighbours
-            self._schedule(key, own, self._next_turn(own, now))
+            self._schedule(key, own, turn(own.place))
 
     def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
         """How the announcement of `offer` ended; None: it could not be made."""
@@ -233,6 +234,7 @@ class OwnOffers:
         met = outcome is not None and outcome.reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
+        turn = self._turns(now)
         for offer in offers:
             key = offer.key
             if self._under_way:
@@ -244,7 +246,7 @@ class OwnOffers:
             own.copies = copies
             if met:
                 own.failures = 0
-                due = self._next_turn(own, now)
+                due = turn(own.place)
             else:
                 due = now + min(config.retry_longest_s, config.retry_first_s * 2**own.failures)
                 own.failures = min(own.failures + 1, MAX_DOUBLINGS)
@@ -364,17 +366,18 @@ class OwnOffers:
         self._keep(renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
+        turn = self._turns(now)
         for own in owned:
             own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
-            self._schedule(own.offer.key, own, self._next_turn(own, now))
+            self._schedule(own.offer.key, own, turn(own.place))
 
-    def _next_turn(self, own: _Own, now: float) -> float:
-        """When an offer that is announced now is due again."""
+    def _turns(self, now: float) -> Callable[[int], float]:
+        """When an offer at a place that is announced now is due again."""
         interval = self._config.announce_interval_s
         if not self._spread():
-            return now + interval
-        share = own.place / (1 << PLACE_BITS)
-        return interval * (ceil(now / interval + LEAST_SHARE - share) + share)
+            return lambda place: now + interval
+        soonest, scale = now / interval + LEAST_SHARE, 1 / (1 << PLACE_BITS)
+        return lambda place: interval * (ceil(soonest - place * scale) + place * scale)
 
     def _enqueue(self, key: OfferKey, own: _Own) -> None:
         own.state = _State.QUEUED

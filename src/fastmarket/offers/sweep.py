@@ -246,11 +246,13 @@ class SweepJob:
         if complete and closest:
             self._prove(search, closest)
             return
-        self._give((search.index,), lookup.storers(), unknown=unknown)
         if not closest and not self._searches:
             # Nobody is there, or nobody answers: the next offer would fare no better.
+            insort(self._left, search.index)
             self._give(self._left, (), unknown=unknown)
             self._left = []
+        else:
+            self._give((search.index,), lookup.storers(), unknown=unknown)
 
     def _prove(self, search: _Search, closest: Sequence[Answered]) -> None:
         """Storers to all offers for which a complete lookup proves them."""
