@@ -167,11 +167,11 @@ def _check(**given: object) -> int:
 
 def _serve(settings: ServerSettings) -> int:
     logs.set_up(settings.log_level, settings.log_format)
+    gc.disable()  # until it has started: hardly anything made by then goes away
     with _data_dir(settings):
         identity = _identity(settings)
         import uvloop
 
-        gc.set_threshold(*GC_THRESHOLDS)  # now, too: what a start takes up from disk is much
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_live(settings, identity))
 
@@ -237,6 +237,8 @@ def _settle_memory() -> None:
     With Python's thresholds, and without this, looking for such cycles is a fifth of a busy storer's work.
     """
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
 
 
 def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:

@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-from multiformats import multibase
-
 from fastmarket._cid import (
     MAX_TEXT_CHARS,
     check_multihash,
@@ -150,6 +148,8 @@ def _other_multibase(text: str) -> bytes | None:
     """The bytes behind a multibase that is not compiled, None where it is not such text."""
     if not 2 <= len(text) <= MAX_TEXT_CHARS or text[0] not in _OTHER_MULTIBASES or not text.isascii():
         return None
+    from multiformats import multibase  # a tenth of a second to import, and most programs never need it
+
     try:
         return multibase.decode(text)
     except (ValueError, KeyError):

@@ -12,17 +12,19 @@ from math import ceil
 from operator import attrgetter
 
 from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256, sha256_many
+from fastmarket._sha256 import sha256_many
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
-from fastmarket.offers.coverage import PLACE_BITS, place
+from fastmarket.offers.coverage import PLACE_BITS, place, places
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers, terms_of
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.views import StoreOutcome
 
 # More stale entries than live ones, and at least so many: the heap of due times is made anew.
 STALE_DUES = 256
+# Announcements of an earlier life wait so long: a node that starts has to meet others first.
+RESTORE_DELAY_S = 5.0
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
 # Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
 # least the first share; what is due within the second goes along with a sweep that begins.
@@ -76,6 +78,9 @@ class OwnOffers:
         self._grown_at: float | None = None
         self._withdrawn = 0
         self._sweeps = 0
+        self._interval = config.announce_interval_s
+        spread_s = max(config.restore_spread_s - RESTORE_DELAY_S, 0.0)
+        self._restore_spread = spread_s / (1 << PLACE_BITS)  # seconds a place
         self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
 
     def __len__(self) -> int:
@@ -170,10 +175,11 @@ class OwnOffers:
         if known is None and len(self._own) >= self._config.max_own_offers:
             return
         self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
-        where = self._where(sha256(offer.content))
+        (where,) = self._all_where((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
-        self._schedule(key, own, self._due_again(offer, where, now))
+        due = min(now + RESTORE_DELAY_S + where * self._restore_spread, offer.issued_at + self._interval)
+        self._schedule(key, own, due)
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
         """As `restore` of each; a whole batch at once."""
@@ -188,12 +194,12 @@ class OwnOffers:
                 self.restore(offer, now)
             return
         self._keep(offers, [None] * len(offers), now)
-        hashes = sha256_many([offer.content for offer in offers])
-        for key, hashed, offer in zip(keys, hashes, offers, strict=True):
-            where = self._where(hashed)
-            due = self._due_again(offer, where, now)
-            self._own[key] = _Own(offer, _State.WAITING, due, where)
-            heapq.heappush(self._dues, (due, key))
+        own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
+        waiting, soonest = _State.WAITING, now + RESTORE_DELAY_S
+        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
+            due = min(soonest + where * spread, offer.issued_at + interval)
+            own[key] = _Own(offer, waiting, due, where)
+            heapq.heappush(dues, (due, key))
 
     def take_stale(self) -> list[Offer]:
         """What was restored, and a later version, too. Everything has been restored."""
@@ -201,26 +207,23 @@ class OwnOffers:
         self._ended.clear()
         return stale
 
-    def _due_again(self, offer: Offer, where: int, now: float) -> float:
-        soon = now + where * self._config.restore_spread_s / (1 << PLACE_BITS)
-        return min(offer.issued_at + self._config.announce_interval_s, soon)
-
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)
 
-    def _where(self, key: bytes) -> int:
-        """The place of a content's 32-byte key in our round through the key space."""
-        return (place(key) - self._first_place) % (1 << PLACE_BITS)
+    def _all_where(self, offers: Sequence[Offer]) -> list[int]:
+        """The places of offers in our round through the key space."""
+        first, size = self._first_place, 1 << PLACE_BITS
+        found = places(sha256_many([offer.content for offer in offers]))
+        return [(at - first) % size for at in found]
 
     def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
         """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
-        hashes = sha256_many([offer.content for offer in offers])
         turn = self._turns(now)
-        for key, hashed, offer in zip(keys, hashes, offers, strict=True):
+        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
             if own is None:
-                own = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, self._where(hashed))
+                own = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, where)
             own.offer, own.state, own.failures = offer, _State.ANNOUNCING, 0
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from struct import Struct
 
 from fastmarket._sha256 import sha256, sha256_many
 
@@ -10,6 +11,9 @@ from fastmarket._sha256 import sha256, sha256_many
 # fewer of them than one.
 PREFIX_BITS = 12
 
+
+_HEAD = Struct(">H30x")  # of a key the first 16 bits
+_SPARE_BITS = 16 - PREFIX_BITS
 
 # Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
 # and nobody who asks waits for more than this.
@@ -57,8 +61,9 @@ class StoreIndex:
     def _file(self) -> None:
         unfiled, contents = list(self._unfiled), self._contents
         self._unfiled.clear()
-        for content, key in zip(unfiled, sha256_many(unfiled), strict=True):
-            prefix = _prefix(key)
+        heads = _HEAD.iter_unpack(b"".join(sha256_many(unfiled)))
+        for content, (head,) in zip(unfiled, heads, strict=True):
+            prefix = head >> _SPARE_BITS
             held = contents.get(prefix)
             if held is None:
                 contents[prefix] = {content}
@@ -67,4 +72,4 @@ class StoreIndex:
 
 
 def _prefix(key: bytes) -> int:
-    return key[0] << (PREFIX_BITS - 8) | key[1] >> (16 - PREFIX_BITS)
+    return int(_HEAD.unpack(key)[0]) >> _SPARE_BITS

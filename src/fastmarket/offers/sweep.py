@@ -15,7 +15,7 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.search import Answered, End, Search
-from fastmarket.offers.coverage import Coverage, place
+from fastmarket.offers.coverage import Coverage, places
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer
 from fastmarket.offers.parcels import Parcel, Settlement
@@ -88,9 +88,9 @@ class SweepJob:
     ) -> None:
         """`make_lookup(content)` finds storers; `deliveries` carries the offers to them."""
         self.result: SweepResult | None = None
-        places = [place(key) for key in sha256_many([offer.content for offer in offers])]
-        order = sorted(range(len(offers)), key=places.__getitem__)
-        self._places = [places[index] for index in order]
+        where = places(sha256_many([offer.content for offer in offers]))
+        order = sorted(range(len(offers)), key=where.__getitem__)
+        self._places = [where[index] for index in order]
         self._order = order
         self._offers = [offers[index] for index in order]
         self._given = bytearray(len(order))  # whose storers are known
