@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
 from fastmarket._merkle import PlainOffers
@@ -7,6 +7,7 @@ _Offer = TypeVar("_Offer")
 
 MAX_COUNT: Final = 256
 
+def count_signatures(offers: Iterable[bytes]) -> int: ...
 def tree_root(bodies: list[bytes]) -> bytes: ...
 def encode_body(
     content: bytes,

@@ -7,9 +7,9 @@ through the tree, is made when somebody asks for it.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
-from fastmarket._merkle cimport HASH, PlainOffers, field, hash_leaf, hash_pair, uvarint
+from fastmarket._merkle cimport HASH, PlainOffers, field, hash_leaf, hash_pair
 
 
 cdef extern from "Python.h":
@@ -240,6 +240,28 @@ cdef class SignedBatch:
             count = at
         self._tree = tree
         return 0
+
+
+def count_signatures(offers):
+    """Different batches, and offers that are of none, among signed offers."""
+    cdef bytes one, kept
+    cdef const uint8_t *before = NULL
+    cdef const uint8_t *data
+    cdef Py_ssize_t held = 0, size, start, end
+    cdef set different = set()
+    for one in offers:
+        data, size, start = _data(one), PyBytes_GET_SIZE(one), 0
+        end = size
+        if size and data[0] == _BATCH_TAG:
+            if held and size > held and memcmp(data, before, held) == 0:
+                continue  # a neighbour of the same batch
+            try:
+                end = field(data, size, 0, _BATCH_TAG, &start)
+                kept, before, held = one, data, end
+            except ValueError:
+                start, end = 0, size
+        different.add(PyBytes_FromStringAndSize(<const char *> data + start, end - start))
+    return len(different)
 
 
 cdef inline Py_ssize_t _number_size(uint64_t value) noexcept nogil:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Generic, TypeAlias, TypeVar
 
 _Offer = TypeVar("_Offer")
@@ -14,7 +14,6 @@ def merkle_root(leaf: bytes, index: int, count: int, path: bytes) -> bytes | Non
 def split_batched(signed: bytes) -> tuple[bytes, int, bytes, bytes]: ...
 def plain_body(raw: bytes) -> Body | None: ...
 def body_of(signed: bytes) -> bytes: ...
-def count_signatures(offers: Iterable[bytes]) -> int: ...
 
 PLAIN_BOUNDS: Final[tuple[int, int, int, int, int, int]]
 """Bytes of a user id, a user name, a file name and a host, the highest port, seconds of a lifetime."""

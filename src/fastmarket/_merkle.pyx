@@ -364,28 +364,6 @@ cdef inline bint _same_text(str known, const uint8_t *data, Py_ssize_t size) noe
     return PyUnicode_GET_LENGTH(known) == size and memcmp(PyUnicode_DATA(known), data, size) == 0
 
 
-def count_signatures(offers):
-    """Different batches, and offers that are of none, among signed offers."""
-    cdef bytes one, kept
-    cdef const uint8_t *before = NULL
-    cdef const uint8_t *data
-    cdef Py_ssize_t held = 0, size, start, end
-    cdef set different = set()
-    for one in offers:
-        data, size, start = _data(one), PyBytes_GET_SIZE(one), 0
-        end = size
-        if size and data[0] == 0x5a:
-            if held and size > held and memcmp(data, before, held) == 0:
-                continue  # a neighbour of the same batch
-            try:
-                end = field(data, size, 0, 0x5a, &start)
-                kept, before, held = one, data, end
-            except ValueError:
-                start, end = 0, size
-        different.add(PyBytes_FromStringAndSize(<const char *> data + start, end - start))
-    return len(different)
-
-
 cdef Py_ssize_t _body(bytes signed, Py_ssize_t *start) except -1:
     """Where the body of a BatchedOffer ends and begins, which is taken from our own disk. ValueError."""
     cdef const uint8_t *data = _data(signed)

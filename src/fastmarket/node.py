@@ -195,6 +195,7 @@ class Node:
                 bad += 1
             else:
                 self._journal.took_up(batch, row, dead)
+        dht.offers.own.seq_floor = database.seq_floor()
         self._journal.forget(dht.offers.own.take_stale())
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket._batch import MAX_COUNT, SignedBatch, encode_body, tree_root
+from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, encode_body, tree_root
 from fastmarket._merkle import PlainOffers, plain_body
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import BatchedOffer
@@ -17,6 +17,13 @@ from fastmarket.offers.model import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import merkle as twin
 
+OFFERS = st.builds(
+    BatchedOffer,
+    st.binary(max_size=300),
+    st.integers(0, 2**63 - 1),
+    st.binary(max_size=300),
+    st.binary(max_size=300),
+)
 BODIES = st.lists(st.binary(max_size=200), min_size=2, max_size=40)
 
 
@@ -155,3 +162,9 @@ def test_offers_of_a_batch_are_made_but_for_those_that_are_not_plain() -> None:
         assert (offer.signed, offer.slot, offer.body) == (made, index, bodies[index])
         assert (offer.provider, offer.not_after) == (SIGNER, index + 3)
         assert offer.envelope == made.signed(index)
+
+
+@given(st.lists(OFFERS, max_size=3), st.lists(st.binary(max_size=40), max_size=3), st.data())
+def test_signatures_are_counted(offers: list[BatchedOffer], others: list[bytes], data: st.DataObject) -> None:
+    signed = data.draw(st.lists(st.sampled_from([one.encode() for one in offers] + others + [b"\x5a"])))
+    assert count_signatures(iter(signed)) == len(set(map(twin.batch_of, signed)))

@@ -222,9 +222,3 @@ def test_the_quick_way_takes_no_garbage(raw: bytes) -> None:
 def test_the_quick_way_has_no_bounds_above_the_careful_ones() -> None:
     bounds = (MAX_USER_ID_BYTES, MAX_USER_NAME_BYTES, MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT)
     assert (*bounds, MAX_LIFETIME_S) == PLAIN_BOUNDS
-
-
-@given(st.lists(OFFERS, max_size=3), st.lists(st.binary(max_size=40), max_size=3), st.data())
-def test_signatures_are_counted(offers: list[BatchedOffer], others: list[bytes], data: st.DataObject) -> None:
-    signed = data.draw(st.lists(st.sampled_from([one.encode() for one in offers] + others + [b"\x5a"])))
-    assert _merkle.count_signatures(iter(signed)) == len(set(map(twin.batch_of, signed)))

@@ -90,6 +90,7 @@ class Life:
     directory: Path
     now: float
     sweep_from: int  # due offers that are renewed under one signature
+    seqs: dict[bytes, int] = field(default_factory=dict)  # the highest ever given
     live: dict[bytes, int] = field(default_factory=dict)  # content -> price, of own offers
 
     def begin(self) -> None:
@@ -109,6 +110,7 @@ class Life:
         )
         for batch, (row, dead) in zip(taken, batches, strict=True):
             self.journal.took_up(batch, row, dead)
+        self.offers.own.seq_floor = database.seq_floor()
         self.journal.forget(self.offers.own.take_stale())
         self.keeping = Keeping(self.offers, self.journal)
 
@@ -145,6 +147,7 @@ LIFE_STEP = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from([1, 12, 23, 47, 73, 130])),
     st.tuples(st.just("stranger"), SETS, st.integers(1, 9)),
     st.tuples(st.just("restart")),
+    st.tuples(st.just("set back"), st.sampled_from([1, 30, 200])),
 )
 
 
@@ -155,6 +158,13 @@ LIFE_STEP = st.one_of(
 @example([("register", {0, 1}, 1), ("wait", 130), ("withdraw", 0), ("wait", 130), ("register", {2}, 1)], 1)
 @example(
     [("register", {0}, 1), ("register", {0, 1}, 2), ("withdraw", 0), ("wait", 130), ("register", {2}, 1)], 1
+)
+@example(
+    [
+        *(("register", {0, 1}, 1), ("withdraw", 0), ("wait", 130), ("register", {2}, 1), ("restart",)),
+        *(("set back", 200), ("register", {0}, 1)),
+    ],
+    1,
 )
 @example([("register", {0, 1}, 1), ("restart",), ("withdraw", 0), ("wait", 130), ("register", {2}, 1)], 1)
 @settings(deadline=None, max_examples=60)
@@ -182,10 +192,16 @@ async def take(life: Life, step: tuple[object, ...]) -> None:
             sweep = life.offers.register_many(wanted(numbers, price), life.now)
             life.offers.swept(sweep, None, life.now)
             life.live.update({CONTENTS[number]: price for number in numbers})
+            for offer in sweep.offers:
+                assert offer.seq > life.seqs.get(offer.content, 0), "or nobody else would believe it"
+                life.seqs[offer.content] = offer.seq
         case "withdraw", int(number) if CONTENTS[number] in life.live:
             announcement = life.offers.withdraw(CONTENTS[number], b"u", life.now)
             life.offers.announced(announcement.offer, None, life.now)
+            life.seqs[CONTENTS[number]] = announcement.offer.seq
             del life.live[CONTENTS[number]]
+        case "set back", int(hours):
+            life.now -= hours * HOUR
         case "wait", int(hours):
             life.now += hours * HOUR
             life.announce()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._batch import MAX_COUNT, SignedBatch, tree_root
-from fastmarket._merkle import HASH_BYTES, count_signatures, merkle_root, plain_body, split_batched
+from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, tree_root
+from fastmarket._merkle import HASH_BYTES, merkle_root, plain_body, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId

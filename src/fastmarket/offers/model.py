@@ -214,38 +214,42 @@ def sign_offer(
     previous: Offer | None = None,
     lifetime_s: float = MAX_LIFETIME_S,
     withdrawn: bool = False,
+    floor: int = 0,
 ) -> Offer:
     """As `sign_offers`, of one."""
-    return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now)[0]
+    return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now, floor)[0]
 
 
-def sign_offers(identity: Identity, signings: Sequence[Signing], now: float) -> list[Offer]:
+def sign_offers(identity: Identity, signings: Sequence[Signing], now: float, floor: int = 0) -> list[Offer]:
     """Signs offers, in the order given, with one signature for up to MAX_BATCH_OFFERS.
 
     The seq is the time in microseconds, yet always above the previous one, so that a clock set back does not
-    silence the holder. A version lives at least as long as the one it replaces, and a tombstone just so: at a
+    silence the holder. Nor is it below `floor`, the highest seq it ever gave: of a previous one it may
+    know no more. A version lives at least as long as the one it replaces, and a tombstone just so: at a
     node that never saw it an older version would come back. Batches are cut along the key space: what is
     stored at the same nodes lies in the same batch.
     """
+    seq = int(now * 1_000_000)
+    if seq < floor:
+        seq = floor + 1
     keys = sha256_many([signing.terms.content for signing in signings])
     order = sorted(range(len(signings)), key=keys.__getitem__)
     offers: list[Offer] = [None] * len(signings)  # type: ignore[list-item]  # each is set below
     plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
     for at in range(0, len(order), MAX_BATCH_OFFERS):
         part = order[at : at + MAX_BATCH_OFFERS]
-        for index, offer in zip(
-            part, _sign(identity, [signings[one] for one in part], now, plain), strict=True
-        ):
+        together = [signings[one] for one in part]
+        for index, offer in zip(part, _sign(identity, together, now, seq, plain), strict=True):
             offers[index] = offer
     return offers
 
 
 def _sign(
-    identity: Identity, signings: Sequence[Signing], now: float, plain: PlainOffers[Offer]
+    identity: Identity, signings: Sequence[Signing], now: float, seq: int, plain: PlainOffers[Offer]
 ) -> list[Offer]:
     """One batch, or one offer by itself."""
     peer_id = identity.peer_id
-    stamps = [_stamp(signing, now) for signing in signings]
+    stamps = [_stamp(signing, now, seq) for signing in signings]
     bodies = [_body(peer_id.raw, *pair) for pair in zip(signings, stamps, strict=True)]
     if len(bodies) == 1:
         envelope = seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, bodies[0])
@@ -262,9 +266,8 @@ _Stamp: TypeAlias = tuple[int, int, int]
 """seq, issued_at, not_after."""
 
 
-def _stamp(signing: Signing, now: float) -> _Stamp:
+def _stamp(signing: Signing, now: float, seq: int) -> _Stamp:
     issued_at = int(now)
-    seq = int(now * 1_000_000)
     not_after = issued_at + int(signing.lifetime_s)
     previous = signing.previous
     if previous is not None:

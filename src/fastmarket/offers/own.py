@@ -7,17 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import groupby
 from math import ceil
-from operator import attrgetter
 
-from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256_many
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
 from fastmarket.offers.coverage import PLACE_BITS, place, places
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offer, sign_offers, terms_of
+from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.views import StoreOutcome
 
@@ -66,6 +63,8 @@ class OwnOffers:
         self._identity = identity
         self._store = store
         self._replication = replication
+        self.seq_floor = 0
+        """The highest seq that this node ever gave; of an earlier life, too, where that is set again."""
         self._own: dict[OfferKey, _Own] = {}
         self._thin: set[OfferKey] = set()
         self._dues: list[tuple[float, OfferKey]] = []
@@ -111,8 +110,8 @@ class OwnOffers:
             Signing(terms, before, False, lifetime_s)
             for terms, before in zip(wanted.values(), previous, strict=True)
         ]
-        offers = sign_offers(self._identity, signings, now)
-        self._keep(offers, previous, now)
+        offers = self._sign(signings, now)
+        self._store.add_own(offers, previous, now)
         self._begin(tuple(wanted), offers, now)
         return offers
 
@@ -125,19 +124,6 @@ class OwnOffers:
         if len(self._own) + len(new) > most:
             raise Busy("offers", f"this node announces {most} at most")
 
-    def _keep(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
-        """In the store, whole batches together."""
-        at = 0
-        for signed, run in groupby(offers, attrgetter("signed")):
-            together = list(run)
-            before = previous[at : at + len(together)]
-            at += len(together)
-            if isinstance(signed, SignedBatch) and len(together) == signed.count:
-                self._store.add_batch(together, now, own=True, previous=before)
-            else:
-                for offer, last in zip(together, before, strict=True):
-                    self._store.add(offer, now, own=True, previous=last)
-
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
         """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
 
@@ -149,10 +135,15 @@ class OwnOffers:
         offer = own.offer
         if not offer.withdrawn:
             live = offer
-            offer = sign_offer(self._identity, terms_of(live), now, previous=live, withdrawn=True)
+            (offer,) = self._sign([Signing(terms_of(live), live, True, self._config.lifetime_s)], now)
             self._store.add(offer, now, own=True, previous=live)
         self._begin((offer.key,), (offer,), now)
         return offer
+
+    def _sign(self, signings: Sequence[Signing], now: float) -> list[Offer]:
+        offers = sign_offers(self._identity, signings, now, self.seq_floor)
+        self.seq_floor = max(self.seq_floor, *(offer.seq for offer in offers), 0)
+        return offers
 
     def restore(self, offer: Offer, now: float) -> None:
         """Takes up an own offer, or a tombstone, of an earlier life of this node.
@@ -193,7 +184,7 @@ class OwnOffers:
             for offer in offers:
                 self.restore(offer, now)
             return
-        self._keep(offers, [None] * len(offers), now)
+        self._store.add_own(offers, [None] * len(offers), now)
         own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
         waiting, soonest = _State.WAITING, now + RESTORE_DELAY_S
         for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
@@ -365,8 +356,8 @@ class OwnOffers:
             if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
         ]
         signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
-        renewed = sign_offers(self._identity, signings, now)
-        self._keep(renewed, [own.offer for own in aged], now)
+        renewed = self._sign(signings, now)
+        self._store.add_own(renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
         turn = self._turns(now)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from fastmarket._batch import SignedBatch
@@ -120,6 +122,19 @@ class OfferStore:
             for change in put:
                 self._changes.note(change)
         return acks
+
+    def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
+        """`add` of own offers; in one go where all of a batch come together."""
+        at = 0
+        for signed, run in groupby(offers, attrgetter("signed")):
+            together = list(run)
+            before = previous[at : at + len(together)]
+            at += len(together)
+            if isinstance(signed, SignedBatch) and len(together) == signed.count:
+                self.add_batch(together, now, own=True, previous=before)
+            else:
+                for offer, last in zip(together, before, strict=True):
+                    self.add(offer, now, own=True, previous=last)
 
     def _take(self, offer: Offer, now: float, own: bool, put: list[Change], previous: Offer | None) -> Ack:
         if offer.not_after <= now:

@@ -68,6 +68,7 @@ VERSION = len(MIGRATIONS)
 KEY_BYTES = 16
 # Offers of 600 bytes fill 4 KiB pages badly: a third less work for thousands of them, the same for one.
 PAGE_BYTES = 16_384
+MAX_NUMBER = 2**63 - 1  # that SQLite holds
 # A writer waits so long for a reader of the file from outside (a backup).
 BUSY_TIMEOUT_S = 5.0
 # A step of a statement lets other threads run, and has to get back in: with many rows a step that is seldom.
@@ -77,6 +78,10 @@ _PUT_MANY = _PUT + ", (?, ?, ?, ?, ?)" * (_ROWS_A_STEP - 1)
 # Own offers are renewed however late; what others must not see again ends with its tombstone.
 _SWEEP_RECORDS = "DELETE FROM records WHERE expires < ? AND NOT own"
 _SWEEP = "DELETE FROM offers WHERE not_after < ? AND (withdrawn OR NOT own)"
+_RAISE = (
+    "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
+_SEQ = "seq"
 _GONE = "DELETE FROM offers WHERE key = ?"
 _SWEEP_BATCHES = "DELETE FROM batches WHERE not_after < ? AND NOT own"
 _SWEEP_DEAD = "DELETE FROM dead WHERE batch NOT IN (SELECT number FROM batches)"
@@ -102,13 +107,14 @@ class BatchWrites:
     """What is written together with rows of single offers.
 
     `gone`: keys of single offers that a batch replaces; `dead`: (batch, slot) of offers that something
-    replaces; `over`: batches all of whose offers are dead.
+    replaces; `over`: batches all of whose offers are dead. `seq`: of own offers among all this the highest.
     """
 
     gone: Sequence[bytes] = ()
     batches: Sequence[BatchRow] = ()
     dead: Sequence[tuple[int, int]] = ()
     over: Sequence[int] = ()
+    seq: int = 0
 
 
 NO_BATCHES = BatchWrites()
@@ -166,6 +172,12 @@ class OfferDatabase:
             row = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM batches").fetchone()
             return int(row[0])
 
+    def seq_floor(self) -> int:
+        """The highest seq of an own offer ever written, tombstones that are forgotten included."""
+        with self._faults("read"):
+            row = self._connection.execute("SELECT value FROM numbers WHERE name = ?", (_SEQ,)).fetchone()
+            return int(row[0]) if row else 0
+
     def put(self, rows: Iterable[Row], ended: int | None = None, together: BatchWrites = NO_BATCHES) -> None:
         """Writes all of it or nothing, each row in the place of an earlier version; durable on return.
 
@@ -192,6 +204,8 @@ class OfferDatabase:
         connection.executemany("INSERT OR IGNORE INTO dead VALUES (?, ?)", together.dead)
         for statement in ("DELETE FROM batches WHERE number = ?", "DELETE FROM dead WHERE batch = ?"):
             connection.executemany(statement, [(number,) for number in together.over])
+        if together.seq:
+            connection.execute(_RAISE, (_SEQ, together.seq))
 
     def records(self) -> list[RecordRow]:
         """All values."""

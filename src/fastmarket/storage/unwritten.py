@@ -10,7 +10,7 @@ from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256
 from fastmarket.offers.changes import BatchChange, Change
 from fastmarket.offers.model import Offer, OfferKey
-from fastmarket.storage.database import KEY_BYTES, BatchRow, BatchWrites, Row
+from fastmarket.storage.database import KEY_BYTES, MAX_NUMBER, BatchRow, BatchWrites, Row
 
 _OWN = 1  # of a row
 
@@ -45,6 +45,7 @@ class Unwritten:
         self._gone: dict[bytes, bool] = {}  # keys of rows; whether they are own ones
         self._dead: dict[tuple[int, int], bool] = {}
         self._over: dict[int, bool] = {}
+        self._seq = 0  # the highest of own offers
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.batches or self._gone or self._dead or self._over)
@@ -57,6 +58,8 @@ class Unwritten:
         """In the place of any earlier version."""
         key = change.offer.key
         self.rows[key] = _row(key, change)
+        if change.own:
+            self._seq = max(self._seq, change.offer.seq)
         if change.replaced is not None:
             self._bury(change.replaced, change.own)
 
@@ -67,6 +70,8 @@ class Unwritten:
         kept = KeptBatch(BatchRow(number, own, not_after, batch.data), batch.count)
         self._kept[batch] = kept
         self.batches[number] = kept
+        if change.own:
+            self._seq = max(self._seq, *(offer.seq for offer in change.offers))
         for offer in change.replaced:
             self.forget(offer, change.own)
 
@@ -84,6 +89,7 @@ class Unwritten:
             batches=[kept.row for kept in self.batches.values()],
             dead=[*self._dead, *(pair for kept in self.batches.values() for pair in kept.dead)],
             over=tuple(self._over),
+            seq=min(self._seq, MAX_NUMBER),
         )
 
     def own_of(self, failed: Unwritten) -> None:
@@ -96,6 +102,7 @@ class Unwritten:
                 kept.lost = True
             elif kept.live:
                 self.batches[number] = kept
+        self._seq = max(self._seq, failed._seq)
         _take_own(self._gone, failed._gone)
         _take_own(self._dead, failed._dead)
         _take_own(self._over, failed._over)
