@@ -20,8 +20,6 @@ from fastmarket.offers.views import StoreOutcome
 
 # More stale entries than live ones, and at least so many: the heap of due times is made anew.
 STALE_DUES = 256
-# Announcements of an earlier life wait so long: a node that starts has to meet others first.
-RESTORE_DELAY_S = 5.0
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
 # Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
 # least the first share; what is due within the second goes along with a sweep that begins.
@@ -78,7 +76,7 @@ class OwnOffers:
         self._withdrawn = 0
         self._sweeps = 0
         self._interval = config.announce_interval_s
-        spread_s = max(config.restore_spread_s - RESTORE_DELAY_S, 0.0)
+        spread_s = max(config.restore_spread_s - config.restore_delay_s, 0.0)
         self._restore_spread = spread_s / (1 << PLACE_BITS)  # seconds a place
         self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
 
@@ -169,7 +167,10 @@ class OwnOffers:
         (where,) = self._all_where((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
-        due = min(now + RESTORE_DELAY_S + where * self._restore_spread, offer.issued_at + self._interval)
+        due = min(
+            now + self._config.restore_delay_s + where * self._restore_spread,
+            offer.issued_at + self._interval,
+        )
         self._schedule(key, own, due)
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
@@ -186,7 +187,7 @@ class OwnOffers:
             return
         self._store.add_own(offers, [None] * len(offers), now)
         own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
-        waiting, soonest = _State.WAITING, now + RESTORE_DELAY_S
+        waiting, soonest = _State.WAITING, now + self._config.restore_delay_s
         for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
             due = min(soonest + where * spread, offer.issued_at + interval)
             own[key] = _Own(offer, waiting, due, where)
