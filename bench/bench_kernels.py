@@ -14,7 +14,7 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _cid, _kbucket, _merkle, _sha256, _xor
+from fastmarket import _batch, _cid, _kbucket, _merkle, _sha256, _xor
 from fastmarket.offers.batch import BatchedOffer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import cid as cid_twin
@@ -74,6 +74,18 @@ batched = [
     BatchedOffer(bytes(140), index, path, body).encode()
     for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
 ]
+whole = _batch.SignedBatch.join(bytes(140), bodies[:256]).data
+fields = [_merkle.plain_body(body) for body in bodies]
+
+
+def whole_root(data):
+    return _batch.SignedBatch(data).root()
+
+
+def whole_root_twin(data):
+    return merkle_twin.merkle_tree(merkle_twin.split_whole(data)[1])[0]
+
+
 packed_keys = b"".join(rng.randbytes(32) for _ in range(200))
 CASES = [
     *pairs("distance", _xor.distance, xor_twin.distance, list(zip(targets, reversed(targets), strict=True))),
@@ -109,6 +121,8 @@ CASES = [
         [(body, index, len(bodies), paths[index]) for index, body in enumerate(bodies)],
     ),
     *pairs("offer-body", _merkle.plain_body, merkle_twin.body, singles(bodies)),
+    *pairs("tree-of-a-whole-batch", whole_root, whole_root_twin, [(whole,)]),
+    *pairs("write-offer-body", _batch.encode_body, merkle_twin.encode_body, fields),
 ]
 
 

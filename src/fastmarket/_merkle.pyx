@@ -297,7 +297,8 @@ cdef class PlainOffers:
 
     cdef int sign_by(self, object signer, bytes raw_signer) except -1:
         """Offers of `signer` are made from now on; none of a batch is expected."""
-        self._signer, self._raw_signer, self._envelope = signer, raw_signer, b""
+        self._signer, self._raw_signer = signer, raw_signer
+        self._envelope, self._root, self._count = b"", b"", 0  # or that root would vouch for another signer
         return 0
 
     cdef object made(self, const uint8_t *body, Py_ssize_t size, object signed, object index):

@@ -125,3 +125,9 @@ def split_whole(data: bytes) -> tuple[bytes, list[bytes]]:
     if len(bodies) < 2:
         raise ValueError("a batch of too few offers")
     return envelope, bodies
+
+
+def encode_body(*fields: Any) -> bytes:
+    names = [field.name for field in OfferBody.DESCRIPTOR.fields]
+    told = {name: value for name, value in zip(names, fields, strict=True) if value is not None}
+    return OfferBody(**told).SerializeToString(deterministic=True)

@@ -12,7 +12,7 @@ class OfferConfig:
     protocol: str = "/fastmarket/offer/1.0.0"  # on the wire; who does not list it is asked over kad
 
     # The wire. One message carries 256 offers of different batches, some 650 bytes each with their paths, and
-    # fits the window a Yamux stream begins with; a whole batch takes a quarter of that. kad's 16 KiB is a bound
+    # fits the window a Yamux stream begins with; a whole batch takes a quarter. kad's 16 KiB is a bound
     # of rust-libp2p's for its own protocol.
     max_message_bytes: int = 192 * 1024
     max_offers_per_store: int = 256  # a whole batch; without the signatures some 1 ms of work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.offers.batch import sign_batch
+from fastmarket.offers.batch import decode_batched, sign_batch
 from fastmarket.offers.messages import (
     Ack,
     FindRequest,
@@ -127,6 +128,23 @@ def test_one_bad_offer_costs_its_neighbours_nothing() -> None:
     assert storer.offers.refusals == {Refusal.MALFORMED: 1}
     assert len(storer.offers.store) == 3
     assert storer.offers.store.stored_bytes == sum(len(whole.signed(n)) for n in (0, 2, 3)), "not the batch"
+
+
+def test_a_root_of_one_signer_vouches_for_nobody_else() -> None:
+    """A batch by one signer, with an offer that names another in it, then a batch of that other one; then an
+    offer without an envelope, under the first root."""
+    forger, storer = identity(61), Storer()
+    whole, offers = batch(2)
+    forged = OfferBody.FromString(offers[0].body)
+    forged.seq += 10
+    bodies = [forged.SerializeToString(), sign_offer(forger, terms(), START).body]
+    trap = sign_batch(forger, bodies)
+    assert storer.store([], [trap.signed(0)]) == (Ack.INVALID,)
+    assert storer.store([whole.data]) == (Ack.STORED, Ack.STORED)
+    split = decode_batched(trap.signed(0))
+    for envelope in (b"", whole.envelope, offers[0].envelope):
+        assert storer.store([], [replace(split, batch=envelope).encode()]) == (Ack.INVALID,)
+    assert {held.body for held in storer.offers.store} == {offer.body for offer in offers}
 
 
 def test_times_are_checked_for_each() -> None:
