@@ -16,7 +16,7 @@ from fastmarket.offers.batch import contents
 from fastmarket.offers.changes import BatchChange, Change, Changes
 from fastmarket.offers.held_batches import HeldBatches
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
-from fastmarket.offers.model import Offer, OfferKey
+from fastmarket.offers.model import Offer, OfferKey, alone
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
 
@@ -108,14 +108,22 @@ class OfferStore:
         """`add` for all the offers of a batch, in its order."""
         batch = offers[0].signed
         assert isinstance(batch, SignedBatch)
-        if self._put_new(batch, offers, now, own):
-            gone = [one for one in previous if one is not None]
-            self._changes.note(BatchChange(batch, offers, own, gone))
-            return [Ack.STORED] * len(offers)
+        fits = own or self.stored_bytes + batch.size <= self._config.max_stored_bytes
+        if fits and len(offers) == batch.count and self._end_together(offers, now):
+            gone: Sequence[Offer] | None
+            if self._put_new(batch, offers, own):
+                gone = [one for one in previous if one is not None]
+            else:
+                gone = self._put_newer(batch, offers, own)
+            if gone is not None:
+                self._changes.note(BatchChange(batch, offers, own, gone))
+                return [Ack.STORED] * len(offers)
+        if not fits:  # what they replace is no reason to hold all of a batch for the sake of one
+            offers = [alone(offer) for offer in offers]
         put: list[Change] = []
         before = previous or [None] * len(offers)
         acks = [self._take(offer, now, own, put, last) for offer, last in zip(offers, before, strict=True)]
-        if len(put) == batch.count and len({change.own for change in put}) == 1:
+        if fits and len(put) == batch.count and len({change.own for change in put}) == 1:
             gone = [change.replaced for change in put if change.replaced is not None]
             self._changes.note(BatchChange(batch, offers, put[0].own, gone))
         else:
@@ -156,34 +164,52 @@ class OfferStore:
         put.append(Change(offer, own, held or previous))
         return Ack.STORED
 
-    def _put_new(self, batch: SignedBatch, offers: Sequence[Offer], now: float, own: bool) -> bool:
+    def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
+        """Whether they are of different contents and end in one step of time, which lies ahead."""
+        ends = {offer[_NOT_AFTER] for offer in offers}
+        first, last = (int(end(ends) // self._config.expiry_step_s) for end in (min, max))
+        return first == last and min(ends) > now and len({offer[_CONTENT] for offer in offers}) == len(offers)
+
+    def _put_new(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> bool:
         """The quick way for a batch of whose contents none is known; False, and nothing done, for others."""
         config, count = self._config, len(offers)
         contents = [offer[_CONTENT] for offer in offers]
-        ends = {offer[_NOT_AFTER] for offer in offers}
-        step = int(max(ends) // config.expiry_step_s)
         provider = offers[0].provider.raw
-        if (
-            count != batch.count
-            or len(set(contents)) != count
-            or not self._shelves.keys().isdisjoint(contents)
-            or min(ends) <= now
-            or int(min(ends) // config.expiry_step_s) != step
-        ):
+        if not self._shelves.keys().isdisjoint(contents):
             return False
         if not own and (
             self._count + count > config.max_offers
-            or self.stored_bytes + batch.size > config.max_stored_bytes
             or self._per_provider[provider] + count > config.max_offers_per_provider
         ):
             return False
-        self._shelves.update(zip(contents, offers, strict=True))
         self._index.add_many(contents)
         self._per_provider[provider] += count
         self._count += count
+        self._put_whole(batch, offers, own)
+        return True
+
+    def _put_newer(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> list[Offer] | None:
+        """The quick way for a batch each of whose offers replaces the only one of its content, which it
+        outlives; those, or None, and nothing done, for others."""
+        replaced: list[Offer] = []
+        for offer in offers:
+            held = self._shelves.get(offer.content)
+            if not isinstance(held, Offer) or held.not_after > offer.not_after or offer.seq <= held.seq:
+                return None
+            key = offer.key
+            if held.key != key or key in self._held_until or self._is_own(key, held) != own:
+                return None
+            replaced.append(held)
+        for held in replaced:
+            self._release(held.key, held, held.not_after)
+        self._put_whole(batch, offers, own)
+        return replaced
+
+    def _put_whole(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> None:
+        self._shelves.update((offer[_CONTENT], offer) for offer in offers)
+        step = int(offers[0].not_after // self._config.expiry_step_s)
         self._batches.put_whole(batch, step, own)
         self._ending(step)
-        return True
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
         """The cheapest live offers that the request wants and `max_bytes` can hold, then the tombstones.
@@ -318,16 +344,19 @@ class OfferStore:
         else:
             del shelf[key]
         self._ordered.pop(content, None)
-        self._own.discard(key)
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:
             del self._per_provider[provider]
         self._count -= 1
+        self._release(key, offer, self._held_until.pop(key, offer.not_after))
+
+    def _release(self, key: OfferKey, offer: Offer, held_until: float) -> None:
+        """The bytes of one that is held no longer, and its place among those that end."""
+        self._own.discard(key)
         if isinstance(offer.signed, SignedBatch):
             self._batches.drop_one(offer.signed)
         else:
             self._bytes -= offer.signed.size
-        held_until = self._held_until.pop(key, offer.not_after)
         ending = self._ends.get(int(held_until // self._config.expiry_step_s))
         if ending is not None:
             ending.discard(key)

@@ -217,9 +217,24 @@ def test_a_batch_counts_with_all_its_bytes_as_long_as_one_offer_is_held() -> Non
         assert storer.store([], [one.envelope]) == (Ack.STORED,)
         singles += len(one.envelope)
     assert storer.offers.store.stored_bytes == singles
-    many, _ = batch(40)
-    tight = Storer(OfferConfig(max_stored_bytes=many.size - 1))
-    assert set(tight.store([many.data])) == {Ack.FULL}
+
+
+def test_batches_never_take_more_than_all_offers_may() -> None:
+    """Not even where each offer replaces another, for which there is always room."""
+    first, _ = batch(40)
+    bound = first.size + 100
+    storer = Storer(OfferConfig(max_stored_bytes=bound))
+    assert set(storer.store([first.data])) == {Ack.STORED}
+    other, _ = batch(41)
+    assert set(storer.store([other.data])) <= {Ack.STORED, Ack.SUPERSEDED, Ack.FULL}
+    held = storer.offers.store
+    for n in range(1, 40, 3):  # one of the first batch stays held as long as it can
+        again = sign_offers(HOLDER, [Signing(terms(7, content=content(n + m))) for m in range(2)], START + n)
+        newer = again[0].signed
+        assert isinstance(newer, SignedBatch)
+        assert set(storer.store([newer.data], now=START + n)) == {Ack.STORED}
+        batches = {one.signed for one in held if isinstance(one.signed, SignedBatch)}
+        assert sum(one.size for one in batches) <= bound
 
 
 WHOLE, OFFERS = batch(5)
