@@ -18,6 +18,11 @@ from fastmarket.offers.views import StoreOutcome
 _outcome = lru_cache(maxsize=1024)(StoreOutcome)
 
 
+# Nearly all parcels have none; never changed.
+_NONE_MISSED: dict[int, int] = {}
+_NONE_TOLD: set[int] = set()
+
+
 class Parcel:
     """A whole batch, or one offer.
 
@@ -51,8 +56,8 @@ class Parcel:
         self.settled = False  # the quorum is met, or everything was answered
         self.unknown = False  # if it has no storer: somebody may be there who did not answer
         self.asked = self.open = self.acknowledged = self.plain = 0
-        self._missed: dict[int, int] = {}  # acknowledgements that one offer lacks
-        self._told: set[int] = set()  # of those the settled ones
+        self._missed = _NONE_MISSED  # by slot, acknowledgements that one offer lacks
+        self._told = _NONE_TOLD  # of those the settled ones
 
     @property
     def size(self) -> int:
@@ -69,6 +74,8 @@ class Parcel:
         """A storer has all but those at these slots."""
         self.open -= 1
         self.acknowledged += 1
+        if missing and not self._missed:
+            self._missed, self._told = {}, set()
         for slot in missing:
             self._missed[slot] = self._missed.get(slot, 0) + 1
             if self.settled:
