@@ -115,13 +115,11 @@ class Unwritten:
             return False
         number = kept.row.number
         kept.live &= ~(1 << offer.slot)
-        if number in self.batches:
-            if not kept.live:
-                del self.batches[number]
-        elif kept.live:
+        if not kept.live:
+            self.batches.pop(number, None)
+            self._over[number] = own  # though it failed to be written: that may have been told too early
+        elif number not in self.batches:
             self._dead[number, offer.slot] = own
-        else:
-            self._over[number] = own
         return True
 
 
