@@ -206,6 +206,7 @@ class OfferStore:
         return replaced
 
     def _put_whole(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> None:
+        # Here, in `_put` and in `_drop`, and nowhere else, a content gets other offers.
         self._shelves.update((offer[_CONTENT], offer) for offer in offers)
         step = int(offers[0].not_after // self._config.expiry_step_s)
         self._batches.put_whole(batch, step, own)
