@@ -15,6 +15,7 @@ from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.metadata import FileMetadata, is_host
 from fastmarket.offers.model import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+from tests.kernels.test_merkle import IN_ORDER, carefully, plain_enough
 from tests.reference import merkle as twin
 
 OFFERS = st.builds(
@@ -164,3 +165,20 @@ def test_offers_of_a_batch_are_made_but_for_those_that_are_not_plain() -> None:
 def test_signatures_are_counted(offers: list[BatchedOffer], others: list[bytes], data: st.DataObject) -> None:
     signed = data.draw(st.lists(st.sampled_from([one.encode() for one in offers] + others + [b"\x5a"])))
     assert count_signatures(iter(signed)) == len(set(map(twin.batch_of, signed)))
+
+
+@given(st.lists(IN_ORDER, min_size=2, max_size=6))
+def test_of_a_batch_as_of_single_offers_the_quick_way_takes_what_the_careful_way_takes(
+    fields: list[dict[str, Any]],
+) -> None:
+    bodies = [OfferBody(**one).SerializeToString(deterministic=True) for one in fields]
+    made = SignedBatch.join(b"batch", bodies)
+    offers = made.offers(PlainOffers(Offer, FileMetadata, SignedAlone, is_host), SIGNER, SIGNER.raw)
+    for index, offer in enumerate(offers):
+        wanted = carefully(made.signed(index), made.root(), made.count)
+        if wanted is not None and plain_enough(wanted) and len(wanted.content) == 34:
+            assert offer is not None
+            assert offer[:9] == wanted[:9]
+            assert (offer.signed, offer.slot, offer.body) == (made, index, bodies[index])
+        else:
+            assert offer is None
