@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fastmarket.cli.processes import ServerProcess
-from fastmarket.market.grpc_client import Listing, MarketClient
+from fastmarket.market.grpc_client import Listing, MarketClient, Search
 from fastmarket.offers.metadata import FileMetadata
 
 TICKS = os.sysconf("SC_CLK_TCK")
+SAMPLE = 1000
 TERMS = FileMetadata("192.0.2.1", 4000, 5, 1_000_000, "a file.bin")
 
 
@@ -67,6 +68,18 @@ async def register(target: str, offers: int, batch: int) -> tuple[float, int, in
         return time.perf_counter() - began, reached, fewest
 
 
+async def served(target: str, peer_id: str, offers: int) -> int:
+    """Of SAMPLE offers, how many the node tells of as its own."""
+
+    async def searches() -> AsyncIterator[Search]:
+        for number in range(0, offers, max(offers // SAMPLE, 1)):
+            yield Search(f"{number:064x}")
+
+    async with MarketClient(target) as client:
+        found = [result async for result in client.find_many(searches())]
+    return sum(any(holder.provider == peer_id for holder in result.holders) for result in found)
+
+
 def main() -> None:
     """Runs it once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -102,6 +115,8 @@ def main() -> None:
         again.wait_ready()
         took, used_s = time.perf_counter() - began, processor_s(again.process.pid)
         print(f"killed and started again: ready after {took:.2f} s, {used_s:.2f} s of processor")
+        own = asyncio.run(served(again.ready["grpc"], again.ready["peer_id"], given.offers))
+        print(f"  of {min(SAMPLE, given.offers)} offers looked for there, {own} are found")
         print("  " + next(line for line in again.log().splitlines() if "offers kept" in line))
 
 

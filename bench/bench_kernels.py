@@ -14,13 +14,12 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _cid, _codec, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
+from fastmarket import _batch, _cid, _codec, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
 from fastmarket.offers.batch import BatchedOffer
-from fastmarket.offers.merkle import merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import cid as cid_twin
@@ -78,11 +77,23 @@ bodies = [
     ).SerializeToString()
     for multihash in multihashes
 ]  # fmt: skip
-root, paths = merkle_tree(bodies)
+root, paths = merkle_twin.merkle_tree(bodies)
 batched = [
     BatchedOffer(bytes(140), index, path, body).encode()
     for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
 ]
+whole = _batch.SignedBatch.join(bytes(140), bodies[:256]).data
+fields = [_merkle.plain_body(body) for body in bodies]
+
+
+def whole_root(data):
+    return _batch.SignedBatch(data).root()
+
+
+def whole_root_twin(data):
+    return merkle_twin.merkle_tree(merkle_twin.split_whole(data)[1])[0]
+
+
 packed_keys = b"".join(rng.randbytes(32) for _ in range(200))
 kad_reply = kad_pb2.Message(
     type=kad_pb2.Message.FIND_NODE,
@@ -144,6 +155,8 @@ CASES = [
         [(body, index, len(bodies), paths[index]) for index, body in enumerate(bodies)],
     ),
     *pairs("offer-body", _merkle.plain_body, merkle_twin.body, singles(bodies)),
+    *pairs("tree-of-a-whole-batch", whole_root, whole_root_twin, [(whole,)]),
+    *pairs("write-offer-body", _batch.encode_body, merkle_twin.encode_body, fields),
 ]
 
 

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
@@ -72,16 +73,24 @@ def test_verify_cached(benchmark: BenchmarkFixture) -> None:
 BATCH = 256
 
 
+METADATA = FileMetadata("192.0.2.7", 4000, 5, 10**9, "a file.bin")
+TERMS = [
+    OfferTerms(b"\x12\x20" + sha256(b"%d" % n).digest(), b"user", "someone", METADATA) for n in range(BATCH)
+]
+
+
 def many(signed_together: bool) -> list[bytes]:
-    """Offers of one holder, as they travel."""
-    metadata = FileMetadata("192.0.2.7", 4000, 5, 10**9, "a file.bin")
-    terms = [
-        OfferTerms(b"\x12\x20" + sha256(b"%d" % n).digest(), b"user", "someone", metadata)
-        for n in range(BATCH)
-    ]
+    """Offers of one holder, as they travel one by one."""
     if signed_together:
-        return [offer.envelope for offer in sign_offers(identity(1), [Signing(one) for one in terms], NOW)]
-    return [sign_offer(identity(1), one, NOW).envelope for one in terms]
+        return [offer.envelope for offer in sign_offers(identity(1), [Signing(one) for one in TERMS], NOW)]
+    return [sign_offer(identity(1), one, NOW).envelope for one in TERMS]
+
+
+def whole() -> SignedBatch:
+    """The same, as they travel together."""
+    signed = sign_offers(identity(1), [Signing(one) for one in TERMS], NOW)[0].signed
+    assert isinstance(signed, SignedBatch)
+    return signed
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one-signature", "a-signature-each"])
@@ -104,13 +113,15 @@ def test_verify_256(benchmark: BenchmarkFixture, together: bool, warm: bool) -> 
     assert benchmark(verify) == BATCH
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["one-signature", "a-signature-each"])
-def test_store_256(benchmark: BenchmarkFixture, together: bool) -> None:
+@pytest.mark.parametrize("form", ["whole", "one-signature", "a-signature-each"])
+def test_store_256(benchmark: BenchmarkFixture, form: str) -> None:
     """What storers do with them: 256 in one message, or as many messages as 64 signatures each allow."""
     sender = identity(2).peer_id
-    size = BATCH if together else OfferConfig().max_signatures_per_store
-    signed = many(together)
+    size = OfferConfig().max_signatures_per_store if form == "a-signature-each" else BATCH
+    signed = many(form != "a-signature-each")
     bodies = [encode_store(signed[at : at + size]) for at in range(0, BATCH, size)]
+    if form == "whole":
+        bodies = [encode_store([], [whole().data])]
 
     def fresh() -> tuple[tuple[OfferProtocol], dict[str, object]]:
         return (node([])[0],), {}
@@ -126,15 +137,14 @@ def test_store_256(benchmark: BenchmarkFixture, together: bool) -> None:
 def test_take_up_256_own_ones(benchmark: BenchmarkFixture) -> None:
     """What a holder does with what it kept on disk, when it starts."""
     me = identity(1)
-    signed = many(True)
+    data = whole().data
 
     def fresh() -> tuple[tuple[OfferProtocol], dict[str, object]]:
         engine = Engine(KadConfig(), me.peer_id, now=NOW, entropy=Random(1).randbytes)
         return (OfferProtocol(me, engine),), {}
 
     def take_up(protocol: OfferProtocol) -> None:
-        for one in signed:
-            protocol.restore(one, True, NOW)
+        protocol.restore_batch(data, True, (), NOW)
         assert len(protocol.own) == BATCH
 
     benchmark.pedantic(take_up, setup=fresh, rounds=10)

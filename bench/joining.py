@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from bench.local_network import Mark, Report, command, percentile
-from fastmarket.cli.server import GC_THRESHOLDS
+from fastmarket.cli.memory import GC_THRESHOLDS
 from fastmarket.config import NodeConfig
 from fastmarket.errors import DialFailed
 from fastmarket.formats.identity import Identity, PeerId

@@ -28,7 +28,7 @@ import grpc.aio
 import uvloop
 
 from bench.processes import rss_mb
-from fastmarket.cli.server import GC_THRESHOLDS
+from fastmarket.cli.memory import GC_THRESHOLDS
 from fastmarket.config import NodeConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr

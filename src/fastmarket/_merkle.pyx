@@ -20,12 +20,7 @@ cdef extern from "sha256_impl.h" nogil:
     void fm_sha256(const uint8_t *data, size_t size, uint8_t *out) noexcept
 
 
-cdef enum:
-    _HASH = 32
-    _PREFIX = 17
-    _MAX_LEAF = 4096  # above the longest offer; what is longer is hashed in a buffer of its own
-
-HASH_BYTES = _HASH
+HASH_BYTES = HASH
 # Two blocks of SHA-256 a node with or without them. Ours alone: no tree made elsewhere has such hashes.
 LEAF_PREFIX = b"\x00fastmarket-offer"
 NODE_PREFIX = b"\x01fastmarket-offer"
@@ -40,20 +35,38 @@ cdef inline const uint8_t *_data(bytes item) noexcept:
     return <const uint8_t *> PyBytes_AS_STRING(item)
 
 
+cdef int hash_leaf(const uint8_t *body, Py_ssize_t size, uint8_t *node) noexcept nogil:
+    """0: it is longer than any offer."""
+    cdef uint8_t room[PREFIX + MAX_LEAF]
+    if size > MAX_LEAF:
+        return 0
+    memcpy(room, _LEAF, PREFIX)
+    memcpy(room + PREFIX, body, size)
+    fm_sha256(room, PREFIX + size, node)
+    return 1
+
+
+cdef void hash_pair(const uint8_t *left, const uint8_t *right, uint8_t *node) noexcept nogil:
+    """`node` may be either of them."""
+    cdef uint8_t both[PREFIX + 2 * HASH]
+    memcpy(both, _NODE, PREFIX)
+    memcpy(both + PREFIX, left, HASH)
+    memcpy(both + PREFIX + HASH, right, HASH)
+    fm_sha256(both, PREFIX + 2 * HASH, node)
+
+
 cdef int _climb(uint8_t *node, uint64_t at, uint64_t last, const uint8_t *path, Py_ssize_t size) noexcept nogil:
     """Replaces the hash of the leaf at `at` of `last` + 1 by that of the root; 0: such a path cannot be."""
-    cdef uint8_t both[_PREFIX + 2 * _HASH]
-    cdef uint8_t *left = both + _PREFIX
     cdef Py_ssize_t offset = 0
-    memcpy(both, _NODE, _PREFIX)
     while last:
         if at % 2 or at < last:
-            if size - offset < _HASH:
+            if size - offset < HASH:
                 return 0
-            memcpy(left + (0 if at % 2 else _HASH), path + offset, _HASH)
-            memcpy(left + (_HASH if at % 2 else 0), node, _HASH)
-            offset += _HASH
-            fm_sha256(both, _PREFIX + 2 * _HASH, node)
+            if at % 2:
+                hash_pair(path + offset, node, node)
+            else:
+                hash_pair(node, path + offset, node)
+            offset += HASH
         at //= 2
         last //= 2
     return offset == size
@@ -63,22 +76,17 @@ def merkle_root(bytes leaf not None, uint64_t index, uint64_t count, bytes path 
     """The root that `path` leads to from the leaf at `index` of `count`; None: such a path cannot be."""
     if index >= count:
         return None
-    cdef uint8_t room[_PREFIX + _MAX_LEAF]
     cdef Py_ssize_t size = PyBytes_GET_SIZE(leaf)
-    cdef bytes root = PyBytes_FromStringAndSize(NULL, _HASH)
+    cdef bytes root = PyBytes_FromStringAndSize(NULL, HASH)
     cdef uint8_t *node = <uint8_t *> PyBytes_AS_STRING(root)
     cdef bytes whole
-    if size <= _MAX_LEAF:
-        memcpy(room, _LEAF, _PREFIX)
-        memcpy(room + _PREFIX, _data(leaf), size)
-        fm_sha256(room, _PREFIX + size, node)
-    else:
+    if not hash_leaf(_data(leaf), size, node):
         whole = LEAF_PREFIX + leaf
-        fm_sha256(_data(whole), _PREFIX + size, node)
+        fm_sha256(_data(whole), PREFIX + size, node)
     return root if _climb(node, index, count - 1, _data(path), PyBytes_GET_SIZE(path)) else None
 
 
-cdef Py_ssize_t _uvarint(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint64_t *value) except -1:
+cdef Py_ssize_t uvarint(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint64_t *value) except -1:
     """Where it ends. ValueError."""
     cdef int shift = 0
     cdef uint8_t byte
@@ -97,13 +105,13 @@ cdef Py_ssize_t _uvarint(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, ui
     raise ValueError("varint is cut short")
 
 
-cdef Py_ssize_t _field(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint8_t tag,
+cdef Py_ssize_t field(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint8_t tag,
                        Py_ssize_t *start) except -1:
     """Where the field ends that begins at `at`; `start`: its value. ValueError."""
     cdef uint64_t length
     if at >= size or data[at] != tag:
         raise ValueError("batched offer with other fields, or in another order")
-    start[0] = _uvarint(data, size, at + 1, &length)
+    start[0] = uvarint(data, size, at + 1, &length)
     if length > <uint64_t> (size - start[0]):
         raise ValueError("batched offer is cut short")
     return start[0] + <Py_ssize_t> length
@@ -114,14 +122,14 @@ def split_batched(bytes signed not None):
     cdef const uint8_t *data = _data(signed)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end
     cdef uint64_t index
-    end = _field(data, size, 0, 0x5a, &start)
+    end = field(data, size, 0, 0x5a, &start)
     cdef bytes batch = PyBytes_FromStringAndSize(<const char *> data + start, end - start)
     if end >= size or data[end] != 0x60:
         raise ValueError("batched offer without an index")
-    end = _uvarint(data, size, end + 1, &index)
-    end = _field(data, size, end, 0x6a, &start)
+    end = uvarint(data, size, end + 1, &index)
+    end = field(data, size, end, 0x6a, &start)
     cdef bytes path = PyBytes_FromStringAndSize(<const char *> data + start, end - start)
-    end = _field(data, size, end, 0x72, &start)
+    end = field(data, size, end, 0x72, &start)
     if end != size:
         raise ValueError("bytes behind a batched offer")
     return batch, index, path, PyBytes_FromStringAndSize(<const char *> data + start, end - start)
@@ -170,7 +178,7 @@ cdef bint _scan(const uint8_t *data, Py_ssize_t size, _Scan *found) except -1:
         if field <= last or field >= _FIELDS or data[at] >= 0x80:
             return False
         last = field
-        at = _uvarint(data, size, at + 1, &number)
+        at = uvarint(data, size, at + 1, &number)
         if (_BYTES | _TEXTS) >> field & 1:
             if wire != 2 or number > <uint64_t> (size - at):
                 return False
@@ -234,23 +242,18 @@ cdef class PlainOffers:
     every field within its bounds. Anything else is answered with None, and the careful way finds out why.
     """
 
-    cdef type _offer, _metadata
-    cdef object _is_host
-    cdef bytes _envelope, _root, _raw_signer, _user_id
-    cdef uint64_t _count
-    cdef object _signer
-    cdef str _user_name, _ip
-
-    def __init__(self, type offer not None, type metadata not None, is_host):
-        """Of the types `Offer` and `FileMetadata`; `is_host(text)`: whether it may be an offer's `ip`."""
-        self._offer, self._metadata, self._is_host = offer, metadata, is_host
+    def __init__(self, type offer not None, type metadata not None, type alone not None, is_host):
+        """Of the types `Offer`, `FileMetadata` and `SignedAlone`; `is_host(text)`: whether it may be an
+        offer's `ip`."""
+        self._offer, self._metadata, self._alone, self._is_host = offer, metadata, alone, is_host
         self._envelope = self._root = self._raw_signer = self._user_id = b""
         self._count, self._signer, self._user_name, self._ip = 0, None, "", ""
+        self._issued_at = self._not_after = self._began = self._ended = 0
 
     def expect(self, bytes envelope not None, bytes root not None, uint64_t count, signer,
                bytes raw_signer not None):
         """From now on offers of this batch, which was verified, are opened."""
-        if PyBytes_GET_SIZE(root) != _HASH:
+        if PyBytes_GET_SIZE(root) != HASH:
             raise ValueError("not a hash")
         self._envelope, self._root, self._count = envelope, root, count
         self._signer, self._raw_signer = signer, raw_signer
@@ -260,29 +263,25 @@ cdef class PlainOffers:
         cdef const uint8_t *data = _data(signed)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end, path, path_end, body
         cdef uint64_t index
-        cdef uint8_t node[_HASH]
-        cdef uint8_t room[_PREFIX + _MAX_LEAF]
+        cdef uint8_t node[HASH]
         try:
-            end = _field(data, size, 0, 0x5a, &start)
+            end = field(data, size, 0, 0x5a, &start)
             if not _same(self._envelope, data + start, end - start):
                 return None
             if end >= size or data[end] != 0x60:
                 return None
-            end = _uvarint(data, size, end + 1, &index)
-            path_end = _field(data, size, end, 0x6a, &path)
-            end = _field(data, size, path_end, 0x72, &body)
+            end = uvarint(data, size, end + 1, &index)
+            path_end = field(data, size, end, 0x6a, &path)
+            end = field(data, size, path_end, 0x72, &body)
         except ValueError:
             return None
-        if end != size or index >= self._count or end - body > _MAX_LEAF:
+        if end != size or index >= self._count or not hash_leaf(data + body, end - body, node):
             return None
-        memcpy(room, _LEAF, _PREFIX)
-        memcpy(room + _PREFIX, data + body, end - body)
-        fm_sha256(room, _PREFIX + (end - body), node)
         if not _climb(node, index, self._count - 1, data + path, path_end - path):
             return None
-        if not _same(self._root, node, _HASH):
+        if not _same(self._root, node, HASH):
             return None
-        return self._made(data + body, end - body, signed)
+        return self.made(data + body, end - body, _by_itself(self._alone, data + body, end - body, signed), 0)
 
     def read(self, bytes signed not None, bytes raw_signer not None, signer):
         """An offer of a batch of `signer` that was verified before it was put away; None: not plain."""
@@ -293,13 +292,20 @@ cdef class PlainOffers:
             end = _body(signed, &start)
         except ValueError:
             return None
-        self._signer, self._raw_signer, self._envelope = signer, raw_signer, b""
-        return self._made(data + start, end - start, signed)
+        self.sign_by(signer, raw_signer)
+        return self.made(data + start, end - start, _by_itself(self._alone, data + start, end - start, signed), 0)
 
-    cdef object _made(self, const uint8_t *body, Py_ssize_t size, bytes signed):
+    cdef int sign_by(self, object signer, bytes raw_signer) except -1:
+        """Offers of `signer` are made from now on; none of a batch is expected."""
+        self._signer, self._raw_signer = signer, raw_signer
+        self._envelope, self._root, self._count = b"", b"", 0  # or that root would vouch for another signer
+        return 0
+
+    cdef object made(self, const uint8_t *body, Py_ssize_t size, object signed, object index):
+        """The offer, None: not plain. `signed`, `index`: how it travels."""
         cdef _Scan found
         try:
-            if not _scan(body, size, &found) or not self._in_order(&found):
+            if not _scan(body, size, &found) or not _in_order(self, &found):
                 return None
         except ValueError:
             return None
@@ -314,32 +320,40 @@ cdef class PlainOffers:
         PyObject_GenericSetAttr(metadata, "price_per_mb", found.value[_PRICE])
         PyObject_GenericSetAttr(metadata, "size", found.value[_SIZE] if found.there >> _SIZE & 1 else None)
         PyObject_GenericSetAttr(metadata, "name", _text(&found, _NAME) if found.there >> _NAME & 1 else None)
+        # Neighbours have the times in common.
+        if self._began != found.value[_ISSUED_AT]:
+            self._began = self._issued_at = found.value[_ISSUED_AT]
+        if self._ended != found.value[_NOT_AFTER]:
+            self._ended = self._not_after = found.value[_NOT_AFTER]
         return tuple.__new__(self._offer, (
             _bytes(&found, _CONTENT), self._signer, self._user_id, user_name, metadata, found.value[_SEQ],
-            found.value[_ISSUED_AT], found.value[_NOT_AFTER], found.value[_WITHDRAWN] == 1,
-            PyBytes_FromStringAndSize(<const char *> body, size), signed,
+            self._issued_at, self._not_after, found.value[_WITHDRAWN] == 1, signed, index,
         ))
 
-    cdef bint _in_order(self, const _Scan *found) except -1:
-        """Whether all of it is within its bounds, and the signer's."""
-        cdef const uint8_t *content = found.at[_CONTENT]
-        cdef uint64_t issued_at = found.value[_ISSUED_AT], not_after = found.value[_NOT_AFTER]
-        if (
-            found.value[_CONTENT] != _SHA2_256_BYTES or content[0] != 0x12 or content[1] != 0x20
-            or found.value[_USER_ID] > _MAX_USER_ID or found.value[_USER_NAME] > _MAX_USER_NAME
-            or found.value[_NAME] > _MAX_NAME or not 0 < found.value[_IP] <= _MAX_HOST
-            or not 0 < found.value[_PORT] <= _MAX_PORT or found.value[_PRICE] >> 63
-            or not_after <= issued_at or not_after - issued_at > _MAX_LIFETIME_S
-            or not _same(self._raw_signer, found.at[_PROVIDER], found.value[_PROVIDER])
-        ):
-            return False
-        if _same_text(self._ip, found.at[_IP], found.value[_IP]):
-            return True
-        cdef str ip = _text(found, _IP)
-        if not self._is_host(ip):
-            return False
-        self._ip = ip
+cdef bint _in_order(PlainOffers of, const _Scan *found) except -1:
+    """Whether all of it is within its bounds, and the signer's."""
+    cdef const uint8_t *content = found.at[_CONTENT]
+    cdef uint64_t issued_at = found.value[_ISSUED_AT], not_after = found.value[_NOT_AFTER]
+    if (
+        found.value[_CONTENT] != _SHA2_256_BYTES or content[0] != 0x12 or content[1] != 0x20
+        or found.value[_USER_ID] > _MAX_USER_ID or found.value[_USER_NAME] > _MAX_USER_NAME
+        or found.value[_NAME] > _MAX_NAME or not 0 < found.value[_IP] <= _MAX_HOST
+        or not 0 < found.value[_PORT] <= _MAX_PORT or found.value[_PRICE] >> 63
+        or not_after <= issued_at or not_after - issued_at > _MAX_LIFETIME_S
+        or not _same(of._raw_signer, found.at[_PROVIDER], found.value[_PROVIDER])
+    ):
+        return False
+    if _same_text(of._ip, found.at[_IP], found.value[_IP]):
         return True
+    cdef str ip = _text(found, _IP)
+    if not of._is_host(ip):
+        return False
+    of._ip = ip
+    return True
+
+
+cdef inline object _by_itself(type alone, const uint8_t *body, Py_ssize_t size, bytes signed):
+    return tuple.__new__(alone, (PyBytes_FromStringAndSize(<const char *> body, size), signed))
 
 
 cdef inline bint _same(bytes known, const uint8_t *data, Py_ssize_t size) noexcept:
@@ -351,39 +365,17 @@ cdef inline bint _same_text(str known, const uint8_t *data, Py_ssize_t size) noe
     return PyUnicode_GET_LENGTH(known) == size and memcmp(PyUnicode_DATA(known), data, size) == 0
 
 
-def count_signatures(offers):
-    """Different batches, and offers that are of none, among signed offers."""
-    cdef bytes one, kept
-    cdef const uint8_t *before = NULL
-    cdef const uint8_t *data
-    cdef Py_ssize_t held = 0, size, start, end
-    cdef set different = set()
-    for one in offers:
-        data, size, start = _data(one), PyBytes_GET_SIZE(one), 0
-        end = size
-        if size and data[0] == 0x5a:
-            if held and size > held and memcmp(data, before, held) == 0:
-                continue  # a neighbour of the same batch
-            try:
-                end = _field(data, size, 0, 0x5a, &start)
-                kept, before, held = one, data, end
-            except ValueError:
-                start, end = 0, size
-        different.add(PyBytes_FromStringAndSize(<const char *> data + start, end - start))
-    return len(different)
-
-
 cdef Py_ssize_t _body(bytes signed, Py_ssize_t *start) except -1:
     """Where the body of a BatchedOffer ends and begins, which is taken from our own disk. ValueError."""
     cdef const uint8_t *data = _data(signed)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), end
     cdef uint64_t index
-    end = _field(data, size, 0, 0x5a, start)
+    end = field(data, size, 0, 0x5a, start)
     if end >= size or data[end] != 0x60:
         raise ValueError("batched offer without an index")
-    end = _uvarint(data, size, end + 1, &index)
-    end = _field(data, size, end, 0x6a, start)
-    return _field(data, size, end, 0x72, start)
+    end = uvarint(data, size, end + 1, &index)
+    end = field(data, size, end, 0x6a, start)
+    return field(data, size, end, 0x72, start)
 
 
 def body_of(bytes signed not None):

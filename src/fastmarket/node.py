@@ -187,12 +187,22 @@ class Node:
 
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
-        bad = dht.restore_offers(database.offers())
+        batches = database.batches()
+        bad, taken = dht.restore_offers(
+            database.offers(), ((row.signed, row.own, dead) for row, dead in batches)
+        )
         dht.restore_records(
             (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
             for row in database.records()
         )
         self._journal = Journal(database, self._config.storage, dht.now)
+        for batch, (row, dead) in zip(taken, batches, strict=True):
+            if batch is None:
+                bad += 1
+            else:
+                self._journal.took_up(batch, row, dead)
+        dht.offers.own.seq_floor = database.seq_floor()
+        self._journal.forget(dht.offers.own.take_stale())
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
         saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())

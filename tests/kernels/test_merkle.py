@@ -14,13 +14,13 @@ from fastmarket._merkle import PLAIN_BOUNDS, PlainOffers
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import BatchedOffer
-from fastmarket.offers.merkle import merkle_tree
 from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
 from fastmarket.offers.model import (
     MAX_LIFETIME_S,
     MAX_USER_ID_BYTES,
     MAX_USER_NAME_BYTES,
     Offer,
+    SignedAlone,
     check_terms,
     offer_of,
 )
@@ -54,7 +54,7 @@ def agree(signed: bytes) -> Any:
 
 @given(LEAVES, st.data())
 def test_every_leaf_leads_to_the_root_and_no_other_does(leaves: list[bytes], data: st.DataObject) -> None:
-    root, paths = merkle_tree(leaves)
+    root, paths = twin.merkle_tree(leaves)
     index = data.draw(st.integers(0, len(leaves) - 1))
     assert _merkle.merkle_root(leaves[index], index, len(leaves), paths[index]) == root
     count = data.draw(st.integers(0, 2**64 - 1))
@@ -67,7 +67,7 @@ def test_every_leaf_leads_to_the_root_and_no_other_does(leaves: list[bytes], dat
 def test_a_leaf_longer_than_any_offer() -> None:
     for size in (4095, 4096, 4097, 100_000):
         leaves = [bytes(size), b"other"]
-        root, paths = merkle_tree(leaves)
+        root, paths = twin.merkle_tree(leaves)
         assert _merkle.merkle_root(leaves[0], 0, 2, paths[0]) == root
 
 
@@ -170,7 +170,7 @@ def carefully(signed: bytes, root: bytes, count: int) -> Offer | None:
         if envelope != b"batch" or twin.merkle_root(body, index, count, path) != root:
             return None
         read = OfferBody.FromString(body)
-        offer = offer_of(read, FileMetadata.read_from(read), SIGNER, (body, signed))
+        offer = offer_of(read, FileMetadata.read_from(read), SIGNER, SignedAlone(body, signed))
         check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
     except (ValueError, DecodeError, CallerFault):
         return None
@@ -188,8 +188,8 @@ def test_the_quick_way_takes_what_the_careful_way_takes(
     fields: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     bodies = [OfferBody(**one).SerializeToString(deterministic=True) for one in fields]
-    root, paths = merkle_tree(bodies)
-    quick = PlainOffers(Offer, FileMetadata, is_host)
+    root, paths = twin.merkle_tree(bodies)
+    quick = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
     quick.expect(b"batch", root, len(bodies), SIGNER, SIGNER.raw)
     for index, (path, body) in enumerate(zip(paths, bodies, strict=True)):
         signed = BatchedOffer(b"batch", index, path, body).encode()
@@ -213,7 +213,7 @@ def test_the_quick_way_takes_what_the_careful_way_takes(
 
 @given(st.binary(max_size=60))
 def test_the_quick_way_takes_no_garbage(raw: bytes) -> None:
-    quick = PlainOffers(Offer, FileMetadata, is_host)
+    quick = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
     for signed in (raw, b"\x5a" + raw, b"\x5a\x00\x60\x00\x6a\x00\x72" + raw):
         assert quick.open(signed) is None
         assert quick.read(signed, SIGNER.raw, SIGNER) is None
@@ -222,9 +222,3 @@ def test_the_quick_way_takes_no_garbage(raw: bytes) -> None:
 def test_the_quick_way_has_no_bounds_above_the_careful_ones() -> None:
     bounds = (MAX_USER_ID_BYTES, MAX_USER_NAME_BYTES, MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT)
     assert (*bounds, MAX_LIFETIME_S) == PLAIN_BOUNDS
-
-
-@given(st.lists(OFFERS, max_size=3), st.lists(st.binary(max_size=40), max_size=3), st.data())
-def test_signatures_are_counted(offers: list[BatchedOffer], others: list[bytes], data: st.DataObject) -> None:
-    signed = data.draw(st.lists(st.sampled_from([one.encode() for one in offers] + others + [b"\x5a"])))
-    assert _merkle.count_signatures(iter(signed)) == len(set(map(twin.batch_of, signed)))

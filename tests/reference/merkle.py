@@ -1,7 +1,8 @@
-"""Twin of fastmarket._merkle: the same in plain Python."""
+"""Twin of fastmarket._merkle and fastmarket._batch: the same in plain Python."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +13,23 @@ from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 HASH_BYTES = 32
 LEAF_PREFIX = b"\x00fastmarket-offer"
 NODE_PREFIX = b"\x01fastmarket-offer"
+
+
+def merkle_tree(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """The root over one or more leaves, and the path of each: the hashes beside it, lowest first, joined."""
+    level = [sha256(LEAF_PREFIX + leaf).digest() for leaf in leaves]
+    paths: list[list[bytes]] = [[] for _ in leaves]
+    width = 1  # leaves under a node of this level
+    while len(level) > 1:
+        for index, path in enumerate(paths):
+            beside = index // width ^ 1
+            if beside < len(level):
+                path.append(level[beside])
+        odd = level[-1:] if len(level) % 2 else []  # moves up as it is
+        pairs = zip(level[0::2], level[1::2], strict=False)
+        level = [sha256(NODE_PREFIX + left + right).digest() for left, right in pairs] + odd
+        width *= 2
+    return level[0], [b"".join(path) for path in paths]
 
 
 def merkle_root(leaf: bytes, index: int, count: int, path: bytes) -> bytes | None:
@@ -93,3 +111,23 @@ def body(raw: bytes) -> tuple[Any, ...] | None:
         read.not_after,
         read.withdrawn,
     )
+
+
+def split_whole(data: bytes) -> tuple[bytes, list[bytes]]:
+    """Envelope and bodies of a WholeBatch."""
+    envelope, at = _field(data, 0, 0x5A)
+    bodies = []
+    while at < len(data):
+        if len(bodies) == 256:
+            raise ValueError("a batch of too many offers")
+        body, at = _field(data, at, 0x72)
+        bodies.append(body)
+    if len(bodies) < 2:
+        raise ValueError("a batch of too few offers")
+    return envelope, bodies
+
+
+def encode_body(*fields: Any) -> bytes:
+    names = [field.name for field in OfferBody.DESCRIPTOR.fields]
+    told = {name: value for name, value in zip(names, fields, strict=True) if value is not None}
+    return OfferBody(**told).SerializeToString(deterministic=True)

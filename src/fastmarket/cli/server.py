@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 PROG = "fastmarket-server"
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
-# Of the collector of cyclic garbage: objects made before it looks, and how much rarer it looks at the older
-# ones. Connections make some garbage, offers none.
-GC_THRESHOLDS = (50_000, 20, 100)
 log = logging.getLogger("fastmarket.server")
 
 HELP = "Run a node of the market. It keeps offers for the network and serves local programs by gRPC."
@@ -166,12 +162,14 @@ def _check(**given: object) -> int:
 
 
 def _serve(settings: ServerSettings) -> int:
+    from fastmarket.cli import memory
+
     logs.set_up(settings.log_level, settings.log_format)
+    memory.begin()
     with _data_dir(settings):
         identity = _identity(settings)
         import uvloop
 
-        gc.set_threshold(*GC_THRESHOLDS)  # now, too: what a start takes up from disk is much
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_live(settings, identity))
 

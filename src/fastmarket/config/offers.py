@@ -11,8 +11,9 @@ class OfferConfig:
 
     protocol: str = "/fastmarket/offer/1.0.0"  # on the wire; who does not list it is asked over kad
 
-    # The wire. One message carries 256 offers of a batch, some 650 bytes each with their paths, and fits the
-    # window a Yamux stream begins with; kad's 16 KiB is a bound of rust-libp2p's for its own protocol.
+    # The wire. One message carries 256 offers of different batches, some 650 bytes each with their paths, and
+    # fits the window a Yamux stream begins with; a whole batch takes a quarter. kad's 16 KiB is a bound
+    # of rust-libp2p's for its own protocol.
     max_message_bytes: int = 192 * 1024
     max_offers_per_store: int = 256  # a whole batch; without the signatures some 1 ms of work
     max_signatures_per_store: int = 64  # batches and single offers: 4 ms of work for one request
@@ -29,6 +30,7 @@ class OfferConfig:
     # Own offers. Renewed at every announcement, so that 26 h remain when a renewal is due.
     lifetime_s: float = 48 * 3600.0
     announce_interval_s: float = 22 * 3600.0  # go-libp2p-kad-dht: ProvideValidity 48 h, reprovide 22 h
+    restore_delay_s: float = 5.0  # own offers of an earlier life wait so long: others have to be met first
     restore_spread_s: float = 3600.0  # own offers of an earlier life are announced again within this time
     retry_first_s: float = 30.0  # after an announcement that failed its quorum or met nobody
     retry_longest_s: float = 3600.0  # the back-off doubles up to this

@@ -11,7 +11,7 @@ from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.fleet.fields import offer_row
 from fastmarket.net.keeping import Keeper
-from fastmarket.offers.changes import Change
+from fastmarket.offers.changes import AnyChange
 from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.storage.shared import SharedStore
 
@@ -128,11 +128,12 @@ class Told(Keeper):
         self._kept = kept
         self._keeper = keeper
 
-    def keep(self, changes: Sequence[Change]) -> Awaitable[None]:
+    def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
         """As the disk says; what the store says is asked of the writer (`settled`)."""
         for change in changes:
-            self._kept(change.offer.content)
-        self._writer.take(change.offer for change in changes if change.own)
+            for offer in change.offers:
+                self._kept(offer.content)
+        self._writer.take(offer for change in changes if change.own for offer in change.offers)
         if self._keeper is not None:
             return self._keeper.keep(changes)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -29,6 +29,8 @@ MAX_FILE_HASH_BYTES = 1024
 """UTF-8 bytes of a `fileHash`; what clients of the first system send is a hash or a short name."""
 
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+# The characters of every multibase that is read here.
+_MULTIBASE = re.compile(r"[A-Za-z0-9+/=_-]+")
 _MAX_CODEC = (1 << 63) - 1  # unsigned varints of the multiformats end at nine bytes
 
 
@@ -118,10 +120,11 @@ def content_multihash(text: str) -> bytes:
         raise CallerFault("fileHash", f"is longer than {MAX_FILE_HASH_BYTES} bytes")
     if _HEX_DIGEST.fullmatch(text):
         return SHA2_256_PREFIX + bytes.fromhex(text)
-    try:
-        return Cid.from_text(text).multihash
-    except CallerFault:
-        pass
+    if _MULTIBASE.fullmatch(text):  # names with blanks or dots are none: two exceptions spared
+        try:
+            return Cid.from_text(text).multihash
+        except CallerFault:
+            pass
     try:
         encoded = text.encode("utf-8")
     except UnicodeEncodeError:
@@ -146,6 +149,7 @@ def _other_multibase(text: str) -> bytes | None:
     """The bytes behind a multibase that is not compiled, None where it is not such text."""
     if not 2 <= len(text) <= MAX_TEXT_CHARS or text[0] not in _OTHER_MULTIBASES or not text.isascii():
         return None
+
     try:
         return decode_multibase(text)
     except ValueError:

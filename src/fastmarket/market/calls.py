@@ -25,7 +25,7 @@ INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tell
 Request = TypeVar("Request", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message]]
+Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message | bytes]]
 RespondMany: TypeAlias = Callable[[Request, float | None], AsyncGenerator[Message, None]]
 
 
@@ -34,7 +34,7 @@ def unary(request_type: type[Request], respond: Respond[Request]) -> Method:
 
     async def handle(raw: bytes, context: Context) -> bytes:
         try:
-            return (await respond(read(request_type, raw), context.time_remaining())).SerializeToString()
+            return _written(await respond(read(request_type, raw), context.time_remaining()))
         except Exception as error:  # noqa: BLE001 - the top of a task
             return await _abort(error, request_type, context)
 
@@ -85,7 +85,7 @@ def each(
 
     async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async def answer(raw: bytes) -> bytes:
-            return (await respond(read(request_type, raw), context.time_remaining())).SerializeToString()
+            return _written(await respond(read(request_type, raw), context.time_remaining()))
 
         try:
             async with aclosing(_answers(requests, answer, at_once, in_order)) as answers:
@@ -149,6 +149,11 @@ async def _abort(error: Exception, request_type: type[Message], context: Context
         status = INTERNAL
     await context.abort(status.code, status.details, status.metadata)
     raise AssertionError("abort raises")
+
+
+def _written(answer: Message | bytes) -> bytes:
+    """Some are encoded already."""
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def read(request_type: type[Request], raw: bytes) -> Request:

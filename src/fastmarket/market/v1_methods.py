@@ -13,7 +13,6 @@ from fastmarket.config import MarketConfig
 from fastmarket.errors import CallerFault
 from fastmarket.market import replies
 from fastmarket.market.calls import Method, each, streaming, unary
-from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
@@ -110,23 +109,24 @@ class V1Methods:
         terms = v1_terms(request, self._service.peer_id)
         return replies.registered_of(terms.content, await self._service.register(terms, deadline_s))
 
-    async def _register_files(self, request: v1.RegisterFilesRequest, deadline_s: float | None) -> Message:
+    async def _register_files(self, request: v1.RegisterFilesRequest, deadline_s: float | None) -> bytes:
         if not 0 < len(request.files) <= self._config.max_files:
             raise CallerFault("files", f"1 to {self._config.max_files}, got {len(request.files)}")
-        answer = v1.RegisterFilesResponse(files=[v1.RegisteredFile() for _ in request.files])
         terms: list[OfferTerms] = []
-        places: list[v1.RegisteredFile] = []
-        for file, place in zip(request.files, answer.files, strict=True):
+        faults: dict[int, CallerFault] = {}
+        for place, file in enumerate(request.files):
             try:
                 terms.append(v1_terms(file, self._service.peer_id))
-                places.append(place)
             except CallerFault as fault:
-                status = status_of(fault)
-                place.code, place.message = status.code.value[0], status.details
+                faults[place] = fault
         outcomes = await self._service.register_many(terms, deadline_s) if terms else []
-        for one, outcome, place in zip(terms, outcomes, places, strict=True):
-            replies.tell_outcome(place, one.content, outcome)
-        return answer
+        told = [
+            replies.registered_file(one.content, outcome)
+            for one, outcome in zip(terms, outcomes, strict=True)
+        ]
+        for place, wrong in faults.items():  # in ascending order: each goes where it belongs
+            told.insert(place, replies.refused_file(wrong))
+        return b"".join(told)
 
     async def _withdraw_file(self, request: v1.WithdrawFileRequest, deadline_s: float | None) -> Message:
         content = v1_content(request.content)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
+from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
@@ -44,6 +45,9 @@ from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.refusals import OfferRefused
 from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
+
+Batch: TypeAlias = tuple[bytes, int, Collection[int]]
+"""Offers of an earlier life: the signed batch, whether it is an own one, slots that are dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +236,15 @@ class DhtNode:
         await self._durable()
         return outcome
 
-    def restore_offers(self, kept: Iterable[tuple[bytes, int]]) -> int:
-        """Takes up offers of an earlier life, (signed, own) each; how many could not be read."""
+    def restore_offers(
+        self, kept: Iterable[tuple[bytes, int]], batches: Iterable[Batch] = ()
+    ) -> tuple[int, list[SignedBatch | None]]:
+        """Takes up offers of an earlier life: single ones, (signed, own) each, and whole batches.
+
+        How many single offers could not be read; the batches, None for one that could not.
+        """
         now, bad = self._clock.now(), 0
+        taken: list[SignedBatch | None] = []
         collecting = gc.isenabled()
         gc.disable()  # nothing made here goes away; looking again and again would double the time
         try:
@@ -243,11 +253,16 @@ class DhtNode:
                     self.offers.restore(signed, bool(own), now)
                 except OfferRefused:
                     bad += 1
+            for signed, own, dead in batches:
+                try:
+                    taken.append(self.offers.restore_batch(signed, bool(own), dead, now))
+                except OfferRefused:
+                    taken.append(None)
         finally:
             if collecting:
                 gc.enable()
         self._offers.arm()
-        return bad
+        return bad, taken
 
     def restore_records(self, kept: Iterable[tuple[Record, bool]]) -> None:
         """Takes up values of an earlier life; our own are put again in their turn."""

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from fastmarket.offers.changes import Change
+from fastmarket.offers.changes import AnyChange
 from fastmarket.offers.protocol import OfferProtocol
 
 
 class Keeper(Protocol):
     """`storage.journal.Journal` on a node with a data directory."""
 
-    def keep(self, changes: Sequence[Change]) -> Awaitable[None]:
+    def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
         """Done when they would survive SIGKILL and power loss; raises StorageFault."""
 
 

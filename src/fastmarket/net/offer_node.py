@@ -118,10 +118,8 @@ class OfferNode:
 
     async def _register_slice(self, many: Sequence[OfferTerms], settle: Settle) -> None:
         """Signs, stores and announces together; ends when each has its quorum or can get none."""
-        places: dict[tuple[bytes, bytes], list[int]] = {}
-        for index, terms in enumerate(many):
-            places.setdefault((terms.content, terms.user_id), []).append(index)
         sweep = self.offers.register_many(many, self._clock.now())
+        places = _places(many, sweep.offers)
         running = self._announce(sweep)
         missing = len(sweep.offers)
         if running is None:
@@ -130,10 +128,11 @@ class OfferNode:
             return
         async for item in running.items():
             assert isinstance(item, Settled)
-            for offer, outcome in item.offers:
-                for index in places[(offer.content, offer.user_id)]:
-                    settle(index, outcome)
-            missing -= len(item.offers)
+            for group, outcome in item.groups:
+                for place in group:
+                    for index in places[place]:
+                        settle(index, outcome)
+                missing -= len(group)
             if not missing:
                 break  # the storers after the quorum need not be waited for
 
@@ -231,3 +230,13 @@ class OfferNode:
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)
+
+
+def _places(many: Sequence[OfferTerms], offers: Sequence[Offer]) -> Sequence[Sequence[int]]:
+    """For each offer, where its terms stand: of equal ones there may be several."""
+    if len(offers) == len(many):
+        return [(index,) for index in range(len(many))]
+    places: dict[tuple[bytes, bytes], list[int]] = {}
+    for index, terms in enumerate(many):
+        places.setdefault((terms.content, terms.user_id), []).append(index)
+    return [places[offer.content, offer.user_id] for offer in offers]

@@ -1,30 +1,32 @@
 """One signature over many offers: what is signed, and how an offer of a batch travels by itself.
 
 The leaves of a Merkle tree are the bodies; a signed envelope holds its root and their number (`OfferBatch`).
-Every offer travels with that envelope, its body and the path between them (`BatchedOffer`), in the places
-where the envelope around a single body does. The two are told apart by their first byte.
+All of them travel together, to a storer of all (`SignedBatch`), or one with that envelope, its body and the
+path between them (`BatchedOffer`), in the places where the envelope around a single body does. Those two are
+told apart by their first byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._merkle import count_signatures, split_batched
+from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, tree_root
+from fastmarket._merkle import HASH_BYTES, merkle_root, plain_body, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import encode_uvarint
-from fastmarket.offers.merkle import HASH_BYTES, merkle_root, merkle_tree
-from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch, OfferBody
 
 BATCH_DOMAIN = "fastmarket-offer-batch"
 BATCH_PAYLOAD_TYPE = b"/fastmarket/offer-batch"
 
-MAX_BATCH_OFFERS = 256  # a path of 256 bytes; a signature costs 0.3 us an offer, hashing its path thrice that
+MAX_BATCH_OFFERS = (
+    MAX_COUNT  # 256: a path of 256 bytes; a signature costs 0.3 us an offer, hashing its path thrice that
+)
 MAX_PATH_BYTES = (MAX_BATCH_OFFERS - 1).bit_length() * HASH_BYTES
 
 # Of BatchedOffer, field number << 3 | wire type. An Envelope begins with its field 1 (0x0a).
@@ -55,34 +57,18 @@ class BatchedOffer:
 
     def encode(self) -> bytes:
         """The only form in which it is accepted: these fields, in this order."""
-        return _batch_field(self.batch) + _fields(self.index, self.path, self.body)
+        return b"".join(
+            (
+                *(_BATCH_TAG, encode_uvarint(len(self.batch)), self.batch),
+                *(_INDEX_TAG, encode_uvarint(self.index)),
+                *(_PATH_TAG, encode_uvarint(len(self.path)), self.path),
+                *(_BODY_TAG, encode_uvarint(len(self.body)), self.body),
+            )
+        )
 
     def lies_under(self, batch: Batch) -> bool:
         """Whether the path leads from the body to the root."""
         return merkle_root(self.body, self.index, batch.count, self.path) == batch.root
-
-
-# Indices and lengths are few.
-_uvarint = lru_cache(maxsize=1024)(encode_uvarint)
-
-
-def _batch_field(batch: bytes) -> bytes:
-    return _BATCH_TAG + encode_uvarint(len(batch)) + batch
-
-
-def _fields(index: int, path: bytes, body: bytes) -> bytes:
-    """Those after the batch."""
-    length, size = _uvarint(len(path)), _uvarint(len(body))
-    return b"%b%b%b%b%b%b%b%b" % (
-        _INDEX_TAG,
-        _uvarint(index),
-        _PATH_TAG,
-        length,
-        path,
-        _BODY_TAG,
-        size,
-        body,
-    )
 
 
 def is_batched(signed: bytes) -> bool:
@@ -103,16 +89,18 @@ def decode_batched(signed: bytes) -> BatchedOffer:
         raise PeerFault(str(error)) from None
 
 
-def sign_batch(identity: Identity, bodies: Sequence[bytes]) -> list[bytes]:
-    """The bodies, 2 to MAX_BATCH_OFFERS of them, as signed offers of one batch."""
-    root, paths = merkle_tree(bodies)
-    payload = OfferBatch(root=root, count=len(bodies)).SerializeToString(deterministic=True)
-    envelope = seal(identity, BATCH_DOMAIN, BATCH_PAYLOAD_TYPE, payload)
-    first = _batch_field(envelope)
-    return [
-        first + _fields(index, path, body)
-        for index, (path, body) in enumerate(zip(paths, bodies, strict=True))
-    ]
+def sign_batch(identity: Identity, bodies: list[bytes]) -> SignedBatch:
+    """The bodies, 2 to MAX_BATCH_OFFERS of them, under one signature."""
+    payload = OfferBatch(root=tree_root(bodies), count=len(bodies)).SerializeToString(deterministic=True)
+    return SignedBatch.join(seal(identity, BATCH_DOMAIN, BATCH_PAYLOAD_TYPE, payload), bodies)
+
+
+def contents(batch: SignedBatch) -> Iterator[bytes]:
+    """Of its offers, in order; the bodies were read before."""
+    for index in range(batch.count):
+        raw = batch.body(index)
+        plain = plain_body(raw)
+        yield OfferBody.FromString(raw).content if plain is None else plain[0]
 
 
 def open_batch(raw: bytes) -> Batch:

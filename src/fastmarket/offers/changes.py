@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
+from fastmarket._batch import SignedBatch
 from fastmarket.offers.model import Offer
 
 
 class Change(NamedTuple):
-    """`offer`, a tombstone perhaps, was put into the store, in the place of any version before; `own`: ours.
+    """`offer`, a tombstone perhaps, was put into the store, in the place of `replaced`; `own`: ours.
 
     What leaves the store because it is over or displaced makes no change.
     """
 
     offer: Offer
     own: bool
+    replaced: Offer | None = None
+
+    @property
+    def offers(self) -> Sequence[Offer]:
+        """As of a batch."""
+        return (self.offer,)
+
+
+class BatchChange(NamedTuple):
+    """All offers of a batch were put into the store, in the places of `replaced`."""
+
+    batch: SignedBatch
+    offers: Sequence[Offer]
+    own: bool
+    replaced: Sequence[Offer]
+
+
+AnyChange: TypeAlias = Change | BatchChange
 
 
 class Changes:
@@ -24,22 +43,22 @@ class Changes:
     __slots__ = ("_changes", "_told")
 
     def __init__(self) -> None:
-        self._changes: list[Change] = []
+        self._changes: list[AnyChange] = []
         self._told: Callable[[], None] | None = None
 
     def want(self, told: Callable[[], None]) -> None:
         """From now on changes are kept until they are taken; `told` is called at the first of them."""
         self._told = told
 
-    def note(self, offer: Offer, own: bool) -> None:
+    def note(self, change: AnyChange) -> None:
         """For the store."""
         if self._told is None:
             return
         if not self._changes:
             self._told()
-        self._changes.append(Change(offer, own))
+        self._changes.append(change)
 
-    def take(self) -> list[Change]:
+    def take(self) -> list[AnyChange]:
         """Changes since the last call, in order."""
         changes, self._changes = self._changes, []
         return changes

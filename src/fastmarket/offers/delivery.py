@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from fastmarket.config import OfferConfig
@@ -12,13 +12,12 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.query import Quorum, quorum_size
 from fastmarket.kad.search import Answered
 from fastmarket.offers.asks import stored
 from fastmarket.offers.batch import signatures
-from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, decode_store_reply, encode_store
+from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store
 from fastmarket.offers.model import Offer
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.parcels import Parcel, Settlement, parcels
 
 # Encoded messages kept: each goes to up to k peers, which take it at about the same time.
 _KEPT_MESSAGES = 8
@@ -30,39 +29,17 @@ _MAX_WAITING = 65_536
 _MAX_SENDING = 64
 
 
-# Of a hundred thousand offers a dozen different ones are told, twice each.
-_outcome = lru_cache(maxsize=1024)(StoreOutcome)
-
-
-class Item:
-    """One offer on its way: how many storers there are, have answered and have it."""
-
-    __slots__ = ("acknowledged", "asked", "given", "offer", "open", "plain", "settled", "unknown")
-
-    def __init__(self, offer: Offer) -> None:
-        self.offer = offer
-        self.given = False  # its storers are known
-        self.settled = False  # its quorum is met, or it is done
-        self.unknown = False  # if it has no storer: somebody may be there who did not answer
-        self.asked = self.open = self.acknowledged = self.plain = 0
-
-    def outcome(self) -> StoreOutcome:
-        """So far."""
-        nobody = not self.asked and not self.plain
-        wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked)
-        return _outcome(self.acknowledged, self.asked, wanted, self.plain)
-
-
 class _Storer:
     """What waits for one peer."""
 
-    __slots__ = ("peer", "protocol", "sending", "waiting")
+    __slots__ = ("count", "peer", "protocol", "sending", "waiting")
 
     def __init__(self, answered: Answered) -> None:
         self.peer = answered.peer
         self.protocol = answered.protocol
         self.sending = False
-        self.waiting: deque[Item] = deque()
+        self.waiting: deque[Parcel] = deque()
+        self.count = 0  # offers in these
 
 
 class Deliveries:
@@ -80,11 +57,12 @@ class Deliveries:
         self._provide = provide
         self._current = current
         self._timeout_s = timeout_s
+        self._room = config.max_message_bytes - _FRAME_BYTES
         self._storers: dict[PeerId, _Storer] = {}
         self._ready: OrderedDict[PeerId, _Storer] = OrderedDict()  # something waits, nothing is under way
-        self._out: dict[int, tuple[_Storer, tuple[Item, ...]]] = {}
+        self._out: dict[int, tuple[_Storer, tuple[Parcel, ...]]] = {}
         self._plain: deque[tuple[PeerInfo, tuple[Choice, ...]]] = deque()
-        self._settled: list[Item] = []
+        self._settled: list[Settlement] = []
         self._messages: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
         self._waiting = 0
 
@@ -98,24 +76,29 @@ class Deliveries:
         """Not too much waits."""
         return self._waiting < _MAX_WAITING
 
-    def add(self, item: Item, storers: Sequence[Answered], unknown: bool) -> None:
-        """The storers of an offer; `unknown`: were there none, that would prove nothing."""
-        item.given, item.unknown = True, unknown
+    def parcels(self, offers: Sequence[Offer]) -> Iterator[Parcel]:
+        """In the order given, whole batches that fit a message together."""
+        return parcels(offers, self._room, self._config.max_offers_per_store)
+
+    def add(self, parcel: Parcel, storers: Sequence[Answered], unknown: bool) -> None:
+        """The storers of offers; `unknown`: were there none, that would prove nothing."""
+        parcel.given, parcel.unknown = True, unknown
         protocol = self._config.protocol
         for answered in storers:
             if answered.protocol == protocol:
                 storer = self._storers.get(answered.peer.peer_id) or self._storer(answered)
-                storer.waiting.append(item)
-                item.asked += 1
+                storer.waiting.append(parcel)
+                storer.count += len(parcel.offers)
+                parcel.asked += 1
                 if not storer.sending:
                     self._ready[storer.peer.peer_id] = storer
-            elif choices := self._provide(item.offer, answered.peer, answered.protocol):
-                item.plain += 1
-                self._plain.append((answered.peer, choices))
-        item.open = item.asked
-        self._waiting += item.asked
-        if not item.open:
-            self._settle(item)
+            else:
+                told = [self._provide(offer, answered.peer, answered.protocol) for offer in parcel.offers]
+                self._plain.extend((answered.peer, choices) for choices in told if choices)
+                parcel.plain += bool(told[0])
+        parcel.open = parcel.asked
+        self._waiting += parcel.asked * len(parcel.offers)
+        self._settled.extend(parcel.take_settled())
 
     def _storer(self, answered: Answered) -> _Storer:
         storer = self._storers[answered.peer.peer_id] = _Storer(answered)
@@ -129,14 +112,14 @@ class Deliveries:
         held: list[_Storer] = []
         while self._ready and len(self._out) < _MAX_SENDING:
             _, storer = self._ready.popitem(last=False)
-            if not eager and len(storer.waiting) < self._config.max_offers_per_store:
+            if not eager and storer.count < self._config.max_offers_per_store:
                 held.append(storer)
                 continue
             number = token()
-            items = self._take(storer)
+            together = self._take(storer)
             storer.sending = True
-            self._out[number] = (storer, items)
-            yield Outgoing(number, storer.peer, self._message(items), self._timeout_s)
+            self._out[number] = (storer, together)
+            yield Outgoing(number, storer.peer, self._message(together), self._timeout_s)
         for storer in held:
             self._ready[storer.peer.peer_id] = storer
 
@@ -144,30 +127,40 @@ class Deliveries:
         """Acknowledgements. Raises `PeerFault` unless there is one for each offer."""
         if token not in self._out:
             return
-        items = self._out[token][1]
-        acks = decode_store_reply(payload).acks
-        if len(acks) != len(items):
-            raise PeerFault(f"{len(acks)} acknowledgements of {len(items)} offers")
+        together = self._out[token][1]
+        count = sum(len(parcel.offers) for parcel in together)
+        missing: Sequence[Sequence[int]] = ()
+        if payload != _all_stored(count):
+            missing = self._missing(together, count, payload)
         self._leave(token)
-        taken = Ack.STORED
-        for item, ack in zip(items, acks, strict=True):
-            item.open -= 1
-            if ack is taken or stored(ack, item.offer, self._current(item.offer)):
-                item.acknowledged += 1
-            if not item.settled and (2 * item.acknowledged > item.asked or not item.open):
-                item.settled = True
-                self._settled.append(item)
+        for at, parcel in enumerate(together):
+            parcel.answered(missing[at] if missing else ())
+            self._settled.extend(parcel.take_settled())
+
+    def _missing(self, together: Sequence[Parcel], count: int, payload: bytes) -> Sequence[Sequence[int]]:
+        """The slots of each parcel that were not acknowledged."""
+        acks = decode_store_reply(payload).acks
+        if len(acks) != count:
+            raise PeerFault(f"{len(acks)} acknowledgements of {count} offers")
+        left = iter(acks)
+        return [
+            [
+                slot
+                for slot, (offer, ack) in enumerate(zip(parcel.offers, left, strict=False))
+                if not stored(ack, offer, self._current(offer))
+            ]
+            for parcel in together
+        ]
 
     def failed(self, token: int) -> None:
         """The peer has none of them."""
         if token not in self._out:
             return
-        for item in self._leave(token):
-            item.open -= 1
-            if not item.settled and not item.open:
-                self._settle(item)
+        for parcel in self._leave(token):
+            parcel.failed()
+            self._settled.extend(parcel.take_settled())
 
-    def take_settled(self) -> list[Item]:
+    def take_settled(self) -> list[Settlement]:
         """Since the last call."""
         settled, self._settled = self._settled, []
         return settled
@@ -175,51 +168,71 @@ class Deliveries:
     def stop(self) -> None:
         """Nothing more is sent; what is not settled is now."""
         for storer in self._storers.values():
-            for item in storer.waiting:
-                self._settle(item)
+            self._end(storer.waiting)
             storer.waiting.clear()
-        for _, items in self._out.values():
-            for item in items:
-                self._settle(item)
+            storer.count = 0
+        for _, together in self._out.values():
+            self._end(together)
         self._out.clear()
         self._ready.clear()
         self._plain.clear()
         self._waiting = 0
 
-    def _leave(self, token: int) -> tuple[Item, ...]:
-        storer, items = self._out.pop(token)
+    def _leave(self, token: int) -> tuple[Parcel, ...]:
+        storer, together = self._out.pop(token)
         storer.sending = False
         if storer.waiting:
             self._ready[storer.peer.peer_id] = storer
-        return items
+        return together
 
-    def _settle(self, item: Item) -> None:
-        if not item.settled:
-            item.settled = True
-            self._settled.append(item)
+    def _end(self, together: Iterable[Parcel]) -> None:
+        for parcel in together:
+            self._settled.extend(parcel.take_settled(end=True))
 
-    def _take(self, storer: _Storer) -> tuple[Item, ...]:
+    def _take(self, storer: _Storer) -> tuple[Parcel, ...]:
         """As many as one message holds."""
         config, waiting = self._config, storer.waiting
-        room = config.max_message_bytes - _FRAME_BYTES
-        items: list[Item] = []
-        while waiting and len(items) < config.max_offers_per_store:
-            room -= len(waiting[0].offer.envelope) + OFFER_OVERHEAD_BYTES
-            if room < 0 and items:
+        room, left = self._room, config.max_offers_per_store
+        taken: list[Parcel] = []
+        while waiting:
+            parcel = waiting[0]
+            room -= parcel.size
+            left -= len(parcel.offers)
+            if (room < 0 or left < 0) and taken:
                 break
-            items.append(waiting.popleft())
+            taken.append(waiting.popleft())
         most = config.max_signatures_per_store
-        if len(items) > most and signatures(item.offer.envelope for item in items) > most:
-            waiting.extendleft(reversed(items[most:]))
-            del items[most:]
-        self._waiting -= len(items)
-        return tuple(items)
+        if len(taken) > most and _signatures(taken) > most:
+            waiting.extendleft(reversed(taken[most:]))
+            del taken[most:]
+        taken.sort(key=_is_whole)  # the order of the acknowledgements
+        count = sum(len(parcel.offers) for parcel in taken)
+        storer.count -= count
+        self._waiting -= count
+        return tuple(taken)
 
-    def _message(self, items: tuple[Item, ...]) -> tuple[Choice, ...]:
-        key = tuple(map(id, items))
+    def _message(self, together: tuple[Parcel, ...]) -> tuple[Choice, ...]:
+        key = tuple(map(id, together))
         payload = self._messages.get(key)
         if payload is None:
-            payload = self._messages[key] = encode_store(item.offer.envelope for item in items)
+            alone = [parcel.envelope for parcel in together if parcel.whole is None]
+            whole = [parcel.whole.data for parcel in together if parcel.whole is not None]
+            payload = self._messages[key] = encode_store(alone, whole)
             if len(self._messages) > _KEPT_MESSAGES:
                 self._messages.popitem(last=False)
         return (Choice(self._config.protocol, payload),)
+
+
+@lru_cache(maxsize=1024)
+def _all_stored(count: int) -> bytes:
+    """The reply that nearly always comes."""
+    return encode_acks([Ack.STORED] * count)
+
+
+def _is_whole(parcel: Parcel) -> bool:
+    return parcel.whole is not None
+
+
+def _signatures(together: Iterable[Parcel]) -> int:
+    whole = sum(map(_is_whole, together))
+    return whole + signatures(parcel.envelope for parcel in together if not _is_whole(parcel))

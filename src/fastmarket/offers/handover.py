@@ -20,7 +20,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.search import Answered
 from fastmarket.offers.coverage import PLACE_BITS, place
-from fastmarket.offers.delivery import Deliveries, Item
+from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.store_index import PREFIX_BITS
@@ -38,11 +38,11 @@ class HandoverJob:
 
     def __init__(self, peer: PeerInfo, offers: list[Offer], deliveries: Deliveries, protocol: str) -> None:
         self.result: int | None = None
-        self._items = [Item(offer) for offer in offers]
+        self._parcels = list(deliveries.parcels(offers))
         self._deliveries = deliveries
         self._token = 0
-        for item in self._items:
-            deliveries.add(item, [Answered(peer, protocol)], unknown=False)
+        for parcel in self._parcels:
+            deliveries.add(parcel, [Answered(peer, protocol)], unknown=False)
 
     @property
     def finished(self) -> bool:
@@ -58,7 +58,7 @@ class HandoverJob:
             return []
         requests = list(self._deliveries.poll(eager=True, token=self._next_token))
         if not requests and not self._deliveries.busy:
-            self.result = sum(item.acknowledged for item in self._items)
+            self.result = self._acknowledged()
         return requests
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
@@ -83,7 +83,11 @@ class HandoverJob:
     def cancel(self, now: float) -> None:
         """End with what was acknowledged."""
         self._deliveries.stop()
-        self.result = sum(item.acknowledged for item in self._items)
+        self.result = self._acknowledged()
+
+    def _acknowledged(self) -> int:
+        outcomes = [told for parcel in self._parcels for told in parcel.outcomes()]
+        return sum(len(offers) * outcome.acknowledged for offers, outcome in outcomes)
 
     def _next_token(self) -> int:
         self._token += 1

@@ -77,7 +77,7 @@ class KnownOffers:
 class Known:
     """Live offers of a content, cheapest first."""
 
-    __slots__ = ("_changes", "_searched", "_source", "_until", "offers")
+    __slots__ = ("_searched", "_source", "_until", "_version", "offers")
 
     def __init__(
         self, offers: tuple[Offer, ...], until: float, source: KnownOffers, *, searched: bool
@@ -88,13 +88,13 @@ class Known:
         self._until = min(self._until, until)
         self._source = source
         self._searched = searched
-        self._changes = source.store.changes
+        self._version = source.store.version
 
     def holds(self, now: float) -> bool:
         """Whether that is still what is known. Of few steps: it stands before every answer given again."""
         source = self._source
         return (
-            source.store.changes == self._changes
+            source.store.version == self._version
             and now < self._until
             and (self._searched or not (source.table or source.large))
         )

@@ -44,9 +44,10 @@ class Ack(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """Please keep these envelopes."""
+    """Please keep these signed offers, and those of these encoded whole batches."""
 
     envelopes: tuple[bytes, ...]
+    whole: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ class FindReply:
     closer: tuple[PeerInfo, ...]
 
 
-def encode_store(envelopes: Iterable[bytes]) -> bytes:
+def encode_store(envelopes: Iterable[bytes], whole: Iterable[bytes] = ()) -> bytes:
     """An OfferRequest."""
-    return pb.OfferRequest(store=pb.Store(offers=envelopes)).SerializeToString()
+    return pb.OfferRequest(store=pb.Store(offers=envelopes, whole=whole)).SerializeToString()
 
 
 def encode_find(request: FindRequest) -> bytes:
@@ -89,7 +90,7 @@ def encode_find(request: FindRequest) -> bytes:
 
 
 def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
-    """Raises `PeerFault`: not a request, or more than `max_offers` to store."""
+    """Raises `PeerFault`: not a request, or more than `max_offers` to store, as far as can be seen here."""
     try:
         request = pb.OfferRequest.FromString(body)
     except DecodeError as error:
@@ -102,10 +103,10 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
         return FindRequest(find.content, find.limit, max_price, find.skip)
     if not request.HasField("store"):
         raise PeerFault("offer request without a request")
-    count = len(request.store.offers)
+    count = len(request.store.offers) + 2 * len(request.store.whole)  # at least
     if count > max_offers:
         raise LimitExceeded("offers in a STORE", max_offers, count)
-    return StoreRequest(tuple(request.store.offers))
+    return StoreRequest(tuple(request.store.offers), tuple(request.store.whole))
 
 
 def encode_acks(acks: Iterable[Ack]) -> bytes:

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from fastmarket._sha256 import sha256
+from fastmarket._batch import SignedBatch, encode_body
+from fastmarket._merkle import PlainOffers
+from fastmarket._sha256 import sha256_many
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.offers.batch import MAX_BATCH_OFFERS, sign_batch
-from fastmarket.offers.metadata import FileMetadata, check_text
+from fastmarket.offers.metadata import FileMetadata, check_text, is_host
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 OFFER_DOMAIN = "fastmarket-offer"
@@ -36,12 +38,35 @@ OfferKey: TypeAlias = tuple[bytes, bytes, bytes]
 """What makes two offers versions of one: content, provider (raw peer id), user id."""
 
 
+class SignedAlone(NamedTuple):
+    """How an offer that came by itself travels: its `payload`, an OfferBody, and the signed offer around it.
+
+    Of the same use to an offer as the `SignedBatch` of many.
+    """
+
+    payload: bytes
+    travelling: bytes
+
+    def body(self, index: int) -> bytes:
+        """The OfferBody."""
+        return self.payload
+
+    def signed(self, index: int) -> bytes:
+        """The signed offer."""
+        return self.travelling
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes up."""
+        return len(self.travelling)
+
+
 class Offer(NamedTuple):
     """`provider` serves `content` (a multihash) to whoever pays, as `user_name` with the opaque `user_id`.
 
     Of two offers with the same key the one with the higher `seq` counts. `issued_at` and `not_after` are unix
-    seconds. A `withdrawn` one is a tombstone. `envelope` is the signed offer, as it travels; `body` what was
-    signed in it, an `OfferBody`. (A tuple: a frozen dataclass takes six times as long to make.)
+    seconds. A `withdrawn` one is a tombstone. `signed` holds its bytes, those in the `slot` of a batch.
+    (A tuple: a frozen dataclass takes six times as long to make.)
     """
 
     content: bytes
@@ -53,8 +78,29 @@ class Offer(NamedTuple):
     issued_at: int
     not_after: int
     withdrawn: bool
-    body: bytes
-    envelope: bytes
+    signed: SignedAlone | SignedBatch
+    slot: int
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Offer) and self.body == other.body and self.envelope == other.envelope
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.content, self.seq))
+
+    @property
+    def body(self) -> bytes:
+        """What was signed, an `OfferBody`."""
+        return self.signed.body(self.slot)
+
+    @property
+    def envelope(self) -> bytes:
+        """The signed offer, as it travels by itself."""
+        return self.signed.signed(self.slot)
 
     @property
     def key(self) -> OfferKey:
@@ -87,6 +133,11 @@ class Offer(NamedTuple):
     def live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
         return not self.withdrawn and now < self.not_after
+
+
+def alone(offer: Offer) -> Offer:
+    """The same, not held together with its batch."""
+    return offer._replace(signed=SignedAlone(offer.body, offer.envelope), slot=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,59 +214,106 @@ def sign_offer(
     previous: Offer | None = None,
     lifetime_s: float = MAX_LIFETIME_S,
     withdrawn: bool = False,
+    floor: int = 0,
 ) -> Offer:
     """As `sign_offers`, of one."""
-    return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now)[0]
+    return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now, floor)[0]
 
 
-def sign_offers(identity: Identity, signings: Sequence[Signing], now: float) -> list[Offer]:
+def sign_offers(identity: Identity, signings: Sequence[Signing], now: float, floor: int = 0) -> list[Offer]:
     """Signs offers, in the order given, with one signature for up to MAX_BATCH_OFFERS.
 
     The seq is the time in microseconds, yet always above the previous one, so that a clock set back does not
-    silence the holder. A version lives at least as long as the one it replaces, and a tombstone just so: at a
+    silence the holder. Nor is it below `floor`, the highest seq it ever gave: of a previous one it may
+    know no more. A version lives at least as long as the one it replaces, and a tombstone just so: at a
     node that never saw it an older version would come back. Batches are cut along the key space: what is
     stored at the same nodes lies in the same batch.
     """
-    bodies = [_body(identity.peer_id, signing, now) for signing in signings]
-    raw = [body.SerializeToString(deterministic=True) for body in bodies]
-    order = sorted(range(len(raw)), key=lambda index: sha256(signings[index].terms.content))
-    signed = [b""] * len(raw)
+    seq = int(now * 1_000_000)
+    if seq < floor:
+        seq = floor + 1
+    keys = sha256_many([signing.terms.content for signing in signings])
+    order = sorted(range(len(signings)), key=keys.__getitem__)
+    offers: list[Offer] = [None] * len(signings)  # type: ignore[list-item]  # each is set below
+    plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
     for at in range(0, len(order), MAX_BATCH_OFFERS):
-        batch = order[at : at + MAX_BATCH_OFFERS]
-        for index, envelope in zip(batch, _sign(identity, [raw[index] for index in batch]), strict=True):
-            signed[index] = envelope
+        part = order[at : at + MAX_BATCH_OFFERS]
+        together = [signings[one] for one in part]
+        for index, offer in zip(part, _sign(identity, together, now, seq, plain), strict=True):
+            offers[index] = offer
+    return offers
+
+
+def _sign(
+    identity: Identity, signings: Sequence[Signing], now: float, seq: int, plain: PlainOffers[Offer]
+) -> list[Offer]:
+    """One batch, or one offer by itself."""
+    peer_id = identity.peer_id
+    stamps = [_stamp(signing, now, seq) for signing in signings]
+    bodies = [_body(peer_id.raw, *pair) for pair in zip(signings, stamps, strict=True)]
+    if len(bodies) == 1:
+        envelope = seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, bodies[0])
+        return [_made(peer_id, signings[0], stamps[0], SignedAlone(bodies[0], envelope), 0)]
+    batch = sign_batch(identity, bodies)
+    offers = batch.offers(plain, peer_id, peer_id.raw)
     return [
-        offer_of(body, signing.terms.metadata, identity.peer_id, (raw, envelope))
-        for signing, body, raw, envelope in zip(signings, bodies, raw, signed, strict=True)
+        offer or _made(peer_id, signings[index], stamps[index], batch, index)
+        for index, offer in enumerate(offers)
     ]
 
 
-def _sign(identity: Identity, bodies: list[bytes]) -> list[bytes]:
-    if len(bodies) == 1:
-        return [seal(identity, OFFER_DOMAIN, OFFER_PAYLOAD_TYPE, bodies[0])]
-    return sign_batch(identity, bodies)
+_Stamp: TypeAlias = tuple[int, int, int]
+"""seq, issued_at, not_after."""
 
 
-def _body(provider: PeerId, signing: Signing, now: float) -> OfferBody:
+def _stamp(signing: Signing, now: float, seq: int) -> _Stamp:
     issued_at = int(now)
-    seq = int(now * 1_000_000)
     not_after = issued_at + int(signing.lifetime_s)
-    previous, terms = signing.previous, signing.terms
+    previous = signing.previous
     if previous is not None:
         seq = max(seq, previous.seq + 1)
         least = max(issued_at + 1, min(previous.not_after, issued_at + MAX_LIFETIME_S))
         not_after = least if signing.withdrawn else max(not_after, least)
-    body = OfferBody(provider=provider.raw, seq=seq, issued_at=issued_at, not_after=not_after)
-    body.withdrawn = signing.withdrawn
-    body.content = terms.content
-    body.user_id = terms.user_id
-    body.user_name = terms.user_name
-    terms.metadata.write_to(body)
-    return body
+    return seq, issued_at, not_after
 
 
-def offer_of(body: OfferBody, metadata: FileMetadata, provider: PeerId, signed: tuple[bytes, bytes]) -> Offer:
-    """The offer in `signed`: the bytes of the body, and those that travel. Nothing is checked here."""
+def _body(provider: bytes, signing: Signing, stamp: _Stamp) -> bytes:
+    terms, withdrawn = signing.terms, signing.withdrawn
+    place = terms.metadata
+    return encode_body(
+        *(terms.content, provider, terms.user_id, terms.user_name, place.ip, place.port, place.price_per_mb),
+        *(place.size, place.name, *stamp, withdrawn),
+    )
+
+
+def _made(
+    peer_id: PeerId, signing: Signing, stamp: _Stamp, signed: SignedAlone | SignedBatch, index: int
+) -> Offer:
+    terms, withdrawn = signing.terms, signing.withdrawn
+    seq, issued_at, not_after = stamp
+    return Offer(
+        terms.content,
+        peer_id,
+        terms.user_id,
+        terms.user_name,
+        terms.metadata,
+        seq,
+        issued_at,
+        not_after,
+        withdrawn,
+        signed,
+        index,
+    )
+
+
+def offer_of(
+    body: OfferBody,
+    metadata: FileMetadata,
+    provider: PeerId,
+    signed: SignedAlone | SignedBatch,
+    index: int = 0,
+) -> Offer:
+    """The offer in `signed`, as its `body` was read. Nothing is checked here."""
     return Offer(
         body.content,
         provider,
@@ -226,5 +324,6 @@ def offer_of(body: OfferBody, metadata: FileMetadata, provider: PeerId, signed: 
         body.issued_at,
         body.not_after,
         body.withdrawn,
-        *signed,
+        signed,
+        index,
     )

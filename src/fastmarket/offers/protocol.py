@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
-from fastmarket.errors import LimitExceeded
+from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -24,7 +25,7 @@ from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.batch import signatures
-from fastmarket.offers.changes import Change, Changes
+from fastmarket.offers.changes import AnyChange, Changes
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.find import FindOffersJob
 from fastmarket.offers.handover import HandoverJob, Handovers
@@ -37,7 +38,7 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_found,
 )
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.model import Offer, OfferTerms, alone
 from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
@@ -120,7 +121,8 @@ class OfferProtocol:
         trace: Trace = NULL_TRACE,
     ) -> None:
         self.config = config or OfferConfig()
-        self.store = OfferStore(self.config)
+        self._changes = Changes()
+        self.store = OfferStore(self.config, self._changes)
         self.ready = ReadyAnswers(self.config.max_ready_bytes)
         """Answers to FIND, made of their content."""
         self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
@@ -136,8 +138,6 @@ class OfferProtocol:
         """What became of the offers others wanted stored here, since the start."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
-        self._changes = Changes()
-        self.store.noted = self._changes.note
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
@@ -156,9 +156,13 @@ class OfferProtocol:
         request = decode_request(body, self.config.max_offers_per_store)
         if isinstance(request, StoreRequest):
             count, most = signatures(request.envelopes), self.config.max_signatures_per_store
+            count += len(request.whole)
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
+            whole = self._whole(request)
             acks = [self._take(sender, envelope, now) for envelope in request.envelopes]
+            for batch in whole:
+                acks += self._take_whole(sender, batch, now)
             stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
             self.acks[Ack.STORED] += stored
             if stored < len(acks):
@@ -166,17 +170,46 @@ class OfferProtocol:
             return encode_acks(acks)
         return self._find(sender, request, now)
 
+    def _whole(self, request: StoreRequest) -> list[SignedBatch]:
+        """The whole batches in it. Raises `PeerFault`: how many acknowledgements would be due?"""
+        try:
+            batches = [SignedBatch(data) for data in request.whole]
+        except ValueError as error:
+            self.refusals[Refusal.MALFORMED] += 1
+            raise PeerFault(f"bad batch of offers: {error}") from None
+        count = len(request.envelopes) + sum(batch.count for batch in batches)
+        if count > self.config.max_offers_per_store:
+            raise LimitExceeded("offers in a STORE", self.config.max_offers_per_store, count)
+        return batches
+
     def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
         try:
-            ack = self.store.add(self.verifier.open(envelope, now), now)
-            refusal = None if ack is Ack.STORED else _REFUSED.get(ack)
+            return self._counted(self.store.add(self.verifier.open(envelope, now), now))
         except OfferRefused as refused:
-            refusal = refused.refusal
-            ack = Ack.EXPIRED if refusal is Refusal.EXPIRED else Ack.INVALID
-            self._trace.event("offer.refused", peer=sender, reason=refused.reason)
-        if refusal is not None:
+            return self._refused(sender, refused)
+
+    def _take_whole(self, sender: PeerId, batch: SignedBatch, now: float) -> list[Ack]:
+        opened = self.verifier.open_whole(batch, now)
+        offers = [one for one in opened if isinstance(one, Offer)]
+        if len(offers) == len(opened):
+            acks = self.store.add_batch(offers, now)
+            return acks if acks.count(Ack.STORED) == len(acks) else list(map(self._counted, acks))
+        return [
+            self._counted(self.store.add(alone(one), now))
+            if isinstance(one, Offer)
+            else self._refused(sender, one)
+            for one in opened
+        ]
+
+    def _counted(self, ack: Ack) -> Ack:
+        if ack is not Ack.STORED and (refusal := _REFUSED.get(ack)) is not None:
             self.refusals[refusal] += 1
         return ack
+
+    def _refused(self, sender: PeerId, refused: OfferRefused) -> Ack:
+        self.refusals[refused.refusal] += 1
+        self._trace.event("offer.refused", peer=sender, reason=refused.reason)
+        return Ack.EXPIRED if refused.refusal is Refusal.EXPIRED else Ack.INVALID
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
         target = sha256(request.content)
@@ -198,9 +231,10 @@ class OfferProtocol:
         reply = self._neighbourhood.closer_to(ready.target, sender, ready.part)
         return reply if len(reply) <= self.config.max_message_bytes else None
 
-    def _changed(self, content: bytes) -> None:
-        for told in self.content_changed:
-            told(content)
+    def _changed(self, contents: Iterable[bytes]) -> None:
+        for content in contents:
+            for told in self.content_changed:
+                told(content)
 
     def providers(self, content: bytes, now: float) -> list[PeerId]:
         """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
@@ -237,11 +271,10 @@ class OfferProtocol:
         if sweep.scheduled:
             self.own.swept()
         if result is None:
-            for offer in sweep.offers:
-                self.own.announced(offer, None, now)
+            self.own.announced_many(sweep.offers, None, now)
         else:
-            for offer, outcome in result.outcomes:
-                self.own.announced(offer, outcome, now)
+            for offers, outcome in result.groups:
+                self.own.announced_many(offers, outcome, now)
 
     def handed_over(self, handover: Handover, result: int | None, now: float) -> None:
         """The result of a `Handover`'s job; None: it could not be started."""
@@ -270,6 +303,20 @@ class OfferProtocol:
         else:
             self.store.add(offer, now)
 
+    def restore_batch(self, data: bytes, own: bool, dead: Collection[int], now: float) -> SignedBatch:
+        """As `restore` of a whole batch, but for its offers at slots that are `dead`; after single offers."""
+        batch, offers = self._reader.read_batch(data)
+        if dead:
+            offers = [offer for offer in offers if offer.slot not in dead]
+        if own and offers and offers[0].provider == self._identity.peer_id:
+            self.own.restore_many(offers, now)
+        elif len(offers) == batch.count:
+            self.store.add_batch(offers, now)
+        else:
+            for offer in offers:
+                self.store.add(offer, now)
+        return batch
+
     def want_changes(self, told: Callable[[], None]) -> None:
         """From now on every offer put into the store comes with `poll_changes`.
 
@@ -277,7 +324,7 @@ class OfferProtocol:
         """
         self._changes.want(told)
 
-    def poll_changes(self) -> list[Change]:
+    def poll_changes(self) -> list[AnyChange]:
         """Offers put into the store since the last call, in order; none before `want_changes`."""
         return self._changes.take()
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import groupby
 from math import inf
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, TypeAlias
 
+from fastmarket._batch import SignedBatch
 from fastmarket.config import OfferConfig
+from fastmarket.offers.batch import contents
+from fastmarket.offers.changes import BatchChange, Change, Changes
+from fastmarket.offers.held_batches import HeldBatches
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
-from fastmarket.offers.model import Offer, OfferKey
+from fastmarket.offers.model import Offer, OfferKey, alone
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
+
+# Of the tuple that an offer is: twice as quick to reach, for all of a batch.
+_CONTENT: Final = 0
+_NOT_AFTER: Final = 7
+assert (Offer._fields[_CONTENT], Offer._fields[_NOT_AFTER]) == ("content", "not_after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,9 @@ class Found:
 
 
 _Shelf: TypeAlias = dict[OfferKey, Offer]
-"""All entries of one content."""
+"""All entries of one content, where there are several."""
+
+_NOBODY: _Shelf = {}
 
 
 class OfferStore:
@@ -37,16 +50,17 @@ class OfferStore:
     refuse. Own offers (`own=True`) are refused by none of this and displaced by nobody.
     """
 
-    def __init__(self, config: OfferConfig) -> None:
-        self.noted: Callable[[Offer, bool], None] = lambda offer, own: None
-        """Told of every offer put in and whether it is an own one."""
-        self.changed: Callable[[bytes], None] = lambda content: None
-        """Told of every content whose offers become others, but by running out."""
-        self.changes = 0
+    def __init__(self, config: OfferConfig, changes: Changes | None = None) -> None:
+        """`changes` are told of every offer put in."""
+        self.changed: Callable[[Sequence[bytes]], None] = lambda contents: None
+        """Told of contents whose offers become others, but by running out."""
+        self.version = 0
         """Grows with everything that comes in or goes."""
         self._config = config
-        # Plain dicts, no object around an offer: they are put in and taken up again by the hundred thousand.
-        self._shelves: dict[bytes, _Shelf] = {}
+        self._changes = changes or Changes()
+        # Plain dicts, no object around an offer, and none around the only one of a content: they are put in
+        # and taken up again by the hundred thousand.
+        self._shelves: dict[bytes, Offer | _Shelf] = {}
         self._ordered: dict[bytes, list[Offer]] = {}  # of a shelf, made when it is asked for
         self._own: set[OfferKey] = set()
         # Of an offer that was shortened, the end of what it replaced, which must not come back from a stale
@@ -56,8 +70,10 @@ class OfferStore:
         self._per_provider: Counter[bytes] = Counter()
         self._count = 0
         self._bytes = 0
+        self._batches = HeldBatches()
         # Expiry: identities by the step of time in which they end, and a heap of those steps. Unlike one heap
-        # entry for each version this cannot be made to grow by replacing an offer again and again.
+        # entry for each version this cannot be made to grow by replacing an offer again and again. Offers of
+        # a batch that was put in as a whole are found by way of that.
         self._ends: dict[int, set[OfferKey]] = {}
         self._steps: list[int] = []
 
@@ -66,25 +82,78 @@ class OfferStore:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all envelopes."""
-        return self._bytes
+        """Bytes of all signed offers, and of batches as long as one of their offers is held."""
+        return self._bytes + self._batches.size
 
     def __iter__(self) -> Iterator[Offer]:
-        for shelf in self._shelves.values():
-            yield from shelf.values()
+        for content in self._shelves:
+            yield from self.held(content)
 
     def get(self, key: OfferKey) -> Offer | None:
         """The version held, tombstones too."""
         shelf = self._shelves.get(key[0])
+        if isinstance(shelf, Offer):
+            return shelf if shelf.key == key else None
         return shelf.get(key) if shelf else None
 
-    def add(self, offer: Offer, now: float, *, own: bool = False) -> Ack:
-        """Keeps a verified offer, if it is newer than what is held and there is room."""
+    def add(self, offer: Offer, now: float, *, own: bool = False, previous: Offer | None = None) -> Ack:
+        """Keeps a verified offer, if it is newer than what is held and there is room.
+
+        `previous`: what an own one replaces; this may have ended here before.
+        """
+        put: list[Change] = []
+        ack = self._take(offer, now, own, put, previous)
+        for change in put:
+            self._changes.note(change)
+        return ack
+
+    def add_batch(
+        self, offers: Sequence[Offer], now: float, *, own: bool = False, previous: Sequence[Offer | None] = ()
+    ) -> list[Ack]:
+        """`add` for all the offers of a batch, in its order."""
+        batch = offers[0].signed
+        assert isinstance(batch, SignedBatch)
+        fits = own or self.stored_bytes + batch.size <= self._config.max_stored_bytes
+        if fits and len(offers) == batch.count and self._end_together(offers, now):
+            gone: Sequence[Offer] | None
+            if self._put_new(batch, offers, own):
+                gone = [one for one in previous if one is not None]
+            else:
+                gone = self._put_newer(batch, offers, own)
+            if gone is not None:
+                self._changes.note(BatchChange(batch, offers, own, gone))
+                return [Ack.STORED] * len(offers)
+        if not fits:  # what they replace is no reason to hold all of a batch for the sake of one
+            offers = [alone(offer) for offer in offers]
+        put: list[Change] = []
+        before = previous or [None] * len(offers)
+        acks = [self._take(offer, now, own, put, last) for offer, last in zip(offers, before, strict=True)]
+        if fits and len(put) == batch.count and len({change.own for change in put}) == 1:
+            gone = [change.replaced for change in put if change.replaced is not None]
+            self._changes.note(BatchChange(batch, offers, put[0].own, gone))
+        else:
+            for change in put:
+                self._changes.note(change)
+        return acks
+
+    def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
+        """`add` of own offers; in one go where all of a batch come together."""
+        at = 0
+        for signed, run in groupby(offers, attrgetter("signed")):
+            together = list(run)
+            before = previous[at : at + len(together)]
+            at += len(together)
+            if isinstance(signed, SignedBatch) and len(together) == signed.count:
+                self.add_batch(together, now, own=True, previous=before)
+            else:
+                for offer, last in zip(together, before, strict=True):
+                    self.add(offer, now, own=True, previous=last)
+
+    def _take(self, offer: Offer, now: float, own: bool, put: list[Change], previous: Offer | None) -> Ack:
         if offer.not_after <= now:
             return Ack.EXPIRED
         key = offer.key
-        shelf = self._shelves.get(offer.content)
-        held = shelf.get(key) if shelf else None
+        held = self.get(key)
         held_until = offer.not_after
         if held is not None:
             if held.seq == offer.seq and held.body == offer.body:
@@ -92,12 +161,62 @@ class OfferStore:
             if not offer.replaces(held):
                 return Ack.SUPERSEDED
             held_until = max(held_until, self._held_until.get(key, held.not_after))
-            own = own or key in self._own
-            self._drop(key)
-        elif not own and not self._make_room(offer, shelf):
+            own = own or self._is_own(key, held)
+            self._drop(key, held)
+        elif not own and not self._make_room(offer):
             return Ack.FULL
         self._put(key, offer, held_until, own)
+        put.append(Change(offer, own, held or previous))
         return Ack.STORED
+
+    def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
+        """Whether they are of different contents and end in one step of time, which lies ahead."""
+        ends = {offer[_NOT_AFTER] for offer in offers}
+        first, last = (int(end(ends) // self._config.expiry_step_s) for end in (min, max))
+        return first == last and min(ends) > now and len({offer[_CONTENT] for offer in offers}) == len(offers)
+
+    def _put_new(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> bool:
+        """The quick way for a batch of whose contents none is known; False, and nothing done, for others."""
+        config, count = self._config, len(offers)
+        contents = [offer[_CONTENT] for offer in offers]
+        provider = offers[0].provider.raw
+        if not self._shelves.keys().isdisjoint(contents):
+            return False
+        if not own and (
+            self._count + count > config.max_offers
+            or self._per_provider[provider] + count > config.max_offers_per_provider
+        ):
+            return False
+        self._index.add_many(contents)
+        self._per_provider[provider] += count
+        self._count += count
+        self._put_whole(batch, offers, own)
+        return True
+
+    def _put_newer(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> list[Offer] | None:
+        """The quick way for a batch each of whose offers replaces the only one of its content, which it
+        outlives; those, or None, and nothing done, for others."""
+        replaced: list[Offer] = []
+        for offer in offers:
+            held = self._shelves.get(offer.content)
+            if not isinstance(held, Offer) or held.not_after > offer.not_after or offer.seq <= held.seq:
+                return None
+            key = offer.key
+            if held.key != key or key in self._held_until or self._is_own(key, held) != own:
+                return None
+            replaced.append(held)
+        for held in replaced:
+            self._release(held.key, held, held.not_after)
+        self._put_whole(batch, offers, own)
+        return replaced
+
+    def _put_whole(self, batch: SignedBatch, offers: Sequence[Offer], own: bool) -> None:
+        contents = [offer[_CONTENT] for offer in offers]
+        self._shelves.update(zip(contents, offers, strict=True))
+        self._become_others(contents)
+        step = int(offers[0].not_after // self._config.expiry_step_s)
+        self._batches.put_whole(batch, step, own)
+        self._ending(step)
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
         """The cheapest live offers that the request wants and `max_bytes` can hold, then the tombstones.
@@ -115,10 +234,11 @@ class OfferStore:
             if skipped < request.skip:
                 skipped += 1
                 continue
-            size += len(offer.envelope) + OFFER_OVERHEAD_BYTES
+            envelope = offer.envelope
+            size += len(envelope) + OFFER_OVERHEAD_BYTES
             if len(envelopes) >= request.limit or size > max_bytes:
                 return Found(tuple(envelopes), True)
-            envelopes.append(offer.envelope)
+            envelopes.append(envelope)
         return Found(tuple(envelopes), False)
 
     def offers(self, content: bytes, now: float) -> Iterator[Offer]:
@@ -136,11 +256,11 @@ class OfferStore:
 
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
-        yield from self._shelves.get(content, {}).values()
-
-    def disown(self, key: OfferKey) -> None:
-        """From now on the offer is one like any other."""
-        self._own.discard(key)
+        shelf = self._shelves.get(content, _NOBODY)
+        if isinstance(shelf, Offer):
+            yield shelf
+        else:
+            yield from shelf.values()
 
     def next_timer(self) -> float | None:
         """When something expires."""
@@ -148,38 +268,50 @@ class OfferStore:
 
     def handle_timer(self, now: float) -> int:
         """Forgets what is over; how many offers that were."""
-        dropped = 0
+        before = self._count
         while (due := self.next_timer()) is not None and due <= now:
             step = heappop(self._steps)
-            for key in tuple(self._ends[step]):
-                self._drop(key)
-                dropped += 1
-            del self._ends[step]
-        return dropped
+            for key in self._ends.pop(step):
+                held = self.get(key)
+                assert held is not None
+                self._drop(key, held)
+            for batch in self._batches.ending(step):
+                for content in contents(batch):
+                    for one in tuple(self.held(content)):
+                        if one.signed is batch:
+                            self._drop(one.key, one)
+        return before - self._count
 
-    def _make_room(self, offer: Offer, shelf: _Shelf | None) -> bool:
+    def _is_own(self, key: OfferKey, held: Offer) -> bool:
+        return key in self._own or self._batches.is_own(held.signed)
+
+    def _make_room(self, offer: Offer) -> bool:
         config = self._config
         if (
             self._count >= config.max_offers
-            or self._bytes + len(offer.envelope) > config.max_stored_bytes
+            or self.stored_bytes + self._batches.more(offer.signed) > config.max_stored_bytes
             or self._per_provider[offer.provider.raw] >= config.max_offers_per_provider
         ):
             return False
-        if shelf is None or len(shelf) < config.max_offers_per_content:
+        shelf = self._shelves.get(offer.content)
+        if shelf is None or (1 if isinstance(shelf, Offer) else len(shelf)) < config.max_offers_per_content:
             return True
-        displaced = _displaceable(shelf, self._own, offer.provider.raw)
+        others = [one for one in self.held(offer.content) if not self._is_own(one.key, one)]
+        displaced = _displaceable(others, offer.provider.raw)
         if displaced is None:
             return False
-        self._drop(displaced)
+        self._drop(displaced.key, displaced)
         return True
 
     def _in_order(self, content: bytes) -> list[Offer]:
         """All for a content: offers, cheapest first, then tombstones."""
+        shelf = self._shelves.get(content)
+        if shelf is None:
+            return []
+        if isinstance(shelf, Offer):
+            return [shelf]
         ordered = self._ordered.get(content)
         if ordered is None:
-            shelf = self._shelves.get(content)
-            if shelf is None:
-                return []
             ordered = sorted(shelf.values(), key=lambda offer: (offer.withdrawn, price_order(offer)))
             self._ordered[content] = ordered
         return ordered
@@ -188,55 +320,73 @@ class OfferStore:
         content, provider, _ = key
         shelf = self._shelves.get(content)
         if shelf is None:
-            self._shelves[content] = {key: offer}
+            self._shelves[content] = offer
             self._index.add(content)
+        elif isinstance(shelf, Offer):
+            self._shelves[content] = {shelf.key: shelf, key: offer}
         else:
             shelf[key] = offer
             self._ordered.pop(content, None)
-        self.changes += 1
+        self._become_others((content,))
         if own:
             self._own.add(key)
         if held_until != offer.not_after:
             self._held_until[key] = held_until
         self._per_provider[provider] += 1
         self._count += 1
-        self._bytes += len(offer.envelope)
-        step = int(held_until // self._config.expiry_step_s)
+        if isinstance(offer.signed, SignedBatch):
+            self._batches.put_one(offer.signed)
+        else:
+            self._bytes += offer.signed.size
+        self._ending(int(held_until // self._config.expiry_step_s)).add(key)
+
+    def _become_others(self, contents: Sequence[bytes]) -> None:
+        """Called by `_put_whole`, `_put` and `_drop`: nowhere else a content gets other offers."""
+        self.version += 1
+        self.changed(contents)
+
+    def _ending(self, step: int) -> set[OfferKey]:
+        """What ends in a step of time."""
         ending = self._ends.get(step)
         if ending is None:
             ending = self._ends[step] = set()
             heappush(self._steps, step)
-        ending.add(key)
-        self.changed(content)
-        self.noted(offer, own)
+        return ending
 
-    def _drop(self, key: OfferKey) -> None:
+    def _drop(self, key: OfferKey, offer: Offer) -> None:
         content, provider, _ = key
         shelf = self._shelves[content]
-        offer = shelf.pop(key)
-        self._ordered.pop(content, None)
-        if not shelf:
+        if isinstance(shelf, Offer) or len(shelf) == 1:
             del self._shelves[content]
             self._index.discard(content)
-        self.changes += 1
-        self._own.discard(key)
-        self.changed(content)
+        else:
+            del shelf[key]
+        self._ordered.pop(content, None)
+        self._become_others((content,))
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:
             del self._per_provider[provider]
         self._count -= 1
-        self._bytes -= len(offer.envelope)
-        held_until = self._held_until.pop(key, offer.not_after)
-        self._ends[int(held_until // self._config.expiry_step_s)].discard(key)
+        self._release(key, offer, self._held_until.pop(key, offer.not_after))
+
+    def _release(self, key: OfferKey, offer: Offer, held_until: float) -> None:
+        """The bytes of one that is held no longer, and its place among those that end."""
+        self._own.discard(key)
+        if isinstance(offer.signed, SignedBatch):
+            self._batches.drop_one(offer.signed)
+        else:
+            self._bytes -= offer.signed.size
+        ending = self._ends.get(int(held_until // self._config.expiry_step_s))
+        if ending is not None:
+            ending.discard(key)
 
 
-def _displaceable(shelf: _Shelf, own: Collection[OfferKey], newcomer: bytes) -> OfferKey | None:
+def _displaceable(others: Sequence[Offer], newcomer: bytes) -> Offer | None:
     """The dearest offer of the provider with most, if the newcomer's provider has at least two fewer."""
-    others = [offer for key, offer in shelf.items() if key not in own]
     held = Counter(offer.provider.raw for offer in others)
     if not held:
         return None
     greediest, most = max(held.items(), key=lambda item: (item[1], item[0]))
     if most < held[newcomer] + 2:
         return None
-    return max((offer for offer in others if offer.provider.raw == greediest), key=price_order).key
+    return max((offer for offer in others if offer.provider.raw == greediest), key=price_order)

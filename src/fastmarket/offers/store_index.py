@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from struct import Struct
+
 from fastmarket._sha256 import sha256, sha256_many
 
 # Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
 # fewer of them than one.
 PREFIX_BITS = 12
 
+
+_HEAD = Struct(">H30x")  # of a key the first 16 bits
+_SPARE_BITS = 16 - PREFIX_BITS
 
 # Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
 # and nobody who asks waits for more than this.
@@ -26,6 +32,12 @@ class StoreIndex:
     def add(self, content: bytes) -> None:
         """It is held from now on."""
         self._unfiled.add(content)
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file()
+
+    def add_many(self, contents: Iterable[bytes]) -> None:
+        """They are held from now on."""
+        self._unfiled.update(contents)
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file()
 
@@ -49,8 +61,9 @@ class StoreIndex:
     def _file(self) -> None:
         unfiled, contents = list(self._unfiled), self._contents
         self._unfiled.clear()
-        for content, key in zip(unfiled, sha256_many(unfiled), strict=True):
-            prefix = _prefix(key)
+        heads = _HEAD.iter_unpack(b"".join(sha256_many(unfiled)))
+        for content, (head,) in zip(unfiled, heads, strict=True):
+            prefix = head >> _SPARE_BITS
             held = contents.get(prefix)
             if held is None:
                 contents[prefix] = {content}
@@ -59,4 +72,4 @@ class StoreIndex:
 
 
 def _prefix(key: bytes) -> int:
-    return key[0] << (PREFIX_BITS - 8) | key[1] >> (16 - PREFIX_BITS)
+    return int(_HEAD.unpack(key)[0]) >> _SPARE_BITS

@@ -6,8 +6,8 @@ by that are stored without a lookup of their own. What goes to one peer travels 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fastmarket._sha256 import sha256_many
@@ -15,9 +15,10 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.search import Answered, End, Search
-from fastmarket.offers.coverage import Coverage, place
-from fastmarket.offers.delivery import Deliveries, Item
+from fastmarket.offers.coverage import Coverage, places
+from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer
+from fastmarket.offers.parcels import Parcel, Settlement
 from fastmarket.offers.views import StoreOutcome
 
 # Lookups for others than the offer that needs them, before that one gets a lookup of its own.
@@ -28,18 +29,26 @@ _WINDOW_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Progress: offers whose quorum acknowledged, or that are done without one, each once."""
+    """Progress: offers whose quorum acknowledged, or that are done without one, each once.
 
-    offers: tuple[tuple[Offer, StoreOutcome], ...]
+    By their places among those given to the job, those with one outcome together.
+    """
+
+    groups: tuple[tuple[Sequence[int], StoreOutcome], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
     """How every offer ended, None: no time was left for it; and what it took."""
 
-    outcomes: tuple[tuple[Offer, StoreOutcome | None], ...]
+    groups: tuple[tuple[Sequence[Offer], StoreOutcome | None], ...]
     lookups: int
     requests: int
+
+    @property
+    def outcomes(self) -> Iterator[tuple[Offer, StoreOutcome | None]]:
+        """Of each offer."""
+        return ((offer, outcome) for offers, outcome in self.groups for offer in offers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,13 @@ class SweepJob:
     ) -> None:
         """`make_lookup(content)` finds storers; `deliveries` carries the offers to them."""
         self.result: SweepResult | None = None
-        places = [place(key) for key in sha256_many([offer.content for offer in offers])]
-        order = sorted(range(len(offers)), key=places.__getitem__)
-        self._places = [places[index] for index in order]
-        self._items = [Item(offers[index]) for index in order]
+        where = places(sha256_many([offer.content for offer in offers]))
+        order = sorted(range(len(offers)), key=where.__getitem__)
+        self._places = [where[index] for index in order]
+        self._order = order
+        self._offers = [offers[index] for index in order]
+        self._given = bytearray(len(order))  # whose storers are known
+        self._parcels: list[Parcel] = []
         self._left = list(range(len(order)))  # neither searched nor given storers, in order of their places
         self._make_lookup = make_lookup
         self._seeds = seeds
@@ -186,7 +198,7 @@ class SweepJob:
         ended = self._lookups - len(self._searches)
         if not ended:
             return 1
-        settled = max(len(self._items) - len(self._left) - len(self._searches), 1)
+        settled = max(len(self._offers) - len(self._left) - len(self._searches), 1)
         expected = len(self._left) * ended // settled
         return max(1, min(expected // _WINDOW_SHARE, self._pace.lookups))
 
@@ -196,7 +208,7 @@ class SweepJob:
         at = self._places[self._left[turn]]
         storers = self._coverage.closest(at)
         if storers is not None:
-            self._give(self._left.pop(turn), storers, unknown=False)
+            self._give((self._left.pop(turn),), storers, unknown=False)
             return None
         if self._detours < MAX_DETOURS:
             low, high = self._left_within(*self._coverage.gap(at))
@@ -207,7 +219,7 @@ class SweepJob:
         return self._left.pop(turn)
 
     def _search(self, index: int, now: float) -> list[Outgoing]:
-        lookup = self._make_lookup(self._items[index].offer.content)
+        lookup = self._make_lookup(self._offers[index].content)
         lookup.add(self._seeds(lookup.target, now))
         lookup.add(answered.peer for answered in self._coverage.near(self._places[index]))
         deadline = min(now + self._pace.lookup_timeout_s, self._deadline)
@@ -228,33 +240,67 @@ class SweepJob:
         return requests
 
     def _found(self, search: _Search) -> None:
-        lookup, at = search.lookup, self._places[search.index]
+        lookup = search.lookup
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
         unknown = not complete or lookup.asked > lookup.answered
-        self._give(search.index, lookup.storers(), unknown=unknown)
+        if complete and closest:
+            self._prove(search, closest)
+            return
         if not closest and not self._searches:
             # Nobody is there, or nobody answers: the next offer would fare no better.
-            for index in self._left:
-                self._give(index, (), unknown=unknown)
-            self._left.clear()
-        if not complete or not closest:
-            return
+            insort(self._left, search.index)
+            self._give(self._left, (), unknown=unknown)
+            self._left = []
+        else:
+            self._give((search.index,), lookup.storers(), unknown=unknown)
+
+    def _prove(self, search: _Search, closest: Sequence[Answered]) -> None:
+        """Storers to all offers for which a complete lookup proves them."""
+        at, lookup = self._places[search.index], search.lookup
         bits = self._coverage.learn(at, closest).bit_length()
         first = at >> bits << bits
         low, high = self._left_within(first, first + (1 << bits))
-        for index in self._left[low:high]:
-            storers = self._coverage.closest(self._places[index])
-            if storers is not None:
-                self._give(index, storers, unknown=False)
-        self._left[low:high] = [index for index in self._left[low:high] if not self._items[index].given]
+        proven = self._left[low:high]
+        if (everybody := self._coverage.everybody()) is not None:
+            insort(proven, search.index)  # with the others of its batch
+            self._give(proven, everybody, unknown=False)
+        else:
+            self._give((search.index,), lookup.storers(), unknown=lookup.asked > lookup.answered)
+            self._give_proven(proven)
+        self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
+
+    def _give_proven(self, indices: Sequence[int]) -> None:
+        """Storers to those whose closest are known for sure; neighbours that have them in common together."""
+        run: list[int] = []
+        storers: Sequence[Answered] = ()
+        known: frozenset[int] = frozenset()
+        for index in indices:
+            found = self._coverage.closest(self._places[index])
+            if found is None:
+                continue
+            of = frozenset(map(id, found))
+            if of != known:
+                self._give(run, storers, unknown=False)
+                run, storers, known = [], found, of
+            run.append(index)
+        self._give(run, storers, unknown=False)
 
     def _left_within(self, first: int, end: int) -> tuple[int, int]:
         """The part of those left whose places lie in a span."""
         low, high = bisect_left(self._places, first), bisect_left(self._places, end)
         return bisect_left(self._left, low), bisect_left(self._left, high)
 
-    def _give(self, index: int, storers: Sequence[Answered], *, unknown: bool) -> None:
-        self._deliveries.add(self._items[index], storers, unknown)
+    def _give(self, indices: Sequence[int], storers: Sequence[Answered], *, unknown: bool) -> None:
+        """The storers of some offers, in the order of their places."""
+        for index in indices:
+            self._given[index] = 1
+        at = 0
+        for parcel in self._deliveries.parcels([self._offers[index] for index in indices]):
+            end = at + len(parcel.offers)
+            parcel.places = [self._order[index] for index in indices[at:end]]
+            at = end
+            self._parcels.append(parcel)
+            self._deliveries.add(parcel, storers, unknown)
 
     # --- the end
 
@@ -262,9 +308,9 @@ class SweepJob:
         self._next_token += 1
         return self._next_token
 
-    def _tell(self, settled: Sequence[Item]) -> None:
+    def _tell(self, settled: Sequence[Settlement]) -> None:
         if settled:
-            self._events.append(Settled(tuple((item.offer, item.outcome()) for item in settled)))
+            self._events.append(Settled(tuple((one.places, one.outcome) for one in settled)))
 
     def _stop(self, end: End) -> None:
         for search in self._searches.values():
@@ -277,5 +323,10 @@ class SweepJob:
         self._finish()
 
     def _finish(self) -> None:
-        outcomes = tuple((item.offer, item.outcome() if item.given else None) for item in self._items)
-        self.result = SweepResult(outcomes, self._lookups, self._requests)
+        groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
+        for parcel in self._parcels:
+            groups += parcel.outcomes()
+        ungiven = [offer for offer, given in zip(self._offers, self._given, strict=True) if not given]
+        if ungiven:
+            groups.append((ungiven, None))
+        self.result = SweepResult(tuple(groups), self._lookups, self._requests)

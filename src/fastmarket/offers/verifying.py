@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._batch import SignedBatch
 from fastmarket._merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
@@ -20,6 +21,7 @@ from fastmarket.offers.model import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
+    SignedAlone,
     check_terms,
     offer_of,
 )
@@ -28,6 +30,8 @@ from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 if TYPE_CHECKING:
     from fastmarket._merkle import Body
+
+Signed: TypeAlias = SignedAlone | SignedBatch
 
 _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
@@ -49,16 +53,29 @@ def read_offer(signed: bytes) -> Offer:
     """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
     try:
         raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
-        plain = plain_body(raw)
-        if plain is not None:
-            return _made_of(plain, PeerId.from_bytes(plain[1]), raw, signed)
-        body = OfferBody.FromString(raw)
-        provider_id = PeerId.from_bytes(body.provider)
     except PeerFault as fault:
         raise _refused(fault) from None
-    except (DecodeError, ValueError) as error:
+    except ValueError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    return offer_of(body, FileMetadata.trusted(body), provider_id, (raw, signed))
+    return _read(raw, SignedAlone(raw, signed))
+
+
+def _read(raw: bytes, signed: Signed, slot: int = 0) -> Offer:
+    plain = plain_body(raw)
+    if plain is not None:
+        return _made_of(plain, _peer(plain[1]), signed, slot)
+    try:
+        body = OfferBody.FromString(raw)
+    except DecodeError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return offer_of(body, FileMetadata.trusted(body), _peer(body.provider), signed, slot)
+
+
+def _peer(raw: bytes) -> PeerId:
+    try:
+        return PeerId.from_bytes(raw)
+    except PeerFault as fault:
+        raise _refused(fault) from None
 
 
 class OfferReader:
@@ -68,7 +85,7 @@ class OfferReader:
 
     def __init__(self, signer: PeerId) -> None:
         """`signer`: the likely one of the first."""
-        self._plain = PlainOffers(Offer, FileMetadata, is_host)
+        self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
         self._signer = signer
 
     def read(self, signed: bytes) -> Offer:
@@ -79,6 +96,18 @@ class OfferReader:
         offer = read_offer(signed)
         self._signer = offer.provider
         return offer
+
+    def read_batch(self, data: bytes) -> tuple[SignedBatch, list[Offer]]:
+        """All offers of a batch that was verified before it was put away."""
+        try:
+            batch = SignedBatch(data)
+        except ValueError as error:
+            raise OfferRefused(Refusal.MALFORMED, f"bad batch of offers: {error}") from None
+        first = plain_body(batch.body(0))
+        if first is not None and first[1] != self._signer.raw:
+            self._signer = _peer(first[1])
+        made = batch.offers(self._plain, self._signer, self._signer.raw)
+        return batch, [offer or _read(batch.body(slot), batch, slot) for slot, offer in enumerate(made)]
 
 
 class OfferVerifier:
@@ -109,7 +138,7 @@ class OfferVerifier:
         self._known: OrderedDict[bytes, Offer] = OrderedDict()
         self._batches: OrderedDict[bytes, Batch] = OrderedDict()
         self._forged: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
-        self._plain = PlainOffers(Offer, FileMetadata, is_host)
+        self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
         self.verified = 0
         """Signatures verified so far."""
 
@@ -122,6 +151,36 @@ class OfferVerifier:
             offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
+
+    def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
+        """As `open` for all offers of a batch: each, or why it is refused."""
+        try:
+            self._check_root(whole)
+        except OfferRefused as refused:
+            return [refused] * whole.count
+        signer = self._batches[whole.envelope].signer
+        opened: list[Offer | OfferRefused] = []
+        latest = now + MAX_CLOCK_SKEW_S
+        offers = whole.offers(self._plain, signer, signer.raw)
+        for slot, offer in enumerate(offers):
+            if offer is not None and offer.not_after > now and offer.issued_at <= latest:
+                opened.append(offer)
+                continue
+            try:
+                careful = offer or _read_body(whole.body(slot), signer, whole, slot)
+                check_times(careful, now)
+                opened.append(careful)
+            except OfferRefused as refused:
+                opened.append(refused)
+        return opened
+
+    def _check_root(self, whole: SignedBatch) -> None:
+        """Form and signature first: hashing a batch costs as much as verifying that."""
+        if whole.longest > MAX_ENVELOPE_BYTES:
+            raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes in a batch")
+        batch = self._batch(whole.envelope)
+        if whole.count != batch.count or whole.root() != batch.root:
+            raise OfferRefused(Refusal.FORGED, "offers that are not those under the root of their batch")
 
     def __len__(self) -> int:
         return len(self._known)
@@ -138,7 +197,7 @@ class OfferVerifier:
             envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
         except PeerFault as fault:
             raise _refused(fault) from None
-        offer = _read_body(envelope.payload, envelope.peer_id, signed)
+        offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
         self._known[signed] = offer
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
@@ -153,7 +212,7 @@ class OfferVerifier:
         if merkle_root(body, index, batch.count, path) != batch.root:
             raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
         self._plain.expect(envelope, batch.root, batch.count, batch.signer, batch.signer.raw)
-        return _read_body(body, batch.signer, signed)
+        return _read_body(body, batch.signer, SignedAlone(body, signed))
 
     def _batch(self, raw: bytes) -> Batch:
         batch = self._batches.get(raw)
@@ -183,13 +242,13 @@ def _refused(fault: PeerFault) -> OfferRefused:
     return OfferRefused(refusal, fault.reason)
 
 
-def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
+def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Offer:
     """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
     plain = plain_body(raw)
     if plain is None:
-        offer, provider = _read_any(raw, signer, signed)
+        offer, provider = _read_any(raw, signer, signed, index)
     else:
-        offer, provider = _made_of(plain, signer, raw, signed), plain[1]
+        offer, provider = _made_of(plain, signer, signed, index), plain[1]
     try:
         check_metadata(offer.metadata)
         check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
@@ -202,18 +261,18 @@ def _read_body(raw: bytes, signer: PeerId, signed: bytes) -> Offer:
     return offer
 
 
-def _made_of(plain: Body, provider: PeerId, raw: bytes, signed: bytes) -> Offer:
+def _made_of(plain: Body, provider: PeerId, signed: Signed, index: int = 0) -> Offer:
     content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, withdrawn = plain
     metadata = FileMetadata.checked(ip, port, price, size, name)
     return Offer(
-        content, provider, user_id, user_name, metadata, seq, issued_at, not_after, withdrawn, raw, signed
+        content, provider, user_id, user_name, metadata, seq, issued_at, not_after, withdrawn, signed, index
     )
 
 
-def _read_any(raw: bytes, signer: PeerId, signed: bytes) -> tuple[Offer, bytes]:
+def _read_any(raw: bytes, signer: PeerId, signed: Signed, index: int) -> tuple[Offer, bytes]:
     """The offer in an OfferBody of whatever form protobuf allows, and its provider. Nothing is checked."""
     try:
         body = OfferBody.FromString(raw)
     except DecodeError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
-    return offer_of(body, FileMetadata.trusted(body), signer, (raw, signed)), body.provider
+    return offer_of(body, FileMetadata.trusted(body), signer, signed, index), body.provider

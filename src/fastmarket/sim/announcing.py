@@ -81,7 +81,7 @@ def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], floa
     began = world.now
 
     def done() -> bool:
-        return sum(len(result.outcomes) for result in results) >= len(contents)
+        return sum(len(offers) for result in results for offers, _ in result.groups) >= len(contents)
 
     if not world.network.scheduler.run(done, ALL_SWEPT_S):
         raise RuntimeError("the holder does not come to an end with its sweeps")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -41,6 +42,25 @@ MIGRATIONS: tuple[str, ...] = (
         expires REAL NOT NULL
     );
     """,
+    # Offers that were put as a whole batch, but for those in the slots that are dead: a later version is kept
+    # elsewhere.
+    """
+    CREATE TABLE batches (
+        number INTEGER PRIMARY KEY,
+        own INTEGER NOT NULL,
+        not_after INTEGER NOT NULL,
+        signed BLOB NOT NULL
+    );
+    CREATE TABLE dead (
+        batch INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
+        PRIMARY KEY (batch, slot)
+    ) WITHOUT ROWID;
+    CREATE TABLE numbers (
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    );
+    """,
 )
 VERSION = len(MIGRATIONS)
 # Short keys in an index of their own: rows of offers in the order of their full keys, which are random, take
@@ -48,6 +68,7 @@ VERSION = len(MIGRATIONS)
 KEY_BYTES = 16
 # Offers of 600 bytes fill 4 KiB pages badly: a third less work for thousands of them, the same for one.
 PAGE_BYTES = 16_384
+MAX_NUMBER = 2**63 - 1  # that SQLite holds
 # A writer waits so long for a reader of the file from outside (a backup).
 BUSY_TIMEOUT_S = 5.0
 # A step of a statement lets other threads run, and has to get back in: with many rows a step that is seldom.
@@ -57,12 +78,46 @@ _PUT_MANY = _PUT + ", (?, ?, ?, ?, ?)" * (_ROWS_A_STEP - 1)
 # Own offers are renewed however late; what others must not see again ends with its tombstone.
 _SWEEP_RECORDS = "DELETE FROM records WHERE expires < ? AND NOT own"
 _SWEEP = "DELETE FROM offers WHERE not_after < ? AND (withdrawn OR NOT own)"
+_RAISE = (
+    "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
+_SEQ = "seq"
+_GONE = "DELETE FROM offers WHERE key = ?"
+_SWEEP_BATCHES = "DELETE FROM batches WHERE not_after < ? AND NOT own"
+_SWEEP_DEAD = "DELETE FROM dead WHERE batch NOT IN (SELECT number FROM batches)"
 
 
 Row: TypeAlias = tuple[bytes, int, int, int, bytes]
 """One offer, a tombstone perhaps: KEY_BYTES of a hash of what makes two offers versions of one; 1 for an own
 one; 1 for a tombstone; its end in unix seconds; the offer as it was signed. Plain tuples of plain integers:
 SQLite's adapters take, and sorting puts, anything else in order at twice the price."""
+
+
+class BatchRow(NamedTuple):
+    """A whole batch, as it travels. `not_after`: the end of the last of its offers."""
+
+    number: int
+    own: int
+    not_after: int
+    signed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchWrites:
+    """What is written together with rows of single offers.
+
+    `gone`: keys of single offers that a batch replaces; `dead`: (batch, slot) of offers that something
+    replaces; `over`: batches all of whose offers are dead. `seq`: of own offers among all this the highest.
+    """
+
+    gone: Sequence[bytes] = ()
+    batches: Sequence[BatchRow] = ()
+    dead: Sequence[tuple[int, int]] = ()
+    over: Sequence[int] = ()
+    seq: int = 0
+
+
+NO_BATCHES = BatchWrites()
 
 
 class RecordRow(NamedTuple):
@@ -102,12 +157,34 @@ class OfferDatabase:
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
             yield from cursor.execute("SELECT signed, own FROM offers")
 
-    def put(self, rows: Iterable[Row], ended: int | None = None) -> None:
-        """Writes all of `rows` or none, each in the place of an earlier version; durable on return.
+    def batches(self) -> list[tuple[BatchRow, Collection[int]]]:
+        """Whole batches, and which of their slots are dead."""
+        with self._faults("read"), closing(self._connection.cursor()) as cursor:
+            dead: dict[int, list[int]] = {}
+            for number, slot in cursor.execute("SELECT batch, slot FROM dead"):
+                dead.setdefault(number, []).append(slot)
+            rows = cursor.execute("SELECT number, own, not_after, signed FROM batches")
+            return [(row, dead.get(row.number, ())) for row in map(BatchRow._make, rows)]
+
+    def next_number(self) -> int:
+        """Above that of any batch."""
+        with self._faults("read"):
+            row = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM batches").fetchone()
+            return int(row[0])
+
+    def seq_floor(self) -> int:
+        """The highest seq of an own offer ever written, tombstones that are forgotten included."""
+        with self._faults("read"):
+            row = self._connection.execute("SELECT value FROM numbers WHERE name = ?", (_SEQ,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def put(self, rows: Iterable[Row], ended: int | None = None, together: BatchWrites = NO_BATCHES) -> None:
+        """Writes all of it or nothing, each row in the place of an earlier version; durable on return.
 
         What ended before `ended` (unix seconds) is forgotten, but for own offers. Raises StorageFault.
         """
         with self._faults("write"), self._transaction():
+            self._connection.executemany(_GONE, [(key,) for key in together.gone])
             # In the order of the index: neighbours share its pages.
             ordered = sorted(rows)
             single = len(ordered) % _ROWS_A_STEP
@@ -115,8 +192,20 @@ class OfferDatabase:
             for at in range(single, len(ordered), _ROWS_A_STEP):
                 many = ordered[at : at + _ROWS_A_STEP]
                 self._connection.execute(_PUT_MANY, tuple(chain.from_iterable(many)))
+            self._put_batches(together)
             if ended is not None:
-                self._connection.execute(_SWEEP, (ended,))
+                for sweep in (_SWEEP, _SWEEP_BATCHES):
+                    self._connection.execute(sweep, (ended,))
+                self._connection.execute(_SWEEP_DEAD)
+
+    def _put_batches(self, together: BatchWrites) -> None:
+        connection = self._connection
+        connection.executemany("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)", together.batches)
+        connection.executemany("INSERT OR IGNORE INTO dead VALUES (?, ?)", together.dead)
+        for statement in ("DELETE FROM batches WHERE number = ?", "DELETE FROM dead WHERE batch = ?"):
+            connection.executemany(statement, [(number,) for number in together.over])
+        if together.seq:
+            connection.execute(_RAISE, (_SEQ, together.seq))
 
     def records(self) -> list[RecordRow]:
         """All values."""

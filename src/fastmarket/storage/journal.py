@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
 
-from fastmarket._sha256 import sha256
+from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
-from fastmarket.offers.changes import Change
-from fastmarket.offers.model import OfferKey
-from fastmarket.storage.database import KEY_BYTES, OfferDatabase, RecordRow, Row
+from fastmarket.offers.changes import AnyChange, Change
+from fastmarket.offers.model import Offer
+from fastmarket.storage.database import BatchRow, OfferDatabase, RecordRow
+from fastmarket.storage.unwritten import KeptBatch, Unwritten
 
 log = logging.getLogger(__name__)
-
-_OWN = 1  # of a row
 
 
 class Journal:
@@ -31,7 +31,9 @@ class Journal:
         self._database = database
         self._config = config
         self._now = now
-        self._rows: dict[OfferKey, Row] = {}  # to be written; the latest version of each
+        self._kept: WeakKeyDictionary[SignedBatch, KeptBatch] = WeakKeyDictionary()
+        self._unwritten = Unwritten(self._kept)
+        self._next_number = database.next_number()
         self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -41,16 +43,31 @@ class Journal:
         self.commits = 0
         """Writes that succeeded."""
 
-    def keep(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+    def took_up(self, batch: SignedBatch, row: BatchRow, dead: Iterable[int]) -> None:
+        """A batch that lies in the database, from an earlier life."""
+        self._kept[batch] = KeptBatch(row, batch.count, dead)
+
+    def forget(self, stale: Iterable[Offer]) -> None:
+        """Own ones of an earlier life of which later versions lie there, too."""
+        for offer in stale:
+            self._unwritten.forget(offer, own=True)
+        if self._unwritten:
+            self._schedule(self._config.write_behind_s)
+
+    def keep(self, changes: Sequence[AnyChange]) -> asyncio.Future[None]:
         """Done when the changes are durable; raises StorageFault. Nobody has to wait for it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_seen)
         urgent = any(change.own for change in changes)
-        rows, most = self._rows, self._config.max_unwritten
+        unwritten, most = self._unwritten, self._config.max_unwritten
         for change in changes:
-            key = change.offer.key
-            if change.own or len(rows) < most:
-                rows[key] = _row(change)
+            if not change.own and len(unwritten) >= most:
+                continue
+            if isinstance(change, Change):
+                unwritten.add(change)
+            else:
+                unwritten.add_batch(change, self._next_number)
+                self._next_number += 1
         self._waiting.append(done)
         self._schedule(0.0 if urgent else self._config.write_behind_s)
         return done
@@ -71,7 +88,7 @@ class Journal:
             self._timer.cancel()
         if self._writing is not None:
             await asyncio.wait({self._writing})
-        if self._rows:
+        if self._unwritten:
             await self._write()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)
@@ -98,23 +115,24 @@ class Journal:
             log.error("the journal failed", exc_info=fault)
         if self._waiting:
             self._begin()  # they came while that was written
-        elif self._rows:
+        elif self._unwritten:
             self._schedule(self._config.retry_s)
 
     async def _write(self) -> None:
-        rows, self._rows = self._rows, {}
+        unwritten, self._unwritten = self._unwritten, Unwritten(self._kept)
         waiting, self._waiting = self._waiting, []
         now = self._now()
         ended = None
         if now - self._swept_at >= self._config.sweep_interval_s:
             self._swept_at, ended = now, int(now - self._config.kept_after_end_s)
+        rows, together = unwritten.take()
         write = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._database.put, list(rows.values()), ended
+            self._thread, self._database.put, rows, ended, together
         )
         try:
             await write
         except StorageFault as fault:
-            self._failed(fault, rows, waiting)
+            self._failed(fault, unwritten, waiting)
             return
         self.commits += 1
         if self._failing:
@@ -124,25 +142,14 @@ class Journal:
             if not done.done():
                 done.set_result(None)
 
-    def _failed(
-        self, fault: StorageFault, rows: dict[OfferKey, Row], waiting: list[asyncio.Future[None]]
-    ) -> None:
+    def _failed(self, fault: StorageFault, failed: Unwritten, waiting: list[asyncio.Future[None]]) -> None:
         if not self._failing:
             self._failing = True
             log.error("%s; registrations fail until it can be", fault)
-        for key, row in rows.items():
-            if row[_OWN]:
-                self._rows.setdefault(key, row)
+        self._unwritten.own_of(failed)
         for done in waiting:
             if not done.done():
                 done.set_exception(StorageFault(str(fault)))
-
-
-def _row(change: Change) -> Row:
-    offer = change.offer
-    # Content and provider are multihashes, which say how long they are.
-    short = sha256(b"".join(offer.key))[:KEY_BYTES]
-    return (short, int(change.own), int(offer.withdrawn), offer.not_after, offer.envelope)
 
 
 def _seen(done: asyncio.Future[None]) -> None:

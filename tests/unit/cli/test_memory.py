@@ -7,6 +7,25 @@ import sys
 
 import pytest
 
+from fastmarket.cli import memory
+
+SMAPS = """\
+7f0000000000-7f0000002000 r--p 00000000 fd:00 12                 /usr/lib/libone.so
+Size:                  8 kB
+Anonymous:             0 kB
+7f0000002000-7f0000008000 r-xp 00002000 fd:00 12                 /usr/lib/libone.so
+Size:                 24 kB
+Anonymous:             0 kB
+VmFlags: rd ex mr mw me
+7f0000010000-7f0000018000 r-xp 00002000 fd:00 13                 /usr/lib/traced library.so
+Size:                 32 kB
+Anonymous:             4 kB
+7f0000020000-7f0000021000 r-xp 00000000 00:00 0
+Anonymous:             0 kB
+7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                  [vdso]
+Anonymous:             0 kB
+"""
+
 WORK = """
 import hashlib, json, sqlite3, ssl
 import grpc.aio
@@ -33,3 +52,7 @@ assert after < before, (before, after)
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is given back")
 def test_a_process_that_gave_memory_back_goes_on() -> None:
     subprocess.run([sys.executable, "-c", WORK], check=True)
+
+
+def test_only_code_that_is_as_in_its_file_is_given_back() -> None:
+    assert list(memory._code(SMAPS)) == [(0x7F0000002000, 0x7F0000008000)]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from fastmarket._merkle import NODE_PREFIX, merkle_root
 from fastmarket.formats.envelope import seal
 from fastmarket.offers.batch import (
     BATCH_DOMAIN,
@@ -18,11 +19,11 @@ from fastmarket.offers.batch import (
     sign_batch,
     signatures,
 )
-from fastmarket.offers.merkle import NODE_PREFIX, merkle_root, merkle_tree
 from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
+from tests.reference.merkle import merkle_tree
 from tests.unit.offers.memory import START, identity, terms
 
 HOLDER = identity(1)
@@ -117,7 +118,7 @@ def test_a_node_of_the_tree_is_no_leaf() -> None:
 
 def test_another_peers_batch_does_not_vouch_for_an_offer() -> None:
     bodies = [offer.body for offer in batch(2)]
-    assert refusal(sign_batch(identity(2), bodies)[0]) is Refusal.FOREIGN
+    assert refusal(sign_batch(identity(2), bodies).signed(0)) is Refusal.FOREIGN
 
 
 def test_an_envelope_of_one_form_is_none_of_the_other() -> None:

@@ -13,7 +13,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.offers.messages import FindRequest
-from fastmarket.offers.model import Offer, sign_offer
+from fastmarket.offers.model import Offer, SignedAlone, sign_offer
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, outcome_of
 from fastmarket.offers.views import StoreOutcome
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
@@ -173,7 +173,9 @@ def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
     other = b"\x12\x20" + bytes(32)
     good = sign_offer(identity(50), terms(1), net.now)
     foreign = sign_offer(identity(51), terms(2, content=other), net.now)
-    forged = sign_offer(identity(52), terms(3), net.now)._replace(envelope=good.envelope[:-1] + b"\x00")
+    forged = sign_offer(identity(52), terms(3), net.now)._replace(
+        signed=SignedAlone(b"", good.envelope[:-1] + b"\x00")
+    )
     old = sign_offer(identity(53), terms(4), net.now - 50 * 3600)
     shelf = [foreign._replace(content=CONTENT), forged, old._replace(not_after=int(net.now) + 9), good]
     for offer in shelf:

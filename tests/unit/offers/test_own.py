@@ -233,3 +233,57 @@ def test_an_offer_can_be_registered_again_after_it_was_withdrawn() -> None:
     own.announced(tombstone, GOOD, START + 2)
     own.announced(anew, GOOD, START + 3)
     assert own.next_timer() == START + 3 + CONFIG.announce_interval_s
+
+
+def test_of_two_versions_from_disk_the_later_counts_and_the_other_is_told() -> None:
+    first = sign_offer(identity(1), terms(1), START)
+    second = sign_offer(identity(1), terms(2), START, previous=first)
+    for order in ((first, second), (second, first)):
+        own = schedule()
+        for one in order:
+            own.restore(one, START)
+        assert list(own) == [second]
+        assert own.take_stale() == [first]
+        assert own.take_stale() == []
+        assert due(own, START + 3600) == [second]
+        assert due(own, START + 3700) == [], "once"
+
+
+def test_a_tombstone_that_is_over_still_overrules_what_it_took_back() -> None:
+    first = sign_offer(identity(1), terms(1), START)
+    gone = sign_offer(identity(1), terms(1), START, previous=first, withdrawn=True)
+    anew = sign_offer(identity(1), terms(3), START, previous=gone)
+    own = schedule()
+    later = START + 60 * 3600
+    own.restore(gone, later)
+    own.restore(first, later)
+    assert (list(own), own.take_stale()) == ([], [first])
+    own = schedule()
+    own.restore(gone, later)
+    own.restore(anew, later)
+    assert (list(own), own.take_stale()) == ([anew], [gone])
+
+
+def test_many_from_disk_are_announced_after_a_while_and_within_the_spread() -> None:
+    many = [terms(content=b"\x12\x20" + bytes((n,)) * 32) for n in range(40)]
+    offers = schedule().register_many(many, START)
+    own = schedule()
+    own.restore_many(offers, START + 10)
+    assert len(own) == 40
+    assert due(own, START + 10 + CONFIG.restore_delay_s) == []
+    taken: list[Offer] = []
+    for minute in range(61):
+        for offer in due(own, START + 11 + minute * 60):
+            taken.append(offer)
+            own.announced(offer, GOOD, START + 11 + minute * 60)
+    assert {offer.content for offer in taken} == {one.content for one in many}
+
+
+def test_a_seq_is_never_below_the_highest_ever_given() -> None:
+    own = schedule()
+    own.seq_floor = int((START + 3600) * 1_000_000)
+    first = own.register(terms(), START)
+    assert first.seq == int((START + 3600) * 1_000_000) + 1
+    again = own.register(terms(content=b"\x12\x20" + bytes(32)), START)
+    assert again.seq == own.seq_floor > first.seq
+    assert own.register(terms(), START + 7200).seq == int((START + 7200) * 1_000_000)

@@ -165,5 +165,3 @@ def test_own_offers_always_find_room_and_are_not_displaced() -> None:
         assert store.add(one, NOW, own=True) is Ack.STORED
     assert store.add(offer(2), NOW) is Ack.FULL
     assert prices(store) == [0, 1, 2]
-    store.disown(own[0].key)
-    store.disown((CONTENT, b"unknown", b""))

@@ -33,7 +33,13 @@ def speaks(node: MemoryNode) -> OfferProtocol:
 def swept(net: MemoryNetwork, node: MemoryNode, sweep: Sweep) -> SweepResult:
     progress, result = net.run(node, sweep.job)
     assert isinstance(result, SweepResult)
-    settled = [offer for item in progress if isinstance(item, Settled) for offer, _ in item.offers]
+    settled = [
+        offer
+        for item in progress
+        if isinstance(item, Settled)
+        for places, _ in item.groups
+        for offer in places
+    ]
     assert len(settled) == len(set(settled)) == len(sweep.offers)
     speaks(node).swept(sweep, result, net.now)
     return result

@@ -73,6 +73,14 @@ class BatchedOffer(_message.Message):
     body: bytes
     def __init__(self, batch: _Optional[bytes] = ..., index: _Optional[int] = ..., path: _Optional[bytes] = ..., body: _Optional[bytes] = ...) -> None: ...
 
+class WholeBatch(_message.Message):
+    __slots__ = ("batch", "bodies")
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    BODIES_FIELD_NUMBER: _ClassVar[int]
+    batch: bytes
+    bodies: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, batch: _Optional[bytes] = ..., bodies: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class OfferRequest(_message.Message):
     __slots__ = ("store", "find")
     STORE_FIELD_NUMBER: _ClassVar[int]
@@ -82,10 +90,12 @@ class OfferRequest(_message.Message):
     def __init__(self, store: _Optional[_Union[Store, _Mapping]] = ..., find: _Optional[_Union[Find, _Mapping]] = ...) -> None: ...
 
 class Store(_message.Message):
-    __slots__ = ("offers",)
+    __slots__ = ("offers", "whole")
     OFFERS_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     offers: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, offers: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    whole: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, offers: _Optional[_Iterable[bytes]] = ..., whole: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Find(_message.Message):
     __slots__ = ("content", "max_price_per_mb", "limit", "skip")
