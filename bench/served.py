@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ import grpc.aio
 import uvloop
 
 from bench.processes import rss_mb
+from fastmarket.cli.server import GC_THRESHOLDS
 from fastmarket.config import NodeConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
@@ -77,6 +79,8 @@ async def serve_node(given: argparse.Namespace) -> None:
             CONTENT, b"user", "someone", FileMetadata("192.0.2.7", 4000, number, 10**9, "a.bin")
         )
         node.offers.store.add(sign_offer(signer, terms, node.now()), node.now())
+    gc.set_threshold(*GC_THRESHOLDS)  # as `fastmarket-server` does it
+    gc.freeze()
     _say(addr=str(addr), table=node.engine.table_size)
     await _end_of_input()
     await node.close()

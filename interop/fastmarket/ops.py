@@ -60,7 +60,7 @@ class Ops:
 
     async def identify(self, peer: str) -> Result:
         link = self._link(peer)
-        await asyncio.shield(link.identity_known)
+        await asyncio.shield(link.identity_known.wait())
         seen = link.identified
         assert seen is not None
         return {

@@ -18,6 +18,7 @@ from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 
 
 cdef extern from "keyindex.h" nogil:
@@ -49,6 +50,9 @@ BUCKETS = 256
 DEFAULT_BUCKET_SIZE = 20  # k of the libp2p kad-dht specification
 DEFAULT_MAX_ENTRIES = 5120  # what 256 buckets of 20 hold
 LARGEST_TABLE = 1 << 24  # entries; beyond it a size is a slip of the caller's
+
+cdef enum:
+    LARGEST_ANSWER = 1 << 30  # bytes: no bound
 
 cdef enum:
     _BUCKETS = 256
@@ -89,6 +93,18 @@ cdef int _load(fm_key *key, bytes raw) except -1:
         raise ValueError(f"key: 32 bytes wanted, got {PyBytes_GET_SIZE(raw)}")
     fm_key_load(key, <const unsigned char *> PyBytes_AS_STRING(raw))
     return 0
+
+
+cdef class ContactState:
+    """The fields of a peer that `see` and `joined` look at; kad.contact says what they mean.
+
+    `hidden`: its entry is not told to others.
+    """
+
+    cdef public bytes encoded
+    cdef public double seen, failed_at
+    cdef public int failures
+    cdef public bint hidden
 
 
 cdef class RoutingTable:
@@ -239,6 +255,18 @@ cdef class RoutingTable:
         self._see(slot, now)
         return True
 
+    def see(self, bytes key not None, double now):
+        """As `touch`, of a table of `ContactState`s: the value heard of, its failures forgotten; None: not held."""
+        cdef int32_t slot = self._find(key)
+        cdef ContactState contact
+        if slot == _NONE:
+            return None
+        contact = <ContactState?> self._values[slot]
+        self._see(slot, now)
+        contact.seen = now
+        contact.failures = 0
+        return contact
+
     def remove(self, bytes key not None) -> bool:
         """Whether the key was held; it no longer is."""
         cdef fm_key d
@@ -350,6 +378,43 @@ cdef class RoutingTable:
             value = self._values[self._index.row[i].slot]
             Py_INCREF(value)
             PyList_SET_ITEM(out, i, value)
+        return out
+
+    def joined(
+        self, bytes head not None, bytes target not None, bytes asker, Py_ssize_t count, Py_ssize_t hidden,
+        bytes tail not None=b"", Py_ssize_t room=LARGEST_ANSWER,
+    ) -> bytes:
+        """`head`, the entries of the `count` nearest to `target` of a table of `ContactState`s, and `tail`.
+
+        Left out are the key `asker` and what is hidden (`hidden` of them at most), and every entry from the first
+        on with which the entries would take more than `room` bytes.
+        """
+        cdef int32_t skipped = _NONE if asker is None else self._find(asker), slot
+        cdef Py_ssize_t found = self._nearest(target, count + (skipped != _NONE) + hidden), i, kept = 0, size = 0
+        cdef Py_ssize_t before = PyBytes_GET_SIZE(head), behind = PyBytes_GET_SIZE(tail), length
+        cdef ContactState contact
+        cdef char *at
+        for i in range(found):
+            slot = self._index.row[i].slot
+            contact = <ContactState?> self._values[slot]
+            if slot == skipped or contact.hidden:
+                continue
+            length = PyBytes_GET_SIZE(contact.encoded)
+            if kept == count or length > room - size:
+                break
+            size += length
+            self._index.row[kept].slot = slot
+            kept += 1
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, before + size + behind)
+        at = PyBytes_AS_STRING(out)
+        memcpy(at, PyBytes_AS_STRING(head), before)
+        at += before
+        for i in range(kept):
+            contact = <ContactState> self._values[self._index.row[i].slot]
+            length = PyBytes_GET_SIZE(contact.encoded)
+            memcpy(at, PyBytes_AS_STRING(contact.encoded), length)
+            at += length
+        memcpy(at, PyBytes_AS_STRING(tail), behind)
         return out
 
     def nearest_keys(self, bytes target not None, Py_ssize_t count) -> list:

@@ -21,15 +21,15 @@ from fastmarket.kad.saved import SavedPeers
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.storage.database import OfferDatabase, RecordRow
-from fastmarket.storage.journal import Journal
-from fastmarket.storage.peers import PeerFile, PeerSaver
-from fastmarket.storage.records import RecordKeeper
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetNode
     from fastmarket.market.guard import Around
+    from fastmarket.storage.database import RecordRow
+    from fastmarket.storage.journal import Journal
+    from fastmarket.storage.peers import PeerSaver
+    from fastmarket.storage.records import RecordKeeper
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
     from fastmarket.web.tracing import NodeTracing
@@ -179,6 +179,12 @@ class Node:
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
         """Offers and peers of an earlier life; before anybody can reach us."""
+        # SQLite takes a node 1 MB, which one that keeps nothing does without.
+        from fastmarket.storage.database import OfferDatabase
+        from fastmarket.storage.journal import Journal
+        from fastmarket.storage.peers import PeerFile, PeerSaver
+        from fastmarket.storage.records import RecordKeeper
+
         began = time.perf_counter()
         database = OfferDatabase(data_dir)
         bad = dht.restore_offers(database.offers())
@@ -285,6 +291,8 @@ def _extra(field: str, extra: str) -> Iterator[None]:
 
 
 def _record_rows(dht: DhtNode) -> list[RecordRow]:
+    from fastmarket.storage.database import RecordRow
+
     return [
         RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
         for record, own in dht.records.take_changed()

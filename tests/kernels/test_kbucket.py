@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fastmarket._kbucket import Inserted, RoutingTable
+from fastmarket._kbucket import ContactState, Inserted, RoutingTable
 from tests.reference import kbucket as twin
 from tests.reference.sha256 import sha256
 
@@ -102,6 +102,49 @@ def test_a_random_key_lies_in_its_bucket(local, bucket, entropy):
     key = table.random_key_in(bucket, entropy)
     assert table.bucket_index(key) == bucket
     assert key == twin.RoutingTable(local).random_key_in(bucket, entropy)
+
+
+def contact(encoded, hidden=False):
+    state = ContactState()
+    state.encoded, state.hidden, state.failures, state.seen = encoded, hidden, 3, 0.0
+    return state
+
+
+@given(
+    st.dictionaries(
+        random_keys | crowded_keys, st.tuples(st.binary(max_size=20), st.booleans()), max_size=60
+    ),
+    keys,
+    st.integers(0, 60),
+    st.sampled_from([0, 1, 5, 20, 100]),
+    st.sampled_from([0, 19, 40, 200, 1 << 30]),
+    st.integers(0, 3),
+)
+def test_the_entries_of_the_nearest_are_joined(held, target, pick, count, room, surplus):
+    table, model = RoutingTable(LOCAL, bucket_size=60), twin.RoutingTable(LOCAL, bucket_size=60)
+    for key, (encoded, hidden) in held.items():
+        table.insert(key, contact(encoded, hidden), 0.0)
+        model.insert(key, contact(encoded, hidden), 0.0)
+    hidden = sum(hidden for _, hidden in held.values()) + surplus
+    for asker in (None, target, *list(held)[pick : pick + 1]):
+        given = (b"head", target, asker, count, hidden, b"tail", room)
+        assert table.joined(*given) == model.joined(*given)
+    for key in (target, *held):
+        seen, known = table.see(key, 7.0), model.see(key, 7.0)
+        assert (seen is None) == (known is None)
+        if seen is not None:
+            assert (seen.seen, seen.failures, table.last_seen(key)) == (7.0, 0, 7.0)
+            assert (known.seen, known.failures, seen.encoded) == (7.0, 0, known.encoded)
+
+
+def test_joined_and_see_want_contacts():
+    table = RoutingTable(LOCAL)
+    table.insert(key_at(0), "no contact", 0.0)
+    with pytest.raises(TypeError):
+        table.joined(b"", LOCAL, None, 1, 0)
+    with pytest.raises(TypeError):
+        table.see(key_at(0), 1.0)
+    assert table.joined(b"head", LOCAL, None, 0, 0) == b"head"
 
 
 def test_nearest_of_thousands_is_the_sorted_list():

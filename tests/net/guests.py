@@ -38,7 +38,7 @@ async def come(guest: DhtNode, node: DhtNode, source: str = "127.0.0.1") -> Link
     )
     try:
         await link.handshake
-        await asyncio.shield(link.identity_known)
+        await asyncio.shield(link.identity_known.wait())
     except (FastmarketError, OSError):
         return None
     return link

@@ -293,7 +293,7 @@ def test_a_peer_that_is_known_to_ignore_it_is_not_waited_for(run: Run[None]) -> 
             assert link is not None
             known = a.host.link_to(g.peer_id)
             assert known is not None
-            await asyncio.shield(known.identity_known)
+            await asyncio.shield(known.identity_known.wait())
             silence(link)
             await until(lambda: a.host.connections == 0)
 

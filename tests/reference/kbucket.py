@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.reference.xor import common_prefix_length, distance
 
@@ -57,6 +58,12 @@ class RoutingTable:
         self.entries.append(entry)
         return True
 
+    def see(self, key: bytes, now: float) -> object:
+        contact: Any = self.get(key)
+        if self.touch(key, now):
+            contact.seen, contact.failures = now, 0
+        return contact
+
     def remove(self, key: bytes) -> bool:
         entry = self.find(key)
         if entry is not None:
@@ -79,6 +86,23 @@ class RoutingTable:
 
     def nearest_keys(self, target: bytes, count: int) -> list[bytes]:
         return [entry.key for entry in self._by_distance(target)[:count]]
+
+    def joined(
+        self,
+        head: bytes,
+        target: bytes,
+        asker: bytes | None,
+        count: int,
+        hidden: int,
+        tail: bytes = b"",
+        room: int = 1 << 30,
+    ) -> bytes:
+        """`hidden` only tells the compiled table how far to look."""
+        values: list[Any] = [entry.value for entry in self._by_distance(target) if entry.key != asker]
+        told = [value.encoded for value in values if not value.hidden][:count]
+        while sum(map(len, told)) > room:
+            told.pop()
+        return head + b"".join(told) + tail
 
     def items(self) -> list[object]:
         return self.nearest(self.local_key, len(self.entries))

@@ -211,6 +211,8 @@ def _identity(settings: ServerSettings) -> Identity:
 
 async def _live(settings: ServerSettings, identity: Identity) -> int:
     """Start the node, say `ready`, wait for a signal, stop the node."""
+    from fastmarket.cli import memory
+
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_unhandled)
     stop = asyncio.Event()
@@ -223,20 +225,12 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # a fault of the start ends the program here
-            _settle_memory()
+            memory.settle()
             _say_ready(node, settings)
             await stopping
         return entry.DONE
     finally:
         await _stop(node, starting, stopping)
-
-
-def _settle_memory() -> None:
-    """What is there by now stays; and of a hundred thousand offers that come in none is in a cycle.
-
-    With Python's thresholds, and without this, looking for such cycles is a fifth of a busy storer's work.
-    """
-    gc.freeze()
 
 
 def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:

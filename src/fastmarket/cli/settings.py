@@ -6,8 +6,6 @@ came from ("--port", "FASTMARKET_PORT", "node.toml: port").
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -298,6 +296,9 @@ def _path(values: Mapping[str, object], name: str) -> Path | None:
 
 def read_toml(path: Path) -> Layer:
     """The settings of a TOML file; a key may be written with `-` or `_`. Paths in it are relative to it."""
+    import difflib
+    import tomllib
+
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 
-@dataclass(frozen=True, slots=True)
 class Choice:
     """One way to put a request: `payload` is the unframed message body for `protocol`."""
 
-    protocol: str
-    payload: bytes
-    expects_reply: bool = True
+    __slots__ = ("expects_reply", "payload", "protocol")
+
+    def __init__(self, protocol: str, payload: bytes, expects_reply: bool = True) -> None:
+        self.protocol = protocol
+        self.payload = payload
+        self.expects_reply = expects_reply
 
 
 class FailureKind(Enum):

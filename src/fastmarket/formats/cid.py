@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-from multiformats import multibase
-
 from fastmarket._cid import (
     MAX_TEXT_CHARS,
     check_multihash,
@@ -22,6 +20,7 @@ from fastmarket._cid import (
 )
 from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.multibase import decode_multibase
 
 SHA2_256_PREFIX = b"\x12\x20"
 """Multihash header of a 32-byte sha2-256 digest: its code and its length."""
@@ -148,8 +147,8 @@ def _other_multibase(text: str) -> bytes | None:
     if not 2 <= len(text) <= MAX_TEXT_CHARS or text[0] not in _OTHER_MULTIBASES or not text.isascii():
         return None
     try:
-        return multibase.decode(text)
-    except (ValueError, KeyError):
+        return decode_multibase(text)
+    except ValueError:
         return None
 
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from google.protobuf.message import DecodeError
 
 from fastmarket._cid import base58_decode, base58_encode
 from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
-from fastmarket.formats.keys import ED25519_BYTES, KeyType
+from fastmarket.formats.keys import ED25519_BYTES, ED25519_HEAD, KeyType
 from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.pb.libp2p import keys_pb2
@@ -34,7 +31,6 @@ MAX_PEER_ID_TEXT = 128
 # Some 500 bytes each: ids of a routing table, its neighbours and the traffic of some minutes.
 PEER_ID_CACHE = 16_384
 
-_ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}
 _SHA256_HEAD = b"\x12\x20"  # multihash: sha2-256, 32 bytes
 _CID1_LIBP2P_KEY = (1, 0x72)  # version and codec
 
@@ -53,7 +49,7 @@ class PublicKey:
         A message in another field order is understood, as by other implementations: what counts for the
         peer id is `encode()`. PeerFault if it is no key or one outside the bounds.
         """
-        if len(raw) == 36 and raw.startswith(_ED25519_HEAD):
+        if len(raw) == 36 and raw.startswith(ED25519_HEAD):
             return cls(KeyType.ED25519, bytes(raw[4:]))
         if len(raw) > MAX_PUBLIC_KEY_BYTES:
             raise LimitExceeded("bytes in a public key", MAX_PUBLIC_KEY_BYTES, len(raw))
@@ -62,7 +58,7 @@ class PublicKey:
         except DecodeError as error:
             raise PeerFault("public key: not a PublicKey message") from error
         key = cls(KeyType(message.Type), message.Data)
-        keys.CHECKS[key.key_type](key.data)
+        keys.check(key.key_type, key.data)
         return key
 
     def encode(self) -> bytes:
@@ -96,10 +92,9 @@ class PeerId:
         raw = bytes(raw)
         if not (len(raw) == 34 and raw.startswith(_SHA256_HEAD)):
             _check_inlined(raw)
-        set_once = object.__setattr__
-        set_once(self, "raw", raw)
-        set_once(self, "key", sha256(raw))
-        set_once(self, "_text", None)
+        object.__setattr__(self, "raw", raw)
+        object.__setattr__(self, "key", sha256(raw))
+        object.__setattr__(self, "_text", None)
 
     @staticmethod
     def from_bytes(raw: bytes) -> PeerId:
@@ -174,33 +169,16 @@ def _multihash_of_cid(text: str) -> bytes:
     return raw[offset:]
 
 
-def _public_half(key: object) -> PublicKey:
-    """CallerFault if `key` is not a private key that libp2p peers can use."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return PublicKey(KeyType.ED25519, key.public_key().public_bytes_raw())
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256K1):
-        point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-        return PublicKey(KeyType.SECP256K1, point)
-    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        key_type = KeyType.RSA if isinstance(key, rsa.RSAPrivateKey) else KeyType.ECDSA
-        der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        try:
-            keys.CHECKS[key_type](der)
-        except PeerFault as fault:
-            raise CallerFault("private_key", str(fault)) from fault
-        return PublicKey(key_type, der)
-    raise CallerFault("private_key", "neither Ed25519, RSA, ECDSA nor secp256k1")
-
-
 class Identity:
     """A private key with its `public_key` and `peer_id`. Its text never shows the private half."""
 
     __slots__ = ("_key", "peer_id", "public_key")
 
-    def __init__(self, key: keys.PrivateKeyObject) -> None:
-        """CallerFault("private_key") for a key of a kind or size that libp2p peers do not use."""
-        self._key = key
-        self.public_key = _public_half(key)
+    def __init__(self, key: object) -> None:
+        """Of a key object of `cryptography`; CallerFault("private_key") for one of a kind or size that libp2p
+        peers do not use."""
+        self._key = key = keys.private_key(key)
+        self.public_key = PublicKey(key.key_type, key.public)
         self.peer_id = self.public_key.peer_id
 
     @classmethod
@@ -208,7 +186,7 @@ class Identity:
         """The Ed25519 key of 32 secret random bytes."""
         if len(seed) != ED25519_BYTES:
             raise CallerFault("seed", f"takes {ED25519_BYTES} bytes, got {len(seed)}")
-        return cls(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
+        return cls(keys.Ed25519Key(seed))
 
     @classmethod
     def from_private_bytes(cls, raw: bytes) -> Identity:
@@ -217,8 +195,8 @@ class Identity:
             raise CallerFault("private_key", f"longer than {MAX_PRIVATE_KEY_BYTES} bytes")
         try:
             message = keys_pb2.PrivateKey.FromString(raw)
-            identity = cls(keys.PRIVATE_LOADERS[KeyType(message.Type)](message.Data))
-        except (DecodeError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            identity = cls(keys.load_private(KeyType(message.Type), message.Data))
+        except (DecodeError, ValueError, TypeError) as error:
             if isinstance(error, CallerFault):
                 raise
             # `from None`: an error of the parser could quote the key
@@ -233,29 +211,23 @@ class Identity:
         if len(der) > MAX_PRIVATE_KEY_BYTES:
             raise CallerFault("private_key", f"longer than {MAX_PRIVATE_KEY_BYTES} bytes")
         try:
-            key = keys.load_private_der(der)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return cls(keys.load_private_der(der))
+        except CallerFault:
+            raise
+        except (ValueError, TypeError):
             raise CallerFault("private_key", "not a private key in DER, or damaged") from None
-        return cls(key)
 
     def to_private_bytes(self) -> bytes:
         """The serialised PrivateKey message (specs: "Key Types"), unencrypted."""
-        key, key_type = self._key, self.public_key.key_type
-        if isinstance(key, ed25519.Ed25519PrivateKey):
-            data = key.private_bytes_raw() + self.public_key.data
-        elif isinstance(key, ec.EllipticCurvePrivateKey) and key_type is KeyType.SECP256K1:
-            data = key.private_numbers().private_value.to_bytes(32, "big")
-        else:
-            data = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-        return keys.encode_key(key_type, data)
+        return keys.encode_key(self._key.key_type, self._key.to_data())
 
     def to_pkcs8(self) -> bytes:
         """PKCS#8 DER, unencrypted."""
-        return self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return self._key.to_pkcs8()
 
     def sign(self, message: bytes) -> bytes:
         """A signature that `public_key.verify` accepts (specs: "Key Types")."""
-        return keys.sign(self._key, message)
+        return self._key.sign(message)
 
     def __repr__(self) -> str:
         return f"Identity({self.peer_id})"

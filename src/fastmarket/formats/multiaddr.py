@@ -75,10 +75,9 @@ class Multiaddr:
     def __init__(self, raw: bytes) -> None:
         """PeerFault unless `raw` is valid. `from_bytes` is the cached way."""
         raw = bytes(raw)
-        set_once = object.__setattr__
-        set_once(self, "peer_id", _peer_at_end(_components(raw)))
-        set_once(self, "raw", raw)
-        set_once(self, "_text", None)
+        object.__setattr__(self, "peer_id", _peer_at_end(_components(raw)))
+        object.__setattr__(self, "raw", raw)
+        object.__setattr__(self, "_text", None)
 
     @staticmethod
     def from_bytes(raw: bytes) -> Multiaddr:
@@ -139,6 +138,11 @@ class Multiaddr:
     def is_dnsaddr(self) -> bool:
         """Whether TXT records have to be asked for the real addresses."""
         return self.raw[0] == DNSADDR.code
+
+    def plain_ip4(self) -> bytes | None:
+        """The four bytes of an address that is /ip4/A/tcp/P and no more; None for any other."""
+        raw = self.raw
+        return raw[1:5] if len(raw) == _PLAIN_BYTES and raw[0] == IP4.code and raw[5] == TCP.code else None
 
     def host_port(self) -> TcpEndpoint | None:
         """Where to connect, if that is all it takes: a host, a TCP port, perhaps the peer's id."""

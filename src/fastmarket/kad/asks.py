@@ -16,6 +16,7 @@ from fastmarket.kad.messages import (
     decode_peers,
     encode_peer,
     encode_request,
+    read_closer,
 )
 from fastmarket.kad.query import Answer
 
@@ -53,7 +54,10 @@ class FindNode:
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """Closer peers alone."""
         config = self._config
-        return Answer(closer_peers(config, read_reply(config, Kind.FIND_NODE, payload)))
+        closer = read_closer(payload, Kind.FIND_NODE, config.max_closer_peers, config.max_addrs_per_peer)
+        if closer is None or len(payload) > config.max_reply_bytes:
+            closer = closer_peers(config, read_reply(config, Kind.FIND_NODE, payload))
+        return Answer(closer)
 
 
 class GetProviders:
@@ -77,6 +81,9 @@ class GetProviders:
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """Providers that are new, and closer peers."""
         config = self._config
+        closer = read_closer(payload, Kind.GET_PROVIDERS, config.max_closer_peers, config.max_addrs_per_peer)
+        if closer is not None and len(payload) <= config.max_reply_bytes:
+            return Answer(closer)
         message = read_reply(config, Kind.GET_PROVIDERS, payload)
         entries = decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes)
         return Answer(closer_peers(config, message), tuple(self.take(entries)), self.enough)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from fastmarket._kbucket import ContactState
 from fastmarket.formats.peer_info import PeerInfo
 
 
@@ -21,10 +22,14 @@ class Trust(Enum):
     PROVEN = auto()  # it has answered a request of ours since it came in; stays so while it is an entry
 
 
-class Contact:
-    """A peer of the table. `encoded` is its closerPeers entry with its tag, rebuilt when addresses change."""
+class Contact(ContactState):
+    """A peer of the table. `encoded` is its closerPeers entry with its tag, rebuilt when addresses change.
 
-    __slots__ = ("encoded", "failed_at", "failures", "group", "info", "seen", "trust")
+    `seen`: its last reply, request or identification; `failures`: failed requests in a row, the first of them
+    at `failed_at`. These lie in the compiled class, where the table reads and writes them.
+    """
+
+    __slots__ = ("_trust", "group", "info")
 
     def __init__(
         self, info: PeerInfo, encoded: bytes, now: float, group: bytes | None, trust: Trust = Trust.FRESH
@@ -34,6 +39,14 @@ class Contact:
         self.encoded = encoded
         self.group = group
         self.trust = trust
-        self.seen = now  # last reply, request or identification
-        self.failures = 0  # failed requests in a row
-        self.failed_at = 0.0  # the first of them
+        self.seen = now
+
+    @property
+    def trust(self) -> Trust:
+        """Whether others are told of it."""
+        return self._trust
+
+    @trust.setter
+    def trust(self, trust: Trust) -> None:
+        self._trust = trust
+        self.hidden = trust is Trust.DOUBTFUL

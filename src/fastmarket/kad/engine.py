@@ -35,7 +35,7 @@ from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import Search
+from fastmarket.kad.search import Search, earlier
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.trace import NULL_TRACE, Trace
@@ -153,8 +153,9 @@ class Engine:
 
     def next_timer(self) -> float | None:
         """When to call `handle_timer`."""
-        timers = (self.jobs.next_timer(), self.maintenance.next_timer(), self.liveness.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        when = earlier(self.jobs.next_timer(), self.maintenance.next_timer())
+        due = self.liveness.next_timer()
+        return when if due is None or when <= due else due
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
@@ -185,9 +186,9 @@ class Engine:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
-    def closer_peers_encoded(self, key: bytes, exclude: PeerId | None) -> list[bytes]:
-        """The k closest to a raw key as closerPeers entries (field 8, with tag); `exclude` is who asks."""
-        return self.routing.entries(sha256(key), exclude.key if exclude else None, self.config.k)
+    def closer_to(self, target: bytes, exclude: PeerId | None) -> bytes:
+        """The k closest to a 32-byte target as closerPeers entries (field 8, with tag); `exclude` asks."""
+        return self.routing.joined(b"", target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
         """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.

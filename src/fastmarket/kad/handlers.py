@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import islice
+from math import inf
+from typing import TypeAlias
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
@@ -19,14 +21,20 @@ from fastmarket.kad.messages import (
     encode_peer,
     encode_put,
     encode_reply,
+    encode_request,
 )
+from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.routing import Routing
 from fastmarket.kad.store import ProviderStore, RecordStore
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
 _FIND_NODE_HEAD = b"\x08\x04\x12"
-_FIND_NODE_REPLY = b"\x08\x04"
+_FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
+_GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
+
+Known: TypeAlias = tuple[Iterable[PeerInfo], float]
+"""Providers, and until when just these are known unless one of them changes (unix seconds)."""
 
 
 class Handlers:
@@ -40,6 +48,7 @@ class Handlers:
         "_rules",
         "elsewhere",
         "providers",
+        "ready",
         "records",
         "routing",
     )
@@ -53,9 +62,12 @@ class Handlers:
         self._rules = rules
         self.routing = routing
         self.records = RecordStore(config)
-        self.providers = ProviderStore(config)
-        # Providers of a key that another protocol of this node knows of; (key, now) -> who.
-        self.elsewhere: Callable[[bytes, float], Iterable[PeerInfo]] = lambda key, now: ()
+        self.ready = ReadyAnswers(config.max_ready_bytes)
+        """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
+        self.providers = ProviderStore(config, self.ready.changed)
+        # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
+        # tells `ready` of changes: of the key, and of a provider's addresses.
+        self.elsewhere: Callable[[bytes, float], Known] = lambda key, now: ((), inf)
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,
@@ -68,11 +80,16 @@ class Handlers:
         """Our own addresses, handed out to who looks for us."""
         limit = self._config.max_entry_bytes
         self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
+        self.ready.changed(local.peer_id)
 
     def handle(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
         """The reply to one request, None where there is none. Raises PeerFault."""
         if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
             return self._find_node(sender, body[4:], now)
+        ready = self.ready.get(body)
+        if ready is not None and now < ready.until:
+            self.routing.seen(sender.key, now)
+            return self._providers_reply(sender, ready.target, ready.part)
         config = self._config
         if len(body) > config.max_request_bytes:
             raise LimitExceeded("bytes in a request", config.max_request_bytes, len(body))
@@ -84,18 +101,17 @@ class Handlers:
         return handler(sender, message, now)
 
     def _find_node(self, sender: PeerId, key: bytes, now: float) -> bytes:
-        if not 0 < len(key) <= self._config.max_key_bytes:
-            raise LimitExceeded("bytes in a key", self._config.max_key_bytes, len(key))
+        config, routing = self._config, self.routing
+        if not 0 < len(key) <= config.max_key_bytes:
+            raise LimitExceeded("bytes in a key", config.max_key_bytes, len(key))
         sender_key = sender.key
-        asker = self.routing.seen(sender_key, now)
+        asker = routing.seen(sender_key, now)
         target = sha256(key)
         if target == sender_key and asker is not None:  # it is told how we know it, as go does
-            return _FIND_NODE_REPLY + b"".join(self.routing.entries(target, None, self._config.k + 1))
-        entries = self.routing.entries(target, sender_key, self._config.k)
-        first = self._local_entry if target == self._local_key else self.routing.target_entry(target)
-        if first is not None:
-            return _FIND_NODE_REPLY + first + b"".join(entries)
-        return _FIND_NODE_REPLY + b"".join(entries)
+            return routing.joined(_FIND_NODE_REPLY, target, None, config.k + 1)
+        first = self._local_entry if target == self._local_key else routing.target_entry(target)
+        head = _FIND_NODE_REPLY if first is None else _FIND_NODE_REPLY + first
+        return routing.joined(head, target, sender_key, config.k)
 
     def _put_value(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_key(message)
@@ -124,9 +140,9 @@ class Handlers:
         key = self._checked_key(message)
         record = self.records.get(key, now)
         encoded = None if record is None else encode_record(record, now)
-        room = self._config.max_message_bytes - (len(encoded) if encoded else 0)
-        closer = self.routing.entries(sha256(key), sender.key, self._config.k)
-        return encode_reply(Kind.GET_VALUE, _fitting(closer, room), encoded)
+        head = encode_reply(Kind.GET_VALUE, (), encoded)
+        room = self._config.max_message_bytes - _REPLY_OVERHEAD_BYTES - (len(encoded) if encoded else 0)
+        return self.routing.joined(head, sha256(key), sender.key, self._config.k, b"", room)
 
     def _add_provider(self, sender: PeerId, message: Message, now: float) -> None:
         """Never answered: go, rust and js expect none. Only what the sender says of itself is taken."""
@@ -141,21 +157,35 @@ class Handlers:
 
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)
-        room = self._config.max_message_bytes
+        config, target = self._config, sha256(key)
+        records = self.providers.live(key, now)
+        others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
+        entries = [record.entry(now) for record in records]
+        entries += [encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes) for peer in others]
         # Half a reply at least is left to the way on.
-        entries = self.providers.entries(key, now)
-        limit = self._config.max_entry_bytes
-        entries += [encode_peer(Field.PROVIDER_PEERS, peer, limit) for peer in self.known_elsewhere(key, now)]
-        providers = _fitting(entries, room // 2)
-        closer = self.routing.entries(sha256(key), sender.key, self._config.k)
-        fitting = _fitting(closer, room - sum(map(len, providers)))
-        return encode_reply(Kind.GET_PROVIDERS, [*fitting, *providers])
+        part = b"".join(_fitting(entries, config.max_message_bytes // 2))
+        if entries:
+            sources = (key, *(peer.peer_id for peer in others))
+            until = min([until, *(record.until(now) for record in records)])
+            answer = ReadyAnswer(part, target, until, sources)
+            self.ready.put(encode_request(Kind.GET_PROVIDERS, key), answer)
+        return self._providers_reply(sender, target, part)
+
+    def _providers_reply(self, sender: PeerId, target: bytes, providers: bytes) -> bytes:
+        """The closer peers in front, as many as fit."""
+        config = self._config
+        room = config.max_message_bytes - _REPLY_OVERHEAD_BYTES - len(providers)
+        return self.routing.joined(_GET_PROVIDERS_REPLY, target, sender.key, config.k, providers, room)
 
     def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
         """Providers that other protocols know of and that have not announced themselves here."""
-        announced = {peer.peer_id for peer in self.providers.providers(key, now)}
-        others = (peer for peer in self.elsewhere(key, now) if peer.peer_id not in announced)
-        return list(islice(others, self._config.max_providers_per_key))
+        announced = {record.provider.peer.peer_id for record in self.providers.live(key, now)}
+        return self._others(key, announced, now)[0]
+
+    def _others(self, key: bytes, announced: Container[PeerId], now: float) -> tuple[list[PeerInfo], float]:
+        peers, until = self.elsewhere(key, now)
+        others = (peer for peer in peers if peer.peer_id not in announced)
+        return list(islice(others, self._config.max_providers_per_key)), until
 
     def _checked_key(self, message: Message) -> bytes:
         if not 0 < len(message.key) <= self._config.max_key_bytes:

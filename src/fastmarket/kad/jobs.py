@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Protocol
 
 from fastmarket.errors import Busy, PeerFault
@@ -19,14 +18,16 @@ from fastmarket.trace import NULL_TRACE, Trace
 FORGOTTEN_AFTER_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
 class Outgoing:
     """One request of a job; `token` is the job's own name for it."""
 
-    token: int
-    peer: PeerInfo
-    choices: tuple[Choice, ...]
-    timeout_s: float
+    __slots__ = ("choices", "peer", "timeout_s", "token")
+
+    def __init__(self, token: int, peer: PeerInfo, choices: tuple[Choice, ...], timeout_s: float) -> None:
+        self.token = token
+        self.peer = peer
+        self.choices = choices
+        self.timeout_s = timeout_s
 
 
 class Job(Protocol):
@@ -91,24 +92,27 @@ class PeerWatcher:
 Done = Callable[[object, float], None]
 
 
-@dataclass(slots=True, eq=False)
 class _Running:
-    job: Job
-    done: Done | None  # an internal job: told here, no events
-    armed: float | None = None  # its live entry in the timer heap
+    __slots__ = ("armed", "done", "job")
+
+    def __init__(self, job: Job, done: Done | None) -> None:
+        self.job = job
+        self.done = done  # an internal job: told here, no events
+        self.armed: float | None = None  # its live entry in the timer heap
 
 
-@dataclass(frozen=True, slots=True)
 class _Pending:
-    job_id: int
-    token: int
-    peer_id: PeerId
-    choices: tuple[Choice, ...]
-    deadline: float
+    __slots__ = ("action", "job_id", "peer_id", "token")
+
+    def __init__(self, job_id: int, token: int, action: SendRequest) -> None:
+        self.job_id = job_id
+        self.token = token
+        self.action = action
+        self.peer_id = action.peer.peer_id
 
     def expects_reply(self, protocol: str) -> bool:
         """Whether it does in the protocol it went out in."""
-        return any(choice.expects_reply for choice in self.choices if choice.protocol == protocol)
+        return any(choice.expects_reply for choice in self.action.choices if choice.protocol == protocol)
 
 
 class JobRunner:
@@ -222,7 +226,9 @@ class JobRunner:
         if pending is None:
             return
         if kind is FailureKind.REFUSED:
-            self._observer.refused(pending.peer_id, [choice.protocol for choice in pending.choices], now)
+            self._observer.refused(
+                pending.peer_id, [choice.protocol for choice in pending.action.choices], now
+            )
         else:
             self._failed(pending.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
@@ -328,13 +334,12 @@ class JobRunner:
         for request in outgoing:
             request_id = self._next_request
             self._next_request += 1
-            peer = request.peer
-            deadline = now + request.timeout_s
-            pending[request_id] = _Pending(job_id, request.token, peer.peer_id, request.choices, deadline)
-            self._actions.append(SendRequest(request_id, peer, request.choices, deadline))
+            action = SendRequest(request_id, request.peer, request.choices, now + request.timeout_s)
+            pending[request_id] = _Pending(job_id, request.token, action)
+            self._actions.append(action)
         oldest = next(iter(pending))
-        while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:
-            lost = pending.pop(oldest)
-            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer_id)
-            self._failed(lost.peer_id, FailureKind.TIMEOUT, now)
+        while pending[oldest].action.deadline + FORGOTTEN_AFTER_S <= now:
+            lost = pending.pop(oldest).peer_id
+            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost)
+            self._failed(lost, FailureKind.TIMEOUT, now)
             oldest = next(iter(pending))

@@ -102,9 +102,9 @@ class Maintenance:
         at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
         self._refresh_at = min(self._refresh_at, at)
 
-    def next_timer(self) -> float | None:
+    def next_timer(self) -> float:
         """The next of refresh, sweep and announcement."""
-        when = min(self._refresh_at, self._sweep_at)
+        when = self._refresh_at if self._refresh_at < self._sweep_at else self._sweep_at
         if self._due and self._running < self._config.max_background_jobs:
             when = min(when, self._due[0][0])
         return when

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._peercache import PeerCache
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import parse_addrs
@@ -53,6 +53,7 @@ class Field(IntEnum):
 
 
 _LENGTH_DELIMITED = 2
+_CLOSER_TAG = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
 _KEY_TAG = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
 _RECORD_TAG = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
 # proto3 leaves zero out, and so does everyone for PUT_VALUE.
@@ -196,16 +197,31 @@ def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
         return None
 
 
-@lru_cache(maxsize=PEER_CACHE_ENTRIES)
-def _cached_peer(raw: bytes) -> PeerInfo | None:
-    return _parse_peer(raw, PEER_CACHE_ADDRS)
+PEERS: PeerCache[PeerInfo] = PeerCache(
+    PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, lambda raw: _parse_peer(raw, PEER_CACHE_ADDRS)
+)
+"""Of this process: who simulates more peers than it holds makes it larger."""
+
+
+def read_closer(
+    payload: bytes, kind: Kind | None, max_closer: int, max_addrs: int
+) -> tuple[PeerInfo, ...] | None:
+    """The peers of a reply that is of that type and names peers, nothing else; None of any other.
+
+    `kind` None: of another protocol's reply, which has closerPeers like a kad message and no type; None, too,
+    when one of them is malformed.
+    """
+    if max_addrs != PEER_CACHE_ADDRS:
+        return None
+    head = b"" if kind is None else _TYPE_BYTES[kind]
+    return PEERS.read_all(payload, head, _CLOSER_TAG, max_closer, kind is None)
 
 
 def decode_peers(entries: Iterable[bytes], max_addrs: int, max_peer_bytes: int) -> tuple[PeerInfo, ...]:
     """The well-formed peers among `entries`, in order."""
     cached = PEER_CACHE_ENTRY_BYTES if max_addrs == PEER_CACHE_ADDRS else -1
     peers = [
-        _cached_peer(raw) if len(raw) <= cached else _parse_peer(raw, max_addrs)
+        PEERS.get(raw) if len(raw) <= cached else _parse_peer(raw, max_addrs)
         for raw in entries
         if len(raw) <= max_peer_bytes
     ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
 
 from fastmarket.config import KadConfig
 
@@ -36,7 +35,9 @@ class NetworkSize:
         else:
             distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
             self._samples.append(distance / KEY_SPACE)
-        self._share = median(self._samples)
+        ordered = sorted(self._samples)
+        middle = len(ordered) // 2
+        self._share = (ordered[middle] + ordered[~middle]) / 2
 
     @property
     def share(self) -> float | None:

@@ -51,32 +51,37 @@ class Paces:
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        self._connected: set[PeerId] = set()
+        # By the bytes of their ids, which know their hash: peers are looked up five times a request.
+        self._connected: set[bytes] = set()
         self._linked = Estimate()
         self._dialled = Estimate()
-        self._peers: OrderedDict[PeerId, Estimate] = OrderedDict()
-        self._silent: OrderedDict[PeerId, float] = OrderedDict()  # since when
+        self._peers: OrderedDict[bytes, Estimate] = OrderedDict()
+        self._silent: OrderedDict[bytes, float] = OrderedDict()  # since when
 
     def connected(self, peer_id: PeerId) -> None:
         """A connection is open: what is sent need not wait for a dial."""
-        self._connected.add(peer_id)
+        self._connected.add(peer_id.raw)
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
-        self._connected.discard(peer_id)
+        self._connected.discard(peer_id.raw)
 
     def is_connected(self, peer_id: PeerId) -> bool:
         """To be remembered with a request, for `answered`."""
-        return peer_id in self._connected
+        return peer_id.raw in self._connected
 
     def patience(self, peer_id: PeerId) -> float:
         """Seconds until a request to the peer is late; `patience_s` where nothing is known."""
         config = self._config
-        if peer_id in self._connected:
-            estimate = self._peers.get(peer_id, self._linked)
+        least = MIN_SAMPLES
+        if peer_id.raw in self._connected:
+            estimate = self._linked
+            own = self._peers.get(peer_id.raw)
+            if own is not None:
+                estimate, least = own, 1
         else:
             estimate = self._dialled
-        if estimate.count < (MIN_SAMPLES if estimate in (self._linked, self._dialled) else 1):
+        if estimate.count < least:
             return config.patience_s
         return min(max(estimate.patience, config.min_patience_s), config.patience_s)
 
@@ -86,28 +91,33 @@ class Paces:
             self._dialled.add(took)
             return
         self._linked.add(took)
-        estimate = self._peers.pop(peer_id, None) or Estimate()
+        estimate = self._peers.get(peer_id.raw)
+        if estimate is not None:
+            self._peers.move_to_end(peer_id.raw)
+            estimate.add(took)
+            return
+        estimate = self._peers[peer_id.raw] = Estimate()
         estimate.add(took)
-        self._peers[peer_id] = estimate
         if len(self._peers) > self._config.max_paces:
             self._peers.popitem(last=False)
 
     def late(self, peer_id: PeerId, now: float) -> None:
         """A request to the peer has outlasted its patience."""
-        self._silent.setdefault(peer_id, now)
+        self._silent.setdefault(peer_id.raw, now)
         if len(self._silent) > self._config.max_paces:
             self._silent.popitem(last=False)
 
     def heard(self, peer_id: PeerId) -> None:
         """The peer said something, however late."""
-        self._silent.pop(peer_id, None)
+        if self._silent:
+            self._silent.pop(peer_id.raw, None)
 
     def is_silent(self, peer_id: PeerId, now: float) -> bool:
         """Late, not heard of since, and that less than `silent_s` ago."""
-        since = self._silent.get(peer_id)
+        since = self._silent.get(peer_id.raw) if self._silent else None
         if since is None:
             return False
         if now - since < self._config.silent_s:
             return True
-        del self._silent[peer_id]
+        del self._silent[peer_id.raw]
         return False

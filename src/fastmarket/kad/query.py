@@ -6,7 +6,6 @@ to be put on the peers found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -15,13 +14,17 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
     """One peer's reply: peers it knows nearer to the target, and what it holds."""
 
-    closer: tuple[PeerInfo, ...] = ()
-    items: tuple[object, ...] = ()
-    stop: bool = False  # enough is known: the lookup need not go on
+    __slots__ = ("closer", "items", "stop")
+
+    def __init__(
+        self, closer: tuple[PeerInfo, ...] = (), items: tuple[object, ...] = (), stop: bool = False
+    ) -> None:
+        self.closer = closer
+        self.items = items
+        self.stop = stop  # enough is known: the lookup need not go on
 
 
 class Ask(Protocol):

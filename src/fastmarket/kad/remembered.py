@@ -67,11 +67,13 @@ class Remembered:
         """It is back, or no server any more."""
         return self._peers.pop(key, None)
 
-    def hurry(self, key: bytes, now: float) -> None:
-        """A sign of life: ask it at once."""
+    def hurry(self, key: bytes, now: float) -> bool:
+        """A sign of life: ask it at once; False: it was due anyway."""
         silent = self._peers[key]
-        if silent.due > now:
-            self._arm(silent, now)
+        if silent.due <= now:
+            return False
+        self._arm(silent, now)
+        return True
 
     def next_due(self) -> float | None:
         """When the next is to be asked."""

@@ -27,6 +27,7 @@ from fastmarket.trace import NULL_TRACE, Trace
 # Failures that came over the network: so it works, and the fault is not ours.
 _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT})
 _NEVER = float("-inf")
+MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
 
 class Routing:
@@ -46,6 +47,7 @@ class Routing:
         "_waiting",
         "checking",
         "large",
+        "on_hurry",
         "on_newcomer",
         "on_return",
         "silent",
@@ -68,6 +70,8 @@ class Routing:
         self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
         """Told of a peer with its protocols that came into the table, or that had failed and is back."""
         self.large = LargeTable(config, local)
+        self.on_hurry: Callable[[], None] = lambda: None
+        """Told that a silent peer asked us something, and is to be asked before the timer that was told."""
         self.on_return: Callable[[float], None] = lambda now: None
         """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
@@ -82,20 +86,23 @@ class Routing:
         """The peer's entry in the table."""
         return self._table.get(peer_id.key)
 
-    def entries(self, target: bytes, asker_key: bytes | None, count: int) -> list[bytes]:
-        """Ready closerPeers entries of the `count` nearest to `target`, without the asker."""
-        table = self._table
-        nearest = table.nearest(target, count + 1 + self._doubtful)
-        if self._doubtful:
-            nearest = [contact for contact in nearest if contact.trust is not Trust.DOUBTFUL][: count + 1]
-        if asker_key is not None and (asker := table.get(asker_key)) in nearest:
-            nearest.remove(asker)
-        elif len(nearest) > count:
-            nearest.pop()
-        return [contact.encoded for contact in nearest]
+    def joined(
+        self,
+        head: bytes,
+        target: bytes,
+        asker_key: bytes | None,
+        count: int,
+        tail: bytes = b"",
+        room: int = MAX_ROOM_BYTES,
+    ) -> bytes:
+        """`head`, ready closerPeers entries of the `count` nearest to `target` without the asker, and `tail`;
+        of the entries those that find `room` together."""
+        return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
 
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
+        if not self._visitors and not self._waiting:
+            return None
         contact = self._visitors.get(target) or self._waiting_contact(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
@@ -195,14 +202,11 @@ class Routing:
     def seen(self, key: bytes, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
-        self.large.heard(key, now)
-        contact = self._table.get(key)
-        if contact is not None:
-            contact.seen = now
-            contact.failures = 0
-            self._table.touch(key, now)
-        elif key in self.silent:
-            self.silent.hurry(key, now)
+        if self._config.large_table:
+            self.large.heard(key, now)
+        contact = self._table.see(key, now)
+        if contact is None and key in self.silent and self.silent.hurry(key, now):
+            self.on_hurry()
         return contact
 
     def replied(self, peer_id: PeerId, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastmarket.config import KadConfig
@@ -88,14 +89,24 @@ class ProviderRecord:
     addrs_expire: float
     expires: float
 
+    def entry(self, now: float) -> bytes:
+        """The one that holds now."""
+        return self.provider.encoded if self.addrs_expire > now else self.provider.bare
+
+    def until(self, now: float) -> float:
+        """When it holds no longer."""
+        return self.addrs_expire if self.addrs_expire > now else self.expires
+
 
 class ProviderStore:
     """Who announced which key; both orders are oldest first, so that expiry only looks at the front."""
 
-    __slots__ = ("_by_age", "_config", "_keys", "_providers")
+    __slots__ = ("_by_age", "_changed", "_config", "_keys", "_providers")
 
-    def __init__(self, config: KadConfig) -> None:
+    def __init__(self, config: KadConfig, changed: Callable[[bytes], None] = lambda key: None) -> None:
+        """`changed(key)`: its providers are others from now on."""
         self._config = config
+        self._changed = changed
         self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
         self._by_age: dict[tuple[bytes, bytes], float] = {}
         self._providers: dict[bytes, Provider] = {}  # the latest, by raw id
@@ -120,22 +131,18 @@ class ProviderStore:
         self._remove(key, raw)
         self._keys.setdefault(key, {})[raw] = record
         self._by_age[key, raw] = record.expires
+        self._changed(key)
         return True
 
-    def entries(self, key: bytes, now: float) -> list[bytes]:
-        """Ready providerPeers entries, the freshest first."""
-        return [
-            record.provider.encoded if record.addrs_expire > now else record.provider.bare
-            for record in reversed(self._keys.get(key, {}).values())
-            if record.expires > now
-        ]
+    def live(self, key: bytes, now: float) -> list[ProviderRecord]:
+        """Announcements that hold, the freshest first."""
+        return [record for record in reversed(self._keys.get(key, {}).values()) if record.expires > now]
 
     def providers(self, key: bytes, now: float) -> list[PeerInfo]:
-        """The same as values."""
+        """Who they are of; without addresses where those are too old."""
         return [
             record.provider.peer if record.addrs_expire > now else PeerInfo(record.provider.peer.peer_id)
-            for record in reversed(self._keys.get(key, {}).values())
-            if record.expires > now
+            for record in self.live(key, now)
         ]
 
     def remove(self, key: bytes, peer_id: PeerId) -> bool:
@@ -176,4 +183,5 @@ class ProviderStore:
         del providers[raw]
         if not providers:
             del self._keys[key]
+        self._changed(key)
         return True

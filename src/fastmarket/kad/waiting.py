@@ -22,6 +22,9 @@ class Waiting:
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._buckets)
+
     def add(self, bucket: int, key: bytes, contact: Contact) -> None:
         """It waits from now on, or anew."""
         waiting = self._buckets.setdefault(bucket, {})

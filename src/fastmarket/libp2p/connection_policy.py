@@ -16,6 +16,7 @@ from fastmarket.libp2p.upgrade import Role
 
 LinkT = TypeVar("LinkT")
 
+_LOOPBACK = 127  # the first byte
 IPV6_PREFIX_BITS = 56  # addresses that one customer is given as a whole; go-libp2p counts by the same
 
 
@@ -117,6 +118,10 @@ class Admission:
 
 def source_of(remote: Multiaddr | None, config: HostConfig) -> str | None:
     """What connections from there are counted under; None: they are not, because it is this machine."""
+    plain = remote.plain_ip4() if remote is not None else None
+    if plain is not None:  # nearly always
+        local = plain[0] == _LOOPBACK and not config.limit_loopback
+        return None if local else ".".join(map(str, plain))
     endpoint = remote.host_port() if remote is not None else None
     if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
         return None

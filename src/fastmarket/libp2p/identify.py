@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 IDENTIFY_PROTOCOL = "/ipfs/id/1.0.0"
 PUSH_PROTOCOL = "/ipfs/id/push/1.0.0"
 MAX_OWN_MESSAGE_BYTES = 4096  # all that rust-libp2p reads, its length included
+MAX_LENGTH_BYTES = 2  # before a message of so many
+_OBSERVED = b"\x22"  # observedAddr is field 4
+_MAX_OBSERVED_BYTES = 0x7F  # of one byte of length; an IPv6 address with its zone takes some 40
+ROOM_TO_OBSERVE = MAX_LENGTH_BYTES + len(_OBSERVED) + 1 + _MAX_OBSERVED_BYTES
 MAX_PART_BYTES = 8 << 10  # go-libp2p's bound for one message with a signed record
 MAX_PARTS = 10  # into which go-libp2p may split it
 MAX_LISTEN_ADDRS = 64  # a host with many interfaces and transports announces some 30
@@ -49,6 +53,19 @@ class IdentifyInfo:
 
 def encode_identify(info: IdentifyInfo) -> bytes:
     """The framed message, short enough for all readers: the signed record goes first, then addresses."""
+    return frame(identify_body(info, MAX_OWN_MESSAGE_BYTES - MAX_LENGTH_BYTES))
+
+
+def observing(body: bytes, observed: Multiaddr | None) -> bytes:
+    """The framed message of a body without an observed address (`identify_body`, `ROOM_TO_OBSERVE` left), and
+    that of one peer behind it: a field may stand anywhere."""
+    if observed is None or len(observed.raw) > _MAX_OBSERVED_BYTES:
+        return frame(body)
+    return frame(body + _OBSERVED + bytes((len(observed.raw),)) + observed.raw)
+
+
+def identify_body(info: IdentifyInfo, limit: int = MAX_OWN_MESSAGE_BYTES - ROOM_TO_OBSERVE) -> bytes:
+    """The message of at most `limit` bytes, unframed: the signed record goes first, then addresses."""
     addrs = list(info.listen_addrs)
     record = info.signed_peer_record
     while True:
@@ -64,15 +81,15 @@ def encode_identify(info: IdentifyInfo) -> bytes:
             message.observedAddr = info.observed_addr.raw
         if record:
             message.signedPeerRecord = record
-        framed = frame(message.SerializeToString())
-        if len(framed) <= MAX_OWN_MESSAGE_BYTES:
-            return framed
+        body = message.SerializeToString()
+        if len(body) <= limit:
+            return body
         if record:
             record = b""
         elif addrs:
             addrs.pop()
         else:
-            raise CallerFault("protocols", f"do not fit into {MAX_OWN_MESSAGE_BYTES} bytes")
+            raise CallerFault("protocols", f"do not fit into {limit} bytes")
 
 
 class IdentifyCollector:
@@ -117,6 +134,8 @@ class IdentifyCollector:
     def _public_key(self, raw: bytes) -> PublicKey | None:
         if not raw:
             return None
+        if self._remote_peer is not None and self._remote_peer.raw[2:] == raw:
+            return self._remote_peer.public_key()  # an inlined key: nothing else to compare
         key = PublicKey.decode(raw)
         if self._remote_peer is not None and key.peer_id != self._remote_peer:
             raise PeerFault("another peer's key", protocol=_FAULT)

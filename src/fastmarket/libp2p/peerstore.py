@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import ip_address
+from math import inf
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import PeerId
@@ -51,9 +52,11 @@ class PeerStore:
     its port is the dialer's ephemeral one, where nobody listens.
     """
 
-    __slots__ = ("_config", "_peers")
+    __slots__ = ("_config", "_peers", "changed")
 
     def __init__(self, config: ConnectionConfig) -> None:
+        self.changed: Callable[[PeerId], None] = lambda peer_id: None
+        """Told when a peer's addresses may have become others; not of hints that are forgotten in time."""
         self._config = config
         self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()
 
@@ -73,6 +76,7 @@ class PeerStore:
                 better = source if known is None else max(source, known.source)
                 peer.addrs[plain] = _Known(better, now)
         self._shorten(peer, now)
+        self.changed(peer_id)
 
     def identified(self, peer_id: PeerId, info: IdentifyInfo, now: float) -> None:
         """The peer's own word, complete: what it said before and does not say now is dropped."""
@@ -95,6 +99,13 @@ class PeerStore:
         ranked = sorted(peer.addrs.items(), key=lambda item: (-item[1].source, -item[1].learned_at))
         return tuple(addr for addr, _ in ranked)
 
+    def hints_until(self, peer_id: PeerId) -> float:
+        """When the first of the peer's addresses is forgotten as too old a hint."""
+        peer = self._peers.get(peer_id)
+        known = () if peer is None else peer.addrs.values()
+        learned = (addr.learned_at for addr in known if addr.source is AddrSource.HINT)
+        return min(learned, default=inf) + self._config.hint_ttl_s
+
     def protocols(self, peer_id: PeerId) -> frozenset[str] | None:
         """As last identified; None if never."""
         peer = self._peers.get(peer_id)
@@ -110,13 +121,14 @@ class PeerStore:
         peer = self._peers.get(peer_id)
         if peer is not None:
             peer.addrs.pop(addr.without_peer(), None)
+            self.changed(peer_id)
 
     def _touch(self, peer_id: PeerId) -> _Peer:
         peer = self._peers.get(peer_id)
         if peer is None:
             peer = self._peers[peer_id] = _Peer()
             if len(self._peers) > self._config.max_known_peers:
-                self._peers.popitem(last=False)
+                self.changed(self._peers.popitem(last=False)[0])
         else:
             self._peers.move_to_end(peer_id)
         return peer

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from google.protobuf.message import DecodeError
 
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
-from fastmarket.libp2p.noise import CipherState, XXHandshake
+from fastmarket.libp2p.noise import CipherState, KeyPair, XXHandshake
 from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
 
 NOISE_PROTOCOL = "/noise"
@@ -27,7 +26,7 @@ _FAULT = "noise"
 class NoiseStatic:
     """A Noise static key and the payload that binds it to an identity, for any number of connections."""
 
-    private: X25519PrivateKey
+    private: KeyPair
     payload: bytes  # NoiseHandshakePayload, extensions included
     early_muxer: bool = True  # whether they offer yamux
 
@@ -36,8 +35,8 @@ class NoiseStatic:
         cls, identity: Identity, entropy: Callable[[int], bytes], *, early_muxer: bool = True
     ) -> NoiseStatic:
         """Signs a fresh key; keep it in memory only (specs: noise, static key authentication)."""
-        private = X25519PrivateKey.from_private_bytes(entropy(_KEY_BYTES))
-        signature = identity.sign(_SIGNATURE_DOMAIN + private.public_key().public_bytes_raw())
+        private = KeyPair(entropy(_KEY_BYTES))
+        signature = identity.sign(_SIGNATURE_DOMAIN + private.public)
         payload = NoiseHandshakePayload(
             identity_key=identity.public_key.encode(),
             identity_sig=signature,
@@ -76,7 +75,7 @@ class SecureHandshake:
         self._handshake = XXHandshake(
             initiator=initiator,
             static=static.private,
-            ephemeral=X25519PrivateKey.from_private_bytes(entropy(_KEY_BYTES)),
+            ephemeral=KeyPair(entropy(_KEY_BYTES)),
         )
         self.session: SecureSession | None = None
 

@@ -90,6 +90,10 @@ class Session:
         self.used_at = liveness.heard_at
         self._congested: dict[int, ResponderStream] = {}
 
+    def release(self) -> None:
+        """Nothing will be asked of it any more; the muxer, which knows its owner, is let go."""
+        del self.mux
+
     # yamux.Owner
 
     def accept(self, stream: MuxStream, now: float) -> InboundNegotiation:
@@ -161,19 +165,18 @@ class Session:
 
     def receive(self, source: bytes, now: float) -> int:
         """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
-        mux, decrypt = self.mux, self._receiving.decrypt
+        mux, decrypt = self.mux, self._receiving.decrypt_part
         at, size = 0, len(source)
-        with memoryview(source) as view:
-            while size - at > LENGTH_BYTES:
-                start = at + LENGTH_BYTES
-                end = start + (source[at] << 8 | source[at + 1])
-                if end > size:
-                    break
-                plaintext = decrypt(view[start:end])
-                at = end
-                mux.receive(plaintext, now)
-                if mux.stalled:
-                    break
+        while size - at > LENGTH_BYTES:
+            start = at + LENGTH_BYTES
+            end = start + (source[at] << 8 | source[at + 1])
+            if end > size:
+                break
+            plaintext = decrypt(source, start, end)
+            at = end
+            mux.receive(plaintext, now)
+            if mux.stalled:
+                break
         return at
 
     def expire(self, now: float) -> None:

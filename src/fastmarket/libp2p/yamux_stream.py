@@ -52,7 +52,7 @@ class MuxStream(StreamState):
     def __init__(self, stream_id: int, *, inbound: bool) -> None:
         self.stream_id = stream_id
         self.inbound = inbound
-        self.sink: Sink = _NOWHERE
+        self.sink: Sink = NOWHERE
         self.send_window = INITIAL_WINDOW_BYTES
         self.recv_window = INITIAL_WINDOW_BYTES
         self.credit = 0  # consumed, not yet given back
@@ -64,7 +64,7 @@ class MuxStream(StreamState):
 
 
 class _Nowhere:
-    """The sink of a stream before it has one."""
+    """The sink of a stream before it has one, and after its end: so the two do not keep each other alive."""
 
     def received(self, data: bytes, now: float) -> int:
         return len(data)
@@ -78,4 +78,4 @@ class _Nowhere:
     def gone(self) -> None: ...
 
 
-_NOWHERE = _Nowhere()
+NOWHERE = _Nowhere()

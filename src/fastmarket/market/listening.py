@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection
 
 from fastmarket.errors import CallerFault
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+_REFLECT = f"/{REFLECTION}/ServerReflectionInfo"
 
 
 class Health:
@@ -34,9 +35,30 @@ class Health:
             await self._servicer.set(name, status)
 
 
+class _Reflection(grpc.GenericRpcHandler):
+    """Loaded with the first call: 1 MB that a node does without where nobody asks."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._services = services
+        self._handler: Any = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        if details.method != _REFLECT:
+            return None
+        if self._handler is None:
+            from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+            self._handler = grpc.stream_stream_rpc_method_handler(
+                reflection.aio.ReflectionServicer(self._services).ServerReflectionInfo,
+                request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+                response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+            )
+        return self._handler
+
+
 def describe(server: grpc.aio.Server, services: Sequence[str]) -> None:
     """Server reflection, by which grpcurl and the like learn the methods and messages."""
-    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
+    server.add_generic_rpc_handlers((_Reflection((*services, REFLECTION)),))
 
 
 async def bind(

@@ -13,6 +13,8 @@ from fastmarket.libp2p.observed import ObservedAddrs, Report
 from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.net.interfaces import interface_addresses
 
+_LOOPBACK = 127  # the first byte
+
 Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as text
 
 
@@ -86,6 +88,9 @@ def expand(host: str, port: int, interfaces: Interfaces = interface_addresses) -
 
 def is_loopback(addr: Multiaddr) -> bool:
     """True for 127.0.0.0/8 and ::1."""
+    plain = addr.plain_ip4()  # the common case, asked several times for each connection
+    if plain is not None:
+        return plain[0] == _LOOPBACK
     ip = ip_of(addr)
     return ip is not None and ip.is_loopback
 

@@ -22,6 +22,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
+from fastmarket.kad.handlers import Known
 from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
@@ -88,6 +89,8 @@ class DhtNode:
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
         self.engine.handlers.elsewhere = self._holders
+        self.offers.content_changed.append(self.engine.handlers.ready.changed)
+        self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock)
         self.public = PublicRouting(self.host, self._kad, clock)
@@ -142,7 +145,7 @@ class DhtNode:
         link = await self.host.connect(peer)
         try:
             async with asyncio.timeout(self._config.host.identify_timeout_s):
-                await asyncio.shield(link.identity_known)
+                await asyncio.shield(link.identity_known.wait())
         except TimeoutError:
             raise DialFailed("connected, but it does not say who it is", peer=peer.peer_id) from None
         return peer.peer_id
@@ -298,14 +301,17 @@ class DhtNode:
             mode=self.engine.mode.value,
         )
 
-    def _holders(self, content: bytes, now: float) -> list[PeerInfo]:
+    def _holders(self, content: bytes, now: float) -> Known:
         """Holders of offers, told to peers that ask for providers and know no offers."""
-        found = []
+        store = self.host.identifier.store
+        found, until = [], self.offers.store.until(content, now)
         for peer_id in self.offers.providers(content, now):
-            own = peer_id == self.peer_id
-            addrs = self.host.listen_addrs if own else self.host.identifier.store.addrs(peer_id, now)
-            found.append(PeerInfo(peer_id, addrs))
-        return found
+            if peer_id == self.peer_id:
+                found.append(self.engine.local)
+            else:
+                found.append(PeerInfo(peer_id, store.addrs(peer_id, now)))
+                until = min(until, store.hints_until(peer_id))
+        return found, until
 
     def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
         link = self.host.link_to(peer.peer_id)

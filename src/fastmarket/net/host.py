@@ -217,19 +217,19 @@ class Host:
         return True
 
     def link_event(self, link: Link, event: Event, now: float) -> None:
-        if self.identifier.feed(link, event, now) or self.streams.feed(link, event):
-            return
         if type(event) is Opened:
             if self.links.opened(link, event.peer, now):
                 self.identifier.begin(link, now)
                 if link.role is Role.LISTENER:
                     self.dials.arrived(event.peer, link)
-        elif type(event) is PingAnswered:
-            self.links.answered(link, now)
-        elif type(event) is ResponderFailed:
-            logger.error("%s: answering %s failed", event.protocol, link.remote_peer, exc_info=event.error)
         elif type(event) is Closed:
             logger.debug("connection to %s closed: %s", link.remote_peer, event.reason)
+        elif type(event) is PingAnswered:
+            self.links.answered(link, now)
+        elif self.identifier.feed(link, event, now) or self.streams.feed(link, event):
+            pass
+        elif type(event) is ResponderFailed:
+            logger.error("%s: answering %s failed", event.protocol, link.remote_peer, exc_info=event.error)
 
     def link_outcome(self, link: Link, outcome: Outcome) -> None:
         self.settle(outcome)
@@ -266,7 +266,7 @@ class Host:
         await self.streams.close()
         now = self.clock.now()
         links = self.links.all()
-        ends = [link.ended for link in links]
+        ends = [link.ended.wait() for link in links]
         for link in links:
             link.close(now)
         if ends:

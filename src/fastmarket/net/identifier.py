@@ -28,13 +28,14 @@ from fastmarket.libp2p.identify import (
     IdentifyPushResponder,
     IdentifyResponder,
     apply_push,
-    encode_identify,
+    identify_body,
+    observing,
 )
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.libp2p.upgrade import Role
-from fastmarket.net.addresses import OwnAddresses
+from fastmarket.net.addresses import OwnAddresses, is_loopback
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Identifier:
         # The sequence number of our signed record; others compare it with one from an earlier run of ours.
         self._seq = int(now)
         self._records: dict[tuple[Multiaddr, ...], bytes] = {}
+        self._bodies: dict[bool, tuple[tuple[str, ...], bytes]] = {}  # our messages, for peers near and far
         self._asked: dict[tuple[Link, int], _Asked] = {}
         protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(self._message_for)
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
@@ -92,6 +94,7 @@ class Identifier:
         """Records signed from now on replace the old ones; `push` tells those who know us already."""
         self._seq += 1
         self._records.clear()
+        self._bodies.clear()
 
     def begin(self, link: Link, now: float) -> None:
         """Asks the peer who it is, on a connection that has just opened."""
@@ -164,8 +167,7 @@ class Identifier:
         keep = not info.agent_version.startswith(SINGLE_REQUEST_AGENTS)
         link.requests.set_protocols(frozenset(info.protocols), keep=keep)
         self._on_identified(link, info, now)
-        if not link.identity_known.done():
-            link.identity_known.set_result(None)
+        link.identity_known.come()
 
     def _pushed(self, connection: Connection, info: IdentifyInfo, now: float) -> None:
         link = self._link_of(connection)
@@ -173,13 +175,20 @@ class Identifier:
             self._learn(link, apply_push(link.identified or IdentifyInfo(), info), now)
 
     def _message_for(self, connection: Connection) -> bytes:
-        addrs = tuple(self.addresses.told_to(connection.remote_addr))
-        return encode_identify(
+        remote, protocols = connection.remote_addr, tuple(self._protocols)
+        near = remote is not None and is_loopback(remote)
+        encoded_for, body = self._bodies.get(near, ((), b""))
+        if encoded_for != protocols:
+            body = self._encoded(tuple(self.addresses.told_to(remote)), protocols)
+            self._bodies[near] = protocols, body
+        return observing(body, remote)
+
+    def _encoded(self, addrs: tuple[Multiaddr, ...], protocols: tuple[str, ...]) -> bytes:
+        return identify_body(
             IdentifyInfo(
                 public_key=self._identity.public_key,
                 listen_addrs=addrs,
-                protocols=tuple(self._protocols),
-                observed_addr=connection.remote_addr,
+                protocols=protocols,
                 protocol_version=PROTOCOL_VERSION,
                 agent_version=AGENT_VERSION,
                 signed_peer_record=self._record(addrs),

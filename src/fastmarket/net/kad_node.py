@@ -82,17 +82,17 @@ class KadNode:
         self.joined = False
         """Whether this node set out to join others, by anybody."""
         self.job_observers: list[JobObserver] = []
+        engine.routing.on_hurry = self._turns.wake
         host.observers.append(self)
         host.links.neighbours = self._neighbours
         # So the first lookup knows whom it need not wait for.
         host.on_pace = lambda peer_id, took_s: engine.learnt.paces.answered(peer_id, took_s, True)
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
-        """Answers an inbound request; what it sets off (a liveness check) is done after this loop turn."""
-        assert connection.remote_peer is not None
-        reply = self.engine.handle_request(connection.remote_peer, body, now)
-        self._turns.wake()
-        return reply
+        """Answers an inbound request; what it sets off (a liveness check) comes with `on_hurry`."""
+        sender = connection.remote_peer
+        assert sender is not None
+        return self.engine.handle_request(sender, body, now)
 
     def start(self, job: Job) -> RunningJob:
         """Runs a job. Raises Busy when too many are running, ConnectionLost once the node is stopped."""

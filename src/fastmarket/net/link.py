@@ -15,6 +15,7 @@ from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.requests import Outcome, RequestPool
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
+from fastmarket.net.moment import Moment
 from fastmarket.net.turns import Turns
 
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
@@ -68,11 +69,9 @@ class Link(asyncio.Protocol):
         self._clock = clock
         self._expected_peer = expected_peer
         self._transport: asyncio.Transport | None = None
-        self.handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.handshake.add_done_callback(_seen)
-        self.identity_known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.identity_known.add_done_callback(_seen)
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.handshake = Moment()
+        self.identity_known = Moment()
+        self.ended = Moment()
         self._turns = Turns(clock, self._next_timer, self._turn)
         self._writing_paused = False
         self._reading_paused = False
@@ -136,14 +135,13 @@ class Link(asyncio.Protocol):
         self.connection.receive_eof(now)
         self._deliver(now)
         lost = ConnectionLost("the connection ended", peer=self.remote_peer)
-        for future in (self.handshake, self.identity_known):
-            if not future.done():
-                future.set_exception(lost)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self.handshake.come(lost)
+        self.identity_known.come(lost)
+        self.ended.come()
         self._transport = None
         self._turns.close()
         self._owner.link_lost(self)
+        self.connection.release()
 
     # -- the owner's calls
 
@@ -183,9 +181,9 @@ class Link(asyncio.Protocol):
             while (event := connection.next_event()) is not None:
                 idle = False
                 if type(event) is Opened:
-                    self._settle(None)
+                    self.handshake.come()
                 elif type(event) is Closed:
-                    self._settle(event.fault or ConnectionLost(event.reason))
+                    self.handshake.come(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
                     owner.link_event(self, event, now)
             for outcome in requests.poll_outcomes():
@@ -193,15 +191,6 @@ class Link(asyncio.Protocol):
                 owner.link_outcome(self, outcome)
             if idle:
                 return
-
-    def _settle(self, fault: Exception | None) -> None:
-        """The dialer may have given up and cancelled the wait; only the first outcome counts."""
-        if self.handshake.done():
-            return
-        if fault is None:
-            self.handshake.set_result(None)
-        else:
-            self.handshake.set_exception(fault)
 
     def _turn(self, now: float) -> None:
         transport = self._transport
@@ -212,9 +201,13 @@ class Link(asyncio.Protocol):
         if (at := self.requests.next_timer()) is not None and at <= now:
             self.requests.handle_timer(now)
         self._deliver(now)
-        if not self._writing_paused and (data := self.connection.data_to_send()):
+        while not self._writing_paused and (data := self.connection.data_to_send()):
             self._owner.traffic.sent += len(data)
             transport.write(data)
+            if not self.connection.resumable:
+                break
+            self.connection.handle_timer(now)
+            self._deliver(now)
         if self.connection.state is State.CLOSED:
             transport.close()
             return
@@ -229,9 +222,3 @@ def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
     """Where the other end of the transport is, as the kernel sees it."""
     address = transport.get_extra_info("peername")
     return Multiaddr.from_endpoint(address[0].partition("%")[0], address[1]) if address else None
-
-
-def _seen(handshake: asyncio.Future[None]) -> None:
-    """Nobody waits for an inbound handshake; its failure is reported as an event."""
-    if not handshake.cancelled():
-        handshake.exception()

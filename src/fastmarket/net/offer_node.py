@@ -44,9 +44,12 @@ class OfferNode:
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request."""
-        assert connection.remote_peer is not None
-        reply = self.offers.handle_request(connection.remote_peer, body, now)
-        self._turns.arm()
+        sender = connection.remote_peer
+        assert sender is not None
+        reply = self.offers.answer_ready(sender, body, now)
+        if reply is None:
+            reply = self.offers.handle_request(sender, body, now)
+            self._turns.arm()
         return reply
 
     async def register(self, terms: OfferTerms, deadline_s: float) -> StoreOutcome:

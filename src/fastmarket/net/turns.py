@@ -34,8 +34,10 @@ class Turns:
 
     def arm(self) -> None:
         """Only the timer may have changed."""
+        if self._closed:
+            return
         at = self._next_timer()
-        if at is None or at >= self._timer_at or self._closed:
+        if at is None or at >= self._timer_at:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -43,8 +45,12 @@ class Turns:
         self._timer = self._loop.call_later(max(0.0, at - self._clock.now()), self._on_timer)
 
     def close(self) -> None:
-        """No turn any more."""
+        """No turn any more. Lets go of those who would take it: they hold this, and a busy server would be
+        left with more and more that only the collector of cycles frees."""
+        if self._closed:
+            return
         self._closed = True
+        del self._next_timer, self._turn
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

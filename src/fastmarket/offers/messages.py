@@ -6,7 +6,7 @@ so is a peer entry, which has the same number and form in a kad message. What is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -17,7 +17,7 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
-from fastmarket.kad.messages import decode_message, decode_peers
+from fastmarket.kad.messages import decode_message, decode_peers, read_closer
 from fastmarket.offers.model import MAX_CONTENT_BYTES
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 
@@ -114,15 +114,15 @@ def encode_acks(acks: Iterable[Ack]) -> bytes:
     return _ACKS_TAG + encode_uvarint(len(packed)) + packed
 
 
-def encode_found(envelopes: Iterable[bytes], more: bool, closer_fields: Sequence[bytes]) -> bytes:
-    """An OfferReply to a FIND; `closer_fields` are encoded closerPeers fields, tag and length included."""
+def encode_found(envelopes: Iterable[bytes], more: bool) -> bytes:
+    """An OfferReply to a FIND; encoded closerPeers fields, tag and length included, may stand behind it."""
     parts: list[bytes] = []
     for envelope in envelopes:
         parts.append(_offer_head(len(envelope)))
         parts.append(envelope)
     if more:
         parts.append(_MORE)
-    return b"".join((*parts, *closer_fields))
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=4096)
@@ -146,6 +146,9 @@ def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindRe
 
     Closer peers have the number and form they have in a kad message, and are read by its decoder.
     """
+    closer = read_closer(payload, None, kad.max_closer_peers, kad.max_addrs_per_peer)
+    if closer is not None:  # most peers hold no offer
+        return FindReply((), False, closer)
     reply = _read_reply(payload)
     if len(reply.offers) > max_offers:
         raise LimitExceeded("offers in a FIND reply", max_offers, len(reply.offers))

@@ -197,7 +197,9 @@ class OwnOffers:
         while self._dues and self._put_off(*self._dues[0]):
             heapq.heappop(self._dues)
         due = self._dues[0][0] if self._dues else None
-        return min((when for when in (grown, due) if when is not None), default=None)
+        if grown is None or due is None:
+            return due if grown is None else grown
+        return min(grown, due)
 
     def handle_timer(self, now: float) -> None:
         """Queues what is due."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded
 from fastmarket.formats.choice import Choice
@@ -18,6 +19,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
 from fastmarket.kad.query import Ask, Store
+from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
@@ -32,6 +34,7 @@ from fastmarket.offers.messages import (
     StoreRequest,
     decode_request,
     encode_acks,
+    encode_find,
     encode_found,
 )
 from fastmarket.offers.model import Offer, OfferTerms
@@ -76,8 +79,8 @@ class Neighbourhood(Protocol):
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
 
-    def closer_peers_encoded(self, key: bytes, exclude: PeerId | None) -> Sequence[bytes]:
-        """Those near a raw key as closerPeers fields of a kad message, tag and length included."""
+    def closer_to(self, target: bytes, exclude: PeerId | None) -> bytes:
+        """Those near a 32-byte target as closerPeers fields of a kad message, tag and length included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class OfferProtocol:
     ) -> None:
         self.config = config or OfferConfig()
         self.store = OfferStore(self.config)
+        self.ready = ReadyAnswers(self.config.max_ready_bytes)
+        """Answers to FIND, made of their content."""
+        self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
+        """Told of every content whose offers here become others, but by running out."""
+        self.store.changed = self._changed
         bounds = self.config
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
@@ -170,10 +178,28 @@ class OfferProtocol:
         return ack
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
-        closer = self._neighbourhood.closer_peers_encoded(request.content, sender)
-        room = self.config.max_message_bytes - sum(map(len, closer))
+        target = sha256(request.content)
+        closer = self._neighbourhood.closer_to(target, sender)
+        room = self.config.max_message_bytes - len(closer)
         found = self.store.find(request, now, room)
-        return encode_found(found.envelopes, found.more, closer)
+        part = encode_found(found.envelopes, found.more)
+        # Where the room was what ended it, it is one for this asker alone.
+        if found.envelopes and (not found.more or len(found.envelopes) == request.limit):
+            until = self.store.until(request.content, now)
+            self.ready.put(encode_find(request), ReadyAnswer(part, target, until, (request.content,)))
+        return part + closer
+
+    def answer_ready(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
+        """The reply to a FIND that was answered before; None: ask `handle_request`."""
+        ready = self.ready.get(body)
+        if ready is None or now >= ready.until:
+            return None
+        closer = self._neighbourhood.closer_to(ready.target, sender)
+        return ready.part + closer if len(ready.part) + len(closer) <= self.config.max_message_bytes else None
+
+    def _changed(self, content: bytes) -> None:
+        for told in self.content_changed:
+            told(content)
 
     def providers(self, content: bytes, now: float) -> list[PeerId]:
         """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
@@ -262,8 +288,11 @@ class OfferProtocol:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
-        timers = (self.store.next_timer(), self.own.next_timer(), self.handovers.next_timer())
-        return min((when for when in timers if when is not None), default=None)
+        when = self.store.next_timer()
+        for due in (self.own.next_timer(), self.handovers.next_timer()):
+            if due is not None and (when is None or due < when):
+                when = due
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Forgets expired offers and queues own ones that are due; `poll_jobs` afterwards."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import inf
 from typing import TypeAlias
 
 from fastmarket.config import OfferConfig
@@ -39,6 +40,8 @@ class OfferStore:
     def __init__(self, config: OfferConfig) -> None:
         self.noted: Callable[[Offer, bool], None] = lambda offer, own: None
         """Told of every offer put in and whether it is an own one."""
+        self.changed: Callable[[bytes], None] = lambda content: None
+        """Told of every content whose offers become others, but by running out."""
         self._config = config
         # Plain dicts, no object around an offer: they are put in and taken up again by the hundred thousand.
         self._shelves: dict[bytes, _Shelf] = {}
@@ -120,6 +123,11 @@ class OfferStore:
         """The live offers for a content, cheapest first."""
         yield from (offer for offer in self._in_order(content) if offer.live(now))
 
+    def until(self, content: bytes, now: float) -> float:
+        """When the first of the entries that hold runs out."""
+        ends = (offer.not_after for offer in self._in_order(content) if offer.not_after > now)
+        return min(ends, default=inf)
+
     def contents_under(self, prefix: int) -> list[bytes]:
         """Contents held whose keys begin with a prefix of `offers.store_index.PREFIX_BITS` bits, in order."""
         return self._index.under(prefix)
@@ -196,6 +204,7 @@ class OfferStore:
             ending = self._ends[step] = set()
             heappush(self._steps, step)
         ending.add(key)
+        self.changed(content)
         self.noted(offer, own)
 
     def _drop(self, key: OfferKey) -> None:
@@ -207,6 +216,7 @@ class OfferStore:
             del self._shelves[content]
             self._index.discard(content)
         self._own.discard(key)
+        self.changed(content)
         self._per_provider[provider] -= 1
         if not self._per_provider[provider]:
             del self._per_provider[provider]

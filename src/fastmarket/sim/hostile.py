@@ -9,7 +9,7 @@ from fastmarket._sha256 import sha256
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.messages import Kind, decode_message, encode_reply
-from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks, encode_found
+from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks
 from fastmarket.sim.network import Network
 from fastmarket.sim.node import Nature, SimNode
 from fastmarket.sim.population import synthetic_raw_id
@@ -34,7 +34,7 @@ class Conspiracy:
             request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
             if isinstance(request, StoreRequest):
                 return encode_acks([Ack.STORED] * len(request.envelopes))
-            return encode_found((), False, self._closer(request.content))
+            return b"".join(self._closer(request.content))
         message = decode_message(choice.payload, 0, 0)
         if message.kind == Kind.ADD_PROVIDER:
             return None

@@ -1,34 +1,47 @@
-"""The truth about who is closest to what: nodes in the order of their keys."""
+"""The truth about who is closest to what: nodes in the order of their keys.
+
+Who is closest is asked after every lookup: that is the routing table's own question, of a table without bounds.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-KEY_BITS = 256
+from fastmarket._kbucket import RoutingTable
+
+KEY_BYTES = 32
+KEY_BITS = 8 * KEY_BYTES
+# Looked at beyond those wanted, for some do not count.
+SPARE = 4
 
 
 class Keyspace:
     """Nodes by number, in the order of their keys: a binary trie that is never built."""
 
-    __slots__ = ("_keys", "order")
+    __slots__ = ("_keys", "_table", "order")
 
     def __init__(self, keyed: Iterable[tuple[bytes, int]]) -> None:
         """`keyed`: 32-byte keys, no two the same, and their nodes."""
-        ordered = sorted((int.from_bytes(key, "big"), number) for key, number in keyed)
+        by_key = sorted(keyed)
+        ordered = [(int.from_bytes(key, "big"), number) for key, number in by_key]
         self._keys = [key for key, _ in ordered]
+        size = max(len(ordered), 1)
+        self._table: RoutingTable[int] = RoutingTable(bytes(KEY_BYTES), bucket_size=size, max_entries=size)
+        for key, number in by_key:  # in their order: each is put at the end
+            self._table.insert(key, number, 0.0)
         self.order: Sequence[int] = [number for _, number in ordered]
         """The nodes, by key."""
 
     def closest(self, target: bytes, count: int, counts: Callable[[int], bool] | None = None) -> list[int]:
         """The `count` nodes closest to a 32-byte key, among those that count."""
-        found: list[int] = []
-        for number in self._by_distance(int.from_bytes(target, "big"), 0, len(self._keys), 0):
-            if counts is None or counts(number):
-                found.append(number)
-                if len(found) == count:
-                    break
-        return found
+        wanted = count if counts is None else count + SPARE
+        while True:
+            near = self._table.nearest(target, wanted)
+            found = near if counts is None else [number for number in near if counts(number)]
+            if len(found) >= count or len(near) < wanted:
+                return found[:count]
+            wanted *= 2
 
     def buckets(self, key: bytes, number: int) -> Iterator[range]:
         """What falls into each bucket of the node with that key and number, as places in `order`.
@@ -52,14 +65,3 @@ class Keyspace:
         """Where, in a range of keys with `depth` bits in common, those with the next bit set begin."""
         shift = KEY_BITS - 1 - depth
         return bisect_left(self._keys, (self._keys[low] >> shift | 1) << shift, low, high)
-
-    def _by_distance(self, target: int, low: int, high: int, depth: int) -> Iterator[int]:
-        if high - low <= 1:
-            yield from self.order[low:high]
-            return
-        middle = self._split(low, high, depth)
-        near, far = (low, middle), (middle, high)
-        if target >> (KEY_BITS - 1 - depth) & 1:
-            near, far = far, near
-        yield from self._by_distance(target, *near, depth + 1)
-        yield from self._by_distance(target, *far, depth + 1)

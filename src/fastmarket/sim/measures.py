@@ -65,9 +65,8 @@ class Referrals:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._hops: dict[bytes, int] = {}
-        self._asked: set[bytes] = set()
-        self._answered: set[bytes] = set()
+        self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []
+        """In order: who was asked (None), and who answered with whom."""
 
     @property
     def seeks_peers(self) -> bool:
@@ -75,31 +74,45 @@ class Referrals:
         return self._ask.seeks_peers
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The wrapped question's; who is asked without having been named stood in the table."""
-        self._hops.setdefault(peer.peer_id.raw, 1)
-        self._asked.add(peer.peer_id.raw)
+        """The wrapped question's."""
+        self._log.append((peer.peer_id.raw, None))
         return self._ask.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """The wrapped question's. Raises PeerFault."""
         answer = self._ask.read(peer, protocol, payload, now)
-        self._answered.add(peer.peer_id.raw)
-        next_hop = self.hops(peer) + 1
-        for named in answer.closer:
-            self._hops.setdefault(named.peer_id.raw, next_hop)
+        self._log.append((peer.peer_id.raw, answer.closer))
         return answer
 
     def hops(self, peer: PeerInfo) -> int:
-        """How many requests in a row led to the peer's answer."""
-        return self._hops.get(peer.peer_id.raw, 1)
+        """How many requests in a row led to the peer's answer. Who is asked before anybody named it stood in
+        the table."""
+        wanted, hops = peer.peer_id.raw, 1
+        while (namer := self._first_namer(wanted)) is not None:
+            wanted = namer
+            hops += 1
+        return hops
 
     def missed(self, raw_id: bytes) -> Missed:
         """Why a peer that should have been returned was not."""
-        if raw_id in self._answered:
+        of_it = [named for raw, named in self._log if raw == raw_id]
+        if any(named is not None for named in of_it):
             return Missed.ANSWERED
-        if raw_id in self._asked:
+        if of_it:
             return Missed.SILENT
-        return Missed.HEARD if raw_id in self._hops else Missed.UNHEARD
+        return Missed.UNHEARD if self._first_namer(raw_id) is None else Missed.HEARD
+
+    def _first_namer(self, raw_id: bytes) -> bytes | None:
+        """Who named a peer before it was asked; None: nobody."""
+        for raw, named in self._log:
+            if named is None:
+                if raw == raw_id:
+                    return None
+                continue
+            for info in named:
+                if info.peer_id.raw == raw_id:
+                    return raw
+        return None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from struct import Struct
 
+from fastmarket._eventqueue import EventQueue
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
@@ -19,11 +20,13 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.sim.conditions import Conditions, Latency
 from fastmarket.sim.node import Link, Nature, SimNode, State, table_random
 from fastmarket.sim.population import Population
-from fastmarket.sim.scheduler import Scheduler
 from fastmarket.sim.traffic import Traffic, wire_bytes
 
 _LOG = Struct("<dcIIQ")  # time, what, node, other node, request
 _NOBODY = 0xFFFFFFFF
+_LOG_BYTES = 1 << 16  # so much goes into the digest at once
+# Any date will do; the engine takes unix seconds.
+START = 1_700_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Standing:
 
     def up(self, number: int) -> bool:
         """Whether it says anything."""
-        return self.states.get(number, State.UP) is State.UP
+        return not self.states or self.states.get(number, State.UP) is State.UP
 
     def honest_server(self, number: int) -> bool:
         """Whether it does what it should."""
@@ -69,14 +72,16 @@ class Standing:
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
 
 
-@dataclass(slots=True, eq=False)
 class _Exchange:
     """One request on its way; exactly one outcome reaches the engine."""
 
-    node: SimNode
-    action: SendRequest
-    target: int
-    over: bool = False
+    __slots__ = ("action", "node", "over", "target")
+
+    def __init__(self, node: SimNode, action: SendRequest, target: int) -> None:
+        self.node = node
+        self.action = action
+        self.target = target
+        self.over = False
 
 
 class Network:
@@ -92,9 +97,11 @@ class Network:
         self.kad = rules.kad
         self.offers = rules.offers
         self.random = Random(rules.seed)
-        self.scheduler = Scheduler()
+        self.scheduler = EventQueue(START)
         self.started = self.scheduler.now
         self.latency = Latency(rules.conditions, self.random)
+        self._loss = rules.conditions.loss
+        self._idle_s = rules.conditions.idle_timeout_s
         self.standing = Standing(len(population), self.latency, Random(f"{rules.seed} regions"))
         self.traffic = Traffic()
         self.kads: dict[int, KadConfig] = {}
@@ -105,10 +112,13 @@ class Network:
         self.created: Callable[[SimNode], None] = lambda node: None
         """Told of every node that comes into being."""
         self._digest = hashlib.sha256()
+        self._logged = bytearray()  # and not in the digest so far
 
     @property
     def trace_hash(self) -> str:
         """Of every message and outcome so far, with their times."""
+        self._digest.update(self._logged)
+        self._logged.clear()
         return self._digest.hexdigest()
 
     def node(self, number: int) -> SimNode:
@@ -151,23 +161,25 @@ class Network:
         exchange = _Exchange(node, action, _NOBODY if target is None else target)
         self._log(b">", exchange)
         self.traffic.requests += 1
-        self.scheduler.at(action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
-        standing, here = self.standing, node.number
+        standing, here, scheduler = self.standing, node.number, self.scheduler
+        now = scheduler.now
+        scheduler.at(action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
         if target is None:
-            self.scheduler.after(self._way(here, here), self._fail, exchange, FailureKind.UNREACHABLE)
+            scheduler.after(self._way(here, here), self._fail, exchange, FailureKind.UNREACHABLE)
             return
-        if standing.cut(here, target) or standing.states.get(target) is State.SILENT:
+        state = standing.states.get(target, State.UP)
+        if standing.cut(here, target) or state is State.SILENT:
             return
-        link = self._link(node, target)
-        if standing.states.get(target) is State.DOWN or (link is None and not self._dialable(exchange)):
-            self.scheduler.after(2 * self._way(here, target), self._fail, exchange, FailureKind.UNREACHABLE)
+        link = self._link(node, target, now)
+        if state is State.DOWN or (link is None and not self._dialable(exchange)):
+            scheduler.after(2 * self._way(here, target), self._fail, exchange, FailureKind.UNREACHABLE)
             return
         if link is None:
             link = self._dial(node, target)
-        leaves = max(self.scheduler.now, link.up_at)
+        leaves = link.up_at if link.up_at > now else now
         link.used_at = leaves
-        if self.random.random() >= self.rules.conditions.loss:
-            self.scheduler.at(leaves + self._way(here, target), self._arrive, exchange)
+        if self.random.random() >= self._loss:
+            scheduler.at(leaves + self._way(here, target), self._arrive, exchange)
 
     def timer(self, node: SimNode, when: float) -> None:
         """A node's timer, unless it is gone or mute."""
@@ -180,9 +192,9 @@ class Network:
         regions = self.standing.regions
         return self.latency.one_way(regions[here], regions[there])
 
-    def _link(self, node: SimNode, target: int) -> Link | None:
+    def _link(self, node: SimNode, target: int, now: float) -> Link | None:
         link = node.links.get(target)
-        if link is not None and link.used_at + self.rules.conditions.idle_timeout_s < self.scheduler.now:
+        if link is not None and link.used_at + self._idle_s < now:
             del node.links[target]
             peer = self.nodes.get(target)
             if peer is not None:
@@ -194,8 +206,8 @@ class Network:
         """Whether the addresses that the request came with lead to its peer."""
         if self.standing.nature(exchange.target) is Nature.CLIENT:
             return False
-        addrs = self.population.infos[exchange.target].addrs
-        return any(addr in exchange.action.peer.addrs for addr in addrs)
+        info, named = self.population.infos[exchange.target], exchange.action.peer
+        return info is named or any(addr in named.addrs for addr in info.addrs)
 
     def _dial(self, node: SimNode, target: int) -> Link:
         self.traffic.connections += 1
@@ -224,8 +236,10 @@ class Network:
         back = self._way(number, exchange.node.number)
         if number in standing.slow:
             back += self.random.uniform(*self.rules.conditions.slow_delay_s)
-        choice = next((choice for choice in action.choices if choice.protocol in target.protocols), None)
-        if choice is None:
+        for choice in action.choices:
+            if choice.protocol in target.protocols:
+                break
+        else:
             self.scheduler.after(back, self._fail, exchange, FailureKind.REFUSED)
             return
         self.traffic.bytes += wire_bytes(choice.payload)
@@ -240,7 +254,7 @@ class Network:
         elif reply is not None:
             self.traffic.replies += 1
             self.traffic.bytes += wire_bytes(reply)
-            if self.random.random() >= self.rules.conditions.loss:
+            if self.random.random() >= self._loss:
                 self.scheduler.after(back, self._succeed, exchange, choice, reply)
 
     def _succeed(self, exchange: _Exchange, choice: Choice, payload: bytes) -> None:
@@ -250,8 +264,9 @@ class Network:
             exchange.node.pump()
 
     def _fail(self, exchange: _Exchange, kind: FailureKind) -> None:
-        if not exchange.over:
-            self.traffic.failures[kind.value] += 1
+        if exchange.over:  # nearly always: every request has its deadline
+            return
+        self.traffic.failures[kind.value] += 1
         if self._ends(b"!", exchange):
             exchange.node.engine.request_failed(exchange.action.request_id, kind, self.scheduler.now)
             exchange.node.pump()
@@ -266,8 +281,9 @@ class Network:
         return self.nodes.get(number) is exchange.node and self.standing.up(number)
 
     def _log(self, what: bytes, exchange: _Exchange) -> None:
-        self._digest.update(
-            _LOG.pack(
-                self.scheduler.now, what, exchange.node.number, exchange.target, exchange.action.request_id
-            )
+        self._logged += _LOG.pack(
+            self.scheduler.now, what, exchange.node.number, exchange.target, exchange.action.request_id
         )
+        if len(self._logged) >= _LOG_BYTES:
+            self._digest.update(self._logged)
+            self._logged.clear()

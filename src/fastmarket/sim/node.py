@@ -40,12 +40,14 @@ class Nature(Enum):
     HOSTILE = "hostile"  # acknowledges what it is given, drops it, and names its like alone
 
 
-@dataclass(slots=True)
 class Link:
     """A connection, shared by its two ends. `up_at`: when requests may pass; `used_at`: the last one."""
 
-    up_at: float
-    used_at: float
+    __slots__ = ("up_at", "used_at")
+
+    def __init__(self, up_at: float, used_at: float) -> None:
+        self.up_at = up_at
+        self.used_at = used_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +183,20 @@ class SimNode:
 
     def pump(self) -> None:
         """Carry out what the engine and the offers want, then arm their timer."""
-        network = self._network
-        self._poll_offers(network.scheduler.now)
-        for action in self.engine.poll_actions():
+        network, engine = self._network, self.engine
+        if self._offers is not None:
+            for wanted_job in self._offers.poll_jobs(network.scheduler.now):
+                self._announce(wanted_job, None)
+        for action in engine.poll_actions():
             network.send(self, action)
-        for event in self.engine.poll_events():
+        for event in engine.poll_events():
             if isinstance(event, JobFinished):
                 self._finished(event.job_id, event.result, network.scheduler.now)
             elif isinstance(event, JobProgress) and (watch := self._watches.get(event.job_id)):
                 watch.progress(event.item, network.scheduler.now)
-        wanted = self.engine.next_timer()
+        wanted = engine.next_timer()
         if self._offers is not None and (own := self._offers.next_timer()) is not None:
-            wanted = own if wanted is None else min(wanted, own)
+            wanted = own if wanted is None or own < wanted else wanted
         if wanted is not None and (self._armed is None or wanted < self._armed):
             self._armed = wanted
             network.scheduler.at(wanted, network.timer, self, wanted)
@@ -203,11 +207,6 @@ class SimNode:
         if choice.protocol == self._network.offers.protocol:
             return self.offers.handle_request(sender, choice.payload, now)
         return self.engine.handle_request(sender, choice.payload, now)
-
-    def _poll_offers(self, now: float) -> None:
-        if self._offers is not None:
-            for wanted in self._offers.poll_jobs(now):
-                self._announce(wanted, None)
 
     def _announce(self, wanted: Announcement | Sweep | Handover, watch: Watch | None) -> None:
         now = self._network.scheduler.now

@@ -16,7 +16,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.contact import Contact, Trust
-from fastmarket.kad.messages import Field, encode_peer
+from fastmarket.kad.messages import PEERS, Field, encode_peer
 from fastmarket.kad.routing import Routing
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace
@@ -24,6 +24,8 @@ from fastmarket.sim.keyspace import Keyspace
 _ED25519_ID_HEAD = b"\x00\x24\x08\x01\x12\x20"  # identity multihash of a PublicKey message of type Ed25519
 # Where one address block crowds a bucket, so many times k peers are drawn to fill it with others.
 CROWD = 8
+# Places for each peer among those whose entries have been read: where they fall together one gives way.
+ROOM = 2
 
 
 class KeylessIdentity(Identity):
@@ -55,6 +57,8 @@ class Population:
         self.infos = list(infos)
         self.entries = [encode_peer(Field.CLOSER_PEERS, info, config.max_entry_bytes) for info in self.infos]
         self._config = config
+        if PEERS.capacity < ROOM * len(self.infos):  # who is named again is not to be read anew
+            PEERS.resize(ROOM * len(self.infos))
         self._shared: dict[bytes | None, bytes | None] = {}
         self._groups = [self._group(info) for info in self.infos]
         self._identities = identities

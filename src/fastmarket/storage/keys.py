@@ -14,12 +14,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from Crypto.IO import PEM, PKCS8
-from Crypto.PublicKey import ECC
-from Crypto.Util.asn1 import DerNull, DerObject, DerObjectId
-
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.keys import ED25519_BYTES
 
 KEY_FILE = "identity.pem"
 # RSA of 8192 bits takes some 6,500 bytes as PEM.
@@ -32,8 +29,10 @@ _RSA_OID = "1.2.840.113549.1.1.1"
 _EC_OID = "1.2.840.10045.2.1"
 # An EC PARAMETERS block may stand before the key.
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_PLAIN_PKCS8 = "PRIVATE KEY"
 _ENCRYPTED_PKCS8 = "ENCRYPTED PRIVATE KEY"
-_READABLE = ("PRIVATE KEY", _ENCRYPTED_PKCS8, "RSA PRIVATE KEY", "EC PRIVATE KEY")
+_PEM_LINE_CHARS = 64  # RFC 7468
+_READABLE = (_PLAIN_PKCS8, _ENCRYPTED_PKCS8, "RSA PRIVATE KEY", "EC PRIVATE KEY")
 # All that pycryptodome raises on damaged input; a ValueError is also its answer to a wrong passphrase.
 _PARSER_ERRORS = (ValueError, TypeError, IndexError, KeyError)
 
@@ -49,7 +48,7 @@ def load_or_create_identity(data_dir: Path, passphrase: str | None = None) -> Id
     identity = _load(path, passphrase)
     if identity is not None:
         return identity
-    identity = Identity.from_seed(ECC.generate(curve="Ed25519").seed)
+    identity = Identity.from_seed(secrets.token_bytes(ED25519_BYTES))
     if _store_new(path, export_identity(identity, passphrase)):
         return identity
     identity = _load(path, passphrase)  # another process was first
@@ -68,9 +67,8 @@ def save_identity(data_dir: Path, identity: Identity, passphrase: str | None = N
 def export_identity(identity: Identity, passphrase: str | None = None) -> bytes:
     """PKCS#8 PEM, encrypted (PBES2: scrypt, AES-256-CBC) if there is a passphrase."""
     if passphrase is None:
-        return PEM.encode(identity.to_pkcs8(), "PRIVATE KEY").encode() + b"\n"
-    der = _rewrap(identity.to_pkcs8(), None, _secret(passphrase))
-    return PEM.encode(der, _ENCRYPTED_PKCS8).encode() + b"\n"
+        return _pem(identity.to_pkcs8(), _PLAIN_PKCS8)
+    return _pem(_rewrap(identity.to_pkcs8(), None, _secret(passphrase)), _ENCRYPTED_PKCS8)
 
 
 def import_identity(source: bytes, passphrase: str | None = None) -> Identity:
@@ -96,6 +94,10 @@ def _secret(passphrase: str) -> bytes:
 
 def _rewrap(der: bytes, opened_by: bytes | None, closed_by: bytes | None) -> bytes:
     """PKCS#8 DER, encrypted with one passphrase or none, under another or none; `_PARSER_ERRORS`."""
+    # Here and below: 5 MB that most nodes, whose key is not encrypted, do without.
+    from Crypto.IO import PKCS8
+    from Crypto.Util.asn1 import DerNull, DerObject, DerObjectId
+
     oid, key, params = PKCS8.unwrap(der, opened_by)
     algorithm: DerObject | None = None
     if oid == _RSA_OID:
@@ -131,21 +133,35 @@ def _is_encrypted(block: str) -> bool:
 
 
 def _from_pem(block: str, passphrase: str | None) -> Identity:
-    secret = None
-    if _is_encrypted(block):
-        if passphrase is None:
-            raise CallerFault("passphrase", "missing; the key is encrypted")
-        secret = _secret(passphrase)
+    if not _is_encrypted(block):
+        return Identity.from_pkcs8(_plain_body(block))
+    if passphrase is None:
+        raise CallerFault("passphrase", "missing; the key is encrypted")
+    secret = _secret(passphrase)
+    from Crypto.IO import PEM
+
     try:
         der, marker, _ = PEM.decode(block, secret)
         if marker == _ENCRYPTED_PKCS8:
             der = _rewrap(der, secret, None)
     except _PARSER_ERRORS:
         # `from None`: an error of the parser could quote the key
-        if secret is not None:
-            raise CallerFault("passphrase", "wrong, or the key is damaged") from None
-        raise CallerFault("private_key", "damaged PEM") from None
+        raise CallerFault("passphrase", "wrong, or the key is damaged") from None
     return Identity.from_pkcs8(der)
+
+
+def _plain_body(block: str) -> bytes:
+    """What stands between the first line and the last."""
+    try:
+        return base64.b64decode("".join("".join(block.splitlines()[1:-1]).split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise CallerFault("private_key", "damaged PEM") from None
+
+
+def _pem(der: bytes, label: str) -> bytes:
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + _PEM_LINE_CHARS] for at in range(0, len(text), _PEM_LINE_CHARS)]
+    return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")).encode()
 
 
 def _load(path: Path, passphrase: str | None) -> Identity | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -286,9 +287,10 @@ def test_a_client_serves_nobody() -> None:
         engine.handle_request(STRANGER, encode_request(Kind.FIND_NODE, b"k"), START)
 
 
-def test_closer_peers_encoded_are_the_entries_of_a_reply() -> None:
+def test_closer_to_a_target_are_the_entries_of_a_reply() -> None:
     engine = make_engine()
     key = b"content"
+    target = sha256(key).digest()
     reply = engine.handle_request(ASKER.peer_id, encode_request(Kind.FIND_NODE, key), START)
-    assert reply == b"\x08\x04" + b"".join(engine.closer_peers_encoded(key, ASKER.peer_id))
-    assert len(engine.closer_peers_encoded(key, None)) == 20
+    assert reply == b"\x08\x04" + engine.closer_to(target, ASKER.peer_id)
+    assert len(ids(kad_pb2.Message.FromString(engine.closer_to(target, None)))) == 20

@@ -13,6 +13,7 @@ from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.remembered import Remembered
+from fastmarket.pb.libp2p import kad_pb2
 from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()
@@ -26,7 +27,7 @@ def make_engine(config: KadConfig = CONFIG) -> Engine:
 
 
 def told(engine: Engine) -> int:
-    return len(engine.closer_peers_encoded(b"any key", None))
+    return len(kad_pb2.Message.FromString(engine.closer_to(bytes(32), None)).closerPeers)
 
 
 def answer(engine: Engine, action: SendRequest, now: float) -> None:

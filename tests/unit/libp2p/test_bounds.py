@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
@@ -16,6 +15,7 @@ from fastmarket.formats.varint import frame
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
+from fastmarket.libp2p.noise import KeyPair
 from fastmarket.libp2p.secure import NoiseStatic
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
@@ -145,7 +145,7 @@ def test_an_identity_not_proven_is_refused(field: str, value: object) -> None:
         payload.ClearField(field)  # type: ignore[arg-type]
     else:
         setattr(payload, field, value)
-    static = NoiseStatic(X25519PrivateKey.generate(), payload.SerializeToString())
+    static = NoiseStatic(KeyPair(bytes(range(32))), payload.SerializeToString())
     if value == "mallory":
         static = dataclasses.replace(static, private=endpoint_of(2).static.private)
     for role in Role:

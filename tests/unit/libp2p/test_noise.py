@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fastmarket.errors import NetworkFault, PeerFault
-from fastmarket.libp2p.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, XXHandshake
+from fastmarket.libp2p.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, KeyPair, XXHandshake
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "noise.json").read_text())
 
 
-def key(hexed: str) -> X25519PrivateKey:
-    return X25519PrivateKey.from_private_bytes(bytes.fromhex(hexed))
+def key(hexed: str) -> KeyPair:
+    return KeyPair(bytes.fromhex(hexed))
 
 
 def sides(vector: dict[str, str]) -> tuple[XXHandshake, XXHandshake]:

@@ -42,7 +42,7 @@ def test_requests_round_trip() -> None:
 
 def test_the_joined_reply_is_what_the_generated_code_writes() -> None:
     envelopes = [b"x" * 5, b"y" * 300, b""]
-    raw = encode_found(envelopes, True, [CLOSER, CLOSER])
+    raw = encode_found(envelopes, True) + CLOSER + CLOSER
     message = pb.OfferReply.FromString(raw)
     assert list(message.offers) == envelopes
     assert message.more
@@ -55,7 +55,7 @@ def test_the_joined_reply_is_what_the_generated_code_writes() -> None:
 
 
 def test_replies_round_trip() -> None:
-    assert decode_find_reply(encode_found([b"a", b"b"], False, [CLOSER]), 2, KadConfig()) == FindReply(
+    assert decode_find_reply(encode_found([b"a", b"b"], False) + CLOSER, 2, KadConfig()) == FindReply(
         (b"a", b"b"), False, (PEER,)
     )
     assert decode_find_reply(b"", 0, KadConfig()) == FindReply((), False, ())
@@ -68,12 +68,12 @@ def test_what_is_out_of_bounds_is_refused() -> None:
     with pytest.raises(LimitExceeded):
         decode_request(encode_store([b"a"] * 3), 2)
     with pytest.raises(LimitExceeded):
-        decode_find_reply(encode_found([b"a"] * 3, False, []), 2, KadConfig())
+        decode_find_reply(encode_found([b"a"] * 3, False), 2, KadConfig())
     with pytest.raises(LimitExceeded):
         decode_request(encode_find(FindRequest(bytes(81), 1)), 1)
     with pytest.raises(LimitExceeded):
         decode_request(encode_find(FindRequest(b"", 1)), 1)
-    many = decode_find_reply(encode_found([], False, [CLOSER] * 100), 0, KadConfig())
+    many = decode_find_reply(CLOSER * 100, 0, KadConfig())
     assert len(many.closer) <= KadConfig().max_closer_peers
 
 

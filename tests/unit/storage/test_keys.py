@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
-from fastmarket.formats.keys import PrivateKeyObject
 from fastmarket.storage.keys import (
     KEY_FILE,
     MAX_KEY_FILE_BYTES,
@@ -32,7 +31,7 @@ from fastmarket.storage.keys import (
 )
 
 KEYS = json.loads((Path(__file__).parents[2] / "vectors" / "peer_ids.json").read_text())["keys"]
-MAKE: dict[str, Callable[[], PrivateKeyObject]] = {
+MAKE: dict[str, Callable[[], object]] = {
     "rsa": lambda: rsa.generate_private_key(65537, 2048),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p521": lambda: ec.generate_private_key(ec.SECP521R1()),

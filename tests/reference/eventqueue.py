@@ -1,21 +1,16 @@
-"""Virtual time: events in order of their moment, and of their making where moments are equal."""
+"""Twin of fastmarket._eventqueue: the events as tuples in a heapq."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
 
-# Any date will do; the engine takes unix seconds.
-START = 1_700_000_000.0
 
-
-class Scheduler:
-    """A heap of events and the clock they move. Nothing here waits."""
-
+class EventQueue:
     __slots__ = ("_heap", "_sequence", "events", "now")
 
-    def __init__(self) -> None:
-        self.now = START
+    def __init__(self, start: float) -> None:
+        self.now = start
         self.events = 0
         """Events that have happened."""
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
