@@ -7,6 +7,7 @@
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
+#   make compiled           the engine as native classes, too, in .make/compiled: what make sim runs
 #   make sim [SIM=churn]    networks of up to 100,000 nodes in virtual time; JSON in bench/results
 SHELL := /bin/bash
 VENV := .venv
@@ -14,9 +15,10 @@ BIN := $(VENV)/bin
 # What `make sim` runs, each at its own size, two at a time: some 45 minutes of CPU, 8 GiB at the most.
 # SIM="static growth" for some of them, SIM_ARGS="--nodes 1000" for another size.
 SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients
+SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback sim chaos interop proto wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback compiled sim chaos interop proto wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -63,8 +65,18 @@ bench-peers: build
 loopback: build
 	@$(BIN)/python -m bench.loopback
 
-sim: build
-	@printf '%s\n' $(SIM) | xargs -P 2 -I{} $(BIN)/python -m fastmarket.sim --scenario {} --wire $(SIM_ARGS) \
+# The same sources, by mypyc, in a copy of the package: beside the sources a change to one would go unnoticed.
+# Some two minutes. PYTHONPATH=.make/compiled runs anything with it.
+.make/compiled/made: .make/build $(SOURCES)
+	@echo "compiling the engine ..."
+	@FASTMARKET_COMPILED=1 $(BIN)/python setup.py -q build --build-lib .make/compiled > .make/compiled.log 2>&1 || \
+	  { grep -m 20 error .make/compiled.log; exit 1; }
+	@touch $@
+
+compiled: .make/compiled/made
+
+sim: compiled
+	@printf '%s\n' $(SIM) | PYTHONPATH=.make/compiled xargs -P 2 -I{} $(BIN)/python -m fastmarket.sim --scenario {} --wire $(SIM_ARGS) \
 	  --json bench/results/sim-{}.json
 
 chaos: build

@@ -5,7 +5,7 @@ Environment switches (unset or 0 is off):
     FASTMARKET_LINETRACE=1  line tracing, for coverage and profilers
     FASTMARKET_ANNOTATE=1   build/cython*/**/*.html: where each .pyx touches Python
     FASTMARKET_NATIVE=1     -march=native: for this machine alone, never for a wheel
-    FASTMARKET_COMPILED=1   the engine's own Python, too, by mypyc (it must be installed): `make compiled`
+    FASTMARKET_COMPILED=1   the engine's own Python, too, by the mypyc of mypy 2: `make compiled`
 """
 
 import os
@@ -40,23 +40,17 @@ extensions = [
     for source in sorted(SOURCES.glob("_*.pyx"))
 ]
 
-# What a request touches on its way through the engine and the simulator; the same sources, native classes. What is
-# left out: classes that set themselves up by object.__setattr__ or derive from such ones, and what runs once.
+# What a request touches on its way through engine and simulator, as native classes of the same sources.
+# Left out is what mypyc does not take (a class that names its own __slots__), and what runs once.
 PACKAGES = ("config", "formats", "kad", "offers", "sim")
-INTERPRETED = frozenset(
-    f"{name}.py"
-    for name in (
-        "__init__ __main__ addr_protocols cid dag_cbor envelope identity keys metadata multiaddr multibase peer_record "
-        "population report unixfs"
-    ).split()
-)
+INTERPRETED = ("__init__", "__main__", "addr_protocols", "cid", "dag_cbor", "metadata", "report", "unixfs")
 
 
 def compiled() -> list[Extension]:
     from mypyc.build import mypycify
 
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).glob("*.py"))]
-    chosen = [str(path) for path in sources if path.name not in INTERPRETED]
+    chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)
 

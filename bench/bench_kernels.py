@@ -14,13 +14,19 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _cid, _kbucket, _merkle, _sha256, _xor
+from fastmarket import _cid, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
 from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.merkle import merkle_tree
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import cid as cid_twin
+from tests.reference import eventqueue as eventqueue_twin
 from tests.reference import kbucket as kbucket_twin
 from tests.reference import merkle as merkle_twin
+from tests.reference import peercache as peercache_twin
 from tests.reference import sha256 as sha256_twin
 from tests.reference import xor as xor_twin
 
@@ -211,3 +217,36 @@ def test_compiling_is_worth_it():
         assert 3 * fastest(fast) < fastest(slow)
     if _sha256.BACKEND != "portable":
         assert fastest(lambda: _sha256.sha256_many(SHORT)) < fastest(lambda: sha256_twin.sha256_many(SHORT))
+
+
+known = [
+    PeerInfo(PeerId(raw), (Multiaddr.from_endpoint(f"9.{number}.3.4", 4001),))
+    for number, raw in enumerate(peer_ids)
+]
+known_entries = [encode_peer(Field.CLOSER_PEERS, info, 8192) for info in known]
+replies = [encode_reply(Kind.FIND_NODE, rng.sample(known_entries, 20)) for _ in range(100)]
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "twin"])
+def test_reply_of_20_peers(benchmark, compiled):
+    """Named before, as nearly always."""
+    ours = _peercache.PeerCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
+    twin = peercache_twin.PeerCache(PEER_CACHE_ENTRY_BYTES, read_peer)
+    rows = [(reply, b"\x08\x04", 0x42, 40, False) for reply in replies]
+    assert [ours.read_all(*row) for row in rows] == [twin.read_all(*row) for row in rows]
+    measure(benchmark, (ours if compiled else twin).read_all, rows)
+
+
+@pytest.mark.parametrize(
+    "queue", [_eventqueue.EventQueue, eventqueue_twin.EventQueue], ids=["compiled", "twin"]
+)
+def test_1000_events_among_5000(benchmark, queue):
+    events, delays = queue(0.0), [random.Random(number).random() * 10 for number in range(1000)]
+
+    def again(delay: float) -> None:
+        events.after(10.0, again, delay)
+
+    for delay in delays * 5:
+        events.at(delay, again, delay)
+    benchmark(events.rest, 2.0)
+    assert events.events >= 1000

@@ -1,7 +1,7 @@
 """One node in a process of its own under load over TCP, Noise and Yamux: what each request costs the server.
 
     pytest bench/bench_node.py              each beside a server that only reads and writes as many bytes
-    python -m bench.bench_node [--requests 40000] [--outstanding 64] [--new-streams] [--visits]
+    python -m bench.bench_node [--requests 40000] [--outstanding 64] [--new-streams] [--visits [--returning]]
 
 What is compared is the server's CPU: it depends neither on the generator nor on who else uses the machine.
 """
@@ -117,10 +117,11 @@ def main() -> None:
     parser.add_argument("--outstanding", type=int, default=64)
     parser.add_argument("--new-streams", action="store_true", help="a stream for each request")
     parser.add_argument("--visits", action="store_true", help="connections instead of requests")
+    parser.add_argument("--returning", action="store_true", help="all of them the same peer's")
     given = parser.parse_args()
     with served("node") as node:
         if given.visits:
-            run = load.visits(node.pid, node.hello["addr"], total=given.requests)
+            run = load.visits(node.pid, node.hello["addr"], total=given.requests, returning=given.returning)
         else:
             run = load.requests(
                 node.pid,

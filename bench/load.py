@@ -63,11 +63,19 @@ def find_nodes() -> list[bytes]:
     ]
 
 
+def _again(seed: bytes) -> Callable[[int], bytes]:
+    """Entropy that gives the same Noise key each time, and ephemeral keys as they should be."""
+    first = iter([sha256(seed).digest()])
+    return lambda size: next(first, None) or os.urandom(size)
+
+
 class Dialer(asyncio.Protocol):
     """Our end of one connection. `ready` is done when the handshake is, `done` when all was answered."""
 
-    def __init__(self, addr: Multiaddr) -> None:
-        identity = Identity.from_seed(os.urandom(32))
+    def __init__(self, addr: Multiaddr, seed: bytes | None = None) -> None:
+        """`seed`: that peer again, with the same keys; None: one never seen before."""
+        identity = Identity.from_seed(seed or os.urandom(32))
+        entropy = os.urandom if seed is None else _again(seed)
         self.told = False
         info = IdentifyInfo(public_key=identity.public_key, agent_version="bench/1")
         message = encode_identify(info)
@@ -76,7 +84,7 @@ class Dialer(asyncio.Protocol):
             self.told = True
             return message
 
-        endpoint = Endpoint.create(identity, os.urandom, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
+        endpoint = Endpoint.create(identity, entropy, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
         loop = asyncio.get_running_loop()
         self.connection = Connection(endpoint, Role.DIALER, now=time.time(), expected_peer=addr.peer_id)
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -300,15 +308,17 @@ async def raw_requests(pid: int, addr: str, *, total: int, outstanding: int) -> 
     return Figures(outstanding=outstanding, reply_bytes=REPLY_BYTES, **await measured(pid, run))  # type: ignore[arg-type]
 
 
-async def visits(pid: int, addr: str, *, total: int) -> Figures:
-    """Connect, identify both ways, disconnect: one after the other, each as a peer never seen before."""
+async def visits(pid: int, addr: str, *, total: int, returning: bool = False) -> Figures:
+    """Connect, identify both ways, disconnect: one after the other, each as a peer never seen before or, if
+    `returning`, all as the same."""
     there = Multiaddr.from_text(addr)
+    seed = os.urandom(32) if returning else None
 
     async def run() -> Sequence[float]:
         latencies = []
         for _ in range(total):
             began = time.perf_counter()
-            visit: Visit = await _connected(lambda: Visit(there), there)
+            visit: Visit = await _connected(lambda: Visit(there, seed), there)
             async with asyncio.timeout(DEADLINE_S):
                 await visit.done
             visit.connection.close(time.time())

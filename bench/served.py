@@ -128,7 +128,7 @@ async def serve_grpc(given: argparse.Namespace) -> None:
 
 
 async def serve_imports(given: argparse.Namespace) -> None:
-    """gRPC, protobuf, cryptography and uvloop are loaded by this module's imports."""
+    """gRPC, protobuf, libsodium and uvloop are loaded by this module's imports."""
     _say(pid=os.getpid())
     await _end_of_input()
 

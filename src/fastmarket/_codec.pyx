@@ -3,14 +3,14 @@
 `receive_frames` takes yamux data frames out of a decrypted chunk. A request that has come whole, to a stream that
 has nothing else under way, is answered in the same pass: out of its frame, into the handler, its reply framed
 into `out`. Everything else it leaves to its caller (libp2p.yamux, libp2p.channels), which does the same for any
-frame at all; the plain twin of this loop is tests/reference/codec.py.
+frame at all. The plain twins of all this are in tests/reference/codec.py.
 
 Sources: yamux spec.md; multiformats/multiaddr, unsigned-varint.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int8_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 
@@ -42,6 +42,12 @@ cdef enum:
     _P2P_HIGH = 3
     _IDENTITY_SIZE = 38  # of an Ed25519 peer id
     _SHA256_SIZE = 34  # of a hashed one
+    # Fields of a kad message (specs kad-dht, "RPC messages").
+    _KIND = 1
+    _KEY = 2
+    _RECORD = 3
+    _CLOSER = 8
+    _PROVIDER = 9
 
 HEADER_BYTES = _HEADER
 GRANT_BYTES = _GRANT  # consumed bytes given back in one window update: half a window, as go-yamux does
@@ -218,6 +224,66 @@ def receive_frames(mux, bytes chunk not None, Py_ssize_t at, object now, Py_ssiz
         if stream.credit >= _GRANT:
             mux.grant(stream)
     return at
+
+
+# ---- fields of a kad message ---------------------------------------------------------------------------------
+
+cdef int _varint(const uint8_t *data, Py_ssize_t end, Py_ssize_t *at, uint64_t *value) except -1:
+    """As protobuf has them: up to 10 bytes, 64 bits, not necessarily the shortest form."""
+    cdef int shift = 0
+    cdef uint8_t byte = 0x80
+    value[0] = 0
+    while byte & 0x80:
+        if at[0] >= end:
+            raise ValueError("message is cut short")
+        byte = data[at[0]]
+        at[0] += 1
+        if shift == 63 and byte > 1:
+            raise ValueError("varint without end")
+        value[0] |= <uint64_t> (byte & 0x7F) << shift
+        shift += 7
+    return 0
+
+
+def message_fields(bytes body not None, Py_ssize_t max_closer, Py_ssize_t max_providers) -> tuple:
+    """(type, key, record or None, closer peers, providers) of a kad message; peers still encoded, those beyond the
+    two bounds left out, and of fields that come twice the last. Raises ValueError."""
+    cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(body)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(body), at = 0, start
+    cdef uint64_t tag, value, kind = 0
+    cdef bytes key = b"", record = None
+    cdef list closer = [], providers = []
+    while at < end:
+        _varint(data, end, &at, &tag)
+        value = 0
+        if tag & 7 == 2:
+            _varint(data, end, &at, &value)
+            if value > <uint64_t> (end - at):
+                raise ValueError("message is cut short")
+            start = at
+            at += <Py_ssize_t> value
+            if tag >> 3 == _CLOSER:
+                if len(closer) < max_closer:
+                    closer.append(body[start:at])
+            elif tag >> 3 == _PROVIDER:
+                if len(providers) < max_providers:
+                    providers.append(body[start:at])
+            elif tag >> 3 == _KEY:
+                key = body[start:at]
+            elif tag >> 3 == _RECORD:
+                record = body[start:at]
+            continue
+        if tag & 7 == 0:
+            _varint(data, end, &at, &value)
+        elif tag & 7 == 1 or tag & 7 == 5:
+            at += 8 if tag & 7 == 1 else 4
+            if at > end:
+                raise ValueError("message is cut short")
+        else:
+            raise ValueError("message has a malformed field")
+        if tag >> 3 == _KIND:
+            kind = value
+    return kind, key, record, closer, providers
 
 
 # ---- /ip4/A/tcp/P, alone or with /p2p/ID behind it: nearly every address there is -----------------------------

@@ -30,7 +30,7 @@ def _trim() -> None:
 
 def _unmap_code() -> None:
     """Takes the libraries' code out of this process; what is still used comes back with the next call into
-    it, out of the page cache, where all of it stays. A start runs through 15 MB, serving needs few of them."""
+    it, out of the page cache, where all of it stays. A start runs through 15 MB, idling needs one or two."""
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for start, end in _code():

@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.peer_info import UNKNOWN_BLOCK, PeerInfo
 
 # Stands for an IPv4 address behind a translator (RFC 6052): seen by one side only, nobody can dial it.
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -56,11 +56,15 @@ def ip_group(peer: PeerInfo) -> bytes | None:
     None: it has no public address, and belongs to no group (a machine or LAN of one's own has few).
     Only the first: a peer that names others' addresses beside its own must not count as all of them.
     """
-    for addr in peer.addrs:
-        group = _public_block(addr)
-        if group is not None:
-            return group
-    return None
+    group = peer.block
+    if group is UNKNOWN_BLOCK:
+        group = None
+        for addr in peer.addrs:
+            group = _public_block(addr)
+            if group is not None:
+                break
+        peer.keep_block(group)
+    return group
 
 
 @lru_cache(maxsize=BLOCK_CACHE)

@@ -83,6 +83,12 @@ class FrameDecoder:
                 return []
             data = bytes(buffer)
             buffer.clear()
+        elif len(data) > 2:  # the common case: one whole frame of at most two length bytes
+            size, body = data[0], 1
+            if size >= 0x80 and 0 < data[1] < 0x80:
+                size, body = size & 0x7F | data[1] << 7, 2
+            if body + size == len(data) and size <= self._limit and (size < 0x80 or body == 2):
+                return [data[body:]]
         bodies = []
         start, end = 0, len(data)
         while start < end:

@@ -35,7 +35,7 @@ from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import Search, earlier
+from fastmarket.kad.search import Search
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.trace import NULL_TRACE, Trace
@@ -151,11 +151,13 @@ class Engine:
         """The other outcome of a SendRequest."""
         self.jobs.request_failed(request_id, kind, now)
 
-    def next_timer(self) -> float | None:
+    def next_timer(self) -> float:
         """When to call `handle_timer`."""
-        when = earlier(self.jobs.next_timer(), self.maintenance.next_timer())
-        due = self.liveness.next_timer()
-        return when if due is None or when <= due else due
+        when = self.maintenance.next_timer()
+        for other in (self.jobs.next_timer(), self.liveness.next_timer()):
+            if other is not None and other < when:
+                when = other
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
@@ -186,9 +188,10 @@ class Engine:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
-    def closer_to(self, target: bytes, exclude: PeerId | None) -> bytes:
-        """The k closest to a 32-byte target as closerPeers entries (field 8, with tag); `exclude` asks."""
-        return self.routing.joined(b"", target, exclude.key if exclude else None, self.config.k)
+    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
+        """`head` and the k closest to a 32-byte target, without `exclude`: closerPeers entries (field 8) with
+        their tags."""
+        return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
         """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.

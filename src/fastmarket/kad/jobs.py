@@ -238,6 +238,8 @@ class JobRunner:
 
     def peer_identified(self, now: float) -> None:
         """Tell the jobs that watch for it."""
+        if not self._watchers:
+            return
         for job_id, watcher in list(self._watchers.items()):
             watcher.peer_identified(now)
             self._pump(job_id, self._jobs[job_id], now)

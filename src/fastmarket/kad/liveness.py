@@ -59,7 +59,7 @@ class Liveness:
             due = routing.silent.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._probe_at))
-        if self._checks < config.max_proofs:
+        if config.large_table and self._checks < config.max_proofs:
             due = routing.large.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._check_at))

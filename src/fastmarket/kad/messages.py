@@ -6,12 +6,13 @@ before, so each is looked up as the bytes it came in before it is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from google.protobuf.message import DecodeError
 
+from fastmarket._codec import message_fields
 from fastmarket._peercache import PeerCache
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
@@ -26,9 +27,6 @@ PEER_CACHE_ENTRIES = 8192
 PEER_CACHE_ENTRY_BYTES = 512
 # Addresses read out of one cached peer entry.
 PEER_CACHE_ADDRS = 16
-
-# Of protobuf's encoding: 64 bits in groups of 7.
-MAX_VARINT_BYTES = 10
 
 
 class Kind(IntEnum):
@@ -73,91 +71,10 @@ class Message:
 
 def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
     """Read one message; entries beyond the two bounds are skipped. Raises PeerFault."""
-    message = Message()
-    bounded: dict[int, tuple[list[bytes], int]] = {
-        Field.CLOSER_PEERS: (message.closer, max_closer),
-        Field.PROVIDER_PEERS: (message.providers, max_providers),
-    }
-    at, end = 0, len(body)
     try:
-        while at < end:
-            tag = body[at]
-            if tag & 0x80:
-                tag, at = _varint(body, at)
-            else:
-                at += 1
-            if tag & 7 != _LENGTH_DELIMITED:
-                value, at = _skip_scalar(body, at, tag & 7)
-                if tag >> 3 == Field.TYPE:
-                    message.kind = value
-                continue
-            at, stop = _span(body, at, end)
-            number = tag >> 3
-            if number in bounded:
-                entries, limit = bounded[number]
-                if len(entries) < limit:
-                    entries.append(body[at:stop])
-                at = _take_run(body, stop, tag, entries, limit)
-                continue
-            if number == Field.KEY:
-                message.key = body[at:stop]
-            elif number == Field.RECORD:
-                message.record = body[at:stop]
-            at = stop
-    except IndexError:
-        raise PeerFault("message is cut short") from None
-    return message
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """A varint as protobuf has them: up to 10 bytes (negative numbers), not necessarily the shortest form."""
-    value = 0
-    for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
-        byte = body[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise PeerFault("varint without end")
-
-
-def _span(body: bytes, at: int, end: int) -> tuple[int, int]:
-    """Where a length-delimited value begins and ends; its length stands at `at`."""
-    size = body[at]
-    if size & 0x80:
-        size, at = _varint(body, at)
-    else:
-        at += 1
-    if at + size > end:
-        raise PeerFault("message is cut short")
-    return at, at + size
-
-
-def _take_run(body: bytes, at: int, tag: int, entries: list[bytes], limit: int) -> int:
-    """Take the short entries that follow one of the same tag; where they end.
-
-    A reply is 20 of them in a row: this loop is most of what a lookup spends on decoding.
-    """
-    end, room = len(body), limit - len(entries)
-    while at + 1 < end and body[at] == tag and room > 0:
-        size = body[at + 1]
-        stop = at + 2 + size
-        if size & 0x80 or stop > end:
-            break  # a long or a broken one: the caller's care
-        entries.append(body[at + 2 : stop])
-        at = stop
-        room -= 1
-    return at
-
-
-def _skip_scalar(body: bytes, at: int, wire: int) -> tuple[int, int]:
-    """(value of a varint or 0, offset behind the field)."""
-    if wire == 0:
-        return _varint(body, at)
-    size = {1: 8, 5: 4}.get(wire)
-    if size is None or at + size > len(body):
-        raise PeerFault("message has a malformed field")
-    return 0, at + size
+        return Message(*message_fields(body, max_closer, max_providers))
+    except ValueError as error:
+        raise PeerFault(str(error)) from None
 
 
 def encode_request(kind: Kind, key: bytes) -> bytes:
@@ -197,9 +114,12 @@ def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
         return None
 
 
-PEERS: PeerCache[PeerInfo] = PeerCache(
-    PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, lambda raw: _parse_peer(raw, PEER_CACHE_ADDRS)
-)
+def read_peer(raw: bytes) -> PeerInfo | None:
+    """What the cache holds of one entry."""
+    return _parse_peer(raw, PEER_CACHE_ADDRS)
+
+
+PEERS: PeerCache[PeerInfo] = PeerCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
 """Of this process: who simulates more peers than it holds makes it larger."""
 
 
@@ -217,12 +137,14 @@ def read_closer(
     return PEERS.read_all(payload, head, _CLOSER_TAG, max_closer, kind is None)
 
 
-def decode_peers(entries: Iterable[bytes], max_addrs: int, max_peer_bytes: int) -> tuple[PeerInfo, ...]:
+def decode_peers(entries: Collection[bytes], max_addrs: int, max_peer_bytes: int) -> tuple[PeerInfo, ...]:
     """The well-formed peers among `entries`, in order."""
-    cached = PEER_CACHE_ENTRY_BYTES if max_addrs == PEER_CACHE_ADDRS else -1
+    small = PEER_CACHE_ENTRY_BYTES if max_addrs == PEER_CACHE_ADDRS else -1
+    if max(map(len, entries), default=0) <= min(small, max_peer_bytes):
+        return tuple(filter(None, map(PEERS.get, entries)))  # nearly always
     peers = [
-        PEERS.get(raw) if len(raw) <= cached else _parse_peer(raw, max_addrs)
+        PEERS.get(raw) if len(raw) <= small else _parse_peer(raw, max_addrs)
         for raw in entries
         if len(raw) <= max_peer_bytes
     ]
-    return tuple(peer for peer in peers if peer is not None)
+    return tuple(filter(None, peers))

@@ -8,7 +8,7 @@ made-up ids (go-libp2p-kad-dht `netsize` averages; D. Trautwein, "Optimistic Pro
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fastmarket.config import KadConfig
 
@@ -35,9 +35,7 @@ class NetworkSize:
         else:
             distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
             self._samples.append(distance / KEY_SPACE)
-        ordered = sorted(self._samples)
-        middle = len(ordered) // 2
-        self._share = (ordered[middle] + ordered[~middle]) / 2
+        self._share = median(self._samples)
 
     @property
     def share(self) -> float | None:
@@ -55,3 +53,10 @@ class NetworkSize:
         """The distance within which the k closest to any key are expected; None as `estimate`."""
         share = self.share
         return int(share * KEY_SPACE) if share else None
+
+
+def median(values: Iterable[float]) -> float:
+    """Of one at least. That of `statistics` comes with 1 MB of decimals and fractions."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return (ordered[middle] + ordered[~middle]) / 2

@@ -101,15 +101,13 @@ class Routing:
 
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
-        if not self._visitors and not self._waiting:
-            return None
-        contact = self._visitors.get(target) or self._waiting_contact(target)
+        contact = self._visitors.get(target) or self._waiting.contacts.get(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
     def knows(self, peer_id: PeerId) -> bool:
         """Whether the peer was identified: it is in the table, waits for a place, or is a client."""
         key = peer_id.key
-        return key in self._table or key in self._visitors or self._waiting_contact(key) is not None
+        return key in self._table or key in self._visitors or key in self._waiting.contacts
 
     def known(self) -> int:
         """Servers identified and not given up: in the table or waiting for a place in it."""
@@ -325,8 +323,11 @@ class Routing:
         contact.trust = trust
 
     def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
-        addrs = tuple(addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer])
-        contact = self._table.get(key) or self._waiting_contact(key)
+        contact = self._table.get(key) or self._waiting.contacts.get(key)
+        if contact is None or contact.info.addrs != info.addrs:
+            addrs = tuple([addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer]])
+        else:
+            addrs = contact.info.addrs  # as nearly always
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
             encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
@@ -384,6 +385,3 @@ class Routing:
                 self._waiting.drop(bucket, key)
                 return
             self._table.remove(key)
-
-    def _waiting_contact(self, key: bytes) -> Contact | None:
-        return self._waiting.get(self._table.bucket_index(key), key)

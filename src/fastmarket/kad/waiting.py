@@ -11,19 +11,18 @@ class Waiting:
     """By bucket and key, at most k in a bucket, of one address block no more than may stand in one; the one
     that has waited longest gives way."""
 
-    __slots__ = ("_buckets", "_k", "_most_of")
+    __slots__ = ("_buckets", "_k", "_most_of", "contacts")
 
     def __init__(self, k: int, most_of: Callable[[bytes], int]) -> None:
         """`most_of(group)`: how many of that address block a bucket may hold."""
         self._k = k
         self._most_of = most_of
         self._buckets: dict[int, dict[bytes, Contact]] = {}
+        self.contacts: dict[bytes, Contact] = {}
+        """All that wait, by their keys; to be read only."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
-
-    def __bool__(self) -> bool:
-        return bool(self._buckets)
+        return len(self.contacts)
 
     def add(self, bucket: int, key: bytes, contact: Contact) -> None:
         """It waits from now on, or anew."""
@@ -33,20 +32,19 @@ class Waiting:
         if group is not None:
             alike = [other for other, held in waiting.items() if held.group == group]
             if len(alike) >= self._most_of(group):
-                del waiting[alike[0]]
-        waiting[key] = contact
+                del waiting[alike[0]], self.contacts[alike[0]]
+        waiting[key] = self.contacts[key] = contact
         if len(waiting) > self._k:
-            del waiting[next(iter(waiting))]
-
-    def get(self, bucket: int, key: bytes) -> Contact | None:
-        """The peer of that key, if it waits."""
-        waiting = self._buckets.get(bucket)
-        return waiting.get(key) if waiting else None
+            oldest = next(iter(waiting))
+            del waiting[oldest], self.contacts[oldest]
 
     def drop(self, bucket: int, key: bytes) -> None:
         """It waits no longer."""
-        waiting = self._buckets.get(bucket)
-        if waiting and waiting.pop(key, None) is not None and not waiting:
+        if self.contacts.pop(key, None) is None:
+            return
+        waiting = self._buckets[bucket]
+        del waiting[key]
+        if not waiting:
             del self._buckets[bucket]
 
     def freshest(self, bucket: int) -> list[tuple[bytes, Contact]]:

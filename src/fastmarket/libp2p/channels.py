@@ -232,14 +232,19 @@ class ResponderStream(Served):
             self.channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
 
 
+Taken = Callable[[bytes, float], None]
+
+
 class EventStream:
-    """A stream whose bytes go out as events; its owner gives the window back."""
+    """A stream whose bytes go out as events, and whose owner gives the window back; or they go to
+    `taken(data, now)`, which is done with them at once."""
 
-    __slots__ = ("_channels", "_stream", "_unread", "_used_at")
+    __slots__ = ("_channels", "_stream", "_unread", "_used_at", "taken")
 
-    def __init__(self, channels: Channels, stream: MuxStream, now: float) -> None:
+    def __init__(self, channels: Channels, stream: MuxStream, now: float, taken: Taken | None = None) -> None:
         self._channels = channels
         self._stream = stream
+        self.taken = taken
         self._unread = 0
         self._used_at = channels.used_at = now
         if stream.inbound:
@@ -256,6 +261,9 @@ class EventStream:
 
     def received(self, data: bytes, now: float) -> int:
         self._used_at = self._channels.used_at = now
+        if self.taken is not None:
+            self.taken(data, now)
+            return len(data)
         self._unread += len(data)
         if self._channels.keep_unread(len(data)):
             self._channels.emit(StreamData(self._stream.stream_id, data))

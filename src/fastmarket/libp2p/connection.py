@@ -23,12 +23,12 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.channels import EventStream
+from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
-from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
-from fastmarket.libp2p.session import Liveness, Session
+from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.yamux import GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
@@ -146,11 +146,6 @@ class Connection:
             return True
         return not session.mux.stalled and len(session.mux.out) <= session.config.max_unsent_bytes
 
-    @property
-    def resumable(self) -> bool:
-        """Input waits inside, and there is room for its output: `handle_timer` goes on with it."""
-        return self._session is not None and self._session.resumable
-
     # Bytes
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -161,7 +156,7 @@ class Connection:
         inbox, session = self._inbox, self._session
         if inbox or (session is not None and session.mux.stalled):
             inbox += data
-            if session is not None and (session.mux.stalled or not _holds_message(inbox)):
+            if session is not None and (session.mux.stalled or not holds_message(inbox)):
                 return
             data = bytes(inbox)
             inbox.clear()
@@ -257,7 +252,8 @@ class Connection:
             return self._handshake_due
         if session.resumable:
             return self.liveness.heard_at
-        return min(session.check_due, self.liveness.deadline)
+        deadline = self.liveness.deadline
+        return deadline if deadline < session.check_due else session.check_due
 
     def handle_timer(self, now: float) -> None:
         """Does what is due by `now`; harmless when nothing is."""
@@ -268,8 +264,7 @@ class Connection:
             if now >= self._handshake_due:
                 self._fail(NetworkFault("handshake timed out"))
             return
-        if session.resumable:
-            self._resume(session, now)
+        self.resume(now)
         if now >= session.check_due:
             session.expire(now)
         if self.state is _OPEN and now >= self.liveness.deadline:
@@ -278,16 +273,21 @@ class Connection:
             else:
                 self._fail(NetworkFault("ping was not answered"))
 
-    def _resume(self, session: Session, now: float) -> None:
+    def resume(self, now: float) -> bool:
+        """Goes on with input that waits inside; False where none does, or for more room than there is."""
+        session = self._session
+        if session is None or self.state is State.CLOSED or not session.resumable:
+            return False
         try:
             session.resume(now)
         except PeerFault as fault:
             self._fail(fault)
-            return
+            return True
         if self._inbox and not session.mux.stalled:
             data = bytes(self._inbox)
             self._inbox.clear()
             self._process(data, now)
+        return True
 
     def ping(self, now: float) -> None:
         """Measures the round trip, for `PingAnswered`; a call while one is under way does nothing."""
@@ -317,6 +317,13 @@ class Connection:
         if not lazy:
             self._uncork(b"")
         return stream.stream_id
+
+    def deliver(self, stream_id: int, taken: Taken) -> None:
+        """From now on the bytes of an own stream are no events: they go to `taken(data, now)` as they come,
+        which is done with them when it returns."""
+        sink = self._stream(stream_id)[1].sink
+        if isinstance(sink, EventStream | OutboundNegotiation):
+            sink.taken = taken
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""
@@ -397,9 +404,3 @@ class Connection:
         if self._session is not None:
             code = GoAway.PROTOCOL_ERROR if isinstance(fault, PeerFault) else GoAway.NORMAL
             self._session.mux.close(code)
-
-
-def _holds_message(inbox: bytearray) -> bool:
-    """Whether the first noise message has come whole."""
-    size = len(inbox)
-    return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

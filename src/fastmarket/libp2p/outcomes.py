@@ -8,7 +8,8 @@ from typing import TypeAlias
 from fastmarket.formats.choice import FailureKind
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one of these is made for each request, and a frozen one takes three times as long to make.
+@dataclass(slots=True)
 class Reply:
     """`payload` is the unframed reply in `protocol`; empty for a request that expects none, once written."""
 

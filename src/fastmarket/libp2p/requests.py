@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -26,7 +27,6 @@ from fastmarket.libp2p.events import (
     NegotiationFailed,
     Opened,
     PeerLeaving,
-    StreamData,
     StreamEnded,
     StreamReady,
     StreamReset,
@@ -138,8 +138,8 @@ class RequestPool:
         while timers and timers[0][2].done:
             heappop(timers)
         first = timers[0][0] if timers else inf
-        for streams in filter(None, self._idle.values()):
-            first = min(first, streams[0].since + self._config.request_idle_s)
+        for streams in self._idle.values():
+            first = min(first, streams[0].since + self._config.request_idle_s) if streams else first
         while self._leaving and self._leaving[0].stream_id not in self._streams:
             self._leaving.popleft()
         if self._leaving:
@@ -210,6 +210,7 @@ class RequestPool:
         kept.guessed = lazy and not known
         self._slots[choice.protocol] = slots + 1
         self._streams[stream_id] = kept
+        self._connection.deliver(stream_id, partial(self._taken, kept))
         kept.request, request.kept = request, kept
         if lazy:
             self._write(kept, request, choice, now)
@@ -269,12 +270,12 @@ class RequestPool:
             self._place(request, now)
         self._serve_queues(now)
 
-    def _on_data(self, kept: KeptStream, event: StreamData, now: float) -> None:
-        self._connection.consumed(event.stream_id, len(event.data), now)
+    def _taken(self, kept: KeptStream, data: bytes, now: float) -> None:
+        """Bytes of a kept stream, straight from the muxer."""
         if kept.leaving:
             return  # py-libp2p answers even what expects no reply
         try:
-            bodies = kept.decoder.feed(event.data)
+            bodies = kept.decoder.feed(data)
             request = kept.request
             if len(bodies) > 1 or (bodies and (request is None or kept.decoder.pending)):
                 raise PeerFault("a reply nobody asked for")
@@ -393,7 +394,6 @@ _HANDLERS: dict[type, Callable[..., None]] = {
 _STREAM_HANDLERS: dict[type, Callable[..., None]] = {
     StreamReady: RequestPool._on_ready,
     NegotiationFailed: RequestPool._on_refused,
-    StreamData: RequestPool._on_data,
     StreamEnded: RequestPool._on_ended,
     StreamReset: lambda pool, kept, event, now: pool._lose(kept, FailureKind.RESET, now),
 }

@@ -149,7 +149,7 @@ class Session:
         """Input waits inside, and there is room for its output. What the muxer itself waits with does not
         need the peer's windows: it may be they that it brings."""
         if not self.mux.stalled:
-            return bool(self._congested) and self.room
+            return self._congested != {} and self.room
         return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
@@ -190,3 +190,9 @@ class Session:
                     sink.expire(now)
                 else:
                     self.check_due = min(self.check_due, deadline)
+
+
+def holds_message(inbox: bytearray) -> bool:
+    """Whether the first noise message has come whole."""
+    size = len(inbox)
+    return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

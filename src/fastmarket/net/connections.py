@@ -48,7 +48,8 @@ class Connections:
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
-        self._surplus: set[Link] = set()  # to be left once nothing is under way
+        self.surplus: set[Link] = set()
+        """To be left once nothing is under way."""
         self._admission = Admission(config)
         self._seldom = Seldom(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = float("-inf")
@@ -142,13 +143,13 @@ class Connections:
         links.insert(0, link)
         for other in links:
             if other.role is not link.role and other.usable:
-                self._surplus.add(other)
+                self.surplus.add(other)
                 other.requests.retire(now)
                 other.wake()
 
     def turned(self, link: Link, now: float) -> None:
         """It has taken a turn."""
-        if self._surplus and link in self._surplus and not link.busy:
+        if link in self.surplus and not link.busy:
             peer_id = link.remote_peer
             if peer_id is not None and self.to(peer_id) not in (None, link):
                 self._leave(link, now)
@@ -156,7 +157,7 @@ class Connections:
     def lost(self, link: Link) -> PeerId | None:
         """It is over; returns the peer if that was the last connection with it."""
         held = self._held.pop(link, None)
-        self._surplus.discard(link)
+        self.surplus.discard(link)
         if held is None:
             return None
         self._settle(link, held)
@@ -196,7 +197,7 @@ class Connections:
         self._trim(now)
 
     def _leave(self, link: Link, now: float) -> None:
-        self._surplus.discard(link)
+        self.surplus.discard(link)
         held = self._held[link]
         if held.leaving_at is None:
             held.leaving_at = now

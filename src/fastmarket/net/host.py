@@ -32,6 +32,7 @@ from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
 from fastmarket.net.streams import StreamTable
+from fastmarket.net.turns import Agenda
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Host:
     ) -> None:
         self.identity = identity
         self.clock = clock
+        self.agenda = Agenda(clock)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
@@ -235,8 +237,10 @@ class Host:
         self.settle(outcome)
 
     def link_turned(self, link: Link, now: float) -> None:
-        self.streams.turned(link)
-        self.links.turned(link, now)
+        if self.streams.any:
+            self.streams.turned(link)
+        if self.links.surplus:
+            self.links.turned(link, now)
 
     def link_lost(self, link: Link) -> None:
         self.streams.lost(link)

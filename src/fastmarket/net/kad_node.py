@@ -77,7 +77,7 @@ class KadNode:
         self._host = host
         self._clock = clock
         self._running: dict[int, RunningJob] = {}
-        self._turns = Turns(clock, engine.next_timer, self._turn)
+        self._turns = Turns(host.agenda, engine.next_timer, self._turn)
         self._closed = False
         self.joined = False
         """Whether this node set out to join others, by anybody."""
@@ -157,7 +157,7 @@ class KadNode:
 
     def _turn(self, now: float) -> None:
         engine = self.engine
-        if (at := engine.next_timer()) is not None and at <= now:
+        if now >= self._turns.due:
             engine.handle_timer(now)
         for action in engine.poll_actions():
             self._send(action)

@@ -16,11 +16,14 @@ from fastmarket.libp2p.requests import Outcome, RequestPool
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
 from fastmarket.net.moment import Moment
-from fastmarket.net.turns import Turns
+from fastmarket.net.turns import Agenda, Turns
 
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
 WRITE_HIGH_WATER_BYTES = 256 * 1024
+# Requests that came together are answered in pieces of ConnectionConfig.max_unsent_bytes. After so many of
+# them, 768 KiB and some 1 ms, other connections have their turn.
+MAX_WRITES_A_TURN = 16
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class LinkOwner(Protocol):
     """Who gets what a link finds out; every call comes from the link's own turn."""
 
     traffic: Traffic
+    agenda: Agenda
 
     def make_connection(
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
@@ -72,7 +76,7 @@ class Link(asyncio.Protocol):
         self.handshake = Moment()
         self.identity_known = Moment()
         self.ended = Moment()
-        self._turns = Turns(clock, self._next_timer, self._turn)
+        self._turns = Turns(owner.agenda, self._next_timer, self._turn)
         self._writing_paused = False
         self._reading_paused = False
 
@@ -107,7 +111,7 @@ class Link(asyncio.Protocol):
             self.role, remote_multiaddr(transport), self._expected_peer
         )
         if self._owner.link_made(self):
-            self._turn(self._clock.now())
+            self._turns.take(self._clock.now())
         else:
             transport.abort()
 
@@ -115,12 +119,12 @@ class Link(asyncio.Protocol):
         now = self._clock.now()
         self._owner.traffic.received += len(data)
         self.connection.receive_data(data, now)
-        self._turn(now)
+        self._turns.take(now)
 
     def eof_received(self) -> bool:
         now = self._clock.now()
         self.connection.receive_eof(now)
-        self._turn(now)
+        self._turns.take(now)
         return False
 
     def pause_writing(self) -> None:
@@ -171,51 +175,48 @@ class Link(asyncio.Protocol):
         connection, requests = self.connection.next_timer(), self.requests.next_timer()
         if connection is None or requests is None:
             return requests if connection is None else connection
-        return min(connection, requests)
+        return connection if connection < requests else requests
 
     def _deliver(self, now: float) -> None:
         """Events may call for more of the same, so both queues are emptied until neither yields anything."""
         connection, requests, owner = self.connection, self.requests, self._owner
         while True:
-            idle = True
             while (event := connection.next_event()) is not None:
-                idle = False
                 if type(event) is Opened:
                     self.handshake.come()
                 elif type(event) is Closed:
                     self.handshake.come(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
                     owner.link_event(self, event, now)
-            for outcome in requests.poll_outcomes():
-                idle = False
-                owner.link_outcome(self, outcome)
-            if idle:
+            outcomes = requests.poll_outcomes()
+            if not outcomes:
                 return
+            for outcome in outcomes:
+                owner.link_outcome(self, outcome)
 
     def _turn(self, now: float) -> None:
-        transport = self._transport
+        transport, connection = self._transport, self.connection
         if transport is None:
             return
-        if (at := self.connection.next_timer()) is not None and at <= now:
-            self.connection.handle_timer(now)
-        if (at := self.requests.next_timer()) is not None and at <= now:
+        if now >= self._turns.due:
+            connection.handle_timer(now)
             self.requests.handle_timer(now)
         self._deliver(now)
-        while not self._writing_paused and (data := self.connection.data_to_send()):
+        for _ in range(MAX_WRITES_A_TURN):
+            if self._writing_paused or not (data := connection.data_to_send()):
+                break
             self._owner.traffic.sent += len(data)
             transport.write(data)
-            if not self.connection.resumable:
+            if not connection.resume(now):
                 break
-            self.connection.handle_timer(now)
             self._deliver(now)
-        if self.connection.state is State.CLOSED:
+        if connection.state is State.CLOSED:
             transport.close()
             return
-        if self.connection.wants_read is self._reading_paused:
+        if connection.wants_read is self._reading_paused:
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.link_turned(self, now)
-        self._turns.arm()
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:

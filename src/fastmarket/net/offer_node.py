@@ -32,7 +32,7 @@ class OfferNode:
         self.offers = offers
         self._kad = kad
         self._clock = clock
-        self._turns = Turns(clock, offers.next_timer, self._turn)
+        self._turns = Turns(host.agenda, offers.next_timer, self._turn)
         self._announcing: dict[asyncio.Future[object], Announcement | Sweep | Handover] = {}
         config = offers.config
         self._slices = asyncio.Semaphore(config.max_registering)

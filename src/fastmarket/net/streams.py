@@ -141,6 +141,11 @@ class StreamTable:
         self._streams: dict[Link, dict[int, Stream]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def any(self) -> bool:
+        """Whether any link has such streams."""
+        return bool(self._streams)
+
     def serve(self, protocol: str, handler: StreamHandler) -> None:
         """`handler(stream)` runs as a task for each inbound stream; when it ends, the stream is reset unless
         both directions are closed."""

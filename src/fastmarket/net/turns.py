@@ -3,45 +3,95 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from fastmarket.net.clock import Clock
 
+# Turns taken in one go; then the sockets are looked at again. A reply costs two: the engine's, and that of
+# the link which carries the next request.
+MAX_IN_ONE_GO = 256
+
+
+class Agenda:
+    """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
+    turn come in the same one, and not after another look at the sockets."""
+
+    __slots__ = ("_loop", "_planned", "_woken", "clock")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._planned = False
+        self._woken: deque[Turns] = deque()
+
+    def add(self, turns: Turns) -> None:
+        """It is to have its turn, by `Turns.woken`."""
+        self._woken.append(turns)
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._go)
+
+    def _go(self) -> None:
+        woken = self._woken
+        try:
+            for _ in range(MAX_IN_ONE_GO):
+                woken.popleft().woken()
+                if not woken:
+                    break
+        finally:
+            self._planned = bool(woken)
+            if woken:
+                self._loop.call_soon(self._go)
+
 
 class Turns:
-    """`turn(now)` is called in the loop turn after `wake`, and when `next_timer()` has come.
+    """`turn(now)` is called in the loop turn after `wake`, by `take`, and when `next_timer()` has come.
 
-    An armed timer is only moved for an earlier time: one that fires early looks again and costs a call.
+    An armed timer is only moved for an earlier time: one that fires early looks again and costs a call. So it
+    is never later than `next_timer()` was after the last turn: before `due` there is nothing to look for.
     """
 
+    __slots__ = ("_agenda", "_clock", "_closed", "_loop", "_next_timer", "_timer", "_turn", "_woken", "due")
+
     def __init__(
-        self, clock: Clock, next_timer: Callable[[], float | None], turn: Callable[[float], None]
+        self, agenda: Agenda, next_timer: Callable[[], float | None], turn: Callable[[float], None]
     ) -> None:
-        self._clock = clock
+        self._agenda = agenda
+        self._clock = agenda.clock
         self._next_timer = next_timer
         self._turn = turn
         self._loop = asyncio.get_running_loop()
         self._woken = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self.due = inf
+        """When the timer fires, or has fired for the turn under way."""
 
     def wake(self) -> None:
         """There was input."""
         if not self._woken and not self._closed:
             self._woken = True
-            self._loop.call_soon(self._take)
+            self._agenda.add(self)
+
+    def take(self, now: float) -> None:
+        """A turn at once, in place of one that was to come."""
+        self._woken = False
+        if not self._closed:
+            self._turn(now)
+            self.arm()
 
     def arm(self) -> None:
         """Only the timer may have changed."""
         if self._closed:
             return
         at = self._next_timer()
-        if at is None or at >= self._timer_at:
+        if at is None or at >= self.due:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = at
+        self.due = at
         self._timer = self._loop.call_later(max(0.0, at - self._clock.now()), self._on_timer)
 
     def close(self) -> None:
@@ -55,13 +105,17 @@ class Turns:
             self._timer.cancel()
             self._timer = None
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_at = float("inf")
-        self._take()
+    def woken(self) -> None:
+        """For the agenda."""
+        if self._woken:
+            self.take(self._clock.now())
 
-    def _take(self) -> None:
+    def _on_timer(self) -> None:
         self._woken = False
+        self._timer = None
         if not self._closed:
-            self._turn(self._clock.now())
+            try:
+                self._turn(self._clock.now())
+            finally:
+                self.due = inf
             self.arm()

@@ -79,8 +79,9 @@ class Neighbourhood(Protocol):
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
 
-    def closer_to(self, target: bytes, exclude: PeerId | None) -> bytes:
-        """Those near a 32-byte target as closerPeers fields of a kad message, tag and length included."""
+    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
+        """Behind `head` those near a 32-byte target as closerPeers fields of a kad message, tag and length
+        included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,8 @@ class OfferProtocol:
         ready = self.ready.get(body)
         if ready is None or now >= ready.until:
             return None
-        closer = self._neighbourhood.closer_to(ready.target, sender)
-        return ready.part + closer if len(ready.part) + len(closer) <= self.config.max_message_bytes else None
+        reply = self._neighbourhood.closer_to(ready.target, sender, ready.part)
+        return reply if len(reply) <= self.config.max_message_bytes else None
 
     def _changed(self, content: bytes) -> None:
         for told in self.content_changed:

@@ -90,6 +90,7 @@ def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None
     except CallerFault as fault:
         raise click.ClickException(str(fault)) from None
     cost = _cost()
+    gc.freeze()  # nor is it worth it at the end
     cost["requests_per_cpu_s"] = round(outcome.network(wire=False)["requests"] / cost["cpu_s"])
     result = report.as_json(scenario, outcome, cost, wire=options["wire"])
     path = options["json_path"]

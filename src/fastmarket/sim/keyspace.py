@@ -1,6 +1,6 @@
 """The truth about who is closest to what: nodes in the order of their keys.
 
-Who is closest is asked after every lookup: that is the routing table's own question, of a table without bounds.
+Who is closest is asked after every lookup: it is the routing table's own question, of one without bounds.
 """
 
 from __future__ import annotations

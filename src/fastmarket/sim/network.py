@@ -212,8 +212,10 @@ class Network:
     def _dial(self, node: SimNode, target: int) -> Link:
         self.traffic.connections += 1
         now, here = self.scheduler.now, node.number
-        ways = [self._way(here, target) for _ in range(2 * self.rules.conditions.dial_round_trips)]
-        link = Link(now + sum(ways), now)
+        takes = 0.0
+        for _ in range(2 * self.rules.conditions.dial_round_trips):
+            takes += self._way(here, target)
+        link = Link(now + takes, now)
         node.links[target] = self.node(target).links[here] = link
         # Identify is asked for when the connection is up, and answered a round trip later.
         told_at = link.up_at + self._way(here, target) + self._way(target, here)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapJob, BootstrapResult, SeedSettled
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress
@@ -99,7 +99,7 @@ def test_without_seeds_and_alone_it_ends_at_once() -> None:
     engine = make_engine()
     job_id = engine.start(engine.bootstrap([]), START)
     assert engine.poll_events() == [JobFinished(job_id, BootstrapResult((), (), 0, 0))]
-    job_id = engine.start(engine.bootstrap([replace(SEED, peer_id=peer_id_of("local"))]), START)
+    job_id = engine.start(engine.bootstrap([PeerInfo(peer_id_of("local"), SEED.addrs)]), START)
     assert engine.poll_events() == [JobFinished(job_id, BootstrapResult((), (), 0, 0))]
 
 

@@ -172,3 +172,15 @@ def test_streams_beyond_the_bound_are_reset_and_the_rest_served() -> None:
     dialer, _ = pair.run()
     assert [s for s in streams if StreamReset(s, "reset by peer") in dialer] == streams[3:]
     assert [s for s in streams if StreamData(s, frame(b"re:x")) in dialer] == streams[:3]
+
+
+def test_who_was_believed_once_has_to_prove_itself_again() -> None:
+    """The same payload under another Noise key is a thief's; what an honest peer showed does not help it."""
+    honest = endpoint_of(2)
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
+    stolen = NoiseStatic(KeyPair(bytes(range(32))), honest.static.payload)
+    pair = Pair(dialer=dataclasses.replace(honest, static=stolen))
+    pair.run()
+    assert pair.listener.state is State.CLOSED
+    assert pair.listener.remote_peer is None
