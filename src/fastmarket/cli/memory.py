@@ -14,6 +14,7 @@ from pathlib import Path
 GC_THRESHOLDS = (50_000, 20, 100)
 
 _MADV_DONTNEED = 4  # madvise(2), Linux
+_READ_ONLY = ("r-xp", "r--p")  # code, constants
 
 
 def begin() -> None:
@@ -29,7 +30,7 @@ def settle() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # no /proc, or another libc than glibc: a node serves without
             _trim()
-            _unmap_code()
+            _unmap_files()
 
 
 def _trim() -> None:
@@ -37,20 +38,20 @@ def _trim() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _unmap_code() -> None:
-    """Takes the libraries' code out of this process; what is still used comes back with the next call into
-    it, out of the page cache, where all of it stays. A start runs through 15 MB; serving needs few of it."""
+def _unmap_files() -> None:
+    """Takes libraries' code and constants out of this process; what is still used comes back when it is
+    touched, out of the page cache, where all of it stays. A start runs through 20 MB; few serve on."""
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start, end in _code(Path("/proc/self/smaps").read_text()):
+    for start, end in _as_in_files(Path("/proc/self/smaps").read_text()):
         madvise(start, end - start, _MADV_DONTNEED)
 
 
-def _code(smaps: str) -> Iterator[tuple[int, int]]:
-    """Where code of files lies, unchanged: so the file has every byte of it.
+def _as_in_files(smaps: str) -> Iterator[tuple[int, int]]:
+    """Where parts of files lie that cannot be written to and never were: so the file has every byte of them.
 
-    What is data, even if it is read only by now, was changed when it was loaded and must stay; so must code
-    that a debugger or a tracer has put something into, which shows as `Anonymous`.
+    What the loader has put addresses into is read only, too, by then, and must stay; so must code that a
+    debugger or a tracer has changed. Both show as `Anonymous`.
     """
     place: tuple[int, int] | None = None
     for line in smaps.splitlines():
@@ -58,6 +59,6 @@ def _code(smaps: str) -> Iterator[tuple[int, int]]:
         if not name.endswith(":"):
             access, _, _, inode, *_ = rest
             start, _, end = name.partition("-")
-            place = (int(start, 16), int(end, 16)) if access == "r-xp" and inode != "0" else None
+            place = (int(start, 16), int(end, 16)) if access in _READ_ONLY and inode != "0" else None
         elif name == "Anonymous:" and place is not None and rest[0] == "0":
             yield place

@@ -17,6 +17,10 @@ Anonymous:             0 kB
 Size:                 24 kB
 Anonymous:             0 kB
 VmFlags: rd ex mr mw me
+7f0000008000-7f0000009000 r--p 00008000 fd:00 12                 /usr/lib/libone.so
+Anonymous:             4 kB
+7f0000009000-7f000000a000 rw-p 00009000 fd:00 12                 /usr/lib/libone.so
+Anonymous:             0 kB
 7f0000010000-7f0000018000 r-xp 00002000 fd:00 13                 /usr/lib/traced library.so
 Size:                 32 kB
 Anonymous:             4 kB
@@ -54,5 +58,8 @@ def test_a_process_that_gave_memory_back_goes_on() -> None:
     subprocess.run([sys.executable, "-c", WORK], check=True)
 
 
-def test_only_code_that_is_as_in_its_file_is_given_back() -> None:
-    assert list(memory._code(SMAPS)) == [(0x7F0000002000, 0x7F0000008000)]
+def test_only_what_is_as_in_its_file_is_given_back() -> None:
+    assert list(memory._as_in_files(SMAPS)) == [
+        (0x7F0000000000, 0x7F0000002000),
+        (0x7F0000002000, 0x7F0000008000),
+    ]
