@@ -43,7 +43,7 @@ extensions = [
 # What a request touches on its way through engine and simulator, as native classes of the same sources.
 # Left out is what mypyc does not take (a class that names its own __slots__), and what runs once.
 PACKAGES = ("config", "formats", "kad", "offers", "sim")
-INTERPRETED = ("__init__", "__main__", "addr_protocols", "cid", "dag_cbor", "metadata", "report", "unixfs")
+INTERPRETED = ("__init__", "__main__", "addr_protocols", "cid", "contact", "dag_cbor", "metadata", "report", "unixfs")
 
 
 def compiled() -> list[Extension]:
