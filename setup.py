@@ -41,9 +41,17 @@ extensions = [
 ]
 
 # What a request touches on its way through engine and simulator, as native classes of the same sources.
-# Left out is what mypyc does not take (a class that names its own __slots__), and what runs once.
+# Left out is what runs once, and what mypyc does not take: a class that names its own __slots__, or stands on
+# one of ours in C.
 PACKAGES = ("config", "formats", "kad", "offers", "sim")
-INTERPRETED = ("__init__", "__main__", "addr_protocols", "cid", "contact", "dag_cbor", "metadata", "report", "unixfs")
+INTERPRETED = {"__init__", "__main__", "report"} | {
+    "addr_protocols",
+    "cid",
+    "dag_cbor",
+    "metadata",
+    "unixfs",
+    "contact",
+}
 
 
 def compiled() -> list[Extension]:

@@ -4,7 +4,7 @@ How a shell drives it: hand every chunk to `receive_data` (or the end to `receiv
 `next_event`s, write `data_to_send()` once and arm one timer for `next_timer()`, which calls `handle_timer`.
 While the transport's own buffer is full do not call `data_to_send`; while `wants_read` is false read no
 more: input that waits for room goes on in `handle_timer`, for which `next_timer` then names a moment
-already past.
+already past. (Over 400 lines: a third of them is what can be asked of a connection.)
 """
 
 from __future__ import annotations

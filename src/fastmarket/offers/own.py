@@ -1,4 +1,7 @@
-"""Own offers: each is announced, renewed and announced again for as long as the node lives."""
+"""Own offers: each is announced, renewed and announced again for as long as the node lives.
+
+Over 400 lines: the schedule has one state, which all of its parts change.
+"""
 
 from __future__ import annotations
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256
-from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
-from fastmarket.kad.query import Ask, Store
 from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
@@ -39,6 +37,7 @@ from fastmarket.offers.messages import (
     encode_found,
 )
 from fastmarket.offers.model import Offer, OfferTerms, alone
+from fastmarket.offers.neighbourhood import Neighbourhood
 from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
@@ -52,37 +51,6 @@ _REFUSED = {
     Ack.EXPIRED: Refusal.EXPIRED,
     Ack.FULL: Refusal.FULL,
 }
-
-
-class Neighbourhood(Protocol):
-    """What the protocol needs of the node's Kademlia; `kad.engine.Engine` has it all."""
-
-    @property
-    def config(self) -> KadConfig:
-        """Lookups, and the protocol of peers that know no offers."""
-
-    @property
-    def local(self) -> PeerInfo:
-        """This peer, with the addresses it has now."""
-
-    def search(self, key: bytes, ask: Ask) -> Search:
-        """A lookup towards a raw key."""
-
-    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
-        """Put something on those closest to a raw key."""
-
-    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
-        """Those of the table closest to a 32-byte key."""
-
-    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
-        """`told` is called for each peer that comes into the table."""
-
-    def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
-        """Peers of the table near a 32-byte target."""
-
-    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
-        """Behind `head` those near a 32-byte target as closerPeers fields of a kad message, tag and length
-        included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""What offers need of the node's Kademlia."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.query import Ask, Store
+from fastmarket.kad.search import Search
+from fastmarket.kad.storing import StoreJob
+
+
+class Neighbourhood(Protocol):
+    """`kad.engine.Engine` has all of it."""
+
+    @property
+    def config(self) -> KadConfig:
+        """Lookups, and the protocol of peers that know no offers."""
+
+    @property
+    def local(self) -> PeerInfo:
+        """This peer, with the addresses it has now."""
+
+    def search(self, key: bytes, ask: Ask) -> Search:
+        """A lookup towards a raw key."""
+
+    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
+        """Put something on those closest to a raw key."""
+
+    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
+        """Those of the table closest to a 32-byte key."""
+
+    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
+        """`told` is called for each peer that comes into the table."""
+
+    def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
+        """Peers of the table near a 32-byte target."""
+
+    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
+        """Behind `head` those near a 32-byte target as closerPeers fields of a kad message, tag and length
+        included."""
