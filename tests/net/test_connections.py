@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
-from fastmarket.libp2p.requests import Reply
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.requests import Failed, Reply
+from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
@@ -232,6 +234,60 @@ def test_nothing_is_lost_when_a_peer_leaves(run: Run[None]) -> None:
                 asking += [asyncio.ensure_future(ask(b, seed(a), FIND)) for _ in range(100)]
                 outcomes = await asyncio.gather(*asking)
                 assert all(isinstance(outcome, Reply) for outcome in outcomes), outcomes
+
+    run(scenario())
+
+
+def test_a_request_to_a_peer_that_left_with_its_handshake_has_an_outcome(run: Run[None]) -> None:
+    endpoint = Endpoint.create(identity(2), os.urandom, {})
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(endpoint, Role.LISTENER, now=0.0)
+        while not (message := connection.data_to_send()) or len(message) < 100:
+            writer.write(message)
+            connection.receive_data(await reader.read(65536), 0.0)
+        writer.write(message)  # its half of the handshake, and the end
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        peer = PeerInfo(identity(2).peer_id, (Multiaddr.from_text(f"/ip4/127.0.0.1/tcp/{port}"),))
+        async with nodes(1) as (node,):
+            outcomes: list[object] = []
+            for asked in range(1, 4):
+                node.host.request(peer, (Choice("/test", b"?"),), node.now() + 3600, outcomes.append)
+                await until(lambda asked=asked: len(outcomes) == asked)  # type: ignore[misc]
+        assert all(isinstance(outcome, Failed) for outcome in outcomes)
+        server.close()
+
+    run(scenario())
+
+
+def test_a_closed_connection_whose_peer_reads_nothing_is_ended(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with nodes(1) as (node,), guests(1) as (deaf,):
+            node.host.serve("/test/long", lambda connection, body, now: b"y" * 200_000, 100)
+            link = await come(deaf, node)
+            assert link is not None
+            streams = [await deaf.host.streams.open(link, ["/test/long"]) for _ in range(40)]
+            there = node.host.link_to(deaf.peer_id)
+            assert there is not None
+            assert there._transport
+            assert link._transport
+            link._transport.pause_reading()
+            transport = there._transport
+            buffered = transport.get_write_buffer_size
+            for stream in streams:
+                await stream.write(frame(b"more"))
+            await until(lambda: buffered() > 0)
+            now = node.now()
+            there.close(now)
+            await until(lambda: not there.is_open)
+            node.host.links.sweep(now)
+            assert buffered()
+            node.host.links.sweep(now + NodeConfig().host.leave_grace_s)
+            await there.ended
 
     run(scenario())
 

@@ -311,6 +311,25 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
     run(scenario())
 
 
+def test_more_replies_than_a_turn_writes_follow_at_once(run: Run[None]) -> None:
+    """Not with the next timer of the connection, which is 10 s away: the deadline here comes before it."""
+
+    async def scenario() -> None:
+        async with crowd() as (node, _, (eager,)):
+            reply = b"y" * 1500
+            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            link = await met(eager, node)
+            streams = [await eager.host.streams.open(link, [DEAF]) for _ in range(20)]
+            for _ in range(4):
+                for stream in streams:
+                    await stream.write(frame(b"more") * 200)
+                whole = 200 * len(frame(reply))
+                async with asyncio.timeout(5):
+                    await asyncio.gather(*(amount(stream, whole) for stream in streams))
+
+    run(scenario())
+
+
 def test_bytes_that_a_program_does_not_read_are_held_up_to_a_bound(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd(max_unread_bytes=500_000) as (node, _, (greedy,)):

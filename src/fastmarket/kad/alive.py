@@ -35,8 +35,12 @@ class Alive:
         self._connected: dict[bytes, _Connected] = {}  # by the raw bytes of the id
 
     def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """It said who it is, and what it speaks; that is an answer, too."""
-        self._connected[peer_id.raw] = _Connected(protocols, now)
+        """It said who it is, and what it speaks. The first time that is an answer; unasked it is not."""
+        known = self._connected.get(peer_id.raw)
+        if known is None:
+            self._connected[peer_id.raw] = _Connected(protocols, now)
+        else:
+            known.protocols = protocols
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""

@@ -341,7 +341,11 @@ class JobRunner:
             self._actions.append(action)
         oldest = next(iter(pending))
         while pending[oldest].action.deadline + FORGOTTEN_AFTER_S <= now:
-            lost = pending.pop(oldest).peer_id
-            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost)
-            self._failed(lost, FailureKind.TIMEOUT, now)
+            lost = pending.pop(oldest)
+            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer_id)
+            self._failed(lost.peer_id, FailureKind.TIMEOUT, now)
+            running = self._jobs.get(lost.job_id)
+            if running is not None:
+                running.job.failed(lost.token, FailureKind.TIMEOUT, now)
+                self._dirty[lost.job_id] = now
             oldest = next(iter(pending))

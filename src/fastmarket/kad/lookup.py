@@ -309,6 +309,7 @@ class Lookup:
     def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
         """Whether it counts among the `chosen` without being asked. Past a crowd nobody does."""
         if self._voucher is None or chosen.crowded or not self._voucher.vouches(candidate, now):
+            candidate.state = PeerState.HEARD  # also where it was vouched for before
             return False
         candidate.state = PeerState.VOUCHED
         chosen.take(candidate.group)

@@ -276,7 +276,7 @@ class Connection:
     def resume(self, now: float) -> bool:
         """Goes on with input that waits inside; False where none does, or for more room than there is."""
         session = self._session
-        if session is None or self.state is State.CLOSED or not session.resumable:
+        if session is None or self.state is _CLOSED or not session.resumable:
             return False
         try:
             session.resume(now)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fastmarket.config import HostConfig
 from fastmarket.formats.identity import PeerId
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.connection_policy import (
     Admission,
     Refusal,
@@ -35,6 +35,7 @@ class _Held:
     busy_at: float = 0.0  # when it was last seen with something under way
     settled: bool = False  # the handshake is over
     leaving_at: float | None = None  # when we began to leave it
+    closed_at: float | None = None  # when it was first seen closed, but for bytes that the peer has to take
 
 
 class Connections:
@@ -184,7 +185,11 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Leaves connections that nobody has used for a while, and ends those left whose peer does not."""
         config = self._config
-        for link, held in self._held.items():
+        for link, held in tuple(self._held.items()):
+            if link.connection.state is State.CLOSED:
+                held.closed_at = held.closed_at or now
+                if now - held.closed_at >= config.leave_grace_s:
+                    link.abort()  # a peer that reads nothing would keep it for ever
             if not link.is_open:
                 continue
             if link.busy:
@@ -210,7 +215,6 @@ class Connections:
         config = self._config
         if len(self._held) <= config.high_connections or now - self._trimmed_at < config.trim_pause_s:
             return
-        self._seldom = Seldom(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = now
         protected = {*self.protected, *self.neighbours()}
         standings = [

@@ -66,6 +66,9 @@ class _Request:
     resends: int = 0
 
     def send(self, link: Link) -> None:
+        if link.ended.done():  # between its handshake and now; nobody would look at its requests
+            self.host.settle(Failed(self.request_id, FailureKind.CLOSED, unsent=True))
+            return
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
         link.wake()
 

@@ -21,8 +21,8 @@ from fastmarket.net.turns import Agenda, Turns
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
 WRITE_HIGH_WATER_BYTES = 256 * 1024
-# Requests that came together are answered in pieces of ConnectionConfig.max_unsent_bytes. After so many of
-# them, 768 KiB and some 1 ms, other connections have their turn.
+# Requests that came together are answered in pieces of ConnectionConfig.max_unsent_bytes, and what comes of
+# the last. After so many, 1 to 3 MB and a few ms, other connections have their turn.
 MAX_WRITES_A_TURN = 16
 
 
@@ -210,6 +210,9 @@ class Link(asyncio.Protocol):
             if not connection.resume(now):
                 break
             self._deliver(now)
+        else:
+            # Not by `wake`: that turn would come before the sockets of others are looked at.
+            asyncio.get_running_loop().call_soon(self.wake)
         if connection.state is State.CLOSED:
             transport.close()
             return

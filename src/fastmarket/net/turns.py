@@ -118,4 +118,4 @@ class Turns:
                 self._turn(self._clock.now())
             finally:
                 self.due = inf
-            self.arm()
+                self.arm()

@@ -27,6 +27,11 @@ from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.verifying import OfferVerifier
 from fastmarket.trace import NULL_TRACE, Trace
 
+# Offers of one reply that no storer would have kept. A signature takes 50 us to verify, a rare kind ten times
+# so long, and a reply has room for 200: who sends so many bad ones is not read on.
+MAX_BAD_A_REPLY = 16
+_OF_CLOCKS = (Refusal.EXPIRED, Refusal.FUTURE)  # an honest storer may send these
+
 
 @dataclass(frozen=True, slots=True)
 class MoreToFetch:
@@ -88,12 +93,18 @@ class FindOffers:
         return Answer(reply.closer, tuple(items))
 
     def _verified(self, peer: PeerInfo, reply: FindReply, now: float) -> list[Offer]:
-        """What is no valid offer for the content costs itself alone: its neighbours may be good."""
-        offers = []
+        """What is no valid offer for the content costs itself alone: its neighbours may be good.
+
+        But a storer verifies what it keeps: many bad ones come from somebody who wants them verified here.
+        """
+        offers, bad = [], 0
         for envelope in reply.envelopes:
+            if bad == MAX_BAD_A_REPLY:
+                break
             try:
                 offer = self._reading.verifier.open(envelope, now)
             except OfferRefused as refused:
+                bad += refused.refusal not in _OF_CLOCKS
                 self._reading.refusals[refused.refusal] += 1
                 self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=refused.reason)
                 continue

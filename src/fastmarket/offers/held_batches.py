@@ -62,3 +62,7 @@ class HeldBatches:
     def more(self, signed: SignedAlone | SignedBatch) -> int:
         """Bytes that come with an offer."""
         return 0 if isinstance(signed, SignedBatch) and signed in self._live else signed.size
+
+    def less(self, signed: SignedAlone | SignedBatch) -> int:
+        """Bytes that go with an offer that is held."""
+        return 0 if isinstance(signed, SignedBatch) and self._live[signed] > 1 else signed.size

@@ -77,9 +77,9 @@ class Parcel:
         if missing and not self._missed:
             self._missed, self._told = {}, set()
         for slot in missing:
+            if self.settled and slot not in self._missed:
+                self._told.add(slot)  # with all the others
             self._missed[slot] = self._missed.get(slot, 0) + 1
-            if self.settled:
-                self._told.add(slot)
 
     def failed(self) -> None:
         """A storer has none."""

@@ -21,6 +21,8 @@ from fastmarket.offers.model import Offer, OfferKey, alone
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
 
+# A tombstone is its offer, with a mark and a larger seq.
+_TOMBSTONE_EXTRA_BYTES = 16
 # Of the tuple that an offer is: twice as quick to reach, for all of a batch.
 _CONTENT: Final = 0
 _NOT_AFTER: Final = 7
@@ -47,7 +49,8 @@ class OfferStore:
     Bounds: offers a content, a provider and in total, bytes in total. A full content gives the place of an
     offer (the dearest) of the provider with most offers for it to a provider with at least two fewer; so
     nobody alone can keep others out, and a crowd of equals keeps first come, first served. The other bounds
-    refuse. Own offers (`own=True`) are refused by none of this and displaced by nobody.
+    refuse; of what is held, versions that are longer. Own offers (`own=True`) are refused by none of this and
+    displaced by nobody.
     """
 
     def __init__(self, config: OfferConfig, changes: Changes | None = None) -> None:
@@ -162,6 +165,8 @@ class OfferStore:
                 return Ack.SUPERSEDED
             held_until = max(held_until, self._held_until.get(key, held.not_after))
             own = own or self._is_own(key, held)
+            if not own and not self._may_replace(held, offer):
+                return Ack.FULL
             self._drop(key, held)
         elif not own and not self._make_room(offer):
             return Ack.FULL
@@ -284,6 +289,16 @@ class OfferStore:
 
     def _is_own(self, key: OfferKey, held: Offer) -> bool:
         return key in self._own or self._batches.is_own(held.signed)
+
+    def _may_replace(self, held: Offer, newer: Offer) -> bool:
+        """Whether there are the bytes. A version no longer than the held one is taken beyond the bound, up to
+        twice it: where that was one of a batch, the batch stays for the sake of the others."""
+        bound = self._config.max_stored_bytes
+        beyond = (
+            self.stored_bytes - bound + self._batches.more(newer.signed) - self._batches.less(held.signed)
+        )
+        extra = _TOMBSTONE_EXTRA_BYTES if newer.withdrawn else 0
+        return beyond <= 0 or (newer.signed.size <= len(held.envelope) + extra and beyond <= bound)
 
     def _make_room(self, offer: Offer) -> bool:
         config = self._config

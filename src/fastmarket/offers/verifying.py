@@ -122,22 +122,22 @@ class OfferVerifier:
     __slots__ = (
         "_batches",
         "_capacity",
-        "_forged",
         "_known",
         "_max_batches",
-        "_max_forged",
+        "_max_refused",
         "_plain",
+        "_refused",
         "verified",
     )
 
-    def __init__(self, capacity: int, max_batches: int = 1, max_forged: int = 1) -> None:
-        """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_forged` bad ones."""
+    def __init__(self, capacity: int, max_batches: int = 1, max_refused: int = 1) -> None:
+        """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_refused` bad ones."""
         self._capacity = capacity
         self._max_batches = max_batches
-        self._max_forged = max_forged
+        self._max_refused = max_refused
         self._known: OrderedDict[bytes, Offer] = OrderedDict()
         self._batches: OrderedDict[bytes, Batch] = OrderedDict()
-        self._forged: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
         self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
         self.verified = 0
         """Signatures verified so far."""
@@ -190,14 +190,15 @@ class OfferVerifier:
         if known is not None:
             self._known.move_to_end(signed)
             return known
+        if signed[:1] != bytes((_ENVELOPE_FIRST,)):
+            raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
+        self._look_among_refused(signed)
         try:
-            if signed[:1] != bytes((_ENVELOPE_FIRST,)):
-                raise PeerFault("neither an envelope nor an offer of a batch")
             self.verified += 1
             envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
+            offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
         except PeerFault as fault:
-            raise _refused(fault) from None
-        offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
+            raise self._remembered(signed, fault) from None
         self._known[signed] = offer
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
@@ -219,22 +220,28 @@ class OfferVerifier:
         if batch is not None:
             self._batches.move_to_end(raw)
             return batch
-        # A request full of offers under one bad root costs one verification, too.
-        if raw in self._forged:
-            raise OfferRefused(*self._forged[raw])
+        self._look_among_refused(raw)
         try:
             self.verified += 1
             batch = open_batch(raw)
         except PeerFault as fault:
-            refused = _refused(fault)
-            self._forged[raw] = (refused.refusal, refused.reason)
-            if len(self._forged) > self._max_forged:
-                self._forged.popitem(last=False)
-            raise refused from None
+            raise self._remembered(raw, fault) from None
         self._batches[raw] = batch
         if len(self._batches) > self._max_batches:
             self._batches.popitem(last=False)
         return batch
+
+    def _look_among_refused(self, signed: bytes) -> None:
+        """A request full of offers under one bad signature costs one verification, too."""
+        if signed in self._refused:
+            raise OfferRefused(*self._refused[signed])
+
+    def _remembered(self, signed: bytes, fault: PeerFault) -> OfferRefused:
+        refused = fault if isinstance(fault, OfferRefused) else _refused(fault)
+        self._refused[signed] = (refused.refusal, refused.reason)
+        if len(self._refused) > self._max_refused:
+            self._refused.popitem(last=False)
+        return refused
 
 
 def _refused(fault: PeerFault) -> OfferRefused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from fastmarket._batch import SignedBatch
 from fastmarket._sha256 import sha256
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
@@ -33,7 +34,8 @@ class Conspiracy:
         if choice.protocol == self._network.offers.protocol:
             request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
             if isinstance(request, StoreRequest):
-                return encode_acks([Ack.STORED] * len(request.envelopes))
+                offers = len(request.envelopes) + sum(SignedBatch(data).count for data in request.whole)
+                return encode_acks([Ack.STORED] * offers)
             return b"".join(self._closer(request.content))
         message = decode_message(choice.payload, 0, 0)
         if message.kind == Kind.ADD_PROVIDER:

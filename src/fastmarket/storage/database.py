@@ -84,6 +84,9 @@ _RAISE = (
 _SEQ = "seq"
 _GONE = "DELETE FROM offers WHERE key = ?"
 _SWEEP_BATCHES = "DELETE FROM batches WHERE not_after < ? AND NOT own"
+_NEXT_NUMBER = """
+SELECT max((SELECT coalesce(max(number), 0) FROM batches), (SELECT coalesce(max(batch), 0) FROM dead)) + 1
+"""
 _SWEEP_DEAD = "DELETE FROM dead WHERE batch NOT IN (SELECT number FROM batches)"
 
 
@@ -167,9 +170,9 @@ class OfferDatabase:
             return [(row, dead.get(row.number, ())) for row in map(BatchRow._make, rows)]
 
     def next_number(self) -> int:
-        """Above that of any batch."""
+        """Above that of any batch, and of any that a mark is left of."""
         with self._faults("read"):
-            row = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM batches").fetchone()
+            row = self._connection.execute(_NEXT_NUMBER).fetchone()
             return int(row[0])
 
     def seq_floor(self) -> int:

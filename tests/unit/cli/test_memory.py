@@ -9,25 +9,35 @@ import pytest
 
 from fastmarket.cli import memory
 
-SMAPS = """\
+SMAPS = b"""\
 7f0000000000-7f0000002000 r--p 00000000 fd:00 12                 /usr/lib/libone.so
 Size:                  8 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 7f0000002000-7f0000008000 r-xp 00002000 fd:00 12                 /usr/lib/libone.so
 Size:                 24 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd ex mr mw me
 7f0000008000-7f0000009000 r--p 00008000 fd:00 12                 /usr/lib/libone.so
 Anonymous:             4 kB
+Swap:                  0 kB
 7f0000009000-7f000000a000 rw-p 00009000 fd:00 12                 /usr/lib/libone.so
 Anonymous:             0 kB
-7f0000010000-7f0000018000 r-xp 00002000 fd:00 13                 /usr/lib/traced library.so
+Swap:                  0 kB
+7f000000a000-7f000000b000 r--p 0000a000 fd:00 12                 /usr/lib/libone.so
+Anonymous:             0 kB
+Swap:                  4 kB
+7f0000010000-7f0000018000 r-xp 00002000 fd:00 13                 /usr/lib/traced\xe9 library.so
 Size:                 32 kB
 Anonymous:             4 kB
+Swap:                  0 kB
 7f0000020000-7f0000021000 r-xp 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                  [vdso]
 Anonymous:             0 kB
+Swap:                  0 kB
 """
 
 WORK = """

@@ -12,6 +12,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.offers.asks import MAX_BAD_A_REPLY
 from fastmarket.offers.messages import FindRequest
 from fastmarket.offers.model import Offer, SignedAlone, sign_offer
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, outcome_of
@@ -181,6 +182,19 @@ def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
     for offer in shelf:
         speaks(b).store.add(offer, net.now)
     assert find(net, a) == [good]
+
+
+def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
+    net = MemoryNetwork()
+    a, b = net.mesh(2)
+    good = sign_offer(identity(50), terms(1), net.now)
+    for n in range(40):
+        one = sign_offer(identity(100 + n), terms(9), net.now)
+        bad = one._replace(signed=SignedAlone(b"", one.envelope[:-1] + b"\x00"))
+        speaks(b).store.add(bad, net.now)
+    speaks(b).store.add(good, net.now)
+    assert find(net, a) == [good]  # the cheapest came first
+    assert speaks(a).verifier.verified == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:

@@ -18,7 +18,7 @@ from fastmarket.offers.model import (
     OfferTerms,
     sign_offer,
 )
-from fastmarket.offers.refusals import OfferExpired
+from fastmarket.offers.refusals import OfferExpired, OfferRefused
 from fastmarket.offers.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.unit.offers.memory import CONTENT, START, identity, terms
@@ -145,6 +145,19 @@ def test_a_price_that_the_market_cannot_carry_is_the_callers_fault() -> None:
 def test_a_lifetime_out_of_bounds_is_the_callers_fault(lifetime_s: float) -> None:
     with pytest.raises(CallerFault, match=r"^lifetime_s: "):
         sign_offer(HOLDER, terms(), NOW, lifetime_s=lifetime_s)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_same_bad_envelope_is_verified_once(signed: bool) -> None:
+    """Whether its signature is wrong, or rightly around what is refused."""
+    bad = forged(content=b"no multihash") if signed else forged()[:-1] + b"\x00"
+    verifier = OfferVerifier(2, max_refused=1)
+    said = set()
+    for _ in range(3):
+        with pytest.raises(OfferRefused) as refused:
+            verifier.open(bad, NOW)
+        said.add((refused.value.refusal, refused.value.reason))
+    assert (verifier.verified, len(said), len(verifier)) == (1, 1, 0)
 
 
 def test_the_same_envelope_is_verified_once() -> None:

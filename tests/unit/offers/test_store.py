@@ -158,6 +158,20 @@ def test_bounds_on_a_provider_the_total_and_the_bytes() -> None:
         assert store.add(later, NOW + 50 * 3600) is Ack.STORED
 
 
+def test_of_a_full_store_nothing_grows_but_tombstones() -> None:
+    """Else many short offers would make room for as many long ones."""
+    short = terms(5)
+    long = replace(short, user_name="n" * 200)
+    first = sign_offer(identity(1), short, NOW)
+    store = OfferStore(replace(OfferConfig(), max_stored_bytes=len(first.envelope) + 20))
+    assert store.add(first, NOW) is Ack.STORED
+    assert store.add(sign_offer(identity(1), long, NOW, previous=first), NOW) is Ack.FULL
+    again = sign_offer(identity(1), short, NOW, previous=first)
+    assert store.add(again, NOW) is Ack.STORED
+    gone = sign_offer(identity(1), short, NOW, previous=again, withdrawn=True)
+    assert store.add(gone, NOW) is Ack.STORED
+
+
 def test_own_offers_always_find_room_and_are_not_displaced() -> None:
     store = OfferStore(replace(OfferConfig(), max_offers_per_content=2, max_offers=2))
     own = [offer(1, terms=terms(n, user=b"%d" % n)) for n in range(3)]

@@ -220,7 +220,7 @@ def test_a_batch_counts_with_all_its_bytes_as_long_as_one_offer_is_held() -> Non
 
 
 def test_batches_never_take_more_than_all_offers_may() -> None:
-    """Not even where each offer replaces another, for which there is always room."""
+    """Not even where each offer replaces another, which is allowed up to twice the bound."""
     first, _ = batch(40)
     bound = first.size + 100
     storer = Storer(OfferConfig(max_stored_bytes=bound))
@@ -232,7 +232,10 @@ def test_batches_never_take_more_than_all_offers_may() -> None:
         again = sign_offers(HOLDER, [Signing(terms(7, content=content(n + m))) for m in range(2)], START + n)
         newer = again[0].signed
         assert isinstance(newer, SignedBatch)
-        assert set(storer.store([newer.data], now=START + n)) == {Ack.STORED}
+        acks = set(storer.store([newer.data], now=START + n))
+        longest = sum(len(one.envelope) for one in again)
+        assert acks == {Ack.STORED} or held.stored_bytes + longest > 2 * bound
+        assert held.stored_bytes <= 2 * bound
         batches = {one.signed for one in held if isinstance(one.signed, SignedBatch)}
         assert sum(one.size for one in batches) <= bound
 

@@ -16,6 +16,8 @@ from fastmarket.storage.database import (
     MIGRATIONS,
     PAGE_BYTES,
     VERSION,
+    BatchRow,
+    BatchWrites,
     OfferDatabase,
     RecordRow,
     Row,
@@ -65,6 +67,14 @@ def test_what_ended_is_forgotten_but_own_offers_are_not(tmp_path: Path) -> None:
     assert set(held(tmp_path)) == {b"own", b"tombstone", b"other"}
     database.put([], ended=1001)
     assert set(held(tmp_path)) == {b"own"}
+
+
+def test_no_batch_takes_the_number_that_a_mark_is_left_of(tmp_path: Path) -> None:
+    """Else a slot of the new one, which may be acknowledged by then, would count as replaced."""
+    database = OfferDatabase(tmp_path)
+    database.put([], together=BatchWrites(batches=[BatchRow(4, 1, 1000, b"signed")], dead=[(7, 3)]))
+    assert database.next_number() == 8
+    database.close()
 
 
 def test_values(tmp_path: Path) -> None:
