@@ -44,13 +44,19 @@ extensions = [
 # Left out is what runs once, and what mypyc does not take: a class that names its own __slots__, or stands on
 # one of ours in C.
 PACKAGES = ("config", "formats", "kad", "offers", "sim")
-INTERPRETED = {"__init__", "__main__", "report"} | {
-    "addr_protocols",
-    "cid",
-    "dag_cbor",
-    "metadata",
-    "unixfs",
-    "contact",
+INTERPRETED = {
+    *(
+        "__init__",
+        "__main__",
+        "report",
+        "addr_protocols",
+        "cid",
+        "contact",
+        "dag_cbor",
+        "metadata",
+        "model",
+        "unixfs",
+    )
 }
 
 
