@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.bench_wire import OUTSTANDING, ROUNDS, joined
+from bench.bench_wire import OUTSTANDING, ROUNDS, joined, written
 from bench.ratio import beside, each, report, seconds
 from fastmarket import _cid, _codec
 from fastmarket._kbucket import RoutingTable
@@ -160,7 +160,7 @@ def test_served_rpc(benchmark: BenchmarkFixture) -> None:
     def serve() -> None:
         for data in batches:
             listener.receive_data(data, NOW)
-            replies.append(listener.data_to_send())
+            replies.extend(written(listener))
         batches.clear()
 
     raw, nonce = ChaCha20Poly1305(bytes(32)), bytes(12)

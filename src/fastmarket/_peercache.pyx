@@ -59,9 +59,8 @@ cdef class PeerCache:
         cdef Py_ssize_t room = _WAYS
         while room < capacity:
             room *= 2
-        self.capacity = room
-        self._raws = [None] * room
-        self._parsed = [None] * room
+        cdef list raws = [None] * room, parsed = [None] * room
+        self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
 
     cdef object _look_up(self, const uint8_t *data, Py_ssize_t size):
         cdef Py_ssize_t first = (_hash(data, size) & <uint64_t> (self.capacity // _WAYS - 1)) * _WAYS, at

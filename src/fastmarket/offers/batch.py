@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, tree_root
-from fastmarket._merkle import HASH_BYTES, merkle_root, plain_body, split_batched
+from fastmarket._merkle import HASH_BYTES, plain_body, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
@@ -27,7 +27,6 @@ BATCH_PAYLOAD_TYPE = b"/fastmarket/offer-batch"
 MAX_BATCH_OFFERS = (
     MAX_COUNT  # 256: a path of 256 bytes; a signature costs 0.3 us an offer, hashing its path thrice that
 )
-MAX_PATH_BYTES = (MAX_BATCH_OFFERS - 1).bit_length() * HASH_BYTES
 
 # Of BatchedOffer, field number << 3 | wire type. An Envelope begins with its field 1 (0x0a).
 _BATCH_TAG = b"\x5a"
@@ -65,10 +64,6 @@ class BatchedOffer:
                 *(_BODY_TAG, encode_uvarint(len(self.body)), self.body),
             )
         )
-
-    def lies_under(self, batch: Batch) -> bool:
-        """Whether the path leads from the body to the root."""
-        return merkle_root(self.body, self.index, batch.count, self.path) == batch.root
 
 
 def is_batched(signed: bytes) -> bool:

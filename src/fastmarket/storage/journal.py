@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Journal:
     """Keeps changes of the offer store in an `OfferDatabase`.
 
-    Own offers and tombstones are written at once, those of others with the next write, after
+    Own offers and own tombstones are written at once, those of others with the next write, after
     `write_behind_s` at the latest. While one write is under way the next one gathers. Own changes that could
     not be written (the disk is full) are written when there is room, though their caller was told otherwise.
     """

@@ -11,7 +11,7 @@ from fastmarket.storage.journal import Journal
 
 
 class RecordKeeper:
-    """Offers go to disk before they are acknowledged (`Journal`); values come late, and may be lost."""
+    """Own offers go to disk before they are acknowledged (`Journal`); values come late, and may be lost."""
 
     def __init__(
         self, journal: Journal, config: StorageConfig, changed: Callable[[], Sequence[RecordRow]]
