@@ -8,12 +8,12 @@ told apart by their first byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, tree_root
+from fastmarket._batch import MAX_COUNT, SignedBatch, tree_root
 from fastmarket._merkle import HASH_BYTES, plain_body, split_batched
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
@@ -69,11 +69,6 @@ class BatchedOffer:
 def is_batched(signed: bytes) -> bool:
     """Whether a signed offer is one of a batch; else it is an envelope around its own body."""
     return len(signed) > 0 and signed[0] == _FIRST
-
-
-def signatures(signed: Iterable[bytes]) -> int:
-    """How many signatures those offers take to verify: one for each batch, one for each other offer."""
-    return count_signatures(signed)
 
 
 def decode_batched(signed: bytes) -> BatchedOffer:

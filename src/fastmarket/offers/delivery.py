@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from fastmarket._batch import count_signatures
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
@@ -14,7 +15,6 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.search import Answered
 from fastmarket.offers.asks import stored
-from fastmarket.offers.batch import signatures
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store
 from fastmarket.offers.model import Offer
 from fastmarket.offers.parcels import Parcel, Settlement, parcels
@@ -235,4 +235,4 @@ def _is_whole(parcel: Parcel) -> bool:
 
 def _signatures(together: Iterable[Parcel]) -> int:
     whole = sum(map(_is_whole, together))
-    return whole + signatures(parcel.envelope for parcel in together if not _is_whole(parcel))
+    return whole + count_signatures(parcel.envelope for parcel in together if not _is_whole(parcel))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from fastmarket._batch import SignedBatch
+from fastmarket._batch import SignedBatch, count_signatures
 from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -22,7 +22,6 @@ from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.search import End, Search
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
-from fastmarket.offers.batch import signatures
 from fastmarket.offers.changes import AnyChange, Changes
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.find import FindOffersJob
@@ -123,7 +122,7 @@ class OfferProtocol:
             raise LimitExceeded("bytes in an offer request", self.config.max_message_bytes, len(body))
         request = decode_request(body, self.config.max_offers_per_store)
         if isinstance(request, StoreRequest):
-            count, most = signatures(request.envelopes), self.config.max_signatures_per_store
+            count, most = count_signatures(request.envelopes), self.config.max_signatures_per_store
             count += len(request.whole)
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)

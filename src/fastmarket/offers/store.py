@@ -18,7 +18,7 @@ from fastmarket.offers.changes import BatchChange, Change, Changes
 from fastmarket.offers.held_batches import HeldBatches
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import Offer, OfferKey, alone
-from fastmarket.offers.offer_set import price_order
+from fastmarket.offers.offer_set import displaceable, price_order
 from fastmarket.offers.store_index import StoreIndex
 
 # A tombstone is its offer, with a mark and a larger seq.
@@ -312,7 +312,7 @@ class OfferStore:
         if shelf is None or (1 if isinstance(shelf, Offer) else len(shelf)) < config.max_offers_per_content:
             return True
         others = [one for one in self.held(offer.content) if not self._is_own(one.key, one)]
-        displaced = _displaceable(others, offer.provider.raw)
+        displaced = displaceable(others, offer.provider.raw)
         if displaced is None:
             return False
         self._drop(displaced.key, displaced)
@@ -394,14 +394,3 @@ class OfferStore:
         ending = self._ends.get(int(held_until // self._config.expiry_step_s))
         if ending is not None:
             ending.discard(key)
-
-
-def _displaceable(others: Sequence[Offer], newcomer: bytes) -> Offer | None:
-    """The dearest offer of the provider with most, if the newcomer's provider has at least two fewer."""
-    held = Counter(offer.provider.raw for offer in others)
-    if not held:
-        return None
-    greediest, most = max(held.items(), key=lambda item: (item[1], item[0]))
-    if most < held[newcomer] + 2:
-        return None
-    return max((offer for offer in others if offer.provider.raw == greediest), key=price_order)
