@@ -19,7 +19,6 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
-from fastmarket.offers.batch import BatchedOffer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import cid as cid_twin
@@ -30,6 +29,7 @@ from tests.reference import merkle as merkle_twin
 from tests.reference import peercache as peercache_twin
 from tests.reference import sha256 as sha256_twin
 from tests.reference import xor as xor_twin
+from tests.reference.batched import BatchedOffer
 
 TARGETS = 256  # different arguments in turn, so that no branch predictor learns one answer
 rng = random.Random(1)

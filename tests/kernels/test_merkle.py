@@ -13,7 +13,6 @@ from fastmarket import _merkle
 from fastmarket._merkle import PLAIN_BOUNDS, PlainOffers
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import BatchedOffer
 from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
 from fastmarket.offers.model import (
     MAX_LIFETIME_S,
@@ -26,6 +25,7 @@ from fastmarket.offers.model import (
 )
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import merkle as twin
+from tests.reference.batched import BatchedOffer
 
 LEAVES = st.lists(st.binary(max_size=200), min_size=1, max_size=40)
 OFFERS = st.builds(

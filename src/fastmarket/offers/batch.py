@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from fastmarket._batch import MAX_COUNT, SignedBatch, tree_root
-from fastmarket._merkle import HASH_BYTES, plain_body, split_batched
+from fastmarket._merkle import HASH_BYTES, plain_body
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.formats.varint import encode_uvarint
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch, OfferBody
 
 BATCH_DOMAIN = "fastmarket-offer-batch"
@@ -28,12 +27,7 @@ MAX_BATCH_OFFERS = (
     MAX_COUNT  # 256: a path of 256 bytes; a signature costs 0.3 us an offer, hashing its path thrice that
 )
 
-# Of BatchedOffer, field number << 3 | wire type. An Envelope begins with its field 1 (0x0a).
-_BATCH_TAG = b"\x5a"
-_INDEX_TAG = b"\x60"
-_PATH_TAG = b"\x6a"
-_BODY_TAG = b"\x72"
-_FIRST = _BATCH_TAG[0]
+_BATCHED_FIRST = 0x5A  # a BatchedOffer begins with its field 11; an Envelope with its field 1 (0x0a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +39,9 @@ class Batch:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchedOffer:
-    """An offer of a batch as it travels, nothing of it verified. `batch` is the signed envelope."""
-
-    batch: bytes
-    index: int
-    path: bytes
-    body: bytes
-
-    def encode(self) -> bytes:
-        """The only form in which it is accepted: these fields, in this order."""
-        return b"".join(
-            (
-                *(_BATCH_TAG, encode_uvarint(len(self.batch)), self.batch),
-                *(_INDEX_TAG, encode_uvarint(self.index)),
-                *(_PATH_TAG, encode_uvarint(len(self.path)), self.path),
-                *(_BODY_TAG, encode_uvarint(len(self.body)), self.body),
-            )
-        )
-
-
 def is_batched(signed: bytes) -> bool:
     """Whether a signed offer is one of a batch; else it is an envelope around its own body."""
-    return len(signed) > 0 and signed[0] == _FIRST
-
-
-def decode_batched(signed: bytes) -> BatchedOffer:
-    """Raises `PeerFault` for anything but what `BatchedOffer.encode` makes."""
-    try:
-        return BatchedOffer(*split_batched(signed))
-    except ValueError as error:
-        raise PeerFault(str(error)) from None
+    return len(signed) > 0 and signed[0] == _BATCHED_FIRST
 
 
 def sign_batch(identity: Identity, bodies: list[bytes]) -> SignedBatch:

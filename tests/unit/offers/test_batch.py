@@ -15,7 +15,6 @@ from fastmarket.offers.batch import (
     BATCH_DOMAIN,
     BATCH_PAYLOAD_TYPE,
     MAX_BATCH_OFFERS,
-    decode_batched,
     is_batched,
     sign_batch,
 )
@@ -23,6 +22,7 @@ from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, Signing, sign_off
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
+from tests.reference.batched import decode_batched
 from tests.reference.merkle import merkle_tree
 from tests.unit.offers.memory import START, identity, terms
 

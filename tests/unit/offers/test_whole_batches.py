@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.offers.batch import decode_batched, sign_batch
+from fastmarket.offers.batch import sign_batch
 from fastmarket.offers.messages import (
     Ack,
     FindRequest,
@@ -28,6 +28,7 @@ from fastmarket.offers.refusals import Refusal
 from fastmarket.offers.verifying import open_offer
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+from tests.reference.batched import decode_batched
 from tests.unit.offers.memory import START, MemoryNetwork, identity, terms
 
 HOLDER = identity(60)
