@@ -1,4 +1,4 @@
-"""Offers of a batch as they travel by themselves (`BatchedOffer` of offer.proto): put together, taken apart."""
+"""Offers of a batch as each travels by itself (`BatchedOffer` of offer.proto): put together, taken apart."""
 
 from __future__ import annotations
 
