@@ -51,6 +51,11 @@ class IdentifyInfo:
     certified: bool = False
 
 
+def encode_identify(info: IdentifyInfo) -> bytes:
+    """The framed message, short enough for all readers: the signed record goes first, then addresses."""
+    return frame(identify_body(info, MAX_OWN_MESSAGE_BYTES - MAX_LENGTH_BYTES))
+
+
 def observing(body: bytes, observed: Multiaddr | None) -> bytes:
     """The framed message of a body without an observed address (`identify_body`, `ROOM_TO_OBSERVE` left), and
     that of one peer behind it: a field may stand anywhere."""
@@ -179,7 +184,7 @@ class IdentifyResponder:
 
     @classmethod
     def factory(cls, message: Callable[[Connection], bytes]) -> ResponderFactory:
-        """`message(connection)` is the framed message for that peer: `observing`."""
+        """`message(connection)` is the framed message for that peer: `encode_identify`."""
         return lambda connection: cls(connection, message)
 
     def opened(self, now: float) -> bytes:

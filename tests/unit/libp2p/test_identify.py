@@ -17,7 +17,7 @@ from fastmarket.libp2p.identify import (
     IdentifyPushResponder,
     IdentifyResponder,
     apply_push,
-    identify_body,
+    encode_identify,
 )
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingExchange, PingResponder
 from fastmarket.pb.libp2p.identify_pb2 import Identify
@@ -33,11 +33,6 @@ INFO = IdentifyInfo(
     protocol_version="/fastmarket/id/1.0.0",
     agent_version="fastmarket/1",
 )
-
-
-def encode_identify(info: IdentifyInfo) -> bytes:
-    """The longest message that a node sends, framed."""
-    return frame(identify_body(info, MAX_OWN_MESSAGE_BYTES - 2))
 
 
 def collect(*chunks: bytes) -> IdentifyInfo:
