@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fastmarket._candidates import Answered, Candidate
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -16,7 +17,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup import Claims, Learnt, Lookup
 from fastmarket.kad.query import Ask
-from fastmarket.kad.search import Answered, Candidate, End, choose, chosen_answered, closest_answered, earlier
+from fastmarket.kad.search import End, earlier
 
 # Each path has so many slots at least: with one, a single slow peer would hold it.
 MIN_ALPHA = 3
@@ -25,14 +26,13 @@ MIN_ALPHA = 3
 class DisjointLookup:
     """`disjoint_paths` lookups for one question; a `kad.search.Search` as one lookup is."""
 
-    __slots__ = ("_config", "_paths", "_target", "end", "target")
+    __slots__ = ("_paths", "_target", "end", "target")
 
     def __init__(self, target: bytes, ask: Ask, config: KadConfig, local: PeerId, learnt: Learnt) -> None:
         """`target`: 32-byte key (already hashed); `local` is never asked."""
         self.target = target
         self.end: End | None = None
         self._target = int.from_bytes(target, "big")
-        self._config = config
         paths = config.disjoint_paths
         each = replace(
             config,
@@ -74,7 +74,7 @@ class DisjointLookup:
 
     def add(self, peers: Iterable[PeerInfo]) -> None:
         """Where to begin: dealt out by distance, so that every path has its share of the near ones."""
-        dealt = sorted(peers, key=lambda peer: self._distance(peer.peer_id))
+        dealt = sorted(peers, key=lambda peer: self._distance(peer.peer_id.key))
         for number, path in enumerate(self._paths):
             path.add(dealt[number :: len(self._paths)])
 
@@ -128,23 +128,23 @@ class DisjointLookup:
 
     def closest(self) -> tuple[Answered, ...]:
         """The up to k closest peers that answered on any path, closest first."""
-        return closest_answered(self._all(), self._config.k)
+        return self._paths[0].candidates.closest(self._all())
 
     def storers(self) -> tuple[Answered, ...]:
         """Where to store: those, and more where an address block is crowded."""
-        return chosen_answered(self._all(), self._config)
+        return self._paths[0].candidates.storers(self._all())
 
     def nearest(self) -> list[Candidate]:
         """The closest known on any path that have not failed."""
-        return choose(self._all(), self._config)
+        return self._paths[0].candidates.chosen(False, self._all())
 
     def _all(self) -> list[Candidate]:
         """Every candidate once, as the path has it that asked, or would."""
         by_key: dict[bytes, Candidate] = {}
         for path in self._paths:
             for candidate in path.own():
-                by_key.setdefault(candidate.peer.peer_id.key, candidate)
-        return sorted(by_key.values(), key=lambda candidate: self._distance(candidate.peer.peer_id))
+                by_key.setdefault(candidate.key, candidate)
+        return sorted(by_key.values(), key=lambda candidate: self._distance(candidate.key))
 
-    def _distance(self, peer_id: PeerId) -> int:
-        return int.from_bytes(peer_id.key, "big") ^ self._target
+    def _distance(self, key: bytes) -> int:
+        return int.from_bytes(key, "big") ^ self._target

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fastmarket._candidates import Answered
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.search import Answered, End, Search, earlier
+from fastmarket.kad.search import End, Search, earlier
 
 
 @dataclass(frozen=True, slots=True)

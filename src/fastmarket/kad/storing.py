@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from fastmarket._candidates import Answered
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
@@ -12,7 +13,7 @@ from fastmarket.kad.jobs import Outgoing
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.netsize import KEY_SPACE, NetworkSize
 from fastmarket.kad.query import Store
-from fastmarket.kad.search import Answered, End, Search
+from fastmarket.kad.search import End, Search
 
 # Tokens of the second phase start here; a lookup counts its own from 0 to max_asked.
 _FIRST_STORE_TOKEN = 1_000_000

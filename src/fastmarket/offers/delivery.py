@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from fastmarket._batch import count_signatures
+from fastmarket._candidates import Answered
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import Outgoing
-from fastmarket.kad.search import Answered
 from fastmarket.offers.asks import stored
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store
 from fastmarket.offers.model import Offer

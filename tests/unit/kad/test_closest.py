@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from fastmarket._candidates import Closest
 from fastmarket.config import KadConfig
-from fastmarket.kad.closest import Closest
 from fastmarket.kad.netsize import NetworkSize
 
 CONFIG = replace(KadConfig(), k=4, max_group_in_bucket=2)
 
 
 def taken(groups: list[bytes | None]) -> list[int]:
-    chosen, found = Closest(CONFIG), []
+    chosen, found = Closest(CONFIG.k, CONFIG.max_group_in_bucket), []
     for number, group in enumerate(groups):
         if chosen.full:
             break
@@ -38,7 +38,7 @@ def test_a_crowd_among_them_does_not_count() -> None:
 
 
 def test_who_is_not_taken_does_not_count() -> None:
-    chosen = Closest(CONFIG)
+    chosen = Closest(CONFIG.k, CONFIG.max_group_in_bucket)
     assert chosen.wants(b"a")  # but it failed
     for group in (b"b", b"c", b"d", b"e"):
         assert not chosen.full
