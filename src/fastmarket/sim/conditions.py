@@ -9,6 +9,8 @@ from itertools import accumulate
 from math import log
 from random import Random
 
+from fastmarket._simnet import Ways
+
 
 class Region(IntEnum):
     """Where a node stands."""
@@ -69,18 +71,17 @@ class Conditions:
 class Latency:
     """One-way delays between regions."""
 
-    __slots__ = ("_cumulated", "_draw", "_half", "_waits")
+    __slots__ = ("_cumulated", "between", "one_way")
 
     def __init__(self, conditions: Conditions, random: Random) -> None:
-        self._draw = random.random
-        self._waits = [random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA) for _ in range(WAITS)]
-        self._half = [[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS]
+        waits = [random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA) for _ in range(WAITS)]
+        ways = Ways([[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS], waits, random.random)
+        self.one_way = ways.one_way
+        """`one_way(here, there)`: seconds a message takes from a region to another, with what it waits."""
+        self.between = ways.between
+        """`between(regions, here, there)`: the same between two nodes, in these of the `regions`."""
         self._cumulated = list(accumulate(conditions.region_shares))
 
     def region(self, random: Random) -> int:
         """Where a node comes to stand."""
-        return min(bisect(self._cumulated, random.random() * self._cumulated[-1]), len(self._half) - 1)
-
-    def one_way(self, here: int, there: int) -> float:
-        """Seconds a message takes from one region to another, with what it waits on its way."""
-        return self._half[here][there] + self._waits[int(self._draw() * WAITS)]
+        return min(bisect(self._cumulated, random.random() * self._cumulated[-1]), len(ROUND_TRIPS_MS) - 1)

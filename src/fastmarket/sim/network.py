@@ -6,13 +6,12 @@ who then stand in each other's tables. The same seed gives the same run: every m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from struct import Struct
 
 from fastmarket._eventqueue import EventQueue
+from fastmarket._simnet import MessageLog
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
@@ -22,9 +21,7 @@ from fastmarket.sim.node import Link, Nature, SimNode, State, table_random
 from fastmarket.sim.population import Population
 from fastmarket.sim.traffic import Traffic, wire_bytes
 
-_LOG = Struct("<dcIIQ")  # time, what, node, other node, request
 _NOBODY = 0xFFFFFFFF
-_LOG_BYTES = 1 << 16  # so much goes into the digest at once
 # Any date will do; the engine takes unix seconds.
 START = 1_700_000_000.0
 
@@ -111,15 +108,12 @@ class Network:
         """Nodes that have come into being, one that came back counted anew."""
         self.created: Callable[[SimNode], None] = lambda node: None
         """Told of every node that comes into being."""
-        self._digest = hashlib.sha256()
-        self._logged = bytearray()  # and not in the digest so far
+        self._log = MessageLog()
 
     @property
     def trace_hash(self) -> str:
         """Of every message and outcome so far, with their times."""
-        self._digest.update(self._logged)
-        self._logged.clear()
-        return self._digest.hexdigest()
+        return self._log.hexdigest()
 
     def node(self, number: int) -> SimNode:
         """The node; made, with the table a converged network gives it, when it is first asked for."""
@@ -159,27 +153,32 @@ class Network:
         """Carry a request; its outcome comes by its deadline."""
         target = self.population.number(action.peer.peer_id)
         exchange = _Exchange(node, action, _NOBODY if target is None else target)
-        self._log(b">", exchange)
-        self.traffic.requests += 1
         standing, here, scheduler = self.standing, node.number, self.scheduler
         now = scheduler.now
-        scheduler.at(action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
+        self._log.note(now, ">", here, exchange.target, action.request_id)
+        self.traffic.requests += 1
         if target is None:
-            scheduler.after(self._way(here, here), self._fail, exchange, FailureKind.UNREACHABLE)
+            self._end_after(self._way(here, here), exchange, FailureKind.UNREACHABLE)
             return
-        state = standing.states.get(target, State.UP)
-        if standing.cut(here, target) or state is State.SILENT:
+        state = standing.states.get(target, State.UP) if standing.states else State.UP
+        if state is State.SILENT or standing.cut(here, target):
+            self._time_out(exchange)
             return
         link = self._link(node, target, now)
         if state is State.DOWN or (link is None and not self._dialable(exchange)):
-            scheduler.after(2 * self._way(here, target), self._fail, exchange, FailureKind.UNREACHABLE)
+            self._end_after(2 * self._way(here, target), exchange, FailureKind.UNREACHABLE)
             return
         if link is None:
             link = self._dial(node, target)
         leaves = link.up_at if link.up_at > now else now
         link.used_at = leaves
-        if self.random.random() >= self._loss:
-            scheduler.at(leaves + self._way(here, target), self._arrive, exchange)
+        if self.random.random() < self._loss:
+            self._time_out(exchange)
+            return
+        arrives = leaves + self._way(here, target)
+        if arrives > action.deadline:
+            self._time_out(exchange)
+        scheduler.at(arrives, self._arrive, exchange)
 
     def timer(self, node: SimNode, when: float) -> None:
         """A node's timer, unless it is gone or mute."""
@@ -189,8 +188,7 @@ class Network:
     # --- private
 
     def _way(self, here: int, there: int) -> float:
-        regions = self.standing.regions
-        return self.latency.one_way(regions[here], regions[there])
+        return self.latency.between(self.standing.regions, here, there)
 
     def _link(self, node: SimNode, target: int, now: float) -> Link | None:
         link = node.links.get(target)
@@ -231,61 +229,75 @@ class Network:
             peer.identified(node)
 
     def _arrive(self, exchange: _Exchange) -> None:
-        standing, number = self.standing, exchange.target
-        if not standing.up(number) or standing.cut(exchange.node.number, number):
+        standing, number, here = self.standing, exchange.target, exchange.node.number
+        if not standing.up(number) or standing.cut(here, number):
+            self._time_out(exchange)
             return
-        target, action = self.node(number), exchange.action
-        back = self._way(number, exchange.node.number)
+        target, action, now = self.node(number), exchange.action, self.scheduler.now
+        back = self._way(number, here)
         if number in standing.slow:
             back += self.random.uniform(*self.rules.conditions.slow_delay_s)
         for choice in action.choices:
             if choice.protocol in target.protocols:
                 break
         else:
-            self.scheduler.after(back, self._fail, exchange, FailureKind.REFUSED)
+            self._end_after(back, exchange, FailureKind.REFUSED)
             return
         self.traffic.bytes += wire_bytes(choice.payload)
+        reset = False
         try:
-            reply = target.answer(exchange.node.engine.local.peer_id, choice, self.scheduler.now)
+            reply = target.answer(exchange.node.engine.local.peer_id, choice, now)
         except PeerFault:
-            reply = None
-            self.scheduler.after(back, self._fail, exchange, FailureKind.RESET)
+            reply, reset = None, True
         target.pump()
         if not choice.expects_reply:
             self._succeed(exchange, choice, b"")
-        elif reply is not None:
+        elif reset:
+            self._end_after(back, exchange, FailureKind.RESET)
+        elif reply is None:
+            self._time_out(exchange)
+        else:
             self.traffic.replies += 1
             self.traffic.bytes += wire_bytes(reply)
-            if self.random.random() >= self._loss:
+            lost = self.random.random() < self._loss
+            if lost or now + back > action.deadline:
+                self._time_out(exchange)
+            if not lost:
                 self.scheduler.after(back, self._succeed, exchange, choice, reply)
 
     def _succeed(self, exchange: _Exchange, choice: Choice, payload: bytes) -> None:
-        if self._ends(b"<", exchange):
-            engine, now = exchange.node.engine, self.scheduler.now
-            engine.receive_reply(exchange.action.request_id, choice.protocol, payload, now)
-            exchange.node.pump()
+        if exchange.over:
+            return
+        node, now = exchange.node, self.scheduler.now
+        if self.standing.cut(node.number, exchange.target):
+            self._time_out(exchange)
+        elif self._ends("<", exchange):
+            node.engine.receive_reply(exchange.action.request_id, choice.protocol, payload, now)
+            node.pump()
+
+    def _time_out(self, exchange: _Exchange) -> None:
+        """No outcome will come before the request's deadline."""
+        self.scheduler.at(exchange.action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
+
+    def _end_after(self, delay_s: float, exchange: _Exchange, kind: FailureKind) -> None:
+        """The request fails in a while, or at its deadline if that is sooner."""
+        deadline = exchange.action.deadline
+        if self.scheduler.now + delay_s > deadline:
+            self._time_out(exchange)
+        else:
+            self.scheduler.after(delay_s, self._fail, exchange, kind)
 
     def _fail(self, exchange: _Exchange, kind: FailureKind) -> None:
-        if exchange.over:  # nearly always: every request has its deadline
+        if exchange.over:
             return
         self.traffic.failures[kind.value] += 1
-        if self._ends(b"!", exchange):
+        if self._ends("!", exchange):
             exchange.node.engine.request_failed(exchange.action.request_id, kind, self.scheduler.now)
             exchange.node.pump()
 
-    def _ends(self, what: bytes, exchange: _Exchange) -> bool:
-        """Whether this is the request's outcome, and somebody is there to take it."""
-        number = exchange.node.number
-        if exchange.over or (what == b"<" and self.standing.cut(number, exchange.target)):
-            return False
+    def _ends(self, what: str, exchange: _Exchange) -> bool:
+        """This is the request's outcome; whether somebody is there to take it."""
         exchange.over = True
-        self._log(what, exchange)
-        return self.nodes.get(number) is exchange.node and self.standing.up(number)
-
-    def _log(self, what: bytes, exchange: _Exchange) -> None:
-        self._logged += _LOG.pack(
-            self.scheduler.now, what, exchange.node.number, exchange.target, exchange.action.request_id
-        )
-        if len(self._logged) >= _LOG_BYTES:
-            self._digest.update(self._logged)
-            self._logged.clear()
+        node = exchange.node
+        self._log.note(self.scheduler.now, what, node.number, exchange.target, exchange.action.request_id)
+        return self.nodes.get(node.number) is node and self.standing.up(node.number)
