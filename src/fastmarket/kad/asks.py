@@ -18,7 +18,7 @@ from fastmarket.kad.messages import (
     encode_request,
     read_closer,
 )
-from fastmarket.kad.query import Answer
+from fastmarket.kad.query import Answer, Ask
 
 
 def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:
@@ -36,14 +36,13 @@ def closer_peers(config: KadConfig, message: Message) -> tuple[PeerInfo, ...]:
     return decode_peers(message.closer, config.max_addrs_per_peer, config.max_peer_bytes)
 
 
-class FindNode:
+class FindNode(Ask):
     """Ask for the peers closest to a key."""
 
     __slots__ = ("_choices", "_config")
 
-    seeks_peers = True
-
     def __init__(self, config: KadConfig, key: bytes) -> None:
+        super().__init__(seeks_peers=True)
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
 
@@ -60,15 +59,14 @@ class FindNode:
         return Answer(closer)
 
 
-class GetProviders:
+class GetProviders(Ask):
     """Ask for who provides a key; every provider is an item, once."""
 
     __slots__ = ("_choices", "_config", "_limit", "found")
 
-    seeks_peers = False
-
     def __init__(self, config: KadConfig, key: bytes, limit: int | None = None) -> None:
         """`limit`: this many providers are enough, None: all that the k closest know."""
+        super().__init__(seeks_peers=False)
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.GET_PROVIDERS, key)),)
         self._limit = limit

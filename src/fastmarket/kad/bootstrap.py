@@ -17,7 +17,8 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import FindNode, read_reply
-from fastmarket.kad.jobs import Outgoing, PeerWatcher
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import PeerWatcher
 from fastmarket.kad.lookup import Learnt, Lookup
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.messages import Kind
@@ -163,7 +164,6 @@ class BootstrapJob(PeerWatcher):
         "_timeout_s",
         "_unanswered",
         "_wake",
-        "result",
     )
 
     def __init__(
@@ -174,7 +174,7 @@ class BootstrapJob(PeerWatcher):
         buckets: Callable[[float], Sequence[int]] | None = None,
     ) -> None:
         """`buckets(now)`: which ones to look up in; None: all that are farther than the closest neighbour."""
-        self.result: BootstrapResult | None = None
+        self.result = None
         self._around = around
         self._buckets = buckets
         self._timeout_s = timeout_s
@@ -201,9 +201,9 @@ class BootstrapJob(PeerWatcher):
         self._started = now
         self._deadline = now + self._timeout_s
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """The requests of whatever phase it is."""
-        requests: list[Outgoing] = []
+        requests: list[SendRequest] = []
         if self._phase is Phase.SEEDS:
             requests = self._poll_seeds(now)
         while self._phase in (Phase.LOOKUPS, Phase.IDENTIFYING):
@@ -262,14 +262,14 @@ class BootstrapJob(PeerWatcher):
         """End here."""
         self._finish()
 
-    def _poll_seeds(self, now: float) -> list[Outgoing]:
+    def _poll_seeds(self, now: float) -> list[SendRequest]:
         around, seeds = self._around, self._round
         config = around.config
-        requests: list[Outgoing] = []
+        requests: list[SendRequest] = []
         if self._wake is None:  # the first poll
             choices = FindNode(config, around.local.raw).choices(PeerInfo(around.local))
             timeout_s = config.request_timeout_s
-            requests = [Outgoing(index, peer, choices, timeout_s) for index, peer in seeds.pending.items()]
+            requests = [SendRequest(index, peer, choices, timeout_s) for index, peer in seeds.pending.items()]
         give_up_at = self._started + config.request_timeout_s
         # One seed is enough to go on with; the others get as long as any late peer.
         self._wake = self._started + config.settle_s if seeds.connected else give_up_at
@@ -281,13 +281,13 @@ class BootstrapJob(PeerWatcher):
             self._plan = [None]
         return requests
 
-    def _poll_lookups(self, now: float) -> list[Outgoing]:
-        requests: list[Outgoing] = []
+    def _poll_lookups(self, now: float) -> list[SendRequest]:
+        requests: list[SendRequest] = []
         while True:
             for number, lookup in list(self._lookups.items()):
                 base = number * _TOKENS_EACH
                 requests += [
-                    Outgoing(base + out.token, out.peer, out.choices, out.timeout_s)
+                    SendRequest(base + out.token, out.peer, out.choices, out.timeout_s)
                     for out in lookup.poll(now)
                 ]
                 if lookup.end is not None:

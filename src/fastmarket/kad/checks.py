@@ -6,26 +6,27 @@ from collections.abc import Callable, Iterable
 
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.kad.query import Ask
 
 Named = Callable[[Iterable[PeerInfo]], None]
 
 
-class CheckJob:
+class CheckJob(Job):
     """Put one question, briefly. Its result is True when the peer answered."""
 
-    __slots__ = ("_ask", "_deadline", "_named", "_outgoing", "_peer", "_timeout_s", "result")
+    __slots__ = ("_ask", "_deadline", "_named", "_outgoing", "_peer", "_timeout_s")
 
     def __init__(self, peer: PeerInfo, ask: Ask, timeout_s: float, named: Named | None = None) -> None:
         """`named` is told of the peers in the answer."""
-        self.result: bool | None = None
+        self.result = None
         self._peer = peer
         self._ask = ask
         self._timeout_s = timeout_s
         self._named = named
         self._deadline = 0.0
-        self._outgoing = [Outgoing(0, peer, ask.choices(peer), timeout_s)]
+        self._outgoing = [SendRequest(0, peer, ask.choices(peer), timeout_s)]
 
     @property
     def finished(self) -> bool:
@@ -36,7 +37,7 @@ class CheckJob:
         """The clock runs."""
         self._deadline = now + self._timeout_s
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """The one request."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing

@@ -14,24 +14,24 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup import Claims, Learnt, Lookup
 from fastmarket.kad.query import Ask
-from fastmarket.kad.search import End, earlier
+from fastmarket.kad.search import End, Search, earlier
 
 # Each path has so many slots at least: with one, a single slow peer would hold it.
 MIN_ALPHA = 3
 
 
-class DisjointLookup:
+class DisjointLookup(Search):
     """`disjoint_paths` lookups for one question; a `kad.search.Search` as one lookup is."""
 
-    __slots__ = ("_paths", "_target", "end", "target")
+    __slots__ = ("_paths", "_target")
 
     def __init__(self, target: bytes, ask: Ask, config: KadConfig, local: PeerId, learnt: Learnt) -> None:
         """`target`: 32-byte key (already hashed); `local` is never asked."""
         self.target = target
-        self.end: End | None = None
+        self.end = None
         self._target = int.from_bytes(target, "big")
         paths = config.disjoint_paths
         each = replace(
@@ -78,14 +78,14 @@ class DisjointLookup:
         for number, path in enumerate(self._paths):
             path.add(dealt[number :: len(self._paths)])
 
-    def poll(self, now: float) -> list[Outgoing]:
+    def poll(self, now: float) -> list[SendRequest]:
         """The requests of all paths; the end comes when all have ended."""
         if self.end is not None:
             return []
         requests, count = [], len(self._paths)
         for number, path in enumerate(self._paths):
             requests += [
-                Outgoing(out.token * count + number, out.peer, out.choices, out.timeout_s)
+                SendRequest(out.token * count + number, out.peer, out.choices, out.timeout_s)
                 for out in path.poll(now)
             ]
         ends = {path.end for path in self._paths}

@@ -14,15 +14,27 @@ class SendRequest:
 
     The shell answers exactly once, by `Engine.receive_reply` or `Engine.request_failed`, at the latest at
     `deadline` (unix seconds). A choice that expects no reply is answered with an empty payload once written.
+
+    The job that wants it sent has a `token` of its own for it; number, deadline and job are the runner's.
     """
 
-    __slots__ = ("choices", "deadline", "peer", "request_id")
+    __slots__ = ("choices", "deadline", "job_id", "peer", "request_id", "timeout_s", "token")
 
-    def __init__(self, request_id: int, peer: PeerInfo, choices: tuple[Choice, ...], deadline: float) -> None:
-        self.request_id = request_id
+    def __init__(self, token: int, peer: PeerInfo, choices: tuple[Choice, ...], timeout_s: float) -> None:
+        self.token = token
         self.peer = peer
         self.choices = choices
-        self.deadline = deadline
+        self.timeout_s = timeout_s
+        self.request_id = 0
+        self.deadline = 0.0
+        self.job_id = 0
+
+    def expects_reply(self, protocol: str) -> bool:
+        """Whether it does in the protocol it went out in."""
+        for choice in self.choices:
+            if choice.protocol == protocol:
+                return choice.expects_reply
+        return False
 
 
 class JobProgress:

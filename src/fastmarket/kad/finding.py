@@ -7,10 +7,10 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import FindNode
-from fastmarket.kad.query import Answer
+from fastmarket.kad.query import Answer, Ask
 
 
-class FindPeer:
+class FindPeer(Ask):
     """Ask for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
 
     That entry may be hearsay, as every FIND_NODE answer is: only a dial proves it.
@@ -18,9 +18,8 @@ class FindPeer:
 
     __slots__ = ("_find_node", "_wanted")
 
-    seeks_peers = False
-
     def __init__(self, config: KadConfig, wanted: PeerId) -> None:
+        super().__init__(seeks_peers=False)
         self._wanted = wanted
         self._find_node = FindNode(config, wanted.raw)
 

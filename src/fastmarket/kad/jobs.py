@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection
-from typing import Protocol
 
 from fastmarket.errors import Busy, PeerFault
-from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
-from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.trace import NULL_TRACE, Trace
@@ -18,68 +16,74 @@ from fastmarket.trace import NULL_TRACE, Trace
 FORGOTTEN_AFTER_S = 5.0
 
 
-class Outgoing:
-    """One request of a job; `token` is the job's own name for it."""
+class Job:
+    """A state machine over requests. All times are unix seconds.
 
-    __slots__ = ("choices", "peer", "timeout_s", "token")
+    A class and no `Protocol`, as all that is called for every request: compiled, such calls go by type. Its
+    `result` is meaningful once it has finished.
+    """
 
-    def __init__(self, token: int, peer: PeerInfo, choices: tuple[Choice, ...], timeout_s: float) -> None:
-        self.token = token
-        self.peer = peer
-        self.choices = choices
-        self.timeout_s = timeout_s
+    __slots__ = ("result",)
 
-
-class Job(Protocol):
-    """A state machine over requests. All times are unix seconds."""
+    result: object
 
     @property
     def finished(self) -> bool:
         """No more requests or events will come; `result` is final."""
-
-    @property
-    def result(self) -> object:
-        """Meaningful once finished."""
+        raise NotImplementedError
 
     def start(self, now: float) -> None:
         """Called once, first."""
+        raise NotImplementedError
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests to send now. Polled once more after the job has finished."""
+        raise NotImplementedError
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """A reply came. Raises PeerFault when it breaks a rule; `failed` is called for it then."""
+        raise NotImplementedError
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """No reply will come."""
+        raise NotImplementedError
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called; None: not before the next input."""
+        raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
+        raise NotImplementedError
 
     def poll_events(self) -> list[object]:
         """Progress since the last call."""
+        raise NotImplementedError
 
     def cancel(self, now: float) -> None:
         """Finish with what there is."""
+        raise NotImplementedError
 
 
-class PeerObserver(Protocol):
+class PeerObserver:
     """Learns from every request how its peer did: the routing table."""
+
+    __slots__ = ()
 
     def replied(self, peer_id: PeerId, now: float) -> None:
         """The peer sent a valid reply."""
+        raise NotImplementedError
 
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """The peer did not."""
+        raise NotImplementedError
 
     def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """The peer was reached, and speaks none of the protocols it was asked in."""
+        raise NotImplementedError
 
 
-class PeerWatcher:
+class PeerWatcher(Job):
     """A job that also wants to know when a peer was identified."""
 
     __slots__ = ()
@@ -99,20 +103,6 @@ class _Running:
         self.job = job
         self.done = done  # an internal job: told here, no events
         self.armed: float | None = None  # its live entry in the timer heap
-
-
-class _Pending:
-    __slots__ = ("action", "job_id", "peer_id", "token")
-
-    def __init__(self, job_id: int, token: int, action: SendRequest) -> None:
-        self.job_id = job_id
-        self.token = token
-        self.action = action
-        self.peer_id = action.peer.peer_id
-
-    def expects_reply(self, protocol: str) -> bool:
-        """Whether it does in the protocol it went out in."""
-        return any(choice.expects_reply for choice in self.action.choices if choice.protocol == protocol)
 
 
 class JobRunner:
@@ -151,7 +141,7 @@ class JobRunner:
         self._observer = observer
         self._trace = trace
         self._jobs: dict[int, _Running] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, SendRequest] = {}
         self._dirty: dict[int, float] = {}  # jobs with outcomes since they were polled, and when
         self._timers: list[tuple[float, int]] = []
         self._actions: list[SendRequest] = []
@@ -202,22 +192,22 @@ class JobRunner:
         # What expects no reply was written, and that is all: it says nothing of the peer.
         said = bool(payload) or pending.expects_reply(protocol)
         if said:
-            self._heard(pending.peer_id)
+            self._heard(pending.peer.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
             if said:
-                self._replied(pending.peer_id, now)
+                self._replied(pending.peer.peer_id, now)
             return
         try:
             running.job.reply(pending.token, protocol, payload, now)
         except PeerFault as fault:
-            self._trace.event("kad.reply.fault", peer=pending.peer_id, reason=fault.reason)
-            self._failed(pending.peer_id, FailureKind.PEER_FAULT, now)
+            self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
+            self._failed(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
             running.job.failed(pending.token, FailureKind.PEER_FAULT, now)
         else:
             if said:
-                self._replied(pending.peer_id, now)
+                self._replied(pending.peer.peer_id, now)
         self._changed(pending.job_id, running, now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
@@ -226,11 +216,9 @@ class JobRunner:
         if pending is None:
             return
         if kind is FailureKind.REFUSED:
-            self._observer.refused(
-                pending.peer_id, [choice.protocol for choice in pending.action.choices], now
-            )
+            self._observer.refused(pending.peer.peer_id, [choice.protocol for choice in pending.choices], now)
         else:
-            self._failed(pending.peer_id, kind, now)
+            self._failed(pending.peer.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
             running.job.failed(pending.token, kind, now)
@@ -331,19 +319,19 @@ class JobRunner:
             running.armed = wanted
             heapq.heappush(self._timers, (wanted, job_id))
 
-    def _send(self, job_id: int, outgoing: list[Outgoing], now: float) -> None:
+    def _send(self, job_id: int, outgoing: list[SendRequest], now: float) -> None:
         pending = self._pending
         for request in outgoing:
-            request_id = self._next_request
+            request.request_id, request.job_id = self._next_request, job_id
+            request.deadline = now + request.timeout_s
             self._next_request += 1
-            action = SendRequest(request_id, request.peer, request.choices, now + request.timeout_s)
-            pending[request_id] = _Pending(job_id, request.token, action)
-            self._actions.append(action)
+            pending[request.request_id] = request
+        self._actions += outgoing
         oldest = next(iter(pending))
-        while pending[oldest].action.deadline + FORGOTTEN_AFTER_S <= now:
+        while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:
             lost = pending.pop(oldest)
-            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer_id)
-            self._failed(lost.peer_id, FailureKind.TIMEOUT, now)
+            self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer.peer_id)
+            self._failed(lost.peer.peer_id, FailureKind.TIMEOUT, now)
             running = self._jobs.get(lost.job_id)
             if running is not None:
                 running.job.failed(lost.token, FailureKind.TIMEOUT, now)

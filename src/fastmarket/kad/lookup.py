@@ -12,11 +12,11 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.alive import Alive
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
 from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Ask
-from fastmarket.kad.search import End, earlier
+from fastmarket.kad.search import End, Search, earlier
 from fastmarket.kad.vouching import voucher
 
 
@@ -48,7 +48,7 @@ class Learnt:
 Claims = dict[bytes, Candidate]
 
 
-class Lookup:
+class Lookup(Search):
     """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
 
     It ends when the closest peers it knows of (`_candidates`) have answered, failed ones left out; a late one
@@ -61,23 +61,21 @@ class Lookup:
 
     __slots__ = (
         "_alive",
+        "_answered",
         "_ask",
         "_asked",
         "_claims",
         "_config",
+        "_failures",
         "_held_until",
+        "_hops",
         "_named",
         "_outstanding",
         "_paces",
         "_size",
         "_slowest",
         "_waited",
-        "answered",
         "candidates",
-        "end",
-        "failures",
-        "hops",
-        "target",
     )
 
     def __init__(
@@ -95,10 +93,10 @@ class Lookup:
         find out of the network's size says little, so it is not learnt.
         """
         self.target = target
-        self.end: End | None = None
-        self.answered = 0
-        self.failures = 0
-        self.hops = 0
+        self.end = None
+        self._answered = 0
+        self._failures = 0
+        self._hops = 0
         self._ask = ask
         self._config = config
         learnt = learnt or Learnt(Paces(config), NetworkSize(config))
@@ -129,6 +127,21 @@ class Lookup:
         return self.candidates.heard
 
     @property
+    def answered(self) -> int:
+        """Peers that answered."""
+        return self._answered
+
+    @property
+    def failures(self) -> int:
+        """Peers of which no answer will come."""
+        return self._failures
+
+    @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered."""
+        return self._hops
+
+    @property
     def in_flight(self) -> int:
         """Slots taken: requests out that are not late."""
         return self.candidates.in_flight
@@ -136,18 +149,18 @@ class Lookup:
     @property
     def only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
-        return self.end is None and self.answered > 0 and not self.candidates.in_flight
+        return self.end is None and self._answered > 0 and not self.candidates.in_flight
 
     def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
         """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
         if self.candidates.add(peers, hops):
             self._waited = 0
 
-    def poll(self, now: float) -> list[Outgoing]:
+    def poll(self, now: float) -> list[SendRequest]:
         """The requests to send now; notices the end."""
         if self.end is not None or self._waited > 0:
             return []
-        requests: list[Outgoing] = []
+        requests: list[SendRequest] = []
         voucher = self.candidates.voucher
         end = self._walk(requests, now)
         if self.candidates.voucher is not voucher:
@@ -158,7 +171,7 @@ class Lookup:
             self._complete(end)
         return requests
 
-    def _walk(self, requests: list[Outgoing], now: float) -> End | None:
+    def _walk(self, requests: list[SendRequest], now: float) -> End | None:
         """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
         candidates = self.candidates
         candidates.begin(now, self._asked, self._slowest)
@@ -178,14 +191,14 @@ class Lookup:
         del self._outstanding[token]
         self.candidates.leave(candidate)
         took = candidate.answer(protocol, now)
-        self.answered += 1
+        self._answered += 1
         self._waited -= 1
         self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
         hops = candidate.hops
-        if hops > self.hops:
-            self.hops = hops
+        if hops > self._hops:
+            self._hops = hops
         self.add(answer.closer, hops + 1)
         if self._named is not None:
             self._named(answer.closer)
@@ -201,7 +214,7 @@ class Lookup:
             self._waited = 0
             self.candidates.leave(candidate)
             self.candidates.fail(candidate)
-            self.failures += 1
+            self._failures += 1
             if kind is not FailureKind.BUSY:
                 self._surprised(candidate)
 
@@ -254,7 +267,7 @@ class Lookup:
             return listed
         return [one for one in listed if claims.get(one.key, one) is one]
 
-    def _ask_now(self, candidate: Candidate, now: float) -> Outgoing:
+    def _ask_now(self, candidate: Candidate, now: float) -> SendRequest:
         token = self._asked
         self._asked += 1
         peer, paces = candidate.peer, self._paces
@@ -268,7 +281,7 @@ class Lookup:
             self._fell_silent(candidate)
         else:
             self.candidates.ask(candidate, now, connected, paces.patience(peer_id))
-        return Outgoing(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
+        return SendRequest(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
 
     def _complete(self, end: End) -> None:
         self.end = end

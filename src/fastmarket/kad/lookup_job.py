@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fastmarket._candidates import Answered
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.kad.search import End, Search, earlier
 
 
@@ -27,14 +28,14 @@ class LookupResult:
 Seeds = Callable[[bytes, float], Iterable[PeerInfo]]
 
 
-class LookupJob:
+class LookupJob(Job):
     """A lookup with a deadline; whatever the answers hold is its progress. Its result is a LookupResult."""
 
-    __slots__ = ("_deadline", "_events", "_last", "_seeds", "_timeout_s", "lookup", "result")
+    __slots__ = ("_deadline", "_events", "_last", "_seeds", "_timeout_s", "lookup")
 
     def __init__(self, lookup: Search, seeds: Seeds, timeout_s: float) -> None:
         self.lookup = lookup
-        self.result: object = None
+        self.result = None
         self._seeds = seeds
         self._timeout_s = timeout_s
         self._deadline = 0.0
@@ -51,7 +52,7 @@ class LookupJob:
         self._deadline = now + self._timeout_s
         self.lookup.add(self._seeds(self.lookup.target, now))
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """The next requests; when the lookup has ended, the last words of the job."""
         if self._last:
             return []
@@ -94,7 +95,7 @@ class LookupJob:
         """The job's result; the lookup has ended."""
         return lookup_result(self.lookup)
 
-    def last_words(self) -> list[Outgoing]:
+    def last_words(self) -> list[SendRequest]:
         """Requests whose outcome nobody waits for."""
         return []
 

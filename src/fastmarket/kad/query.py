@@ -27,18 +27,23 @@ class Answer:
         self.stop = stop  # enough is known: the lookup need not go on
 
 
-class Ask(Protocol):
+class Ask:
     """The question a lookup puts to every peer it meets."""
 
-    @property
-    def seeks_peers(self) -> bool:
-        """Only who is closest is wanted, not what they hold: who is known to be alive need not be asked."""
+    __slots__ = ("seeks_peers",)
+
+    def __init__(self, seeks_peers: bool) -> None:
+        """`seeks_peers`: only who is closest is wanted, not what they hold: who is known to be alive need not
+        be asked."""
+        self.seeks_peers = seeks_peers
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The request, in each protocol that would do, the preferred one first."""
+        raise NotImplementedError
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """The reply's meaning. Raises PeerFault when it breaks a rule."""
+        raise NotImplementedError
 
 
 class Store(Protocol):

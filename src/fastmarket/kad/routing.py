@@ -18,6 +18,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.contact import Contact, Trust
 from fastmarket.kad.diversity import Diversity
+from fastmarket.kad.jobs import PeerObserver
 from fastmarket.kad.large import LargeTable
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.remembered import Remembered
@@ -30,7 +31,7 @@ _NEVER = float("-inf")
 MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
 
-class Routing:
+class Routing(PeerObserver):
     """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
 
     __slots__ = (

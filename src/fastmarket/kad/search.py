@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Protocol
 
 from fastmarket._candidates import Answered, Candidate
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
 
 
 class End(Enum):
@@ -22,8 +21,10 @@ class End(Enum):
     CANCELLED = "cancelled"  # by its caller
 
 
-class Search(Protocol):
+class Search:
     """A lookup as a job drives it: one `Lookup`, or several on disjoint paths."""
+
+    __slots__ = ("end", "target")
 
     target: bytes
     end: End | None
@@ -31,56 +32,72 @@ class Search(Protocol):
     @property
     def asked(self) -> int:
         """Peers asked so far."""
+        raise NotImplementedError
 
     @property
     def heard(self) -> int:
         """Peers heard of so far."""
+        raise NotImplementedError
 
     @property
     def answered(self) -> int:
         """Peers that answered."""
+        raise NotImplementedError
 
     @property
     def failures(self) -> int:
         """Peers of which no answer will come."""
+        raise NotImplementedError
 
     @property
     def hops(self) -> int:
         """Of the farthest peer that answered."""
+        raise NotImplementedError
 
     @property
     def only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        raise NotImplementedError
 
     def add(self, peers: Iterable[PeerInfo]) -> None:
         """Peers heard of."""
+        raise NotImplementedError
 
-    def poll(self, now: float) -> list[Outgoing]:
+    def poll(self, now: float) -> list[SendRequest]:
         """The requests to send now; notices the end."""
+        raise NotImplementedError
 
     def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
         """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+        raise NotImplementedError
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
+        raise NotImplementedError
 
     def stop(self, end: End) -> None:
         """End now, with what was found."""
+        raise NotImplementedError
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
+        raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
         """Time has passed; poll afterwards."""
+        raise NotImplementedError
 
     def closest(self) -> tuple[Answered, ...]:
         """The up to k closest peers that answered or are known to be alive, closest first."""
+        raise NotImplementedError
 
     def storers(self) -> tuple[Answered, ...]:
         """Where to store: those, and more where an address block is crowded (`_candidates`)."""
+        raise NotImplementedError
 
     def nearest(self) -> list[Candidate]:
         """The closest known that have not failed, whether they have answered or not."""
+        raise NotImplementedError
 
 
 def earlier(a: float | None, b: float) -> float:

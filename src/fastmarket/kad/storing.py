@@ -9,7 +9,8 @@ from fastmarket._candidates import Answered
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.netsize import KEY_SPACE, NetworkSize
 from fastmarket.kad.query import Store
@@ -74,7 +75,7 @@ class _Tally:
     plain: int
 
 
-class StoreJob:
+class StoreJob(Job):
     """A lookup, and store requests to the closest, as soon as it is known well enough who they are.
 
     That is: when the lookup has ended, or only waits for late peers, so that one that hangs does not keep the
@@ -103,7 +104,6 @@ class StoreJob:
         "_target",
         "_timeout_s",
         "_tried",
-        "result",
     )
 
     def __init__(
@@ -116,7 +116,7 @@ class StoreJob:
         size: NetworkSize | None = None,
     ) -> None:
         """`size`: of the network; None, and nothing is stored before the lookup tells where."""
-        self.result: StoreResult | None = None
+        self.result = None
         self._lookup = lookup
         self._store = store
         self._seeds = seeds
@@ -165,7 +165,7 @@ class StoreJob:
         self._lookup_deadline = now + self._timeout_s / 2
         self._lookup.add(self._seeds(self._lookup.target, now))
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests of the lookup and of the store; at late peers when they have answered after all."""
         if self.result is not None:
             return []
@@ -174,7 +174,7 @@ class StoreJob:
             self._finish()
         return requests
 
-    def _poll_lookup(self, now: float) -> list[Outgoing]:
+    def _poll_lookup(self, now: float) -> list[SendRequest]:
         """What the lookup asks, and the stores that follow from what it knows."""
         self._news = False
         requests = self._lookup.poll(now)
@@ -253,7 +253,7 @@ class StoreJob:
 
     # --- where to store
 
-    def _store_at_storers(self, now: float) -> list[Outgoing]:
+    def _store_at_storers(self, now: float) -> list[SendRequest]:
         """Store at the closest that have answered since the last call."""
         requests, timeout_s = [], self._left(now)
         storers = self._lookup.storers()
@@ -266,12 +266,12 @@ class StoreJob:
                 counts = self._store.counts(answered.peer, answered.protocol)
                 self._copies[key] = _Copy.ASKED if counts else _Copy.PLAIN
                 token = self._token(_Out(answered.peer, False))
-                requests.append(Outgoing(token, answered.peer, choices, timeout_s))
+                requests.append(SendRequest(token, answered.peer, choices, timeout_s))
         self._storing = True
         self._check_quorum()
         return requests
 
-    def _store_eagerly(self, now: float) -> list[Outgoing]:
+    def _store_eagerly(self, now: float) -> list[SendRequest]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
         known = self._lookup.heard, self._lookup.failures, len(self._tried)
         if known == self._known:
@@ -292,7 +292,7 @@ class StoreJob:
             choices = self._store.choices(peer, protocol)
             if choices and self._store.counts(peer, protocol):
                 self._copies[key] = _Copy.ASKED
-                requests.append(Outgoing(self._token(_Out(peer, True)), peer, choices, timeout_s))
+                requests.append(SendRequest(self._token(_Out(peer, True)), peer, choices, timeout_s))
         return requests
 
     def _left(self, now: float) -> float:

@@ -11,10 +11,10 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import closer_peers, read_reply
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup_job import LookupJob, Seeds
 from fastmarket.kad.messages import Kind, encode_put, encode_request
-from fastmarket.kad.query import Answer, Quorum, quorum_size
+from fastmarket.kad.query import Answer, Ask, Quorum, quorum_size
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.search import End, Search
 
@@ -51,17 +51,16 @@ class GetValueResult:
         return self.record is not None and self.agreed >= self.wanted
 
 
-class GetValue:
+class GetValue(Ask):
     """Ask: the value of a key. Keeps what each peer holds; ends the lookup when enough agree."""
 
     __slots__ = ("_choices", "_config", "_enough", "_key", "_rule", "held", "holders")
-
-    seeks_peers = False
 
     def __init__(
         self, config: KadConfig, key: bytes, rules: Mapping[bytes, RecordRule], enough: int | None
     ) -> None:
         """`enough` agreeing holders end the lookup; None: it goes on to the k closest."""
+        super().__init__(seeks_peers=False)
         self._config = config
         self._key = key
         self._rule = rule_for(rules, key)
@@ -127,13 +126,13 @@ class GetValue:
 
     def corrections(
         self, peers: list[PeerInfo], best: Record, now: float, first_token: int = -1
-    ) -> list[Outgoing]:
+    ) -> list[SendRequest]:
         """PUT_VALUE of the best to `peers`, at most 2 k of them."""
         payload = encode_put(self._key, encode_record(best, now))
         choices = (Choice(self._config.protocol, payload),)
         timeout_s = self._config.request_timeout_s
         return [
-            Outgoing(first_token - index, peer, choices, timeout_s)
+            SendRequest(first_token - index, peer, choices, timeout_s)
             for index, peer in enumerate(peers[: 2 * self._config.k])
         ]
 
@@ -157,8 +156,8 @@ class GetValueJob(LookupJob):
         self._ask = ask
         self._quorum = quorum
         self._own = own
-        self._corrections: list[Outgoing] = []
-        self._cached: list[Outgoing] = []
+        self._corrections: list[SendRequest] = []
+        self._cached: list[SendRequest] = []
 
     def start(self, now: float) -> None:
         """What is held here may be all that is wanted."""
@@ -186,11 +185,11 @@ class GetValueJob(LookupJob):
             end,
         )
 
-    def last_words(self) -> list[Outgoing]:
+    def last_words(self) -> list[SendRequest]:
         """The corrections, and the copy on the way."""
         return self._corrections + self._cached
 
-    def _cache(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[Outgoing]:
+    def _cache(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[SendRequest]:
         """A copy for a while with the closest that does not hold it, when the lookup ended before its time:
         a key that many ask for is then found sooner (Maymounkov and Mazieres, section 2.3)."""
         if end is not End.STOPPED:
@@ -200,7 +199,9 @@ class GetValueJob(LookupJob):
         brief = replace(best, expires=min(best.expires, now + self._ask.cache_ttl_s))
         return self._ask.corrections(lacking[:1], brief, now, _FIRST_CACHE_TOKEN)
 
-    def _correct(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[Outgoing]:
+    def _correct(
+        self, best: Record, closest: tuple[Answered, ...], end: End, now: float
+    ) -> list[SendRequest]:
         peers = {peer.peer_id.raw: peer for peer in self._ask.stale(best)}
         if end is End.COMPLETE:  # only then are these the closest there are
             holding = {peer.peer_id.raw for peer in self._ask.holders if peer is not None}

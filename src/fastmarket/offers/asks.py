@@ -12,7 +12,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
-from fastmarket.kad.query import Answer, Quorum, quorum_size
+from fastmarket.kad.query import Answer, Ask, Quorum, quorum_size
 from fastmarket.offers.messages import (
     Ack,
     FindReply,
@@ -52,15 +52,14 @@ class Reading:
     trace: Trace = NULL_TRACE
 
 
-class FindOffers:
+class FindOffers(Ask):
     """Ask for the offers of a content; where the peer does not know of offers, for its providers.
 
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
-    seeks_peers = False
-
     def __init__(self, content: bytes, reading: Reading, local: PeerId) -> None:
+        super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
         self._providers = GetProviders(reading.kad, content)
@@ -113,12 +112,11 @@ class FindOffers:
         return offers
 
 
-class FindStorers:
+class FindStorers(Ask):
     """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
 
-    seeks_peers = True
-
     def __init__(self, content: bytes, reading: Reading) -> None:
+        super().__init__(seeks_peers=True)
         self._reading = reading
         self._find_node = FindNode(reading.kad, content)
         find = Choice(reading.offers.protocol, encode_find(FindRequest(content, 0)))

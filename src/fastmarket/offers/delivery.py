@@ -13,7 +13,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
 from fastmarket.offers.asks import stored
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store
 from fastmarket.offers.model import Offer
@@ -104,11 +104,11 @@ class Deliveries:
         storer = self._storers[answered.peer.peer_id] = _Storer(answered)
         return storer
 
-    def poll(self, eager: bool, token: Callable[[], int]) -> Iterable[Outgoing]:
+    def poll(self, eager: bool, token: Callable[[], int]) -> Iterable[SendRequest]:
         """Messages to send now. Not `eager`: only full ones."""
         while self._plain:
             peer, choices = self._plain.popleft()
-            yield Outgoing(token(), peer, choices, self._timeout_s)
+            yield SendRequest(token(), peer, choices, self._timeout_s)
         held: list[_Storer] = []
         while self._ready and len(self._out) < _MAX_SENDING:
             _, storer = self._ready.popitem(last=False)
@@ -119,7 +119,7 @@ class Deliveries:
             together = self._take(storer)
             storer.sending = True
             self._out[number] = (storer, together)
-            yield Outgoing(number, storer.peer, self._message(together), self._timeout_s)
+            yield SendRequest(number, storer.peer, self._message(together), self._timeout_s)
         for storer in held:
             self._ready[storer.peer.peer_id] = storer
 

@@ -9,7 +9,8 @@ from fastmarket.config import OfferConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.search import End, Search
 from fastmarket.offers.asks import FindOffers, MoreToFetch
@@ -62,7 +63,7 @@ class _Paging:
         return taken
 
 
-class FindOffersJob:
+class FindOffersJob(Job):
     """A lookup, and beside it requests to providers that came without an offer and for further pages.
 
     Progress: `Offer`, those held here first; each when it is new or newer than the version told before, a
@@ -74,7 +75,7 @@ class FindOffersJob:
         self, lookup: Search, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
         """`lookup` is one that puts `ask`."""
-        self.result: tuple[Offer, ...] | None = None
+        self.result = None
         self._lookup = lookup
         self._ask = ask
         self._seeds = seeds
@@ -83,7 +84,7 @@ class FindOffersJob:
         self._deadline = 0.0
         self._offers = OfferSet()
         self._events: list[object] = []
-        self._unsent: list[Outgoing] = []
+        self._unsent: list[SendRequest] = []
         self._extras: dict[int, _Extra] = {}
         self._next_token = _FIRST_EXTRA_TOKEN
         self._directly_asked: set[PeerId] = set()
@@ -111,7 +112,7 @@ class FindOffersJob:
         self._offers = OfferSet(self._held)
         self._events.extend(offer for offer in self._held if offer.live(now))
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests of the lookup and those beside it."""
         if self.result is not None:
             return []
@@ -203,4 +204,4 @@ class FindOffersJob:
         token = self._next_token
         self._next_token += 1
         self._extras[token] = extra
-        self._unsent.append(Outgoing(token, extra.peer, (choice,), timeout_s))
+        self._unsent.append(SendRequest(token, extra.peer, (choice,), timeout_s))

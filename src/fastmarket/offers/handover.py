@@ -18,7 +18,8 @@ from fastmarket.config import OfferConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.offers.coverage import PLACE_BITS, place
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer
@@ -33,11 +34,11 @@ _SPARSE_BITS = 2
 Closest = Callable[[bytes, int], list[PeerId]]
 
 
-class HandoverJob:
+class HandoverJob(Job):
     """STORE of some offers to one peer, a message at a time. Its result is how many it acknowledged."""
 
     def __init__(self, peer: PeerInfo, offers: list[Offer], deliveries: Deliveries, protocol: str) -> None:
-        self.result: int | None = None
+        self.result = None
         self._parcels = list(deliveries.parcels(offers))
         self._deliveries = deliveries
         self._token = 0
@@ -52,7 +53,7 @@ class HandoverJob:
     def start(self, now: float) -> None:
         """Nothing is sent before the first poll."""
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """The next message."""
         if self.result is not None:
             return []

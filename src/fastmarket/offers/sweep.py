@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from fastmarket._candidates import Answered
 from fastmarket._sha256 import sha256_many
 from fastmarket.formats.choice import FailureKind
-from fastmarket.kad.jobs import Outgoing
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.search import End, Search
 from fastmarket.offers.coverage import Coverage, places
@@ -76,7 +77,7 @@ class _Search:
     deadline: float
 
 
-class SweepJob:
+class SweepJob(Job):
     """Stores offers at the k closest of each. Progress: `Settled`; result: a `SweepResult`."""
 
     def __init__(
@@ -88,7 +89,7 @@ class SweepJob:
         pace: Pace,
     ) -> None:
         """`make_lookup(content)` finds storers; `deliveries` carries the offers to them."""
-        self.result: SweepResult | None = None
+        self.result = None
         where = places(sha256_many([offer.content for offer in offers]))
         order = sorted(range(len(offers)), key=where.__getitem__)
         self._places = [where[index] for index in order]
@@ -118,7 +119,7 @@ class SweepJob:
         """The clock begins."""
         self._deadline = now + self._pace.timeout_s
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests of the lookups, then stores."""
         if self.result is not None:
             return []
@@ -182,8 +183,8 @@ class SweepJob:
 
     # --- lookups
 
-    def _poll_searches(self, now: float) -> list[Outgoing]:
-        requests: list[Outgoing] = []
+    def _poll_searches(self, now: float) -> list[SendRequest]:
+        requests: list[SendRequest] = []
         for number, search in tuple(self._searches.items()):
             requests += self._poll_search(number, search, now)
         while self._left and len(self._searches) < self._window():
@@ -219,7 +220,7 @@ class SweepJob:
         self._detours = 0
         return self._left.pop(turn)
 
-    def _search(self, index: int, now: float) -> list[Outgoing]:
+    def _search(self, index: int, now: float) -> list[SendRequest]:
         lookup = self._make_lookup(self._offers[index].content)
         lookup.add(self._seeds(lookup.target, now))
         lookup.add(answered.peer for answered in self._coverage.near(self._places[index]))
@@ -229,12 +230,12 @@ class SweepJob:
         search = self._searches[number] = _Search(lookup, index, deadline)
         return self._poll_search(number, search, now)
 
-    def _poll_search(self, number: int, search: _Search, now: float) -> list[Outgoing]:
+    def _poll_search(self, number: int, search: _Search, now: float) -> list[SendRequest]:
         requests = []
         for outgoing in search.lookup.poll(now):
             token = self._token()
             self._tokens[token] = (number, outgoing.token)
-            requests.append(Outgoing(token, outgoing.peer, outgoing.choices, outgoing.timeout_s))
+            requests.append(SendRequest(token, outgoing.peer, outgoing.choices, outgoing.timeout_s))
         if search.lookup.end is not None:
             del self._searches[number]
             self._found(search)

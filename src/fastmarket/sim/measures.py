@@ -57,21 +57,17 @@ class Missed(Enum):
     ANSWERED = "answered_not_returned"
 
 
-class Referrals:
+class Referrals(Ask):
     """An Ask that notes who was named by whom. It asks and reads as the one it wraps.
 
     A peer of the own table is one hop away; one that was first named by a peer n hops away, n + 1.
     """
 
     def __init__(self, ask: Ask) -> None:
+        super().__init__(ask.seeks_peers)
         self._ask = ask
         self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []
         """In order: who was asked (None), and who answered with whom."""
-
-    @property
-    def seeks_peers(self) -> bool:
-        """As the wrapped question."""
-        return self._ask.seeks_peers
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The wrapped question's."""

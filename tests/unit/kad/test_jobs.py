@@ -7,8 +7,8 @@ import pytest
 from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.events import JobFinished, JobProgress
-from fastmarket.kad.jobs import FORGOTTEN_AFTER_S, JobRunner, Outgoing, PeerWatcher
+from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.jobs import FORGOTTEN_AFTER_S, JobRunner, PeerWatcher
 from fastmarket.trace import Trace
 from tests.sim_network import START, peer_info_of
 
@@ -46,7 +46,7 @@ class OneRequest(PeerWatcher):
     def __init__(self, ends_at: float | None = None) -> None:
         self.ends_at = ends_at
         self.result: object = None
-        self.out = [Outgoing(7, PEER, (Choice("/test", b"?"),), 5.0)]
+        self.out = [SendRequest(7, PEER, (Choice("/test", b"?"),), 5.0)]
         self.events: list[object] = []
         self.woken: list[float] = []
         self.identified = 0
@@ -58,7 +58,7 @@ class OneRequest(PeerWatcher):
     def start(self, now: float) -> None:
         self.events.append("started")
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         out, self.out = self.out, []
         return out
 
@@ -209,7 +209,7 @@ def test_a_request_the_shell_forgot_counts_as_timed_out() -> None:
 def test_what_expects_no_reply_says_nothing_of_its_peer() -> None:
     runner, observer, _ = make()
     job = OneRequest()
-    job.out = [Outgoing(7, PEER, (Choice("/test", b"!", expects_reply=False),), 5.0)]
+    job.out = [SendRequest(7, PEER, (Choice("/test", b"!", expects_reply=False),), 5.0)]
     job_id = runner.start(job, START)
     (action,) = runner.poll_actions()
     runner.receive_reply(action.request_id, "/test", b"", START)
@@ -234,10 +234,10 @@ class Counting(OneRequest):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = [Outgoing(number, PEER, (Choice("/test", b"?"),), 5.0) for number in range(3)]
+        self.out = [SendRequest(number, PEER, (Choice("/test", b"?"),), 5.0) for number in range(3)]
         self.polled = self.replies = 0
 
-    def poll_requests(self, now: float) -> list[Outgoing]:
+    def poll_requests(self, now: float) -> list[SendRequest]:
         self.polled += 1
         return super().poll_requests(now)
 

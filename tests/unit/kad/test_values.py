@@ -297,7 +297,7 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
     late = next(
         request_id
         for request_id, pending in nodes[0].engine.jobs._pending.items()
-        if pending.peer_id == nodes[3].info.peer_id
+        if pending.peer.peer_id == nodes[3].info.peer_id
     )
     nodes[3].state = State.UP
     nodes[0].engine.receive_reply(late, network.config.protocol, b"\x08\x04", network.now)
