@@ -21,6 +21,7 @@ class ContactState:
     failed_at: float
     failures: int
     hidden: bool
+    proven: bool
 
 class RoutingTable(Generic[_V]):
     bucket_size: Final[int]

@@ -16,6 +16,7 @@ from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
@@ -30,6 +31,7 @@ cdef extern from "keyindex.h" nogil:
     void fm_key_store(const fm_key *key, unsigned char *data) noexcept
     void fm_key_xor(fm_key *out, const fm_key *a, const fm_key *b) noexcept
     int fm_key_leading_zeros(const fm_key *key) noexcept
+    void fm_prefetch(const void *at) noexcept
 
     ctypedef struct fm_found:
         int32_t slot
@@ -100,13 +102,13 @@ cdef int _load(fm_key *key, bytes raw) except -1:
 cdef class ContactState:
     """The fields of a peer that `see` and `joined` look at; kad.contact says what they mean.
 
-    `hidden`: its entry is not told to others.
+    `hidden`: its entry is not told to others; `proven`: it has answered a request of ours.
     """
 
     cdef public bytes encoded
     cdef public double seen, failed_at
     cdef public int failures
-    cdef public bint hidden
+    cdef public bint hidden, proven
 
 
 cdef class RoutingTable:
@@ -396,6 +398,11 @@ cdef class RoutingTable:
         cdef Py_ssize_t before = PyBytes_GET_SIZE(head), behind = PyBytes_GET_SIZE(tail), length
         cdef ContactState contact
         cdef char *at
+        # Each entry lies somewhere else, and its bytes again: all are on their way before the first is looked at.
+        for i in range(found):
+            fm_prefetch(<void *> <PyObject *> self._values[self._index.row[i].slot])
+        for i in range(found):
+            fm_prefetch(<void *> <PyObject *> (<ContactState?> self._values[self._index.row[i].slot]).encoded)
         for i in range(found):
             slot = self._index.row[i].slot
             contact = <ContactState?> self._values[slot]

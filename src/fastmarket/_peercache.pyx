@@ -7,12 +7,29 @@ bytes object is made of it, and it is not read again.
 from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 
+cdef extern from "key256.h" nogil:
+    void fm_prefetch(const void *at) noexcept
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyListObject:
+        PyObject **ob_item
+
+
 cdef enum:
+    _AT_ONCE = 24  # entries looked for together: a reply names 20
     _WAYS = 4  # places an entry may have: with fewer, neighbours would push each other out of a half-full cache
+
+
+cdef struct Entry:
+    const uint8_t *data
+    Py_ssize_t size
+    Py_ssize_t first  # of the places it may have
 
 
 cdef inline uint64_t _hash(const uint8_t *data, Py_ssize_t size) noexcept nogil:
@@ -62,8 +79,11 @@ cdef class PeerCache:
         cdef list raws = [None] * room, parsed = [None] * room
         self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
 
-    cdef object _look_up(self, const uint8_t *data, Py_ssize_t size):
-        cdef Py_ssize_t first = (_hash(data, size) & <uint64_t> (self.capacity // _WAYS - 1)) * _WAYS, at
+    cdef inline Py_ssize_t _first(self, const uint8_t *data, Py_ssize_t size) noexcept:
+        return (_hash(data, size) & <uint64_t> (self.capacity // _WAYS - 1)) * _WAYS
+
+    cdef object _look_up(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t first):
+        cdef Py_ssize_t at
         cdef list raws = self._raws
         cdef object held
         for at in range(first, first + _WAYS):
@@ -84,7 +104,30 @@ cdef class PeerCache:
 
     def get(self, bytes raw not None):
         """What one entry says, of at most `longest` bytes."""
-        return self._look_up(<const uint8_t *> PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+        cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(raw)
+        return self._look_up(data, PyBytes_GET_SIZE(raw), self._first(data, PyBytes_GET_SIZE(raw)))
+
+    cdef bint _look_up_all(self, const Entry *entries, Py_ssize_t count, list found, bint strict) except -1:
+        """Adds what they say to `found`; False: one is no good, where that matters.
+
+        Each lies somewhere else: all are on their way before the first is looked at.
+        """
+        cdef list raws = self._raws
+        cdef Py_ssize_t i, first
+        cdef object parsed
+        for i in range(count):
+            fm_prefetch((<PyListObject *> raws).ob_item + entries[i].first)
+        for i in range(count):
+            fm_prefetch(<void *> (<PyListObject *> raws).ob_item[entries[i].first])
+            fm_prefetch(<void *> (<PyListObject *> self._parsed).ob_item[entries[i].first])
+        for i in range(count):
+            first = entries[i].first if self._raws is raws else self._first(entries[i].data, entries[i].size)
+            parsed = self._look_up(entries[i].data, entries[i].size, first)
+            if parsed is not None:
+                found.append(parsed)
+            elif strict:
+                return False
+        return True
 
     def read_all(self, bytes body not None, bytes head not None, int tag, Py_ssize_t limit, bint strict):
         """What the first `limit` entries say, those left out that are no good, as a tuple.
@@ -95,7 +138,8 @@ cdef class PeerCache:
         cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(body)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(body), at = PyBytes_GET_SIZE(head), size
         cdef list found = []
-        cdef object parsed
+        cdef Entry entries[_AT_ONCE]
+        cdef Py_ssize_t count = 0
         if end < at or memcmp(data, PyBytes_AS_STRING(head), at):
             return None
         while at < end:
@@ -111,11 +155,12 @@ cdef class PeerCache:
             if size > self.longest or size > end - at:
                 return None
             if limit > 0:
-                parsed = self._look_up(data + at, size)
                 limit -= 1
-                if parsed is not None:
-                    found.append(parsed)
-                elif strict:
-                    return None
+                entries[count] = Entry(data + at, size, self._first(data + at, size))
+                count += 1
+                if count == _AT_ONCE:
+                    if not self._look_up_all(entries, count, found, strict):
+                        return None
+                    count = 0
             at += size
-        return tuple(found)
+        return tuple(found) if self._look_up_all(entries, count, found, strict) else None

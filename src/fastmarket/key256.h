@@ -50,6 +50,9 @@ static inline int fm_key_leading_zeros(const fm_key *key) {
     return 256;
 }
 
+/* So that what lies there is at hand when it is looked at. */
+static inline void fm_prefetch(const void *at) { __builtin_prefetch(at); }
+
 static inline int fm_clz64(uint64_t x) { return x ? __builtin_clzll(x) : 64; }
 
 #endif

@@ -20,6 +20,9 @@ from fastmarket.kad.messages import (
 )
 from fastmarket.kad.query import Answer, Ask
 
+# To ask an Enum's class for a member costs more than what is done with it (CPython 3.11).
+_FIND_NODE = Kind.FIND_NODE
+
 
 def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:
     """A reply of the type asked for, within bounds. Raises PeerFault."""
@@ -53,9 +56,9 @@ class FindNode(Ask):
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """Closer peers alone."""
         config = self._config
-        closer = read_closer(payload, Kind.FIND_NODE, config.max_closer_peers, config.max_addrs_per_peer)
+        closer = read_closer(payload, _FIND_NODE, config.max_closer_peers, config.max_addrs_per_peer)
         if closer is None or len(payload) > config.max_reply_bytes:
-            closer = closer_peers(config, read_reply(config, Kind.FIND_NODE, payload))
+            closer = closer_peers(config, read_reply(config, _FIND_NODE, payload))
         return Answer(closer)
 
 

@@ -50,3 +50,4 @@ class Contact(ContactState):
     def trust(self, trust: Trust) -> None:
         self._trust = trust
         self.hidden = trust is Trust.DOUBTFUL
+        self.proven = trust is Trust.PROVEN

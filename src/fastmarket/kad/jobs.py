@@ -10,6 +10,7 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.paces import Paces
 from fastmarket.trace import NULL_TRACE, Trace
 
 # A shell that forgot a request: it counts as timed out this long after its deadline.
@@ -113,12 +114,12 @@ class JobRunner:
         "_alive",
         "_dirty",
         "_events",
-        "_heard",
         "_jobs",
         "_max_jobs",
         "_next_job",
         "_next_request",
         "_observer",
+        "_paces",
         "_pending",
         "_timers",
         "_trace",
@@ -130,13 +131,13 @@ class JobRunner:
         max_jobs: int,
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
-        heard: Callable[[PeerId], None] | None = None,
+        paces: Paces | None = None,
         alive: Alive | None = None,
     ) -> None:
-        """`heard`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        """`paces`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
         rightly, and of those that failed."""
         self._alive = alive
-        self._heard = heard or (lambda peer_id: None)
+        self._paces = paces
         self._max_jobs = max_jobs
         self._observer = observer
         self._trace = trace
@@ -191,8 +192,8 @@ class JobRunner:
             return
         # What expects no reply was written, and that is all: it says nothing of the peer.
         said = bool(payload) or pending.expects_reply(protocol)
-        if said:
-            self._heard(pending.peer.peer_id)
+        if said and self._paces is not None:
+            self._paces.heard(pending.peer.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)

@@ -55,7 +55,7 @@ _CLOSER_TAG = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
 _KEY_TAG = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
 _RECORD_TAG = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
 # proto3 leaves zero out, and so does everyone for PUT_VALUE.
-_TYPE_BYTES = {kind: bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind}
+_TYPE_BYTES = [bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind]  # by kind
 
 
 @dataclass(slots=True)

@@ -217,7 +217,7 @@ class Routing(PeerObserver):
         """The peer answered one of our requests."""
         key = peer_id.key
         contact = self.seen(key, now)
-        if contact is not None and contact.trust is not Trust.PROVEN:
+        if contact is not None and not contact.proven:
             self._trust(contact, Trust.PROVEN)
         if key in self.silent:
             silent = self.silent.pop(key)

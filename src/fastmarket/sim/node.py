@@ -69,12 +69,14 @@ class SimNode:
     __slots__ = (
         "_announcing",
         "_armed",
+        "_hurried",
         "_network",
         "_offers",
         "_protocols",
         "_watches",
         "answer",
         "engine",
+        "gone",
         "links",
         "number",
         "swept",
@@ -102,6 +104,10 @@ class SimNode:
         self._watches: dict[int, Watch] = {}
         self._announcing: dict[int, Announcement | Sweep | Handover] = {}
         self._armed: float | None = None
+        self._hurried = False
+        self.engine.routing.on_hurry = self._hurry
+        self.gone = False
+        """Its process has ended; another node may stand in its place."""
 
     @property
     def info(self) -> PeerInfo:
@@ -156,6 +162,7 @@ class SimNode:
 
     def abandon(self) -> None:
         """Its process ends, and so does whatever it was at."""
+        self.gone = True
         watches, self._watches = self._watches, {}
         for watch in watches.values():
             watch.gone()
@@ -180,6 +187,15 @@ class SimNode:
         if self._offers is not None:
             self._offers.handle_timer(now)
         self.pump()
+
+    def answered(self, choice: Choice) -> None:
+        """A request was; a Kademlia one calls for no turn unless it set something off, as in the shell."""
+        if self._hurried or choice.protocol != self._network.kad.protocol:
+            self._hurried = False
+            self.pump()
+
+    def _hurry(self) -> None:
+        self._hurried = True
 
     def pump(self) -> None:
         """Carry out what the engine and the offers want, then arm their timer."""
