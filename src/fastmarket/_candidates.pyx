@@ -105,6 +105,9 @@ cdef class Answered:
         return f"Answered(peer={self.peer!r}, protocol={self.protocol!r})"
 
 
+cdef class Connected
+
+
 @cython.final
 @cython.freelist(256)
 cdef class Candidate:
@@ -125,6 +128,7 @@ cdef class Candidate:
     cdef int64_t _block
     cdef object _choices  # how it would be asked, where a voucher wanted to know
     cdef object _spoken   # the protocols that were looked at then
+    cdef Connected _known  # and in what
 
     @property
     def state(self):
@@ -145,7 +149,7 @@ cdef class Candidate:
 
 @cython.final
 cdef class Connected:
-    """A peer with an open connection: what it speaks, and when it last answered."""
+    """A peer with an open connection: what it speaks, and when it last answered (-inf: it is not believed in)."""
 
     cdef public object protocols
     cdef public double answered_at
@@ -182,15 +186,17 @@ cdef class Voucher:
 
     cdef bint _vouches(self, Candidate candidate, const fm_key *distance, double now) except -1:
         cdef PyObject *found
-        cdef Connected known
+        cdef Connected known = candidate._known
         if self._bounded and fm_key_compare(distance, &self._reach) > 0:
             return False
-        found = PyDict_GetItem(self._connected, candidate.key)
-        if found == NULL:
-            return False
-        known = <Connected?> <object> found
-        if now - known.answered_at > self._alive_s:
-            return False
+        if known is None or now - known.answered_at > self._alive_s:  # perhaps there is a newer one
+            found = PyDict_GetItem(self._connected, candidate.key)
+            if found == NULL:
+                return False
+            known = <Connected?> <object> found
+            if now - known.answered_at > self._alive_s:
+                return False
+            candidate._known = known
         if known.protocols is candidate._spoken:
             return True  # as before
         if candidate._choices is None:

@@ -35,7 +35,9 @@ class Alive:
 
     def disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
-        self.connected.pop(peer_id.key, None)
+        known = self.connected.pop(peer_id.key, None)
+        if known is not None:
+            known.answered_at = _NEVER  # lookups may have it at hand
 
     def answered(self, peer_id: PeerId, now: float) -> None:
         """It replied to a request, and rightly."""

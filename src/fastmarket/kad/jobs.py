@@ -256,8 +256,10 @@ class JobRunner:
                 continue
             running.armed = None
             wanted = running.job.next_timer()
-            if wanted is not None and wanted <= now:
-                running.job.handle_timer(now)
+            if wanted is None or wanted > now:  # it came too early
+                self._arm(job_id, running, wanted)
+                continue
+            running.job.handle_timer(now)
             self._pump(job_id, running, now)
 
     def poll_actions(self) -> list[SendRequest]:
@@ -314,7 +316,9 @@ class JobRunner:
             else:
                 running.done(job.result, now)
             return
-        wanted = job.next_timer()
+        self._arm(job_id, running, job.next_timer())
+
+    def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
         # An entry that is too early only costs one look; so it is left to come due.
         if wanted is not None and (running.armed is None or wanted < running.armed):
             running.armed = wanted

@@ -280,7 +280,7 @@ class Lookup(Search):
             candidate.ask_silent(now, connected)
             self._fell_silent(candidate)
         else:
-            self.candidates.ask(candidate, now, connected, paces.patience(peer_id))
+            self.candidates.ask(candidate, now, connected, paces.patience(peer_id, connected))
         return SendRequest(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
 
     def _complete(self, end: End) -> None:

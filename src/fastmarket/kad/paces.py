@@ -70,11 +70,14 @@ class Paces:
         """To be remembered with a request, for `answered`."""
         return peer_id.raw in self._connected
 
-    def patience(self, peer_id: PeerId) -> float:
-        """Seconds until a request to the peer is late; `patience_s` where nothing is known."""
+    def patience(self, peer_id: PeerId, connected: bool | None = None) -> float:
+        """Seconds until a request to the peer is late; `patience_s` where nothing is known.
+
+        `connected`: what `is_connected` said, where that was asked already.
+        """
         config = self._config
         least = MIN_SAMPLES
-        if peer_id.raw in self._connected:
+        if self.is_connected(peer_id) if connected is None else connected:
             estimate = self._linked
             own = self._peers.get(peer_id.raw)
             if own is not None:

@@ -107,7 +107,10 @@ class Routing(PeerObserver):
 
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
-        contact = self._visitors.get(target) or self._waiting.contacts.get(target)
+        visitors, waiting = self._visitors, self._waiting.contacts
+        if not visitors and not waiting:
+            return None
+        contact = visitors.get(target) or waiting.get(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
     def knows(self, peer_id: PeerId) -> bool:

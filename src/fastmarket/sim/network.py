@@ -99,6 +99,10 @@ class Network:
         self.scheduler = EventQueue(START)
         self.started = self.scheduler.now
         self.latency = Latency(rules.conditions, self.random)
+        self._between = self.latency.between
+        self._at = self.scheduler.at
+        self._after = self.scheduler.after
+        self._draw = self.random.random
         self._loss = rules.conditions.loss
         self._idle_s = rules.conditions.idle_timeout_s
         self.standing = Standing(len(population), self.latency, Random(f"{rules.seed} regions"))
@@ -111,6 +115,7 @@ class Network:
         self.created: Callable[[SimNode], None] = lambda node: None
         """Told of every node that comes into being."""
         self._log = MessageLog()
+        self._note = self._log.note
 
     @property
     def trace_hash(self) -> str:
@@ -160,9 +165,8 @@ class Network:
         """Carry a request; its outcome comes by its deadline."""
         target = self.population.number(action.peer.peer_id)
         exchange = _Exchange(node, action, _NOBODY if target is None else target)
-        standing, here, scheduler = self.standing, node.number, self.scheduler
-        now = scheduler.now
-        self._log.note(now, ">", here, exchange.target, action.request_id)
+        standing, here, now = self.standing, node.number, self.scheduler.now
+        self._note(now, ">", here, exchange.target, action.request_id)
         self.traffic.requests += 1
         if target is None:
             self._end_after(self._way(here, here), exchange, FailureKind.UNREACHABLE)
@@ -179,13 +183,13 @@ class Network:
             link = self._dial(node, target)
         leaves = link.up_at if link.up_at > now else now
         link.used_at = leaves
-        if self.random.random() < self._loss:
+        if self._loss and self._draw() < self._loss:
             self._time_out(exchange)
             return
         arrives = leaves + self._way(here, target)
         if arrives > action.deadline:
             self._time_out(exchange)
-        scheduler.at(arrives, self._arrive, exchange)
+        self._at(arrives, self._arrive, exchange)
 
     def timer(self, node: SimNode, when: float) -> None:
         """A node's timer, unless it is gone or mute."""
@@ -195,7 +199,7 @@ class Network:
     # --- private
 
     def _way(self, here: int, there: int) -> float:
-        return self.latency.between(self.standing.regions, here, there)
+        return self._between(self.standing.regions, here, there)
 
     def _link(self, node: SimNode, target: int, now: float) -> Link | None:
         link = node.links.get(target)
@@ -224,7 +228,7 @@ class Network:
         node.links[target] = self.node(target).links[here] = link
         # Identify is asked for when the connection is up, and answered a round trip later.
         told_at = link.up_at + self._way(here, target) + self._way(target, here)
-        self.scheduler.at(told_at, self._identify, node, target, link)
+        self._at(told_at, self._identify, node, target, link)
         return link
 
     def _identify(self, node: SimNode, target: int, link: Link) -> None:
@@ -266,11 +270,11 @@ class Network:
         else:
             self.traffic.replies += 1
             self.traffic.bytes += wire_bytes(reply)
-            lost = self.random.random() < self._loss
+            lost = self._loss and self._draw() < self._loss
             if lost or now + back > action.deadline:
                 self._time_out(exchange)
             if not lost:
-                self.scheduler.after(back, self._succeed, exchange, choice, reply)
+                self._after(back, self._succeed, exchange, choice, reply)
 
     def _succeed(self, exchange: _Exchange, choice: Choice, payload: bytes) -> None:
         if exchange.over:
@@ -284,7 +288,7 @@ class Network:
 
     def _time_out(self, exchange: _Exchange) -> None:
         """No outcome will come before the request's deadline."""
-        self.scheduler.at(exchange.action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
+        self._at(exchange.action.deadline, self._fail, exchange, FailureKind.TIMEOUT)
 
     def _end_after(self, delay_s: float, exchange: _Exchange, kind: FailureKind) -> None:
         """The request fails in a while, or at its deadline if that is sooner."""
@@ -292,7 +296,7 @@ class Network:
         if self.scheduler.now + delay_s > deadline:
             self._time_out(exchange)
         else:
-            self.scheduler.after(delay_s, self._fail, exchange, kind)
+            self._after(delay_s, self._fail, exchange, kind)
 
     def _fail(self, exchange: _Exchange, kind: FailureKind) -> None:
         if exchange.over:
@@ -306,5 +310,5 @@ class Network:
         """This is the request's outcome; whether somebody is there to take it."""
         exchange.over = True
         node = exchange.node
-        self._log.note(self.scheduler.now, what, node.number, exchange.target, exchange.action.request_id)
+        self._note(self.scheduler.now, what, node.number, exchange.target, exchange.action.request_id)
         return not node.gone and self.standing.up(node.number)
