@@ -4,31 +4,23 @@ A simulated request is four events, in a heap of some thousands: as tuples in a 
 happens in them.
 """
 
-from libc.stdint cimport int64_t, int32_t
+from libc.stdint cimport int32_t
 from libc.stdlib cimport free, realloc
-
-
-cdef struct Event:
-    double when
-    int64_t order    # of their making
-    int32_t slot     # where its action is held
 
 
 cdef inline bint _before(const Event *a, const Event *b) noexcept nogil:
     return a.when < b.when or (a.when == b.when and a.order < b.order)
 
 
+cdef class Happening:
+    """Something that may come to pass: an event of kernels among themselves, with nothing to call by name."""
+
+    cdef int happen(self) except -1:
+        raise NotImplementedError
+
+
 cdef class EventQueue:
     """A heap of events and the clock they move. Nothing here waits."""
-
-    cdef Event *_heap
-    cdef Py_ssize_t _size, _room
-    cdef int64_t _made
-    cdef list _actions   # by slot: what is called, None where free
-    cdef list _args      # by slot: with what
-    cdef list _free
-    cdef public double now
-    cdef readonly int64_t events
 
     def __init__(self, double start):
         """`start`: what time it is (unix seconds)."""
@@ -55,6 +47,10 @@ cdef class EventQueue:
 
     def at(self, double when, action not None, *args) -> None:
         """Have `action(*args)` happen at `when` (unix seconds); a moment that is past means now."""
+        self.push(when, action, args)
+
+    cdef int push(self, double when, object action, tuple args) except -1:
+        """As `at`; without `args` the action is a `Happening`."""
         cdef Event event
         cdef Py_ssize_t at, parent
         if self._size == self._room:
@@ -74,10 +70,11 @@ cdef class EventQueue:
             self._heap[at] = self._heap[parent]
             at = parent
         self._heap[at] = event
+        return 0
 
     def after(self, double delay_s, action not None, *args) -> None:
         """Have `action(*args)` happen in a while."""
-        self.at(self.now + delay_s, action, *args)
+        self.push(self.now + delay_s, action, args)
 
     cdef void _sift_down(self, Event event) noexcept:
         cdef Py_ssize_t at = 0, child = 1
@@ -107,7 +104,10 @@ cdef class EventQueue:
         self._actions[slot] = self._args[slot] = None
         self._free.append(slot)
         self.events += 1
-        action(*args)
+        if args is None:
+            (<Happening> action).happen()
+        else:
+            action(*args)
         return True
 
     def run(self, until, double within_s) -> bool:

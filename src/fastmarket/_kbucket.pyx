@@ -402,10 +402,11 @@ cdef class RoutingTable:
         for i in range(found):
             fm_prefetch(<void *> <PyObject *> self._values[self._index.row[i].slot])
         for i in range(found):
-            fm_prefetch(<void *> <PyObject *> (<ContactState?> self._values[self._index.row[i].slot]).encoded)
+            contact = <ContactState?> self._values[self._index.row[i].slot]
+            fm_prefetch(<void *> <PyObject *> contact.encoded)
         for i in range(found):
             slot = self._index.row[i].slot
-            contact = <ContactState?> self._values[slot]
+            contact = <ContactState> self._values[slot]
             if slot == skipped or contact.hidden:
                 continue
             length = PyBytes_GET_SIZE(contact.encoded)

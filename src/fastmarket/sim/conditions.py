@@ -71,15 +71,13 @@ class Conditions:
 class Latency:
     """One-way delays between regions."""
 
-    __slots__ = ("_cumulated", "between", "one_way")
+    __slots__ = ("_cumulated", "one_way", "ways")
 
     def __init__(self, conditions: Conditions, random: Random) -> None:
         waits = [random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA) for _ in range(WAITS)]
-        ways = Ways([[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS], waits, random.random)
-        self.one_way = ways.one_way
+        self.ways = Ways([[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS], waits, random.random)
+        self.one_way = self.ways.one_way
         """`one_way(here, there)`: seconds a message takes from a region to another, with what it waits."""
-        self.between = ways.between
-        """`between(regions, here, there)`: the same between two nodes, in these of the `regions`."""
         self._cumulated = list(accumulate(conditions.region_shares))
 
     def region(self, random: Random) -> int:

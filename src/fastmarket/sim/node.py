@@ -8,6 +8,7 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
+from fastmarket._simnet import Port
 from fastmarket.errors import Busy
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
@@ -40,16 +41,6 @@ class Nature(Enum):
     HOSTILE = "hostile"  # acknowledges what it is given, drops it, and names its like alone
 
 
-class Link:
-    """A connection, shared by its two ends. `up_at`: when requests may pass; `used_at`: the last one."""
-
-    __slots__ = ("up_at", "used_at")
-
-    def __init__(self, up_at: float, used_at: float) -> None:
-        self.up_at = up_at
-        self.used_at = used_at
-
-
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who wants to know about a job; both are called with what it is and when."""
@@ -74,11 +65,9 @@ class SimNode:
         "_offers",
         "_protocols",
         "_watches",
-        "answer",
         "engine",
-        "gone",
-        "links",
         "number",
+        "port",
         "swept",
     )
 
@@ -86,28 +75,40 @@ class SimNode:
         """Its table is empty; the network fills it."""
         info = network.population.infos[number]
         self.number = number
-        self.links: dict[int, Link] = {}
         kad = network.kads.get(number, network.kad)
         self.engine = Engine(kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes)
         self.engine.mode = Mode.CLIENT if client else Mode.SERVER
         if not client:
             self.engine.set_local_addrs(info.addrs)
-        self.answer: Answerer = self._answer
-        """How requests are answered; raises PeerFault for what ends the stream."""
-        self.swept: Callable[[SweepResult], None] = lambda result: None
-        """Told how every sweep ended."""
-        self._network = network
         self._protocols = (
             frozenset() if client else frozenset({network.kad.protocol, network.offers.protocol})
         )
+        self.port = port = Port(number, info.peer_id)
+        """Where requests and replies come in."""
+        port.protocols = self._protocols
+        port.answer = self._answer
+        port.answered = self._answered
+        port.received = self.engine.receive_reply
+        port.failed = self.engine.request_failed
+        port.pump = self.pump
+        self.swept: Callable[[SweepResult], None] = lambda result: None
+        """Told how every sweep ended."""
+        self._network = network
         self._offers: OfferProtocol | None = None
         self._watches: dict[int, Watch] = {}
         self._announcing: dict[int, Announcement | Sweep | Handover] = {}
         self._armed: float | None = None
         self._hurried = False
         self.engine.routing.on_hurry = self._hurry
-        self.gone = False
-        """Its process has ended; another node may stand in its place."""
+
+    @property
+    def answer(self) -> Answerer:
+        """How requests are answered; raises PeerFault for what ends the stream."""
+        return self.port.answer
+
+    @answer.setter
+    def answer(self, answer: Answerer) -> None:
+        self.port.answer = answer
 
     @property
     def info(self) -> PeerInfo:
@@ -162,7 +163,7 @@ class SimNode:
 
     def abandon(self) -> None:
         """Its process ends, and so does whatever it was at."""
-        self.gone = True
+        self.port.gone = True
         watches, self._watches = self._watches, {}
         for watch in watches.values():
             watch.gone()
@@ -188,7 +189,7 @@ class SimNode:
             self._offers.handle_timer(now)
         self.pump()
 
-    def answered(self, choice: Choice) -> None:
+    def _answered(self, choice: Choice) -> None:
         """A request was; a Kademlia one calls for no turn unless it set something off, as in the shell."""
         if self._hurried or choice.protocol != self._network.kad.protocol:
             self._hurried = False
@@ -204,7 +205,7 @@ class SimNode:
             for wanted_job in self._offers.poll_jobs(network.scheduler.now):
                 self._announce(wanted_job, None)
         for action in engine.poll_actions():
-            network.send(self, action)
+            network.scheduler.send(self.port, action)
         for event in engine.poll_events():
             if isinstance(event, JobFinished):
                 self._finished(event.job_id, event.result, network.scheduler.now)

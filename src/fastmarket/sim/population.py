@@ -62,7 +62,7 @@ class Population:
         self._shared: dict[bytes | None, bytes | None] = {}
         self._groups = [self._group(info) for info in self.infos]
         self._identities = identities
-        self._numbers = {info.peer_id.raw: number for number, info in enumerate(self.infos)}
+        self.numbers = {info.peer_id.raw: number for number, info in enumerate(self.infos)}
         self.servers = self.keyspace(range(len(self.infos)))
         """The nodes that tables are filled with."""
 
@@ -82,7 +82,7 @@ class Population:
 
     def number(self, peer_id: PeerId) -> int | None:
         """The node of that id."""
-        return self._numbers.get(peer_id.raw)
+        return self.numbers.get(peer_id.raw)
 
     def identity(self, number: int) -> Identity:
         """The node's identity, with its key if it has one."""
@@ -90,7 +90,7 @@ class Population:
 
     def add(self, info: PeerInfo) -> int:
         """One more node, listed nowhere yet; its number."""
-        number = self._numbers[info.peer_id.raw] = len(self.infos)
+        number = self.numbers[info.peer_id.raw] = len(self.infos)
         self.infos.append(info)
         self.entries.append(encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes))
         self._groups.append(self._group(info))

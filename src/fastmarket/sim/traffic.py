@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from fastmarket._simnet import Carrier
 
 # Beside its body a message has its length, a Yamux header, and Noise's length and tag: a frame of its own
 # each, which is the most it can be (several written at once share the Noise part).
 YAMUX_HEADER_BYTES = 12
 NOISE_BYTES = 2 + 16
+FRAME_BYTES = YAMUX_HEADER_BYTES + NOISE_BYTES
 # A connection from its first byte until both have identified each other, both ways together, without TCP's
 # own packets. Measured between two connections of fastmarket.libp2p with Ed25519 keys and one address each
 # (tests/sim/test_wire.py).
@@ -19,25 +19,43 @@ def wire_bytes(body: bytes) -> int:
     """A request or reply as it travels on a stream that is open already."""
     size = len(body)
     length = 1 if size < 1 << 7 else 2 if size < 1 << 14 else 3
-    return length + size + YAMUX_HEADER_BYTES + NOISE_BYTES
+    return length + size + FRAME_BYTES
 
 
-@dataclass(slots=True)
 class Traffic:
     """Counted over a run; `messages` are requests and replies that were sent, arrived or not."""
 
-    requests: int = 0
-    replies: int = 0
-    connections: int = 0
-    bytes: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
+    __slots__ = ("_carrier",)
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+
+    @property
+    def requests(self) -> int:
+        """Sent."""
+        return self._carrier.requests
+
+    @property
+    def replies(self) -> int:
+        """Sent."""
+        return self._carrier.replies
+
+    @property
+    def connections(self) -> int:
+        """Dialled."""
+        return self._carrier.connections
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Requests without a reply, by why."""
+        return {kind.value: count for kind, count in self._carrier.failures.items()}
 
     @property
     def messages(self) -> int:
         """Requests and replies."""
-        return self.requests + self.replies
+        return self._carrier.requests + self._carrier.replies
 
     @property
     def wire(self) -> int:
-        """Bytes of messages and of new connections."""
-        return self.bytes + self.connections * CONNECTION_BYTES
+        """Bytes of messages that arrived and of new connections."""
+        return self._carrier.carried_bytes + self._carrier.connections * CONNECTION_BYTES

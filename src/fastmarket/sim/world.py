@@ -86,7 +86,7 @@ class World:
     def round_trips_ms(self) -> list[float]:
         """Between nodes drawn evenly."""
         # Drawn by a Random of its own: asking must not change the run.
-        random, regions = Random(f"{self.plan.rules.seed} round trips"), self.network.standing.regions
+        random, regions = Random(f"{self.plan.rules.seed} round trips"), self.network.regions
         latency = Latency(self.plan.rules.conditions, random)
         sampled = []
         for _ in range(SAMPLED_ROUND_TRIPS):
