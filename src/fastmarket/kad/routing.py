@@ -102,7 +102,7 @@ class Routing:
         tail: bytes = b"",
         room: int = MAX_ROOM_BYTES,
     ) -> bytes:
-        """`head`, entries of the `count` nearest to `target` but the asker, as many as find `room`, and `tail`."""
+        """`head`, entries of the `count` nearest to `target` but the asker, as many as find room, `tail`."""
         return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
 
     def near(self, target: bytes) -> frozenset[bytes]:
