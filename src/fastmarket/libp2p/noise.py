@@ -81,6 +81,26 @@ class CipherState:
                 framed += (len(message).to_bytes(LENGTH_BYTES, "big"), message)
         return b"".join(framed)
 
+    def seal_into(self, plaintext: bytearray, room: memoryview, at: int) -> None:
+        """The same into `room` from `at` on, where it takes `sealed_bytes`."""
+        size = len(plaintext)
+        if size < BULK_BYTES:
+            room[at : at + sealed_bytes(size)] = self._aead.frame(self._next(), plaintext)
+        elif size <= MAX_PLAINTEXT_BYTES:
+            self._seal_one(plaintext, room, at)
+        else:
+            with memoryview(plaintext) as view:
+                for start in range(0, size, MAX_PLAINTEXT_BYTES):
+                    piece = view[start : start + MAX_PLAINTEXT_BYTES]
+                    at = self._seal_one(piece, room, at)
+
+    def _seal_one(self, plaintext: Buffer, room: memoryview, at: int) -> int:
+        length = len(plaintext) + TAG_BYTES
+        start = at + LENGTH_BYTES
+        room[at], room[at + 1] = length >> 8, length & 0xFF
+        (self._bulk or self._of_bulk()).encrypt_into(self._next(), plaintext, room[start : start + length])
+        return start + length
+
     def _current(self) -> int:
         if self.nonce > MAX_NONCE:
             raise NetworkFault("noise nonces are exhausted")
@@ -183,6 +203,11 @@ class XXHandshake:
         """A low-order point of the peer gives an all-zero secret, which is as good as none."""
         if not self._symmetric.mix_shared(ours.private, theirs):
             raise PeerFault("worthless public key", protocol=_FAULT)
+
+
+def sealed_bytes(size: int) -> int:
+    """What `size` bytes of plaintext become."""
+    return size + max(1, -(-size // MAX_PLAINTEXT_BYTES)) * (LENGTH_BYTES + TAG_BYTES)
 
 
 def _authentic(plaintext: bytes | None) -> bytes:
