@@ -67,7 +67,10 @@ class CipherState:
         else:
             with memoryview(source) as view:
                 plaintext = self._of_bulk().decrypt(nonce, view[start:end])
-        return self._checked(plaintext)
+        if plaintext is None:
+            raise PeerFault("message does not decrypt", protocol=_FAULT)
+        self.nonce = nonce + 1
+        return plaintext
 
     def seal(self, plaintext: bytearray) -> bytes:
         """All of `plaintext` as framed transport messages, as few as can be."""
@@ -81,25 +84,33 @@ class CipherState:
                 framed += (len(message).to_bytes(LENGTH_BYTES, "big"), message)
         return b"".join(framed)
 
-    def seal_into(self, plaintext: bytearray, room: memoryview, at: int) -> None:
-        """The same into `room` from `at` on, where it takes `sealed_bytes`."""
+    def seal_into(self, plaintext: bytearray, room: memoryview, at: int) -> int:
+        """The same into `room` from `at` on, where it takes `sealed_bytes`; where that ends."""
         size = len(plaintext)
+        if BULK_BYTES <= size <= MAX_PLAINTEXT_BYTES:
+            return self._seal_long(plaintext, room, at)
         if size < BULK_BYTES:
-            room[at : at + sealed_bytes(size)] = self._aead.frame(self._next(), plaintext)
-        elif size <= MAX_PLAINTEXT_BYTES:
-            self._seal_one(plaintext, room, at)
-        else:
-            with memoryview(plaintext) as view:
-                for start in range(0, size, MAX_PLAINTEXT_BYTES):
-                    piece = view[start : start + MAX_PLAINTEXT_BYTES]
-                    at = self._seal_one(piece, room, at)
+            end = at + sealed_bytes(size)
+            room[at:end] = self._aead.frame(self._next(), plaintext)
+            return end
+        with memoryview(plaintext) as view:
+            for start in range(0, size, MAX_PLAINTEXT_BYTES):
+                at = self._seal_long(view[start : start + MAX_PLAINTEXT_BYTES], room, at)
+        return at
 
-    def _seal_one(self, plaintext: Buffer, room: memoryview, at: int) -> int:
+    def _seal_long(self, plaintext: Buffer, room: memoryview, at: int) -> int:
+        """One message, of any length."""
+        nonce = self.nonce
+        if nonce > MAX_NONCE:
+            raise NetworkFault("noise nonces are exhausted")
+        self.nonce = nonce + 1
         length = len(plaintext) + TAG_BYTES
         start = at + LENGTH_BYTES
-        room[at], room[at + 1] = length >> 8, length & 0xFF
-        (self._bulk or self._of_bulk()).encrypt_into(self._next(), plaintext, room[start : start + length])
-        return start + length
+        end = start + length
+        room[at] = length >> 8
+        room[at + 1] = length & 0xFF
+        (self._bulk or self._of_bulk()).encrypt_into(nonce, plaintext, room[start:end])
+        return end
 
     def _current(self) -> int:
         if self.nonce > MAX_NONCE:

@@ -14,6 +14,7 @@ from fastmarket.libp2p.noise import BULK_BYTES, CipherState, sealed_bytes
 AHEAD_BYTES = 384 << 10
 # With a last message on either side of it. What does not fit, a large write of a program, goes by itself.
 OUTPUT_BYTES = AHEAD_BYTES + (128 << 10)
+_MOST_PLAIN_BYTES = OUTPUT_BYTES - (sealed_bytes(OUTPUT_BYTES) - OUTPUT_BYTES)  # fits with headers and tags
 # The buffer that nobody uses. A connection has one only from its first message to the write, which nearly
 # always takes all: so one does for all connections, and its memory need not be mapped anew each time.
 _spare: list[bytearray] = []
@@ -28,20 +29,21 @@ class Output:
     `paused`: the shell does not want any for now, so nothing is encrypted ahead.
     """
 
-    __slots__ = ("_buffer", "_room", "cipher", "paused", "size")
+    __slots__ = ("_room", "cipher", "paused", "size")
 
     def __init__(self) -> None:
         self.cipher: CipherState | None = None
         self.paused = False
         self.size = 0
         """Bytes that are encrypted and not taken."""
-        self._buffer: bytearray | None = None
-        self._room = _NO_ROOM
+        self._room: memoryview | None = None
 
     def run_ahead(self, plaintext: bytearray) -> bool:
         """Encrypts and empties `plaintext` in the midst of input; False, and nothing is changed: the shell
         has to take what there is. Raises NetworkFault once the nonces are used up."""
-        return not self.paused and self.size < AHEAD_BYTES and self._add(plaintext)
+        if self.paused or self.size >= AHEAD_BYTES:
+            return False
+        return self._add(plaintext)
 
     def take(self, plaintext: bytearray) -> Sealed:
         """All there is, `plaintext` behind it, which is emptied. A view may go to `recycle`, or be kept.
@@ -55,25 +57,27 @@ class Output:
             rest = self.cipher.seal(plaintext)
             plaintext.clear()
         size, room = self.size, self._room
-        if not size:
+        if room is None:
             return rest
-        self.size, self._buffer, self._room = 0, None, _NO_ROOM
+        self.size, self._room = 0, None
         return b"".join((room[:size], rest)) if rest else room[:size]
 
     def _add(self, plaintext: bytearray) -> bool:
-        end = self.size + sealed_bytes(len(plaintext))
-        if end > OUTPUT_BYTES or self.cipher is None:
+        size, cipher, room = self.size, self.cipher, self._room
+        if cipher is None or size + len(plaintext) > _MOST_PLAIN_BYTES:
             return False
-        if self._buffer is None:
-            self._buffer = _spare.pop() if _spare else bytearray(OUTPUT_BYTES)
-            self._room = memoryview(self._buffer)
-        self.cipher.seal_into(plaintext, self._room, self.size)
+        if room is None:
+            room = self._room = _room()
+        self.size = cipher.seal_into(plaintext, room, size)
         plaintext.clear()
-        self.size = end
         return True
 
 
-_NO_ROOM = memoryview(b"")
+def _room() -> memoryview:
+    try:
+        return memoryview(_spare.pop())
+    except IndexError:
+        return memoryview(bytearray(OUTPUT_BYTES))
 
 
 def recycle(taken: memoryview) -> None:
