@@ -25,8 +25,8 @@ class ConnectionConfig:
     max_unacknowledged_streams: int = 256  # outbound, not yet accepted; yamux spec, ACK backlog
     max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
     # Output in plain, beyond which it is encrypted, or no input processed while the shell does not take any.
-    # With a reply of 16 KiB behind it, one noise message still; so much stays in the processor's cache.
-    max_unsent_bytes: int = 48 << 10
+    # With a reply of 7 KiB behind it, one noise message still; so much stays in the processor's cache.
+    max_unsent_bytes: int = 56 << 10
     max_stream_unsent_bytes: int = 256 << 10  # replies its peer gave no window for: its requests wait then
     max_blocked_bytes: int = 4 << 20  # such replies over all streams, all of whose requests wait then
     max_held_bytes: int = 4 << 20  # requests waiting so or come in part, over all streams; beyond: a reset
