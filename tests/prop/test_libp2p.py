@@ -196,7 +196,7 @@ def test_any_plaintext_inside_the_secure_channel(
     victim, now = pair.listener, pair.now
     own = victim.open_stream([ECHO], now)
     events: list[Event] = []
-    cipher = pair.dialer._sending
+    cipher = pair.dialer.output.cipher
     assert isinstance(cipher, CipherState)
     chunks = list(spoken([("open", frame(b"hello")), *fair, *foul]))
     for chunk in [b"".join(chunks)] if together else chunks:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -29,6 +30,7 @@ from tests.unit.offers.memory import identity
 CONTENTS = [b"\x12\x20" + sha256(b"content %d" % number).digest() for number in range(2)]
 HOLDERS = [identity(number) for number in range(1, 5)]
 ASKER = peer_info_of(3).peer_id
+ASKERS = [ASKER, peer_info_of(100).peer_id]  # who is told to others, and who is not
 NEIGHBOURS = 30
 
 CONFIG = NodeConfig()
@@ -43,6 +45,13 @@ TIGHT = replace(
     CONFIG,
     offers=replace(CONFIG.offers, max_ready_bytes=2500, max_message_bytes=3500),
     kad=replace(CONFIG.kad, max_ready_bytes=2500, max_message_bytes=2500),
+)
+
+# Room for some answers with their closer peers, which are twice as long, but not for all.
+SNUG = replace(
+    CONFIG,
+    offers=replace(CONFIG.offers, max_ready_bytes=12_000),
+    kad=replace(CONFIG.kad, max_ready_bytes=9000),
 )
 
 FINDS = [
@@ -74,6 +83,10 @@ STEPS = st.one_of(
     st.tuples(st.just("move"), st.integers(0, 3)),
     st.tuples(st.just("neighbour"), st.integers(0, NEIGHBOURS)),
     st.tuples(st.just("gone"), st.integers(0, NEIGHBOURS)),
+    st.tuples(st.just("neighbour moved"), st.integers(0, NEIGHBOURS), st.integers(0, 3)),
+    st.tuples(st.just("neighbour doubted"), st.booleans()),
+    st.tuples(st.just("neighbour replied"), st.integers(0, NEIGHBOURS)),
+    st.tuples(st.just("neighbour failed"), st.integers(0, NEIGHBOURS)),
     st.tuples(st.just("time"), st.sampled_from([1.0, 7.0, 61.0, 400.0])),
     st.tuples(st.just("sweep")),
 )
@@ -133,6 +146,30 @@ class Story:
     def gone(self, number: int) -> None:
         self.engine.peer_identified(peer_info_of(number), {"/other/1"}, self.now)
 
+    def neighbour_moved(self, number: int, addr: int) -> None:
+        moved = PeerInfo(peer_info_of(number).peer_id, (addr_of(addr),))
+        self.engine.peer_identified(moved, {CONFIG.kad.protocol}, self.now)
+
+    def neighbour_doubted(self, alive: bool) -> None:
+        """Others are not told of who is to prove itself; the first of these is found alive, or not."""
+        routing, asked_at = self.engine.routing, self.now
+        self.now += CONFIG.kad.prove_after_s
+        first = routing.take_unproven(self.now)
+        while routing.take_unproven(self.now) is not None:
+            pass
+        self.compare()
+        if first is not None:
+            routing.proven(first, alive, asked_at, self.now)
+
+    def neighbour_replied(self, number: int) -> None:
+        self.engine.routing.replied(peer_info_of(number).peer_id, self.now)
+
+    def neighbour_failed(self, number: int) -> None:
+        for _ in range(CONFIG.kad.max_failures):
+            self.now += CONFIG.kad.max_failures * CONFIG.kad.failure_spacing_s
+            self.engine.routing.seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
+            self.engine.peer_unreachable(peer_info_of(number).peer_id, self.now)
+
     def time(self, seconds: float) -> None:
         self.now += seconds
 
@@ -141,25 +178,37 @@ class Story:
         self.engine.handlers.providers.expire(self.now)
 
     def compare(self) -> None:
-        """Twice each, so that what the first time kept is what the second time gives."""
+        """Four times each: what was kept the first time is given the second, its closer peers are kept the
+        third, and all of it is given the fourth."""
         for content in CONTENTS:
             body = encode_request(Kind.GET_PROVIDERS, content)
-            fresh = self.afresh(lambda body=body: self.engine.handle_request(ASKER, body, self.now))  # type: ignore[misc]
-            for _ in range(2):
-                assert self.engine.handle_request(ASKER, body, self.now) == fresh
+            ask = self.engine.handle_request
+            fresh = [self.afresh(partial(ask, asker, body, self.now)) for asker in ASKERS]
+            for _ in range(4):
+                assert [ask(asker, body, self.now) for asker in ASKERS] == fresh
+            self.check_books(self.engine.handlers.ready)
         for request in FINDS:
             body = encode_find(request)
-            fresh = self.afresh(lambda body=body: self.offers.handle_request(ASKER, body, self.now))  # type: ignore[misc]
-            for _ in range(2):
-                ready = self.offers.answer_ready(ASKER, body, self.now)
-                assert ready is None or ready == fresh
-                assert self.offers.handle_request(ASKER, body, self.now) == fresh
+            find = self.offers.handle_request
+            fresh = [self.afresh(partial(find, asker, body, self.now)) for asker in ASKERS]
+            for _ in range(4):
+                for asker, right in zip(ASKERS, fresh, strict=True):
+                    assert self.offers.ready.answer(body, asker, self.now) in (None, right)
+                    assert find(asker, body, self.now) == right
+                    assert self.offers.ready.answer(body, asker, self.now) in (None, right)
+            self.check_books(self.offers.ready)
+
+    def check_books(self, ready: ReadyAnswers) -> None:
+        kept = ready._answers.values()
+        assert ready.size_bytes == sum(answer.size for answer in kept) <= ready._most_bytes
+        assert all(answer.near for answer in kept if answer.whole and len(self.engine.routing))
 
     def afresh(self, answer: Callable[[], bytes | None]) -> bytes | None:
         """What a node says that keeps no answers."""
         handlers, offers = self.engine.handlers, self.offers
         kept = handlers.ready, offers.ready
-        handlers.ready = offers.ready = ReadyAnswers(0)
+        handlers.ready = ReadyAnswers(0, self.engine.nearby, lambda ready, asker: None)
+        offers.ready = ReadyAnswers(0, self.engine.nearby, lambda ready, asker: None)
         try:
             return answer()
         finally:
@@ -180,7 +229,7 @@ def play(config: NodeConfig, steps: list[tuple[object, ...]]) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("config", [CONFIG, TIGHT], ids=["roomy", "tight"])
+@pytest.mark.parametrize("config", [CONFIG, SNUG, TIGHT], ids=["roomy", "snug", "tight"])
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=25))
 def test_a_ready_answer_is_the_one_made_now(config: NodeConfig, steps: list[tuple[object, ...]]) -> None:
@@ -200,10 +249,16 @@ def test_offers_and_providers_are_answered_out_of_what_is_kept() -> None:
             ready = story.engine.handlers.ready.get(body)
             assert ready is not None
             assert holder.peer_id.raw in ready.part
-            assert story.offers.answer_ready(ASKER, find, story.now) is not None
+            assert story.offers.ready.answer(find, ASKER, story.now) is not None
+            for kept in (ready, story.offers.ready.get(find)):
+                assert kept is not None
+                assert kept.whole is not None
+                assert kept.part in kept.whole
+                assert ASKER.key in kept.near  # one of the two askers is not told of itself
+                assert ASKERS[1].key not in kept.near
         story.learn(HOLDERS[1], AddrSource.IDENTIFY, 7)
         assert story.engine.handlers.ready.get(body) is None
-        assert story.offers.answer_ready(ASKER, find, story.now) is not None
+        assert story.offers.ready.answer(find, ASKER, story.now) is not None
         story.compare()
         ready = story.engine.handlers.ready.get(body)
         assert ready is not None
@@ -234,3 +289,32 @@ def test_addresses_that_are_forgotten_are_told_no_longer(source: AddrSource) -> 
         await story.node.close()
 
     asyncio.run(run())
+
+
+def test_each_change_of_the_table_is_seen_in_what_is_kept_whole() -> None:
+    async def run() -> None:
+        story = Story(CONFIG)
+        story.store(CONTENTS[0], HOLDERS[1], b"u", 1, 3600, False)
+        story.compare()
+        near = [number for number in range(NEIGHBOURS) if number != 3]
+        near.sort(key=lambda number: distance(peer_info_of(number).peer_id.key, sha256(CONTENTS[0]).digest()))
+        steps: list[Callable[[], None]] = [
+            lambda: story.gone(near[0]),
+            lambda: story.neighbour(near[0]),
+            lambda: story.neighbour_moved(near[1], 7),
+            lambda: story.neighbour_failed(near[2]),
+            lambda: story.neighbour_doubted(True),
+            lambda: story.neighbour_replied(near[3]),
+        ]
+        for step in steps:
+            versions = story.engine.routing.version
+            step()
+            assert story.engine.routing.version > versions
+            story.compare()
+        await story.node.close()
+
+    asyncio.run(run())
+
+
+def distance(one: bytes, other: bytes) -> int:
+    return int.from_bytes(one) ^ int.from_bytes(other)

@@ -24,9 +24,9 @@ class ConnectionConfig:
     max_outbound_streams: int = 512  # open at once; our own bound, so that a peer cannot make us hoard
     max_unacknowledged_streams: int = 256  # outbound, not yet accepted; yamux spec, ACK backlog
     max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
-    # Output not taken by the shell, beyond which no input is processed. With a reply of 16 KiB behind it, one
-    # noise message still; buffers of that size stay in the processor's cache and need not be mapped anew.
-    max_unsent_bytes: int = 48 << 10
+    # Output in plain, beyond which it is encrypted, or no input processed while the shell does not take any.
+    # With a reply of 7 KiB behind it, one noise message still; so much stays in the processor's cache.
+    max_unsent_bytes: int = 56 << 10
     max_stream_unsent_bytes: int = 256 << 10  # replies its peer gave no window for: its requests wait then
     max_blocked_bytes: int = 4 << 20  # such replies over all streams, all of whose requests wait then
     max_held_bytes: int = 4 << 20  # requests waiting so or come in part, over all streams; beyond: a reset

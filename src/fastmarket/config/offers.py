@@ -58,7 +58,9 @@ class OfferConfig:
     max_newcomers: int = 256  # that wait for it; a network of 100,000 in which all come anew brings fewer
     max_handed_over: int = 16_384  # offers for one newcomer from us: 10 MiB
 
-    max_ready_bytes: int = 16 * 1024 * 1024  # answers to FIND kept ready, some 6 KiB for 20 offers: 2,500
+    max_ready_bytes: int = (
+        16 * 1024 * 1024  # answers to FIND kept ready; for 20 offers some 6 KiB, 16 if asked for often: 1,000
+    )
 
     # Lookups.
     find_limit: int = 200  # offers asked for in one request; about what a message holds

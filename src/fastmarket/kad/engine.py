@@ -33,6 +33,7 @@ from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.providing import FindProvidersJob
 from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
+from fastmarket.kad.ready import Nearby
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
 from fastmarket.kad.search import Search
@@ -195,6 +196,11 @@ class Engine:
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
+
+    @property
+    def nearby(self) -> Nearby:
+        """What decides over the answers of `closer_to`."""
+        return self.routing
 
     def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
         """Behind `head` the k closest to a 32-byte target but `exclude`, as tagged closerPeers entries."""

@@ -62,7 +62,11 @@ class Handlers:
         self._rules = rules
         self.routing = routing
         self.records = RecordStore(config)
-        self.ready = ReadyAnswers(config.max_ready_bytes)
+        self.ready = ReadyAnswers(
+            config.max_ready_bytes,
+            routing,
+            lambda ready, asker: self._providers_reply(asker, ready.target, ready.part),
+        )
         """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
         self.providers = ProviderStore(config, self.ready.changed)
         # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
@@ -86,10 +90,10 @@ class Handlers:
         """The reply to one request, None where there is none. Raises PeerFault."""
         if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
             return self._find_node(sender, body[4:], now)
-        ready = self.ready.get(body)
-        if ready is not None and now < ready.until:
+        ready = self.ready.answer(body, sender, now)
+        if ready is not None:
             self.routing.seen(sender.key, now)
-            return self._providers_reply(sender, ready.target, ready.part)
+            return ready
         config = self._config
         if len(body) > config.max_request_bytes:
             raise LimitExceeded("bytes in a request", config.max_request_bytes, len(body))
@@ -171,11 +175,12 @@ class Handlers:
             self.ready.put(encode_request(Kind.GET_PROVIDERS, key), answer)
         return self._providers_reply(sender, target, part)
 
-    def _providers_reply(self, sender: PeerId, target: bytes, providers: bytes) -> bytes:
+    def _providers_reply(self, sender: PeerId | None, target: bytes, providers: bytes) -> bytes:
         """The closer peers in front, as many as fit."""
         config = self._config
         room = config.max_message_bytes - _REPLY_OVERHEAD_BYTES - len(providers)
-        return self.routing.joined(_GET_PROVIDERS_REPLY, target, sender.key, config.k, providers, room)
+        key = sender.key if sender is not None else None
+        return self.routing.joined(_GET_PROVIDERS_REPLY, target, key, config.k, providers, room)
 
     def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
         """Providers that other protocols know of and that have not announced themselves here."""

@@ -52,6 +52,7 @@ class Routing(PeerObserver):
         "on_newcomer",
         "on_return",
         "silent",
+        "version",
     )
 
     def __init__(self, config: KadConfig, local: PeerId, trace: Trace = NULL_TRACE) -> None:
@@ -66,6 +67,7 @@ class Routing(PeerObserver):
         self._diversity = Diversity(config)
         self._waiting = Waiting(config.k, self._diversity.limit)
         self._doubtful = 0  # entries not told to others
+        self.version = 0  # goes up whenever `joined` may give something else than before
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = Remembered(config)
         self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
@@ -101,9 +103,12 @@ class Routing(PeerObserver):
         tail: bytes = b"",
         room: int = MAX_ROOM_BYTES,
     ) -> bytes:
-        """`head`, ready closerPeers entries of the `count` nearest to `target` without the asker, and `tail`;
-        of the entries those that find `room` together."""
+        """`head`, entries of the `count` nearest to `target` but the asker, as many as find room, `tail`."""
         return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
+
+    def near(self, target: bytes) -> frozenset[bytes]:
+        """The keys of all that `joined` may name among the k nearest, to an asker that is none of them."""
+        return frozenset([c.info.peer_id.key for c in self.nearest(target, self._config.k + self._doubtful)])
 
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
@@ -119,7 +124,7 @@ class Routing(PeerObserver):
         return key in self._table or key in self._visitors or key in self._waiting.contacts
 
     def known(self) -> int:
-        """Servers identified and not given up: in the table or waiting for a place in it."""
+        """Servers identified and not given up."""
         return len(self._table) + len(self._waiting)
 
     def nearest(self, target: bytes, count: int) -> list[Contact]:
@@ -138,6 +143,7 @@ class Routing(PeerObserver):
         insert = self._table.insert
         for contact in contacts:
             insert(contact.info.peer_id.key, contact, contact.seen)
+        self.version += 1
         self._diversity.counted = False
 
     def identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
@@ -305,6 +311,7 @@ class Routing(PeerObserver):
 
     def _settle(self, bucket: int, contact: Contact, now: float) -> bool:
         """A new entry's share in the counts; False: its address block has enough entries."""
+        self.version += 1
         diversity = self._diversity
         if not diversity.counted:
             diversity.counted = True
@@ -330,6 +337,7 @@ class Routing(PeerObserver):
         """The trust of an entry changes."""
         self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
         contact.trust = trust
+        self.version += 1
 
     def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
         contact = self._table.get(key) or self._waiting.contacts.get(key)
@@ -346,7 +354,7 @@ class Routing(PeerObserver):
             if contact.group != group:  # it has to find a place anew
                 self._evict(key, now)
                 contact.group = group
-            contact.info, contact.encoded = info, encoded
+            contact.info, contact.encoded, self.version = info, encoded, self.version + 1
         if contact.trust is Trust.DOUBTFUL and key not in self._table:
             contact.trust = Trust.FRESH
         contact.seen = now

@@ -27,7 +27,7 @@ from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
-from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.output import Output, Sealed, compact
 from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.yamux import GoAway, SessionState
@@ -56,13 +56,13 @@ class Connection:
         "_handshake_due",
         "_inbox",
         "_outbox",
-        "_sending",
         "_session",
         "_upgrade",
         "early_muxer",
         "emit",
         "endpoint",
         "liveness",
+        "output",
         "remote_addr",
         "remote_peer",
         "remote_public_key",
@@ -95,7 +95,7 @@ class Connection:
         """Whether the handshake agreed on the muxer, so that no further negotiation was needed."""
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
-        self._sending: CipherState | None = None
+        self.output = Output()
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
@@ -129,14 +129,14 @@ class Connection:
         """Bytes accepted from us and not yet handed out, those that wait for the peer's window included."""
         session = self._session
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
-        return len(self._outbox) + inner
+        return len(self._outbox) + inner + self.output.size
 
     def unsent_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream: its own that wait for the peer's
         window, and what all streams have ready to be handed out."""
         mux = self._session.mux if self._session else None
         stream = mux.streams.get(stream_id) if mux else None
-        return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out)
+        return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
 
     @property
     def wants_read(self) -> bool:
@@ -171,6 +171,10 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """Everything pending, as few noise messages as can be; empty when there is nothing."""
+        return compact(self.take_output())
+
+    def take_output(self) -> Sealed:
+        """The same; a view for a shell that says by `output.recycle` when it is written."""
         try:
             sealed = self._seal()
         except NetworkFault as fault:
@@ -206,10 +210,11 @@ class Connection:
         self.early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
-        self._sending = secured.sending
+        self.output.cipher = secured.sending
         self._session = session = Session(
             self.endpoint,
             secured.receiving,
+            self.output,
             self.liveness,
             dialer=self.role is Role.DIALER,
             emit=self.emit,
@@ -222,20 +227,16 @@ class Connection:
             session.mux.receive(plaintext, now)
         return ciphertext
 
-    def _seal(self) -> bytes:
-        session, sending = self._session, self._sending
-        if session is None or sending is None:
+    def _seal(self) -> Sealed:
+        session = self._session
+        if session is None:
             return b""
         if self._cork is not None:
             self._uncork(b"")
-        mux, out = session.mux, session.mux.out
+        mux = session.mux
         if mux.state is _REMOTE_LEAVING and not mux.streams and self.state is _OPEN:
             self._close("closed by the peer", None)
-        if not out:
-            return b""
-        sealed = sending.seal(out)
-        out.clear()
-        return sealed
+        return self.output.take(mux.out)
 
     # Events and time
 
@@ -280,7 +281,7 @@ class Connection:
             return False
         try:
             session.resume(now)
-        except PeerFault as fault:
+        except (PeerFault, NetworkFault) as fault:
             self._fail(fault)
             return True
         if self._inbox and not session.mux.stalled:

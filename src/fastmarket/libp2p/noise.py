@@ -67,7 +67,10 @@ class CipherState:
         else:
             with memoryview(source) as view:
                 plaintext = self._of_bulk().decrypt(nonce, view[start:end])
-        return self._checked(plaintext)
+        if plaintext is None:
+            raise PeerFault("message does not decrypt", protocol=_FAULT)
+        self.nonce = nonce + 1
+        return plaintext
 
     def seal(self, plaintext: bytearray) -> bytes:
         """All of `plaintext` as framed transport messages, as few as can be."""
@@ -80,6 +83,34 @@ class CipherState:
                 message = self._of_bulk().encrypt(self._next(), view[start : start + MAX_PLAINTEXT_BYTES])
                 framed += (len(message).to_bytes(LENGTH_BYTES, "big"), message)
         return b"".join(framed)
+
+    def seal_into(self, plaintext: bytearray, room: memoryview, at: int) -> int:
+        """The same into `room` from `at` on, where it takes `sealed_bytes`; where that ends."""
+        size = len(plaintext)
+        if BULK_BYTES <= size <= MAX_PLAINTEXT_BYTES:
+            return self._seal_long(plaintext, room, at)
+        if size < BULK_BYTES:
+            end = at + sealed_bytes(size)
+            room[at:end] = self._aead.frame(self._next(), plaintext)
+            return end
+        with memoryview(plaintext) as view:
+            for start in range(0, size, MAX_PLAINTEXT_BYTES):
+                at = self._seal_long(view[start : start + MAX_PLAINTEXT_BYTES], room, at)
+        return at
+
+    def _seal_long(self, plaintext: Buffer, room: memoryview, at: int) -> int:
+        """One message, of any length."""
+        nonce = self.nonce
+        if nonce > MAX_NONCE:
+            raise NetworkFault("noise nonces are exhausted")
+        self.nonce = nonce + 1
+        length = len(plaintext) + TAG_BYTES
+        start = at + LENGTH_BYTES
+        end = start + length
+        room[at] = length >> 8
+        room[at + 1] = length & 0xFF
+        (self._bulk or self._of_bulk()).encrypt_into(nonce, plaintext, room[start:end])
+        return end
 
     def _current(self) -> int:
         if self.nonce > MAX_NONCE:
@@ -183,6 +214,11 @@ class XXHandshake:
         """A low-order point of the peer gives an all-zero secret, which is as good as none."""
         if not self._symmetric.mix_shared(ours.private, theirs):
             raise PeerFault("worthless public key", protocol=_FAULT)
+
+
+def sealed_bytes(size: int) -> int:
+    """What `size` bytes of plaintext become."""
+    return size + max(1, -(-size // MAX_PLAINTEXT_BYTES)) * (LENGTH_BYTES + TAG_BYTES)
 
 
 def _authentic(plaintext: bytes | None) -> bytes:

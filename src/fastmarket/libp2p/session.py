@@ -10,6 +10,7 @@ from fastmarket.libp2p.channels import EventStream, ResponderStream
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
+from fastmarket.libp2p.output import Output
 from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.upgrade import Endpoint
 from fastmarket.libp2p.yamux import GoAway, Yamux
@@ -62,6 +63,7 @@ class Session:
         "emit",
         "liveness",
         "mux",
+        "output",
         "protocols",
         "respond",
         "used_at",
@@ -71,6 +73,7 @@ class Session:
         self,
         endpoint: Endpoint,
         receiving: CipherState,
+        output: Output,
         liveness: Liveness,
         *,
         dialer: bool,
@@ -85,6 +88,7 @@ class Session:
         self.respond = respond
         self.check_due = inf  # no stream's deadline is earlier
         self._receiving = receiving
+        self.output = output
         self._held = 0
         self._unread = 0
         self.used_at = liveness.heard_at
@@ -98,6 +102,9 @@ class Session:
 
     def accept(self, stream: MuxStream, now: float) -> InboundNegotiation:
         return InboundNegotiation(self, stream, now)
+
+    def relieve(self) -> bool:
+        return self.output.run_ahead(self.mux.out)
 
     def pong(self, value: int, now: float) -> None:
         rtt = self.liveness.answered(value, now)

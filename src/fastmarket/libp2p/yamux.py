@@ -128,7 +128,7 @@ class Yamux:
         at, end = 0, len(chunk)
         out, most_out = self.out, self._config.max_unsent_bytes
         while at < end:
-            if len(out) > most_out:
+            if len(out) > most_out and not self._owner.relieve():
                 self.stalled = True
                 break
             if self._body_left:

@@ -34,6 +34,9 @@ class Owner(Protocol):
     def accept(self, stream: MuxStream, now: float) -> Sink:
         """A new inbound stream."""
 
+    def relieve(self) -> bool:
+        """Takes what stands in `out`; False: the shell has to, first."""
+
     def pong(self, value: int, now: float) -> None:
         """An answer to a ping of ours."""
 

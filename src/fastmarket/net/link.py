@@ -12,6 +12,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.output import Sealed, compact, recycle
 from fastmarket.libp2p.requests import Outcome, RequestPool
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
@@ -21,9 +22,9 @@ from fastmarket.net.turns import Agenda, Turns
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
 WRITE_HIGH_WATER_BYTES = 256 * 1024
-# Requests that came together are answered in pieces of ConnectionConfig.max_unsent_bytes, and what comes of
-# the last. After so many, 1 to 3 MB and a few ms, other connections have their turn.
-MAX_WRITES_A_TURN = 16
+# What requests that came together call for is written `output.AHEAD_BYTES` at a time. After so many, 1 to 2
+# MB and a few ms, other connections have their turn.
+MAX_WRITES_A_TURN = 4
 
 
 @dataclass(slots=True)
@@ -128,10 +129,10 @@ class Link(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        self._writing_paused = self.connection.output.paused = True
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
+        self._writing_paused = self.connection.output.paused = False
         self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -203,10 +204,10 @@ class Link(asyncio.Protocol):
             self.requests.handle_timer(now)
         self._deliver(now)
         for _ in range(MAX_WRITES_A_TURN):
-            if self._writing_paused or not (data := connection.data_to_send()):
+            if self._writing_paused or not (data := connection.take_output()):
                 break
             self._owner.traffic.sent += len(data)
-            transport.write(data)
+            _write(transport, data)
             if not connection.resume(now):
                 break
             self._deliver(now)
@@ -220,6 +221,19 @@ class Link(asyncio.Protocol):
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.link_turned(self, now)
+
+
+def _write(transport: asyncio.Transport, data: Sealed) -> None:
+    """A view is of a buffer that is used again once the transport has written all of it, as nearly always.
+    What has to wait behind other bytes is copied: so a peer that does not read holds one buffer at most."""
+    if isinstance(data, memoryview):
+        if not transport.get_write_buffer_size():
+            transport.write(data)
+            if not transport.get_write_buffer_size():
+                recycle(data)
+            return
+        data = compact(data)
+    transport.write(data)
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:

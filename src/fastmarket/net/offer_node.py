@@ -52,7 +52,7 @@ class OfferNode:
         """Answers an inbound request."""
         sender = connection.remote_peer
         assert sender is not None
-        reply = self.offers.answer_ready(sender, body, now)
+        reply = self.offers.ready.answer(body, sender, now)
         if reply is None:
             reply = self.offers.handle_request(sender, body, now)
             self._turns.arm()

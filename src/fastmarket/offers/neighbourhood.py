@@ -9,6 +9,7 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.query import Ask, Store
+from fastmarket.kad.ready import Nearby
 from fastmarket.kad.search import Search
 from fastmarket.kad.storing import StoreJob
 
@@ -23,6 +24,10 @@ class Neighbourhood(Protocol):
     @property
     def local(self) -> PeerInfo:
         """This peer, with the addresses it has now."""
+
+    @property
+    def nearby(self) -> Nearby:
+        """Says when `closer_to` may answer otherwise than before."""
 
     def search(self, key: bytes, ask: Ask) -> Search:
         """A lookup towards a raw key."""

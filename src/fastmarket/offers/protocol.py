@@ -90,8 +90,8 @@ class OfferProtocol:
         self.config = config or OfferConfig()
         self._changes = Changes()
         self.store = OfferStore(self.config, self._changes)
-        self.ready = ReadyAnswers(self.config.max_ready_bytes)
-        """Answers to FIND, made of their content."""
+        self.ready = ReadyAnswers(self.config.max_ready_bytes, neighbourhood.nearby, self._completed)
+        """Answers to FIND, made of their content. `handle_request` is for what they do not answer."""
         self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
         """Told of every content whose offers here become others, but by running out."""
         self.store.changed = self._changed
@@ -190,12 +190,8 @@ class OfferProtocol:
             self.ready.put(encode_find(request), ReadyAnswer(part, target, until, (request.content,)))
         return part + closer
 
-    def answer_ready(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
-        """The reply to a FIND that was answered before; None: ask `handle_request`."""
-        ready = self.ready.get(body)
-        if ready is None or now >= ready.until:
-            return None
-        reply = self._neighbourhood.closer_to(ready.target, sender, ready.part)
+    def _completed(self, ready: ReadyAnswer, asker: PeerId | None) -> bytes | None:
+        reply = self._neighbourhood.closer_to(ready.target, asker, ready.part)
         return reply if len(reply) <= self.config.max_message_bytes else None
 
     def _changed(self, contents: Iterable[bytes]) -> None:

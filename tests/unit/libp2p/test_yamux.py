@@ -66,6 +66,9 @@ class Side:
     def went_away(self, code: int, now: float) -> None:
         self.away.append(code)
 
+    def relieve(self) -> bool:
+        return False
+
     def take(self) -> bytes:
         out = bytes(self.mux.out)
         self.mux.out.clear()
