@@ -6,6 +6,7 @@ bytes object is made of it, and it is not read again.
 
 from types import GenericAlias
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -34,7 +35,10 @@ cdef inline uint64_t _hash(const uint8_t *data, Py_ssize_t size) noexcept nogil:
 
 
 cdef class PeerCache:
-    """At most `capacity` entries of up to `longest` bytes; of those that share a place the oldest gives way."""
+    """At most `capacity` entries of up to `longest` bytes; of those that share a place the oldest gives way.
+
+    A process has one for all its engines, so on a free-threaded CPython several threads use it: one at a time.
+    """
 
     cdef readonly Py_ssize_t capacity
     cdef readonly Py_ssize_t longest
@@ -60,9 +64,11 @@ cdef class PeerCache:
         while room < capacity:
             room *= 2
         cdef list raws = [None] * room, parsed = [None] * room
-        self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
+        with cython.critical_section(self):
+            self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
 
     cdef object _look_up(self, const uint8_t *data, Py_ssize_t size):
+        """Inside of the critical section, which others may enter while `parse` waits for something."""
         cdef Py_ssize_t first = (_hash(data, size) & <uint64_t> (self.capacity // _WAYS - 1)) * _WAYS, at
         cdef list raws = self._raws
         cdef object held
@@ -84,7 +90,8 @@ cdef class PeerCache:
 
     def get(self, bytes raw not None):
         """What one entry says, of at most `longest` bytes."""
-        return self._look_up(<const uint8_t *> PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
+        with cython.critical_section(self):
+            return self._look_up(<const uint8_t *> PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw))
 
     def read_all(self, bytes body not None, bytes head not None, int tag, Py_ssize_t limit, bint strict):
         """What the first `limit` entries say, those left out that are no good, as a tuple.
@@ -98,24 +105,25 @@ cdef class PeerCache:
         cdef object parsed
         if end < at or memcmp(data, PyBytes_AS_STRING(head), at):
             return None
-        while at < end:
-            if end - at < 2 or data[at] != tag:
-                return None
-            size = data[at + 1]
-            at += 2
-            if size & 0x80:
-                if at == end or data[at] & 0x80 or not data[at]:
+        with cython.critical_section(self):  # one for the whole reply
+            while at < end:
+                if end - at < 2 or data[at] != tag:
                     return None
-                size = (size & 0x7F) | <Py_ssize_t> data[at] << 7
-                at += 1
-            if size > self.longest or size > end - at:
-                return None
-            if limit > 0:
-                parsed = self._look_up(data + at, size)
-                limit -= 1
-                if parsed is not None:
-                    found.append(parsed)
-                elif strict:
+                size = data[at + 1]
+                at += 2
+                if size & 0x80:
+                    if at == end or data[at] & 0x80 or not data[at]:
+                        return None
+                    size = (size & 0x7F) | <Py_ssize_t> data[at] << 7
+                    at += 1
+                if size > self.longest or size > end - at:
                     return None
-            at += size
+                if limit > 0:
+                    parsed = self._look_up(data + at, size)
+                    limit -= 1
+                    if parsed is not None:
+                        found.append(parsed)
+                    elif strict:
+                        return None
+                at += size
         return tuple(found)
