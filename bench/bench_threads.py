@@ -2,13 +2,15 @@
 
 `pytest bench/bench_threads.py`. `ratio` is what the second thread gains: with the GIL 1 (and 2 for what gives
 it away, as hashing a file does), on a free-threaded CPython (`PYTHON_GIL=0`) 2 at the best. It wants two idle
-cores, so nothing here is judged in CI.
+cores, so nothing here is judged in CI. `cpu_growth`: how much more processor time both take at once than one
+after the other, for what they share: without a GIL two cores gain no more than 2 / `cpu_growth`.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -105,14 +107,21 @@ def side_by_side(
         for done in [thread.submit(job) for thread, job in pairs]:
             done.result()
 
-    best = float("inf")
+    best, apart_cpu, together_cpu = float("inf"), list[float](), list[float]()
 
     def before() -> None:
         nonlocal best
+        began = time.process_time()
         best = min(best, seconds(apart, 1))
+        together_cpu.append(time.process_time())
+        apart_cpu.append(together_cpu[-1] - began)
 
-    benchmark.pedantic(together, setup=before, rounds=ROUNDS, warmup_rounds=1)
+    def after() -> None:
+        together_cpu[-1] = time.process_time() - together_cpu[-1]
+
+    benchmark.pedantic(together, setup=before, teardown=after, rounds=ROUNDS)
     benchmark.extra_info["gil"] = getattr(sys, "_is_gil_enabled", lambda: True)()
+    benchmark.extra_info["cpu_growth"] = round(min(together_cpu) / min(apart_cpu), 2)
     report(benchmark, benchmark.stats.stats.min * 1e6, best * 1e6, "both one after the other")
 
 
