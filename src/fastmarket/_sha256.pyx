@@ -3,11 +3,17 @@
 The processor's SHA instructions are used where it has them: `BACKEND` names what was picked.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_GET_SIZE
+from cpython.ref cimport Py_INCREF, PyObject
 from libc.stdint cimport uint8_t
+
+
+cdef extern from "Python.h":
+    object PySequence_Fast(object items, const char *message)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object items)
+    PyObject *PySequence_Fast_GET_ITEM(object items, Py_ssize_t index)  # borrowed
 
 
 cdef extern from "sha256_impl.h" nogil:
@@ -53,15 +59,20 @@ def sha256_portable(bytes data not None) -> bytes:
 
 def sha256_many(items) -> list:
     """The digest of each item, in order. TypeError where an item is not `bytes`."""
-    cdef tuple held = tuple(items)  # of a list that another thread changes meanwhile, too
-    cdef Py_ssize_t count = PyTuple_GET_SIZE(held), i
+    cdef object fast = PySequence_Fast(items, b"items: a sequence of bytes")
+    with cython.critical_section(fast):  # it may be a list that other threads know
+        return _digests(fast)
+
+
+cdef list _digests(object fast):
+    cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(fast), i
     cdef object item, digest, waiting = None, waiting_digest = None
     for i in range(count):
-        if not PyBytes_CheckExact(held[i]):
+        if not PyBytes_CheckExact(<object> PySequence_Fast_GET_ITEM(fast, i)):
             raise TypeError(f"items[{i}]: bytes wanted")
     cdef list digests = PyList_New(count)
     for i in range(count):
-        item = held[i]
+        item = <object> PySequence_Fast_GET_ITEM(fast, i)
         digest = PyBytes_FromStringAndSize(NULL, 32)
         Py_INCREF(digest)
         PyList_SET_ITEM(digests, i, digest)
