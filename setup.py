@@ -84,7 +84,7 @@ setup(
             "cdivision": True,
             "embedsignature": True,
             "linetrace": line_trace,
-            # On a free-threaded CPython the import of a kernel leaves the GIL off. What is module-level in C is
+            # On a free-threaded CPython importing a kernel leaves the GIL off. What is module-level in C is
             # written by the import alone; objects that change belong to one thread (docs/performance.md).
             "freethreading_compatible": True,
         },
