@@ -84,6 +84,9 @@ setup(
             "cdivision": True,
             "embedsignature": True,
             "linetrace": line_trace,
+            # On a free-threaded CPython importing a kernel leaves the GIL off. What is module-level in C is
+            # written by the import alone; objects that change belong to one thread (docs/performance.md).
+            "freethreading_compatible": True,
         },
     )
 )

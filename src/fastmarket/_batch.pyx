@@ -4,6 +4,7 @@ The form: proto/fastmarket/v1/offer.proto (WholeBatch). What one offer of it tak
 through the tree, is made when somebody asks for it.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -63,12 +64,13 @@ cdef inline Py_ssize_t _field_size(Py_ssize_t size) noexcept nogil:
 def tree_root(list bodies not None):
     """The root over 1 to 256 of them; ValueError for other numbers of them, or one longer than any offer."""
     cdef uint8_t room[_MAX_COUNT * HASH]
-    cdef Py_ssize_t count = len(bodies), at
+    cdef list held = bodies[:]  # of which no other thread knows
+    cdef Py_ssize_t count = len(held), at
     cdef bytes body
     if not 0 < count <= _MAX_COUNT:
         raise ValueError("a batch of too few or too many offers")
     for at in range(count):
-        body = bodies[at]
+        body = held[at]
         if body is None or not hash_leaf(_data(body), PyBytes_GET_SIZE(body), room + at * HASH):
             raise ValueError("an offer that is too long")
     while count > 1:
@@ -127,15 +129,16 @@ cdef class SignedBatch:
     @staticmethod
     def join(bytes envelope not None, list bodies not None):
         """Of parts. ValueError as for its bytes."""
+        cdef list held = bodies[:]  # of which no other thread knows
         cdef bytes body
         cdef Py_ssize_t size = _field_size(PyBytes_GET_SIZE(envelope))
-        for body in bodies:
+        for body in held:
             if body is None:
                 raise ValueError("no body")
             size += _field_size(PyBytes_GET_SIZE(body))
         cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
         cdef uint8_t *at = _put(_data(data), _BATCH_TAG, _data(envelope), PyBytes_GET_SIZE(envelope))
-        for body in bodies:
+        for body in held:
             at = _put(at, _BODY_TAG, _data(body), PyBytes_GET_SIZE(body))
         return SignedBatch(data)
 
@@ -220,9 +223,11 @@ cdef class SignedBatch:
         return all
 
     cdef int _grow(self) except -1:
-        """The tree, if it is not there yet."""
-        if self._tree != NULL:
-            return 0
+        """The tree, if it is not there yet. A batch looks like a value, so several threads may ask at once."""
+        with cython.critical_section(self):
+            return 0 if self._tree != NULL else self._grow_first()
+
+    cdef int _grow_first(self) except -1:
         cdef uint8_t *tree = <uint8_t *> PyMem_Malloc(self._nodes() * HASH)
         cdef const uint8_t *data = _data(self.data)
         cdef Py_ssize_t at, count = self.count

@@ -249,11 +249,12 @@ def file_digests(list paths not None, Py_ssize_t chunk, bint raw) -> list:
     """
     if not 0 < chunk <= _MAX_CHUNK:
         raise ValueError(f"chunk: 1..{_MAX_CHUNK} wanted, got {chunk}")
-    cdef Py_ssize_t count = len(paths), i
+    cdef list held = paths[:]  # of which no other thread knows
+    cdef Py_ssize_t count = len(held), i
     for i in range(count):
-        if not isinstance(paths[i], bytes) or b"\0" in paths[i]:
+        if not isinstance(held[i], bytes) or b"\0" in held[i]:
             raise ValueError(f"paths[{i}]: bytes without a NUL wanted")
-    cdef bytes joined = b"\0".join(paths) + b"\0"
+    cdef bytes joined = b"\0".join(held) + b"\0"
     cdef const char *names = PyBytes_AS_STRING(joined)
     cdef bytes digests = PyBytes_FromStringAndSize(NULL, 32 * count)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(digests)

@@ -6,6 +6,7 @@ bytes object is made of it, and it is not read again.
 
 from types import GenericAlias
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
@@ -57,7 +58,10 @@ cdef inline uint64_t _hash(const uint8_t *data, Py_ssize_t size) noexcept nogil:
 
 
 cdef class PeerCache:
-    """At most `capacity` entries of up to `longest` bytes; of those that share a place the oldest gives way."""
+    """At most `capacity` entries of up to `longest` bytes; of those that share a place the oldest gives way.
+
+    A process has one for all its engines, so on a free-threaded CPython several threads use it: one at a time.
+    """
 
     cdef readonly Py_ssize_t capacity
     cdef readonly Py_ssize_t longest
@@ -83,12 +87,14 @@ cdef class PeerCache:
         while room < capacity:
             room *= 2
         cdef list raws = [None] * room, parsed = [None] * room
-        self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
+        with cython.critical_section(self):
+            self._raws, self._parsed, self.capacity = raws, parsed, room  # none without the others
 
     cdef inline Py_ssize_t _first(self, const uint8_t *data, Py_ssize_t size) noexcept:
         return (_hash(data, size) & <uint64_t> (self.capacity // _WAYS - 1)) * _WAYS
 
     cdef object _look_up(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t first):
+        """Inside of the critical section, which others may enter while `parse` waits for something."""
         cdef Py_ssize_t at
         cdef list raws = self._raws
         cdef object held
@@ -111,7 +117,8 @@ cdef class PeerCache:
     def get(self, bytes raw not None):
         """What one entry says, of at most `longest` bytes."""
         cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(raw)
-        return self._look_up(data, PyBytes_GET_SIZE(raw), self._first(data, PyBytes_GET_SIZE(raw)))
+        with cython.critical_section(self):
+            return self._look_up(data, PyBytes_GET_SIZE(raw), self._first(data, PyBytes_GET_SIZE(raw)))
 
     cdef bint _look_up_all(self, const Entry *entries, Py_ssize_t count, list found, bint strict) except -1:
         """Adds what they say to `found`; False: one is no good, where that matters.
@@ -148,25 +155,26 @@ cdef class PeerCache:
         cdef Py_ssize_t count = 0
         if end < at or memcmp(data, PyBytes_AS_STRING(head), at):
             return None
-        while at < end:
-            if end - at < 2 or data[at] != tag:
-                return None
-            size = data[at + 1]
-            at += 2
-            if size & 0x80:
-                if at == end or data[at] & 0x80 or not data[at]:
+        with cython.critical_section(self):  # one for the whole reply
+            while at < end:
+                if end - at < 2 or data[at] != tag:
                     return None
-                size = (size & 0x7F) | <Py_ssize_t> data[at] << 7
-                at += 1
-            if size > self.longest or size > end - at:
-                return None
-            if limit > 0:
-                limit -= 1
-                entries[count] = Entry(data + at, size, self._first(data + at, size))
-                count += 1
-                if count == _AT_ONCE:
-                    if not self._look_up_all(entries, count, found, strict):
+                size = data[at + 1]
+                at += 2
+                if size & 0x80:
+                    if at == end or data[at] & 0x80 or not data[at]:
                         return None
-                    count = 0
-            at += size
-        return tuple(found) if self._look_up_all(entries, count, found, strict) else None
+                    size = (size & 0x7F) | <Py_ssize_t> data[at] << 7
+                    at += 1
+                if size > self.longest or size > end - at:
+                    return None
+                if limit > 0:
+                    limit -= 1
+                    entries[count] = Entry(data + at, size, self._first(data + at, size))
+                    count += 1
+                    if count == _AT_ONCE:
+                        if not self._look_up_all(entries, count, found, strict):
+                            return None
+                        count = 0
+                at += size
+            return tuple(found) if self._look_up_all(entries, count, found, strict) else None

@@ -3,6 +3,7 @@
 The processor's SHA instructions are used where it has them: `BACKEND` names what was picked.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
@@ -59,6 +60,11 @@ def sha256_portable(bytes data not None) -> bytes:
 def sha256_many(items) -> list:
     """The digest of each item, in order. TypeError where an item is not `bytes`."""
     cdef object fast = PySequence_Fast(items, b"items: a sequence of bytes")
+    with cython.critical_section(fast):  # it may be a list that other threads know
+        return _digests(fast)
+
+
+cdef list _digests(object fast):
     cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(fast), i
     cdef object item, digest, waiting = None, waiting_digest = None
     for i in range(count):
