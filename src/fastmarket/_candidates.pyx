@@ -14,7 +14,7 @@ from enum import IntEnum
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem
+from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport INFINITY
@@ -489,14 +489,17 @@ cdef class Candidates:
             self._fresh.remove(one)
         return overdue
 
-    def next_late(self):
-        """When the next slot is given on; None: none is taken."""
-        cdef double when = 0.0
-        cdef bint found = False
+    def next_timer(self, dict outstanding not None, held_until):
+        """The first of when a slot is given on, the first of the `outstanding` in the order of asking is given up,
+        and `held_until`; None: nothing is waited for."""
+        cdef double when = INFINITY if held_until is None else held_until
+        cdef PyObject *oldest
+        cdef Py_ssize_t at = 0
         for one in self._fresh:
-            if not found or (<Candidate> one)._late_at < when:
-                when, found = (<Candidate> one)._late_at, True
-        return when if found else None
+            when = min(when, (<Candidate> one)._late_at)
+        if PyDict_Next(outstanding, &at, NULL, &oldest):
+            when = min(when, (<Candidate?> <object> oldest).asked_at + self._timeout_s)
+        return None if when == INFINITY else when
 
     # -- the walk --------------------------------------------------------------------------------------------
 

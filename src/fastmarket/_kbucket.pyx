@@ -16,12 +16,18 @@ from types import GenericAlias
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyListObject:
+        PyObject **ob_item
+    bint PyObject_TypeCheck(PyObject *value, PyTypeObject *kind)
 
 
 cdef extern from "keyindex.h" nogil:
@@ -396,20 +402,21 @@ cdef class RoutingTable:
         cdef int32_t skipped = _NONE if asker is None else self._find(asker), slot
         cdef Py_ssize_t found = self._nearest(target, count + (skipped != _NONE) + hidden), i, kept = 0, size = 0
         cdef Py_ssize_t before = PyBytes_GET_SIZE(head), behind = PyBytes_GET_SIZE(tail), length
-        cdef ContactState contact
+        cdef PyObject **values = (<PyListObject *> self._values).ob_item
+        cdef PyObject *encoded
         cdef char *at
         # Each entry lies somewhere else, and its bytes again: all are on their way before the first is looked at.
         for i in range(found):
-            fm_prefetch(<void *> <PyObject *> self._values[self._index.row[i].slot])
+            fm_prefetch(values[self._index.row[i].slot])
         for i in range(found):
-            contact = <ContactState?> self._values[self._index.row[i].slot]
-            fm_prefetch(<void *> <PyObject *> contact.encoded)
+            if not PyObject_TypeCheck(values[self._index.row[i].slot], <PyTypeObject *> ContactState):
+                raise TypeError("joined: of a table of ContactStates")
+            fm_prefetch(<PyObject *> (<ContactState> values[self._index.row[i].slot]).encoded)
         for i in range(found):
             slot = self._index.row[i].slot
-            contact = <ContactState> self._values[slot]
-            if slot == skipped or contact.hidden:
+            if slot == skipped or (<ContactState> values[slot]).hidden:
                 continue
-            length = PyBytes_GET_SIZE(contact.encoded)
+            length = PyBytes_GET_SIZE((<ContactState> values[slot]).encoded)
             if kept == count or length > room - size:
                 break
             size += length
@@ -420,9 +427,9 @@ cdef class RoutingTable:
         memcpy(at, PyBytes_AS_STRING(head), before)
         at += before
         for i in range(kept):
-            contact = <ContactState> self._values[self._index.row[i].slot]
-            length = PyBytes_GET_SIZE(contact.encoded)
-            memcpy(at, PyBytes_AS_STRING(contact.encoded), length)
+            encoded = <PyObject *> (<ContactState> values[self._index.row[i].slot]).encoded
+            length = PyBytes_GET_SIZE(<bytes> encoded)
+            memcpy(at, PyBytes_AS_STRING(<bytes> encoded), length)
             at += length
         memcpy(at, PyBytes_AS_STRING(tail), behind)
         return out

@@ -9,6 +9,8 @@ from types import GenericAlias
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
@@ -97,12 +99,11 @@ cdef class PeerCache:
         """Inside of the critical section, which others may enter while `parse` waits for something."""
         cdef Py_ssize_t at
         cdef list raws = self._raws
-        cdef object held
+        cdef PyObject **held = (<PyListObject *> raws).ob_item
         for at in range(first, first + _WAYS):
-            held = raws[at]
-            if held is None:
+            if held[at] == <PyObject *> None:
                 break
-            if PyBytes_GET_SIZE(held) == size and memcmp(PyBytes_AS_STRING(held), data, size) == 0:
+            if PyBytes_GET_SIZE(<bytes> held[at]) == size and memcmp(PyBytes_AS_STRING(<bytes> held[at]), data, size) == 0:
                 return self._parsed[at]
         cdef bytes raw = PyBytes_FromStringAndSize(<const char *> data, size)
         cdef object parsed = self._parse(raw)
@@ -120,13 +121,14 @@ cdef class PeerCache:
         with cython.critical_section(self):
             return self._look_up(data, PyBytes_GET_SIZE(raw), self._first(data, PyBytes_GET_SIZE(raw)))
 
-    cdef bint _look_up_all(self, const Entry *entries, Py_ssize_t count, list found, bint strict) except -1:
-        """Adds what they say to `found`; False: one is no good, where that matters.
+    cdef tuple _look_up_all(self, const Entry *entries, Py_ssize_t count, bint strict):
+        """What they say; None: one is no good, where that matters.
 
         Each lies somewhere else: all are on their way before the first is looked at.
         """
         cdef list raws = self._raws
-        cdef Py_ssize_t i, first
+        cdef tuple found = PyTuple_New(count)
+        cdef Py_ssize_t i, first, good = 0
         cdef object parsed
         for i in range(count):
             fm_prefetch((<PyListObject *> raws).ob_item + entries[i].first)
@@ -137,10 +139,12 @@ cdef class PeerCache:
             first = entries[i].first if self._raws is raws else self._first(entries[i].data, entries[i].size)
             parsed = self._look_up(entries[i].data, entries[i].size, first)
             if parsed is not None:
-                found.append(parsed)
+                Py_INCREF(parsed)
+                PyTuple_SET_ITEM(found, good, parsed)
+                good += 1
             elif strict:
-                return False
-        return True
+                return None
+        return found if good == count else found[:good]
 
     def read_all(self, bytes body not None, bytes head not None, int tag, Py_ssize_t limit, bint strict):
         """What the first `limit` entries say, those left out that are no good, as a tuple.
@@ -150,7 +154,7 @@ cdef class PeerCache:
         """
         cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(body)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(body), at = PyBytes_GET_SIZE(head), size
-        cdef list found = []
+        cdef tuple found = (), more
         cdef Entry entries[_AT_ONCE]
         cdef Py_ssize_t count = 0
         if end < at or memcmp(data, PyBytes_AS_STRING(head), at):
@@ -173,8 +177,11 @@ cdef class PeerCache:
                     entries[count] = Entry(data + at, size, self._first(data + at, size))
                     count += 1
                     if count == _AT_ONCE:
-                        if not self._look_up_all(entries, count, found, strict):
+                        more = self._look_up_all(entries, count, strict)
+                        if more is None:
                             return None
+                        found += more
                         count = 0
                 at += size
-            return tuple(found) if self._look_up_all(entries, count, found, strict) else None
+            more = self._look_up_all(entries, count, strict)
+        return more if more is None or not found else found + more

@@ -98,12 +98,14 @@ Done = Callable[[object, float], None]
 
 
 class _Running:
-    __slots__ = ("armed", "done", "job")
+    __slots__ = ("armed", "changed_at", "done", "job", "job_id")
 
-    def __init__(self, job: Job, done: Done | None) -> None:
+    def __init__(self, job_id: int, job: Job, done: Done | None) -> None:
+        self.job_id = job_id
         self.job = job
         self.done = done  # an internal job: told here, no events
         self.armed: float | None = None  # its live entry in the timer heap
+        self.changed_at: float | None = None  # an outcome came since it was polled
 
 
 class JobRunner:
@@ -143,7 +145,7 @@ class JobRunner:
         self._trace = trace
         self._jobs: dict[int, _Running] = {}
         self._pending: dict[int, SendRequest] = {}
-        self._dirty: dict[int, float] = {}  # jobs with outcomes since they were polled, and when
+        self._dirty: list[_Running] = []  # jobs with outcomes since they were polled
         self._timers: list[tuple[float, int]] = []
         self._actions: list[SendRequest] = []
         self._events: list[object] = []
@@ -170,7 +172,7 @@ class JobRunner:
             raise Busy("jobs", f"{self._max_jobs} are running")
         job_id = self._next_job
         self._next_job += 1
-        running = self._jobs[job_id] = _Running(job, done)
+        running = self._jobs[job_id] = _Running(job_id, job, done)
         if isinstance(job, PeerWatcher):
             self._watchers[job_id] = job
         job.start(now)
@@ -276,18 +278,20 @@ class JobRunner:
 
     def _changed(self, job_id: int, running: _Running, now: float) -> None:
         """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
-        if running.done is None:
-            self._dirty[job_id] = now
-        else:
+        if running.done is not None:
             self._pump(job_id, running, now)
+            return
+        if running.changed_at is None:
+            self._dirty.append(running)
+        running.changed_at = now
 
     def _pump_changed(self) -> None:
         while self._dirty:
-            changed, self._dirty = self._dirty, {}
-            for job_id, now in changed.items():
-                running = self._jobs.get(job_id)
-                if running is not None:
-                    self._pump(job_id, running, now)
+            changed, self._dirty = self._dirty, []
+            for running in changed:
+                now, running.changed_at = running.changed_at, None
+                if now is not None and running.job_id in self._jobs:
+                    self._pump(running.job_id, running, now)
 
     def _replied(self, peer_id: PeerId, now: float) -> None:
         self._observer.replied(peer_id, now)
@@ -340,5 +344,7 @@ class JobRunner:
             running = self._jobs.get(lost.job_id)
             if running is not None:
                 running.job.failed(lost.token, FailureKind.TIMEOUT, now)
-                self._dirty[lost.job_id] = now
+                if running.changed_at is None:
+                    self._dirty.append(running)
+                running.changed_at = now
             oldest = next(iter(pending))

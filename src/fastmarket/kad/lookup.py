@@ -16,7 +16,7 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Ask
-from fastmarket.kad.search import End, Search, earlier
+from fastmarket.kad.search import End, Search
 from fastmarket.kad.vouching import voucher
 
 
@@ -227,13 +227,7 @@ class Lookup(Search):
         """When a slot is given on, a request given up, or a late peer no longer waited for."""
         if self.end is not None:
             return None
-        when, late = self._held_until, self.candidates.next_late()
-        if late is not None:
-            when = earlier(when, late)
-        if self._outstanding:
-            oldest = next(iter(self._outstanding.values()))
-            when = earlier(when, oldest.asked_at + self._config.request_timeout_s)
-        return when
+        return self.candidates.next_timer(self._outstanding, self._held_until)
 
     def handle_timer(self, now: float) -> None:
         """Age the requests in flight; poll afterwards."""

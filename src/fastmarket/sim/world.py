@@ -162,11 +162,16 @@ class World:
             true = self.population.servers.closest(
                 sha256(key), k, lambda n: n != node.number and standing.answers(n)
             )
-            wanted = {self.population.infos[n].peer_id.raw for n in true}
+            infos = self.population.infos
+            wanted = [infos[n].peer_id.raw for n in true]
             found = [answered.peer.peer_id.raw for answered in result.closest]
-            figures.exact += len(found) == len(wanted) and wanted.issuperset(found)
-            figures.shares.append(len(wanted.intersection(found)) / len(wanted))
-            figures.missed.update(referrals.missed(raw_id) for raw_id in sorted(wanted.difference(found)))
+            if found == wanted:
+                figures.exact += 1
+                figures.shares.append(1.0)
+            else:
+                missed = sorted(set(wanted).difference(found))
+                figures.shares.append(1 - len(missed) / len(wanted))
+                figures.missed.update(referrals.missed(raw_id) for raw_id in missed)
             if result.closest:
                 figures.hops.append(referrals.hops(result.closest[0].peer))
             figures.asked.append(result.asked)
