@@ -1,0 +1,243 @@
+"""Twin of fastmarket._candidates: the candidates of a lookup as objects in a sorted list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from fastmarket._candidates import PeerState
+from fastmarket.config import KadConfig
+from fastmarket.formats.peer_info import PeerInfo
+
+_UNASKED = (PeerState.HEARD, PeerState.VOUCHED)
+_THERE = (PeerState.ANSWERED, PeerState.VOUCHED)
+
+
+class Closest:
+    """Counts peers off in the order of their distance. `wants` a peer, then `take` it if it is there."""
+
+    def __init__(self, k: int, most: int) -> None:
+        self._k = k
+        self._most = most
+        self._near = 0
+        self._diverse = 0
+        self._counts: dict[bytes, int] = {}
+
+    @property
+    def full(self) -> bool:
+        return self._diverse >= self._k
+
+    @property
+    def crowded(self) -> bool:
+        return self._near != self._diverse
+
+    def wants(self, group: bytes | None) -> bool:
+        if self._near < self._k:
+            return True
+        return self._diverse < self._k and (group is None or self._counts.get(group, 0) < self._most)
+
+    def take(self, group: bytes | None) -> None:
+        self._near += 1
+        if group is None:
+            self._diverse += 1
+            return
+        held = self._counts.get(group, 0)
+        self._counts[group] = held + 1
+        if held < self._most:
+            self._diverse += 1
+        elif held == self._most:
+            self._diverse -= held
+
+
+class Candidate:
+    def __init__(self, peer: PeerInfo, hops: int) -> None:
+        self.peer = peer
+        self.key = peer.peer_id.key
+        self.hops = hops
+        self.state = PeerState.HEARD
+        self.asked_at = self.late_at = self.hold_s = 0.0
+        self.connected = False
+        self.protocol = ""
+
+    def answer(self, protocol: str, now: float) -> float:
+        self.state = PeerState.ANSWERED
+        self.protocol = protocol
+        return now - self.asked_at
+
+    def ask_silent(self, now: float, connected: bool) -> None:
+        self.asked_at, self.connected, self.state = now, connected, PeerState.LATE
+
+
+class Voucher:
+    """`protocols`: by key, what peers speak and when they last answered."""
+
+    def __init__(
+        self, target: bytes, reach: bytes | None, alive_s: float, spoken: dict[bytes, tuple[set[str], float]]
+    ) -> None:
+        self._target = int.from_bytes(target, "big")
+        self._reach = None if reach is None else int.from_bytes(reach, "big")
+        self._alive_s = alive_s
+        self._spoken = spoken
+
+    def vouches(self, candidate: Candidate, wanted: Sequence[str], now: float) -> bool:
+        distance = int.from_bytes(candidate.key, "big") ^ self._target
+        if (self._reach is not None and distance > self._reach) or candidate.key not in self._spoken:
+            return False
+        protocols, answered_at = self._spoken[candidate.key]
+        spoken = [protocol for protocol in wanted if protocol in protocols]
+        if now - answered_at > self._alive_s or not spoken:
+            return False
+        candidate.protocol = spoken[0]
+        return True
+
+
+class Candidates:
+    def __init__(
+        self,
+        target: bytes,
+        local: bytes,
+        config: KadConfig,
+        block_of: Callable[[PeerInfo], bytes | None],
+        wanted: Sequence[str],
+    ) -> None:
+        self._target = int.from_bytes(target, "big")
+        self._config = config
+        self._block_of = block_of
+        self._wanted = wanted
+        self._seen = {local}
+        self._listed: list[Candidate] = []
+        self._fresh: list[Candidate] = []
+        self.voucher: Voucher | None = None
+        self.is_open = self.cut = False
+        self.held_until: float | None = None
+        self.waited = 0
+
+    def _distance(self, candidate: Candidate) -> int:
+        return int.from_bytes(candidate.key, "big") ^ self._target
+
+    @property
+    def heard(self) -> int:
+        return len(self._seen)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._fresh)
+
+    def listed(self) -> list[Candidate]:
+        return self._listed[:]
+
+    def add(self, peers: Iterable[PeerInfo], hops: int) -> bool:
+        listed = False
+        for peer in peers:
+            if peer.peer_id.key in self._seen:
+                continue
+            self._seen.add(peer.peer_id.key)
+            candidate = Candidate(peer, hops)
+            self._listed.append(candidate)
+            self._listed.sort(key=self._distance)
+            if len(self._listed) > self._config.shortlist_size:
+                listed |= self._listed.pop() is not candidate
+            else:
+                listed = True
+        return listed
+
+    def fail(self, candidate: Candidate) -> None:
+        candidate.state = PeerState.FAILED
+        if candidate in self._listed:
+            self._listed.remove(candidate)
+
+    def ask(self, candidate: Candidate, now: float, connected: bool, patience_s: float) -> None:
+        config = self._config
+        candidate.asked_at, candidate.connected, candidate.state = now, connected, PeerState.WAITING
+        candidate.late_at = now + patience_s
+        candidate.hold_s = min(config.settle_s, config.settle_factor * patience_s)
+        self._fresh.append(candidate)
+
+    def leave(self, candidate: Candidate) -> None:
+        if candidate in self._fresh:
+            self._fresh.remove(candidate)
+
+    def overdue(self, now: float) -> list[Candidate]:
+        overdue = [candidate for candidate in self._fresh if candidate.late_at <= now]
+        for candidate in overdue:
+            candidate.state = PeerState.LATE
+            self._fresh.remove(candidate)
+        return overdue
+
+    def next_timer(self, outstanding: dict[int, Candidate], held_until: float | None) -> float | None:
+        moments = [candidate.late_at for candidate in self._fresh]
+        moments += [one.asked_at + self._config.request_timeout_s for one in islice(outstanding.values(), 1)]
+        return min(moments if held_until is None else [*moments, held_until], default=None)
+
+    def walk(
+        self, now: float, asked: int, slowest: float | None, ask_now: Callable[[Candidate], None]
+    ) -> None:
+        config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
+        counted, answered, waited = 0, 0, 0
+        self.is_open, self.cut, self.held_until = False, False, None
+        for candidate in self._listed:
+            group = self._block_of(candidate.peer)
+            if not chosen.wants(group):
+                continue
+            if candidate.state in _UNASKED:
+                if counted >= config.agreeing and self._vouched(candidate, chosen, now):
+                    if chosen.full:
+                        break
+                    continue
+                if asked >= config.max_asked:
+                    self.cut = True
+                    continue
+                if len(self._fresh) >= config.alpha:
+                    self.is_open, waited = True, 0
+                    break
+                ask_now(candidate)
+                asked += 1
+            if candidate.state is PeerState.LATE:
+                self.is_open = self._holds(candidate, slowest, now) or self.is_open
+            elif candidate.state is not PeerState.FAILED:
+                chosen.take(group)
+                counted += 1
+                answered += candidate.state is PeerState.ANSWERED
+                waited += candidate.state is PeerState.WAITING
+                self.is_open = self.is_open or candidate.state is PeerState.WAITING
+                if chosen.full or (answered >= config.beta and not self.is_open):
+                    break
+        self.waited = waited if config.beta >= config.k else 0
+
+    def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
+        if self.voucher is None or chosen.crowded or not self.voucher.vouches(candidate, self._wanted, now):
+            candidate.state = PeerState.HEARD
+            return False
+        candidate.state = PeerState.VOUCHED
+        chosen.take(self._block_of(candidate.peer))
+        return True
+
+    def _holds(self, late: Candidate, slowest: float | None, now: float) -> bool:
+        config = self._config
+        if slowest is None:
+            return True
+        if not late.hold_s:
+            return False
+        hold = max(late.hold_s, config.settle_factor * slowest)
+        until = late.asked_at + min(hold, config.request_timeout_s)
+        if until <= now:
+            return False
+        self.held_until = until if self.held_until is None else min(self.held_until, until)
+        return True
+
+    def closest(self) -> list[tuple[PeerInfo, str]]:
+        there = (one for one in self._listed if one.state in _THERE)
+        return [(one.peer, one.protocol) for one in islice(there, self._config.k)]
+
+    def chosen(self, answered: bool) -> list[Candidate]:
+        chosen, found = Closest(self._config.k, self._config.max_group_in_bucket), []
+        for candidate in self._listed:
+            if answered and candidate.state not in _THERE:
+                continue
+            group = self._block_of(candidate.peer)
+            if candidate.state is not PeerState.FAILED and chosen.wants(group):
+                chosen.take(group)
+                found.append(candidate)
+                if chosen.full:
+                    break
+        return found
