@@ -409,16 +409,17 @@ cdef class Candidates:
         cdef bint listed = False
         cdef bytes key
         cdef fm_key d
-        cdef Py_ssize_t at, size
+        cdef Py_ssize_t at, size, known
         cdef Candidate candidate
         for peer in peers:
             if not self._meet(peer):
                 continue
             key = peer.peer_id.key
-            if key in self._seen:
-                continue
             _load(&d, key)
+            known = len(self._seen)
             self._seen.add(key)
+            if len(self._seen) == known:
+                continue
             fm_key_xor(&d, &d, &self._target)
             at, size = self._place(&d), len(self._listed)
             if at == self._capacity:

@@ -28,6 +28,7 @@ cdef extern from "Python.h":
     ctypedef struct PyListObject:
         PyObject **ob_item
     bint PyObject_TypeCheck(PyObject *value, PyTypeObject *kind)
+    PyTypeObject *Py_TYPE(PyObject *value)
 
 
 cdef extern from "keyindex.h" nogil:
@@ -404,13 +405,16 @@ cdef class RoutingTable:
         cdef Py_ssize_t before = PyBytes_GET_SIZE(head), behind = PyBytes_GET_SIZE(tail), length
         cdef PyObject **values = (<PyListObject *> self._values).ob_item
         cdef PyObject *encoded
+        cdef PyTypeObject *kind = NULL
         cdef char *at
         # Each entry lies somewhere else, and its bytes again: all are on their way before the first is looked at.
         for i in range(found):
             fm_prefetch(values[self._index.row[i].slot])
         for i in range(found):
-            if not PyObject_TypeCheck(values[self._index.row[i].slot], <PyTypeObject *> ContactState):
-                raise TypeError("joined: of a table of ContactStates")
+            if Py_TYPE(values[self._index.row[i].slot]) != kind:
+                if not PyObject_TypeCheck(values[self._index.row[i].slot], <PyTypeObject *> ContactState):
+                    raise TypeError("joined: of a table of ContactStates")
+                kind = Py_TYPE(values[self._index.row[i].slot])  # nearly always that of all
             fm_prefetch(<PyObject *> (<ContactState> values[self._index.row[i].slot]).encoded)
         for i in range(found):
             slot = self._index.row[i].slot
