@@ -76,8 +76,8 @@ def new(count: int, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
 
 
 @click.command()
-@click.option("--lookups", "count", default=1000, show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="The best of them counts.")
+@click.option("--lookups", "count", default=200, show_default=True, help="In a round.")
+@click.option("--rounds", default=30, show_default=True, help="The best of them counts.")
 @click.option("--json", "path", type=click.Path(path_type=Path))
 def main(count: int, rounds: int, path: Path | None) -> None:
     """What one simulated RPC costs, phase by phase."""
