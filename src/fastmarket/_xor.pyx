@@ -1,4 +1,4 @@
-"""256-bit keys under the XOR metric: distances, prefixes, the nearest of many, a shortlist kept sorted.
+"""256-bit keys under the XOR metric: distances, prefixes, the nearest of many.
 
 A key is 32 bytes, big-endian; any other length is a ValueError.
 Source: Maymounkov and Mazieres, "Kademlia", section 2.1.
@@ -7,9 +7,6 @@ Source: Maymounkov and Mazieres, "Kademlia", section 2.1.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memmove
-
-from types import GenericAlias
 
 
 cdef extern from "key256.h" nogil:
@@ -24,9 +21,6 @@ cdef extern from "key256.h" nogil:
 
 KEY_BYTES = 32
 KEY_BITS = 256
-
-# A shortlist is a few times k; more than this is a caller's slip, not a wish.
-MAX_SHORTLIST = 1 << 20
 
 # Up to here the nearest are kept in an insertion-sorted row while scanning; above, everything is sorted once.
 cdef Py_ssize_t SCAN_ROW = 64
@@ -143,92 +137,3 @@ def nearest(bytes target not None, bytes packed_keys not None, Py_ssize_t count)
         return [row[i].index for i in range(kept)]
     finally:
         free(row)
-
-
-cdef class Shortlist:
-    """The `capacity` keys nearest to `target` seen so far, with a value each, kept sorted, closest first."""
-
-    cdef fm_key _target
-    cdef fm_key *_distances
-    cdef readonly Py_ssize_t capacity
-    cdef list _values
-
-    def __cinit__(self, bytes target not None, Py_ssize_t capacity):
-        if not 0 < capacity <= MAX_SHORTLIST:
-            raise ValueError(f"capacity: 1..{MAX_SHORTLIST} wanted, got {capacity}")
-        _load(&self._target, target)
-        self._distances = <fm_key *> malloc(capacity * sizeof(fm_key))
-        if self._distances == NULL:
-            raise MemoryError
-        self.capacity = capacity
-        self._values = []
-
-    def __dealloc__(self):
-        free(self._distances)
-
-    def __class_getitem__(cls, item):
-        return GenericAlias(cls, item)
-
-    cdef Py_ssize_t _place(self, const fm_key *d) noexcept:
-        """The first position whose distance is not below `d`."""
-        cdef Py_ssize_t low = 0, high = len(self._values), middle
-        while low < high:
-            middle = (low + high) >> 1
-            if fm_key_compare(&self._distances[middle], d) < 0:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    cdef Py_ssize_t _find(self, bytes key) except -2:
-        cdef fm_key d
-        _load(&d, key)
-        fm_key_xor(&d, &d, &self._target)
-        cdef Py_ssize_t at = self._place(&d)
-        if at < len(self._values) and fm_key_compare(&self._distances[at], &d) == 0:
-            return at
-        return -1
-
-    def insert(self, bytes key not None, value) -> int:
-        """Position the key took; -1 where it is known, or too far for a full list.
-
-        The last entry of a full list falls out for a closer one.
-        """
-        cdef fm_key d
-        _load(&d, key)
-        fm_key_xor(&d, &d, &self._target)
-        cdef Py_ssize_t size = len(self._values), at = self._place(&d)
-        cdef object dropped = None  # released last: its destructor may call us again
-        if at == self.capacity or (at < size and fm_key_compare(&self._distances[at], &d) == 0):
-            return -1
-        if size == self.capacity:
-            dropped = self._values.pop()
-            size -= 1
-        memmove(&self._distances[at + 1], &self._distances[at], (size - at) * sizeof(fm_key))
-        self._distances[at] = d
-        self._values.insert(at, value)
-        return at
-
-    def index(self, bytes key not None) -> int:
-        """Position of the key, -1 where it is not listed."""
-        return self._find(key)
-
-    def remove(self, bytes key not None) -> bool:
-        """Whether the key was listed; it no longer is."""
-        cdef Py_ssize_t at = self._find(key)
-        if at < 0:
-            return False
-        cdef Py_ssize_t size = len(self._values)
-        memmove(&self._distances[at], &self._distances[at + 1], (size - at - 1) * sizeof(fm_key))
-        del self._values[at]
-        return True
-
-    def values(self) -> list:
-        """The values, closest first, in a new list."""
-        return self._values[:]
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, bytes key not None) -> bool:
-        return self._find(key) >= 0

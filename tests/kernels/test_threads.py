@@ -18,9 +18,14 @@ from threading import Barrier
 import pytest
 
 from fastmarket import _batch, _cid, _codec, _merkle, _sha256, _sodium, _xor
+from fastmarket._candidates import Candidates
 from fastmarket._eventqueue import EventQueue
 from fastmarket._kbucket import RoutingTable
 from fastmarket._peercache import PeerCache
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
 from fastmarket.formats.varint import encode_uvarint
 
 THREADS = 4
@@ -63,11 +68,18 @@ def table(random: Random) -> object:
     return told, own.items(), own.bucket_sizes()
 
 
-def shortlist(random: Random) -> object:
-    own: _xor.Shortlist[int] = _xor.Shortlist(random.randbytes(32), 50)
-    keys = [random.randbytes(32) for _ in range(300)]
-    told = [own.insert(key, number) for number, key in enumerate(keys)]
-    return told, own.values(), _xor.nearest(keys[0], b"".join(keys), 100)
+def candidates(random: Random) -> object:
+    """What a lookup hears of, asks and chooses."""
+    own = Candidates(random.randbytes(32), bytes(32), KadConfig(), ip_group)
+    for _ in range(10):
+        own.add([PeerInfo(PeerId(b"\x12\x20" + random.randbytes(32))) for _ in range(30)], 1)
+        own.begin(NOW, 0, None)
+        while (candidate := own.next_asked()) is not None:
+            own.ask(candidate, NOW, True, random.random())
+        for candidate in own.overdue(NOW + 0.5):
+            candidate.answer("/a", NOW + 1)
+    keys = [candidate.key for candidate in own.listed()]
+    return keys, own.closest_keys(), own.next_timer({}, None), _xor.nearest(keys[0], b"".join(keys), 100)
 
 
 def digests(random: Random) -> object:
@@ -139,7 +151,7 @@ def cached(random: Random) -> object:
     return [cache.read_all(body, HEAD, TAG, 40, False) for body in replies(random, 50)]
 
 
-WORK = [table, shortlist, digests, texts, messages, signatures, batches, events, cached]
+WORK = [table, candidates, digests, texts, messages, signatures, batches, events, cached]
 
 
 @pytest.mark.parametrize("work", WORK)

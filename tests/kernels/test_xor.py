@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fastmarket import _xor
 from tests.reference import xor as twin
@@ -50,8 +49,6 @@ def test_a_key_is_32_bytes(size):
         lambda: _xor.common_prefix_length(bad, good),
         lambda: _xor.closer(good, bad, good),
         lambda: _xor.nearest(bad, b"", 1),
-        lambda: _xor.Shortlist(bad, 3),
-        lambda: _xor.Shortlist(good, 3).insert(bad, None),
     ):
         with pytest.raises(ValueError, match="32 bytes"):
             call()
@@ -62,52 +59,5 @@ def test_bad_arguments():
         _xor.nearest(bytes(32), bytes(33), 1)
     with pytest.raises(ValueError, match="count"):
         _xor.nearest(bytes(32), bytes(32), -1)
-    for capacity in (0, -1, _xor.MAX_SHORTLIST + 1):
-        with pytest.raises(ValueError, match="capacity"):
-            _xor.Shortlist(bytes(32), capacity)
     with pytest.raises(TypeError):
         _xor.distance(None, bytes(32))
-
-
-class Shortlists(RuleBasedStateMachine):
-    """The compiled shortlist and its twin under the same calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.ours = _xor.Shortlist(b"\x55" * 32, 8)
-        self.twin = twin.Shortlist(b"\x55" * 32, 8)
-
-    @rule(key=any_keys, value=st.integers())
-    def insert(self, key, value):
-        assert self.ours.insert(key, value) == self.twin.insert(key, value)
-
-    @rule(key=near_keys)
-    def remove(self, key):
-        assert self.ours.remove(key) == self.twin.remove(key)
-
-    @rule(key=near_keys)
-    def look_up(self, key):
-        assert self.ours.index(key) == self.twin.index(key)
-        assert (key in self.ours) == (key in self.twin)
-
-    @invariant()
-    def same(self):
-        assert self.ours.values() == self.twin.values()
-        assert len(self.ours) == len(self.twin) <= 8
-
-
-TestShortlists = Shortlists.TestCase
-
-
-def test_a_value_may_call_back_when_it_is_dropped():
-    shortlist = _xor.Shortlist(bytes(32), 2)
-
-    class Dropped:
-        def __del__(self):
-            shortlist.remove((1).to_bytes(32, "big"))
-            shortlist.insert((9).to_bytes(32, "big"), "late")
-
-    shortlist.insert((3).to_bytes(32, "big"), Dropped())
-    shortlist.insert((1).to_bytes(32, "big"), "one")
-    shortlist.insert((2).to_bytes(32, "big"), "two")
-    assert shortlist.values() == ["two", "late"]
