@@ -14,13 +14,27 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import _batch, _cid, _codec, _eventqueue, _kbucket, _merkle, _peercache, _sha256, _xor
+from fastmarket import (
+    _batch,
+    _candidates,
+    _cid,
+    _codec,
+    _eventqueue,
+    _kbucket,
+    _merkle,
+    _peercache,
+    _sha256,
+    _xor,
+)
+from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
 from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from fastmarket.pb.libp2p import kad_pb2
+from tests.reference import candidates as candidates_twin
 from tests.reference import cid as cid_twin
 from tests.reference import codec as codec_twin
 from tests.reference import eventqueue as eventqueue_twin
@@ -276,6 +290,52 @@ def test_reply_of_20_peers(benchmark, compiled):
     rows = [(reply, b"\x08\x04", 0x42, 40, False) for reply in replies]
     assert [ours.read_all(*row) for row in rows] == [twin.read_all(*row) for row in rows]
     measure(benchmark, (ours if compiled else twin).read_all, rows)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "twin"])
+def test_lookup_of_20_closest(benchmark, compiled):
+    """40 peers to begin with, the 20 closest asked ten at a time, each of which names 20 that are known."""
+    config, peers = KadConfig(), [PeerInfo(PeerId(b"\x12\x20" + key)) for key in targets[:100]]
+    target = targets[0]
+
+    def ours() -> list[bytes]:
+        lookup, asked = _candidates.Candidates(target, bytes(32), config, ip_group), 0
+        lookup.add(peers[:40], 1)
+        while True:
+            lookup.begin(0.0, asked, None)
+            out = []
+            while (candidate := lookup.next_asked()) is not None:
+                lookup.ask(candidate, 0.0, True, 1.0)
+                out.append(candidate)
+            if not out:
+                return lookup.closest_keys()
+            asked += len(out)
+            for candidate in out:
+                lookup.leave(candidate)
+                candidate.answer("/a", 0.1)
+                lookup.add(peers[asked % 40 :][:20], 2)
+
+    def twin() -> list[bytes]:
+        lookup, asked = candidates_twin.Candidates(target, bytes(32), config, ip_group, ()), 0
+        lookup.add(peers[:40], 1)
+        while True:
+            out: list[candidates_twin.Candidate] = []
+
+            def ask(candidate, out=out):
+                lookup.ask(candidate, 0.0, True, 1.0)
+                out.append(candidate)
+
+            lookup.walk(0.0, asked, None, ask)
+            if not out:
+                return [peer.peer_id.key for peer, _ in lookup.closest()]
+            asked += len(out)
+            for candidate in out:
+                lookup.leave(candidate)
+                candidate.answer("/a", 0.1)
+                lookup.add(peers[asked % 40 :][:20], 2)
+
+    assert ours() == twin()
+    benchmark(ours if compiled else twin)
 
 
 @pytest.mark.parametrize(
