@@ -8,6 +8,9 @@ free: whoever rents a few machines can place as many ids as it likes around a ke
 lookup, and what is stored at its end, goes on past such a crowd until k have been met that are none. A crowd is
 an address block with more peers among them than the table lets into a bucket; without one these are the nearest
 k.
+
+One file beyond 400 lines: the walk goes over the fields of all these classes in C, which several modules could share
+only by a header that says them again.
 """
 
 from enum import IntEnum

@@ -73,10 +73,10 @@ class Routing(PeerObserver):
         self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
         """Told of a peer with its protocols that came into the table, or that had failed and is back."""
         self.large = LargeTable(config, local)
+        # A silent peer asked us something, and is to be asked before the timer that was told.
         self.on_hurry: Callable[[], None] = lambda: None
-        """Told that a silent peer asked us something, and is to be asked before the timer that was told."""
+        # A silent peer is back, or nobody is left: the table is in need of a refresh.
         self.on_return: Callable[[float], None] = lambda now: None
-        """Told that a silent peer is back, or that nobody is left: the table is in need of a refresh."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -112,10 +112,9 @@ class Routing(PeerObserver):
 
     def target_entry(self, target: bytes) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
-        visitors, waiting = self._visitors, self._waiting.contacts
-        if not visitors and not waiting:
+        if not self._visitors and not self._waiting.contacts:
             return None
-        contact = visitors.get(target) or waiting.get(target)
+        contact = self._visitors.get(target) or self._waiting.contacts.get(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
     def knows(self, peer_id: PeerId) -> bool:
@@ -140,9 +139,8 @@ class Routing(PeerObserver):
     def fill(self, contacts: Iterable[Contact]) -> None:
         """Entries out of knowledge that no identification brought (a simulated network's); last seen when
         they say. Beyond what a bucket holds they are left out."""
-        insert = self._table.insert
         for contact in contacts:
-            insert(contact.info.peer_id.key, contact, contact.seen)
+            self._table.insert(contact.info.peer_id.key, contact, contact.seen)
         self.version += 1
         self._diversity.counted = False
 
@@ -237,11 +235,8 @@ class Routing(PeerObserver):
                 self._place(key, contact, now)
 
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """A request to the peer failed; too often in a row and it leaves the table.
-
-        While nobody at all is heard, the fault is more likely ours: the table is kept, and the silent are
-        asked now and then.
-        """
+        """A request to the peer failed; too often in a row and it leaves the table. While nobody at all is
+        heard, the fault is more likely ours: the table is kept, and the silent are asked now and then."""
         if kind is FailureKind.BUSY:
             return
         if kind in _HEARD:
