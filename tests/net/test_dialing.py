@@ -9,9 +9,11 @@ import pytest
 
 from fastmarket.config import HostConfig, NodeConfig
 from fastmarket.errors import DialFailed
+from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.requests import Failed, Outcome
 from fastmarket.net.dht_node import DhtNode
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed
@@ -139,6 +141,42 @@ def test_an_address_that_never_answers_holds_up_nobody(run: Run[None]) -> None:
                 silent = Multiaddr.from_endpoint(*mute.getsockname())
                 assert await b.dial(PeerInfo(a.peer_id, (silent, *a.host.listen_addrs))) == a.peer_id
                 await b.close()
+
+    run(scenario())
+
+
+def test_more_dials_than_we_have_room_for_say_nothing_of_the_peer(run: Run[None]) -> None:
+    class Told:
+        """Notes of whom the host says that it cannot be reached."""
+
+        def __init__(self) -> None:
+            self.unreachable: list[PeerId] = []
+
+        def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
+
+        def peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
+
+        def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+            self.unreachable.append(peer_id)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            config = NodeConfig(host=replace(HostConfig(), max_queued_dials=1, dial_timeout_s=3600.0))
+            b, told, outcomes = DhtNode(identity(60), config), Told(), list[Outcome]()
+            b.host.observers.append(told)
+            silent = Multiaddr.from_endpoint(*mute.getsockname())
+            deadline = b.now() + 3600.0
+            choices = (Choice("/test", b"?"),)
+            b.host.request(PeerInfo(STRANGER, (silent,)), choices, deadline, lambda _: None)  # takes the room
+            other = PeerInfo(identity(98).peer_id, (silent,))
+            b.host.request(other, choices, deadline, outcomes.append)
+            (outcome,) = outcomes
+            assert isinstance(outcome, Failed)
+            assert outcome.kind is FailureKind.BUSY
+            with pytest.raises(DialFailed, match="too many dials"):
+                await b.dial(other)
+            assert told.unreachable == []
+            await b.close()
 
     run(scenario())
 

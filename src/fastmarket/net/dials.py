@@ -23,6 +23,10 @@ from fastmarket.net.link import Link
 logger = logging.getLogger(__name__)
 
 
+class NotDialed(DialFailed):
+    """For a reason of ours: it says nothing of the peer."""
+
+
 class Parcel(Protocol):
     """A request that waits for a connection."""
 
@@ -83,6 +87,8 @@ class Dials:
 
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
+        if peer.peer_id not in self._dials and len(self._dials) >= self._config.max_queued_dials:
+            return False
         dial = self._dial(peer)
         if len(dial.waiting) >= self._config.max_waiting_requests:
             return False
@@ -122,9 +128,9 @@ class Dials:
         if peer.peer_id == self._owner.peer_id:
             raise DialFailed("that is this node itself", peer=peer.peer_id)
         if self._closing:
-            raise DialFailed("this node is stopping", peer=peer.peer_id)
+            raise NotDialed("this node is stopping", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
-            raise DialFailed("too many dials wait already", peer=peer.peer_id)
+            raise NotDialed("too many dials wait already", peer=peer.peer_id)
         try:
             return await self._dialer.dial(peer.peer_id, self._candidates(peer))
         except DialFailed:
@@ -158,7 +164,9 @@ class Dials:
             for parcel in dial.waiting:
                 parcel.send(link)
             return
-        logger.debug("cannot reach %s: %s", peer_id, "stopped" if task.cancelled() else task.exception())
-        self._owner.unreachable(peer_id)
+        fault = None if task.cancelled() else task.exception()
+        logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
+        if not isinstance(fault, NotDialed):
+            self._owner.unreachable(peer_id)
         for parcel in dial.waiting:
             parcel.unreachable()
