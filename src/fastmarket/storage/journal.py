@@ -40,6 +40,7 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, "fastmarket-journal")
         self._swept_at = 0.0
         self._failing = False
+        self._closing = self._closed = False
         self.commits = 0
         """Writes that succeeded."""
 
@@ -58,6 +59,9 @@ class Journal:
         """Done when the changes are durable; raises StorageFault. Nobody has to wait for it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_seen)
+        if self._closed:
+            done.set_exception(StorageFault("the node is stopping"))
+            return done
         urgent = any(change.own for change in changes)
         unwritten, most = self._unwritten, self._config.max_unwritten
         for change in changes:
@@ -83,19 +87,21 @@ class Journal:
         return True
 
     async def close(self) -> None:
-        """Writes what is left."""
+        """Writes what is left, once more if that has failed just now; nothing is tried after that."""
+        self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         if self._writing is not None:
             await asyncio.wait({self._writing})
-        if self._unwritten:
+        self._closed = True
+        if self._unwritten or self._waiting:
             await self._write()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)
 
     def _schedule(self, wait_s: float) -> None:
-        if self._writing is not None:
-            return  # its end looks again
+        if self._writing is not None or self._closing:
+            return  # its end, or that of all, looks again
         if wait_s <= 0.0:
             self._begin()
         elif self._timer is None:
@@ -113,6 +119,8 @@ class Journal:
         self._writing = None
         if not task.cancelled() and (fault := task.exception()) is not None:
             log.error("the journal failed", exc_info=fault)
+        if self._closing:
+            return
         if self._waiting:
             self._begin()  # they came while that was written
         elif self._unwritten:

@@ -108,6 +108,26 @@ def test_a_full_disk_is_told_and_the_offer_written_when_there_is_room(run: Run[N
     run(main())
 
 
+def test_a_full_disk_at_the_end_is_told_and_nothing_is_tried_after_it(
+    run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        made = Journal(OfferDatabase(tmp_path), StorageConfig(retry_s=0.0), lambda: NOW)
+        with full_disk():
+            under_way = made.keep([Change(offer("a"), True)])
+            await asyncio.sleep(0)  # its write has begun
+            behind = made.keep([Change(offer("b"), True)])
+            await made.close()
+        for done in (under_way, behind, made.keep([Change(offer("c"), True)])):
+            with pytest.raises(StorageFault):
+                await done
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert held(tmp_path) == set()
+
+    run(main())
+    assert "the journal failed" not in caplog.text
+
+
 def test_changes_by_others_that_wait_are_bounded(run: Run[None], tmp_path: Path) -> None:
     async def main() -> None:
         config = StorageConfig(write_behind_s=3600.0, max_unwritten=2)
