@@ -308,3 +308,22 @@ def test_a_node_that_joined_nobody_and_is_met_looks_for_the_others(run: Run[None
             await until(lambda: back.engine.table_size == 3)
 
     run(scenario())
+
+
+def test_an_observer_that_fails_costs_no_job_its_result(run: Run[None]) -> None:
+    async def main() -> None:
+        loop, raised = asyncio.get_running_loop(), list[BaseException | None]()
+        loop.set_exception_handler(lambda loop, context: raised.append(context.get("exception")))
+
+        def observer(kind: str, lookup: object, took_s: float) -> None:
+            raise RuntimeError(kind)
+
+        async with nodes(1) as (node,):  # which has nobody to ask: its jobs end in one turn
+            node.job_observers.append(observer)
+            wanted = [node.closest_peers(bytes([number]) * 34, DEADLINE_S) for number in range(3)]
+            async with asyncio.timeout(DEADLINE_S):
+                assert [list(found) for found in await asyncio.gather(*wanted)] == [[]] * 3
+        assert raised
+        assert {type(one) for one in raised} == {RuntimeError}
+
+    run(main())

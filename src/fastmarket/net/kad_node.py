@@ -161,14 +161,18 @@ class KadNode:
             engine.handle_timer(now)
         for action in engine.poll_actions():
             self._send(action)
+        ended = []
         for event in engine.poll_events():
             if isinstance(event, JobProgress):
                 if (running := self._running.get(event.job_id)) is not None:
                     running.add(event.item)
             elif isinstance(event, JobFinished) and (done := self._running.pop(event.job_id, None)):
                 done.finish(event.result)
-                for observer in self.job_observers:
-                    done.context.run(observer, done.kind, done.lookup, now - done.begun)
+                ended.append(done)
+        # Last: what an observer raises costs no job its result.
+        for done in ended:
+            for observer in self.job_observers:
+                done.context.run(observer, done.kind, done.lookup, now - done.begun)
 
     def _send(self, action: SendRequest) -> None:
         request_id = action.request_id
