@@ -22,6 +22,7 @@ from statistics import median
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.bench_wire import OUTSTANDING, RPC, joined
 from bench.ratio import report, seconds
 from fastmarket import _codec, _sha256, _sodium
 from fastmarket._kbucket import RoutingTable
@@ -42,10 +43,7 @@ from fastmarket.kad.messages import (
     encode_request,
     read_peer,
 )
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import StreamData
-from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.sim.network import Rules
 from fastmarket.sim.world import Plan, World
 
@@ -60,7 +58,6 @@ ROUND_S = 0.05  # a job takes at least so long: to wake a thread costs some 0.00
 NOW = 1_700_000_000.0
 LARGE_BYTES = 64 << 20
 SMALL_FILES, SMALL_BYTES = 2000, 16 << 10
-RPC, OUTSTANDING, REPLY = "/bench/rpc/1", 64, bytes(1600)
 
 
 @pytest.fixture(scope="module")
@@ -241,24 +238,6 @@ def find_node(number: int) -> Job:
     bodies = [encode_request(Kind.FIND_NODE, info.peer_id.raw) for info in known[:256]]
     asker, handle = known[0].peer_id, engine.handle_request
     return lambda: [handle(asker, body, NOW + 1) for body in bodies]
-
-
-def answer(connection: Connection, request: bytes, now: float) -> bytes:
-    return REPLY
-
-
-def joined(number: int) -> tuple[Connection, Connection]:
-    """A dialer and a listener in memory, open."""
-    ends = []
-    for seed, role in ((2 * number, Role.DIALER), (2 * number + 1, Role.LISTENER)):
-        identity = Identity.from_seed(bytes([seed]) * 32)
-        protocols = {RPC: RpcResponder.factory(answer, 4096)}
-        ends.append(Connection(Endpoint.create(identity, Random(seed).randbytes, protocols), role, now=NOW))
-    dialer, listener = ends
-    while (data := dialer.data_to_send()) or listener.unsent:
-        listener.receive_data(data, NOW)
-        dialer.receive_data(listener.data_to_send(), NOW)
-    return dialer, listener
 
 
 def handshake(number: int) -> Job:

@@ -34,10 +34,10 @@ def answer(connection: Connection, request: bytes, now: float) -> bytes:
     return REPLY
 
 
-def joined() -> tuple[Connection, Connection]:
-    """A dialer and a listener, open."""
+def joined(number: int = 0) -> tuple[Connection, Connection]:
+    """A dialer and a listener in memory, open; for each `number` with other keys."""
     ends = []
-    for seed, role in ((1, Role.DIALER), (2, Role.LISTENER)):
+    for seed, role in ((2 * number + 1, Role.DIALER), (2 * number + 2, Role.LISTENER)):
         identity = Identity.from_seed(bytes([seed]) * 32)
         protocols = {RPC: RpcResponder.factory(answer, 4096)}
         ends.append(Connection(Endpoint.create(identity, Random(seed).randbytes, protocols), role, now=NOW))

@@ -11,10 +11,17 @@ from typing import Any
 from fastmarket._simnet import NOBODY, Link, Port
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
-from fastmarket.sim.traffic import wire_bytes
+from fastmarket.sim.traffic import FRAME_BYTES
 from tests.reference.eventqueue import EventQueue
 
 _RECORD = Struct("<dcIIQ")  # time, what, node, other node, request
+
+
+def wire_bytes(body: bytes) -> int:
+    """A request or reply as it travels on a stream that is open already."""
+    size = len(body)
+    length = 1 if size < 1 << 7 else 2 if size < 1 << 14 else 3
+    return length + size + FRAME_BYTES
 
 
 class Ways:

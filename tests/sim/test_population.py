@@ -55,5 +55,5 @@ def test_signers_have_keys_and_the_others_ids_of_the_same_form() -> None:
     for info in POPULATION.infos:
         key = info.peer_id.public_key()
         assert key is not None
-        assert POPULATION.number(info.peer_id) is not None
+        assert info.peer_id.raw in POPULATION.numbers
     assert len({info.addrs[0].raw for info in POPULATION.infos}) == NODES

@@ -81,13 +81,13 @@ class Network:
         self.kad = rules.kad
         self.offers = rules.offers
         self.random = random = Random(rules.seed)
-        conditions, self.latency = rules.conditions, Latency(rules.conditions, random)
+        conditions, latency = rules.conditions, Latency(rules.conditions, random)
         placed = Random(f"{rules.seed} regions")
-        self.regions = bytes(self.latency.region(placed) for _ in range(len(population)))
+        self.regions = bytes(latency.region(placed) for _ in range(len(population)))
         """Where each node stands."""
         self.scheduler = Carrier(
             START,
-            self.latency.ways,
+            latency.ways,
             self.regions,
             random.random,
             numbers=population.numbers,

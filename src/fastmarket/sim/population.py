@@ -80,10 +80,6 @@ class Population:
     def __len__(self) -> int:
         return len(self.infos)
 
-    def number(self, peer_id: PeerId) -> int | None:
-        """The node of that id."""
-        return self.numbers.get(peer_id.raw)
-
     def identity(self, number: int) -> Identity:
         """The node's identity, with its key if it has one."""
         return self._identities.get(number) or KeylessIdentity(self.infos[number].peer_id)

@@ -15,13 +15,6 @@ FRAME_BYTES = YAMUX_HEADER_BYTES + NOISE_BYTES
 CONNECTION_BYTES = 1600
 
 
-def wire_bytes(body: bytes) -> int:
-    """A request or reply as it travels on a stream that is open already."""
-    size = len(body)
-    length = 1 if size < 1 << 7 else 2 if size < 1 << 14 else 3
-    return length + size + FRAME_BYTES
-
-
 class Traffic:
     """Counted over a run; `messages` are requests and replies that were sent, arrived or not."""
 
