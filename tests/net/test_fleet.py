@@ -468,9 +468,12 @@ def test_the_status_page_and_routing_know_the_fleet(run: Run[None], engine: Engi
             await first.register(cid, 7)
             found = await http.get("/find", params={"content": cid})
             assert str(first.dht.peer_id) in found.text
+            path = f"/routing/v1/providers/{cid}"
             for accept in ("application/json", "application/x-ndjson"):
-                answer = await http.get(f"/routing/v1/providers/{cid}", headers={"Accept": accept})
-                assert str(first.dht.peer_id) in answer.text
+                headers = {"Accept": accept}
+                asking = await http.get(f"{path}?filter-protocols=fastmarket-offer", headers=headers)
+                assert str(first.dht.peer_id) in asking.text
+                assert str(first.dht.peer_id) not in (await http.get(path, headers=headers)).text
 
     run(main())
 
