@@ -6,12 +6,14 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from multiformats import multibase
 
+from fastmarket.config import AccessConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.dag_cbor import encode_map
 from fastmarket.formats.identity import Identity
@@ -19,6 +21,7 @@ from fastmarket.kad.maintenance import Own
 from fastmarket.kad.records import Record
 from fastmarket.kad.signed_values import ipns_key
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.node import Node
 from fastmarket.pb.libp2p import ipns_pb2
 from fastmarket.web.media_types import IPNS_RECORD
 from tests.conftest import Run
@@ -237,6 +240,36 @@ def test_strangers_and_their_pages_may_not_write(run: Run[None]) -> None:
                 asked = await http.options(url(), headers=preflight)
                 assert "PUT" not in asked.headers["access-control-allow-methods"]
             assert all(held(node) is None for node in made)
+
+    run(scenario())
+
+
+def test_with_tokens_a_server_takes_names_from_those_that_may_write(run: Run[None], tmp_path: Path) -> None:
+    """The tokens of gRPC; Kubo has room for one in the address of its router."""
+    path = tmp_path / "tokens"
+    path.write_text("write a-token-to-write-with\nread a-token-to-read-with\n")
+    path.chmod(0o600)
+
+    async def scenario() -> None:
+        config = NodeConfig(
+            host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",)),
+            market=MarketConfig(port=0),
+            access=AccessConfig(tokens=str(path)),
+            web=WebConfig(port=0),
+        )
+        async with nodes(1) as (other,), Node(config, identity(903)) as node:
+            await node.dht.bootstrap([seed(other)], DEADLINE_S)
+            record = signed(1, other.now() + 3600)
+            async with httpx.AsyncClient(base_url=f"http://{node.http_address}", timeout=DEADLINE_S) as http:
+                assert (await put(http, record, 401)).headers["www-authenticate"] == "Bearer"
+                await put(http, record, 403, headers={"Authorization": "Bearer a-token-to-read-with"})
+                assert held(other) is None
+                assert (await http.get(url())).headers["content-type"].startswith("text/plain")
+                await put(http, record, 200, headers={"Authorization": "Bearer a-token-to-write-with"})
+            login = f"http://kubo:a-token-to-write-with@{node.http_address}"
+            async with httpx.AsyncClient(base_url=login, timeout=DEADLINE_S) as http:
+                await put(http, record, 200)
+            await until(lambda: held(other) == record)
 
     run(scenario())
 

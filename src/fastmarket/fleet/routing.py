@@ -11,7 +11,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records import DEFAULT_RULES, rule_for
 from fastmarket.kad.signed_values import ipns_key
-from fastmarket.net.public_routing import OFFER_TRANSFER, FoundPeer, FoundPeers, PublicRouting
+from fastmarket.net.public_routing import OFFER_TRANSFER, FoundPeer, FoundPeers, PublicRouting, check_latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,19 @@ class FleetRouting(PublicRouting):
         return (found, held)[rule_for(DEFAULT_RULES, key).select(key, (found, held))]
 
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
-        """As of a node, and when the store has it; the store is enough where no other node is there."""
+        """As of a node, and when the store has it; the store is enough where no other node is there.
+
+        Raises StorageFault, too.
+        """
+        key = ipns_key(name)
+        held = await self._store.value(key)
+        check_latest(key, record, held)
         try:
             await self._routing.put_ipns(name, record, deadline_s=deadline_s)
         except QuorumFailed as fault:
             if fault.asked:
                 raise
-        await self._store.put(ipns_key(name), record)
+        await self._store.put(key, record)
 
     async def _both(self, key: bytes, found: FoundPeers) -> FoundPeers:
         async with aclosing(found):

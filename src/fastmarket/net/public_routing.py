@@ -29,6 +29,7 @@ from fastmarket.offers.protocol import OfferProtocol
 OFFER_TRANSFER = "fastmarket-offer"
 BITSWAP_TRANSFER = "transport-bitswap"
 TRANSFERS = frozenset({OFFER_TRANSFER, BITSWAP_TRANSFER})
+_IPNS_RULE = IpnsRule()
 _BITSWAP = "/ipfs/bitswap"  # what the ids of all its versions begin with
 
 
@@ -49,6 +50,15 @@ class Superseded(CallerFault):
     """A record that is not the latest of its name."""
 
 
+def check_latest(key: bytes, record: bytes, known: bytes | None) -> None:
+    """Raises Superseded, and CallerFault for what is no IPNS record."""
+    try:
+        if known is not None and known != record and not _IPNS_RULE.replaces(key, record, known):
+            raise Superseded("record", "a later record of this name is known")
+    except PeerFault as fault:
+        raise CallerFault("record", fault.reason) from None
+
+
 class PublicRouting:
     """The lookups of one node as streams. Each begins with the call, which raises Busy."""
 
@@ -57,7 +67,6 @@ class PublicRouting:
         self._kad = kad
         self._offers = offers
         self._clock = clock
-        self._ipns = IpnsRule()
 
     def now(self) -> float:
         """Unix seconds."""
@@ -104,11 +113,11 @@ class PublicRouting:
         """
         key, now = ipns_key(name), self.now()
         try:
-            self._ipns.validate(key, record, now)
+            _IPNS_RULE.validate(key, record, now)
         except PeerFault as fault:
             raise CallerFault("record", fault.reason) from None
         held = self._kad.engine.handlers.valid_record(key, now)
-        self._check_latest(key, record, None if held is None else held.value)
+        check_latest(key, record, None if held is None else held.value)
         running = self._kad.start(
             self._kad.engine.put_value_once(key, record, now, Quorum.MAJORITY, deadline_s)
         )
@@ -120,12 +129,8 @@ class PublicRouting:
             return
         left_s = now + deadline_s - self.now()
         if result.asked and left_s > 0:  # perhaps they know better
-            self._check_latest(key, record, await self.get_ipns(name, deadline_s=left_s))
+            check_latest(key, record, await self.get_ipns(name, deadline_s=left_s))
         raise QuorumFailed(result.acknowledged, result.asked, max(result.wanted, 1))
-
-    def _check_latest(self, key: bytes, record: bytes, known: bytes | None) -> None:
-        if known is not None and known != record and not self._ipns.replaces(key, record, known):
-            raise Superseded("record", "a later record of this name is known")
 
     def describe(self, peer: PeerInfo) -> FoundPeer:
         """With what is known of a peer: its addresses where it came without, and what it speaks."""
