@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from multiformats import multibase
 
-from fastmarket.config import AccessConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.config import AccessConfig, HostConfig, KadConfig, MarketConfig, NodeConfig, WebConfig
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.dag_cbor import encode_map
 from fastmarket.formats.identity import Identity
@@ -219,6 +219,16 @@ def test_what_nobody_acknowledged_is_not_published(run: Run[None], others: int) 
             async with served(made[0], replace(CONFIG, lookup_budget_s=0.3)) as http:
                 answer = await put(http, signed(1, made[0].now() + 3600), 503)
             assert "not published" in json.loads(answer.text)["error"]
+
+    run(scenario())
+
+
+def test_a_node_without_room_says_that_it_is_its_own_fault(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with nodes(2, NodeConfig(kad=KadConfig(max_records=0))) as made, served(made[1]) as http:
+            await joined(made)
+            answer = await put(http, signed(1, made[0].now() + 3600), 503)
+            assert "cannot hold" in answer.text
 
     run(scenario())
 

@@ -133,16 +133,20 @@ def test_who_only_sells_is_no_provider_for_others(run: Run[None], withdrawn: boo
             )
             if withdrawn:
                 await seller.withdraw_offer(CONTENT.multihash, b"u", DEADLINE_S)
-            async with served(asked) as http:
-                for query in ("", "filter-protocols=unknown,transport-bitswap,transport-ipfs-gateway-http"):
-                    for accept in (JSON, NDJSON):
-                        path = f"/routing/v1/providers/{CONTENT}?{query}"
-                        answer = await http.get(path, headers={"Accept": accept})
-                        assert str(seller.peer_id) not in answer.text
-                        assert str(standard.peer_id) in answer.text
-                answer = await http.get(f"/routing/v1/providers/{CONTENT}?{OFFERS}")
-                sellers = [] if withdrawn else [str(seller.peer_id)]
-                assert [peer["ID"] for peer in answer.json()["Providers"]] == sellers
+            for node in (asked, seller):
+                async with served(node) as http:
+                    for query in (
+                        "",
+                        "filter-protocols=unknown,transport-bitswap,transport-ipfs-gateway-http",
+                    ):
+                        for accept in (JSON, NDJSON):
+                            path = f"/routing/v1/providers/{CONTENT}?{query}"
+                            answer = await http.get(path, headers={"Accept": accept})
+                            assert str(seller.peer_id) not in answer.text
+                            assert str(standard.peer_id) in answer.text
+                    answer = await http.get(f"/routing/v1/providers/{CONTENT}?{OFFERS}")
+                    sellers = [] if withdrawn else [str(seller.peer_id)]
+                    assert [peer["ID"] for peer in answer.json()["Providers"]] == sellers
 
     run(scenario())
 
@@ -220,7 +224,7 @@ BAD_NAMES = ("nonsense", "z", "Qm", "bafy", "12D3KooW", "%00", "%F0%9F%98%80", "
 STATUSES: list[tuple[str, str, dict[str, str], int]] = [
     *(("GET", path.rpartition("/")[0] + "/" + name, {}, 400) for path in PATHS for name in BAD_NAMES),
     *(("GET", path, {"Accept": "text/html"}, 406) for path in PATHS),
-    *((method, path, {}, 405) for path in PATHS for method in ("POST", "PATCH", "DELETE", "TRACE")),
+    *((method, path, {}, 405) for path in PATHS for method in ("POST", "DELETE", "TRACE", "PROPFIND")),
     *(("PUT", path, {}, 405) for path in PATHS[:3]),
     *(("OPTIONS", path, {}, 204) for path in PATHS),
     *(("HEAD", path, {}, 200) for path in PATHS),

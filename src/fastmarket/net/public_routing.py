@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from fastmarket.errors import CallerFault, DialFailed, PeerFault, QuorumFailed
+from fastmarket.errors import CallerFault, NetworkFault, PeerFault, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.finding import FindPeer
@@ -108,8 +108,9 @@ class PublicRouting:
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
         """Stores a record of a name; returns when a majority of the closest has acknowledged.
 
-        It is not announced again: who publishes a name does that. Raises CallerFault ("record"), Superseded,
-        QuorumFailed, also when nobody was there to acknowledge.
+        It is not announced again: who publishes a name does that. Raises Busy, CallerFault ("record"),
+        Superseded; NetworkFault when it cannot be held here, QuorumFailed also when nobody was there to
+        acknowledge.
         """
         key, now = ipns_key(name), self.now()
         try:
@@ -118,9 +119,11 @@ class PublicRouting:
             raise CallerFault("record", fault.reason) from None
         held = self._kad.engine.handlers.valid_record(key, now)
         check_latest(key, record, None if held is None else held.value)
-        running = self._kad.start(
-            self._kad.engine.put_value_once(key, record, now, Quorum.MAJORITY, deadline_s)
-        )
+        try:
+            job = self._kad.engine.put_value_once(key, record, now, Quorum.MAJORITY, deadline_s)
+        except CallerFault as fault:  # the record is good, so it is this node that has no room
+            raise NetworkFault(f"cannot hold the record: {fault.reason}") from None
+        running = self._kad.start(job)
         async for item in running.items():
             if isinstance(item, QuorumReached) and item.acknowledged:
                 return  # the job goes on to the rest of the closest
@@ -199,7 +202,7 @@ class PublicRouting:
             async with asyncio.timeout(max(deadline - self.now(), 0.0)):
                 link = await self._host.connect(peer)
                 await asyncio.shield(link.identity_known.wait())
-        except (DialFailed, TimeoutError):
+        except (NetworkFault, TimeoutError):
             return False
         return self._host.link_to(peer.peer_id) is not None
 

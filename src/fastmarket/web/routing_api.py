@@ -33,8 +33,6 @@ PREFIX = "/routing/v1"
 # Any page may read: the specification wants it so, and nothing here is anybody's secret.
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, OPTIONS"}
 RETRY_AFTER_S = 1
-# Every method reaches us, so that we say which ones there are.
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
 READING = frozenset({"GET", "HEAD"})
 GONE = 499  # nobody reads it: the caller has left
 
@@ -79,9 +77,11 @@ class RoutingApi:
             ("/dht/closest/peers/{key}", {"GET": self._closest}),
             ("/ipns/{name}", {"GET": self._ipns.get, "PUT": self._ipns.put}),
         )
-        routes = [Route(PREFIX + path, _guarded(by_method), methods=METHODS) for path, by_method in pages]
-        unknown = (PREFIX, PREFIX + "/{rest:path}")
-        return [*routes, *(Route(path, _guarded(None), methods=METHODS) for path in unknown)]
+        routes = [Route(PREFIX + path, _guarded(by_method)) for path, by_method in pages]
+        routes += [Route(path, _guarded(None)) for path in (PREFIX, PREFIX + "/{rest:path}")]
+        for route in routes:
+            route.methods = None  # every method reaches us, so that we say which ones there are
+        return routes
 
     async def _providers(self, request: Request) -> Response:
         key = named(_content, request.path_params["cid"])
