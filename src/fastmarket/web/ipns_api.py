@@ -16,7 +16,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.signed_values import MAX_IPNS_BYTES, ipns_lifetime
 from fastmarket.net.public_routing import Superseded
 from fastmarket.web.media_types import IPNS_RECORD, accepts, media_type_of
-from fastmarket.web.refused import Refused, cache_control, named
+from fastmarket.web.refused import Refused, cache_control, parsed
 from fastmarket.web.write_access import WriteAccess
 
 DEFAULT_TTL_S = 60  # of a record that does not say; the specification's
@@ -48,7 +48,7 @@ class IpnsApi:
         """The record; 200 and another content type where none is found, as the specification wants it."""
         if not accepts(request.headers.getlist("accept"), IPNS_RECORD):
             raise Refused(406, f"a record is all there is; retry with `Accept: {IPNS_RECORD}`")
-        name = named(PeerId.from_text, request.path_params["name"])
+        name = parsed(PeerId.from_text, request.path_params["name"])
         record = await self._source.get_ipns(name, deadline_s=self._config.lookup_budget_s)
         if record is None:
             return PlainTextResponse("no record found\n", headers=self._headers_without())
@@ -65,7 +65,7 @@ class IpnsApi:
             raise Refused(refusal.status, refusal.reason, challenge)
         if media_type_of(request.headers.get("content-type", "")) != IPNS_RECORD:
             raise Refused(406, f"only records are taken; retry with `Content-Type: {IPNS_RECORD}`")
-        name = named(PeerId.from_text, request.path_params["name"])
+        name = parsed(PeerId.from_text, request.path_params["name"])
         record = await self._body(request)
         try:
             await self._source.put_ipns(name, record, deadline_s=self._config.lookup_budget_s)

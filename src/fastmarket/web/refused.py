@@ -27,7 +27,7 @@ class Refused(Exception):
         return JSONResponse({"error": self.reason}, self.status, headers)
 
 
-def named(parse: Callable[[str], _T], text: str) -> _T:
+def parsed(parse: Callable[[str], _T], text: str) -> _T:
     """What a part of the path names; 400 where it names nothing."""
     try:
         return parse(text)

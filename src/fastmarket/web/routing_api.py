@@ -24,7 +24,7 @@ from fastmarket.web.filters import UNKNOWN, Filters
 from fastmarket.web.ipns_api import IpnsApi, IpnsSource
 from fastmarket.web.media_types import JSON, NDJSON, accepted
 from fastmarket.web.peer_records import Limits, best_first, in_order
-from fastmarket.web.refused import Refused, cache_control, named
+from fastmarket.web.refused import Refused, cache_control, parsed
 from fastmarket.web.write_access import WriteAccess
 
 __all__ = ["JSON", "NDJSON", "PREFIX", "RoutingApi", "RoutingSource"]
@@ -84,17 +84,17 @@ class RoutingApi:
         return routes
 
     async def _providers(self, request: Request) -> Response:
-        key = named(_content, request.path_params["cid"])
+        key = parsed(_content, request.path_params["cid"])
         begin = partial(self._source.stream_providers, key, deadline_s=self._config.lookup_budget_s)
         return await self._answer(request, "Providers", begin)
 
     async def _peers(self, request: Request) -> Response:
-        peer_id = named(PeerId.from_text, request.path_params["peer_id"])
+        peer_id = parsed(PeerId.from_text, request.path_params["peer_id"])
         begin = partial(self._source.stream_peer, peer_id, deadline_s=self._config.lookup_budget_s)
         return await self._answer(request, "Peers", begin)
 
     async def _closest(self, request: Request) -> Response:
-        key = named(_key, request.path_params["key"])
+        key = parsed(_key, request.path_params["key"])
         begin = partial(self._source.stream_closest, key, deadline_s=self._config.lookup_budget_s)
         return await self._answer(request, "Peers", begin, by_distance=True)
 
