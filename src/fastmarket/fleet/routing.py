@@ -50,10 +50,7 @@ class FleetRouting(PublicRouting):
     async def get_ipns(self, name: PeerId, *, deadline_s: float) -> bytes | None:
         """The later of what the network and the store have."""
         key = ipns_key(name)
-        try:
-            held = await self._store.value(key)
-        except StorageFault:
-            held = None
+        held = await self._value(key)
         found = await self._routing.get_ipns(name, deadline_s=deadline_s)
         if held is None or found is None:
             return found or held
@@ -65,7 +62,7 @@ class FleetRouting(PublicRouting):
         Raises StorageFault, too.
         """
         key = ipns_key(name)
-        held = await self._store.value(key)
+        held = await self._value(key)
         check_latest(key, record, held)
         try:
             await self._routing.put_ipns(name, record, deadline_s=deadline_s)
@@ -73,6 +70,12 @@ class FleetRouting(PublicRouting):
             if fault.asked:
                 raise
         await self._store.put(key, record)
+
+    async def _value(self, key: bytes) -> bytes | None:
+        try:
+            return await self._store.value(key)
+        except StorageFault:
+            return None
 
     async def _both(self, key: bytes, found: FoundPeers) -> FoundPeers:
         async with aclosing(found):
