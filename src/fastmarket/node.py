@@ -18,6 +18,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
+from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
@@ -262,8 +263,10 @@ class Node:
             from fastmarket.web.routing_api import RoutingApi
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
+            from fastmarket.web.write_access import WriteAccess
         config = self._config.web
-        api = RoutingApi(dht.public, config, self._config.kad)
+        writers = WriteAccess(read_tokens(self._config.access))
+        api = RoutingApi(dht.public, config, self._config.kad, writers)
         routes = [*api.routes(), *StatusPage(dht, config).routes()]
         self._webs.append(WebServer(routes, config, config.host, port))
         return _at(config.host, await self._webs[-1].start())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -468,9 +469,39 @@ def test_the_status_page_and_routing_know_the_fleet(run: Run[None], engine: Engi
             await first.register(cid, 7)
             found = await http.get("/find", params={"content": cid})
             assert str(first.dht.peer_id) in found.text
+            path = f"/routing/v1/providers/{cid}"
             for accept in ("application/json", "application/x-ndjson"):
-                answer = await http.get(f"/routing/v1/providers/{cid}", headers={"Accept": accept})
-                assert str(first.dht.peer_id) in answer.text
+                headers = {"Accept": accept}
+                asking = await http.get(f"{path}?filter-protocols=fastmarket-offer", headers=headers)
+                assert str(first.dht.peer_id) in asking.text
+                assert str(first.dht.peer_id) not in (await http.get(path, headers=headers)).text
+
+    run(main())
+
+
+def test_a_name_put_at_one_server_is_found_by_another(run: Run[None], engine: EngineCluster) -> None:
+    """All they share is the store, and it is enough where nobody else is there."""
+    httpx = pytest.importorskip("httpx")
+    from tests.net.test_ipns_http import PUT, signed, url
+
+    async def main() -> None:
+        web = WebConfig(port=0)
+        async with (
+            server(25, engine.url, web=web) as first,
+            server(26, engine.url, web=web) as second,
+            httpx.AsyncClient(timeout=DEADLINE_S) as http,
+        ):
+            ends = time.time() + 3600
+            for sequence in (1, 2):
+                record = signed(sequence, ends)
+                put = await http.put(f"http://{first.node.http_address}{url()}", content=record, headers=PUT)
+                assert put.status_code == 200, put.text
+                found = await http.get(f"http://{second.node.http_address}{url()}")
+                assert found.content == record
+            old = await http.put(
+                f"http://{second.node.http_address}{url()}", content=signed(1, ends), headers=PUT
+            )
+            assert old.status_code == 409
 
     run(main())
 

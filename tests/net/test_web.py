@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
 
-from fastmarket.config import KadConfig, WebConfig
+from fastmarket.config import HostConfig, KadConfig, NodeConfig, OfferConfig, WebConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import Cid, Codec, new_cidv0
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.metadata import FileMetadata
-from fastmarket.web.routing_api import NDJSON, RoutingApi
+from fastmarket.web.media_types import IPNS_RECORD
+from fastmarket.web.routing_api import JSON, NDJSON, RoutingApi
 from fastmarket.web.server import WebServer
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
+from tests.net.loopback import DEADLINE_S, LOOPBACK, identity, nodes, seed, until
 
 CONTENT = new_cidv0(b"an offered file")
 OTHER = Cid(1, Codec.RAW, new_cidv0(b"a provided one").multihash)
@@ -35,6 +38,34 @@ class Site:
 
 
 @asynccontextmanager
+async def served(node: DhtNode, config: WebConfig = CONFIG) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the routing API of a node."""
+    server = WebServer(RoutingApi(node.public, config, KadConfig()).routes(), config, "127.0.0.1", 0)
+    port = await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as http:
+            yield http
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def standard_node() -> AsyncIterator[DhtNode]:
+    """A peer that speaks the protocol of the DHT, and not that of offers."""
+    config = NodeConfig(host=HostConfig(listen=()), offers=OfferConfig(protocol="/elsewhere/offer/1.0.0"))
+    node = DhtNode(identity(50), config)
+    await node.listen(LOOPBACK)
+    try:
+        yield node
+    finally:
+        await node.close()
+
+
+def ids_in(peers: Iterable[PeerInfo]) -> set[PeerId]:
+    return {peer.peer_id for peer in peers}
+
+
+@asynccontextmanager
 async def site() -> AsyncIterator[Site]:
     async with nodes(3) as made:
         holder, provider, asked = made
@@ -44,13 +75,8 @@ async def site() -> AsyncIterator[Site]:
             CONTENT.multihash, b"u", "bob", FileMetadata("192.0.2.7", 9000, 5), DEADLINE_S
         )
         await provider.provide(OTHER.multihash, deadline_s=DEADLINE_S)
-        server = WebServer(RoutingApi(asked.public, CONFIG, KadConfig()).routes(), CONFIG, "127.0.0.1", 0)
-        port = await server.start()
-        try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as http:
-                yield Site(made, http)
-        finally:
-            await server.stop()
+        async with served(asked) as http:
+            yield Site(made, http)
 
 
 def record(node: DhtNode) -> dict[str, object]:
@@ -58,22 +84,69 @@ def record(node: DhtNode) -> dict[str, object]:
     return {"Schema": "peer", "ID": str(node.peer_id), "Addrs": addrs, "Protocols": []}
 
 
+FOUND_CACHE = "public, max-age=300, stale-while-revalidate=600, stale-if-error=600"
+EMPTY_CACHE = "public, max-age=15, stale-while-revalidate=60, stale-if-error=60"
+OFFERS = "filter-protocols=fastmarket-offer"
+
+
 def test_providers_as_json_and_as_a_stream(run: Run[None]) -> None:
     async def scenario() -> None:
         async with site() as at:
             holder, provider, _ = at.nodes
-            for cid, who in ((CONTENT, holder), (OTHER, provider)):
-                path = f"/routing/v1/providers/{cid}"
+            offered = {**record(holder), "Protocols": ["fastmarket-offer"]}
+            for path, expected in (
+                (f"/routing/v1/providers/{CONTENT}?{OFFERS}", offered),
+                (f"/routing/v1/providers/{OTHER}", record(provider)),
+            ):
                 answer = await at.http.get(path)
                 assert answer.status_code == 200
                 assert answer.headers["content-type"] == "application/json"
-                assert answer.json() == {"Providers": [record(who)]}
+                assert answer.json() == {"Providers": [expected]}
                 assert answer.headers["access-control-allow-origin"] == "*"
                 assert answer.headers["vary"] == "Accept"
-                assert answer.headers["cache-control"].startswith("public, max-age=300, stale-while-rev")
+                assert answer.headers["cache-control"] == FOUND_CACHE
                 streamed = await at.http.get(path, headers={"Accept": NDJSON})
                 assert streamed.headers["content-type"].startswith(NDJSON)
-                assert [json.loads(line) for line in streamed.text.splitlines()][-1:] == [record(who)]
+                assert streamed.headers["cache-control"] == FOUND_CACHE
+                assert [json.loads(line) for line in streamed.text.splitlines()] == [expected]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_who_only_sells_is_no_provider_for_others(run: Run[None], withdrawn: bool) -> None:
+    """They would connect, find no protocol of theirs and wait. A standard node holds provider records of
+    both: it knows of no offers, and keeps them when an offer is withdrawn."""
+
+    async def scenario() -> None:
+        async with nodes(2) as (seller, asked), standard_node() as standard:
+            for node in (seller, standard):
+                await node.bootstrap([seed(asked)], DEADLINE_S)
+            await seller.bootstrap([seed(standard)], DEADLINE_S)
+            await seller.register_offer(
+                CONTENT.multihash, b"u", "bob", FileMetadata("192.0.2.7", 9000, 5), DEADLINE_S
+            )
+            await standard.provide(CONTENT.multihash, deadline_s=DEADLINE_S)
+            records = standard.engine.handlers.providers
+            await until(
+                lambda: seller.peer_id in ids_in(records.providers(CONTENT.multihash, standard.now()))
+            )
+            if withdrawn:
+                await seller.withdraw_offer(CONTENT.multihash, b"u", DEADLINE_S)
+            for node in (asked, seller):
+                async with served(node) as http:
+                    for query in (
+                        "",
+                        "filter-protocols=unknown,transport-bitswap,transport-ipfs-gateway-http",
+                    ):
+                        for accept in (JSON, NDJSON):
+                            path = f"/routing/v1/providers/{CONTENT}?{query}"
+                            answer = await http.get(path, headers={"Accept": accept})
+                            assert str(seller.peer_id) not in answer.text
+                            assert str(standard.peer_id) in answer.text
+                    answer = await http.get(f"/routing/v1/providers/{CONTENT}?{OFFERS}")
+                    sellers = [] if withdrawn else [str(seller.peer_id)]
+                    assert [peer["ID"] for peer in answer.json()["Providers"]] == sellers
 
     run(scenario())
 
@@ -83,12 +156,12 @@ def test_nothing_found_is_no_error(run: Run[None]) -> None:
         async with site() as at:
             answer = await at.http.get(f"/routing/v1/providers/{new_cidv0(b'nobody has it')}")
             assert (answer.status_code, answer.json()) == (200, {"Providers": []})
-            assert "max-age=15," in answer.headers["cache-control"]
+            assert answer.headers["cache-control"] == EMPTY_CACHE
             streamed = await at.http.get(
                 f"/routing/v1/providers/{new_cidv0(b'nobody has it')}", headers={"Accept": NDJSON}
             )
             assert (streamed.status_code, streamed.text) == (200, "")
-            assert "max-age=15," in streamed.headers["cache-control"]
+            assert streamed.headers["cache-control"] == EMPTY_CACHE
             nobody = identity(77).peer_id
             answer = await at.http.get(f"/routing/v1/peers/{nobody}")
             assert (answer.status_code, answer.json()) == (200, {"Peers": []})
@@ -115,11 +188,8 @@ def test_a_node_that_knows_nobody_has_no_closest_peers(run: Run[None]) -> None:
 
     async def scenario() -> None:
         async with nodes(1) as (alone,):
-            server = WebServer(RoutingApi(alone.public, CONFIG, KadConfig()).routes(), CONFIG, "127.0.0.1", 0)
-            port = await server.start()
-            async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
-                answer = await http.get(f"http://127.0.0.1:{port}/routing/v1/dht/closest/peers/{CONTENT}")
-            await server.stop()
+            async with served(alone) as http:
+                answer = await http.get(f"/routing/v1/dht/closest/peers/{CONTENT}")
             assert (answer.status_code, answer.json()) == (404, {"error": "no peer is known"})
 
     run(scenario())
@@ -128,7 +198,7 @@ def test_a_node_that_knows_nobody_has_no_closest_peers(run: Run[None]) -> None:
 def test_filters_reach_the_records(run: Run[None]) -> None:
     async def scenario() -> None:
         async with site() as at:
-            path = f"/routing/v1/providers/{CONTENT}"
+            path = f"/routing/v1/providers/{OTHER}"
             for query, count in (
                 ("filter-addrs=tcp", 1),
                 ("filter-addrs=quic-v1", 0),
@@ -142,41 +212,117 @@ def test_filters_reach_the_records(run: Run[None]) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/routing/v1/providers/nonsense", 422),
-        ("GET", "/routing/v1/peers/nonsense", 422),
-        ("GET", f"/routing/v1/providers/{CONTENT}?filter-addrs={'x' * 2000}", 422),
-        ("GET", "/routing/v1/nowhere", 400),
-        ("PUT", f"/routing/v1/providers/{CONTENT}", 501),
-        ("GET", "/routing/v1/ipns/k51", 501),
-        ("OPTIONS", f"/routing/v1/providers/{CONTENT}", 204),
-        ("GET", "/", 404),
-    ],
+PATHS = (
+    f"/routing/v1/providers/{CONTENT}",
+    "/routing/v1/peers/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
+    f"/routing/v1/dht/closest/peers/{CONTENT}",
+    "/routing/v1/ipns/k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8",
 )
-def test_statuses(run: Run[None], method: str, path: str, status: int) -> None:
+BAD_NAMES = ("nonsense", "z", "Qm", "bafy", "12D3KooW", "%00", "%F0%9F%98%80", "k51" + "q" * 2000, "0" * 46)
+
+
+STATUSES: list[tuple[str, str, dict[str, str], int]] = [
+    *(("GET", path.rpartition("/")[0] + "/" + name, {}, 400) for path in PATHS for name in BAD_NAMES),
+    *(("GET", path, {"Accept": "text/html"}, 406) for path in PATHS),
+    *((method, path, {}, 405) for path in PATHS for method in ("POST", "DELETE", "TRACE", "PROPFIND")),
+    *(("PUT", path, {}, 405) for path in PATHS[:3]),
+    *(("OPTIONS", path, {}, 204) for path in PATHS),
+    *(("HEAD", path, {}, 200) for path in PATHS),
+    *(
+        (method, path, {}, 404)
+        for method in ("GET", "PUT", "OPTIONS")
+        for path in ("/routing/v1", "/routing/v1/", "/routing/v1/nowhere", "/routing/v1/providers/")
+    ),
+    ("GET", PATHS[0] + "/more", {}, 404),
+    *(("GET", path + "?filter-addrs=" + "x" * 2000, {}, 422) for path in PATHS[:3]),
+    *(("GET", path + "?filter-protocols=" + "x" * 64, {}, 422) for path in PATHS[:3]),
+]
+
+
+def test_statuses(run: Run[None]) -> None:
     async def scenario() -> None:
-        async with site() as at:
-            answer = await at.http.request(method, path)
-            assert answer.status_code == status
-            assert path == "/" or answer.headers["access-control-allow-methods"] == "GET, OPTIONS"
-            assert status in (204, 404) or answer.json()["error"]
+        async with nodes(2) as (asked, other):
+            await other.bootstrap([seed(asked)], DEADLINE_S)
+            async with served(asked) as http:
+                for method, path, headers, status in STATUSES:
+                    answer = await http.request(method, path, headers=headers)
+                    assert answer.status_code == status, (method, path, headers)
+                    assert answer.headers["access-control-allow-origin"] == "*"
+                    assert answer.headers["access-control-allow-methods"] == "GET, OPTIONS"
+                    if status >= 400:
+                        assert answer.json()["error"], path
+                        assert answer.headers["cache-control"] == "no-store"
+                    if status == 405:
+                        assert {"GET", "HEAD", "OPTIONS"} <= set(answer.headers["allow"].split(", "))
 
     run(scenario())
 
 
-def test_a_caller_that_leaves_ends_its_lookup(run: Run[None]) -> None:
+@pytest.mark.parametrize("accept", [JSON, NDJSON])
+def test_no_answer_is_longer_than_clients_read(run: Run[None], accept: str) -> None:
+    """Kubo drops what comes after 1 MiB, in the middle of a record and unsaid."""
+
     async def scenario() -> None:
-        async with site() as at:
-            asked = at.nodes[2]
+        config = replace(CONFIG, max_answer_bytes=2000, max_records=4096)
+        async with nodes(1) as (asked,):
+            for number in range(200):
+                peer = PeerInfo(identity(1000 + number).peer_id, asked.host.listen_addrs)
+                asked.engine.handlers.providers.add(OTHER.multihash, peer, asked.now())
+            async with served(asked, config) as http:
+                answer = await http.get(f"/routing/v1/providers/{OTHER}", headers={"Accept": accept})
+        assert 1000 < len(answer.content) <= 2000 + len('{"Providers":[]}')
+        lines = answer.text.splitlines() if accept == NDJSON else None
+        records = answer.json()["Providers"] if lines is None else [json.loads(line) for line in lines]
+        assert len({one["ID"] for one in records}) == len(records) > 3
+
+    run(scenario())
+
+
+def test_a_peer_that_went_is_not_told_of(run: Run[None]) -> None:
+    """However well its addresses are remembered, here or elsewhere. One that is there is told of, though no
+    connection to it is open."""
+
+    async def scenario() -> None:
+        async with nodes(4) as (asked, other, gone, there):
+            for node in (other, gone, there):
+                await node.bootstrap([seed(asked)], DEADLINE_S)
+            for node in (gone, there):
+                await node.bootstrap([seed(other)], DEADLINE_S)
+            path = f"/routing/v1/peers/{gone.peer_id}"
+            async with served(asked) as http:
+                assert (await http.get(path)).json() == {"Peers": [record(gone)]}
+                await gone.close()
+                await until(lambda: asked.host.link_to(gone.peer_id) is None)
+                assert asked.host.identifier.store.addrs(gone.peer_id, asked.now())
+                for accept in (JSON, NDJSON):
+                    answer = await http.get(path, headers={"Accept": accept})
+                    assert str(gone.peer_id) not in answer.text
+                    assert answer.headers["cache-control"] == EMPTY_CACHE
+                link = asked.host.link_to(there.peer_id)
+                assert link is not None
+                link.abort()
+                await until(lambda: asked.host.link_to(there.peer_id) is None)
+                answer = await http.get(f"/routing/v1/peers/{there.peer_id}")
+                assert answer.json() == {"Peers": [record(there)]}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("accept", [JSON, NDJSON])
+def test_a_caller_that_leaves_ends_its_lookup(run: Run[None], accept: str) -> None:
+    async def scenario() -> None:
+        async with (
+            nodes(2) as (other, asked),
+            served(asked, replace(CONFIG, lookup_budget_s=600.0)) as http,
+        ):
+            await asked.bootstrap([seed(other)], DEADLINE_S)
             # Answers never come, as from peers that hang.
             asked.host.request = lambda *request: None  # type: ignore[method-assign]
-            path = f"/routing/v1/providers/{CONTENT}"
-            asking = asyncio.ensure_future(at.http.get(path, headers={"Accept": NDJSON}))
-            await until(lambda: len(asked.engine.jobs) > 0)
-            asking.cancel()
-            await until(lambda: len(asked.engine.jobs) == 0)
+            for path in PATHS:
+                asking = asyncio.ensure_future(http.get(path, headers={"Accept": f"{accept}, {IPNS_RECORD}"}))
+                await until(lambda: len(asked.engine.jobs) > 0)
+                asking.cancel()
+                await until(lambda: len(asked.engine.jobs) == 0)
 
     run(scenario())
 

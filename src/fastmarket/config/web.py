@@ -20,7 +20,12 @@ class WebConfig:
     max_shown: int = 1000  # peers, and offers, in one answer to the status page
     max_filter_chars: int = 1024  # of a filter parameter: 16 protocol names of 63 characters
     max_requests: int = 256  # at once; a lookup each. Beyond: 503
+    max_answer_bytes: int = 1000 * 1024  # of records in an answer: Kubo reads 1 MiB and drops the rest unsaid
+    write_timeout_s: float = 10.0  # for the body of a PUT to come: 10 KiB at most
     found_max_age_s: int = 300  # caches may keep an answer with records; the specification's example
     empty_max_age_s: int = 15  # ... and one without
+    found_stale_s: int = 600  # then they may show it so long while they ask again, or when nobody answers:
+    # relays and homes change addresses within hours. As boxo 0.42.1 while it asks again
+    empty_stale_s: int = 60  # ... one without: a new provider is not to stay unseen
     keep_alive_s: int = 15  # an idle HTTP connection
     stop_grace_s: float = 1.0  # answers under way get this long when the node stops

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
 from fastmarket.fleet.fields import Letter, mark_row
-from fastmarket.fleet.routing import FleetRouting
+from fastmarket.fleet.routing import FleetRouting, InStore
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
 from fastmarket.formats.identity import Identity
@@ -57,7 +57,9 @@ class FleetNode(DhtNode):
         bounds = (fleet.max_cached_contents, fleet.max_cached_offers)
         self.views = ViewCache(self._read, fleet.fresh_s, bounds, time.monotonic)
         self.recent = RecentFinds(fleet.fresh_s, bounds, time.monotonic)
-        self.public = FleetRouting(self.public, self.fleet_providers)
+        self.public = FleetRouting(
+            self.public, InStore(self.fleet_providers, self._shared_value, self._share_value)
+        )
         self.reachable: bool | None = None  # not known yet
         self._closing = False
         self._looking: asyncio.Task[None] | None = None
@@ -160,10 +162,7 @@ class FleetNode(DhtNode):
     ) -> Stored:
         """As of a node, and when the store has it. Raises StorageFault."""
         stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
-        held = await self._shared_value(key)
-        rule = rule_for(self._rules, key)
-        if held is None or held == value or rule.replaces(key, value, held):
-            await self.store.put_value(key, value, int(self._record_ttl_s))
+        await self._share_value(key, value)
         return stored
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
@@ -183,6 +182,12 @@ class FleetNode(DhtNode):
         if held is None or (rule is not OPAQUE and rule.select(key, [found, held]) == 0):
             return found
         return held
+
+    async def _share_value(self, key: bytes, value: bytes) -> None:
+        """Into the store, unless it has a better one. Raises StorageFault."""
+        held = await self._shared_value(key)
+        if held is None or held == value or rule_for(self._rules, key).replaces(key, value, held):
+            await self.store.put_value(key, value, int(self._record_ttl_s))
 
     async def _shared_value(self, key: bytes) -> bytes | None:
         """The store's, where it may stand there. Raises StorageFault."""

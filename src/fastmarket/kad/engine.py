@@ -268,7 +268,7 @@ class Engine:
         check_quorum(quorum)
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
         ask = _as_callers_fault("key", lambda: GetValue(self.config, key, self._rules, enough))
-        own = self.handlers.records.get(key, now)
+        own = self.handlers.valid_record(key, now)
         return GetValueJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
 
     def put_value(
@@ -288,6 +288,14 @@ class Engine:
         job = self._put_job(key, value, quorum, now, timeout_s)
         self.maintenance.publish(Own.VALUE, key, value, now)
         return job
+
+    def put_value_once(
+        self, key: bytes, value: bytes, now: float, quorum: Quorum | int, timeout_s: float | None = None
+    ) -> StoreJob:
+        """As `put_value`, but not announced again: that is for the program whose value it is."""
+        self._check_key(key, self.config.max_key_bytes)
+        check_quorum(quorum)
+        return self._put_job(key, value, quorum, now, timeout_s)
 
     def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> StoreJob:
         """Announce that we provide `key` until `unpublish`. Result: StoreResult. Raises CallerFault."""

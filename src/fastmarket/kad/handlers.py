@@ -140,6 +140,19 @@ class Handlers:
         if not self.records.put(record, now):
             raise LimitExceeded("records held", self._config.max_records)
 
+    def valid_record(self, key: bytes, now: float) -> Record | None:
+        """The record held under a key, unless its rule no longer lets it stand: signed values have an end of
+        their own. Raises PeerFault for a namespace nobody supplied a rule for."""
+        record = self.records.get(key, now)
+        if record is None:
+            return None
+        rule = rule_for(self._rules, key)
+        try:
+            rule.validate(key, record.value, now)
+        except PeerFault:
+            return None
+        return record
+
     def _get_value(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_key(message)
         record = self.records.get(key, now)

@@ -17,6 +17,7 @@ from fastmarket.pb.libp2p import ipns_pb2
 
 IPNS = b"/ipns/"
 MAX_IPNS_BYTES = 10 * 1024  # ipns-record.md, "Record size limit"
+NANOSECONDS = 10**9  # in a second: the unit of a TTL
 _IPNS_SIGNED = b"ipns-signature:"
 _END_OF_LIFE = 0  # the one validity type there is
 
@@ -32,6 +33,28 @@ class _Ipns:
     sequence: int
     validity: bytes
     value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IpnsLifetime:
+    """How long an IPNS record may be used: `ttl_s` without asking again (None: it does not say), and `end`
+    (unix seconds) in any case."""
+
+    ttl_s: float | None
+    end: float
+
+
+def ipns_key(name: PeerId) -> bytes:
+    """The raw key of a name's record (ipns-record.md, "Routing Record")."""
+    return IPNS + name.raw
+
+
+def ipns_lifetime(value: bytes) -> IpnsLifetime:
+    """Of a record that was validated. Raises PeerFault."""
+    data = decode_map(_entry(value).data)
+    ttl, validity = data.get("TTL"), data.get("Validity")
+    ttl_s = ttl / NANOSECONDS if isinstance(ttl, int) and ttl > 0 else None
+    return IpnsLifetime(ttl_s, _end_of_life(validity if isinstance(validity, bytes) else b""))
 
 
 class IpnsRule:

@@ -99,7 +99,7 @@ class DhtNode:
         self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
-        self.public = PublicRouting(self.host, self._kad, clock)
+        self.public = PublicRouting(self.host, self._kad, self.offers, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
             self.host.serve(config.offers.protocol, self._offers.handle, config.offers.max_message_bytes)

@@ -2,66 +2,219 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import cast
 
+from fastmarket.errors import CallerFault, NetworkFault, PeerFault, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.finding import FindPeer
 from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.query import Quorum
+from fastmarket.kad.search import End
+from fastmarket.kad.signed_values import IpnsRule, ipns_key
+from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
+from fastmarket.offers.model import Offer
+from fastmarket.offers.protocol import OfferProtocol
+
+# Names of transfer protocols in Delegated Routing V1. A holder of an offer gives its bytes to who pays it, as
+# the offer says, and to nobody over a protocol of IPFS.
+OFFER_TRANSFER = "fastmarket-offer"
+BITSWAP_TRANSFER = "transport-bitswap"
+TRANSFERS = frozenset({OFFER_TRANSFER, BITSWAP_TRANSFER})
+_IPNS_RULE = IpnsRule()
+_BITSWAP = "/ipfs/bitswap"  # what the ids of all its versions begin with
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPeer:
+    """A peer that was asked for. `transfers`: how contents are had from it, empty where that is not known;
+    `connected`: it is there at this moment."""
+
+    peer: PeerInfo
+    transfers: tuple[str, ...] = ()
+    connected: bool = False
+
+
+FoundPeers = AsyncGenerator[FoundPeer, None]
+
+
+class Superseded(CallerFault):
+    """A record that is not the latest of its name."""
+
+
+def check_latest(key: bytes, record: bytes, known: bytes | None) -> None:
+    """Raises Superseded, and CallerFault for what is no IPNS record."""
+    try:
+        if known is not None and known != record and not _IPNS_RULE.replaces(key, record, known):
+            raise Superseded("record", "a later record of this name is known")
+    except PeerFault as fault:
+        raise CallerFault("record", fault.reason) from None
 
 
 class PublicRouting:
     """The lookups of one node as streams. Each begins with the call, which raises Busy."""
 
-    def __init__(self, host: Host, kad: KadNode, clock: Clock) -> None:
+    def __init__(self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock) -> None:
         self._host = host
         self._kad = kad
+        self._offers = offers
         self._clock = clock
 
     def now(self) -> float:
         """Unix seconds."""
         return self._clock.now()
 
-    def stream_providers(self, key: bytes, *, deadline_s: float) -> AsyncGenerator[PeerInfo, None]:
-        """Providers of a key, holders of offers for it included, as they are found."""
-        job = self._kad.engine.find_providers(key, self.now(), None, deadline_s)
-        return self._found(self._kad.start(job))
+    def stream_providers(self, key: bytes, *, deadline_s: float) -> FoundPeers:
+        """Providers of a key as they are found, and at the end holders of offers for it.
 
-    def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> AsyncGenerator[PeerInfo, None]:
-        """The peer with its addresses: as we know them, else as the network does."""
-        known = self._known(PeerInfo(peer_id))
-        if known.addrs:
-            return _just(known)
-        job = self._kad.engine.lookup_job(peer_id.raw, FindPeer(self._kad.engine.config, peer_id), deadline_s)
-        return self._found(self._kad.start(job))
+        Peers tell both alike when they are asked for providers. So the offers are looked for, too, and a
+        provider that may be a holder is told when that search has ended.
+        """
+        engine = self._kad.engine
+        bare = self._kad.start(engine.find_providers(key, self.now(), None, deadline_s))
+        try:
+            search = self._kad.start(self._offers.find(key, deadline_s))
+        except BaseException:
+            bare.cancel()
+            raise
+        return self._providers(_Sorting(self, key, search), bare, search)
 
-    def stream_closest(self, key: bytes, *, deadline_s: float) -> AsyncGenerator[PeerInfo, None]:
+    def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> FoundPeers:
+        """The peer with its addresses, if it is there: connected, or it answers when it is dialed.
+
+        Busy may come with the first item here: a lookup is the last resort.
+        """
+        return self._peer(peer_id, self.now() + deadline_s)
+
+    def stream_closest(self, key: bytes, *, deadline_s: float) -> FoundPeers:
         """The k closest peers to a key, closest first, once the lookup has ended."""
         return self._closest(self._kad.start(self._kad.engine.find_node(key, deadline_s)))
 
-    async def _found(self, running: RunningJob) -> AsyncGenerator[PeerInfo, None]:
+    async def get_ipns(self, name: PeerId, *, deadline_s: float) -> bytes | None:
+        """The latest valid record of a name among the k closest peers and here."""
+        engine = self._kad.engine
+        job = engine.get_value(ipns_key(name), self.now(), Quorum.MAJORITY, deadline_s)
+        record = cast(GetValueResult, await self._kad.run(job)).record
+        return None if record is None else record.value
+
+    async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
+        """Stores a record of a name; returns when a majority of the closest has acknowledged.
+
+        It is not announced again: who publishes a name does that. Raises Busy, CallerFault ("record"),
+        Superseded; NetworkFault when it cannot be held here, QuorumFailed also when nobody was there to
+        acknowledge.
+        """
+        key, now = ipns_key(name), self.now()
+        try:
+            _IPNS_RULE.validate(key, record, now)
+        except PeerFault as fault:
+            raise CallerFault("record", fault.reason) from None
+        held = self._kad.engine.handlers.valid_record(key, now)
+        check_latest(key, record, None if held is None else held.value)
+        try:
+            job = self._kad.engine.put_value_once(key, record, now, Quorum.MAJORITY, deadline_s)
+        except CallerFault as fault:  # the record is good, so it is this node that has no room
+            raise NetworkFault(f"cannot hold the record: {fault.reason}") from None
+        running = self._kad.start(job)
+        async for item in running.items():
+            if isinstance(item, QuorumReached) and item.acknowledged:
+                return  # the job goes on to the rest of the closest
+        result = cast(StoreResult, await running.result)
+        if result.acknowledged and result.succeeded:
+            return
+        left_s = now + deadline_s - self.now()
+        if result.asked and left_s > 0:  # perhaps they know better
+            check_latest(key, record, await self.get_ipns(name, deadline_s=left_s))
+        raise QuorumFailed(result.acknowledged, result.asked, max(result.wanted, 1))
+
+    def describe(self, peer: PeerInfo) -> FoundPeer:
+        """With what is known of a peer: its addresses where it came without, and what it speaks."""
+        peer_id = peer.peer_id
+        protocols = self._host.identifier.store.protocols(peer_id) or ()
+        bitswap = any(protocol.startswith(_BITSWAP) for protocol in protocols)
+        return FoundPeer(
+            self._with_addrs(peer),
+            (BITSWAP_TRANSFER,) if bitswap else (),
+            peer_id == self._host.peer_id or self._host.link_to(peer_id) is not None,
+        )
+
+    def held(self, key: bytes) -> Iterable[Offer]:
+        """Offers for a content that are stored here, those included that were withdrawn."""
+        return self._offers.store.held(key)
+
+    def speaks_offers(self, peer_id: PeerId) -> bool | None:
+        """None: it was never identified."""
+        if peer_id == self._host.peer_id:
+            return True
+        protocols = self._host.identifier.store.protocols(peer_id)
+        return None if protocols is None else self._offers.config.protocol in protocols
+
+    async def _providers(self, sorting: _Sorting, bare: RunningJob, search: RunningJob) -> FoundPeers:
+        try:
+            async with aclosing(_merged(bare, search)) as items:
+                async for item in items:
+                    for found in sorting.take(item):
+                        yield found
+            for found in sorting.rest():
+                yield found
+        finally:
+            bare.cancel()
+            search.cancel()
+
+    async def _peer(self, peer_id: PeerId, deadline: float) -> FoundPeers:
+        known = self.describe(PeerInfo(peer_id))
+        if known.connected and known.peer.addrs:
+            yield known
+            return
+        if peer_id == self._host.peer_id:
+            return
+        # What is remembered may be old, and what others say hearsay: only an answer counts.
+        if known.peer.addrs and await self._answers(known.peer, deadline):
+            yield self.describe(PeerInfo(peer_id))
+            return
+        left_s = deadline - self.now()
+        if left_s <= 0:
+            return
+        engine = self._kad.engine
+        running = self._kad.start(engine.lookup_job(peer_id.raw, FindPeer(engine.config, peer_id), left_s))
+        told: PeerInfo | None = None
         try:
             async with aclosing(running.items()) as items:
                 async for item in items:
                     if isinstance(item, PeerInfo):
-                        yield self._known(item)
+                        told = item
         finally:
             running.cancel()
+        if told is not None and await self._answers(told, deadline):
+            yield self.describe(PeerInfo(peer_id))
 
-    async def _closest(self, running: RunningJob) -> AsyncGenerator[PeerInfo, None]:
+    async def _answers(self, peer: PeerInfo, deadline: float) -> bool:
+        """Whether a connection to the peer is there or can be made, and it says who it is."""
+        try:
+            async with asyncio.timeout(max(deadline - self.now(), 0.0)):
+                link = await self._host.connect(peer)
+                await asyncio.shield(link.identity_known.wait())
+        except (NetworkFault, TimeoutError):
+            return False
+        return self._host.link_to(peer.peer_id) is not None
+
+    async def _closest(self, running: RunningJob) -> FoundPeers:
         try:
             result = cast(LookupResult, await running.result)
         finally:
             running.cancel()
         for answered in result.closest:
-            yield answered.peer
+            yield self.describe(answered.peer)
 
-    def _known(self, peer: PeerInfo) -> PeerInfo:
+    def _with_addrs(self, peer: PeerInfo) -> PeerInfo:
         """With our own addresses, or those remembered of it, where it came without any."""
         if peer.addrs:
             return peer
@@ -70,5 +223,78 @@ class PublicRouting:
         return PeerInfo(peer.peer_id, tuple(self._host.identifier.store.addrs(peer.peer_id, self.now())))
 
 
-async def _just(peer: PeerInfo) -> AsyncGenerator[PeerInfo, None]:
-    yield peer
+class _Sorting:
+    """Tells providers of a key from holders of offers for it, while both are looked for."""
+
+    def __init__(self, routing: PublicRouting, key: bytes, search: RunningJob) -> None:
+        self._routing = routing
+        self._search = search
+        # The latest versions; one that was withdrawn still says that its provider's record is of an offer.
+        self._offers = {offer.key: offer for offer in routing.held(key)}
+        self._holders = {offer.provider for offer in self._offers.values()}
+        self._waiting: dict[PeerId, PeerInfo] = {}  # may be holders
+        self._addrs: dict[PeerId, PeerInfo] = {}  # of holders, as others told them
+
+    def take(self, item: object) -> list[FoundPeer]:
+        """Progress of either search; what can be told now."""
+        if isinstance(item, Offer):
+            self._offers[item.key] = item
+            self._holders.add(item.provider)
+        elif isinstance(item, PeerInfo):
+            return self._take_provider(item)
+        return []
+
+    def _take_provider(self, peer: PeerInfo) -> list[FoundPeer]:
+        if peer.peer_id in self._holders:
+            self._addrs[peer.peer_id] = peer
+        elif self._routing.speaks_offers(peer.peer_id) is False:
+            return [self._routing.describe(peer)]
+        else:
+            self._waiting[peer.peer_id] = peer
+        return []
+
+    def rest(self) -> list[FoundPeer]:
+        """Both searches have ended: what is left, holders last."""
+        lookup = self._search.lookup
+        whole = lookup is not None and lookup.end is End.COMPLETE
+        found = []
+        for peer_id, peer in self._waiting.items():
+            # A search that was cut short may have missed its offer.
+            if peer_id not in self._holders and (whole or not self._routing.speaks_offers(peer_id)):
+                found.append(self._routing.describe(peer))
+        now = self._routing.now()
+        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.live(now)):
+            peer = self._addrs.get(peer_id) or self._waiting.get(peer_id) or PeerInfo(peer_id)
+            found.append(replace(self._routing.describe(peer), transfers=(OFFER_TRANSFER,)))
+        return found
+
+
+_END = object()
+
+
+async def _merged(*jobs: RunningJob) -> AsyncGenerator[object, None]:
+    """Progress of several jobs as it comes, until all have ended."""
+    news: asyncio.Queue[object] = asyncio.Queue()
+
+    async def pump(job: RunningJob) -> None:
+        try:
+            async with aclosing(job.items()) as items:
+                async for item in items:
+                    news.put_nowait(item)
+        finally:
+            news.put_nowait(_END)
+
+    pumps = [asyncio.ensure_future(pump(job)) for job in jobs]
+    try:
+        left = len(pumps)
+        while left:
+            item = await news.get()
+            if item is _END:
+                left -= 1
+            else:
+                yield item
+        await asyncio.gather(*pumps)  # raises what one of them met
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.net.public_routing import OFFER_TRANSFER
 
 UNKNOWN = "unknown"  # as a filter: records that do not tell
 MAX_PROTOCOL_CHARS = 63  # of one transfer protocol's name; the specification's bound
@@ -39,9 +40,18 @@ class Filters:
             return every if UNKNOWN in self.wanted_addrs else None
         return [addr for addr in every if self._passes(addr)] or None
 
-    def lets_unknown_protocols(self) -> bool:
-        """Whether a record that names no transfer protocol passes."""
-        return not self.protocols or UNKNOWN in self.protocols
+    def lets(self, transfers: Collection[str]) -> bool:
+        """Whether a record that names these transfer protocols passes.
+
+        Who names none is not told of holders of offers: it takes a peer without more for one that gives away.
+        """
+        if not self.protocols:
+            return OFFER_TRANSFER not in transfers
+        return self.lets_any(transfers or (UNKNOWN,))
+
+    def lets_any(self, names: Iterable[str]) -> bool:
+        """Whether a record with one of these may pass."""
+        return not self.protocols or not self.protocols.isdisjoint(names)
 
     def _passes(self, addr: Multiaddr) -> bool:
         names = {name.lower() for name, _ in addr.parts}

@@ -1,158 +1,158 @@
 """Delegated Routing V1 (specs.ipfs.tech/routing/http-routing-v1): others ask this node over HTTP who provides
-a content and where a peer is. JSON at once, or NDJSON with each record flushed as it is found."""
+a content, where a peer is, and what a name stands for. JSON at once, or NDJSON with each record flushed as it
+is found."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from email.utils import formatdate
 from functools import partial
 from typing import Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from fastmarket.config import KadConfig, WebConfig
-from fastmarket.errors import Busy, CallerFault, NetworkFault
+from fastmarket.errors import Busy, CallerFault, NetworkFault, StorageFault
 from fastmarket.formats.cid import Cid
 from fastmarket.formats.identity import PeerId
-from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.web.filters import Filters
+from fastmarket.net.public_routing import TRANSFERS, FoundPeers
+from fastmarket.web.filters import UNKNOWN, Filters
+from fastmarket.web.ipns_api import IpnsApi, IpnsSource
+from fastmarket.web.media_types import JSON, NDJSON, accepted
+from fastmarket.web.peer_records import Limits, best_first, in_order
+from fastmarket.web.refused import Refused, cache_control, parsed
+from fastmarket.web.write_access import WriteAccess
+
+__all__ = ["JSON", "NDJSON", "PREFIX", "RoutingApi", "RoutingSource"]
 
 PREFIX = "/routing/v1"
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
-# Any page may ask: the specification wants it so, and nothing here is anybody's secret.
+# Any page may read: the specification wants it so, and nothing here is anybody's secret.
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, OPTIONS"}
 RETRY_AFTER_S = 1
-NO_PEERS = JSONResponse({"Peers": []}).body
-# All of them reach us: one that is not supported is to be answered 501, where a router says 405.
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+READING = frozenset({"GET", "HEAD"})
+GONE = 499  # nobody reads it: the caller has left
 
-Found = AsyncGenerator[PeerInfo, None]
-Record = dict[str, object]
+Lines = AsyncGenerator[bytes, None]
 Page = Callable[[Request], Awaitable[Response]]
 
 
-class RoutingSource(Protocol):
-    """The lookups the API asks for; `net.dht_node.DhtNode` has them all.
+class RoutingSource(IpnsSource, Protocol):
+    """The lookups the API asks for; `net.public_routing.PublicRouting` has them all.
 
-    Each begins with the call, which raises Busy; closing what it returns ends it.
+    Each begins with the call, which raises Busy (of `stream_peer`, the first item); closing what it returns
+    ends it.
     """
 
-    def now(self) -> float:
-        """Unix seconds."""
-
-    def stream_providers(self, key: bytes, *, deadline_s: float) -> Found:
+    def stream_providers(self, key: bytes, *, deadline_s: float) -> FoundPeers:
         """Providers as they are found; one found without addresses may come again with them."""
 
-    def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> Found:
-        """The peer, once, if it is found."""
+    def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> FoundPeers:
+        """The peer, once, if it is there."""
 
-    def stream_closest(self, key: bytes, *, deadline_s: float) -> Found:
+    def stream_closest(self, key: bytes, *, deadline_s: float) -> FoundPeers:
         """The closest peers, closest first, when the lookup has ended."""
 
 
 class RoutingApi:
     """The routes; `now` comes from the source."""
 
-    def __init__(self, source: RoutingSource, config: WebConfig, kad: KadConfig) -> None:
+    def __init__(
+        self, source: RoutingSource, config: WebConfig, kad: KadConfig, writers: WriteAccess | None = None
+    ) -> None:
+        """`writers`: who may store records of names; without, programs of this machine."""
         self._source = source
         self._config = config
-        self._max_ttl_s = int(kad.provider_ttl_s)
         self._k = kad.k
+        self._ipns = IpnsApi(source, config, writers or WriteAccess())
 
     def routes(self) -> list[Route]:
         """To be mounted at the root, before anything that catches all."""
-        pages = (
-            ("/providers/{cid}", self._providers),
-            ("/peers/{peer_id}", self._peers),
-            ("/dht/closest/peers/{key}", self._closest),
-            ("/ipns/{name}", self._ipns),
-            ("/{rest:path}", self._unknown),
+        pages: tuple[tuple[str, dict[str, Page]], ...] = (
+            ("/providers/{cid}", {"GET": self._providers}),
+            ("/peers/{peer_id}", {"GET": self._peers}),
+            ("/dht/closest/peers/{key}", {"GET": self._closest}),
+            ("/ipns/{name}", {"GET": self._ipns.get, "PUT": self._ipns.put}),
         )
-        return [Route(PREFIX + path, _guarded(page), methods=METHODS) for path, page in pages]
+        routes = [Route(PREFIX + path, _guarded(by_method)) for path, by_method in pages]
+        routes += [Route(path, _guarded(None)) for path in (PREFIX, PREFIX + "/{rest:path}")]
+        for route in routes:
+            route.methods = None  # every method reaches us, so that we say which ones there are
+        return routes
 
     async def _providers(self, request: Request) -> Response:
-        key = _content(request.path_params["cid"])
+        key = parsed(_content, request.path_params["cid"])
         begin = partial(self._source.stream_providers, key, deadline_s=self._config.lookup_budget_s)
-        return await self._answer(request, "Providers", begin, self._config.max_records)
+        return await self._answer(request, "Providers", begin)
 
     async def _peers(self, request: Request) -> Response:
-        peer_id = PeerId.from_text(request.path_params["peer_id"])
+        peer_id = parsed(PeerId.from_text, request.path_params["peer_id"])
         begin = partial(self._source.stream_peer, peer_id, deadline_s=self._config.lookup_budget_s)
-        return await self._answer(request, "Peers", begin, self._config.max_records)
+        return await self._answer(request, "Peers", begin)
 
     async def _closest(self, request: Request) -> Response:
-        text = request.path_params["key"]
-        try:
-            key = PeerId.from_text(text).raw
-        except CallerFault:
-            key = _content(text)
+        key = parsed(_key, request.path_params["key"])
         begin = partial(self._source.stream_closest, key, deadline_s=self._config.lookup_budget_s)
-        answer = await self._answer(request, "Peers", begin, self._k)
-        if isinstance(answer, JSONResponse) and answer.body == NO_PEERS:
-            return _error(404, "no peer is known")  # here, and here alone, the specification wants it so
-        return answer
+        return await self._answer(request, "Peers", begin, by_distance=True)
 
-    async def _ipns(self, request: Request) -> Response:
-        return _error(501, "this server resolves no names")
-
-    async def _unknown(self, request: Request) -> Response:
-        return _error(400, "unknown path")
-
-    async def _answer(self, request: Request, name: str, begin: Callable[[], Found], limit: int) -> Response:
+    async def _answer(
+        self, request: Request, name: str, begin: Callable[[], FoundPeers], *, by_distance: bool = False
+    ) -> Response:
+        config = self._config
         filters = Filters.parse(
             request.query_params.get("filter-addrs", ""),
             request.query_params.get("filter-protocols", ""),
-            self._config.max_filter_chars,
+            config.max_filter_chars,
         )
-        # We know no transfer protocols: offers are fetched as their holders say.
-        found = begin() if filters.lets_unknown_protocols() else _nothing()
-        if NDJSON in request.headers.get("accept", ""):
-            # How many there will be is not known yet: nobody is to keep an answer without records for long.
-            headers = self._headers(self._config.empty_max_age_s)
-            return StreamingResponse(self._lines(found, filters), media_type=NDJSON, headers=headers)
-        records: dict[object, Record] = {}
-        async with aclosing(_records(found, filters)) as stream:
-            async for record in stream:
-                records[record["ID"]] = record
-                if len(records) >= limit:
-                    break
-        max_age_s = self._config.found_max_age_s if records else self._config.empty_max_age_s
-        return JSONResponse({name: list(records.values())}, headers=self._headers(max_age_s))
+        media_type = accepted(request.headers.getlist("accept"))
+        if media_type is None:
+            raise Refused(406, f"retry with `Accept: {JSON}` or `{NDJSON}`")
+        count = config.max_streamed_records if media_type == NDJSON else config.max_records
+        limits = Limits(min(count, self._k) if by_distance else count, config.max_answer_bytes)
+        # What no record of ours ever names need not be looked for.
+        found = begin() if filters.lets_any({*TRANSFERS, UNKNOWN}) else _nothing()
+        lines = (in_order if by_distance else best_first)(found, filters, limits)
+        try:
+            # The headers say how long to keep it, and an answer without records is not to be kept for long.
+            first = await anext(lines, None)
+            if by_distance and first is None:
+                raise Refused(404, "no peer is known")  # here, and here alone, the specification wants it so
+            headers = self._headers(first is not None)
+            if media_type == NDJSON:
+                return StreamingResponse(_streamed(first, lines), media_type=NDJSON, headers=headers)
+            records = [] if first is None else [first, *[line async for line in lines]]
+        except BaseException:
+            await lines.aclose()
+            raise
+        body = b'{"%s":[%s]}' % (name.encode(), b",".join(records))
+        return Response(body, media_type=JSON, headers=headers)
 
-    async def _lines(self, found: Found, filters: Filters) -> AsyncIterator[bytes]:
-        count = 0
-        async with aclosing(_records(found, filters)) as stream:
-            async for record in stream:
-                yield json.dumps(record, separators=(",", ":")).encode() + b"\n"
-                count += 1
-                if count >= self._config.max_streamed_records:
-                    break
-
-    def _headers(self, max_age_s: int) -> dict[str, str]:
-        stale = f"stale-while-revalidate={self._max_ttl_s}, stale-if-error={self._max_ttl_s}"
+    def _headers(self, found: bool) -> dict[str, str]:
+        config = self._config
+        ages = (
+            (config.found_max_age_s, config.found_stale_s)
+            if found
+            else (config.empty_max_age_s, config.empty_stale_s)
+        )
         return {
-            "Cache-Control": f"public, max-age={max_age_s}, {stale}",
+            "Cache-Control": cache_control(*ages),
             "Last-Modified": formatdate(self._source.now(), usegmt=True),
             "Vary": "Accept",
         }
 
 
-async def _records(found: Found, filters: Filters) -> AsyncGenerator[Record, None]:
-    """In the peer schema."""
-    async with aclosing(found) as stream:
-        async for peer in stream:
-            addrs = filters.addrs(peer.addrs)
-            if addrs is not None:
-                texts = [str(addr) for addr in addrs]
-                yield {"Schema": "peer", "ID": str(peer.peer_id), "Addrs": texts, "Protocols": []}
+async def _streamed(first: bytes | None, lines: Lines) -> AsyncIterator[bytes]:
+    async with aclosing(lines):
+        if first is not None:
+            yield first + b"\n"
+        async for line in lines:
+            yield line + b"\n"
 
 
-async def _nothing() -> Found:
+async def _nothing() -> FoundPeers:
     return
     yield
 
@@ -161,33 +161,61 @@ def _content(text: str) -> bytes:
     return Cid.from_text(text).multihash
 
 
-def _guarded(page: Page) -> Page:
-    """CORS, methods, and faults as status codes."""
+def _key(text: str) -> bytes:
+    try:
+        return PeerId.from_text(text).raw
+    except CallerFault:
+        return _content(text)
+
+
+def _guarded(by_method: Mapping[str, Page] | None) -> Page:
+    """CORS, methods, and faults as status codes; None: there is no such page."""
 
     async def answer(request: Request) -> Response:
-        response = await _respond(page, request)
+        try:
+            if by_method is None:
+                raise Refused(404, "unknown path; see specs.ipfs.tech/routing/http-routing-v1")
+            response = await _respond(by_method, request)
+        except Refused as refused:
+            response = refused.response()
         response.headers.update(CORS)
         return response
 
     return answer
 
 
-async def _respond(page: Page, request: Request) -> Response:
+async def _respond(by_method: Mapping[str, Page], request: Request) -> Response:
     if request.method == "OPTIONS":
         return Response(status_code=204)
-    if request.method not in ("GET", "HEAD"):
-        return _error(501, f"{request.method} is not supported")
+    page = by_method.get("GET" if request.method in READING else request.method)
+    if page is None:
+        allowed = ", ".join([*by_method, "HEAD", "OPTIONS"])
+        raise Refused(405, f"{request.method} is not supported here; {allowed} are", {"Allow": allowed})
     try:
-        return await page(request)
+        if request.method in READING:
+            return await _while_there(request, page)
+        return await page(request)  # what was begun for others goes on
     except Busy as fault:
-        response = _error(429, str(fault))
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-        return response
+        raise Refused(429, str(fault), {"Retry-After": str(RETRY_AFTER_S)}) from None
     except CallerFault as fault:
-        return _error(422, str(fault))
-    except NetworkFault as fault:
-        return _error(503, str(fault))
+        raise Refused(400 if request.method == "PUT" else 422, str(fault)) from None
+    except (NetworkFault, StorageFault) as fault:
+        raise Refused(503, str(fault)) from None
 
 
-def _error(status: int, reason: str) -> Response:
-    return JSONResponse({"error": reason}, status_code=status)
+async def _while_there(request: Request, page: Page) -> Response:
+    """Ends the page when its caller leaves."""
+    answering = asyncio.ensure_future(page(request))
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else Response(status_code=GONE)
+    finally:
+        for task in (answering, leaving):
+            task.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -9,10 +9,12 @@ import pytest
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.identity import Identity
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.query import Quorum, quorum_size
 from fastmarket.kad.records import OPAQUE, Record
 from fastmarket.kad.search import End
+from fastmarket.kad.signed_values import sign_value, signed_key
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult
 from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
@@ -307,3 +309,22 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
     assert isinstance(result, StoreResult)
     assert (result.acknowledged, result.asked, result.silent) == (3, 3, 0)
     assert held(nodes[3]) == b"value"
+
+
+def test_a_signed_value_that_is_over_is_not_told_by_who_holds_it() -> None:
+    """The copy here outlives it: values are kept for two days, whatever they say of themselves."""
+    network = SimNetwork(31)
+    nodes = network.grow(4)
+    writer = Identity.from_seed(bytes(32))
+    key, now = signed_key(writer.peer_id), int(network.now)
+    over, valid = (
+        sign_value(writer, "", b"later", 2, now + 5),
+        sign_value(writer, "", b"earlier", 1, now + 900),
+    )
+    for node, value in ((nodes[0], over), (nodes[2], valid)):
+        node.engine.handlers.records.put(Record(key, value, network.now, network.now + 1000.0), network.now)
+    network.rest(10.0)
+    for quorum in (Quorum.ONE, Quorum.MAJORITY):
+        record = get(nodes[0], quorum, key).record
+        assert record is not None
+        assert record.value == valid

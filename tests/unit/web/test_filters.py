@@ -36,11 +36,23 @@ def test_addresses(text: str, addrs: list[str], passing: list[str] | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "passes"),
-    [("", True), ("unknown", True), ("transport-bitswap,Unknown", True), ("transport-bitswap", False)],
+    ("text", "passing"),
+    [
+        ("", {(), ("transport-bitswap",)}),
+        ("unknown", {()}),
+        ("transport-bitswap,Unknown", {(), ("transport-bitswap",)}),
+        ("Transport-Bitswap", {("transport-bitswap",)}),
+        ("transport-ipfs-gateway-http", set()),
+        ("fastmarket-offer", {("fastmarket-offer",)}),
+        ("unknown,transport-bitswap,transport-ipfs-gateway-http", {(), ("transport-bitswap",)}),
+    ],
 )
-def test_records_without_a_transfer_protocol(text: str, passes: bool) -> None:
-    assert Filters.parse("", text, 1024).lets_unknown_protocols() is passes
+def test_transfer_protocols(text: str, passing: set[tuple[str, ...]]) -> None:
+    """Holders of offers are for those alone who name them."""
+    filters = Filters.parse("", text, 1024)
+    every: list[tuple[str, ...]] = [(), ("transport-bitswap",), ("fastmarket-offer",)]
+    assert {transfers for transfers in every if filters.lets(transfers)} == passing
+    assert filters.lets_any(["transport-bitswap", "fastmarket-offer", "unknown"]) is bool(passing)
 
 
 @pytest.mark.parametrize(("addrs", "protocols"), [("a" * 64, ""), ("", "b" * 64), ("a," * 600, "")])

@@ -1,0 +1,84 @@
+"""Who may change something over HTTP: programs of this machine, or whoever shows a token that may write.
+
+Pages of other sites may not, though the browser that runs them is a program of this machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from fastmarket.market.access import Scope, Tokens, is_loopback
+from fastmarket.market.guard import from_here
+
+# What a proxy adds to a request of somebody else. One that adds nothing cannot be told from a local program.
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+# What a browser says of who asks (Fetch Metadata); programs say nothing.
+_OURS = frozenset({None, "none", "same-origin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status code, and what to do about it."""
+
+    status: int
+    reason: str
+
+
+class WriteAccess:
+    """With `tokens`, it takes one that may write, as for gRPC; without, a program of this machine."""
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
+
+    def refusal(self, request: Request) -> Refusal | None:
+        """Why a write is not made; None: it is."""
+        headers = request.headers
+        if headers.get("sec-fetch-site") not in _OURS or not _is_same_origin(headers.get("origin"), request):
+            return Refusal(403, "pages of other sites may not write")
+        if self._tokens is not None:
+            return self._without_token(self._tokens, headers.get("authorization", ""))
+        if any(name in headers for name in FORWARDED) or not from_here(_host(request)):
+            return Refusal(
+                403, "only programs on the node's machine may write; for others start it with --tokens"
+            )
+        if not is_loopback(_asked_host(request)):
+            # A name of somebody else's that leads here (DNS rebinding).
+            return Refusal(421, "unknown host; write to a loopback address, or as localhost")
+        return None
+
+    def _without_token(self, tokens: Tokens, authorization: str) -> Refusal | None:
+        token = tokens.find(_secret(authorization))
+        if token is None:
+            return Refusal(401, "writing takes `authorization: Bearer` and a token of this server")
+        return None if token.scope is Scope.WRITE else Refusal(403, "this token may not write")
+
+
+def _secret(authorization: str) -> str:
+    """A bearer's token; or a password, which is what Kubo makes of http://any:TOKEN@host."""
+    kind, _, sent = authorization.partition(" ")
+    if kind.lower() == "bearer":
+        return sent.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(sent.strip(), validate=True).decode().partition(":")[2]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _is_same_origin(origin: str | None, request: Request) -> bool:
+    return origin is None or origin.partition("://")[2] == request.headers.get("host", "")
+
+
+def _asked_host(request: Request) -> str:
+    """The name or address that the caller wrote, without the port."""
+    host: str = request.headers.get("host", "")
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _host(request: Request) -> str:
+    return "" if request.client is None else request.client.host
