@@ -199,7 +199,7 @@ def test_tables_that_are_empty() -> None:
     table = _kbucket.RoutingTable(bytes(32))
     assert table.nearest(bytes(32), 20) == []
     assert table.nearest_keys(bytes(32), 20) == []
-    assert table.joined(b"", bytes(32), None, 20) == b""
+    assert table.joined(b"", bytes(32), None, 20, 0) == b""
     assert table.get(bytes(32)) is None
     cache = _peercache.PeerCache(4, 64, lambda raw: raw)
     assert [cache.get(b""), cache.get(b"")] == [b"", b""]
