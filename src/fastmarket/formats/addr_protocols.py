@@ -22,7 +22,7 @@ VARIABLE = -1  # the value stands behind its length
 # RFC 1035: what fits in a query. Values are UTF-8, and other implementations allow them to be unicode names.
 MAX_DNS_NAME_BYTES = 255
 
-# The name or number of an interface: IF_NAMESIZE, with the byte that ends it, is 16 on Linux, macOS, the BSDs.
+# The name or number of an interface: IF_NAMESIZE, with the byte that ends it, is 16 on Linux and the BSDs.
 MAX_ZONE_BYTES = 15
 
 # What RFC 6874 lets a zone consist of, without its escapes. Resolvers and `ipaddress` take a zone behind an

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 
 from fastmarket.errors import CallerFault
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.scope import Scope, ip_of, scope_of
@@ -26,9 +27,14 @@ class OwnAddresses:
     """
 
     def __init__(
-        self, peer_id: PeerId, announce: Iterable[str] = (), interfaces: Interfaces = interface_addresses
+        self,
+        peer_id: PeerId,
+        announce: Iterable[str] = (),
+        interfaces: Interfaces = interface_addresses,
+        faults: Faults | None = None,
     ) -> None:
         """CallerFault("announce") for an address nobody could dial."""
+        self._faults = faults or Faults()
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
         self.changed: list[Callable[[], None]] = []
@@ -57,7 +63,7 @@ class OwnAddresses:
         if announced != self.announced:
             self.announced = announced
             for call in self.changed:
-                call()
+                self._faults.run("telling of changed addresses", call)
 
     def told_to(self, remote: Multiaddr | None) -> list[Multiaddr]:
         """Of our addresses those that may help a peer at `remote`: loopback ones only on this machine."""
