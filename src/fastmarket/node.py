@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, NetworkFault
+from fastmarket.errors import Busy, CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -21,6 +21,7 @@ from fastmarket.kad.saved import SavedPeers
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.repeating import Repeating
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Node:
         self._dht: DhtNode | None = None
         self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
-        self._rejoining: asyncio.Task[None] | None = None
+        self._rejoining: Repeating | None = None
+        self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
         self._webs: list[WebServer] = []
         self._metrics: NodeMetrics | None = None
         self._tracing: NodeTracing | None = None
@@ -120,7 +122,11 @@ class Node:
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
             if self.joins and not await self._join():
-                self._rejoining = asyncio.create_task(self._rejoin())
+                self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
+                self._rejoining = Repeating(
+                    "joining again", lambda: self._rejoin_wait_s, self._rejoin, self._dht.host.faults
+                )
+                self._rejoining.start()
         except BaseException:
             await self.stop()
             raise
@@ -128,10 +134,9 @@ class Node:
     async def stop(self) -> None:
         """Calls under way end first, then the network. Safe to call twice."""
         if self._rejoining is not None:
-            self._rejoining.cancel()
-            await asyncio.gather(self._rejoining, return_exceptions=True)
+            await self._rejoining.stop()
         if self._metrics is not None:
-            self._metrics.stop()
+            await self._metrics.stop()
         await asyncio.gather(*(web.stop() for web in self._webs))
         if self._grpc is not None:
             await self._grpc.stop(STOP_GRACE_S)
@@ -272,7 +277,7 @@ class Node:
         saved = self._saved.next_seeds(self.dht.now())
         try:
             joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S, saved)
-        except NetworkFault as fault:
+        except (NetworkFault, Busy) as fault:
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
         self.bootstrapped = True
@@ -281,15 +286,12 @@ class Node:
             logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
         return True
 
-    async def _rejoin(self) -> None:
-        wait = BOOTSTRAP_RETRY_FIRST_S
-        while True:
-            await asyncio.sleep(wait)
-            if not self._seeds and self.dht.engine.table_size:
-                return  # others came to us
-            if await self._join():
-                return
-            wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)
+    async def _rejoin(self) -> bool:
+        """True: it need not be tried again."""
+        self._rejoin_wait_s = min(self._rejoin_wait_s * 2, BOOTSTRAP_RETRY_LONGEST_S)
+        if not self._seeds and self.dht.engine.table_size:
+            return True  # others came to us
+        return await self._join()
 
 
 @contextmanager
