@@ -141,7 +141,7 @@ class Host:
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
         endpoint = addr.host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
+        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or addr.peer_id is not None:
             raise CallerFault("listen", f"{addr}: expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
         loop = asyncio.get_running_loop()
         try:
