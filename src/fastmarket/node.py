@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -133,27 +133,32 @@ class Node:
 
     async def stop(self) -> None:
         """Calls under way end first, then the network. Safe to call twice."""
-        if self._rejoining is not None:
-            await self._rejoining.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
+        async with AsyncExitStack() as ending:  # whatever one of them raises, the others end
+            # The last in is the first out.
+            if self._journal is not None:
+                journal, self._journal = self._journal, None
+                ending.push_async_callback(journal.close)
+            if self._dht is not None:
+                ending.push_async_callback(self._dht.close)
+            if self._records is not None:
+                records, self._records = self._records, None
+                ending.push_async_callback(records.close)
+            if self._saver is not None:
+                saver, self._saver = self._saver, None
+                ending.push_async_callback(saver.close)
+            if self._tracing is not None:
+                tracing, self._tracing = self._tracing, None
+                ending.push_async_callback(asyncio.to_thread, tracing.stop)
+            if self._grpc is not None:
+                ending.push_async_callback(self._grpc.stop, STOP_GRACE_S)
+            ending.push_async_callback(self._stop_webs)
+            if self._metrics is not None:
+                ending.push_async_callback(self._metrics.stop)
+            if self._rejoining is not None:
+                ending.push_async_callback(self._rejoining.stop)
+
+    async def _stop_webs(self) -> None:
         await asyncio.gather(*(web.stop() for web in self._webs))
-        if self._grpc is not None:
-            await self._grpc.stop(STOP_GRACE_S)
-        if self._tracing is not None:
-            tracing, self._tracing = self._tracing, None
-            await asyncio.get_running_loop().run_in_executor(None, tracing.stop)
-        if self._saver is not None:
-            saver, self._saver = self._saver, None
-            await saver.close()
-        if self._records is not None:
-            records, self._records = self._records, None
-            await records.close()
-        if self._dht is not None:
-            await self._dht.close()
-        if self._journal is not None:
-            journal, self._journal = self._journal, None
-            await journal.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextvars import copy_context
 
-from fastmarket.errors import ConnectionLost
+from fastmarket.errors import ConnectionLost, NodeFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
@@ -175,7 +175,7 @@ class KadNode:
             elif isinstance(event, JobFault):
                 self._host.faults.tell(f"the job {event.kind}", event.error)
                 if event.ended and (done := self._running.pop(event.job_id, None)) is not None:
-                    done.fail(event.error)
+                    done.fail(NodeFault(f"a bug of ours ended it: {event.error!r}"))
         for done in ended:
             for observer in self.job_observers:
                 self._host.faults.run(
