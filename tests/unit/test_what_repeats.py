@@ -1,7 +1,7 @@
 """Every timer, task, callback and waiting loop of the package, and what becomes of it when it raises.
 
-Who adds one says here which of the ways below it goes; what repeats goes by `Repeating` or `Turns`, which settle the
-next time whatever the work raises, or names the test that shows the same of it.
+Who adds one says here which of the ways below it goes; what repeats goes by `Repeating` or `Turns`, which settle
+the next time whatever the work raises, or names the test that shows the same of it.
 """
 
 from __future__ import annotations
@@ -179,6 +179,10 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
 }
 
 
+def is_wait(node: ast.AST) -> bool:
+    return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+
+
 def sites(path: Path) -> Iterator[tuple[str, str, str]]:
     """Where something is begun that goes on by itself."""
     name = path.relative_to(SOURCES).as_posix()
@@ -193,9 +197,8 @@ def sites(path: Path) -> Iterator[tuple[str, str, str]]:
                 what = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
                 if what in CALLS:
                     yield name, ".".join(inner), what
-            if isinstance(child, ast.While) and waits:
-                if any(isinstance(one, ast.Await | ast.AsyncFor | ast.AsyncWith) for one in ast.walk(child)):
-                    yield name, ".".join(inner), LOOP
+            if isinstance(child, ast.While) and waits and any(map(is_wait, ast.walk(child))):
+                yield name, ".".join(inner), LOOP
             yield from walk(child, inner, inner_waits)
 
     return walk(ast.parse(path.read_text()), (), False)
