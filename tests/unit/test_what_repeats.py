@@ -1,7 +1,7 @@
 """Every timer, task, callback and waiting loop of the package, and what becomes of it when it raises.
 
-Who adds one says here which of the ways below it goes; what repeats goes by `Repeating` or `Turns`, which settle
-the next time whatever the work raises, or names the test that shows the same of it.
+Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Turns`, which have a
+next time whatever the work raises, or names the test that shows the same of it.
 """
 
 from __future__ import annotations
