@@ -1,6 +1,6 @@
 """Every timer, task, callback and waiting loop of the package, and what becomes of it when it raises.
 
-Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Turns`, which have a
+Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Turns`, and has a
 next time whatever the work raises, or names the test that shows the same of it.
 """
 
