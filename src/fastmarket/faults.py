@@ -7,6 +7,7 @@ raised; `net.turns` and `repeating` settle the next time before they do anything
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +42,12 @@ class Faults:
             f" (and {unsaid} times more since last told)" if unsaid else "",
         )
         message = f"{place} failed{busy}; everything else goes on{more}"
-        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a program that uses a part of us outside of any
+            logging.getLogger(__name__).error(message, exc_info=error)
+        else:
+            loop.call_exception_handler({"message": message, "exception": error})
 
     def run(self, place: str, call: Callable[..., object], *args: Any) -> bool:
         """Calls it; False: it failed, and that was told."""

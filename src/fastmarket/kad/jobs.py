@@ -283,28 +283,25 @@ class JobRunner:
 
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
         """Move a job's output on, and drop or re-arm it."""
+        job = running.job
         try:
-            self._move_on(job_id, running, now)
+            outgoing = job.poll_requests(now)
+            if outgoing:
+                self._send(job_id, outgoing, now)
+            progress = job.poll_events()
+            if progress and running.done is None:
+                self._events.extend([JobProgress(job_id, item) for item in progress])
+            if job.finished:
+                del self._jobs[job_id]
+                self._watchers.pop(job_id, None)
+                if running.done is None:
+                    self._events.append(JobFinished(job_id, job.result))
+                else:
+                    running.done(job.result, now)
+                return
+            self._arm(job_id, running, job.next_timer())
         except Exception as error:  # noqa: BLE001 - see the class
             self._broke(job_id, running, error, now)
-
-    def _move_on(self, job_id: int, running: _Running, now: float) -> None:
-        job = running.job
-        outgoing = job.poll_requests(now)
-        if outgoing:
-            self._send(job_id, outgoing, now)
-        progress = job.poll_events()
-        if progress and running.done is None:
-            self._events.extend([JobProgress(job_id, item) for item in progress])
-        if job.finished:
-            del self._jobs[job_id]
-            self._watchers.pop(job_id, None)
-            if running.done is None:
-                self._events.append(JobFinished(job_id, job.result))
-            else:
-                running.done(job.result, now)
-            return
-        self._arm(job_id, running, job.next_timer())
 
     def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
         # An entry that is too early only costs one look; so it is left to come due.

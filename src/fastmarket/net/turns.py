@@ -121,7 +121,8 @@ class Turns:
             at = now
         if at is None:
             return
-        at = max(at, self._not_before)
+        if at < self._not_before:
+            at = self._not_before
         if at >= self.due or self._closed:
             return
         if self._timer is not None:
