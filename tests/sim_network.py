@@ -20,7 +20,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
 
 START = 1_700_000_000.0
@@ -178,6 +178,8 @@ class SimNetwork:
                 node.finished_at[event.job_id] = self.now
             elif isinstance(event, JobProgress):
                 node.progress.append((event.job_id, event.item))
+            elif isinstance(event, JobFault):
+                raise event.error
         wanted = node.engine.next_timer()
         if wanted is not None and (node.armed is None or wanted < node.armed):
             node.armed = wanted

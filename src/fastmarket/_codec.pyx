@@ -70,8 +70,8 @@ cdef class Served:
     """What a sink tells this loop about the requests it answers.
 
     `handle(connection, request, now)` answers a request of at most `limit` bytes; None: give the sink everything.
-    `partial` is 0 while no request has come in part, `held` what waits for room. `quieted(now)` is called after a
-    request without a reply, `failed(error)` with what the handler raised.
+    `partial` is 0 while no request has come in part, `held` what waits for room. `failed(error)` is called with what
+    the handler raised.
     """
 
     cdef public object handle, connection, channels
@@ -169,9 +169,7 @@ cdef int _reply(object mux, bytearray out, StreamState stream, bytes reply) exce
 cdef int _serve(object mux, bytearray out, StreamState stream, Served sink, bytes request, object now) except -1:
     try:
         reply = sink.handle(sink.connection, request, now)
-        if reply is None:
-            sink.quieted(now)
-        elif not stream.fin_queued:
+        if reply is not None and not stream.fin_queued:
             _reply(mux, out, stream, reply)
     except Exception as error:
         sink.failed(error)

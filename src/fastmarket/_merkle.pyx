@@ -357,12 +357,13 @@ cdef inline object _by_itself(type alone, const uint8_t *body, Py_ssize_t size, 
 
 
 cdef inline bint _same(bytes known, const uint8_t *data, Py_ssize_t size) noexcept:
-    return PyBytes_GET_SIZE(known) == size and memcmp(_data(known), data, size) == 0
+    """`data` of a field that is not there is NULL, and its size 0: C allows no memcmp of that."""
+    return PyBytes_GET_SIZE(known) == size and (size == 0 or memcmp(_data(known), data, size) == 0)
 
 
 cdef inline bint _same_text(str known, const uint8_t *data, Py_ssize_t size) noexcept:
-    """`known` is ASCII."""
-    return PyUnicode_GET_LENGTH(known) == size and memcmp(PyUnicode_DATA(known), data, size) == 0
+    """`known` is ASCII; `data` as of `_same`."""
+    return PyUnicode_GET_LENGTH(known) == size and (size == 0 or memcmp(PyUnicode_DATA(known), data, size) == 0)
 
 
 cdef Py_ssize_t _body(bytes signed, Py_ssize_t *start) except -1:

@@ -235,7 +235,8 @@ cdef enum:
 
 
 cdef void _hmac(const uint8_t *key, const uint8_t *message, size_t size, uint8_t *out) noexcept nogil:
-    """HMAC-SHA256 (RFC 2104) with a key of 32 bytes, over 33 at the most."""
+    """HMAC-SHA256 (RFC 2104) with a key of 32 bytes, over 33 at the most; `message` may be NULL where there are
+    none, which C allows no memcpy of."""
     cdef uint8_t inner[_BLOCK + _HASH + 1]
     cdef uint8_t outer[_BLOCK + _HASH]
     cdef int i
@@ -244,7 +245,8 @@ cdef void _hmac(const uint8_t *key, const uint8_t *message, size_t size, uint8_t
     for i in range(_HASH):
         inner[i] ^= key[i]
         outer[i] ^= key[i]
-    memcpy(inner + _BLOCK, message, size)
+    if size:
+        memcpy(inner + _BLOCK, message, size)
     fm_sha256(inner, _BLOCK + size, outer + _BLOCK)
     fm_sha256(outer, _BLOCK + _HASH, out)
 

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import CallerFault, NetworkFault
+from fastmarket.errors import Busy, CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -22,6 +22,7 @@ from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.repeating import Repeating
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Node:
         self._dht: DhtNode | None = None
         self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
-        self._rejoining: asyncio.Task[None] | None = None
+        self._rejoining: Repeating | None = None
+        self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
         self._webs: list[WebServer] = []
         self._metrics: NodeMetrics | None = None
         self._tracing: NodeTracing | None = None
@@ -121,35 +123,43 @@ class Node:
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
             if self.joins and not await self._join():
-                self._rejoining = asyncio.create_task(self._rejoin())
+                self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
+                self._rejoining = Repeating(
+                    "joining again", lambda: self._rejoin_wait_s, self._rejoin, self._dht.host.faults
+                )
+                self._rejoining.start()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Calls under way end first, then the network. Safe to call twice."""
-        if self._rejoining is not None:
-            self._rejoining.cancel()
-            await asyncio.gather(self._rejoining, return_exceptions=True)
-        if self._metrics is not None:
-            self._metrics.stop()
+        async with AsyncExitStack() as ending:  # whatever one of them raises, the others end
+            # The last in is the first out.
+            if self._journal is not None:
+                journal, self._journal = self._journal, None
+                ending.push_async_callback(journal.close)
+            if self._dht is not None:
+                ending.push_async_callback(self._dht.close)
+            if self._records is not None:
+                records, self._records = self._records, None
+                ending.push_async_callback(records.close)
+            if self._saver is not None:
+                saver, self._saver = self._saver, None
+                ending.push_async_callback(saver.close)
+            if self._tracing is not None:
+                tracing, self._tracing = self._tracing, None
+                ending.push_async_callback(asyncio.to_thread, tracing.stop)
+            if self._grpc is not None:
+                ending.push_async_callback(self._grpc.stop, STOP_GRACE_S)
+            ending.push_async_callback(self._stop_webs)
+            if self._metrics is not None:
+                ending.push_async_callback(self._metrics.stop)
+            if self._rejoining is not None:
+                ending.push_async_callback(self._rejoining.stop)
+
+    async def _stop_webs(self) -> None:
         await asyncio.gather(*(web.stop() for web in self._webs))
-        if self._grpc is not None:
-            await self._grpc.stop(STOP_GRACE_S)
-        if self._tracing is not None:
-            tracing, self._tracing = self._tracing, None
-            await asyncio.get_running_loop().run_in_executor(None, tracing.stop)
-        if self._saver is not None:
-            saver, self._saver = self._saver, None
-            await saver.close()
-        if self._records is not None:
-            records, self._records = self._records, None
-            await records.close()
-        if self._dht is not None:
-            await self._dht.close()
-        if self._journal is not None:
-            journal, self._journal = self._journal, None
-            await journal.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -275,7 +285,7 @@ class Node:
         saved = self._saved.next_seeds(self.dht.now())
         try:
             joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S, saved)
-        except NetworkFault as fault:
+        except (NetworkFault, Busy) as fault:
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
         self.bootstrapped = True
@@ -284,15 +294,12 @@ class Node:
             logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
         return True
 
-    async def _rejoin(self) -> None:
-        wait = BOOTSTRAP_RETRY_FIRST_S
-        while True:
-            await asyncio.sleep(wait)
-            if not self._seeds and self.dht.engine.table_size:
-                return  # others came to us
-            if await self._join():
-                return
-            wait = min(wait * 2, BOOTSTRAP_RETRY_LONGEST_S)
+    async def _rejoin(self) -> bool:
+        """True: it need not be tried again."""
+        self._rejoin_wait_s = min(self._rejoin_wait_s * 2, BOOTSTRAP_RETRY_LONGEST_S)
+        if not self._seeds and self.dht.engine.table_size:
+            return True  # others came to us
+        return await self._join()
 
 
 @contextmanager

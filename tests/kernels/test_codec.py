@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from fastmarket import _codec
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.formats.addr_protocols import PROTOCOLS, VARIABLE
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.varint import frame
+from fastmarket.formats.varint import encode_uvarint, frame
 from fastmarket.libp2p import yamux
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import ResponderFailed, StreamData
@@ -249,9 +250,23 @@ def test_what_is_no_plain_address_has_no_text(text, data):
     damaged = bytearray(raw + data.draw(st.binary(max_size=2)))
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(0, 255))
     shown = _codec.addr_to_text(bytes(damaged))
+    assert shown == twin.addr_to_text(bytes(damaged))
     if shown is not None:
         assert Multiaddr(bytes(damaged)).parts
         assert _codec.addr_from_text(shown) == bytes(damaged)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
+@given(st.binary(max_size=40))
+@settings(max_examples=20)
+def test_other_protocols_are_left_to_the_general_writer(protocol, value):
+    """Whatever stands in them; and the twin comes to an end, too."""
+    value = value if protocol.size == VARIABLE else value[: protocol.size].ljust(protocol.size, b"a")
+    head = encode_uvarint(protocol.code)
+    one = head + (encode_uvarint(len(value)) if protocol.size == VARIABLE else b"") + value
+    plain = bytes.fromhex("047f000001061001")
+    for raw in (one, one + plain, plain + one, one + one, one[:-1], head, plain + head):
+        assert _codec.addr_to_text(raw) == twin.addr_to_text(raw)
 
 
 @pytest.mark.parametrize(

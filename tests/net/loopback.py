@@ -71,13 +71,13 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def nodes(count: int, config: NodeConfig | None = None) -> AsyncIterator[list[DhtNode]]:
-    """Listening nodes that do not know each other yet."""
+async def nodes(count: int, config: NodeConfig | None = None, first: int = 0) -> AsyncIterator[list[DhtNode]]:
+    """Listening nodes that do not know each other yet, with the identities from `first` on."""
     config = config or NodeConfig()
     config = replace(config, host=replace(config.host, listen=()))
     async with AsyncExitStack() as stack:
         made = []
-        for number in range(count):
+        for number in range(first, first + count):
             node = DhtNode(identity(number), config)
             stack.push_async_callback(node.close)
             await node.listen(LOOPBACK)

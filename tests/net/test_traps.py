@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -88,16 +89,42 @@ def test_add_provider_has_no_reply_and_its_stream_goes_on(run: Run[None]) -> Non
     run(scenario())
 
 
-def test_who_waits_for_a_reply_to_add_provider_is_released(run: Run[None]) -> None:
-    """py-libp2p reads until it gets an answer or an end: the stream is half-closed, not left hanging."""
+def test_a_stream_stays_open_behind_add_provider(run: Run[None]) -> None:
+    """go sends its next request on it, a while later perhaps, and gives up reuse where that meets an end."""
 
     async def scenario() -> None:
         async with nodes(2) as (a, b):
             link = await b.host.connect(seed(a))
             stream = await b.host.streams.open(link, [KAD])
-            request = add_provider(b)
-            await stream.write(frame(request.SerializeToString()))
-            assert await stream.read() == b""
+            decoder = FrameDecoder(1 << 20)
+            for number, wait_s in enumerate((1.2, 0.0, 0.0)):
+                request = add_provider(b)
+                request.key = b"\x12\x20" + bytes([number]) * 32
+                await stream.write(frame(request.SerializeToString()))
+                with pytest.raises(TimeoutError):  # neither a reply nor an end comes
+                    async with asyncio.timeout(wait_s):
+                        await stream.read()
+                await stream.write(FIND_NODE)
+                reply = Message.FromString(await next_message(stream, decoder))
+                assert reply.type == Message.FIND_NODE
+                providers = a.engine.handlers.providers.providers(request.key, a.now())
+                assert [peer.peer_id for peer in providers] == [b.peer_id]
+            assert link.connection.streams == 1
+
+    run(scenario())
+
+
+def test_a_stream_that_carried_add_provider_alone_does_not_keep_its_connection(run: Run[None]) -> None:
+    """Nothing is under way on it."""
+
+    async def scenario() -> None:
+        config = NodeConfig()
+        brief = replace(config, host=replace(config.host, idle_sweep_s=0.1, idle_timeout_s=0.2))
+        async with nodes(2) as (a, _), nodes(1, brief, first=50) as (b,):
+            link = await a.host.connect(seed(b))
+            stream = await a.host.streams.open(link, [KAD])
+            await stream.write(frame(add_provider(a).SerializeToString()))
+            await link.ended.wait()
 
     run(scenario())
 

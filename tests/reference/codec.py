@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastmarket._codec import GRANT_BYTES, HEADER_BYTES
+from fastmarket.errors import PeerFault
 from fastmarket.formats.addr_protocols import BY_CODE, BY_NAME, IP4, P2P, TCP
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
 
@@ -110,14 +111,19 @@ def addr_from_text(text: str) -> bytes | None:
 def addr_to_text(raw: bytes) -> str | None:
     out, at, found = "", 0, []
     while at < len(raw):
-        code, at = decode_uvarint(raw, at)
-        protocol = BY_CODE[code]
-        size = protocol.size
-        if protocol is P2P:
-            size, at = decode_uvarint(raw, at)
-            if not raw[at : at + size].startswith(_PEER_HEADS.get(size, b"none")):
+        try:
+            code, at = decode_uvarint(raw, at)
+            protocol = BY_CODE.get(code)
+            if protocol not in (IP4, TCP, P2P):
                 return None
+            size = protocol.size
+            if protocol is P2P:
+                size, at = decode_uvarint(raw, at)
+        except PeerFault:  # cut short, or no varint
+            return None
         value, at = raw[at : at + size], at + size
+        if at > len(raw) or (protocol is P2P and not value.startswith(_PEER_HEADS.get(size, b"none"))):
+            return None
         out += f"/{protocol.name}/{protocol.to_text(value)}"
         found.append(protocol)
-    return out if found in ([IP4, TCP], [IP4, TCP, P2P]) and at == len(raw) else None
+    return out if found in ([IP4, TCP], [IP4, TCP, P2P]) else None

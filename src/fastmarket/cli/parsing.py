@@ -117,8 +117,9 @@ def parse_listen(raw: object) -> tuple[str, ...]:
     if not found:
         raise ValueError("names no address")
     for text in found:
-        endpoint = multiaddr(text).host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or "/p2p/" in text:
+        address = multiaddr(text)
+        endpoint = address.host_port()
+        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or address.peer_id is not None:
             raise ValueError(
                 f"cannot listen on {text!r}; expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT"
             )

@@ -17,7 +17,6 @@ class ConnectionConfig:
     idle_stream_timeout_s: float = (
         60.0  # an inbound stream without bytes; go-libp2p-kad-dht's stream idle time
     )
-    quiet_stream_timeout_s: float = 1.0  # one whose last request gets no reply: py-libp2p waits for the end
     keepalive_interval_s: float = 30.0  # silence before a ping; go-yamux
     ping_timeout_s: float = 10.0  # silence after that ping before the connection counts as dead; go-yamux
     max_inbound_streams: int = 512  # open at once; rust-yamux

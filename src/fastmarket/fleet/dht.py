@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
@@ -24,6 +24,7 @@ from fastmarket.offers.known import Known
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.views import StoreOutcome
+from fastmarket.repeating import Repeating
 from fastmarket.storage.shared import SharedStore, StoreUrl
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -61,8 +62,11 @@ class FleetNode(DhtNode):
             self.public, InStore(self.fleet_providers, self._shared_value, self._share_value)
         )
         self.reachable: bool | None = None  # not known yet
-        self._closing = False
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Repeating(
+            "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
+        )
+        self._runs: frozenset[str] = frozenset()  # of the engine, as last seen
+        self._repaired_at = 0.0
         self._sweeps: set[asyncio.Task[None]] = set()
 
     async def open(self, keeper: Keeper | None) -> None:
@@ -70,16 +74,16 @@ class FleetNode(DhtNode):
         self.keep_offers(Told(self.writer, self._changed, keeper))
         self.writer.start()
         self.writer.take(self.offers.own)
-        self._looking = asyncio.create_task(self._look_on())
+        self._repaired_at = time.monotonic()
+        self._looking.start(at_once=True)
 
     async def close(self) -> None:
         """Writes what waits, if the store is there."""
         await super().close()
-        self._closing = True
-        for task in (self._looking, *self._sweeps):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task], timeout=STOP_S)
+        for ending in (self._looking.stop(), *map(_ended, self._sweeps)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await ending
         try:
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
@@ -264,25 +268,21 @@ class FleetNode(DhtNode):
 
     # -- looking after it
 
-    async def _look_on(self) -> None:
+    async def _look(self) -> None:
         """Whether the engine is there, is the one it was, and has letters for us."""
-        runs: frozenset[str] = frozenset()
-        repaired_at = time.monotonic()
-        while not self._closing:
-            now = time.monotonic()
-            try:
-                seen = await self.store.runs()
-                await self._read_letters()
-            except StorageFault as fault:
-                self._tell(False, str(fault))
-            else:
-                self._tell(True, "")
-                # A primary that began anew, or took another's place, may lack what was written last.
-                if seen - runs or now - repaired_at >= self.fleet.repair_s:
-                    if runs:
-                        self.writer.take(self._every_own())
-                    runs, repaired_at = seen, now
-            await asyncio.sleep(self.fleet.look_s)
+        now = time.monotonic()
+        try:
+            seen = await self.store.runs()
+            await self._read_letters()
+        except StorageFault as fault:
+            self._tell(False, str(fault))
+            return
+        self._tell(True, "")
+        # A primary that began anew, or took another's place, may lack what was written last.
+        if seen - self._runs or now - self._repaired_at >= self.fleet.repair_s:
+            if self._runs:
+                self.writer.take(self._every_own())
+            self._runs, self._repaired_at = seen, now
 
     def _every_own(self) -> list[Offer]:
         return [offer for offer in self.offers.store if offer.provider == self.peer_id]
@@ -294,6 +294,10 @@ class FleetNode(DhtNode):
                 await self._obey(Letter.decode(raw))
             except PeerFault as fault:
                 log.warning("a letter in the shared store cannot be read: %s", fault)
+            except StorageFault:
+                raise
+            except Exception as error:  # noqa: BLE001 - or this letter kept the others from being read
+                self.host.faults.tell("obeying a letter in the shared store", error)
         if letters:
             await self.store.answered(self.peer_id.raw, len(letters))
 
@@ -313,3 +317,8 @@ class FleetNode(DhtNode):
                 log.info("the shared store %s answers", self.store.url.shown)
             else:
                 log.error("%s; lookups go on in the network, registrations wait for it", why)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

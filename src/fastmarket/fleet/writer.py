@@ -9,6 +9,7 @@ from itertools import islice
 
 from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
+from fastmarket.faults import Faults
 from fastmarket.fleet.fields import offer_row
 from fastmarket.net.keeping import Keeper
 from fastmarket.offers.changes import AnyChange
@@ -28,6 +29,7 @@ class SharedWriter:
         self._store = store
         self._config = config
         self._now = now
+        self._faults = Faults()
         # An offer is in one of these until it is in the store.
         self._waiting: dict[OfferKey, Offer] = {}
         self._under_way: dict[OfferKey, Offer] = {}
@@ -88,10 +90,7 @@ class SharedWriter:
         self._under_way = dict(chosen)
         for key, _ in chosen:
             del self._waiting[key]
-        now = self._now()
-        rows = {offer_row(offer, now): key for key, offer in chosen}
-        for row in await self._store.put(list(rows)):
-            key = rows[row]
+        for key in await self._put(chosen):
             if key not in self._waiting:  # else a later version comes anyway
                 self._failed[key] = self._under_way[key]
         self._under_way = {}
@@ -102,21 +101,35 @@ class SharedWriter:
             self._written.set_result(None)
             self._written = None
 
+    async def _put(self, chosen: Sequence[tuple[OfferKey, Offer]]) -> Iterable[OfferKey]:
+        """Those that the store did not take. A bug of ours counts as that: the writing goes on."""
+        now, rows, bad = self._now(), {}, []
+        for key, offer in chosen:
+            try:
+                rows[offer_row(offer, now)] = key
+            except Exception as error:  # noqa: BLE001 - it costs this offer
+                self._faults.tell("making a row of the shared store", error)
+                bad.append(key)
+        try:
+            return [*bad, *(rows[row] for row in await self._store.put(list(rows)))]
+        except Exception as error:  # noqa: BLE001 - they are tried again
+            self._faults.tell("writing to the shared store", error)
+            return [*bad, *rows.values()]
+
     def _retry_later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(self._config.retry_s, self._retry)
 
     def _retry(self) -> None:
         """All but what was written meanwhile; silent until that has succeeded."""
+        if not self._failed and not self._waiting and not self._under_way:
+            self._again = None
+            log.warning("the shared store has every offer again")
+            return
+        self._retry_later()
         if self._failed:
             self._waiting = {**self._failed, **self._waiting}
             self._failed = {}
             self._news.set()
-            self._retry_later()
-        elif not self._waiting and not self._under_way:
-            self._again = None
-            log.warning("the shared store has every offer again")
-        else:
-            self._retry_later()
 
 
 class Told(Keeper):

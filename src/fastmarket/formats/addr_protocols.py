@@ -7,6 +7,7 @@ that use them are skipped.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -20,6 +21,13 @@ VARIABLE = -1  # the value stands behind its length
 
 # RFC 1035: what fits in a query. Values are UTF-8, and other implementations allow them to be unicode names.
 MAX_DNS_NAME_BYTES = 255
+
+# The name or number of an interface: IF_NAMESIZE, with the byte that ends it, is 16 on Linux and the BSDs.
+MAX_ZONE_BYTES = 15
+
+# What RFC 6874 lets a zone consist of, without its escapes. Resolvers and `ipaddress` take a zone behind an
+# address and a "%": another "%", or an empty part between dots, makes it one that none of them takes.
+_ZONE = re.compile(rb"[A-Za-z0-9_~-]+(\.[A-Za-z0-9_~-]+)*")
 
 _IP4_MAPPED = bytes(10) + b"\xff\xff"
 
@@ -78,6 +86,11 @@ def _check_text(value: bytes) -> str:
     if not text.isprintable() or "/" in text or " " in text:
         raise ValueError("a name with unprintable characters, spaces or slashes")
     return text
+
+
+def _check_zone(value: bytes) -> None:
+    if len(value) > MAX_ZONE_BYTES or _ZONE.fullmatch(value) is None:
+        raise ValueError(f"a zone takes 1 to {MAX_ZONE_BYTES} letters, digits and -._~")
 
 
 def _check_dns(value: bytes) -> None:
@@ -141,7 +154,7 @@ def _bare(code: int, name: str) -> AddrProtocol:
 
 IP4 = AddrProtocol(4, "ip4", 4, _ip4_text, _ip4_bytes)
 IP6 = AddrProtocol(41, "ip6", 16, _ip6_text, _ip6_bytes)
-IP6ZONE = AddrProtocol(42, "ip6zone", VARIABLE, bytes.decode, _utf8, _check_text)
+IP6ZONE = AddrProtocol(42, "ip6zone", VARIABLE, bytes.decode, _utf8, _check_zone)
 TCP = _port(6, "tcp")
 DNS, DNS4, DNS6 = _name(53, "dns"), _name(54, "dns4"), _name(55, "dns6")
 DNSADDR = _name(56, "dnsaddr")

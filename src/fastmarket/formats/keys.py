@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fastmarket._sodium import ed25519_secret, ed25519_sign, ed25519_verify
 from fastmarket.errors import PeerFault
+from fastmarket.formats.pkcs8 import OCTET_STRING, Pkcs8, read_der, read_pkcs8
 from fastmarket.formats.varint import encode_uvarint
 
 ED25519_BYTES = 32
@@ -19,6 +20,8 @@ ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}, 
 
 # PrivateKeyInfo of RFC 8410 up to the 32 bytes of the key.
 _ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
+
+_ED25519_ALGORITHM = bytes.fromhex("300506032b6570")
 
 
 class KeyType(IntEnum):
@@ -123,7 +126,22 @@ def load_private_der(data: bytes) -> PrivateKey:
     head = len(_ED25519_PKCS8)
     if data.startswith(_ED25519_PKCS8) and len(data) == head + ED25519_BYTES:
         return Ed25519Key(data[head:])
+    found = read_pkcs8(data)
+    if found is not None:
+        if found.algorithm == _ED25519_ALGORITHM:
+            return _ed25519_of(found)
+        data = found.version_1()  # all that `cryptography` reads
     return _rare().load_der(data)  # type: ignore[no-any-return]
+
+
+def _ed25519_of(found: Pkcs8) -> Ed25519Key:
+    tag, seed, end = read_der(found.private, 0)  # an octet string in an octet string
+    if tag != OCTET_STRING or end != len(found.private) or len(seed) != ED25519_BYTES:
+        raise ValueError("not an Ed25519 key")
+    key = Ed25519Key(seed)
+    if found.public not in (None, key.public):
+        raise ValueError("the two halves do not belong together")
+    return key
 
 
 def _load_ed25519(data: bytes) -> Ed25519Key:

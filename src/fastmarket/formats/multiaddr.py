@@ -27,6 +27,7 @@ from fastmarket.formats.addr_protocols import (
     VARIABLE,
     AddrProtocol,
 )
+from fastmarket.formats.dns_name import ascii_name
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
 
@@ -215,8 +216,8 @@ def _host_port(raw: bytes) -> TcpEndpoint | None:
         return None
     (protocol, value), (_, port) = chain
     try:
-        host = protocol.to_text(value) + zone if protocol.size > 0 else value.decode().encode("idna").decode()
-    except UnicodeError:  # a label empty or too long: no resolver would take it
+        host = protocol.to_text(value) + zone if protocol.size > 0 else ascii_name(value.decode())
+    except ValueError:  # no resolver would take it
         return None
     return TcpEndpoint(protocol.name, host, int.from_bytes(port, "big"))
 

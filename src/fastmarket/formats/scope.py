@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import UNKNOWN_BLOCK, PeerInfo
@@ -44,6 +51,35 @@ def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
     if ip.is_loopback:
         return Scope.LOOPBACK
     return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+
+
+# Networks that are not part of the Internet (RFC 1122, 1918, 3927, 4193, 4291, 6598). A host in one may
+# reach the whole of it, so these are not told apart more finely.
+_INNER = tuple(
+    ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+        *("169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
+
+
+def inner_network(ip: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | None:
+    """The network that an address is in which only some can reach; None for a public one.
+
+    An IPv6 address that stands for an IPv4 one is where that one is: a system may well dial it.
+    """
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = IPv4Address(ip.packed[12:])
+    if scope_of(ip) is Scope.PUBLIC:
+        return None
+    for network in _INNER:
+        if ip in network:
+            return network
+    return ip_network((ip.packed, GROUP_BITS[ip.version]), strict=False)  # documentation, benchmarks
 
 
 # Who runs many nodes in one place has addresses of one such block; another block costs another place.

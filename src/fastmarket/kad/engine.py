@@ -39,6 +39,7 @@ from fastmarket.kad.routing import Routing
 from fastmarket.kad.search import Search
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
+from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
 _T = TypeVar("_T")
@@ -165,16 +166,14 @@ class Engine:
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
-        self.jobs.handle_timer(now)
-        self.maintenance.handle_timer(now)
-        self.liveness.handle_timer(now)
+        run_all((self.jobs.handle_timer, self.maintenance.handle_timer, self.liveness.handle_timer), now)
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send."""
         return self.jobs.poll_actions()
 
     def poll_events(self) -> list[object]:
-        """JobProgress and JobFinished."""
+        """JobProgress, JobFinished and JobFault."""
         return self.jobs.poll_events()
 
     # --- what is known

@@ -61,3 +61,16 @@ class JobFinished:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobFinished) and (self.job_id, self.result) == (other.job_id, other.result)
+
+
+class JobFault:
+    """A bug of ours in a job, one of the engine's own perhaps, which make no other events. Where it `ended`
+    the job, its id means nothing afterwards; else it cost the one reply that it came with."""
+
+    __slots__ = ("ended", "error", "job_id", "kind")
+
+    def __init__(self, job_id: int, kind: str, error: Exception, ended: bool) -> None:
+        self.job_id = job_id
+        self.kind = kind  # the job's class
+        self.error = error
+        self.ended = ended

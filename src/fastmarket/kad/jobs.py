@@ -1,100 +1,27 @@
-"""Jobs: whatever takes several requests. The runner numbers their requests and keeps their timers."""
+"""The runner of jobs: it numbers their requests and keeps their timers."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.alive import Alive
-from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
+from fastmarket.kad.job import Job, PeerObserver, PeerWatcher
 from fastmarket.kad.paces import Paces
 from fastmarket.trace import NULL_TRACE, Trace
+
+__all__ = ["Done", "Job", "JobRunner", "PeerObserver", "PeerWatcher"]
 
 # A shell that forgot a request: it counts as timed out this long after its deadline.
 FORGOTTEN_AFTER_S = 5.0
 
 
-class Job:
-    """A state machine over requests. All times are unix seconds.
-
-    A class and no `Protocol`, as all that is called for every request: compiled, such calls go by type. Its
-    `result` is meaningful once it has finished.
-    """
-
-    __slots__ = ("result",)
-
-    result: object
-
-    @property
-    def finished(self) -> bool:
-        """No more requests or events will come; `result` is final."""
-        raise NotImplementedError
-
-    def start(self, now: float) -> None:
-        """Called once, first."""
-        raise NotImplementedError
-
-    def poll_requests(self, now: float) -> list[SendRequest]:
-        """Requests to send now. Polled once more after the job has finished."""
-        raise NotImplementedError
-
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply came. Raises PeerFault when it breaks a rule; `failed` is called for it then."""
-        raise NotImplementedError
-
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
-        """No reply will come."""
-        raise NotImplementedError
-
-    def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called; None: not before the next input."""
-        raise NotImplementedError
-
-    def handle_timer(self, now: float) -> None:
-        """Time has passed."""
-        raise NotImplementedError
-
-    def poll_events(self) -> list[object]:
-        """Progress since the last call."""
-        raise NotImplementedError
-
-    def cancel(self, now: float) -> None:
-        """Finish with what there is."""
-        raise NotImplementedError
-
-
-class PeerObserver:
-    """Learns from every request how its peer did: the routing table."""
-
-    __slots__ = ()
-
-    def replied(self, peer_id: PeerId, now: float) -> None:
-        """The peer sent a valid reply."""
-        raise NotImplementedError
-
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """The peer did not."""
-        raise NotImplementedError
-
-    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """The peer was reached, and speaks none of the protocols it was asked in."""
-        raise NotImplementedError
-
-
-class PeerWatcher(Job):
-    """A job that also wants to know when a peer was identified."""
-
-    __slots__ = ()
-
-    def peer_identified(self, now: float) -> None:
-        """A peer was identified; the job looks for itself whether that matters."""
-        raise NotImplementedError
-
-
 Done = Callable[[object, float], None]
+"""Told of an internal job's result; None when a bug ended it."""
 
 
 class _Running:
@@ -109,7 +36,11 @@ class _Running:
 
 
 class JobRunner:
-    """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere."""
+    """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere.
+
+    What a job raises, other than PeerFault, is told (`JobFault`). Over a reply it costs the job that peer;
+    anywhere else it ends this job, and no other.
+    """
 
     __slots__ = (
         "_actions",
@@ -164,7 +95,7 @@ class JobRunner:
     def start(self, job: Job, now: float, done: Done | None = None) -> int:
         """Start a job; its id. With `done`, it makes no events and `done(result, now)` is called at its end.
 
-        Raises Busy when `max_jobs` are running.
+        Raises Busy when `max_jobs` are running, and what an external job raises at its start.
         """
         if len(self._jobs) >= self._max_jobs:
             self._pump_changed()
@@ -175,15 +106,26 @@ class JobRunner:
         running = self._jobs[job_id] = _Running(job_id, job, done)
         if isinstance(job, PeerWatcher):
             self._watchers[job_id] = job
-        job.start(now)
+        try:
+            job.start(now)
+        except Exception as error:
+            self._broke(job_id, running, error, now)
+            if done is None:
+                raise
+            return job_id
         self._pump(job_id, running, now)
         return job_id
 
     def cancel(self, job_id: int, now: float) -> None:
         """End a job with what it has; an unknown or finished one: nothing happens."""
         running = self._jobs.get(job_id)
-        if running is not None:
+        if running is None:
+            return
+        try:
             running.job.cancel(now)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._broke(job_id, running, error, now)
+        else:
             self._pump(job_id, running, now)
 
     def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
@@ -207,7 +149,10 @@ class JobRunner:
         except PeerFault as fault:
             self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
             self._failed(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
-            running.job.failed(pending.token, FailureKind.PEER_FAULT, now)
+            self._told_failed(running, pending.token, FailureKind.PEER_FAULT, now)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._fault(running, error, ended=False)
+            self._told_failed(running, pending.token, FailureKind.PEER_FAULT, now)
         else:
             if said:
                 self._replied(pending.peer.peer_id, now)
@@ -224,7 +169,7 @@ class JobRunner:
             self._failed(pending.peer.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
-            running.job.failed(pending.token, kind, now)
+            self._told_failed(running, pending.token, kind, now)
             self._changed(pending.job_id, running, now)
 
     def peer_identified(self, now: float) -> None:
@@ -232,11 +177,18 @@ class JobRunner:
         if not self._watchers:
             return
         for job_id, watcher in list(self._watchers.items()):
-            watcher.peer_identified(now)
-            self._pump(job_id, self._jobs[job_id], now)
+            running = self._jobs.get(job_id)
+            if running is None:
+                continue  # over by what another one did
+            try:
+                watcher.peer_identified(now)
+            except Exception as error:  # noqa: BLE001 - see the class
+                self._broke(job_id, running, error, now)
+            else:
+                self._pump(job_id, running, now)
 
     def next_timer(self) -> float | None:
-        """The earliest moment a job wants to be woken (never too late, now and then too early)."""
+        """The earliest moment a job wants to be woken; never too late, now and then too early."""
         timers = self._timers
         while timers:
             when, job_id = timers[0]
@@ -257,12 +209,16 @@ class JobRunner:
             if running is None or running.armed != when:
                 continue
             running.armed = None
-            wanted = running.job.next_timer()
-            if wanted is None or wanted > now:  # it came too early
-                self._arm(job_id, running, wanted)
-                continue
-            running.job.handle_timer(now)
-            self._pump(job_id, running, now)
+            try:
+                wanted = running.job.next_timer()
+                if wanted is None or wanted > now:  # it came too early
+                    self._arm(job_id, running, wanted)
+                    continue
+                running.job.handle_timer(now)
+            except Exception as error:  # noqa: BLE001 - see the class
+                self._broke(job_id, running, error, now)
+            else:
+                self._pump(job_id, running, now)
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send, in order."""
@@ -271,13 +227,15 @@ class JobRunner:
         return actions
 
     def poll_events(self) -> list[object]:
-        """JobProgress and JobFinished, in order."""
+        """JobProgress, JobFinished and JobFault, in order."""
         self._pump_changed()
         events, self._events = self._events, []
         return events
 
     def _changed(self, job_id: int, running: _Running, now: float) -> None:
         """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
+        if job_id not in self._jobs:
+            return  # a bug has ended it
         if running.done is not None:
             self._pump(job_id, running, now)
             return
@@ -303,24 +261,47 @@ class JobRunner:
         if self._alive is not None and kind is not FailureKind.BUSY:
             self._alive.doubted(peer_id)
 
+    def _told_failed(self, running: _Running, token: int, kind: FailureKind, now: float) -> None:
+        try:
+            running.job.failed(token, kind, now)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._broke(running.job_id, running, error, now)
+
+    def _broke(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
+        """A bug of ours ends the job; what it has asked is answered to nobody."""
+        self._fault(running, error, ended=True)
+        self._watchers.pop(job_id, None)
+        if self._jobs.pop(job_id, None) is not None and running.done is not None:
+            try:
+                running.done(None, now)
+            except Exception as second:  # noqa: BLE001 - a bug of whoever is told
+                self._fault(running, second, ended=True)
+
+    def _fault(self, running: _Running, error: Exception, *, ended: bool) -> None:
+        self._events.append(JobFault(running.job_id, type(running.job).__name__, error, ended))
+        self._trace.event("kad.job.fault", job_id=running.job_id, ended=ended)
+
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
         """Move a job's output on, and drop or re-arm it."""
         job = running.job
-        outgoing = job.poll_requests(now)
-        if outgoing:
-            self._send(job_id, outgoing, now)
-        progress = job.poll_events()
-        if progress and running.done is None:
-            self._events.extend([JobProgress(job_id, item) for item in progress])
-        if job.finished:
-            del self._jobs[job_id]
-            self._watchers.pop(job_id, None)
-            if running.done is None:
-                self._events.append(JobFinished(job_id, job.result))
-            else:
-                running.done(job.result, now)
-            return
-        self._arm(job_id, running, job.next_timer())
+        try:
+            outgoing = job.poll_requests(now)
+            if outgoing:
+                self._send(job_id, outgoing, now)
+            progress = job.poll_events()
+            if progress and running.done is None:
+                self._events.extend([JobProgress(job_id, item) for item in progress])
+            if job.finished:
+                del self._jobs[job_id]
+                self._watchers.pop(job_id, None)
+                if running.done is None:
+                    self._events.append(JobFinished(job_id, job.result))
+                else:
+                    running.done(job.result, now)
+                return
+            self._arm(job_id, running, job.next_timer())
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._broke(job_id, running, error, now)
 
     def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
         # An entry that is too early only costs one look; so it is left to come due.
@@ -343,7 +324,7 @@ class JobRunner:
             self._failed(lost.peer.peer_id, FailureKind.TIMEOUT, now)
             running = self._jobs.get(lost.job_id)
             if running is not None:
-                running.job.failed(lost.token, FailureKind.TIMEOUT, now)
+                self._told_failed(running, lost.token, FailureKind.TIMEOUT, now)
                 if running.changed_at is None:
                     self._dirty.append(running)
                 running.changed_at = now

@@ -123,4 +123,5 @@ class Liveness:
         if len(self._jobs) >= self._config.max_jobs:
             done(True, now)  # no room to ask: nothing is known against it
         else:
-            self._jobs.start(job, now, lambda alive, at: done(alive is True, at))
+            # None, after a bug of ours, says nothing against it either.
+            self._jobs.start(job, now, lambda alive, at: done(alive is not False, at))

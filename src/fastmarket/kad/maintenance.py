@@ -11,6 +11,7 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.kad.jobs import Job, JobRunner
 from fastmarket.kad.storing import StoreResult
+from fastmarket.run_all import run_all
 
 # Intervals are stretched or shortened by up to this share, so that nodes started together spread out.
 JITTER = 0.1
@@ -111,15 +112,24 @@ class Maintenance:
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
+        run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
+
+    # Each sets its next time before it does anything: whatever that raises, there is a next time.
+
+    def _sweep_due(self, now: float) -> None:
         if now >= self._sweep_at:
             self._sweep_at = now + self._spread(self._config.sweep_interval_s)
             self._sweep(now)
+
+    def _refresh_due(self, now: float) -> None:
         if now >= self._refresh_at:
             self._refreshed_at = now
             self._refresh_at = now + self._spread(self._config.refresh_interval_s)
             job = self._refresh(now)
             if job is not None:
                 self._start(job, None, now)
+
+    def _announce_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
             _, _, published = heapq.heappop(self._due)
             # Withdrawn, or withdrawn and published anew: then another entry stands for it.
@@ -130,6 +140,9 @@ class Maintenance:
                 job = self._announce(kind, key, published.value, now)
             except CallerFault:  # what we hold by now is better than what we would announce
                 del self._own[kind, key]
+            except Exception:
+                self._schedule(published, now + self._spread(self._config.republish_retry_s))
+                raise
             else:
                 self._start(job, published, now)
 

@@ -77,10 +77,7 @@ class ResponderStream(Served):
     @property
     def deadline(self) -> float:
         """When to give up on the peer."""
-        config = self.channels.config
-        if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            return self.used_at + config.quiet_stream_timeout_s
-        return self.used_at + config.idle_stream_timeout_s
+        return self.used_at + self.channels.config.idle_stream_timeout_s
 
     @property
     def resting(self) -> bool:
@@ -112,29 +109,21 @@ class ResponderStream(Served):
             return  # what follows the last answer is read and dropped
         try:
             reply = responder.received(data, now)
-            if reply:
-                self._answered()
-                if not self._stream.fin_queued:  # half-closed after a quiet request: nobody reads replies
-                    self.channels.mux.write(self._stream, reply)
-            elif responder.quiet:
-                self._answered()
-                self.channels.check_at(self.deadline)
-            elif not self._keep_partial(len(data)):
-                raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
             self.handle = responder.whole if isinstance(responder, RpcResponder) else None
+            if reply or responder.quiet:
+                self._answered()
+            if reply:
+                self.channels.mux.write(self._stream, reply)
+            # What came behind the last whole request waits, too.
+            waits = self.handle is None if isinstance(responder, RpcResponder) else not reply
+            if waits and not self._keep_partial(len(data)):
+                raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
             if responder.finished:
                 self._done()
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - as in `start`
             self._drop(error)
-
-    def quieted(self, now: float) -> None:
-        """The muxer's loop had a request answered by nothing."""
-        if self._responder is not None:
-            self._responder.quiet = True
-        self.handle = None
-        self.channels.check_at(self.deadline)
 
     def failed(self, error: Exception) -> None:
         """The muxer's loop had a request refused, or met a bug of ours."""
@@ -218,12 +207,9 @@ class ResponderStream(Served):
             self.held.clear()
 
     def expire(self, now: float) -> None:
-        """A quiet stream is half-closed, so that a peer waiting for a reply stops; an idle one is reset."""
-        if self._responder is not None and self._responder.quiet and not self._stream.fin_queued:
-            self.channels.mux.finish(self._stream)
-            self.channels.check_at(self.deadline)
-        else:
-            self._drop()
+        """Idle for too long. Not sooner after a request without a reply: go sends its next one on the stream,
+        and py-libp2p, which waited for a reply up to 0.7, gives up by itself within 10 s."""
+        self._drop()
 
     def _drop(self, error: Exception | None = None) -> None:
         self.channels.mux.reset(self._stream)

@@ -15,8 +15,8 @@ _ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
 class Responder(Protocol):
     """One inbound stream's protocol. Each method returns bytes to write; a PeerFault resets the stream.
 
-    `finished`: close our writing side after the bytes returned. `quiet`: the last request gets no reply,
-    and the peer may be waiting for one; an idle stream is then half-closed soon.
+    `finished`: close our writing side after the bytes returned. `quiet`: where none were, all that came was
+    answered, by nothing: none of it waits.
     """
 
     finished: bool
@@ -67,9 +67,8 @@ class RpcResponder:
 
     @property
     def whole(self) -> RpcHandler | None:
-        """What answers the next request if it comes whole; None while one has come in part, or a quiet one
-        was the last."""
-        return self._handle if self._decoder is None and not self.quiet else None
+        """What answers the next request if it comes whole; None while one has come in part."""
+        return self._handle if self._decoder is None else None
 
     def opened(self, now: float) -> bytes:
         return b""
@@ -82,11 +81,8 @@ class RpcResponder:
                 size, start = (size & _ONE_BYTE_LENGTH) | data[1] << 7, 2
             if start + size == len(data) and size <= self.limit and (start == 1 or 0 < data[1] < 0x80):
                 reply = self._handle(self.connection, data[start:], now)
-                if reply is None:
-                    self.quiet = True
-                    return b""
-                self.quiet = False
-                return frame(reply)
+                self.quiet = reply is None
+                return b"" if reply is None else frame(reply)
         return self._decode(data, now)
 
     def _decode(self, data: bytes, now: float) -> bytes:
@@ -94,13 +90,14 @@ class RpcResponder:
         if decoder is None:
             decoder = self._decoder = FrameDecoder(self.limit)
         replies = []
-        for body in decoder.feed(data):
+        bodies = decoder.feed(data)
+        for body in bodies:
             reply = self._handle(self.connection, body, now)
-            self.quiet = reply is None
             if reply is not None:
                 replies.append(frame(reply))
         if not decoder.pending:
             self._decoder = None
+        self.quiet = bool(bodies) and self._decoder is None
         return b"".join(replies)
 
     def ended(self, now: float) -> bytes:

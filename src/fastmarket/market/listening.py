@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from fastmarket.errors import CallerFault
+from fastmarket.formats.dns_name import ascii_name
 from fastmarket.market.guard import Registry
 
 SERVING = HealthCheckResponse.SERVING
@@ -66,6 +67,10 @@ async def bind(
     server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
 ) -> int:
     """Makes the server listen there; the port in use. Raises `CallerFault` ("host" or "port")."""
+    try:
+        host = host if host.isascii() else ascii_name(host)
+    except ValueError as error:
+        raise CallerFault("host", f"{host!r}: {error}") from None
     await _check_free(host, port)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault, FastmarketError, NodeFault
+from fastmarket.errors import CallerFault, FastmarketError, StorageFault
 from fastmarket.market import replies
 from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_content
@@ -59,7 +59,7 @@ class Searches:
     async def batch(
         self, request: v1.FindHoldersBatchRequest, deadline_s: float | None
     ) -> v1.FindHoldersBatchResponse:
-        """The answer to a message: a fault of a search is told in it. Raises `NodeFault`."""
+        """The answer to a message: a fault of a search is told in it. Raises `StorageFault`."""
         answer = v1.FindHoldersBatchResponse(id=request.id)
         try:
             if request.searches:
@@ -141,7 +141,7 @@ def _too_late(place: v1.FoundHolders) -> None:
 
 
 def _tell(place: v1.FindHoldersBatchResponse | v1.FoundHolders, fault: FastmarketError) -> None:
-    if isinstance(fault, NodeFault):
+    if isinstance(fault, StorageFault):
         raise fault
     status = status_of(fault)
     place.code, place.message = status.code.value[0], status.details

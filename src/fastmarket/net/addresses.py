@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network
 
 from fastmarket.errors import CallerFault
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import Scope, ip_of, scope_of
+from fastmarket.formats.scope import Scope, inner_network, ip_of, scope_of
 from fastmarket.libp2p.observed import ObservedAddrs, Report
 from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.net.interfaces import interface_addresses
@@ -26,9 +28,14 @@ class OwnAddresses:
     """
 
     def __init__(
-        self, peer_id: PeerId, announce: Iterable[str] = (), interfaces: Interfaces = interface_addresses
+        self,
+        peer_id: PeerId,
+        announce: Iterable[str] = (),
+        interfaces: Interfaces = interface_addresses,
+        faults: Faults | None = None,
     ) -> None:
         """CallerFault("announce") for an address nobody could dial."""
+        self._faults = faults or Faults()
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
         self.changed: list[Callable[[], None]] = []
@@ -36,6 +43,9 @@ class OwnAddresses:
         self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []
         self.announced = self._fixed
+        self._inner: frozenset[IPv4Network | IPv6Network] = frozenset()  # networks we are in
+        self._public = False
+        self._place()
 
     def listen_on(self, host: str, port: int, now: float) -> list[Multiaddr]:
         """We are bound there; the addresses behind it."""
@@ -54,10 +64,33 @@ class OwnAddresses:
         self.listening = tuple(dict.fromkeys(found))
         beyond = self.observed.confirmed(self.listening, now)
         announced = self._fixed or tuple(sorted((*self.listening, *beyond), key=_nearness))
-        if announced != self.announced:
-            self.announced = announced
+        changed, self.announced = announced != self.announced, announced
+        self._place()
+        if changed:
             for call in self.changed:
-                call()
+                self._faults.run("telling of changed addresses", call)
+
+    def _place(self) -> None:
+        """Where we are ourselves. Loopback counts where it was asked for: 0.0.0.0 has it anyway."""
+        known = dict.fromkeys((*self.announced, *self.listening))
+        asked_for = {host for host, _ in self._bound}
+        ips = [ip for addr in known if (ip := ip_of(addr)) is not None]
+        inner = [inner_network(ip) for ip in ips if not ip.is_loopback or str(ip) in asked_for]
+        self._inner = frozenset(network for network in inner if network is not None)
+        # A name that the operator announces is for everybody.
+        self._public = any(_nearness(addr) == -Scope.PUBLIC for addr in self.announced)
+
+    def may_dial(self, host: str) -> bool:
+        """Whether a stranger's word is enough to dial that IP address.
+
+        A node that everybody can reach is told of addresses in networks that it is not in, by mistake or to
+        make it knock there: in 10/8 whoever has that address at its provider is somebody else. A node without
+        a public address is inside itself, and cannot know where its network ends.
+        """
+        if not self._public:
+            return True
+        network = inner_network(ipaddress.ip_address(host))
+        return network is None or network in self._inner
 
     def told_to(self, remote: Multiaddr | None) -> list[Multiaddr]:
         """Of our addresses those that may help a peer at `remote`: loopback ones only on this machine."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from fastmarket.config import HostConfig
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.connection_policy import (
@@ -41,7 +42,8 @@ class _Held:
 class Connections:
     """Every link of a host from its TCP connection to its end."""
 
-    def __init__(self, config: HostConfig, local: PeerId) -> None:
+    def __init__(self, config: HostConfig, local: PeerId, faults: Faults) -> None:
+        self._faults = faults
         self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
@@ -184,22 +186,26 @@ class Connections:
 
     def sweep(self, now: float) -> None:
         """Leaves connections that nobody has used for a while, and ends those left whose peer does not."""
-        config = self._config
         for link, held in tuple(self._held.items()):
-            if link.connection.state is State.CLOSED:
-                held.closed_at = held.closed_at or now
-                if now - held.closed_at >= config.leave_grace_s:
-                    link.abort()  # a peer that reads nothing would keep it for ever
-            if not link.is_open:
-                continue
-            if link.busy:
-                held.busy_at = now
-            elif held.leaving_at is not None:
-                if now - held.leaving_at >= config.leave_grace_s:
-                    link.close(now)
-            elif now - max(held.busy_at, link.connection.used_at) >= config.idle_timeout_s:
-                self._leave(link, now)
+            if not self._faults.run("the sweep of one connection", self._sweep_one, link, held, now):
+                link.abort()
         self._trim(now)
+
+    def _sweep_one(self, link: Link, held: _Held, now: float) -> None:
+        config = self._config
+        if link.connection.state is State.CLOSED:
+            held.closed_at = held.closed_at or now
+            if now - held.closed_at >= config.leave_grace_s:
+                link.abort()  # a peer that reads nothing would keep it for ever
+        if not link.is_open:
+            return
+        if link.busy:
+            held.busy_at = now
+        elif held.leaving_at is not None:
+            if now - held.leaving_at >= config.leave_grace_s:
+                link.close(now)
+        elif now - max(held.busy_at, link.connection.used_at) >= config.idle_timeout_s:
+            self._leave(link, now)
 
     def _leave(self, link: Link, now: float) -> None:
         self.surplus.discard(link)

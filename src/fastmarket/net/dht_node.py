@@ -162,7 +162,7 @@ class DhtNode:
         """Joins by way of `seeds`, and of peers `saved` in an earlier life; returns when this node is usable:
         seeds are connected, identified and in the table, and the lookup of ourselves has ended. Raises
         DialFailed when nobody answers."""
-        self.host.dials.forgive(addr for seed in seeds for addr in seed.addrs)
+        self.host.dials.forgive([addr for seed in seeds for addr in seed.addrs])
         self.host.links.protected.update(seed.peer_id for seed in seeds)
         self._kad.joined = True
         known = {seed.peer_id for seed in seeds}
@@ -278,7 +278,7 @@ class DhtNode:
 
     def keep_offers(self, keeper: Keeper) -> None:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""
-        self._keeping = Keeping(self.offers, keeper)
+        self._keeping = Keeping(self.offers, keeper, self.host.faults)
 
     async def _durable(self) -> None:
         if self._keeping is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from fastmarket.config import HostConfig
 from fastmarket.errors import DialFailed, FastmarketError
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import DialRace, Target
@@ -20,6 +21,7 @@ from fastmarket.net.resolver import Resolver, plain
 # A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
 # made to keep us busy.
 MAX_DNSADDR_DEPTH = 4
+OUTSIDE = "in a private network that this node is not in"
 
 
 class DialEnd(Enum):
@@ -42,13 +44,16 @@ class _Shell:
     tried: Tried
     rank: Callable[[Multiaddr], int]
     resolver: Resolver
+    may_dial: Callable[[str], bool]
+    faults: Faults
 
 
 class Dialer:
     """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
 
     `tried(peer, addr, end)` is told how each address turned out, `rank(addr)` is asked which go first (see
-    `libp2p.dialing.DialBook`).
+    `libp2p.dialing.DialBook`), `may_dial(host)` whether to dial an IP address that a stranger's name stands
+    for.
     """
 
     def __init__(
@@ -57,13 +62,18 @@ class Dialer:
         make_link: Callable[[PeerId], Link],
         tried: Tried,
         rank: Callable[[Multiaddr], int],
+        may_dial: Callable[[str], bool],
+        faults: Faults,
     ) -> None:
         resolver = Resolver(config.nameservers, config.dial_timeout_s)
-        self._shell = _Shell(config, make_link, tried, rank, resolver)
+        self._shell = _Shell(config, make_link, tried, rank, resolver, may_dial, faults)
         self._places = asyncio.Semaphore(config.max_dials)
 
-    async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr]) -> Link:
-        """A link whose handshake is done. Raises DialFailed with every reason."""
+    async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr], given: Collection[Multiaddr] = ()) -> Link:
+        """A link whose handshake is done. Raises DialFailed with every reason.
+
+        What the names among `given` stand for is dialed wherever it is.
+        """
         if not addrs:
             raise DialFailed("no address known", peer=peer)
         # Others tell addresses of all their transports; what we cannot dial takes no place from what we can.
@@ -71,13 +81,15 @@ class Dialer:
         if not usable:
             raise DialFailed(f"no TCP address among {', '.join(map(str, addrs))}", peer=peer)
         async with self._places:
-            return await _Dial(self._shell, peer).run(usable[: self._shell.config.max_dial_addrs])
+            chosen = usable[: self._shell.config.max_dial_addrs]
+            return await _Dial(self._shell, peer, given).run(chosen)
 
 
 class _Dial:
     """One peer's dial: attempts and name lookups side by side, until one succeeds or nothing is left."""
 
-    def __init__(self, shell: _Shell, peer: PeerId) -> None:
+    def __init__(self, shell: _Shell, peer: PeerId, given: Collection[Multiaddr]) -> None:
+        self._given = given
         config = shell.config
         self._shell = shell
         self._peer = peer
@@ -91,7 +103,8 @@ class _Dial:
     async def run(self, addrs: Iterable[Multiaddr]) -> Link:
         loop = asyncio.get_running_loop()
         try:
-            self._consider(addrs, depth=0)
+            for addr in addrs:
+                self._consider([addr], 0, trusted=addr in self._given)
             while True:
                 while (target := self._race.start(loop.time())) is not None:
                     self._attempts[asyncio.ensure_future(self._try(target))] = target
@@ -112,35 +125,38 @@ class _Dial:
                 task.cancel()
                 task.add_done_callback(_discard)
 
-    def _consider(self, addrs: Iterable[Multiaddr], depth: int) -> None:
+    def _consider(self, addrs: Iterable[Multiaddr], depth: int, *, trusted: bool) -> None:
         """Hosts take part in the race at once, names when they are resolved."""
         for addr in addrs:
             endpoint = addr.host_port()
             if endpoint is not None and endpoint.kind in ("ip4", "ip6"):
-                self._add(Target(addr, endpoint.host, endpoint.port))
+                self._add(Target(addr, endpoint.host, endpoint.port), trusted or depth == 0)
             elif (endpoint is not None or addr.is_dnsaddr) and self._lookups_left:
                 self._lookups_left -= 1
-                self._lookups[asyncio.ensure_future(self._look_up(addr, depth))] = addr
+                self._lookups[asyncio.ensure_future(self._look_up(addr, depth, trusted))] = addr
 
-    def _add(self, target: Target) -> None:
-        if self._race.add(target, self._shell.rank(target.addr)):
+    def _add(self, target: Target, trusted: bool) -> None:
+        if not trusted and not self._shell.may_dial(target.host):
+            self._reasons.append(f"{target.addr}: {OUTSIDE}")
+        elif self._race.add(target, self._shell.rank(target.addr)):
             self._unsettled[target.addr] += 1
 
-    async def _look_up(self, addr: Multiaddr, depth: int) -> None:
+    async def _look_up(self, addr: Multiaddr, depth: int, trusted: bool) -> None:
         endpoint = addr.host_port()
         if endpoint is not None:
             for host in await self._shell.resolver.hosts(endpoint):
-                self._add(Target(addr, host, endpoint.port))
+                self._add(Target(addr, host, endpoint.port), trusted)
         elif depth >= MAX_DNSADDR_DEPTH:
             raise DialFailed("one name leads to another too often")
         else:
-            self._consider(await self._shell.resolver.dnsaddr(addr, self._peer), depth + 1)
+            found = await self._shell.resolver.dnsaddr(addr, self._peer)
+            self._consider(found, depth + 1, trusted=trusted)
 
     def _settle(self, task: asyncio.Task[Any]) -> Link | None:
         """Notes how an attempt or a lookup went; the link, if that is what came of it."""
         fault = task.exception()
         if fault is not None and not isinstance(fault, FastmarketError):
-            raise fault
+            self._shell.faults.tell("dialing an address", fault)  # the others may do
         name = self._lookups.pop(task, None)
         if name is not None:
             if fault is not None:
@@ -174,6 +190,8 @@ class _Dial:
             raise _NobodyThere(f"no answer within {timeout_s:g} s") from None
         except OSError as error:
             raise _NobodyThere(plain(error)) from None
+        except UnicodeError:  # of the codec through which every host goes
+            raise _NobodyThere("not an address that this system takes") from None
         finally:
             if not connected:
                 link.abort()

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import DialFailed
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.dialing import DialBook
 from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
+from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.clock import Clock
-from fastmarket.net.dialer import DialEnd, Dialer
+from fastmarket.net.dialer import OUTSIDE, DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
+
+
+# A bootstrap list has a handful; a program may dial as many peers as it likes.
+MAX_GIVEN = 1024
 
 
 class NotDialed(DialFailed):
@@ -60,6 +67,8 @@ class DialOwner(Protocol):
     def unreachable(self, peer_id: PeerId) -> None:
         """A dial has failed."""
 
+    faults: Faults
+
 
 class Dials:
     """At most one dial a peer."""
@@ -70,12 +79,24 @@ class Dials:
         self._identifier = identifier
         self._owner = owner
         self._book = DialBook(config.connection)
-        self._dialer = Dialer(config.host, owner.outbound_link, self._tried, self._book.rank)
+        self._faults = owner.faults
+        # Addresses that our own operator or program gave; bounded, the least lately given forgotten first.
+        self._given: OrderedDict[Multiaddr, None] = OrderedDict()
+        self._dialer = Dialer(
+            config.host,
+            owner.outbound_link,
+            self._tried,
+            self._book.rank,
+            identifier.addresses.may_dial,
+            owner.faults,
+        )
         self._dials: dict[PeerId, _Dial] = {}
         self._closing = False
 
     async def reach(self, peer: PeerInfo) -> Link:
-        """A new connection, from the dial under way if there is one. Raises DialFailed."""
+        """A new connection, from the dial under way if there is one; the caller vouches for the addresses.
+        Raises DialFailed."""
+        self._give(peer.addrs)
         # A caller that gives up must not take the dial away from the others who wait for it.
         task = self._dial(peer).task
         try:
@@ -102,12 +123,21 @@ class Dials:
         if dial is not None:
             parcels, dial.waiting = dial.waiting, []
             for parcel in parcels:
-                parcel.send(link)
+                self._faults.run("sending what waited for a peer", parcel.send, link)
 
-    def forgive(self, addrs: Iterable[Multiaddr]) -> None:
-        """Somebody wants these addresses tried now, however often they failed."""
+    def forgive(self, addrs: Collection[Multiaddr]) -> None:
+        """Our operator wants these addresses tried now, however often they failed and wherever they are."""
+        self._give(addrs)
         for addr in addrs:
             self._book.forgive(addr)
+
+    def _give(self, addrs: Iterable[Multiaddr]) -> None:
+        for addr in addrs:
+            plain = addr.without_peer()
+            self._given[plain] = None
+            self._given.move_to_end(plain)
+        while len(self._given) > MAX_GIVEN:
+            self._given.popitem(last=False)
 
     async def close(self) -> None:
         """Ends all dials; no more are begun."""
@@ -132,20 +162,27 @@ class Dials:
         if len(self._dials) > self._config.max_queued_dials:
             raise NotDialed("too many dials wait already", peer=peer.peer_id)
         try:
-            return await self._dialer.dial(peer.peer_id, self._candidates(peer))
-        except DialFailed:
+            return await self._dialer.dial(peer.peer_id, self._candidates(peer), self._given)
+        except Exception as fault:
+            if not isinstance(fault, DialFailed):
+                self._faults.tell("a dial", fault, peer.peer_id)
+                fault = DialFailed("a bug of ours; the log tells", peer=peer.peer_id)
             link = self._owner.link_to(peer.peer_id)
             if link is None:
-                raise
+                raise fault from None
             return link  # it could reach us
 
     def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What identify told and the caller knows, without ours (NAT, copied settings) and those that failed
-        lately."""
+        """What identify told and the caller knows, without ours (NAT, copied settings), those that failed
+        lately, and what strangers name in networks we are not in. Raises DialFailed when these are all."""
         now = self._clock.now()
         known = [*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs]
         own = self._identifier.addresses
-        return [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
+        usable = [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
+        allowed = [addr for addr in usable if addr in self._given or _may_dial(own, addr)]
+        if usable and not allowed:
+            raise DialFailed(f"{', '.join(map(str, usable))}: {OUTSIDE}", peer=peer.peer_id)
+        return allowed
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
@@ -162,11 +199,17 @@ class Dials:
         if not task.cancelled() and task.exception() is None:
             link = task.result()
             for parcel in dial.waiting:
-                parcel.send(link)
+                self._faults.run("sending what waited for a dial", parcel.send, link)
             return
         fault = None if task.cancelled() else task.exception()
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
             self._owner.unreachable(peer_id)
         for parcel in dial.waiting:
-            parcel.unreachable()
+            self._faults.run("giving up what waited for a dial", parcel.unreachable)
+
+
+def _may_dial(own: OwnAddresses, addr: Multiaddr) -> bool:
+    """On a stranger's word. What a name stands for is looked at when that is known."""
+    endpoint = addr.host_port()
+    return endpoint is None or endpoint.kind not in ("ip4", "ip6") or own.may_dial(endpoint.host)

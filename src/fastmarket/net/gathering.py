@@ -126,6 +126,11 @@ class Gathering:
         except asyncio.CancelledError:
             self._tell_stopped(taken)
             raise
+        except Exception as error:
+            for one in taken:  # or they would wait until their deadline
+                if not one.outcome.done():
+                    one.outcome.set_exception(error)
+            raise
 
     @staticmethod
     def _tell_stopped(several: Sequence[_Waiting]) -> None:

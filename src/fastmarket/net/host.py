@@ -15,6 +15,7 @@ from typing import Protocol
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
+from fastmarket.faults import Faults
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
@@ -33,6 +34,7 @@ from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
 from fastmarket.net.streams import StreamTable
 from fastmarket.net.turns import Agenda
+from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +89,9 @@ class Host:
     ) -> None:
         self.identity = identity
         self.clock = clock
-        self.agenda = Agenda(clock)
+        self.faults = Faults()
+        """Bugs of ours, each of which costs one connection, request or turn."""
+        self.agenda = Agenda(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
@@ -95,12 +99,12 @@ class Host:
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
-        self.links = Connections(config.host, identity.peer_id)
+        self.links = Connections(config.host, identity.peer_id, self.faults)
         self.identifier = Identifier(
-            identity, config, self._protocols, self.links.of, self._on_identified, clock.now()
+            identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
         )
         self.identifier.addresses.changed.append(self._push_addresses)
-        self.streams = StreamTable(clock, self._protocols)
+        self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
             config.connection.max_ping_streams, self.links.siblings
@@ -108,7 +112,9 @@ class Host:
         self._servers: list[asyncio.Server] = []
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper = Repeating(
+            "the sweep of connections", lambda: config.host.idle_sweep_s, self._sweep, self.faults
+        )
         self._closing = False
 
     @property
@@ -135,7 +141,7 @@ class Host:
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
         endpoint = addr.host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
+        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or addr.peer_id is not None:
             raise CallerFault("listen", f"{addr}: expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
         loop = asyncio.get_running_loop()
         try:
@@ -169,7 +175,9 @@ class Host:
 
     def unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:
-            observer.peer_unreachable(peer_id, self.clock.now())
+            self.faults.run(
+                "telling of an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
+            )
 
     # -- requests
 
@@ -198,7 +206,10 @@ class Host:
             self._place(request)
             return
         del self._requests[outcome.request_id]
-        request.done(outcome)
+        try:
+            request.done(outcome)
+        except Exception as error:  # noqa: BLE001 - others' outcomes come with the same bytes
+            self.faults.tell("taking the outcome of a request", error, request.peer.peer_id)
 
     # -- LinkOwner
 
@@ -217,8 +228,8 @@ class Host:
     def link_made(self, link: Link) -> bool:
         if self._closing or not self.links.admit(link, self.clock.now()):
             return False
-        if self._sweeper is None:
-            self._sweep_later()
+        if not self._sweeper.running:
+            self._sweeper.start()
         return True
 
     def link_event(self, link: Link, event: Event, now: float) -> None:
@@ -234,7 +245,7 @@ class Host:
         elif self.identifier.feed(link, event, now) or self.streams.feed(link, event):
             pass
         elif type(event) is ResponderFailed:
-            logger.error("%s: answering %s failed", event.protocol, link.remote_peer, exc_info=event.error)
+            self.faults.tell(f"answering {event.protocol}", event.error, link.remote_peer)
 
     def link_outcome(self, link: Link, outcome: Outcome) -> None:
         self.settle(outcome)
@@ -250,23 +261,25 @@ class Host:
         lost = self.links.lost(link)
         if lost is not None:
             for observer in self.observers:
-                observer.peer_disconnected(lost, self.clock.now())
+                self.faults.run(
+                    "telling of a peer that left", observer.peer_disconnected, lost, self.clock.now()
+                )
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
         if not link.identity_known.done():
             self.on_pace(link.remote_peer, now - self.links.opened_at(link))
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
+        protocols = frozenset(info.protocols)
         for observer in self.observers:
-            observer.peer_identified(peer, frozenset(info.protocols), now)
+            self.faults.run("telling of an identified peer", observer.peer_identified, peer, protocols, now)
 
     # -- ending
 
     async def close(self) -> None:
         """Stops listening, says good-bye on every connection, and ends what does not end by itself."""
         self._closing = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        await self._sweeper.stop()
         for server in self._servers:
             server.close()
         await self.dials.close()
@@ -283,15 +296,14 @@ class Host:
         for server in self._servers:
             await server.wait_closed()
 
-    def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self._config.host.idle_sweep_s, self._sweep)
-
     def _sweep(self) -> None:
         now = self.clock.now()
-        self.identifier.sweep(self.links.all(), now)
-        self.links.sweep(now)
-        self._sweep_later()
+        links = self.links.all()
+        for place, sweep in (
+            ("the sweep of addresses", lambda: self.identifier.sweep(links, now)),
+            ("the sweep of connections", lambda: self.links.sweep(now)),
+        ):
+            self.faults.run(place, sweep)
 
     def _inbound_link(self) -> Link:
         return Link(self, self.clock, Role.LISTENER)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastmarket._version import __version__
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_record import encode_peer_record
@@ -73,8 +74,10 @@ class Identifier:
         link_of: Callable[[Connection], Link | None],
         on_identified: OnIdentified,
         now: float,
+        faults: Faults,
     ) -> None:
-        self.addresses = OwnAddresses(identity.peer_id, config.host.announce)
+        self._faults = faults
+        self.addresses = OwnAddresses(identity.peer_id, config.host.announce, faults=faults)
         self.addresses.changed.append(self._addresses_changed)
         self.store = PeerStore(config.connection)
         self._identity = identity
@@ -144,11 +147,16 @@ class Identifier:
         for (link, stream_id), asked in list(self._asked.items()):
             if asked.deadline <= now or not link.is_open:
                 del self._asked[link, stream_id]
-                link.connection.reset(stream_id, now)
-                link.wake()
+                self._faults.run("giving up on an identify", self._give_up, link, stream_id, now)
         for link in links:  # what was said on a connection holds as long as that is open
-            self._note_observed(link, now)
+            if not self._faults.run("noting an observed address", self._note_observed, link, now):
+                link.abort()  # what it said will fail again
         self.addresses.refresh(now)
+
+    @staticmethod
+    def _give_up(link: Link, stream_id: int, now: float) -> None:
+        link.connection.reset(stream_id, now)
+        link.wake()
 
     def _note_observed(self, link: Link, now: float) -> None:
         info = link.identified

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextvars import copy_context
 
-from fastmarket.errors import ConnectionLost
+from fastmarket.errors import ConnectionLost, NodeFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.search import Search
 from fastmarket.libp2p.connection import Connection
@@ -58,7 +58,7 @@ class RunningJob:
         self._news.set()
 
     def fail(self, fault: Exception) -> None:
-        """For the driver: the node stopped first."""
+        """For the driver: the node stopped first, or a bug of ours ended the job."""
         if not self.result.done():
             self.result.set_exception(fault)
             self.result.exception()  # whoever waits gets it; nobody has to wait
@@ -77,7 +77,7 @@ class KadNode:
         self._host = host
         self._clock = clock
         self._running: dict[int, RunningJob] = {}
-        self._turns = Turns(host.agenda, engine.next_timer, self._turn)
+        self._turns = Turns(host.agenda, engine.next_timer, self._turn, self._failed)
         self._closed = False
         self.joined = False
         """Whether this node set out to join others, by anybody."""
@@ -160,7 +160,10 @@ class KadNode:
         if now >= self._turns.due:
             engine.handle_timer(now)
         for action in engine.poll_actions():
-            self._send(action)
+            try:
+                self._send(action)
+            except Exception as error:  # noqa: BLE001 - it costs this request; the runner gives it up in time
+                self._host.faults.tell("sending a request", error, action.peer.peer_id)
         ended = []
         for event in engine.poll_events():
             if isinstance(event, JobProgress):
@@ -169,10 +172,20 @@ class KadNode:
             elif isinstance(event, JobFinished) and (done := self._running.pop(event.job_id, None)):
                 done.finish(event.result)
                 ended.append(done)
-        # Last: what an observer raises costs no job its result.
+            elif isinstance(event, JobFault):
+                self._host.faults.tell(f"the job {event.kind}", event.error)
+                if event.ended and (done := self._running.pop(event.job_id, None)) is not None:
+                    done.fail(NodeFault(f"a bug of ours ended it: {event.error!r}"))
         for done in ended:
             for observer in self.job_observers:
-                done.context.run(observer, done.kind, done.lookup, now - done.begun)
+                self._host.faults.run(
+                    "an observer of jobs",
+                    done.context.run,
+                    *(observer, done.kind, done.lookup, now - done.begun),
+                )
+
+    def _failed(self, error: Exception) -> None:
+        self._host.faults.tell("a turn of the DHT", error)
 
     def _send(self, action: SendRequest) -> None:
         request_id = action.request_id

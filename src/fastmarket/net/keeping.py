@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
+from fastmarket.errors import StorageFault
+from fastmarket.faults import Faults
 from fastmarket.offers.changes import AnyChange
 from fastmarket.offers.protocol import OfferProtocol
 
@@ -20,7 +22,8 @@ class Keeper(Protocol):
 class Keeping:
     """Takes the changes of each loop turn together."""
 
-    def __init__(self, offers: OfferProtocol, keeper: Keeper) -> None:
+    def __init__(self, offers: OfferProtocol, keeper: Keeper, faults: Faults) -> None:
+        self._faults = faults
         self._offers = offers
         self._keeper = keeper
         self._kept: Awaitable[None] | None = None  # the last that held own offers
@@ -42,10 +45,21 @@ class Keeping:
             self._handle = None
         changes = self._offers.poll_changes()
         if changes:
-            kept = self._keeper.keep(changes)
+            try:
+                kept = self._keeper.keep(changes)
+            except Exception as error:  # noqa: BLE001 - what nobody has is not acknowledged
+                kept = _lost(error)
+                self._faults.tell("keeping offers", error)
             if any(change.own for change in changes):
                 self._kept = kept
 
     def _told(self) -> None:
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_soon(self.flush)
+
+
+def _lost(error: Exception) -> Awaitable[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_exception(StorageFault(f"a bug of ours: {error!r}"))
+    done.exception()  # whoever waits gets it; nobody has to wait
+    return done

@@ -77,7 +77,7 @@ class Link(asyncio.Protocol):
         self.handshake = Moment()
         self.identity_known = Moment()
         self.ended = Moment()
-        self._turns = Turns(owner.agenda, self._next_timer, self._turn)
+        self._turns = Turns(owner.agenda, self._next_timer, self._turn, self._failed)
         self._writing_paused = False
         self._reading_paused = False
 
@@ -111,7 +111,12 @@ class Link(asyncio.Protocol):
         self.connection, self.requests = self._owner.make_connection(
             self.role, remote_multiaddr(transport), self._expected_peer
         )
-        if self._owner.link_made(self):
+        try:
+            made = self._owner.link_made(self)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+            return
+        if made:
             self._turns.take(self._clock.now())
         else:
             transport.abort()
@@ -119,13 +124,21 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = self._clock.now()
         self._owner.traffic.received += len(data)
-        self.connection.receive_data(data, now)
-        self._turns.take(now)
+        try:
+            self.connection.receive_data(data, now)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+        else:
+            self._turns.take(now)
 
     def eof_received(self) -> bool:
         now = self._clock.now()
-        self.connection.receive_eof(now)
-        self._turns.take(now)
+        try:
+            self.connection.receive_eof(now)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+        else:
+            self._turns.take(now)
         return False
 
     def pause_writing(self) -> None:
@@ -137,8 +150,11 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         now = self._clock.now()
-        self.connection.receive_eof(now)
-        self._deliver(now)
+        try:
+            self.connection.receive_eof(now)
+            self._deliver(now)
+        except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
+            self._failed(error)
         lost = ConnectionLost("the connection ended", peer=self.remote_peer)
         self.handshake.come(lost)
         self.identity_known.come(lost)
@@ -171,6 +187,11 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     # -- turns
+
+    def _failed(self, error: Exception) -> None:
+        """A bug of ours costs this connection: in what state it left that, nobody knows."""
+        self._owner.agenda.faults.tell("serving a connection", error, self.connection.remote_peer)
+        self.abort()
 
     def _next_timer(self) -> float | None:
         connection, requests = self.connection.next_timer(), self.requests.next_timer()

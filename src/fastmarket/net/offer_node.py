@@ -35,10 +35,11 @@ class OfferNode:
     ) -> None:
         """`known`: is told what whole searches found."""
         self._known = known
+        self._faults = host.faults
         self.offers = offers
         self._kad = kad
         self._clock = clock
-        self._turns = Turns(host.agenda, offers.next_timer, self._turn)
+        self._turns = Turns(host.agenda, offers.next_timer, self._turn, self._failed)
         self._announcing: dict[asyncio.Future[object], Announcement | Sweep | Handover] = {}
         config = offers.config
         self._slices = asyncio.Semaphore(config.max_registering)
@@ -197,15 +198,23 @@ class OfferNode:
     # -- announcing
 
     def _turn(self, now: float) -> None:
-        self.offers.handle_timer(now)
-        for wanted in self.offers.poll_jobs(now):
-            self._announce(wanted)
+        try:
+            self.offers.handle_timer(now)
+        finally:  # what is due is announced, whatever a sweep of the store raised
+            for wanted in self.offers.poll_jobs(now):
+                self._announce(wanted)
+
+    def _failed(self, error: Exception) -> None:
+        self._faults.tell("a turn of the offers", error)
 
     def _announce(self, wanted: Announcement | Sweep | Handover) -> RunningJob | None:
         try:
             running = self._kad.start(wanted.job)
-        except FastmarketError as fault:
-            logger.warning("cannot announce offers now (%s); trying again later", fault)
+        except Exception as fault:  # noqa: BLE001 - what it offers has its next turn all the same
+            if isinstance(fault, FastmarketError):
+                logger.warning("cannot announce offers now (%s); trying again later", fault)
+            else:
+                self._faults.tell("beginning to announce offers", fault)
             self._ended(wanted, None)
             self._turns.arm()
             return None
@@ -214,10 +223,9 @@ class OfferNode:
         return running
 
     def _announced(self, done: asyncio.Future[object]) -> None:
-        self._ended(
-            self._announcing.pop(done), None if done.cancelled() or done.exception() else done.result()
-        )
         self._turns.wake()
+        result = None if done.cancelled() or done.exception() else done.result()
+        self._faults.run("ending an announcement", self._ended, self._announcing.pop(done), result)
 
     def _ended(self, wanted: Announcement | Sweep | Handover, result: object) -> None:
         now = self._clock.now()

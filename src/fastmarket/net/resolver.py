@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastmarket.errors import CallerFault, DialFailed
+from fastmarket.formats.dns_name import ascii_name
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint
 
@@ -44,12 +45,18 @@ class Resolver:
             raise DialFailed(f"no answer from DNS within {self._timeout_s:g} s") from None
         except OSError as error:
             raise DialFailed(plain(error)) from None
+        except UnicodeError:  # of Python's own codec, which reads every host
+            raise DialFailed("a name that no resolver takes") from None
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
     async def dnsaddr(self, addr: Multiaddr, peer: PeerId) -> list[Multiaddr]:
         """The addresses of `peer` among those that a /dnsaddr stands for; they may be names again."""
         found = []
-        for text in await self._texts(f"_dnsaddr.{addr.parts[0][1]}"):
+        try:
+            name = ascii_name(f"_dnsaddr.{addr.parts[0][1]}")
+        except ValueError as error:
+            raise DialFailed(str(error)) from None
+        for text in await self._texts(name):
             try:
                 entry = Multiaddr.from_text(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
             except CallerFault:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from fastmarket.errors import FastmarketError, StreamFailed
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.libp2p.events import (
     Event,
@@ -134,8 +135,9 @@ class Stream:
 class StreamTable:
     """The streams of a host that belong to programs: opened by them, or accepted for a handler."""
 
-    def __init__(self, clock: Clock, protocols: dict[str, ResponderFactory | None]) -> None:
+    def __init__(self, clock: Clock, protocols: dict[str, ResponderFactory | None], faults: Faults) -> None:
         self._clock = clock
+        self._faults = faults
         self._protocols = protocols
         self._handlers: dict[str, StreamHandler] = {}
         self._streams: dict[Link, dict[int, Stream]] = {}
@@ -202,8 +204,8 @@ class StreamTable:
             await handler(stream)
         except FastmarketError as fault:
             logger.debug("%s: %s", stream.protocol, fault)
-        except Exception:
-            logger.exception("the handler of %s failed", stream.protocol)
+        except Exception as error:  # noqa: BLE001 - it costs this stream
+            self._faults.tell(f"the handler of {stream.protocol}", error, stream.remote_peer)
         finally:
             if not stream.over:
                 stream.reset()

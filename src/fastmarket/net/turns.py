@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
+from fastmarket.faults import PAUSE_S, Faults
 from fastmarket.net.clock import Clock
 
 # Turns taken in one go; then the sockets are looked at again. A reply costs two: the engine's, and that of
@@ -18,10 +19,11 @@ class Agenda:
     """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
     turn come in the same one, and not after another look at the sockets."""
 
-    __slots__ = ("_loop", "_planned", "_woken", "clock")
+    __slots__ = ("_loop", "_planned", "_woken", "clock", "faults")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, faults: Faults) -> None:
         self.clock = clock
+        self.faults = faults
         self._loop = asyncio.get_running_loop()
         self._planned = False
         self._woken: deque[Turns] = deque()
@@ -51,20 +53,41 @@ class Turns:
 
     An armed timer is only moved for an earlier time: one that fires early looks again and costs a call. So it
     is never later than `next_timer()` was after the last turn: before `due` there is nothing to look for.
+
+    What a turn raises costs that turn: `failed(error)` is called, the timer is armed, and what is due at once
+    waits `PAUSE_S`.
     """
 
-    __slots__ = ("_agenda", "_clock", "_closed", "_loop", "_next_timer", "_timer", "_turn", "_woken", "due")
+    __slots__ = (
+        "_agenda",
+        "_clock",
+        "_closed",
+        "_failed",
+        "_loop",
+        "_next_timer",
+        "_not_before",
+        "_timer",
+        "_turn",
+        "_woken",
+        "due",
+    )
 
     def __init__(
-        self, agenda: Agenda, next_timer: Callable[[], float | None], turn: Callable[[float], None]
+        self,
+        agenda: Agenda,
+        next_timer: Callable[[], float | None],
+        turn: Callable[[float], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._agenda = agenda
         self._clock = agenda.clock
         self._next_timer = next_timer
         self._turn = turn
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._woken = False
         self._closed = False
+        self._not_before = -inf  # the timer, after a turn that failed
         self._timer: asyncio.TimerHandle | None = None
         self.due = inf
         """When the timer fires, or has fired for the turn under way."""
@@ -78,16 +101,29 @@ class Turns:
     def take(self, now: float) -> None:
         """A turn at once, in place of one that was to come."""
         self._woken = False
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             self._turn(now)
-            self.arm()
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._broken(error, now)
+        self.arm()
 
     def arm(self) -> None:
         """Only the timer may have changed."""
         if self._closed:
             return
-        at = self._next_timer()
-        if at is None or at >= self.due:
+        try:
+            at = self._next_timer()
+        except Exception as error:  # noqa: BLE001 - see the class
+            now = self._clock.now()
+            self._broken(error, now)
+            at = now
+        if at is None:
+            return
+        if at < self._not_before:
+            at = self._not_before
+        if at >= self.due or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -100,7 +136,7 @@ class Turns:
         if self._closed:
             return
         self._closed = True
-        del self._next_timer, self._turn
+        del self._next_timer, self._turn, self._failed
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -113,9 +149,17 @@ class Turns:
     def _on_timer(self) -> None:
         self._woken = False
         self._timer = None
+        if self._closed:
+            return
+        now = self._clock.now()
+        try:
+            self._turn(now)
+        except Exception as error:  # noqa: BLE001 - see the class
+            self._broken(error, now)
+        self.due = inf
+        self.arm()
+
+    def _broken(self, error: Exception, now: float) -> None:
+        self._not_before = now + PAUSE_S
         if not self._closed:
-            try:
-                self._turn(self._clock.now())
-            finally:
-                self.due = inf
-                self.arm()
+            self._failed(error)

@@ -43,6 +43,7 @@ from fastmarket.offers.store import OfferStore
 from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
 from fastmarket.offers.verifying import OfferReader, OfferVerifier
 from fastmarket.offers.views import StoreOutcome
+from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
 _REFUSED = {
@@ -307,8 +308,7 @@ class OfferProtocol:
 
     def handle_timer(self, now: float) -> None:
         """Forgets expired offers and queues own ones that are due; `poll_jobs` afterwards."""
-        self.store.handle_timer(now)
-        self.own.handle_timer(now)
+        run_all((self.store.handle_timer, self.own.handle_timer), now)
 
     def poll_jobs(self, now: float) -> list[Announcement | Sweep | Handover]:
         """What to announce or hand over now; ask after `handle_timer` and after each job's end, which make

@@ -14,7 +14,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.events import JobFinished, JobProgress
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.storing import StoreResult
 from fastmarket.offers.model import Offer, OfferTerms
@@ -211,6 +211,8 @@ class SimNode:
                 self._finished(event.job_id, event.result, network.scheduler.now)
             elif isinstance(event, JobProgress) and (watch := self._watches.get(event.job_id)):
                 watch.progress(event.item, network.scheduler.now)
+            elif isinstance(event, JobFault):
+                raise event.error  # a bug: in virtual time nothing has to go on
         wanted = engine.next_timer()
         if self._offers is not None and (own := self._offers.next_timer()) is not None:
             wanted = own if wanted is None or own < wanted else wanted

@@ -142,6 +142,9 @@ class Journal:
         except StorageFault as fault:
             self._failed(fault, unwritten, waiting)
             return
+        except Exception as error:  # a bug of ours: those who wait are told, and nothing is lost
+            self._failed(StorageFault(f"a bug of ours: {error!r}"), unwritten, waiting)
+            raise
         self.commits += 1
         if self._failing:
             self._failing = False

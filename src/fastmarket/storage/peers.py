@@ -19,10 +19,12 @@ from typing import Any
 
 from fastmarket.config import StorageConfig
 from fastmarket.errors import CallerFault, PeerFault, StorageFault
+from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.saved import SavedPeer
+from fastmarket.repeating import Repeating
 
 log = logging.getLogger(__name__)
 
@@ -87,33 +89,29 @@ class PeerSaver:
         self, file: PeerFile, config: StorageConfig, snapshot: Callable[[], Sequence[SavedPeer]]
     ) -> None:
         self._file = file
-        self._config = config
         self._snapshot = snapshot
         self._written: frozenset[PeerInfo] = frozenset()
         self._failing = False
         self._thread = ThreadPoolExecutor(1, "fastmarket-peers")  # one write after the other
-        self._task = asyncio.ensure_future(self._run())
+        self._most = self._looks = max(1, round(config.peers_rewrite_s / config.peers_interval_s))
+        self._looking = Repeating("saving peers", lambda: config.peers_interval_s, self._look, Faults())
+        self._looking.start()
 
     async def close(self) -> None:
         """Writes for the last time."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._looking.stop()
         peers = self._snapshot()
         if peers:
             await self._write(peers)
         self._thread.shutdown(wait=False)
 
-    async def _run(self) -> None:
-        config = self._config
-        looks = most = max(1, round(config.peers_rewrite_s / config.peers_interval_s))
-        while True:
-            await asyncio.sleep(config.peers_interval_s)
-            looks += 1
-            peers = self._snapshot()
-            # Not for each sign of life: when they were seen is written at longer intervals.
-            if peers and (looks >= most or frozenset(saved.info for saved in peers) != self._written):
-                looks = 0
-                await self._write(peers)
+    async def _look(self) -> None:
+        self._looks += 1
+        peers = self._snapshot()
+        # Not for each sign of life: when they were seen is written at longer intervals.
+        if peers and (self._looks >= self._most or frozenset(saved.info for saved in peers) != self._written):
+            self._looks = 0
+            await self._write(peers)
 
     async def _write(self, peers: Sequence[SavedPeer]) -> None:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from fastmarket.config import StorageConfig
+from fastmarket.faults import Faults
+from fastmarket.repeating import Repeating
 from fastmarket.storage.database import RecordRow
 from fastmarket.storage.journal import Journal
 
@@ -18,21 +19,17 @@ class RecordKeeper:
     ) -> None:
         """`changed`: those put since the last call."""
         self._journal = journal
-        self._config = config
         self._changed = changed
         self._unwritten: dict[bytes, RecordRow] = {}
-        self._task = asyncio.ensure_future(self._run())
+        self._writing = Repeating(
+            "taking down values", lambda: config.record_interval_s, self._write, Faults()
+        )
+        self._writing.start()
 
     async def close(self) -> None:
         """Takes down the last ones."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._writing.stop()
         await self._write()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.record_interval_s)
-            await self._write()
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())

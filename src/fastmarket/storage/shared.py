@@ -29,6 +29,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from fastmarket._sha256 import sha256
 from fastmarket.config import FleetConfig
 from fastmarket.errors import CallerFault, StorageFault
+from fastmarket.formats.dns_name import ascii_name
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def _host(text: str) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port or DEFAULT_PORT
+        host = ascii_name(host) if host and not host.isascii() else host
     except ValueError:
         host = None
     if not host:

@@ -22,8 +22,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fastmarket._version import __version__
+from fastmarket.faults import Faults
 from fastmarket.kad.search import Search
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.repeating import Repeating
 from fastmarket.trace import Trace
 
 # A node answers in fractions of a millisecond on its own machine, a lookup across the world takes a second.
@@ -98,7 +100,10 @@ class NodeMetrics:
             buckets=LAG_BUCKETS_S,
             registry=self.registry,
         )
-        self._measuring: asyncio.Task[None] | None = None
+        self._due = 0.0
+        self._measuring = Repeating(
+            "measuring the event loop", lambda: LAG_INTERVAL_S, self._measure_lag, Faults()
+        )
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """An observer of the gRPC server (`market.guard.Observer`)."""
@@ -117,19 +122,17 @@ class NodeMetrics:
 
     def start(self) -> None:
         """Begins to measure the event loop."""
-        self._measuring = asyncio.create_task(self._measure_lag())
+        self._due = asyncio.get_running_loop().time() + LAG_INTERVAL_S
+        self._measuring.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Ends it."""
-        if self._measuring is not None:
-            self._measuring.cancel()
+        await self._measuring.stop()
 
-    async def _measure_lag(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_INTERVAL_S
-            await asyncio.sleep(LAG_INTERVAL_S)
-            self._lag.observe(max(loop.time() - due, 0.0))
+    def _measure_lag(self) -> None:
+        now = asyncio.get_running_loop().time()
+        late, self._due = now - self._due, now + LAG_INTERVAL_S
+        self._lag.observe(max(late, 0.0))
 
 
 def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str]) -> list[Route]:

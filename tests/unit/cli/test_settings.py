@@ -137,6 +137,7 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"listen": ("/ip4/127.0.0.1/udp/1/quic-v1",)}, "--listen", "cannot listen"),
         ({"listen": ("/dns4/example.org/tcp/1",)}, "--listen", "cannot listen"),
         ({"listen": (SEED,)}, "--listen", "cannot listen"),
+        ({"listen": (SEED.replace("/p2p/", "/ipfs/"),)}, "--listen", "cannot listen"),
         ({"listen": ("/ip4/300.0.0.1/tcp/1",)}, "--listen", "not a multiaddr"),
         ({"announce": ("node.example.org:4001",)}, "--announce", "not a multiaddr"),
         ({"announce": ("/ip4/1.2.3.4/tcp/0",)}, "--announce", "nobody could dial"),

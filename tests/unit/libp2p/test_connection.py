@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastmarket.config import ConnectionConfig
 from fastmarket.errors import ConnectionLost, StreamFailed
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.connection import Connection, State
@@ -135,15 +136,38 @@ def test_a_large_transfer_respects_the_window() -> None:
     assert StreamEnded(stream) in pair.listener_events
 
 
-def test_a_request_without_reply_gets_its_end_soon() -> None:
+@pytest.mark.parametrize("before", [[], [b"x"], [b"silent"]])
+def test_a_stream_lives_on_after_a_request_without_reply(before: list[bytes]) -> None:
+    """As long as any idle one; whatever came on it before."""
     pair = Pair().open()
     stream = pair.dialer.open_stream([ECHO], pair.now, lazy=True)
+    for request in (*before, b"silent"):
+        pair.dialer.send(stream, frame(request), pair.now)
+        pair.run()
+    assert pair.listener.active_streams == 0  # it does not keep its connection
+    assert StreamEnded(stream) not in pair.advance(59)[0]
+    pair.dialer.send(stream, frame(b"again"), pair.now)
+    assert data_of(pair.run()[0], stream).endswith(frame(b"re:again"))
     pair.dialer.send(stream, frame(b"silent"), pair.now)
-    pair.run()
-    assert StreamEnded(stream) in pair.advance(1.5)[0]
-    pair.dialer.send(stream, frame(b"silent"), pair.now)  # and it is still served
-    pair.run()
-    assert pair.listener.streams == 1
+    assert pair.run()[0] == []
+    assert StreamReset(stream, "reset by peer") not in pair.advance(59)[0]
+    assert StreamReset(stream, "reset by peer") in pair.advance(2)[0]
+
+
+def test_what_comes_in_part_behind_a_whole_request_is_counted() -> None:
+    """With a reply or without: else each stream could hold a request, and nobody would know."""
+    bound = 3000
+    config = ConnectionConfig(max_held_bytes=bound)
+    for first in (b"silent", b"x"):
+        pair = Pair(listener=endpoint_of(2, config=config)).open()
+        streams = [pair.dialer.open_stream([ECHO], pair.now, lazy=True) for _ in range(4)]
+        for stream in streams:
+            pair.dialer.send(stream, frame(first) + frame(bytes(2000))[:1000], pair.now)
+            pair.run()
+        held = [
+            stream for stream in streams if StreamReset(stream, "reset by peer") not in pair.dialer_events
+        ]
+        assert 0 < len(held) < len(streams)
 
 
 def test_idle_inbound_streams_are_given_up() -> None:

@@ -15,7 +15,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import OfferTerms
@@ -165,5 +165,7 @@ class MemoryNetwork:
         for event in node.engine.poll_events():
             if isinstance(event, JobProgress):
                 node.progress[event.job_id].append(event.item)
+            elif isinstance(event, JobFault):
+                raise event.error
             elif isinstance(event, JobFinished):
                 node.results[event.job_id] = event.result

@@ -1,0 +1,55 @@
+"""Work that is done again and again on the event loop, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fastmarket.faults import Faults
+
+Work = Callable[[], "Awaitable[bool | None] | None"]
+"""True: that was the last time."""
+
+
+class Repeating:
+    """`work()` each `wait_s()` seconds from `start` to `stop`. What it raises costs that time alone: it is
+    told, and the next time comes."""
+
+    def __init__(self, place: str, wait_s: Callable[[], float], work: Work, faults: Faults) -> None:
+        """`place`: what the log calls it."""
+        self._place = place
+        self._wait_s = wait_s
+        self._work = work
+        self._faults = faults
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Started, and not over."""
+        return self._task is not None and not self._task.done()
+
+    def start(self, *, at_once: bool = False) -> None:
+        """The first time comes after a wait, or `at_once`."""
+        self._task = asyncio.ensure_future(self._run(at_once))
+
+    async def stop(self) -> None:
+        """Ends it, in the middle of its work perhaps; done when that has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, at_once: bool) -> None:
+        if at_once and await self._once():
+            return
+        while True:
+            await asyncio.sleep(self._wait_s())
+            if await self._once():
+                return
+
+    async def _once(self) -> bool:
+        try:
+            done = self._work()
+            return (await done if done is not None else None) is True
+        except Exception as error:  # noqa: BLE001 - or it would never be done again
+            self._faults.tell(self._place, error)
+            return False

@@ -1,0 +1,17 @@
+"""Several things in turn, of which none keeps the others from being done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+
+def run_all(calls: Iterable[Callable[[float], object]], now: float) -> None:
+    """Calls every one of them, and only then raises what the first of those raised that failed."""
+    first: Exception | None = None
+    for call in calls:
+        try:
+            call(now)
+        except Exception as error:  # noqa: BLE001 - raised below
+            first = first or error
+    if first is not None:
+        raise first

@@ -1,0 +1,208 @@
+"""Every kernel that takes bytes, given none: sizes of zero, where C lets no NULL go to memcpy and memcmp.
+
+The answers are those of the twins and the standard library; a build with -fsanitize=undefined says the rest.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastmarket import _batch, _cid, _codec, _kbucket, _merkle, _peercache, _sha256, _simnet, _sodium, _xor
+from fastmarket.formats.identity import PeerId
+from fastmarket.offers.metadata import FileMetadata, is_host
+from fastmarket.offers.model import Offer, SignedAlone
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+from tests.reference import codec as codec_twin
+from tests.reference import merkle as merkle_twin
+from tests.reference import sodium as sodium_twin
+from tests.reference.batched import BatchedOffer
+
+EMPTY = hashlib.sha256(b"").digest()
+NOTHING = [b"", bytearray(), memoryview(b""), array.array("B")]  # the last one's buffer is NULL
+SIGNER = PeerId(b"\x12\x20" + bytes(32))
+REFUSED = "ValueError"
+
+
+def refused(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except ValueError:
+        return REFUSED
+
+
+class Mux:
+    out = bytearray()
+    streams: dict[int, Any] = {}  # noqa: RUF012 - never written to
+
+
+def written(write: Callable[[bytearray, Any, bytes], object]) -> object:
+    stream = _codec.StreamState()
+    stream.stream_id, stream.send_window, stream.outbox = 1, 0, bytearray()
+    out = bytearray()
+    done = write(out, stream, b"")
+    return (done, bytes(out)) if done is not None else None
+
+
+# Of each function that takes bytes or text: what it says of none.
+CALLS: dict[str, tuple[Callable[[], object], object]] = {
+    "_sha256.sha256": (lambda: _sha256.sha256(b""), EMPTY),
+    "_sha256.sha256_portable": (lambda: _sha256.sha256_portable(b""), EMPTY),
+    "_sha256.sha256_many": (
+        lambda: (_sha256.sha256_many([]), _sha256.sha256_many([b""] * 3)),
+        ([], [EMPTY] * 3),
+    ),
+    "_sha256.sha256_packed": (lambda: _sha256.sha256_packed(b"", 1), b""),
+    "_sodium.ed25519_secret": (lambda: _sodium.ed25519_secret(b""), REFUSED),
+    "_sodium.ed25519_sign": (
+        lambda: _sodium.ed25519_verify(
+            _sodium.ed25519_secret(bytes(32))[32:],
+            b"",
+            _sodium.ed25519_sign(_sodium.ed25519_secret(bytes(32)), b""),
+        ),
+        True,
+    ),
+    "_sodium.ed25519_verify": (lambda: _sodium.ed25519_verify(b"", b"", b""), False),
+    "_sodium.x25519_public": (lambda: _sodium.x25519_public(b""), REFUSED),
+    "_sodium.x25519": (lambda: _sodium.x25519(b"", b""), REFUSED),
+    "_merkle.merkle_root": (
+        lambda: _merkle.merkle_root(b"", 0, 2, bytes(32)),
+        merkle_twin.merkle_root(b"", 0, 2, bytes(32)),
+    ),
+    "_merkle.split_batched": (lambda: _merkle.split_batched(b""), REFUSED),
+    "_merkle.plain_body": (lambda: _merkle.plain_body(b""), merkle_twin.body(b"")),
+    "_merkle.body_of": (lambda: _merkle.body_of(b"\x5a\x00\x60\x00\x6a\x00\x72\x00"), b""),
+    "_batch.tree_root": (lambda: _batch.tree_root([b"", b""]), merkle_twin.merkle_tree([b"", b""])[0]),
+    "_batch.count_signatures": (
+        lambda: (_batch.count_signatures([]), _batch.count_signatures([b"", b""])),
+        (0, 1),
+    ),
+    "_batch.encode_body": (
+        lambda: _batch.encode_body(b"", b"", b"", "", "", 0, 0, None, None, 0, 0, 0, False),
+        OfferBody().SerializeToString(),
+    ),
+    "_cid.base58_encode": (lambda: _cid.base58_encode(b""), ""),
+    "_cid.base58_decode": (lambda: _cid.base58_decode(""), b""),
+    "_cid.base32_encode": (lambda: _cid.base32_encode(b""), ""),
+    "_cid.base32_decode": (lambda: _cid.base32_decode(""), b""),
+    "_cid.check_multihash": (lambda: _cid.check_multihash(b""), REFUSED),
+    "_cid.decode_cid": (lambda: _cid.decode_cid(""), REFUSED),
+    "_cid.cid_to_multihash": (lambda: _cid.cid_to_multihash(""), REFUSED),
+    "_cid.decode_cid_bytes": (lambda: _cid.decode_cid_bytes(b""), REFUSED),
+    "_cid.encode_cid_bytes_v1": (lambda: _cid.encode_cid_bytes_v1(0x55, b""), REFUSED),
+    "_cid.encode_cid_v0": (lambda: _cid.encode_cid_v0(b""), REFUSED),
+    "_cid.encode_cid_v1": (lambda: _cid.encode_cid_v1(0x55, b""), REFUSED),
+    "_cid.leaf_digests": (lambda: _cid.leaf_digests(0, 0, 0, 1, True), b""),
+    "_cid.file_digests": (lambda: _cid.file_digests([], 1, True), []),
+    "_codec.write_frame": (lambda: written(_codec.write_frame), written(codec_twin.write_frame)),
+    "_codec.flag_frame": (lambda: written(lambda out, stream, data: _codec.flag_frame(out, stream, 4)), None),
+    "_codec.receive_frames": (lambda: _codec.receive_frames(Mux(), b"", 0, 0.0, 1), 0),
+    "_codec.message_fields": (lambda: _codec.message_fields(b"", 0, 0), codec_twin.message_fields(b"", 0, 0)),
+    "_codec.addr_from_text": (lambda: _codec.addr_from_text(""), None),
+    "_codec.addr_to_text": (lambda: _codec.addr_to_text(b""), codec_twin.addr_to_text(b"")),
+    "_xor.distance": (lambda: _xor.distance(b"", b""), REFUSED),
+    "_xor.common_prefix_length": (lambda: _xor.common_prefix_length(b"", b""), REFUSED),
+    "_xor.closer": (lambda: _xor.closer(b"", b"", b""), REFUSED),
+    "_xor.nearest": (
+        lambda: (_xor.nearest(bytes(32), b"", 5), _xor.nearest(bytes(32), bytes(32), 0)),
+        ([], []),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_nothing_given(name: str) -> None:
+    call, wanted = CALLS[name]
+    assert refused(call) == wanted
+
+
+@pytest.mark.parametrize("module", sorted({name.partition(".")[0] for name in CALLS}))
+def test_no_function_is_left_out(module: str) -> None:
+    kernel = importlib.import_module(f"fastmarket.{module}")
+    found = {
+        f"{module}.{name}"
+        for name, value in vars(kernel).items()
+        if not name.startswith("_") and callable(value) and not inspect.isclass(value)
+        if getattr(value, "__module__", None) == kernel.__name__
+    }
+    assert found == {name for name in CALLS if name.startswith(f"{module}.")}
+
+
+@pytest.mark.parametrize("plain", NOTHING, ids=lambda plain: type(plain).__name__)
+@pytest.mark.parametrize("associated", [None, b""])
+def test_a_cipher(plain: Any, associated: bytes | None) -> None:
+    ours, theirs = _sodium.Aead(bytes(32)), sodium_twin.Aead(bytes(32))
+    sealed = ours.encrypt(7, plain, associated)
+    assert sealed == theirs.encrypt(7, b"", associated)
+    assert ours.decrypt(7, sealed, associated) == b""
+    assert ours.decrypt(7, plain, associated) is None
+    assert ours.frame(7, plain) == len(sealed).to_bytes(2, "big") + ours.encrypt(7, b"")
+    assert ours.decrypt_part(7, b"", 0, 0) is None
+
+
+def test_a_handshake() -> None:
+    """`split` takes no material at all."""
+    ours, theirs = _sodium.SymmetricState(bytes(32)), sodium_twin.SymmetricState(bytes(32))
+    assert ours.split() == theirs.split()
+    for state in (ours, theirs):
+        state.mix_hash(b"")
+    assert ours.encrypt_and_hash(b"") == theirs.encrypt_and_hash(b"") == b""
+    assert ours.decrypt_and_hash(b"") == theirs.decrypt_and_hash(b"") == b""
+    assert ours.hash == theirs.hash
+    public = _sodium.x25519_public(b"\x05" * 32)
+    assert ours.mix_shared(bytes([1]) * 32, public)
+    assert theirs.mix_shared(bytes([1]) * 32, public)
+    assert ours.encrypt_and_hash(b"") == theirs.encrypt_and_hash(b"")
+    assert ours.decrypt_and_hash(b"") is None
+    assert ours.split() == theirs.split()
+
+
+@pytest.mark.parametrize("left_out", ["user_id", "user_name", "ip", "provider", "content", "name"])
+def test_an_offer_without_a_field(left_out: str) -> None:
+    """What is compared with the offer before it is not there, and was not there in that one either."""
+    fields: dict[str, Any] = {
+        "content": b"\x12\x20" + bytes(32),
+        "provider": SIGNER.raw,
+        "user_id": b"me",
+        "user_name": "Ann",
+        "ip": "192.0.2.1",
+        "port": 1,
+        "name": "a",
+        "issued_at": 1,
+        "not_after": 2,
+    }
+    del fields[left_out]
+    bodies = [OfferBody(**fields, seq=seq).SerializeToString(deterministic=True) for seq in (1, 2, 3)]
+    root, paths = merkle_twin.merkle_tree(bodies)
+    quick = _merkle.PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
+    needed = left_out in ("ip", "provider", "content")
+    for index, (path, body) in enumerate(zip(paths, bodies, strict=True)):
+        signed = BatchedOffer(b"batch", index, path, body).encode()
+        quick.expect(b"batch", root, len(bodies), SIGNER, SIGNER.raw)
+        for offer in (quick.open(signed), quick.read(signed, SIGNER.raw, SIGNER)):
+            assert (offer is None) is needed
+            if offer is not None:
+                assert (offer.user_id, offer.user_name) == (
+                    fields.get("user_id", b""),
+                    fields.get("user_name", ""),
+                )
+                assert offer.metadata.name == fields.get("name")
+
+
+def test_tables_that_are_empty() -> None:
+    table = _kbucket.RoutingTable(bytes(32))
+    assert table.nearest(bytes(32), 20) == []
+    assert table.nearest_keys(bytes(32), 20) == []
+    assert table.joined(b"", bytes(32), None, 20, 0) == b""
+    assert table.get(bytes(32)) is None
+    cache = _peercache.PeerCache(4, 64, lambda raw: raw)
+    assert [cache.get(b""), cache.get(b"")] == [b"", b""]
+    assert cache.read_all(b"", b"", 0x42, 4, False) == ()
+    log = _simnet.MessageLog()
+    assert log.hexdigest() == hashlib.sha256(b"").hexdigest()

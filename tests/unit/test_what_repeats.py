@@ -1,0 +1,226 @@
+"""Every timer, task, callback and waiting loop of the package, and what becomes of it when it raises.
+
+Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Turns`, and has a
+next time whatever the work raises, or names the test that shows the same of it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src" / "fastmarket"
+
+CALLS = {
+    *("call_later", "call_at", "call_soon", "call_soon_threadsafe", "create_task", "ensure_future"),
+    *("add_done_callback", "add_signal_handler", "add_reader", "add_writer", "Thread"),
+    *("Repeating", "Turns"),
+}
+LOOP = "while"  # one in a coroutine that waits for something
+
+ITSELF = "the mechanism itself"
+REPEATS = "by the mechanism"
+ONCE = "happens once; its end, well or not, is told to whoever waits for it, or logged"
+CALLER = "part of one caller's call, whose it is to hear of a fault"
+FORGETS = "does nothing but let go of what has ended"
+
+# (file, where in it, what): how it goes, and where it repeats by other means, the test of that.
+SITES: dict[tuple[str, str, str], tuple[str, str]] = {
+    ("repeating.py", "Repeating.start", "ensure_future"): (
+        ITSELF,
+        "test_faults.py::test_what_repeats_goes_on",
+    ),
+    ("repeating.py", "Repeating._run", LOOP): (ITSELF, "test_faults.py::test_what_repeats_goes_on"),
+    ("net/turns.py", "Turns.arm", "call_later"): (
+        ITSELF,
+        "test_faults.py::test_a_turn_that_fails_has_a_next_one",
+    ),
+    ("net/turns.py", "Agenda.add", "call_soon"): (
+        ITSELF,
+        "test_faults.py::test_a_turn_that_fails_has_a_next_one",
+    ),
+    ("net/turns.py", "Agenda._go", "call_soon"): (
+        ITSELF,
+        "test_faults.py::test_a_turn_that_fails_has_a_next_one",
+    ),
+    ("net/host.py", "Host.__init__", "Repeating"): (REPEATS, "test_faults.py::test_the_sweep_goes_on"),
+    ("net/link.py", "Link.__init__", "Turns"): (
+        REPEATS,
+        "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
+    ),
+    ("net/link.py", "Link._turn", "call_soon"): (
+        REPEATS,
+        "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
+    ),
+    ("net/kad_node.py", "KadNode.__init__", "Turns"): (
+        REPEATS,
+        "test_faults.py::test_a_job_that_breaks_is_told_to_its_caller_and_to_nobody_else",
+    ),
+    ("net/offer_node.py", "OfferNode.__init__", "Turns"): (
+        REPEATS,
+        "test_faults.py::test_offers_are_announced_again_after_a_bug",
+    ),
+    ("net/offer_node.py", "OfferNode._announce", "add_done_callback"): (
+        ONCE,
+        "test_faults.py::test_offers_are_announced_again_after_a_bug",
+    ),
+    ("node.py", "Node.start", "Repeating"): (
+        REPEATS,
+        "test_faults.py::test_joining_is_tried_again_after_a_bug",
+    ),
+    ("storage/peers.py", "PeerSaver.__init__", "Repeating"): (
+        REPEATS,
+        "test_faults.py::test_peers_and_values_are_saved_after_a_bug",
+    ),
+    ("storage/records.py", "RecordKeeper.__init__", "Repeating"): (
+        REPEATS,
+        "test_faults.py::test_peers_and_values_are_saved_after_a_bug",
+    ),
+    ("web/metrics.py", "NodeMetrics.__init__", "Repeating"): (REPEATS, ""),
+    ("fleet/dht.py", "FleetNode.__init__", "Repeating"): (REPEATS, ""),
+    ("fleet/writer.py", "SharedWriter.start", "create_task"): (
+        REPEATS,
+        "test_faults.py::test_the_shared_store_is_written_to_after_a_bug",
+    ),
+    ("fleet/writer.py", "SharedWriter._run", LOOP): (
+        REPEATS,
+        "test_faults.py::test_the_shared_store_is_written_to_after_a_bug",
+    ),
+    ("fleet/writer.py", "SharedWriter._retry_later", "call_later"): (
+        REPEATS,
+        "test_faults.py::test_the_shared_store_is_written_to_after_a_bug",
+    ),
+    ("fleet/writer.py", "SharedWriter.settled", LOOP): (CALLER, ""),
+    ("fleet/writer.py", "SharedWriter.stop", LOOP): (ONCE, ""),
+    ("storage/journal.py", "Journal._schedule", "call_later"): (
+        REPEATS,
+        "test_faults.py::test_the_journal_writes_what_a_bug_kept_from_being_written",
+    ),
+    ("storage/journal.py", "Journal._begin", "create_task"): (
+        REPEATS,
+        "test_faults.py::test_the_journal_writes_what_a_bug_kept_from_being_written",
+    ),
+    ("storage/journal.py", "Journal._begin", "add_done_callback"): (
+        REPEATS,
+        "test_faults.py::test_the_journal_writes_what_a_bug_kept_from_being_written",
+    ),
+    ("storage/journal.py", "Journal.keep", "add_done_callback"): (FORGETS, ""),
+    ("net/keeping.py", "Keeping._told", "call_soon"): (
+        REPEATS,
+        "test_faults.py::test_what_could_not_be_kept_is_not_acknowledged",
+    ),
+    ("net/keeping.py", "Keeping.settled", "ensure_future"): (CALLER, ""),
+    ("net/gathering.py", "Gathering._more", "call_soon"): (
+        REPEATS,
+        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
+    ),
+    ("net/gathering.py", "Gathering._more", "call_later"): (
+        REPEATS,
+        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
+    ),
+    ("net/gathering.py", "Gathering._begin", "ensure_future"): (
+        ONCE,
+        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
+    ),
+    ("net/gathering.py", "Gathering._begin", "add_done_callback"): (
+        ONCE,
+        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
+    ),
+    ("net/gathering.py", "Gathering.join", "add_done_callback"): (FORGETS, ""),
+    ("net/dials.py", "Dials._dial", "ensure_future"): (
+        ONCE,
+        "test_odd_addresses.py::test_a_bug_in_a_dial_is_a_failed_dial",
+    ),
+    ("net/dials.py", "Dials._dial", "add_done_callback"): (
+        ONCE,
+        "test_faults.py::test_observers_and_requests_do_not_share_a_fault",
+    ),
+    ("net/dialer.py", "_Dial.run", LOOP): (
+        ONCE,
+        "test_odd_addresses.py::test_a_bug_in_a_dial_is_a_failed_dial",
+    ),
+    ("net/dialer.py", "_Dial.run", "ensure_future"): (ONCE, ""),
+    ("net/dialer.py", "_Dial.run", "add_done_callback"): (FORGETS, ""),
+    ("net/dialer.py", "_Dial._consider", "ensure_future"): (ONCE, ""),
+    ("net/streams.py", "StreamTable.feed", "ensure_future"): (ONCE, ""),
+    ("net/streams.py", "StreamTable.feed", "add_done_callback"): (FORGETS, ""),
+    ("net/streams.py", "Stream.read", LOOP): (CALLER, ""),
+    ("net/streams.py", "Stream.ready", LOOP): (CALLER, ""),
+    ("net/streams.py", "Stream.write", LOOP): (CALLER, ""),
+    ("net/pinging.py", "ping", LOOP): (CALLER, ""),
+    ("net/kad_node.py", "RunningJob.items", LOOP): (CALLER, ""),
+    ("net/offer_node.py", "OfferNode.register_many", "ensure_future"): (CALLER, ""),
+    ("net/bridge.py", "DhtServer.run", LOOP): (ONCE, ""),
+    ("net/bridge.py", "DhtServer.run", "ensure_future"): (ONCE, ""),
+    ("net/bridge.py", "DhtServer._begin", "ensure_future"): (CALLER, ""),
+    ("net/bridge.py", "DhtServer._begin", "add_done_callback"): (FORGETS, ""),
+    ("fleet/dht.py", "FleetNode._read", "ensure_future"): (ONCE, ""),
+    ("fleet/dht.py", "FleetNode._read", "add_done_callback"): (FORGETS, ""),
+    ("fleet/view.py", "ViewCache.get", "ensure_future"): (CALLER, ""),
+    ("fleet/view.py", "ViewCache.get", "add_done_callback"): (FORGETS, ""),
+    ("storage/shared.py", "SharedStore._mapped", "create_task"): (ONCE, ""),
+    ("storage/shared.py", "SharedStore._renew", "create_task"): (ONCE, ""),
+    ("market/calls.py", "_answers", LOOP): (CALLER, ""),
+    ("market/calls.py", "_answers", "ensure_future"): (CALLER, ""),
+    ("market/searches.py", "Searches._find_many", "ensure_future"): (CALLER, ""),
+    ("market/service.py", "MarketService.find", "create_task"): (CALLER, ""),
+    ("market/service.py", "MarketService.find", "add_done_callback"): (FORGETS, ""),
+    ("market/service.py", "MarketService.find_each", LOOP): (CALLER, ""),
+    ("market/service.py", "MarketService.watch", LOOP): (CALLER, ""),
+    ("market/grpc_client.py", "MarketClient.list_offers", LOOP): (CALLER, ""),
+    ("web/server.py", "WebServer.start", "create_task"): (ONCE, ""),
+    ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
+    ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
+    ("cli/tree.py", "_hashed", LOOP): (CALLER, ""),
+}
+
+
+def is_wait(node: ast.AST) -> bool:
+    return isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+
+
+def sites(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Where something is begun that goes on by itself."""
+    name = path.relative_to(SOURCES).as_posix()
+
+    def walk(node: ast.AST, where: tuple[str, ...], waits: bool) -> Iterator[tuple[str, str, str]]:
+        for child in ast.iter_child_nodes(node):
+            inner, inner_waits = where, waits
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner, inner_waits = (*where, child.name), isinstance(child, ast.AsyncFunctionDef)
+            if isinstance(child, ast.Call):
+                called = child.func
+                what = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                if what in CALLS:
+                    yield name, ".".join(inner), what
+            if isinstance(child, ast.While) and waits and any(map(is_wait, ast.walk(child))):
+                yield name, ".".join(inner), LOOP
+            yield from walk(child, inner, inner_waits)
+
+    return walk(ast.parse(path.read_text()), (), False)
+
+
+def found() -> set[tuple[str, str, str]]:
+    paths = [path for path in SOURCES.rglob("*.py") if "pb" not in path.relative_to(SOURCES).parts]
+    return {site for path in paths for site in sites(path)}
+
+
+def test_every_one_is_known() -> None:
+    here = found()
+    assert here - SITES.keys() == set(), "say in SITES what becomes of them when they raise"
+    assert SITES.keys() - here == set(), "gone"
+
+
+@pytest.mark.parametrize("site", [site for site, (way, _) in SITES.items() if way in (ITSELF, REPEATS)])
+def test_what_repeats_has_its_test(site: tuple[str, str, str]) -> None:
+    """One of its own, or that of the mechanism."""
+    named = SITES[site][1]
+    if not named:
+        assert site[2] in ("Repeating", "Turns")
+        return
+    file, _, test = named.partition("::")
+    assert f"def {test}(" in (ROOT / "tests" / "net" / file).read_text()
