@@ -1,6 +1,6 @@
 """The CIDs of files on disk, hashed by several threads in constant memory.
 
-A file is looked at before and after it is read: a CID is of bytes that stood in it together, or there is no CID.
+A file is looked at before and after it is read: a CID is of bytes that stood in it together, or not told.
 """
 
 from __future__ import annotations
@@ -156,6 +156,20 @@ def cids_of_files(
     Files of one chunk are hashed by the batch, without Python in between; a longer one by all threads. Paths
     are asked for some batches ahead.
     """
+    found = hashed_files(paths, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads)
+    with closing(found):
+        for one in found:
+            yield str(one.cid) if isinstance(one, HashedFile) else one
+
+
+def hashed_files(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    cid_version: int = 0,
+    raw_leaves: bool | None = None,
+    threads: int | None = None,
+) -> Generator[str | HashedFile | CallerFault, None, None]:
+    """As `cids_of_files`; a `HashedFile` where a file was hashed by itself, which any of odd length is."""
     form = _Form(cid_version, UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves).raw_leaves)
     threads = _checked(threads)
     names = map(os.fsdecode, paths)
@@ -179,6 +193,9 @@ def cids_of_files(
                 future.cancel()
 
 
+_Named = str | HashedFile | CallerFault
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """Which CIDs are wanted."""
@@ -186,7 +203,7 @@ class _Form:
     version: int
     raw: bool
 
-    def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[str | CallerFault]:
+    def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[_Named]:
         """What `_digests` found, as it is told; what is longer than a leaf is hashed here."""
         plain = not self.version and not self.raw
         codec = Codec.RAW if self.raw else Codec.DAG_PB
@@ -199,9 +216,9 @@ class _Form:
             else:
                 yield _fault_of(name, digest)
 
-    def _alone(self, name: str, threads: int) -> str | CallerFault:
+    def _alone(self, name: str, threads: int) -> HashedFile | CallerFault:
         try:
-            return str(cid_of_file(name, cid_version=self.version, raw_leaves=self.raw, threads=threads))
+            return hashed_file(name, cid_version=self.version, raw_leaves=self.raw, threads=threads)
         except CallerFault as fault:
             return fault
 

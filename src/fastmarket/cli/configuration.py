@@ -114,7 +114,10 @@ def _data_dir(settings: ServerSettings) -> None:
     """It is there and ours, or could be made."""
     if settings.data_dir is None:
         return
-    path = next(_existing(settings.data_dir))
+    try:
+        path = next(_existing(settings.data_dir))
+    except OSError as error:
+        raise CallerFault("data-dir", f"cannot reach {settings.data_dir}: {error.strerror}") from None
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         raise CallerFault("data-dir", f"cannot write to {settings.data_dir}")
 

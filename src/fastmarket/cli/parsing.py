@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from fastmarket.cli.places import expanded
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 
@@ -51,7 +52,7 @@ def parse_flag(raw: object) -> bool:
 
 
 def parse_path(raw: object) -> Path:
-    return Path(parse_text(raw)).expanduser()
+    return expanded(parse_text(raw))
 
 
 def parse_paths(raw: object) -> int:

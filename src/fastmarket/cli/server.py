@@ -134,13 +134,13 @@ def _serve_alone(**given: object) -> int | None:
 
 def _resolved(*given: Mapping[str, object]) -> ServerSettings:
     """Of options given in two places the later counts."""
-    from platformdirs import user_data_path
-
     from fastmarket.cli import settings
+    from fastmarket.cli.places import user_data_directory
 
     told = {name: value for place in given for name, value in place.items() if value not in (None, ())}
     options = {name.replace("_", "-"): value for name, value in told.items()}
-    return settings.resolve(options, os.environ, user_data_path("fastmarket", appauthor=False) / "node")
+    home = user_data_directory()
+    return settings.resolve(options, os.environ, None if home is None else home / "node")
 
 
 def _show(**given: object) -> int:

@@ -6,6 +6,7 @@ came from ("--port", "FASTMARKET_PORT", "node.toml: port").
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from fastmarket.cli.parsing import (
     parse_prefix,
     parse_store,
 )
+from fastmarket.cli.places import NO_HOME, expanded
 from fastmarket.errors import CallerFault
 
 ENVIRONMENT_PREFIX = "FASTMARKET_"
@@ -204,7 +206,7 @@ class Layer:
 
 
 def resolve(
-    options: Mapping[str, object], environment: Mapping[str, str], default_data_dir: Path
+    options: Mapping[str, object], environment: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
     """The settings in force.
 
@@ -220,7 +222,7 @@ def resolve(
     ]
     config = options.get("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     if config:
-        layers.append(read_toml(Path(str(config)).expanduser()))
+        layers.append(read_toml(_config_path(str(config))))
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
     for layer in reversed(layers):
@@ -234,6 +236,13 @@ def resolve(
                 raise CallerFault(setting_source, str(error)) from None
         _drop_other_home(layer, values)
     return _settings(values, sources, default_data_dir)
+
+
+def _config_path(text: str) -> Path:
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise CallerFault("--config", str(error)) from None
 
 
 def _check_one_home(layer: Layer) -> None:
@@ -259,9 +268,12 @@ def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
 
 
 def _settings(
-    values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path
+    values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
-    data_dir = _pick(values, "data-dir", default_data_dir)
+    ephemeral = _pick(values, "ephemeral", False)
+    data_dir = None if ephemeral else _path(values, "data-dir") or default_data_dir
+    if data_dir is None and not ephemeral:
+        raise CallerFault("--data-dir", f"missing; {NO_HOME}. Give it, or --ephemeral to keep nothing")
     return ServerSettings(
         port=_pick(values, "port", 8080),
         host=_pick(values, "host", "127.0.0.1"),
@@ -278,7 +290,7 @@ def _settings(
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),
-        data_dir=None if _pick(values, "ephemeral", False) else data_dir,
+        data_dir=data_dir,
         store=_pick(values, "store", ""),
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
         large_table=_pick(values, "large-table", False),
@@ -323,6 +335,6 @@ def read_toml(path: Path) -> Layer:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
         if _BY_NAME[name].parse is parse_path and isinstance(value, str) and value:
-            value = str(path.parent / Path(value).expanduser())
+            value = str(path.parent / os.path.expanduser(value))
         values[name] = value
     return Layer(values, lambda setting: f"{path}: {setting.name}")
