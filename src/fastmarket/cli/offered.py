@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastmarket.cli.profile import Profile
@@ -66,6 +67,7 @@ async def offered(client: MarketClient, user_id: bytes, profile: Profile) -> Off
     return found
 
 
+@lru_cache(maxsize=1024)
 def _canonical(terms: Terms) -> Terms:
     try:
         return terms._replace(ip=str(ipaddress.ip_address(terms.ip)))
