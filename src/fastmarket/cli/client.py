@@ -54,6 +54,7 @@ OPTIONS = (
     ("tls-cert", "", "FILE", "Your certificate, for a node that asks for one (PEM)."),
     ("tls-key", "", "FILE", "And its key."),
     ("token-file", "", "FILE", "Your token for the node, in a file of mode 600."),
+    ("secrets-mode", "", "MODE", "Accept files of secrets as wide as that, with a warning.  [default: 0600]"),
 )
 
 Command = Callable[..., Any]
@@ -111,6 +112,7 @@ def _tls(told: profile.Profile) -> ClientTls | None:
         return None
     from fastmarket.market.client_values import ClientTls
 
+    told.check_key()
     return ClientTls(told.tls_ca, told.tls_cert, told.tls_key)
 
 

@@ -55,6 +55,13 @@ def parse_path(raw: object) -> Path:
     return expanded(parse_text(raw))
 
 
+def parse_mode(raw: object) -> str:
+    """Of a file, in octal digits. A number is not taken: TOML's 444 would be another than 0444."""
+    if not isinstance(raw, str) or not re.fullmatch(r"0?[0-7]{3}", raw.strip()):
+        raise ValueError(f"expects octal digits such as 0440, not {raw!r}")
+    return raw.strip().zfill(4)
+
+
 def parse_paths(raw: object) -> int:
     text = str(raw)
     if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_PATHS:

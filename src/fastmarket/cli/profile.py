@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from fastmarket.cli.parsing import parse_mode
 from fastmarket.cli.places import NO_HOME, expanded, user_data_directory
 from fastmarket.errors import CallerFault
+from fastmarket.secret_files import OWNER_ALONE, read_secret
 
 ENVIRONMENT_PREFIX = "FASTMARKET_CLIENT_"
 MAX_PRICE = 2**63 - 1  # market.User carries an int64
@@ -37,6 +39,7 @@ class Profile:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     token_file: Path | None = None
+    secrets_mode: str = OWNER_ALONE
 
     @property
     def target(self) -> str:
@@ -47,19 +50,16 @@ class Profile:
         """The first line of --token-file, which is for its owner alone."""
         if self.token_file is None:
             return None
-        try:
-            mode = self.token_file.stat().st_mode
-            text = self.token_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CallerFault("--token-file", f"cannot read {self.token_file}: {error}") from None
-        if mode & 0o077:
-            raise CallerFault(
-                "--token-file", f"{self.token_file} may be read by others; chmod 600 {self.token_file}"
-            )
+        text = read_secret(str(self.token_file), "--token-file", self.secrets_mode).decode("utf-8", "replace")
         token = text.partition("\n")[0].strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise CallerFault("--token-file", f"{self.token_file} does not begin with a token")
         return token
+
+    def check_key(self) -> None:
+        """The file of --tls-key, too."""
+        if self.tls_key is not None:
+            read_secret(str(self.tls_key), "--tls-key", self.secrets_mode)
 
     def wanted_price(self) -> int:
         """The price, for the commands that cannot do without."""
@@ -82,7 +82,7 @@ class Profile:
         directory = self.kept_in()
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return str(load_or_create_identity(directory).peer_id)
+            return str(load_or_create_identity(directory, None, self.secrets_mode).peer_id)
         except OSError as error:
             raise CallerFault("--data-dir", f"cannot keep a key in {directory}: {error.strerror}") from None
 
@@ -118,6 +118,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "tls-cert": expanded,
     "tls-key": expanded,
     "token-file": expanded,
+    "secrets-mode": parse_mode,
 }
 
 

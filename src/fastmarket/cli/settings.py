@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from fastmarket.cli.parsing import (
     parse_host,
     parse_http_url,
     parse_listen,
+    parse_mode,
     parse_path,
     parse_paths,
     parse_port,
@@ -65,9 +66,11 @@ class ServerSettings:
     fresh: float
     mode: str
     passphrase_file: Path | None
+    secrets_mode: str
     log_level: str
     log_format: str
     sources: Mapping[str, str]
+    config_file: Path | None = None
 
     def source(self, name: str) -> str:
         """Where the setting `name` ("data-dir") came from, as a user would write it."""
@@ -190,6 +193,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
     Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
+    Setting(
+        "secrets-mode",
+        parse_mode,
+        "MODE",
+        "Accept secrets in files as wide as that (0444: of Docker), with a warning.  [default: 0600]",
+    ),
     Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
     Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
 )
@@ -220,9 +229,11 @@ def resolve(
             lambda s: s.variable,
         ),
     ]
+    config_file = None
     config = options.get("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     if config:
-        layers.append(read_toml(_config_path(str(config))))
+        config_file = _config_path(str(config))
+        layers.append(read_toml(config_file))
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
     for layer in reversed(layers):
@@ -235,7 +246,7 @@ def resolve(
             except ValueError as error:
                 raise CallerFault(setting_source, str(error)) from None
         _drop_other_home(layer, values)
-    return _settings(values, sources, default_data_dir)
+    return replace(_settings(values, sources, default_data_dir), config_file=config_file)
 
 
 def _config_path(text: str) -> Path:
@@ -298,6 +309,7 @@ def _settings(
         fresh=_pick(values, "fresh", 0.0),
         mode=_pick(values, "mode", "server"),
         passphrase_file=_path(values, "passphrase-file"),
+        secrets_mode=_pick(values, "secrets-mode", "0600"),
         log_level=_pick(values, "log-level", "info"),
         log_format=_pick(values, "log-format", "text"),
         sources=sources,

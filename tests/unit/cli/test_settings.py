@@ -73,6 +73,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "fresh": "1.5",
         "mode": "client",
         "passphrase-file": "/pass",
+        "secrets-mode": "0440",
         "log-level": "debug",
         "log-format": "json",
     }
