@@ -210,8 +210,9 @@ def closest(desk: Desk, argument: str) -> None:
 
 def identities(desk: Desk) -> None:
     """Who the node is and who the user is."""
-    node = desk.link.call(lambda client: client.get_node())
     profile = desk.profile
+    user_id = profile.user_id()
+    node = desk.link.call(lambda client: client.get_node())
     if desk.as_json:
         desk.screen.json(
             {
@@ -223,7 +224,7 @@ def identities(desk: Desk) -> None:
                 "connections": node.connections,
                 "offers": node.offers,
                 "own_offers": node.own_offers,
-                "user_id": profile.user_id(),
+                "user_id": user_id,
                 "username": profile.username,
                 "ms": desk.link.took_ms,
             }
@@ -235,7 +236,7 @@ def identities(desk: Desk) -> None:
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
         ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
-        ("you", f"{profile.username}, id {profile.user_id()}"),
+        ("you", f"{profile.username}, id {user_id}"),
     ]
     for name, value in rows:
         desk.screen.line(f"{name:<10}  {clean(value)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +59,7 @@ class ServerSettings:
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     data_dir: Path | None
-    store: str
+    store: str = field(repr=False)  # a password may stand in it
     kad_prefix: str
     large_table: bool
     disjoint_paths: int
@@ -210,7 +210,7 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 class Layer:
     """The settings told in one place; `label` turns a setting's name into what the user wrote there."""
 
-    values: Mapping[str, object]
+    values: Mapping[str, object] = field(repr=False)  # the store's password may be among them
     label: Callable[[Setting], str]
 
 
