@@ -427,11 +427,22 @@ def test_each_part_that_cannot_be_read_is_named(user: User, tmp_path: Path) -> N
     assert "1 directory could not be read, 6 files could not be registered" in people.err
     assert alone.status == 1
     assert "1 directory could not be read" in alone.err
-    assert single.status == 2
+    assert single.status == 1
     assert "Permission denied" in single.complaint
     assert user.offered() == {good}
     # Nothing that could not be looked at is taken for gone.
     assert counts(user.register(status=1))[:3] == (3, 1, 0)
+
+
+def test_no_directory(user: User) -> None:
+    for argument, reason in (
+        ("", "DIR: is empty"),
+        ("gone", "No such file"),
+        (str(user.tree / "x"), "no directory"),
+    ):
+        user.write("x", "x")
+        assert reason in user.run("register", "-r", argument).complaint
+    assert "DIR: is empty" in user.run("unregister", "-r", "").complaint
 
 
 def test_first_runs_at_once(user: User) -> None:

@@ -13,7 +13,7 @@ from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.errors import CallerFault
+from fastmarket.errors import CallerFault, NodeFault
 
 if TYPE_CHECKING:
     from fastmarket.hashing import FileState
@@ -46,7 +46,8 @@ def resolve(argument: str) -> Content:
     """A path that exists is hashed; anything else stands for itself.
 
     Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
-    keyboard would register the hash of the path's text), for what cannot be read, or changes while it is.
+    keyboard would register the hash of the path's text); NodeFault for what cannot be read, or changes
+    meanwhile.
     """
     if not argument:
         raise CallerFault("FILE|CID|HASH", "is empty")
@@ -65,7 +66,8 @@ def resolve(argument: str) -> Content:
 def _is_there(argument: str, path: Path) -> bool:
     """Whether something has that name.
 
-    CallerFault where that cannot be told, or it is a link to nothing: the hash of its text was not meant.
+    NodeFault where that cannot be told, CallerFault where it is a link to nothing: the hash of its text was
+    not meant.
     """
     try:
         path.stat()
@@ -78,7 +80,7 @@ def _is_there(argument: str, path: Path) -> bool:
     except OSError as error:
         if error.errno == ENAMETOOLONG:  # for a path
             return False
-        raise CallerFault(argument, f"cannot be read: {error.strerror}") from None
+        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
     return True
 
 
@@ -102,7 +104,12 @@ def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = Non
     started, seen_ns = time.perf_counter(), time.time_ns()
     size = _size(path)
     with _bar(path.name, size) as progress:
-        done = hashed_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+        try:
+            done = hashed_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+        except CallerFault as fault:
+            if fault.field != "file":
+                raise
+            raise NodeFault(f"cannot read {fault.reason}") from None
     return Content(str(done.cid), path, done.size, time.perf_counter() - started, done.state, seen_ns)
 
 
@@ -112,7 +119,9 @@ def _size(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise CallerFault(str(path), "no such file") from None
     except OSError as error:
-        raise CallerFault(str(path), str(error.strerror)) from None
+        if error.errno == ENAMETOOLONG:
+            raise CallerFault(str(path), "no such file") from None
+        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
         raise CallerFault(str(path), "is a directory; expects a file (or register --recursive)")
     return status.st_size

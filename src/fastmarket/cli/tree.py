@@ -86,7 +86,12 @@ def register(desk: Desk, argument: str, *, again: bool, keep: bool) -> None:
 
 
 def root_of(argument: str) -> str:
-    """The directory an argument means, by whatever links it is named."""
+    """The directory an argument means, by whatever links it is named. Raises CallerFault for an empty one.
+
+    A script whose variable is not set does not mean where it stands.
+    """
+    if not argument:
+        raise CallerFault("DIR", "is empty")
     return os.path.realpath(path_of(argument))
 
 

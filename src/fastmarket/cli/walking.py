@@ -45,7 +45,8 @@ def files_under(root: str, troubles: Troubles) -> Iterator[Found]:
                 if linked:
                     status = entry.stat()
             except OSError as error:
-                troubles.file(entry.path, _reason(entry, error))
+                tell = troubles.directory if _was_directory(entry) else troubles.file
+                tell(entry.path, _reason(entry, error))
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield Found(entry.path, FileState.of(status))
@@ -67,6 +68,14 @@ def _entries(directory: str, troubles: Troubles) -> list[os.DirEntry[str]]:
     except OSError as error:
         troubles.directory(directory, reason_of(error))
     return found
+
+
+def _was_directory(entry: os.DirEntry[str]) -> bool:
+    """As its directory listed it."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _reason(entry: os.DirEntry[str], error: OSError) -> str:
