@@ -6,7 +6,7 @@ Sources: multiformats/cid, multihash, multibase; RFC 4648 section 6; ipfs specs,
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int8_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 
@@ -47,13 +47,14 @@ cdef extern from "unixfs_leaf.h" nogil:
     const char *fm_sha256_init() noexcept
     int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chunk, bint raw, uint8_t *room,
                        uint8_t *out) noexcept
-    void fm_files_hash(const char *paths, size_t count, size_t chunk, bint raw, uint8_t *room, int *faults,
-                       uint8_t *out) noexcept
+    void fm_files_hash(const char *paths, size_t count, size_t chunk, bint raw, int64_t settled,
+                       uint8_t *room, int *faults, uint8_t *out) noexcept
     enum:
         FM_FILE_ENDS
         FM_FILE_DIRECTORY
         FM_FILE_IRREGULAR
         FM_FILE_LARGE
+        FM_FILE_UNSETTLED
 
 
 cdef enum:
@@ -61,8 +62,8 @@ cdef enum:
 
 MAX_BINARY_BYTES = FM_MAX_BINARY
 # Faults of `file_digests` that are no errno.
-FILE_ENDS, FILE_DIRECTORY, FILE_IRREGULAR, FILE_LARGE = \
-    FM_FILE_ENDS, FM_FILE_DIRECTORY, FM_FILE_IRREGULAR, FM_FILE_LARGE
+FILE_DIRECTORY, FILE_IRREGULAR, FILE_LARGE, FILE_UNSETTLED = \
+    FM_FILE_DIRECTORY, FM_FILE_IRREGULAR, FM_FILE_LARGE, FM_FILE_UNSETTLED
 MAX_TEXT_CHARS = FM_MAX_TEXT
 MAX_MULTIHASH_BYTES = FM_MAX_MULTIHASH
 MAX_CHUNK_BYTES = _MAX_CHUNK  # the largest block libp2p peers exchange is 2 MiB
@@ -240,12 +241,13 @@ def leaf_digests(int fd, off_t offset, Py_ssize_t length, Py_ssize_t chunk, bint
     return digests
 
 
-def file_digests(list paths not None, Py_ssize_t chunk, bint raw) -> list:
+def file_digests(list paths not None, Py_ssize_t chunk, bint raw, int64_t settled_ns) -> list:
     """For each path (`bytes` without a NUL) of a file of one leaf its SHA-256, as `leaf_digests` has it.
 
     In place of a digest an `int`: the errno, FILE_LARGE for one of more than `chunk` bytes, FILE_DIRECTORY,
-    FILE_IRREGULAR (a pipe, a device), or FILE_ENDS: it became shorter meanwhile. The GIL is free for all of
-    them together; memory is two chunks.
+    FILE_IRREGULAR (a pipe, a device), or FILE_UNSETTLED: it changed meanwhile, or at `settled_ns` (Unix time)
+    or later, or is not as long as its size says. The GIL is free for all of them together; memory is two
+    chunks.
     """
     if not 0 < chunk <= _MAX_CHUNK:
         raise ValueError(f"chunk: 1..{_MAX_CHUNK} wanted, got {chunk}")
@@ -265,7 +267,7 @@ def file_digests(list paths not None, Py_ssize_t chunk, bint raw) -> list:
     cdef int *faults = <int *> room
     try:
         with nogil:
-            fm_files_hash(names, count, chunk, raw, room + head, faults, out)
+            fm_files_hash(names, count, chunk, raw, settled_ns, room + head, faults, out)
         return [faults[i] if faults[i] else _new_bytes(out + 32 * i, 32) for i in range(count)]
     finally:
         PyMem_RawFree(room)

@@ -12,6 +12,18 @@ from __future__ import annotations
 class FastmarketError(Exception):
     """Root of every error this package raises on purpose."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """By its text and fields; `Exception` would call the class with the text alone."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[FastmarketError], args: tuple[object, ...], fields: dict[str, object]) -> object:
+    """For `pickle` and `copy`."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class PeerFault(FastmarketError):
     """The remote broke a rule of `protocol`."""

@@ -1,9 +1,13 @@
-"""The CIDs of files on disk, hashed by several threads in constant memory."""
+"""The CIDs of files on disk, hashed by several threads in constant memory.
+
+A file is looked at before and after it is read: a CID is of bytes that stood in it together, or not told.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,12 +16,13 @@ from dataclasses import dataclass
 from errno import EINVAL
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from fastmarket._cid import (
     FILE_DIRECTORY,
-    FILE_ENDS,
     FILE_IRREGULAR,
     FILE_LARGE,
+    FILE_UNSETTLED,
     encode_cid_v0,
     encode_cid_v1,
     file_digests,
@@ -42,11 +47,49 @@ BATCHES_AHEAD = 3
 MAX_THREADS = 64
 """Hashing outruns any disk long before."""
 
+MAX_UNSIZED_BYTES = 1 << 30
+"""Of a file whose size is not its length, as in /proc: some of those never end, and none is so long."""
+
+TICK_NS = 10_000_000
+"""By how much a file system's times may lag: a tick of the kernel's clock (10 ms at 100 Hz). Of two changes
+within one the second does not show."""
+
+SETTLING_LOOKS = 3
+"""A file that changes at each of so many looks, a tick apart, is being written to."""
+
 _FAULTS = {
     FILE_DIRECTORY: "is a directory",
     FILE_IRREGULAR: "is not a regular file",
-    FILE_ENDS: "became shorter while it was read",
+    FILE_UNSETTLED: "changed while it was read",
 }
+
+
+class FileState(NamedTuple):
+    """What tells one content of a path from the next. Times are Unix time in ns."""
+
+    device: int
+    inode: int
+    size: int  # bytes, as the file system says
+    modified_ns: int
+    changed_ns: int  # of the inode: not to be set by any program, so new bytes under an old time show
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """Out of what `os.stat` and `os.fstat` return."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether the next change would show. Times ahead of ours are of another machine's clock."""
+        return not 0 <= now_ns - self.changed_ns < TICK_NS
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """`size`: the bytes that were read, and `state` the file's as they were."""
+
+    cid: Cid
+    size: int
+    state: FileState
 
 
 def cid_of_file(
@@ -61,22 +104,44 @@ def cid_of_file(
 
     `threads`: default one for each processor this process may use. `progress` is called in the calling thread
     with (bytes done, bytes in all); what it raises ends the work. CallerFault("file", ...) where the path is
-    no readable regular file, or the file shrinks meanwhile.
+    no readable regular file, or the file changes meanwhile.
     """
+    hashed = hashed_file(
+        path, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads, progress=progress
+    )
+    return hashed.cid
+
+
+def hashed_file(
+    path: str | os.PathLike[str],
+    *,
+    cid_version: int = 0,
+    raw_leaves: bool | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> HashedFile:
+    """As `cid_of_file`, with what the CID is of."""
     importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
     threads = _checked(threads)
     name = os.fsdecode(path)
-    with _opened(name) as (fd, size):
-        parts = _named_faults(name, _hashed_parts(fd, size, importer.raw_leaves, threads))
-        done = 0
+    with _opened(name) as fd:
+        state = _settled(fd, name)
+        done, whole = 0, True
+        parts = _hashed_parts(fd, state.size, importer.raw_leaves, threads)
         # Closed before the descriptor is: no thread may read from a number that has become another file.
-        with closing(parts):
-            for part, digests in parts:
+        with closing(_named_faults(name, parts)) as named:
+            for part, digests in named:
+                whole = part > 0
                 importer.add_leaves(digests, part)
                 done += part
-                if progress is not None:
-                    progress(done, size)
-    return importer.finish()
+                if progress is not None and whole:
+                    progress(done, state.size)
+        _check_unmoved(fd, name, state)
+        if not whole or not _ends(fd, name, state.size):
+            importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
+            done = _read_unsized(fd, name, importer)
+            _check_unmoved(fd, name, state)
+    return HashedFile(importer.finish(), done, state)
 
 
 def cids_of_files(
@@ -91,6 +156,20 @@ def cids_of_files(
     Files of one chunk are hashed by the batch, without Python in between; a longer one by all threads. Paths
     are asked for some batches ahead.
     """
+    found = hashed_files(paths, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads)
+    with closing(found):
+        for one in found:
+            yield str(one.cid) if isinstance(one, HashedFile) else one
+
+
+def hashed_files(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    cid_version: int = 0,
+    raw_leaves: bool | None = None,
+    threads: int | None = None,
+) -> Generator[str | HashedFile | CallerFault, None, None]:
+    """As `cids_of_files`; a `HashedFile` where a file was hashed by itself, which any of odd length is."""
     form = _Form(cid_version, UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves).raw_leaves)
     threads = _checked(threads)
     names = map(os.fsdecode, paths)
@@ -114,6 +193,9 @@ def cids_of_files(
                 future.cancel()
 
 
+_Named = str | HashedFile | CallerFault
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """Which CIDs are wanted."""
@@ -121,7 +203,7 @@ class _Form:
     version: int
     raw: bool
 
-    def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[str | CallerFault]:
+    def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[_Named]:
         """What `_digests` found, as it is told; what is longer than a leaf is hashed here."""
         plain = not self.version and not self.raw
         codec = Codec.RAW if self.raw else Codec.DAG_PB
@@ -129,23 +211,24 @@ class _Form:
             if isinstance(digest, bytes):
                 multihash = SHA2_256_PREFIX + digest
                 yield encode_cid_v0(multihash) if plain else encode_cid_v1(codec, multihash)
-            elif digest == FILE_LARGE:
-                yield self._of_large(name, threads)
+            elif digest in (FILE_LARGE, FILE_UNSETTLED):
+                yield self._alone(name, threads)
             else:
                 yield _fault_of(name, digest)
 
-    def _of_large(self, name: str, threads: int) -> str | CallerFault:
+    def _alone(self, name: str, threads: int) -> HashedFile | CallerFault:
         try:
-            return str(cid_of_file(name, cid_version=self.version, raw_leaves=self.raw, threads=threads))
+            return hashed_file(name, cid_version=self.version, raw_leaves=self.raw, threads=threads)
         except CallerFault as fault:
             return fault
 
 
 def _digests(names: list[str], raw: bool) -> list[bytes | int]:
+    settled_ns = time.time_ns() - TICK_NS
     encoded = [os.fsencode(name) for name in names]
     if any(b"\0" in name for name in encoded):
         return [_digests([name], raw)[0] if "\0" not in name else EINVAL for name in names]
-    return file_digests(encoded, CHUNK_BYTES, raw)
+    return file_digests(encoded, CHUNK_BYTES, raw, settled_ns)
 
 
 def _fault_of(name: str, fault: int) -> CallerFault:
@@ -162,8 +245,8 @@ def _checked(threads: int | None) -> int:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[int, int]]:
-    """(descriptor, size) of a regular file."""
+def _opened(name: str) -> Iterator[int]:
+    """The descriptor of a regular file."""
     if "\0" in name:
         raise CallerFault("file", "the path holds a null byte")
     try:
@@ -177,20 +260,61 @@ def _opened(name: str) -> Iterator[tuple[int, int]]:
             raise _fault_of(name, FILE_DIRECTORY)
         if not stat.S_ISREG(status.st_mode):
             raise _fault_of(name, FILE_IRREGULAR)
-        yield fd, status.st_size
+        yield fd
     finally:
         os.close(fd)
+
+
+def _settled(fd: int, name: str) -> FileState:
+    """The state of an open file whose next change will show in it."""
+    for _ in range(SETTLING_LOOKS):
+        state, now_ns = FileState.of(os.fstat(fd)), time.time_ns()
+        if state.settled(now_ns):
+            return state
+        time.sleep((state.changed_ns + TICK_NS - now_ns) / 1e9)
+    raise CallerFault("file", f"{name} is being written to")
+
+
+def _check_unmoved(fd: int, name: str, state: FileState) -> None:
+    if FileState.of(os.fstat(fd)) != state:
+        raise _fault_of(name, FILE_UNSETTLED)
+
+
+def _ends(fd: int, name: str, size: int) -> bool:
+    """Whether it does at `size`."""
+    try:
+        return not os.pread(fd, 1, size)
+    except OSError as fault:
+        raise CallerFault("file", f"{name}: {fault.strerror}") from None
+
+
+def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
+    """To the end, wherever that is; how many bytes. For what says it has none, or a page, and has others."""
+    done = 0
+    try:
+        os.lseek(fd, 0, os.SEEK_SET)
+        while data := os.read(fd, CHUNK_BYTES):
+            importer.feed(data)
+            done += len(data)
+            if done > MAX_UNSIZED_BYTES:
+                raise CallerFault("file", f"{name} is longer than its size says, and does not end")
+    except OSError as fault:
+        raise CallerFault("file", f"{name}: {fault.strerror}") from None
+    return done
 
 
 def _named_faults(
     name: str, parts: Generator[tuple[int, bytes], None, None]
 ) -> Generator[tuple[int, bytes], None, None]:
-    """The same parts; a fault of reading names the file. What the caller's own code raises is none of it."""
+    """The same parts; a fault of reading names the file, and an early end is a part without bytes, the last.
+
+    What the caller's own code raises is none of it.
+    """
     with closing(parts):
         try:
             yield from parts
         except EOFError:
-            raise _fault_of(name, FILE_ENDS) from None
+            yield 0, b""
         except OSError as fault:
             raise CallerFault("file", f"{name}: {fault.strerror}") from None
 

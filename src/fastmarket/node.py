@@ -18,6 +18,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
+from fastmarket.live import Live
 from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
@@ -48,7 +49,7 @@ BOOTSTRAP_DEADLINE_S = 10.0
 STOP_GRACE_S = 2.0
 
 
-class Node:
+class Node(Live):
     """A whole node: the network, the offers, and the gRPC services for local programs.
 
     `async with Node(config, identity) as node:` or `start()` and `stop()`.

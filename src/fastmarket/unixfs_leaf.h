@@ -23,6 +23,7 @@
 #define FM_FILE_DIRECTORY (-2)
 #define FM_FILE_IRREGULAR (-3)
 #define FM_FILE_LARGE (-4) /* more than one leaf */
+#define FM_FILE_UNSETTLED (-5) /* it changed meanwhile or just before, or is not as long as its size says */
 
 typedef struct {
     uint8_t *room; /* FM_LEAF_ROOM, a chunk, FM_LEAF_ROOM */
@@ -91,10 +92,39 @@ static inline int fm_leaves_hash(int fd, off_t offset, size_t length, size_t chu
     return 0;
 }
 
-/* Opens a regular file of one leaf and reads it: 0, an errno, or FM_FILE_... */
-static inline int fm_file_read(const char *path, size_t chunk, int raw, fm_leaf *leaf) {
+#ifdef __APPLE__
+#define FM_MODIFIED(status) ((status).st_mtimespec)
+#define FM_CHANGED(status) ((status).st_ctimespec)
+#else
+#define FM_MODIFIED(status) ((status).st_mtim)
+#define FM_CHANGED(status) ((status).st_ctim)
+#endif
+
+static inline int64_t fm_nanoseconds(struct timespec at) {
+    return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+}
+
+/* Whether an open file is what it was: a change of its bytes shows in one of these. */
+static inline int fm_file_moved(const struct stat *before, const struct stat *after) {
+    return before->st_size != after->st_size ||
+           fm_nanoseconds(FM_MODIFIED(*before)) != fm_nanoseconds(FM_MODIFIED(*after)) ||
+           fm_nanoseconds(FM_CHANGED(*before)) != fm_nanoseconds(FM_CHANGED(*after));
+}
+
+/* Whether a file ends at `size`: some tell a size that is not their length. */
+static inline int fm_file_ends(int fd, off_t size) {
+    uint8_t more;
+    ssize_t got;
+    do got = pread(fd, &more, 1, size);
+    while (got < 0 && errno == EINTR);
+    return got == 0;
+}
+
+/* Opens a regular file of one leaf and reads it: 0, an errno, or FM_FILE_... One that changed at `settled` (ns of
+ * Unix time) or later is left alone: its next change might not show in its times. */
+static inline int fm_file_read(const char *path, size_t chunk, int raw, int64_t settled, fm_leaf *leaf) {
     static const uint8_t empty[] = {0x0A, 4, 0x08, 2, 0x18, 0}; /* no data field, and a size of zero */
-    struct stat status;
+    struct stat status, after;
     int fault = 0;
     /* Not blocking: opening a pipe nobody writes to would otherwise never return. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -103,25 +133,29 @@ static inline int fm_file_read(const char *path, size_t chunk, int raw, fm_leaf 
     else if (S_ISDIR(status.st_mode)) fault = FM_FILE_DIRECTORY;
     else if (!S_ISREG(status.st_mode)) fault = FM_FILE_IRREGULAR;
     else if ((uint64_t)status.st_size > chunk) fault = FM_FILE_LARGE;
+    else if (fm_nanoseconds(FM_CHANGED(status)) >= settled) fault = FM_FILE_UNSETTLED;
     else if (status.st_size) fault = fm_leaf_read(fd, 0, (size_t)status.st_size, raw, leaf);
     else {
         leaf->start = leaf->room;
         leaf->size = raw ? 0 : sizeof empty;
         memcpy(leaf->room, empty, leaf->size);
     }
+    if (fault == FM_FILE_ENDS) fault = FM_FILE_UNSETTLED;
+    if (!fault && (fstat(fd, &after) || fm_file_moved(&status, &after) || !fm_file_ends(fd, status.st_size)))
+        fault = FM_FILE_UNSETTLED;
     close(fd);
     return fault;
 }
 
 /* Each of `count` paths, one behind the other with their NULs: what is wrong with it, or 0 and its digest. Two
  * files at a time share a pass of the hash. */
-static inline void fm_files_hash(const char *paths, size_t count, size_t chunk, int raw, uint8_t *room, int *faults,
-                                 uint8_t *out) {
+static inline void fm_files_hash(const char *paths, size_t count, size_t chunk, int raw, int64_t settled,
+                                 uint8_t *room, int *faults, uint8_t *out) {
     fm_leaf leaves[2] = {{room, room, 0}, {room + chunk + 2 * FM_LEAF_ROOM, room, 0}};
     size_t first = count; /* the file that waits in leaves[0]; count: none */
     for (size_t i = 0; i < count; i++, paths += strlen(paths) + 1) {
         fm_leaf *leaf = &leaves[first < count];
-        faults[i] = fm_file_read(paths, chunk, raw, leaf);
+        faults[i] = fm_file_read(paths, chunk, raw, settled, leaf);
         if (faults[i]) continue;
         if (first == count) {
             first = i;

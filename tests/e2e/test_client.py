@@ -291,7 +291,6 @@ check never-reached
     assert "No peers\n" in done.out
     assert done.err.splitlines() == [
         "Error parsing command: Command frobnicate not found",
-        "Error parsing command: No command provided",
         "Error parsing command: Missing or invalid arg for command check (usage: check <file>)",
     ]
     assert "never-reached" not in done.out

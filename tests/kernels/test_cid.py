@@ -17,6 +17,7 @@ from tests.reference import unixfs
 digests = st.binary(min_size=32, max_size=32)
 sha256_multihashes = digests.map(lambda digest: b"\x12\x20" + digest)
 codecs = st.integers(0, (1 << 63) - 1) | st.sampled_from([0x55, 0x70, 0x72])
+LATER = 1 << 62  # ns of Unix time: every file there is has settled by then
 # Zeros in front are where base58 goes wrong.
 short_bytes = st.builds(lambda zeros, rest: bytes(zeros) + rest, st.integers(0, 20), st.binary(max_size=100))
 
@@ -223,16 +224,29 @@ def test_file_digests(tmp_path, raw):
     for number, size in enumerate(sizes):
         paths.append(tmp_path / str(number))
         paths[-1].write_bytes(bytes(i * i & 255 for i in range(size)))
-    found = _cid.file_digests([bytes(path) for path in paths], 999, raw)
+    found = _cid.file_digests([bytes(path) for path in paths], 999, raw, LATER)
     assert found[5] == _cid.FILE_LARGE
     del found[5], paths[5]
     assert found == [unixfs.leaf(path.read_bytes(), 0, raw).cid[-32:] for path in paths]
 
 
 def test_file_digests_of_what_is_no_path():
-    assert _cid.file_digests([], 10, True) == []
+    assert _cid.file_digests([], 10, True, LATER) == []
     for path in (b"a\0b", "text", None):
         with pytest.raises(ValueError, match=r"paths\[1\]"):
-            _cid.file_digests([b"/", path], 10, True)
+            _cid.file_digests([b"/", path], 10, True, LATER)
     with pytest.raises(ValueError, match="chunk"):
-        _cid.file_digests([b"/"], 0, True)
+        _cid.file_digests([b"/"], 0, True, LATER)
+
+
+def test_file_digests_of_what_does_not_stand_still(tmp_path):
+    """Each is left to whoever can look twice."""
+    old, young, unsized = tmp_path / "old", tmp_path / "young", b"/proc/version"
+    old.write_bytes(b"old")
+    young.write_bytes(b"young")
+    since = max(os.stat(path).st_ctime_ns for path in (old, young))
+    assert _cid.file_digests([bytes(old), bytes(young)], 10, True, since)[1] == _cid.FILE_UNSETTLED
+    found = _cid.file_digests([bytes(old), bytes(young)], 10, True, since + 1)
+    assert found == [unixfs.leaf(text, 0, True).cid[-32:] for text in (b"old", b"young")]
+    if os.path.exists(unsized):
+        assert _cid.file_digests([unsized], 10, True, LATER) == [_cid.FILE_UNSETTLED]

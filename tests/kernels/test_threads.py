@@ -31,6 +31,7 @@ from fastmarket.formats.varint import encode_uvarint
 THREADS = 4
 TURNS = 20
 NOW = 1_700_000_000.0
+LATER = 1 << 62  # ns of Unix time: every file there is has settled by then
 TAG, HEAD = 0x42, b"\x08\x04"
 
 Work = Callable[[Random], object]
@@ -168,9 +169,9 @@ def test_files_are_hashed_in_several_threads(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         path.write_bytes(Random(number).randbytes(1000 * number))
     names = [bytes(path) for path in paths]
-    alone = _cid.file_digests(names, 1 << 18, True)
+    alone = _cid.file_digests(names, 1 << 18, True, LATER)
     assert (
-        at_once(lambda _: [_cid.file_digests(names, 1 << 18, True) for _ in range(3)])
+        at_once(lambda _: [_cid.file_digests(names, 1 << 18, True, LATER) for _ in range(3)])
         == [[alone] * 3] * THREADS
     )
 

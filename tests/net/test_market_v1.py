@@ -128,6 +128,33 @@ def test_own_offers_are_listed_by_pages_and_withdrawn(run: Any) -> None:
     run(main())
 
 
+def test_what_changes_between_two_pages_is_listed_once_at_most(run: Any) -> None:
+    async def main() -> None:
+        async with served(MarketConfig(port=0, max_page=2)) as (_, client, _):
+
+            async def register(number: int) -> None:
+                await client.register(f"{number:064x}", TERMS, user_id=b"me")
+
+            for number in range(0, 20, 2):
+                await register(number)
+            seen: list[str] = []
+            async for offer in client.list_offers():
+                seen.append(offer.content)
+                if len(seen) == 5:
+                    for number in range(1, 20, 2):
+                        await register(number)
+                    await client.withdraw(f"{18:064x}", user_id=b"me")
+                    # Another listing begins, and is complete.
+                    assert len([other async for other in client.list_offers()]) == 19
+            assert len(set(seen)) == len(seen)
+            assert {content_multihash(f"{number:064x}") for number in range(0, 18, 2)} <= set(
+                map(content_multihash, seen)
+            )
+            assert seen == sorted(seen, key=content_multihash)
+
+    run(main())
+
+
 def test_a_page_token_of_ones_own_is_refused(run: Any) -> None:
     async def main() -> None:
         async with served(CONFIG) as (market, _, _), grpc.aio.insecure_channel(market.target) as channel:

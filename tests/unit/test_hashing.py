@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -120,7 +121,141 @@ def test_a_file_that_shrinks_meanwhile(tmp_path):
 
     for threads in (1, 2):
         write(path, 30 * PART_BYTES)
-        assert "shorter" in file_fault(path, threads=threads, progress=truncate)[1]
+        assert "changed" in file_fault(path, threads=threads, progress=truncate)[1]
+
+
+def overwritten(path):
+    with open(path, "r+b") as file:
+        file.write(b"HEAD")
+        file.seek(-4, os.SEEK_END)
+        file.write(b"TAIL")
+
+
+def appended(path):
+    with open(path, "ab") as file:
+        file.write(b"more")
+
+
+def shortened(path):
+    os.truncate(path, PART_BYTES + 1)
+
+
+def overwritten_under_the_old_time(path):
+    old = os.stat(path)
+    overwritten(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def put_in_its_place(path):
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes()[::-1])
+    os.replace(other, path)
+
+
+CHANGES = [overwritten, appended, shortened, overwritten_under_the_old_time, put_in_its_place]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_read_has_no_cid(tmp_path, change, threads):
+    path = write(tmp_path / "file", 8 * PART_BYTES)
+
+    def halfway(done, total):
+        if done == 4 * PART_BYTES:
+            change(path)
+
+    assert file_fault(path, threads=threads, progress=halfway) == (
+        "file",
+        f"{path} changed while it was read",
+    )
+    assert str(cid_of_file(path, threads=threads)) == twin.import_file(path.read_bytes())
+
+
+@pytest.mark.parametrize("size", [4096, 3 * CHUNK_BYTES])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_file_that_is_written_to_all_the_time(tmp_path, size, alone):
+    """What is told is the CID of one of the states that it had between two writes, or nothing."""
+    piece = size // 16
+    states = [bytes([byte]) * size for byte in (1, 2)]
+    path = tmp_path / "file"
+    path.write_bytes(states[0])
+    known = {
+        twin.import_file(states[turn][:at] + states[1 - turn][at:])
+        for turn in (0, 1)
+        for at in range(0, size + 1, piece)
+    }
+    told, stop = set(), threading.Event()
+
+    def write_on():
+        with open(path, "r+b", buffering=0) as file:
+            turn = 0
+            while not stop.is_set():
+                turn += 1
+                for at in range(0, size, piece):
+                    os.pwrite(file.fileno(), states[turn % 2][at : at + piece], at)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        for _ in range(8):
+            (found,) = [None] if alone else hashing.cids_of_files([path], threads=1)
+            if alone:
+                try:
+                    found = str(cid_of_file(path, threads=2))
+                except CallerFault as fault:
+                    found = fault
+            told.add("fault" if isinstance(found, CallerFault) else found)
+    finally:
+        stop.set()
+        writer.join()
+    assert told <= known | {"fault"}
+    path.write_bytes(states[0])
+    assert list(hashing.cids_of_files([path])) == [twin.import_file(states[0])]
+
+
+def test_a_file_written_a_moment_ago_is_looked_at_when_its_next_change_would_show(tmp_path, monkeypatch):
+    path = write(tmp_path / "file", 10)
+    changed_ns = os.stat(path).st_ctime_ns
+    clock, waited = [changed_ns], []
+    monkeypatch.setattr(hashing.time, "time_ns", lambda: clock[0])
+
+    def sleep(seconds):
+        waited.append(seconds)
+        clock[0] += round(seconds * 1e9)
+
+    monkeypatch.setattr(hashing.time, "sleep", sleep)
+    assert str(cid_of_file(path)) == twin.import_file(path.read_bytes())
+    assert waited == [hashing.TICK_NS / 1e9]
+    clock[0] = changed_ns - 3600 * 10**9  # the file server's clock is ahead
+    assert str(cid_of_file(path)) == twin.import_file(path.read_bytes())
+    assert len(waited) == 1
+    monkeypatch.setattr(hashing.time, "time_ns", lambda: changed_ns)  # as if written at each look
+    assert file_fault(path) == ("file", f"{path} is being written to")
+
+
+# Sizes of 0 with bytes behind them, and a page for a few bytes.
+UNSIZED = [
+    path
+    for path in map(
+        Path, ("/proc/version", "/proc/self/limits", "/sys/kernel/mm/transparent_hugepage/enabled")
+    )
+    if path.is_file()
+]
+
+
+@pytest.mark.skipif(not UNSIZED, reason="neither /proc nor /sys here")
+def test_a_file_whose_size_is_not_its_length_is_read_to_its_end():
+    expected = [twin.import_file(path.read_bytes()) for path in UNSIZED]
+    assert [str(cid_of_file(path)) for path in UNSIZED] == expected
+    assert list(hashing.cids_of_files(UNSIZED)) == expected
+    for path in UNSIZED:
+        assert hashing.hashed_file(path).size == len(path.read_bytes())
+
+
+@pytest.mark.skipif(not os.path.isfile("/proc/version"), reason="no /proc here")
+def test_what_has_no_size_is_not_read_for_ever(monkeypatch):
+    monkeypatch.setattr(hashing, "MAX_UNSIZED_BYTES", 3)
+    assert "does not end" in file_fault("/proc/version")[1]
 
 
 @pytest.mark.parametrize("threads", [0, -1, 65])

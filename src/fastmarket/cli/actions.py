@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastmarket.cli import content as contents
+from fastmarket.cli import single
 from fastmarket.cli.content import Content
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
-from fastmarket.cli.registered import RegisteredList
 from fastmarket.cli.render import (
     Column,
     Screen,
@@ -26,7 +26,7 @@ from fastmarket.cli.render import (
 from fastmarket.errors import FastmarketError, NetworkFault, NotFound, QuorumFailed
 
 if TYPE_CHECKING:
-    from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry
+    from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry, Withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,11 @@ PEER_COLUMNS = (
 )
 
 
-def register(desk: Desk, argument: str) -> None:
-    """Offer a content in the user's name; says how many nodes hold the offer."""
+def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
+    """Offer a content in the user's name; says how many nodes hold the offer.
+
+    What the same file held when it was registered before is withdrawn, but with `keep`.
+    """
     profile = desk.profile
     price = profile.wanted_price()
     content = _name(desk, argument)
@@ -63,6 +66,8 @@ def register(desk: Desk, argument: str) -> None:
         )
     except QuorumFailed as fault:
         raise NetworkFault(f"{fault}; the offer is kept and announced further") from None
+    took_ms = desk.link.took_ms
+    withdrawn = single.list_registered(desk, content, keep=keep)
     if desk.as_json:
         desk.screen.json(
             {
@@ -72,8 +77,9 @@ def register(desk: Desk, argument: str) -> None:
                 "asked": done.asked,
                 "wanted": done.wanted,
                 "plain": done.plain,
+                "withdrawn": withdrawn,
                 "hashed_ms": _hashed_ms(content),
-                "ms": desk.link.took_ms,
+                "ms": took_ms,
             }
         )
         return
@@ -81,22 +87,20 @@ def register(desk: Desk, argument: str) -> None:
     kept = (
         f"kept by this node and {counted(done.acknowledged, 'other')}" if done.asked else "kept by this node"
     )
-    desk.screen.line(
-        f"{done.cid or clean(content.text)} at ${price} per MB, {kept} ({desk.link.took_ms:.1f} ms)"
-    )
+    desk.screen.line(f"{done.cid or clean(content.text)} at ${price} per MB, {kept} ({took_ms:.1f} ms)")
+    if withdrawn:
+        desk.screen.line(f"What it held before is offered no more ({counted(withdrawn, 'offer')} withdrawn)")
 
 
 def unregister(desk: Desk, argument: str) -> None:
-    """Take an offer in the user's name back, everywhere."""
-    content = _name(desk, argument)
-    user_id = desk.profile.user_id().encode()
+    """Take an offer in the user's name back, everywhere. Of a file: what it held when it was registered."""
+    listed = single.as_registered(desk, argument)
     try:
-        done = desk.link.call(lambda client: client.withdraw(content.text, user_id=user_id))
+        content, done = _withdrawn(desk, argument, listed)
     except QuorumFailed as fault:
         raise NetworkFault(f"{fault}; the withdrawal is announced further") from None
-    except NotFound:
-        raise NetworkFault(f"the node has no offer of {clean(content.text)} in your name") from None
-    RegisteredList.forget(desk.profile.data_dir, done.cid or content.text, user_id)
+    took_ms = desk.link.took_ms
+    single.list_withdrawn(desk, content)
     if desk.as_json:
         desk.screen.json(
             {
@@ -105,15 +109,29 @@ def unregister(desk: Desk, argument: str) -> None:
                 "acknowledged": done.acknowledged,
                 "asked": done.asked,
                 "wanted": done.wanted,
-                "ms": desk.link.took_ms,
+                "ms": took_ms,
             }
         )
         return
     told = f"this node and {counted(done.acknowledged, 'other')} know" if done.asked else "this node knows"
     desk.screen.line("Successfully unregistered file!")
-    desk.screen.line(
-        f"{done.cid or clean(content.text)} is offered no more, {told} ({desk.link.took_ms:.1f} ms)"
-    )
+    desk.screen.line(f"{done.cid or clean(content.text)} is offered no more, {told} ({took_ms:.1f} ms)")
+
+
+def _withdrawn(desk: Desk, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
+    """What was offered of it: as the list has it, or else as it is named now."""
+    user_id = desk.profile.user_id().encode()
+    if listed is not None:
+        text = listed.text
+        try:
+            return listed, desk.link.call(lambda client: client.withdraw(text, user_id=user_id))
+        except NotFound:
+            single.list_withdrawn(desk, listed)  # it was lost, or withdrawn otherwise
+    content = _name(desk, argument)
+    try:
+        return content, desk.link.call(lambda client: client.withdraw(content.text, user_id=user_id))
+    except NotFound:
+        raise NetworkFault(f"the node has no offer of {clean(content.text)} in your name") from None
 
 
 OFFER_COLUMNS = (
@@ -192,8 +210,9 @@ def closest(desk: Desk, argument: str) -> None:
 
 def identities(desk: Desk) -> None:
     """Who the node is and who the user is."""
-    node = desk.link.call(lambda client: client.get_node())
     profile = desk.profile
+    user_id = profile.user_id()
+    node = desk.link.call(lambda client: client.get_node())
     if desk.as_json:
         desk.screen.json(
             {
@@ -205,7 +224,7 @@ def identities(desk: Desk) -> None:
                 "connections": node.connections,
                 "offers": node.offers,
                 "own_offers": node.own_offers,
-                "user_id": profile.user_id(),
+                "user_id": user_id,
                 "username": profile.username,
                 "ms": desk.link.took_ms,
             }
@@ -217,7 +236,7 @@ def identities(desk: Desk) -> None:
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
         ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
-        ("you", f"{profile.username}, id {profile.user_id()}"),
+        ("you", f"{profile.username}, id {user_id}"),
     ]
     for name, value in rows:
         desk.screen.line(f"{name:<10}  {clean(value)}")

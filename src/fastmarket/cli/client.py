@@ -27,6 +27,7 @@ Examples:
   fastmarket-client register movie.mkv --price 3
   fastmarket-client register music --recursive --price 3
   fastmarket-client unregister movie.mkv       nobody is shown the offer any more
+  fastmarket-client unregister music -r        nor any of that directory
   fastmarket-client check movie.mkv            a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
   fastmarket-client cid movie.mkv              as `ipfs add` names it
@@ -53,6 +54,7 @@ OPTIONS = (
     ("tls-cert", "", "FILE", "Your certificate, for a node that asks for one (PEM)."),
     ("tls-key", "", "FILE", "And its key."),
     ("token-file", "", "FILE", "Your token for the node, in a file of mode 600."),
+    ("secrets-mode", "", "MODE", "Accept files of secrets as wide as that, with a warning.  [default: 0600]"),
 )
 
 Command = Callable[..., Any]
@@ -110,6 +112,7 @@ def _tls(told: profile.Profile) -> ClientTls | None:
         return None
     from fastmarket.market.client_values import ClientTls
 
+    told.check_key()
     return ClientTls(told.tls_ca, told.tls_cert, told.tls_key)
 
 
@@ -119,29 +122,45 @@ def _tls(told: profile.Profile) -> ClientTls | None:
 @_json
 @click.option("-r", "--recursive", is_flag=True, help="Offer every file under a directory.")
 @click.option("--again", is_flag=True, help="With --recursive: those that were registered before, too.")
+@click.option("--keep", is_flag=True, help="Withdraw nothing, whatever changed or went.")
 @click.pass_context
 def register(context: click.Context, /, content: str, **options: Any) -> None:
     """Offer a content to the network; needs --price.
 
     With --recursive a run that was interrupted goes on where it was: what is registered stands in a list in
-    the data directory, and is left out as long as the file has not changed.
+    the data directory, and is left out as long as the file has not changed and the node offers it. What a
+    file held before, and what files that went held, is withdrawn. Parts that cannot be read are named, the
+    rest is registered, and the exit status is 1.
     """
+    again, keep = options["again"], options["keep"]
     if options["recursive"]:
         from fastmarket.cli import tree
 
-        _with_desk(context, options, lambda desk: tree.register(desk, content, again=options["again"]))
+        _with_desk(context, options, lambda desk: tree.register(desk, content, again=again, keep=keep))
     else:
-        _with_desk(context, options, lambda desk: actions.register(desk, content))
+        _with_desk(context, options, lambda desk: actions.register(desk, content, keep=keep))
 
 
 @client.command()
 @_content
 @_profile_options
 @_json
+@click.option("-r", "--recursive", is_flag=True, help="Of a directory, as it was registered.")
 @click.pass_context
 def unregister(context: click.Context, /, content: str, **options: Any) -> None:
-    """Take your offer of a content back, everywhere."""
-    _with_desk(context, options, lambda desk: actions.unregister(desk, content))
+    """Take your offer of a content back, everywhere.
+
+    Of a file that was registered it is the offer of what it held then, whatever it holds now. With
+    --recursive all that was registered from a directory, of files that are gone, too; what a file elsewhere
+    still holds stays offered.
+    """
+    if options["recursive"]:
+        from fastmarket.cli import tree, withdrawing
+
+        root = tree.root_of(content)
+        _with_desk(context, options, lambda desk: withdrawing.unregister(desk, root))
+    else:
+        _with_desk(context, options, lambda desk: actions.unregister(desk, content))
 
 
 @client.command()

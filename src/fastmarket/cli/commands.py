@@ -53,14 +53,17 @@ class Line:
     arguments: tuple[str, ...]
 
 
-def parse(text: str) -> Line:
-    """The command word in any case, arguments as they are; quotes and backslashes as in a shell."""
+def parse(text: str) -> Line | None:
+    """The command word in any case, arguments as they are; quotes and backslashes as in a shell.
+
+    None: there is no word in it.
+    """
     try:
         parts = shlex.split(text)
     except ValueError as error:
         raise CommandError(f"Error parsing command: {error}") from None
     if not parts:
-        raise CommandError("Error parsing command: No command provided")
+        return None
     word = BY_NAME.get(parts[0].lower())
     if word is None:
         raise CommandError(f"Error parsing command: Command {parts[0]} not found")
@@ -112,15 +115,23 @@ def _paths(typed: str) -> Iterator[Completion]:
     directory, _, stem = plain.rpartition("/")
     base = os.path.expanduser(directory + "/") if directory or plain.startswith("/") else "."
     try:
-        entries = sorted(os.scandir(base), key=lambda entry: entry.name)
-    except OSError:
+        with os.scandir(base) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except (OSError, ValueError):  # a NUL in it
         return
     for entry in entries:
         if not entry.name.startswith(stem) or (entry.name.startswith(".") and not stem.startswith(".")):
             continue
-        name = entry.name + ("/" if entry.is_dir() else "")
+        name = entry.name + ("/" if _is_directory(entry) else "")
         whole = f"{directory}/{name}" if "/" in plain else name
         yield Completion(quote + whole if quote else _escape(whole), len(typed), name)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads where we may not look
+        return False
 
 
 def _unescape(text: str) -> str:

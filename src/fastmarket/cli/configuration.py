@@ -69,7 +69,7 @@ def _toml(value: object) -> str:
 def faults(settings: ServerSettings) -> list[str]:
     """What would keep a node from starting with these settings, each as the start would say it."""
     found = []
-    for check in (*_EXTRA_CHECKS, _store, _tls, _tokens, _data_dir, _identity):
+    for check in (*_EXTRA_CHECKS, _store, check_config_file, _tls, _tokens, _data_dir, _identity):
         try:
             check(settings)
         except CallerFault as fault:
@@ -114,7 +114,10 @@ def _data_dir(settings: ServerSettings) -> None:
     """It is there and ours, or could be made."""
     if settings.data_dir is None:
         return
-    path = next(_existing(settings.data_dir))
+    try:
+        path = next(_existing(settings.data_dir))
+    except OSError as error:
+        raise CallerFault("data-dir", f"cannot reach {settings.data_dir}: {error.strerror}") from None
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         raise CallerFault("data-dir", f"cannot write to {settings.data_dir}")
 
@@ -130,7 +133,7 @@ def _identity(settings: ServerSettings) -> None:
     directory = settings.data_dir
     try:
         if directory is not None and (directory / KEY_FILE).exists():
-            load_or_create_identity(directory, passphrase(settings))
+            load_or_create_identity(directory, passphrase(settings), settings.secrets_mode)
     except OSError as error:
         raise NodeFault(f"{directory}: {error.strerror}") from None
     except CallerFault as fault:
@@ -139,17 +142,34 @@ def _identity(settings: ServerSettings) -> None:
         raise CallerFault("data-dir", str(fault)) from None
 
 
+def check_config_file(settings: ServerSettings) -> None:
+    """One with the store's password in it is a secret, too. Raises CallerFault ("store")."""
+    path = settings.config_file
+    if path is None or settings.sources.get("store") != f"{path}: store" or not _has_password(settings.store):
+        return
+    from fastmarket.secret_files import check_mode
+
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise CallerFault("store", f"cannot read {path}: {error.strerror}") from None
+    check_mode(status, str(path), "store", settings.secrets_mode)
+
+
+def _has_password(url: str) -> bool:
+    return ":" in url.partition("://")[2].rpartition("@")[0]
+
+
 def passphrase(settings: ServerSettings) -> str | None:
     """The first line of the file. Raises CallerFault ("passphrase-file")."""
     path = settings.passphrase_file
     if path is None:
         return None
-    from fastmarket.market.access import check_secret
+    from fastmarket.secret_files import read_secret
 
-    check_secret(str(path), "passphrase-file")
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_secret(str(path), "passphrase-file", settings.secrets_mode).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise CallerFault("passphrase-file", f"cannot read {path}: {error}") from None
     if not lines or not lines[0]:
         raise CallerFault("passphrase-file", f"{path} has no first line")
@@ -163,6 +183,7 @@ def access_config(settings: ServerSettings) -> AccessConfig:
         tls_key=_text(settings.tls_key),
         tls_client_ca=_text(settings.tls_client_ca),
         tokens=_text(settings.tokens),
+        secrets_mode=settings.secrets_mode,
         insecure=settings.insecure,
     )
 

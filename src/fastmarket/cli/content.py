@@ -9,9 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastmarket.errors import CallerFault, NodeFault
+
+if TYPE_CHECKING:
+    from fastmarket.hashing import FileState
 
 # Below this a file is hashed before a bar could be read.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
@@ -28,6 +33,8 @@ class Content:
     path: Path | None = None
     size: int | None = None
     hashed_in_s: float | None = None
+    state: FileState | None = None  # of the file as it was hashed, and the Unix time in ns when that began
+    seen_ns: int = 0
 
     @property
     def file_name(self) -> str | None:
@@ -39,16 +46,13 @@ def resolve(argument: str) -> Content:
     """A path that exists is hashed; anything else stands for itself.
 
     Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
-    keyboard would register the hash of the path's text); NodeFault when the file cannot be read.
+    keyboard would register the hash of the path's text); NodeFault for what cannot be read, or changes
+    meanwhile.
     """
     if not argument:
         raise CallerFault("FILE|CID|HASH", "is empty")
     path = path_of(argument)
-    try:
-        exists = path.exists()
-    except (OSError, ValueError):  # too long for a path, or with a NUL
-        exists = False
-    if exists:
+    if _is_there(argument, path):
         return hash_file(path)
     if argument.startswith(_PLAINLY_A_PATH):
         raise CallerFault(argument, "no such file")
@@ -57,6 +61,27 @@ def resolve(argument: str) -> Content:
     except UnicodeEncodeError:
         raise CallerFault(argument, "no such file, and not UTF-8") from None
     return Content(argument)
+
+
+def _is_there(argument: str, path: Path) -> bool:
+    """Whether something has that name.
+
+    NodeFault where that cannot be told, CallerFault where it is a link to nothing: the hash of its text was
+    not meant.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise CallerFault(argument, "is a link to nothing") from None
+        return False
+    except ValueError:  # with a NUL
+        return False
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:  # for a path
+            return False
+        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
+    return True
 
 
 def path_of(argument: str) -> Path:
@@ -74,16 +99,18 @@ def is_bare_text(content: Content) -> bool:
 
 def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:
     """The CID `ipfs add` would print for `path`; a bar on stderr if that is a terminal and the file large."""
-    from fastmarket.hashing import cid_of_file
+    from fastmarket.hashing import hashed_file
 
-    started = time.perf_counter()
-    try:
-        size = _size(path)
-        with _bar(path.name, size) as progress:
-            cid = cid_of_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
-    except OSError as error:
-        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
-    return Content(str(cid), path, size, time.perf_counter() - started)
+    started, seen_ns = time.perf_counter(), time.time_ns()
+    size = _size(path)
+    with _bar(path.name, size) as progress:
+        try:
+            done = hashed_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+        except CallerFault as fault:
+            if fault.field != "file":
+                raise
+            raise NodeFault(f"cannot read {fault.reason}") from None
+    return Content(str(done.cid), path, done.size, time.perf_counter() - started, done.state, seen_ns)
 
 
 def _size(path: Path) -> int:
@@ -92,7 +119,9 @@ def _size(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise CallerFault(str(path), "no such file") from None
     except OSError as error:
-        raise CallerFault(str(path), str(error.strerror)) from None
+        if error.errno == ENAMETOOLONG:
+            raise CallerFault(str(path), "no such file") from None
+        raise NodeFault(f"cannot read {path}: {error.strerror}") from None
     if stat.S_ISDIR(status.st_mode):
         raise CallerFault(str(path), "is a directory; expects a file (or register --recursive)")
     return status.st_size

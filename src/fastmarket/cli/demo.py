@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from fastmarket.cli import content
 from fastmarket.cli.processes import ProcessFault, ServerProcess, environment, executable
 from fastmarket.cli.render import Column, clean, draw, host_port, short, size_text
 
@@ -249,8 +250,8 @@ def _ended_by_signals() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Play it. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    given = Path(arguments[0]).expanduser() if arguments else None
-    if len(arguments) > 1 or (given is not None and not given.is_file()):
+    given = content.path_of(arguments[0]) if arguments else None
+    if len(arguments) > 1 or (given is not None and not os.path.isfile(given)):
         wrong = "expects at most one FILE" if len(arguments) > 1 else f"{given}: no such file"
         print(f"{PROG}: {wrong}", file=sys.stderr)
         return 2

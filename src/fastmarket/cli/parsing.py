@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from fastmarket.cli.places import expanded
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 
@@ -51,7 +52,14 @@ def parse_flag(raw: object) -> bool:
 
 
 def parse_path(raw: object) -> Path:
-    return Path(parse_text(raw)).expanduser()
+    return expanded(parse_text(raw))
+
+
+def parse_mode(raw: object) -> str:
+    """Of a file, in octal digits. A number is not taken: TOML's 444 would be another than 0444."""
+    if not isinstance(raw, str) or not re.fullmatch(r"0?[0-7]{3}", raw.strip()):
+        raise ValueError(f"expects octal digits such as 0440, not {raw!r}")
+    return raw.strip().zfill(4)
 
 
 def parse_paths(raw: object) -> int:

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from fastmarket.cli.parsing import parse_mode
+from fastmarket.cli.places import NO_HOME, expanded, user_data_directory
 from fastmarket.errors import CallerFault
+from fastmarket.secret_files import OWNER_ALONE, read_secret
 
 ENVIRONMENT_PREFIX = "FASTMARKET_CLIENT_"
 MAX_PRICE = 2**63 - 1  # market.User carries an int64
@@ -22,7 +25,7 @@ MAX_ID_BYTES = 1024  # of an offer's user id
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What every command may need. `price` and `id` None: not told."""
+    """What every command may need. `price` and `id` None: not told; `data_dir` None: there is no home."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -31,11 +34,12 @@ class Profile:
     id: str | None = None
     client_ip: str = "127.0.0.1"
     client_port: int = 8081
-    data_dir: Path = Path()
+    data_dir: Path | None = None
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     token_file: Path | None = None
+    secrets_mode: str = OWNER_ALONE
 
     @property
     def target(self) -> str:
@@ -46,19 +50,16 @@ class Profile:
         """The first line of --token-file, which is for its owner alone."""
         if self.token_file is None:
             return None
-        try:
-            mode = self.token_file.stat().st_mode
-            text = self.token_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CallerFault("--token-file", f"cannot read {self.token_file}: {error}") from None
-        if mode & 0o077:
-            raise CallerFault(
-                "--token-file", f"{self.token_file} may be read by others; chmod 600 {self.token_file}"
-            )
+        text = read_secret(str(self.token_file), "--token-file", self.secrets_mode).decode("utf-8", "replace")
         token = text.partition("\n")[0].strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise CallerFault("--token-file", f"{self.token_file} does not begin with a token")
         return token
+
+    def check_key(self) -> None:
+        """The file of --tls-key, too."""
+        if self.tls_key is not None:
+            read_secret(str(self.tls_key), "--tls-key", self.secrets_mode)
 
     def wanted_price(self) -> int:
         """The price, for the commands that cannot do without."""
@@ -66,19 +67,24 @@ class Profile:
             raise CallerFault("--price", "missing; registering needs a price per MB")
         return self.price
 
+    def kept_in(self) -> Path:
+        """The data directory, for the commands that cannot do without."""
+        if self.data_dir is None:
+            raise CallerFault("--data-dir", f"missing; {NO_HOME}")
+        return self.data_dir
+
     def user_id(self) -> str:
         """--id, or else the peer id of the user's own key, which is made when there is none yet."""
         if self.id is not None:
             return self.id
         from fastmarket.storage.keys import load_or_create_identity
 
+        directory = self.kept_in()
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return str(load_or_create_identity(self.data_dir).peer_id)
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return str(load_or_create_identity(directory, None, self.secrets_mode).peer_id)
         except OSError as error:
-            raise CallerFault(
-                "--data-dir", f"cannot keep a key in {self.data_dir}: {error.strerror}"
-            ) from None
+            raise CallerFault("--data-dir", f"cannot keep a key in {directory}: {error.strerror}") from None
 
 
 def _whole(text: str, least: int, most: int) -> int:
@@ -107,11 +113,12 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "id": _text(MAX_ID_BYTES),
     "client-ip": _text(253),
     "client-port": lambda text: _whole(text, 1, MAX_PORT),
-    "data-dir": lambda text: Path(text).expanduser(),
-    "tls-ca": lambda text: Path(text).expanduser(),
-    "tls-cert": lambda text: Path(text).expanduser(),
-    "tls-key": lambda text: Path(text).expanduser(),
-    "token-file": lambda text: Path(text).expanduser(),
+    "data-dir": expanded,
+    "tls-ca": expanded,
+    "tls-cert": expanded,
+    "tls-key": expanded,
+    "token-file": expanded,
+    "secrets-mode": parse_mode,
 }
 
 
@@ -142,16 +149,15 @@ def resolve(options: Mapping[str, str], environment: Mapping[str, str]) -> Profi
     if "username" not in told:
         profile = replace(profile, username=_login_name())
     if "data-dir" not in told:
-        from platformdirs import user_data_path
-
-        profile = replace(profile, data_dir=user_data_path("fastmarket", appauthor=False) / "client")
+        directory = user_data_directory()
+        profile = replace(profile, data_dir=None if directory is None else directory / "client")
     return profile
 
 
 def _login_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
+    except (KeyError, OSError, ImportError):  # a container without a passwd entry
         return "anonymous"
 
 

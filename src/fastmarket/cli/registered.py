@@ -1,38 +1,94 @@
-"""What `register --recursive` has done: a list on disk, by which a run that was interrupted goes on."""
+"""What was registered, and from which files: a list on disk, by which a run that was interrupted goes on.
+
+A content is offered once, whatever number of paths have it; its offer goes when the last of them is gone.
+What a path had before, or had when it went, stands among the old contents until its offer is withdrawn.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from fastmarket.errors import NodeFault
+from fastmarket.errors import CallerFault, NodeFault
+from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec, content_multihash
+from fastmarket.hashing import FileState
 
 FILE = "registered.db"
-FORMAT = 1  # `user_version` of the file
-_SCHEMA = """
-CREATE TABLE files (
-    node TEXT, user BLOB, path BLOB, size INTEGER, changed_ns INTEGER, terms TEXT, cid TEXT,
-    PRIMARY KEY (node, user, path)
-) WITHOUT ROWID;
-CREATE INDEX files_by_cid ON files (cid);
-"""
+LOCK = "registered.lock"  # held while the file is opened: SQLite itself does not wait for who makes it
+FORMAT = 2  # `user_version` of the file
+BUSY_S = 30.0  # for other runs, which hold the file for a batch at a time
+# The coarsest times of a file system are FAT's. A file that changed so shortly before it was looked at is
+# hashed again the next time: another change might not have shown.
+SETTLED_NS = 2_000_000_000
+BY_NAME = b"name:"  # in place of a path, which begins with a slash: registered by its CID or hash
+_SCHEMA = (
+    """CREATE TABLE files (
+        node TEXT, user BLOB, path BLOB, state TEXT, terms TEXT, cid TEXT, PRIMARY KEY (node, user, path)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX files_by_cid ON files (cid)",
+    """CREATE TABLE old (
+        node TEXT, user BLOB, path BLOB, cid TEXT, PRIMARY KEY (node, user, path, cid)
+    ) WITHOUT ROWID""",
+)
+# The first format knew a file by its size and one time: the next run hashes it once.
+_FROM_FIRST = (
+    "ALTER TABLE files RENAME TO first",
+    "DROP INDEX files_by_cid",
+    *_SCHEMA,
+    "INSERT INTO files SELECT node, user, path, '', terms, cid FROM first",
+    "DROP TABLE first",
+)
 
 
-class Stamp(NamedTuple):
-    """A file as it was registered: when it or the `terms` change it is registered anew."""
+class Entry(NamedTuple):
+    """A path as it was registered under these terms; `state` is empty where that is not known."""
 
     path: bytes
-    size: int
-    changed_ns: int
+    state: str
     terms: str
+    cid: str
+
+    @property
+    def device(self) -> int | None:
+        """Of the file."""
+        number = self.state.lstrip("~").partition(" ")[0]
+        return int(number) if number else None
+
+
+def state_text(state: FileState, now_ns: int) -> str:
+    """As the list keeps it; with a `~`, so that none is like it, where the file may change unseen."""
+    unsettled = now_ns - state.changed_ns < SETTLED_NS
+    return "~" * unsettled + exact(state)
+
+
+def exact(state: FileState) -> str:
+    """To compare with the list."""
+    return " ".join(map(str, state))
+
+
+def content_name(text: str) -> str:
+    """One name for all names of a content: its CIDv0, or its multihash in hex."""
+    try:
+        multihash = content_multihash(text)
+    except CallerFault:
+        return text
+    if multihash.startswith(SHA2_256_PREFIX):
+        return str(Cid(0, Codec.DAG_PB, multihash))
+    return multihash.hex()
+
+
+def path_key(path: Path) -> bytes:
+    """A file's place: absolute, through no link but perhaps its own."""
+    return os.fsencode(os.path.join(os.path.realpath(path.parent), path.name))
 
 
 class RegisteredList:
-    """Files registered at one node in one user's name. Raises `NodeFault` naming the file."""
+    """What was registered at one node in one user's name. Raises `NodeFault` naming the file."""
 
     def __init__(self, directory: Path, node: str, user: bytes) -> None:
         """`node`: its peer id."""
@@ -40,52 +96,145 @@ class RegisteredList:
         self._whose = (node, user)
         with self._faults():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._connection = _open(self.path)
 
-    def holds(self, stamp: Stamp) -> bool:
-        """Whether the file was registered as it is now, under these terms."""
-        with self._faults():
-            found = self._connection.execute(
-                "SELECT size, changed_ns, terms FROM files WHERE node=? AND user=? AND path=?",
-                (*self._whose, stamp.path),
-            ).fetchone()
-        return found is not None and tuple(found) == stamp[1:]
+    def __enter__(self) -> RegisteredList:
+        return self
 
-    def add(self, done: Iterable[tuple[Stamp, str]]) -> None:
-        """These, with their CIDs, are registered."""
-        rows = [(*self._whose, *stamp, cid) for stamp, cid in done]
-        with self._faults(), self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", rows)
-
-    def close(self) -> None:
-        """Nothing is lost without it."""
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    @staticmethod
-    def forget(directory: Path, cid: str, user: bytes) -> None:
-        """An offer was withdrawn: its files are none that need not be registered."""
-        path = directory / FILE
-        if path.exists():
-            with _named(path), closing(_open(path)) as connection, connection:
-                connection.execute("DELETE FROM files WHERE cid=? AND user=?", (cid, user))
+    def entry(self, path: bytes) -> Entry | None:
+        """What was registered from that path."""
+        with self._faults():
+            found = self._connection.execute(
+                "SELECT path, state, terms, cid FROM files WHERE node=? AND user=? AND path=?",
+                (*self._whose, path),
+            ).fetchone()
+        return None if found is None else Entry(*found)
+
+    def under(self, root: bytes) -> list[Entry]:
+        """What was registered from files below a directory, or from the path itself."""
+        with self._faults():
+            rows = self._connection.execute(
+                f"SELECT path, state, terms, cid FROM files WHERE node=? AND user=? AND {_UNDER}",
+                (*self._whose, *_bounds(root)),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """These are registered; what their paths had before is old."""
+        rows = [(*self._whose, *entry) for entry in entries]
+        before = [(node, user, path, cid) for node, user, path, _, _, cid in rows]
+        with self._faults(), self._change() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO old SELECT node, user, path, cid FROM files "
+                "WHERE node=? AND user=? AND path=? AND cid<>?",
+                before,
+            )
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", rows)
+
+    def drop(self, paths: Iterable[bytes]) -> None:
+        """They went; what they had is old."""
+        rows = [(*self._whose, path) for path in paths]
+        with self._faults(), self._change() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO old SELECT node, user, path, cid FROM files "
+                "WHERE node=? AND user=? AND path=?",
+                rows,
+            )
+            connection.executemany("DELETE FROM files WHERE node=? AND user=? AND path=?", rows)
+
+    def old_under(self, root: bytes) -> list[str]:
+        """The old contents of a path and those below it."""
+        with self._faults():
+            rows = self._connection.execute(
+                f"SELECT DISTINCT cid FROM old WHERE node=? AND user=? AND {_UNDER}",
+                (*self._whose, *_bounds(root)),
+            ).fetchall()
+        return [cid for (cid,) in rows]
+
+    def needed(self, cid: str) -> bool:
+        """Whether a path has that content, or it was registered by its name."""
+        with self._faults():
+            found = self._connection.execute(
+                "SELECT 1 FROM files WHERE node=? AND user=? AND cid=? LIMIT 1", (*self._whose, cid)
+            ).fetchone()
+        return found is not None
+
+    def settle(self, root: bytes, cid: str) -> None:
+        """An old content of that path, or of those below it, is offered no more, or still needed."""
+        with self._faults(), self._change() as connection:
+            connection.execute(
+                f"DELETE FROM old WHERE node=? AND user=? AND cid=? AND {_UNDER}",
+                (*self._whose, cid, *_bounds(root)),
+            )
+
+    def forget(self, cid: str) -> None:
+        """The content is offered no more, whatever path has it."""
+        with self._faults(), self._change() as connection:
+            for table in ("files", "old"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE node=? AND user=? AND cid=?", (*self._whose, cid)
+                )
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """All of it, or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        with self._connection:
+            yield self._connection
 
     def _faults(self) -> AbstractContextManager[None]:
         return _named(self.path)
 
 
+_UNDER = "(path=? OR (path>? AND path<?))"
+
+
+def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
+    below = root.rstrip(b"/") + b"/"
+    return root, below, below[:-1] + b"0"  # "0" is what comes behind "/"
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path)
-    # A list that is behind after a power failure costs registering some files twice, which is harmless.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > FORMAT:
+    number = os.open(path.with_name(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        return _connected(path)
+    finally:
+        os.close(number)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        # A list that is behind after a power failure costs registering some files twice, which is harmless.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise sqlite3.DatabaseError(f"format {version} of a newer version")
+        if version < FORMAT:
+            _upgrade(connection, version)
+    except BaseException:
         connection.close()
-        raise sqlite3.DatabaseError(f"format {version} of a newer version")
-    if version == 0:
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
+        raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        for statement in _SCHEMA if version == 0 else _FROM_FIRST:
+            connection.execute(statement)
+        # Paths of the first format may go through links.
+        for (path,) in connection.execute("SELECT DISTINCT path FROM files").fetchall():
+            real = path_key(Path(os.fsdecode(path)))
+            if real != path:
+                connection.execute("UPDATE OR REPLACE files SET path=? WHERE path=?", (real, path))
+        connection.execute(f"PRAGMA user_version={FORMAT}")
 
 
 @contextmanager
@@ -93,4 +242,4 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise NodeFault(f"cannot use the list {path}: {error}; move it away to begin anew") from None
+        raise NodeFault(f"cannot use the list {path}: {error}; move it away to begin again") from None

@@ -51,6 +51,8 @@ class Repl:
         """Do one line; False after `quit`. A failure is one line and never the end."""
         try:
             line = parse(text)
+            if line is None:
+                return True
         except CommandError as error:
             self.desk.screen.trouble(str(error))
             return True
@@ -112,7 +114,7 @@ def _lines(stream: Iterable[str]) -> ReadLine:
     return read
 
 
-def _edited_lines(directory: Path) -> ReadLine:
+def _edited_lines(directory: Path | None) -> ReadLine:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
@@ -124,8 +126,10 @@ def _edited_lines(directory: Path) -> ReadLine:
     return lambda: session.prompt(PROMPT)
 
 
-def _history_file(directory: Path) -> Path | None:
+def _history_file(directory: Path | None) -> Path | None:
     """The history, readable by its owner alone (it names files and prices); None when there is no place."""
+    if directory is None:
+        return None
     path = directory / HISTORY
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -134,13 +134,13 @@ def _serve_alone(**given: object) -> int | None:
 
 def _resolved(*given: Mapping[str, object]) -> ServerSettings:
     """Of options given in two places the later counts."""
-    from platformdirs import user_data_path
-
     from fastmarket.cli import settings
+    from fastmarket.cli.places import user_data_directory
 
     told = {name: value for place in given for name, value in place.items() if value not in (None, ())}
     options = {name.replace("_", "-"): value for name, value in told.items()}
-    return settings.resolve(options, os.environ, user_data_path("fastmarket", appauthor=False) / "node")
+    home = user_data_directory()
+    return settings.resolve(options, os.environ, None if home is None else home / "node")
 
 
 def _show(**given: object) -> int:
@@ -165,6 +165,7 @@ def _serve(settings: ServerSettings) -> int:
     from fastmarket.cli import memory
 
     logs.set_up(settings.log_level, settings.log_format)
+    _check_config_file(settings)
     memory.begin()
     with _data_dir(settings):
         identity = _identity(settings)
@@ -172,6 +173,15 @@ def _serve(settings: ServerSettings) -> int:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_live(settings, identity))
+
+
+def _check_config_file(settings: ServerSettings) -> None:
+    from fastmarket.cli.configuration import check_config_file
+
+    try:
+        check_config_file(settings)
+    except CallerFault as fault:
+        raise CallerFault(settings.source(fault.field), fault.reason) from None
 
 
 @contextmanager
@@ -202,7 +212,7 @@ def _identity(settings: ServerSettings) -> Identity:
     except CallerFault as fault:
         raise CallerFault(settings.source(fault.field), fault.reason) from None
     try:
-        return load_or_create_identity(settings.data_dir, secret)
+        return load_or_create_identity(settings.data_dir, secret, settings.secrets_mode)
     except CallerFault as fault:
         raise CallerFault(settings.source("data-dir"), str(fault)) from None
 

@@ -6,8 +6,9 @@ came from ("--port", "FASTMARKET_PORT", "node.toml: port").
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,12 +21,14 @@ from fastmarket.cli.parsing import (
     parse_host,
     parse_http_url,
     parse_listen,
+    parse_mode,
     parse_path,
     parse_paths,
     parse_port,
     parse_prefix,
     parse_store,
 )
+from fastmarket.cli.places import NO_HOME, expanded
 from fastmarket.errors import CallerFault
 
 ENVIRONMENT_PREFIX = "FASTMARKET_"
@@ -56,16 +59,18 @@ class ServerSettings:
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     data_dir: Path | None
-    store: str
+    store: str = field(repr=False)  # a password may stand in it
     kad_prefix: str
     large_table: bool
     disjoint_paths: int
     fresh: float
     mode: str
     passphrase_file: Path | None
+    secrets_mode: str
     log_level: str
     log_format: str
     sources: Mapping[str, str]
+    config_file: Path | None = None
 
     def source(self, name: str) -> str:
         """Where the setting `name` ("data-dir") came from, as a user would write it."""
@@ -188,6 +193,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
     Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
+    Setting(
+        "secrets-mode",
+        parse_mode,
+        "MODE",
+        "Accept secrets in files as wide as that (0444: of Docker), with a warning.  [default: 0600]",
+    ),
     Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
     Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
 )
@@ -199,12 +210,12 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 class Layer:
     """The settings told in one place; `label` turns a setting's name into what the user wrote there."""
 
-    values: Mapping[str, object]
+    values: Mapping[str, object] = field(repr=False)  # the store's password may be among them
     label: Callable[[Setting], str]
 
 
 def resolve(
-    options: Mapping[str, object], environment: Mapping[str, str], default_data_dir: Path
+    options: Mapping[str, object], environment: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
     """The settings in force.
 
@@ -218,9 +229,11 @@ def resolve(
             lambda s: s.variable,
         ),
     ]
+    config_file = None
     config = options.get("config") or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
     if config:
-        layers.append(read_toml(Path(str(config)).expanduser()))
+        config_file = _config_path(str(config))
+        layers.append(read_toml(config_file))
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
     for layer in reversed(layers):
@@ -233,7 +246,14 @@ def resolve(
             except ValueError as error:
                 raise CallerFault(setting_source, str(error)) from None
         _drop_other_home(layer, values)
-    return _settings(values, sources, default_data_dir)
+    return replace(_settings(values, sources, default_data_dir), config_file=config_file)
+
+
+def _config_path(text: str) -> Path:
+    try:
+        return expanded(text)
+    except ValueError as error:
+        raise CallerFault("--config", str(error)) from None
 
 
 def _check_one_home(layer: Layer) -> None:
@@ -259,9 +279,12 @@ def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
 
 
 def _settings(
-    values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path
+    values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
-    data_dir = _pick(values, "data-dir", default_data_dir)
+    ephemeral = _pick(values, "ephemeral", False)
+    data_dir = None if ephemeral else _path(values, "data-dir") or default_data_dir
+    if data_dir is None and not ephemeral:
+        raise CallerFault("--data-dir", f"missing; {NO_HOME}. Give it, or --ephemeral to keep nothing")
     return ServerSettings(
         port=_pick(values, "port", 8080),
         host=_pick(values, "host", "127.0.0.1"),
@@ -278,7 +301,7 @@ def _settings(
         listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
         announce=_pick(values, "announce", ()),
         bootstrap=_pick(values, "bootstrap", ()),
-        data_dir=None if _pick(values, "ephemeral", False) else data_dir,
+        data_dir=data_dir,
         store=_pick(values, "store", ""),
         kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
         large_table=_pick(values, "large-table", False),
@@ -286,6 +309,7 @@ def _settings(
         fresh=_pick(values, "fresh", 0.0),
         mode=_pick(values, "mode", "server"),
         passphrase_file=_path(values, "passphrase-file"),
+        secrets_mode=_pick(values, "secrets-mode", "0600"),
         log_level=_pick(values, "log-level", "info"),
         log_format=_pick(values, "log-format", "text"),
         sources=sources,
@@ -323,6 +347,6 @@ def read_toml(path: Path) -> Layer:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
         if _BY_NAME[name].parse is parse_path and isinstance(value, str) and value:
-            value = str(path.parent / Path(value).expanduser())
+            value = str(path.parent / os.path.expanduser(value))
         values[name] = value
     return Layer(values, lambda setting: f"{path}: {setting.name}")

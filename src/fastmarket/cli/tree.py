@@ -1,4 +1,4 @@
-"""`register DIR --recursive`: files are hashed while others are registered."""
+"""`register DIR --recursive`: files are hashed while others are registered; what is no more is withdrawn."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastmarket.cli.actions import Desk
 from fastmarket.cli.content import path_of
-from fastmarket.cli.registered import RegisteredList, Stamp
-from fastmarket.cli.render import clean, counted, size_text
-from fastmarket.errors import CallerFault, FastmarketError, NetworkFault
+from fastmarket.cli.offered import Offered, Terms, offered
+from fastmarket.cli.registered import Entry, RegisteredList, exact, state_text
+from fastmarket.cli.tally import Tally, progress, told, troubles_of
+from fastmarket.cli.walking import Found, files_under, reason_of
+from fastmarket.cli.withdrawing import gone, withdraw_old
+from fastmarket.errors import CallerFault
+from fastmarket.hashing import FileState, HashedFile, hashed_files
 
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import Listing, MarketClient
@@ -27,109 +30,110 @@ BATCH_WAIT_S = 0.5  # a batch that is not full by then is sent: large files take
 HASHED_TOGETHER = 128  # files one thread takes at a time
 HASHED_TOGETHER_BYTES = 32 * 1024 * 1024  # ... fewer, where they have so much together
 BATCHES_AHEAD = 2  # such batches for each thread, hashed or being so, before their turn
-MAX_FAULTS_TOLD = 10
 HASHERS = min(8, os.cpu_count() or 1)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How far it is."""
-
-    registered: int = 0
-    skipped: int = 0
-    failed: int = 0
-    size: int = 0  # bytes of those registered
-    faults: list[str] = field(default_factory=list)  # the first few
-
-    def fault(self, path: Path, reason: str) -> None:
-        """One more that could not be registered."""
-        self.failed += 1
-        if len(self.faults) < MAX_FAULTS_TOLD:
-            self.faults.append(f"{path}: {reason}")
-
-    @property
-    def seen(self) -> int:
-        """Files that are done, one way or another."""
-        return self.registered + self.skipped + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
-    stamp: Stamp
+    """`before`: what was registered from there. `cid`: known without hashing, for it is as it was then."""
+
+    path: str
+    state: FileState
+    seen_ns: int
+    before: Entry | None
+    cid: str | None
+
+    @property
+    def key(self) -> bytes:
+        return os.fsencode(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class _Hashed:
-    path: Path
-    stamp: Stamp
+    entry: Entry
+    size: int
     listing: Listing
 
 
-def register(desk: Desk, argument: str, *, again: bool) -> None:
-    """Offer every file under a directory; raises NetworkFault when some could not be."""
-    root = path_of(argument)
-    if not root.is_dir():
-        raise CallerFault(argument, "is no directory; --recursive needs one")
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run over a tree: what it knows, and what it adds up."""
+
+    desk: Desk
+    root: str
+    user_id: bytes
+    done: RegisteredList
+    offered: Offered
+    again: bool
+    tally: Tally
+
+    @property
+    def terms(self) -> str:
+        return Terms.of(self.desk.profile).text
+
+
+def register(desk: Desk, argument: str, *, again: bool, keep: bool) -> None:
+    """Offer every file under a directory; raises NetworkFault when a part of it could not be.
+
+    What a file held before, and what went since, is withdrawn, but with `keep`.
+    """
+    root = root_of(argument)
+    _check_directory(argument, root)
     desk.profile.wanted_price()
-    tally, began = Tally(), time.perf_counter()
+    tally = Tally()
+    with told(desk, tally), progress(desk, root, tally) as report:
+        desk.link.call(lambda client: _register_all(desk, client, root, (again, keep), tally, report))
+
+
+def root_of(argument: str) -> str:
+    """The directory an argument means, by whatever links it is named. Raises CallerFault for an empty one.
+
+    A script whose variable is not set does not mean where it stands.
+    """
+    if not argument:
+        raise CallerFault("DIR", "is empty")
+    return os.path.realpath(path_of(argument))
+
+
+def _check_directory(argument: str, root: str) -> None:
     try:
-        with _progress(desk, root, tally) as told:
-            desk.link.call(lambda client: _register_all(desk, client, root, again, tally, told))
-    except KeyboardInterrupt:
-        desk.screen.trouble(f"interrupted; {_summary(tally)}. The same command goes on from here.")
-        raise
-    took_s = time.perf_counter() - began
-    if desk.as_json:
-        desk.screen.json(
-            {
-                "registered": tally.registered,
-                "skipped": tally.skipped,
-                "failed": tally.failed,
-                "bytes": tally.size,
-                "faults": tally.faults,
-                "ms": round(took_s * 1000, 3),
-            }
-        )
-    else:
-        desk.screen.line(f"{_summary(tally)} ({took_s:.1f} s)")
-    if tally.failed:
-        for fault in tally.faults:
-            desk.screen.trouble(clean(fault))
-        raise NetworkFault(f"{counted(tally.failed, 'file')} could not be registered")
-
-
-def _summary(tally: Tally) -> str:
-    skipped = f", {tally.skipped} were before" if tally.skipped else ""
-    return f"{counted(tally.registered, 'file')} ({size_text(tally.size)}) registered{skipped}"
-
-
-def files_under(root: Path) -> Iterator[Path]:
-    """Regular files, in the order of their names; links to directories are not followed."""
-    for directory, directories, names in os.walk(root):
-        directories.sort()
-        for name in sorted(names):
-            path = Path(directory, name)
-            if path.is_file():
-                yield path
+        if os.path.isdir(root):
+            return
+        os.stat(root)
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "holds a null byte"
+        raise CallerFault(argument, f"{reason}; --recursive needs a directory") from None
+    raise CallerFault(argument, "is no directory; --recursive needs one")
 
 
 async def _register_all(
-    desk: Desk, client: MarketClient, root: Path, again: bool, tally: Tally, told: Callable[[], None]
+    desk: Desk,
+    client: MarketClient,
+    root: str,
+    how: tuple[bool, bool],
+    tally: Tally,
+    report: Callable[[], None],
 ) -> None:
     """May be called again after it failed: what is registered is in the list by then."""
+    again, keep = how
     user_id = desk.profile.user_id().encode()
     node = (await client.get_node()).peer_id
+    tally.begin()
+    with RegisteredList(desk.profile.kept_in(), node, user_id) as done:
+        at_node = await offered(client, user_id, desk.profile)
+        await _register_wanted(_Run(desk, root, user_id, done, at_node, again, tally), client, report)
+        if not keep:
+            done.drop(gone(done.under(os.fsencode(root)), tally))
+            await withdraw_old(client, done, root, user_id, tally, report)
+
+
+async def _register_wanted(run: _Run, client: MarketClient, report: Callable[[], None]) -> None:
     sent: deque[list[_Hashed]] = deque()
-    tally.skipped = tally.failed = 0
-    tally.faults.clear()
-    with (
-        closing(RegisteredList(desk.profile.data_dir, node, user_id)) as done,
-        ThreadPoolExecutor(HASHERS, "hash") as pool,
-    ):
+    tally = run.tally
+    with ThreadPoolExecutor(HASHERS, "hash") as pool:
 
         async def batches() -> AsyncGenerator[list[Listing], None]:
-            async with aclosing(_batches(_hashed(desk, root, done, again, tally, pool))) as hashed:
+            async with aclosing(_batches(_hashed(run, pool))) as hashed:
                 async for batch in hashed:
                     sent.append(batch)
                     yield [file.listing for file in batch]
@@ -140,13 +144,13 @@ async def _register_all(
                 kept = []
                 for file, outcome in zip(batch, outcomes, strict=True):
                     if outcome.message:
-                        tally.fault(file.path, outcome.message)
+                        tally.file(os.fsdecode(file.entry.path), outcome.message)
                     else:
-                        kept.append((file.stamp, outcome.cid))
+                        kept.append(file.entry)
                         tally.registered += 1
-                        tally.size += file.stamp.size
-                done.add(kept)
-                told()
+                        tally.size += file.size
+                run.done.add(kept)
+                report()
 
 
 async def _batches(files: AsyncGenerator[_Hashed, None]) -> AsyncGenerator[list[_Hashed], None]:
@@ -163,43 +167,54 @@ async def _batches(files: AsyncGenerator[_Hashed, None]) -> AsyncGenerator[list[
         yield batch
 
 
-async def _hashed(
-    desk: Desk, root: Path, done: RegisteredList, again: bool, tally: Tally, pool: ThreadPoolExecutor
-) -> AsyncGenerator[_Hashed, None]:
+async def _hashed(run: _Run, pool: ThreadPoolExecutor) -> AsyncGenerator[_Hashed, None]:
     """Those to register, in order; a bounded number is hashed ahead."""
     loop = asyncio.get_running_loop()
-    hashing: deque[tuple[list[_File], asyncio.Future[list[_Hashed | FastmarketError]]]] = deque()
-    wanted = _wanted(desk, files_under(root), done, again, tally)
+    hashing: deque[tuple[list[_File], asyncio.Future[list[_Hashed | CallerFault]]]] = deque()
+    wanted = _wanted(run, files_under(run.root, troubles_of(run.tally)))
     more = True
     while more or hashing:
         while more and len(hashing) < BATCHES_AHEAD * HASHERS:
             files = _some(wanted)
             more = bool(files)
             if files:
-                hashing.append((files, loop.run_in_executor(pool, _hash, desk, files)))
+                hashing.append((files, loop.run_in_executor(pool, _hash, run, files)))
         if hashing:
             files, future = hashing.popleft()
+            alike = []
             for file, hashed in zip(files, await future, strict=True):
-                if isinstance(hashed, _Hashed):
-                    yield hashed
+                if isinstance(hashed, CallerFault):
+                    run.tally.file(file.path, hashed.reason)
+                elif _stands(run, file, hashed.entry):
+                    alike.append(hashed.entry)
                 else:
-                    tally.fault(file.path, str(hashed))
+                    yield hashed
+            if alike:  # other times, the same bytes
+                run.done.add(alike)
+                run.tally.skipped += len(alike)
 
 
-def _wanted(
-    desk: Desk, paths: Iterable[Path], done: RegisteredList, again: bool, tally: Tally
-) -> Iterator[_File]:
-    """Those that were not registered as they are now."""
-    profile = desk.profile
-    terms = repr((profile.price, profile.client_ip, profile.client_port, profile.username))
-    for path in paths:
-        stamp = _stamp(path, terms, tally)
-        if stamp is None:
-            continue
-        if not again and done.holds(stamp):
-            tally.skipped += 1
+def _wanted(run: _Run, found: Iterable[Found]) -> Iterator[_File]:
+    """Those that are not offered as they are now."""
+    for path, state in found:
+        before = run.done.entry(os.fsencode(path))
+        same = before is not None and before.state == exact(state) and not run.again
+        file = _File(path, state, time.time_ns(), before, before.cid if same and before is not None else None)
+        if same and before is not None and _stands(run, file, before):
+            run.tally.skipped += 1
         else:
-            yield _File(path, stamp)
+            yield file
+
+
+def _stands(run: _Run, file: _File, entry: Entry) -> bool:
+    """Whether the node offers just that."""
+    before = file.before
+    return (
+        before is not None
+        and not run.again
+        and (before.cid, before.terms) == (entry.cid, run.terms)
+        and entry.cid in run.offered
+    )
 
 
 def _some(files: Iterator[_File]) -> list[_File]:
@@ -208,76 +223,47 @@ def _some(files: Iterator[_File]) -> list[_File]:
     size = 0
     for file in files:
         some.append(file)
-        size += file.stamp.size
+        size += file.state.size if file.cid is None else 0
         if len(some) >= HASHED_TOGETHER or size >= HASHED_TOGETHER_BYTES:
             break
     return some
 
 
-def _stamp(path: Path, terms: str, tally: Tally) -> Stamp | None:
-    try:
-        status = path.stat()
-    except OSError as error:
-        tally.fault(path, error.strerror or str(error))
-        return None
-    return Stamp(os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns, terms)
-
-
-def _hash(desk: Desk, files: list[_File]) -> list[_Hashed | FastmarketError]:
-    from fastmarket.hashing import cids_of_files
-
-    hashed: list[_Hashed | FastmarketError] = []
-    user_id = desk.profile.user_id().encode()
-    for file, cid in zip(files, cids_of_files([file.path for file in files], threads=1), strict=True):
+def _hash(run: _Run, files: list[_File]) -> list[_Hashed | CallerFault]:
+    """In a thread: what each is to be registered as."""
+    found = hashed_files([file.path for file in files if file.cid is None], threads=1)
+    hashed: list[_Hashed | CallerFault] = []
+    for file in files:
+        named = next(found) if file.cid is None else file.cid
         try:
-            hashed.append(cid if isinstance(cid, CallerFault) else _listed(desk, user_id, file, cid))
+            hashed.append(_listed(run, file, named))
         except CallerFault as fault:
             hashed.append(fault)
     return hashed
 
 
-def _listed(desk: Desk, user_id: bytes, file: _File, cid: str) -> _Hashed:
+def _listed(run: _Run, file: _File, named: str | HashedFile | CallerFault) -> _Hashed:
     from fastmarket.market.grpc_client import Listing
     from fastmarket.offers.metadata import FileMetadata
 
-    profile = desk.profile
-    name = file.path.name.encode("utf-8", "replace").decode()
-    if not name.isprintable():
-        name = "".join(map(_shown, name))
-    metadata = FileMetadata(
-        profile.client_ip, profile.client_port, profile.wanted_price(), file.stamp.size, name
-    )
-    return _Hashed(file.path, file.stamp, Listing(cid, metadata, user_id, profile.username))
+    if isinstance(named, CallerFault):
+        # It begins with the path, which is told anyhow.
+        raise CallerFault("file", named.reason.removeprefix(file.path).lstrip(": "))
+    try:
+        state = FileState.of(os.stat(file.path))
+    except OSError as error:
+        raise CallerFault("file", reason_of(error)) from None
+    if state != file.state:
+        raise CallerFault("file", "changed while it was read")
+    size, cid = (named.size, str(named.cid)) if isinstance(named, HashedFile) else (state.size, named)
+    profile = run.desk.profile
+    name = shown_name(os.path.basename(file.path))
+    metadata = FileMetadata(profile.client_ip, profile.client_port, profile.wanted_price(), size, name)
+    entry = Entry(file.key, state_text(state, file.seen_ns), run.terms, cid)
+    return _Hashed(entry, size, Listing(cid, metadata, run.user_id, profile.username))
 
 
-def _shown(character: str) -> str:
+def shown_name(name: str) -> str:
     """A file name may hold what an offer must not."""
-    return character if character.isprintable() else "?"
-
-
-@contextmanager
-def _progress(desk: Desk, root: Path, tally: Tally) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; elsewhere nothing."""
-    if not desk.screen.people or desk.as_json:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    total = sum(1 for _ in files_under(root))
-    columns = (
-        "[bold]registering",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:>7.0f} files/s"),
-        TimeRemainingColumn(),
-    )
-    began = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("registering", total=total, rate=0.0)
-
-        def told() -> None:
-            rate = tally.registered / max(time.perf_counter() - began, 1e-3)
-            bar.update(task, completed=tally.seen, rate=rate)
-
-        yield told
+    name = name.encode("utf-8", "replace").decode()
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)

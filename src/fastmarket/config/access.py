@@ -13,6 +13,8 @@ class AccessConfig:
     tls_key: str = ""  # PEM, its private key; readable by its owner alone
     tls_client_ca: str = ""  # PEM; with it, callers show a certificate signed by one of these (mTLS)
     tokens: str = ""  # lines of `read TOKEN` or `write TOKEN`; readable by its owner alone
+    secrets_mode: str = "0600"  # octal: the widest mode of such a file that is accepted, with a warning where
+    # others can read it. Always accepted: root's, readable by our group; systemd's credentials
     insecure: bool = False  # plain text beyond loopback, where the operator says so
     calls_per_second: float = 500.0  # of one caller on another machine (a token, else an IP address): a tenth
     # of what a node answers. Programs of this machine are not counted

@@ -231,3 +231,13 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"Identity({self.peer_id})"
+
+    def __copy__(self) -> Identity:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Identity:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Identity], tuple[bytes]]:
+        """A pickle of it holds the private key, unencrypted: for another process, not for a file."""
+        return Identity.from_private_bytes, (self.to_private_bytes(),)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import os
 import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,8 +15,8 @@ import grpc
 
 from fastmarket.config import AccessConfig
 from fastmarket.errors import CallerFault
+from fastmarket.secret_files import read_secret
 
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
 
@@ -66,7 +64,8 @@ def read_tokens(config: AccessConfig) -> Tokens | None:
     if not config.tokens:
         return None
     tokens = []
-    for number, line in enumerate(_read_secret(config.tokens, "tokens").decode().splitlines(), 1):
+    lines = read_secret(config.tokens, "tokens", config.secrets_mode).decode("utf-8", "replace").splitlines()
+    for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -133,7 +132,7 @@ class _Certificates:
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         config = self._config
-        key = _read_secret(config.tls_key, "tls-key")
+        key = read_secret(config.tls_key, "tls-key", config.secrets_mode)
         cert = _pem(config.tls_cert, "tls-cert", b"CERTIFICATE")
         if b"PRIVATE KEY" not in key:
             raise CallerFault("tls-key", f"{config.tls_key} holds no PEM private key")
@@ -176,26 +175,6 @@ def _pem(name: str, field: str, what: bytes) -> bytes:
     if b"-----BEGIN " + what not in text:
         raise CallerFault(field, f"{name} holds no PEM {what.decode().lower()}")
     return text
-
-
-def _read_secret(name: str, field: str) -> bytes:
-    check_secret(name, field)
-    return _read(name, field)
-
-
-def check_secret(name: str, field: str) -> None:
-    """Raises CallerFault for a file that is not there, or open to others.
-
-    systemd's credentials are for the service alone, though an ACL shows as the group's bits.
-    """
-    try:
-        mode = os.stat(name).st_mode
-    except OSError as error:
-        raise CallerFault(field, f"cannot read {name}: {error.strerror}") from None
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    ours = credentials is not None and Path(name).absolute().parent == Path(credentials)
-    if mode & (stat.S_IRWXO if ours else OTHERS):
-        raise CallerFault(field, f"{name} may be read by others (mode {mode & 0o777:o}); chmod 600 {name}")
 
 
 def _read(name: str, field: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
+from fastmarket.live import Live
 from fastmarket.market.channel import open_channel
 from fastmarket.market.client_values import (
     ClientTls,
@@ -81,7 +82,7 @@ _WATCH_HOLDERS = _Method("/fastmarket.v1.Market/WatchHolders", v1.WatchHoldersRe
 _REGISTER_FILE = _Method("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
 
 
-class MarketClient:
+class MarketClient(Live):
     """Calls the node at `target`, "host:port". To be used in one event loop, and closed.
 
     Every method raises: `CallerFault` with the field the server names, `Busy`, `QuorumFailed`,
@@ -107,6 +108,9 @@ class MarketClient:
         self._timeout_s = timeout_s
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         self._channel = open_channel(target, tls, secret=token is not None)
+
+    def __repr__(self) -> str:
+        return f"MarketClient({self.target!r})"
 
     async def __aenter__(self) -> Self:
         return self

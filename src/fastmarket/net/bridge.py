@@ -19,6 +19,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.query import Quorum
+from fastmarket.live import Live
 from fastmarket.net.dht_node import Bootstrapped, DhtNode, Stored
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
@@ -72,7 +73,7 @@ def bridge(
     return DhtClient(queue, closed), server
 
 
-class DhtServer:
+class DhtServer(Live):
     """Runs the node and the commands; owns everything that has to be closed."""
 
     def __init__(
@@ -149,7 +150,7 @@ def _refuse(command: _Command[Any]) -> None:
         command.answer.set_exception(ConnectionLost("the server has stopped"))
 
 
-class DhtClient:
+class DhtClient(Live):
     """What programs ask of a node. Every method raises ConnectionLost once the server has stopped, and Busy
     when the queue stays full for `QUEUE_DEADLINE_S`."""
 

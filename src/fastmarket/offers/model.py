@@ -130,6 +130,15 @@ class Offer(NamedTuple):
         """
         return (self.seq, self.body) > (other.seq, other.body)
 
+    def __repr__(self) -> str:
+        """Without the bytes that were signed, which say the same again."""
+        told = zip(self._fields[:-2], self[:-2], strict=True)
+        return f"Offer({', '.join(f'{name}={value!r}' for name, value in told)})"
+
+    def __reduce__(self) -> tuple[type[Offer], tuple[object, ...]]:
+        """By itself: a pickle or a copy of one offer is not one of its whole batch."""
+        return Offer, tuple(alone(self))
+
     def live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
         return not self.withdrawn and now < self.not_after

@@ -17,6 +17,7 @@ from pathlib import Path
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.keys import ED25519_BYTES
+from fastmarket.secret_files import OWNER_ALONE, check_mode
 
 KEY_FILE = "identity.pem"
 # RSA of 8192 bits takes some 6,500 bytes as PEM.
@@ -37,21 +38,23 @@ _READABLE = (_PLAIN_PKCS8, _ENCRYPTED_PKCS8, "RSA PRIVATE KEY", "EC PRIVATE KEY"
 _PARSER_ERRORS = (ValueError, TypeError, IndexError, KeyError)
 
 
-def load_or_create_identity(data_dir: Path, passphrase: str | None = None) -> Identity:
+def load_or_create_identity(
+    data_dir: Path, passphrase: str | None = None, secrets_mode: str = OWNER_ALONE
+) -> Identity:
     """The identity in `data_dir`; at the first call a new Ed25519 one, durable on return.
 
     Several processes that call at once get the same. CallerFault: the file is open to others ("identity"), or
     the passphrase is missing, wrong or not used by it ("passphrase"). NodeFault: the file is damaged, or
-    cannot be read or written. Either names the file.
+    cannot be read or written. Either names the file. `secrets_mode`: how open the file may be (secret_files).
     """
     path = data_dir / KEY_FILE
-    identity = _load(path, passphrase)
+    identity = _load(path, passphrase, secrets_mode)
     if identity is not None:
         return identity
     identity = Identity.from_seed(secrets.token_bytes(ED25519_BYTES))
     if _store_new(path, export_identity(identity, passphrase)):
         return identity
-    identity = _load(path, passphrase)  # another process was first
+    identity = _load(path, passphrase, secrets_mode)  # another process was first
     if identity is None:
         raise NodeFault(f"{path} exists, but what it points to does not")
     return identity
@@ -164,10 +167,10 @@ def _pem(der: bytes, label: str) -> bytes:
     return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", "")).encode()
 
 
-def _load(path: Path, passphrase: str | None) -> Identity | None:
+def _load(path: Path, passphrase: str | None, secrets_mode: str) -> Identity | None:
     """The identity in the file, None if there is no file."""
     try:
-        content = _read_private(path)
+        content = _read_private(path, secrets_mode)
     except OSError as error:
         raise NodeFault(f"cannot read {path}: {error.strerror}") from error
     if content is None:
@@ -183,7 +186,7 @@ def _load(path: Path, passphrase: str | None) -> Identity | None:
         raise NodeFault(f"{path} holds no usable key and was left as it is: {fault.reason}") from None
 
 
-def _read_private(path: Path) -> bytes | None:
+def _read_private(path: Path, secrets_mode: str) -> bytes | None:
     """The content of a file that only its owner may open; None if it does not exist. OSError, CallerFault."""
     try:
         # Non-blocking: opening a pipe would wait for its other end.
@@ -194,9 +197,7 @@ def _read_private(path: Path) -> bytes | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise CallerFault("identity", f"{path} is not a file")
-        if status.st_mode & 0o077:
-            mode = stat.S_IMODE(status.st_mode)
-            raise CallerFault("identity", f"{path} is open to others (mode {mode:04o}); chmod 600 it")
+        check_mode(status, str(path), "identity", secrets_mode, ours=True)
         return os.read(descriptor, MAX_KEY_FILE_BYTES)
     finally:
         os.close(descriptor)

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -68,7 +68,7 @@ class StoreUrl:
     hosts: tuple[tuple[str, int], ...]
     tls: bool
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     ca_file: str | None
 
     @classmethod

@@ -14,6 +14,7 @@ from fastmarket.cli.commands import WORDS, CommandError, completions, help_text,
 
 def test_the_command_word_in_any_case_and_arguments_as_they_are() -> None:
     line = parse("  ChEcK QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB ")
+    assert line is not None
     assert line.word.name == "check"
     assert line.arguments == ("QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB",)
 
@@ -28,14 +29,19 @@ def test_the_command_word_in_any_case_and_arguments_as_they_are() -> None:
     ],
 )
 def test_quotes(text: str, argument: str) -> None:
-    assert parse(text).arguments == (argument,)
+    line = parse(text)
+    assert line is not None
+    assert line.arguments == (argument,)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\t", "\r", " \n"])
+def test_a_line_without_a_word_is_nothing(text: str) -> None:
+    assert parse(text) is None
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "Error parsing command: No command provided"),
-        ("   ", "Error parsing command: No command provided"),
         ("Frobnicate x", "Error parsing command: Command Frobnicate not found"),
         ("register", "Missing or invalid arg for command register"),
         ("check ''", "Missing or invalid arg for command check"),
@@ -57,12 +63,17 @@ def test_any_text_is_a_line_or_a_fault(text: str) -> None:
         line = parse(text)
     except CommandError:
         return
-    assert len(line.arguments) == len(line.word.arguments)
+    if line is None:
+        assert not text.strip(" \t\r\n")
+    else:
+        assert len(line.arguments) == len(line.word.arguments)
 
 
 @given(st.text(min_size=1, max_size=50))
 def test_a_quoted_argument_comes_through_whole(argument: str) -> None:
-    assert parse(f"check {shlex.quote(argument)}").arguments == (argument,)
+    line = parse(f"check {shlex.quote(argument)}")
+    assert line is not None
+    assert line.arguments == (argument,)
 
 
 def test_help_names_every_command() -> None:

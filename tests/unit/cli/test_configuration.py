@@ -82,7 +82,7 @@ def test_an_extra_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_secrets_of_systemd_may_show_group_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("write 0123456789abcdef\n")
-    tokens.chmod(0o440)
+    tokens.chmod(0o460)
     (found,) = faults(settle(tmp_path, tokens=str(tokens)))
     assert "may be read by others" in found
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))

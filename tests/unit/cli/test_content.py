@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fastmarket.cli import content
-from fastmarket.errors import CallerFault
+from fastmarket.errors import CallerFault, NodeFault
 
 HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"  # echo "hello world" | ipfs add -q
 
@@ -46,6 +50,58 @@ def test_a_path_to_nothing_is_a_slip_of_the_keyboard(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CallerFault, match="no such file"):
         content.resolve(argument)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (errno.EACCES, "Permission denied"),
+        (errno.EIO, "Input/output error"),
+        (errno.ESTALE, "Stale file handle"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_no_text(
+    fault: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that may not be entered, a disk or a server that is away: not the hash of its text."""
+
+    def stat(*_: object, **__: object) -> os.stat_result:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(NodeFault, match=f"cannot read locked/film: {reason}"):
+        content.resolve("locked/film")
+
+
+def test_a_link_that_leads_to_nothing_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dangling").symlink_to("nothing")
+    Path("loop").symlink_to("loop")
+    with pytest.raises(CallerFault, match="dangling: is a link to nothing"):
+        content.resolve("dangling")
+    with pytest.raises(NodeFault, match="cannot read loop: Too many levels"):
+        content.resolve("loop")
+
+
+def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(bytes(10_000_000))
+
+    @contextmanager
+    def bar(name: str, size: int) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: path.write_bytes(b"on") and None
+
+    monkeypatch.setattr(content, "_bar", bar)
+    for name in (content.hash_file, lambda path: content.resolve(str(path))):
+        path.write_bytes(bytes(10_000_000))
+        with pytest.raises(NodeFault, match="film changed while it was read"):
+            name(path)
+
+
+@pytest.mark.skipif(not Path("/proc/version").is_file(), reason="no /proc here")
+def test_the_size_told_is_that_of_the_bytes() -> None:
+    named = content.resolve("/proc/version")
+    assert named.size == len(Path("/proc/version").read_bytes())
 
 
 def test_no_directory(tmp_path: Path) -> None:

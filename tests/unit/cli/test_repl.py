@@ -47,7 +47,6 @@ def test_the_end_of_input_and_ctrl_c_end_it(repl: Repl, end: type[BaseException]
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "Error parsing command: No command provided"),
         ("nonsense", "Error parsing command: Command nonsense not found"),
         ("check", "Error parsing command: Missing or invalid arg for command check"),
         ("check QmX", "Failed to find holders: cannot reach a fastmarket-server at 127.0.0.1:"),
@@ -68,6 +67,14 @@ def test_what_is_wrong_is_said_and_it_lives(
     out, err = capsys.readouterr()
     assert err.splitlines()[-1].startswith(said)
     assert out == ""
+
+
+@pytest.mark.parametrize("line", ["", "   ", "\t"])
+def test_an_empty_line_is_answered_with_the_next_prompt(
+    repl: Repl, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert repl.one(line)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_set_changes_what_is_told(repl: Repl, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "fresh": "1.5",
         "mode": "client",
         "passphrase-file": "/pass",
+        "secrets-mode": "0440",
         "log-level": "debug",
         "log-format": "json",
     }
@@ -95,6 +96,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.store == "redis://one,two"
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert settings.fresh == 1.5
+        assert settings.secrets_mode == "0440"
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
 
 

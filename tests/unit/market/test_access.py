@@ -57,8 +57,8 @@ def test_what_is_wrong_with_a_tokens_file_is_said_without_the_secret(
 
 
 def test_secrets_that_others_may_read_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CallerFault, match=r"may be read by others \(mode 640\); chmod 600"):
-        read_tokens(tokens_file(tmp_path, f"read {READ}", 0o640))
+    with pytest.raises(CallerFault, match=r"may be read by others \(mode 644\); chmod 600"):
+        read_tokens(tokens_file(tmp_path, f"read {READ}", 0o644))
     pair = Authority(tmp_path).issue("server")
     pair.key.chmod(0o644)
     with pytest.raises(CallerFault, match=r"tls-key: .* may be read by others"):
