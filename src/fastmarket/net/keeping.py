@@ -22,8 +22,8 @@ class Keeper(Protocol):
 class Keeping:
     """Takes the changes of each loop turn together."""
 
-    def __init__(self, offers: OfferProtocol, keeper: Keeper, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, offers: OfferProtocol, keeper: Keeper, faults: Faults | None = None) -> None:
+        self._faults = faults or Faults()
         self._offers = offers
         self._keeper = keeper
         self._kept: Awaitable[None] | None = None  # the last that held own offers
