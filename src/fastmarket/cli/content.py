@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import sys
 import time
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastmarket.errors import CallerFault, NodeFault
+from fastmarket.formats.cid import IPFS_PATH, NamedBy, named
 
 # Below this a file is hashed before a bar could be read.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
-_CID_OR_SHA256 = re.compile(r"[0-9A-Fa-f]{64}|Qm[1-9A-HJ-NP-Za-km-z]{44}|[bBfFzZmMuUkK][0-9A-Za-z+/_=-]{20,}")
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
 Report = Callable[[int, int], None]
 
@@ -28,6 +27,7 @@ class Content:
     path: Path | None = None
     size: int | None = None
     hashed_in_s: float | None = None
+    named_by: NamedBy = NamedBy.CID
 
     @property
     def file_name(self) -> str | None:
@@ -38,8 +38,9 @@ class Content:
 def resolve(argument: str) -> Content:
     """A path that exists is hashed; anything else stands for itself.
 
-    Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
-    keyboard would register the hash of the path's text); NodeFault when the file cannot be read.
+    Raises CallerFault for a directory, a CID that cannot be used, and for what is plainly a path to nothing
+    (else a slip of the keyboard would register the hash of the path's text); NodeFault when the file cannot
+    be read.
     """
     if not argument:
         raise CallerFault("FILE|CID|HASH", "is empty")
@@ -50,13 +51,19 @@ def resolve(argument: str) -> Content:
         exists = False
     if exists:
         return hash_file(path)
-    if argument.startswith(_PLAINLY_A_PATH):
-        raise CallerFault(argument, "no such file")
     try:
         argument.encode()
     except UnicodeEncodeError:
         raise CallerFault(argument, "no such file, and not UTF-8") from None
-    return Content(argument)
+    try:
+        named_by = named(argument).by
+    except CallerFault as fault:
+        if argument.startswith(_PLAINLY_A_PATH) and not argument.startswith(IPFS_PATH):
+            raise CallerFault(argument, "no such file") from None
+        raise CallerFault(argument, fault.reason) from None
+    if named_by is NamedBy.TEXT_HASH and argument.startswith(_PLAINLY_A_PATH):
+        raise CallerFault(argument, "no such file")
+    return Content(argument, named_by=named_by)
 
 
 def path_of(argument: str) -> Path:
@@ -69,7 +76,7 @@ def path_of(argument: str) -> Path:
 
 def is_bare_text(content: Content) -> bool:
     """Neither a file, nor a CID, nor a SHA-256: the network knows it by the hash of its text."""
-    return content.path is None and not _CID_OR_SHA256.fullmatch(content.text)
+    return content.named_by is NamedBy.TEXT_HASH
 
 
 def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:

@@ -328,4 +328,4 @@ def _peer_id(value: PeerId | str) -> PeerId:
 
 
 def _cid(value: Cid | str) -> Cid:
-    return Cid.from_text(value) if isinstance(value, str) else value
+    return Cid.from_link(value) if isinstance(value, str) else value
