@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
 from fastmarket._cid import (
@@ -52,6 +52,10 @@ class Codec(IntEnum):
     RAW = 0x55  # bytes as they are
     DAG_PB = 0x70  # a protobuf node of UnixFS
     LIBP2P_KEY = 0x72  # a peer id
+
+
+CidForm: TypeAlias = tuple[int, int]
+"""Version and codec: what a CID says beside its multihash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,11 @@ class Cid:
             raise PeerFault(f"malformed CID: {fault}") from None
 
     @property
+    def form(self) -> CidForm:
+        """What it says beside its multihash."""
+        return self.version, self.codec
+
+    @property
     def raw(self) -> bytes:
         """The binary form, as a dag-pb link holds it."""
         return self.multihash if self.version == 0 else encode_cid_bytes_v1(self.codec, self.multihash)
@@ -130,16 +139,12 @@ def new_cidv0(data: bytes) -> Cid:
     return Cid(0, Codec.DAG_PB, sha256_multihash(data))
 
 
-class NamedBy(Enum):
-    """How a text names its content."""
+class NamedBy(IntEnum):
+    """How a text names its content; numbers as in proto/fastmarket/v1/market.proto."""
 
-    CID = "CID"
-    SHA256 = "SHA256"  # 64 hex digits
-    TEXT_HASH = "TEXT_HASH"  # by its own SHA-256: a name that only who knows the text finds
-
-
-CidForm: TypeAlias = tuple[int, int]
-"""Version and codec: what a CID says beside its multihash."""
+    CID = 1
+    SHA256 = 2  # 64 hex digits
+    TEXT_HASH = 3  # by its own SHA-256: a name that only who knows the text finds
 
 
 class Named(NamedTuple):
@@ -201,7 +206,7 @@ def named(text: str) -> Named:
         return Named(SHA2_256_PREFIX + bytes.fromhex(bare), NamedBy.SHA256, None)
     cid = _cid_within(bare)
     if cid is not None:
-        return Named(cid.multihash, NamedBy.CID, (cid.version, cid.codec))
+        return Named(cid.multihash, NamedBy.CID, cid.form)
     try:
         encoded = text.encode("utf-8")
     except UnicodeEncodeError:
