@@ -60,7 +60,7 @@ def resolve(argument: str) -> Content:
     except CallerFault as fault:
         if argument.startswith(_PLAINLY_A_PATH) and not argument.startswith(IPFS_PATH):
             raise CallerFault(argument, "no such file") from None
-        raise CallerFault(argument, fault.reason) from None
+        raise CallerFault("content", fault.reason) from None
     if named_by is NamedBy.TEXT_HASH and argument.startswith(_PLAINLY_A_PATH):
         raise CallerFault(argument, "no such file")
     return Content(argument, named_by=named_by)

@@ -8,6 +8,7 @@ import pytest
 
 from fastmarket.cli import content
 from fastmarket.errors import CallerFault
+from fastmarket.formats.cid import NamedBy
 
 HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"  # echo "hello world" | ipfs add -q
 
@@ -46,6 +47,20 @@ def test_a_path_to_nothing_is_a_slip_of_the_keyboard(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CallerFault, match="no such file"):
         content.resolve(argument)
+
+
+@pytest.mark.parametrize(
+    "form", ["ipfs://{}", "/ipfs/{}", "https://ipfs.io/ipfs/{}", "{}.ipfs.dweb.link", " {}/"]
+)
+def test_a_copied_cid_is_no_path(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = content.resolve(form.format(HELLO))
+    assert (named.text, named.named_by) == (form.format(HELLO), NamedBy.CID)
+    assert not content.is_bare_text(named)
+    with pytest.raises(CallerFault, match="content: names a path behind the CID"):
+        content.resolve(f"ipfs://{HELLO}/a.txt")
+    with pytest.raises(CallerFault, match="content: is not a CID behind /ipfs/"):
+        content.resolve("/ipfs/gone")
 
 
 def test_no_directory(tmp_path: Path) -> None:
