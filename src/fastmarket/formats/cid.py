@@ -82,12 +82,21 @@ class Cid:
 
     @classmethod
     def from_text(cls, text: str) -> Cid:
-        """Parse a CID in any multibase; CallerFault("cid", ...) where it is none."""
+        """Parse a CID in any multibase; CallerFault("cid", ...) where it is none, or cannot be used."""
         try:
-            return cls(*decode_cid(text))
+            cid = cls(*decode_cid(text))
         except ValueError as fault:
             if text[:1] not in PREFIXES:
                 raise CallerFault("cid", str(fault)) from None
+            cid = cls._from_rare_text(text)
+        code, at = decode_uvarint(cid.multihash)
+        unusable = _digest_fault(code, decode_uvarint(cid.multihash, at)[0])
+        if unusable:
+            raise CallerFault("cid", unusable)
+        return cid
+
+    @classmethod
+    def _from_rare_text(cls, text: str) -> Cid:
         if len(text) > MAX_FILE_HASH_BYTES:
             raise CallerFault("cid", f"is longer than {MAX_FILE_HASH_BYTES} characters")
         try:
@@ -307,11 +316,18 @@ def _meant(raw: bytes, whole: bool) -> Cid | None:
         return None
     if size < MIN_DIGEST_BYTES and not familiar:
         return None
-    if function is not None and not proper:
-        raise _unusable(f"with a digest of {size} bytes, which {function[0]} has not")
-    if size == 0:
-        raise _unusable("with an empty digest, which names nothing")
+    unusable = _digest_fault(code, size)
+    if unusable:
+        raise _unusable(unusable)
     return Cid(1, codec, _bounded(raw[hash_at:]))
+
+
+def _digest_fault(code: int, size: int) -> str:
+    """Why no content has such a digest; empty where it may."""
+    function = hash_function(code)
+    if function is not None and not function[1] <= size <= function[2]:
+        return f"with a digest of {size} bytes, which {function[0]} has not"
+    return "" if size else "with an empty digest, which names nothing"
 
 
 def _bounded(multihash: bytes) -> bytes:

@@ -113,9 +113,13 @@ UNUSABLE = [
 @pytest.mark.parametrize("base", ["base32", "base16", "base58btc", "base36upper", "base64url", "base64pad"])
 @pytest.mark.parametrize("form", ["{}", "/ipfs/{}", "https://{}.ipfs.dweb.link"])
 def test_a_cid_that_cannot_be_used_says_why(raw: bytes, why: str, base: str, form: str) -> None:
+    text = encoded(raw, base)
     with pytest.raises(CallerFault, match=why) as caught:
-        named(form.format(encoded(raw, base)))
+        named(form.format(text))
     assert caught.value.field == "fileHash"
+    for read in (Cid.from_text, Cid.from_link):
+        with pytest.raises(CallerFault):
+            read(text)
 
 
 @pytest.mark.parametrize("cut", range(1, 33))
