@@ -196,6 +196,10 @@ def test_who_has_a_content_without_a_price_is_counted(run: Run[None]) -> None:
             await seller.withdraw(RAW)
             assert (await asked.search_holders(RAW)).providers_without_price == 3
             assert (await asked.search_holders("ab" * 32)).providers_without_price == 0
+            # Who provides it and took its offer back has neither for us, whatever other nodes keep of it.
+            assert (await asked.search_holders(RAW)).providers_without_price == 3
+            await made[1].provide(MULTIHASH, deadline_s=DEADLINE_S)
+            assert (await asked.search_holders(RAW)).providers_without_price == 3
 
     run(main())
 

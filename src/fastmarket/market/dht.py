@@ -84,7 +84,8 @@ class Dht(Protocol):
         """
 
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
-        """Whoever provides a content, with an offer or without one; what is known after `deadline_s`."""
+        """Whoever provides a content, with an offer or without one, but for those known to have taken theirs
+        back; what is known after `deadline_s`."""
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
