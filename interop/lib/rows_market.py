@@ -24,7 +24,8 @@ HOLDER = FileMetadata("192.0.2.1", 8000, 3)
 
 
 async def registered(cell: Cell) -> None:
-    """`fastmarket-server` and one node of theirs; a client of theirs asks the latter, then the former."""
+    """`fastmarket-server` and one node of theirs, which provides the content without a price; a client of
+    theirs asks the latter, then the former."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         hub = None if cell.dialing == cell.theirs else await member(cell, cell.theirs)
@@ -42,6 +43,13 @@ async def registered(cell: Cell) -> None:
             return hub.peer_id in {peer.peer_id for peer in await market.list_peers()}
 
         await until(both_know, f"the server knows {hub.name}")
+        await hub.call("provide", cid=str(CID))
+
+        async def counted() -> bool:
+            found = await market.search_holders(str(CID))
+            return (found.holders, found.providers_without_price) == ((), 1)
+
+        await until(counted, f"{hub.name} is told as a provider without a price")
         await market.register(str(CID), HOLDER, user_name="seller")
         for place in (hub.addr, server.address):
             asking = await cell.crew.start(cell.theirs, "--mode", "client")

@@ -23,6 +23,8 @@ def encode_body(
     issued_at: int,
     not_after: int,
     withdrawn: bool,
+    codec: int | None = None,
+    version: int | None = None,
 ) -> bytes: ...
 
 class SignedBatch:

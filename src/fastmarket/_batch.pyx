@@ -290,15 +290,17 @@ cdef inline uint8_t *_put_some(uint8_t *at, uint8_t tag, const uint8_t *data, Py
 
 def encode_body(bytes content not None, bytes provider not None, bytes user_id not None,
                 str user_name not None, str ip not None, uint32_t port, uint64_t price, size, str name,
-                uint64_t seq, uint64_t issued_at, uint64_t not_after, bint withdrawn):
+                uint64_t seq, uint64_t issued_at, uint64_t not_after, bint withdrawn, codec=None, version=None):
     """An OfferBody, as protobuf writes it: fields in order, those that are 0 or empty left out, but for a
-    `size` and a `name` that are not None. OverflowError, UnicodeEncodeError."""
+    `size`, a `name`, a `codec` and a `version` that are not None. OverflowError, UnicodeEncodeError."""
     cdef Py_ssize_t user_name_size = 0, ip_size = 0, name_size = 0
     cdef const uint8_t *user_name_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(user_name, &user_name_size)
     cdef const uint8_t *ip_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(ip, &ip_size)
     cdef const uint8_t *name_at = NULL
     cdef uint64_t file_size = 0 if size is None else size
-    cdef bint sized = size is not None
+    cdef bint sized = size is not None, coded = codec is not None, versioned = version is not None
+    cdef uint64_t cid_codec = 0 if codec is None else codec
+    cdef uint32_t cid_version = 0 if version is None else version
     if name is not None:
         name_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(name, &name_size)
     cdef Py_ssize_t length = (
@@ -307,6 +309,7 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
         + _number_size(port) + _number_size(price) + (1 + _uvarint_size(file_size) if sized else 0)
         + (_field_size(name_size) if name_at != NULL else 0) + _number_size(seq) + _number_size(issued_at)
         + _number_size(not_after) + (2 if withdrawn else 0)
+        + (1 + _uvarint_size(cid_codec) if coded else 0) + (1 + _uvarint_size(cid_version) if versioned else 0)
     )
     cdef bytes made = PyBytes_FromStringAndSize(NULL, length)
     cdef uint8_t *at = _data(made)
@@ -327,4 +330,11 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
     at = _put_number(at, 0x60, not_after)
     if withdrawn:
         at[0], at[1] = 0x68, 1
+        at += 2
+    if coded:
+        at[0] = 0x70
+        at = _put_uvarint(at + 1, cid_codec)
+    if versioned:
+        at[0] = 0x78
+        _put_uvarint(at + 1, cid_version)
     return made

@@ -17,8 +17,8 @@ cdef class PlainOffers:
     cdef type _offer, _metadata, _alone
     cdef object _is_host
     cdef bytes _envelope, _root, _raw_signer, _user_id
-    cdef uint64_t _count, _began, _ended
-    cdef object _signer, _issued_at, _not_after
+    cdef uint64_t _count, _began, _ended, _version, _codec
+    cdef object _signer, _issued_at, _not_after, _form
     cdef str _user_name, _ip
     cdef int sign_by(self, object signer, bytes raw_signer) except -1
     cdef object made(self, const uint8_t *body, Py_ssize_t size, object signed, object index)

@@ -3,7 +3,23 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 _Offer = TypeVar("_Offer")
 
-Body: TypeAlias = tuple[bytes, bytes, bytes, str, str, int, int, int | None, str | None, int, int, int, bool]
+Body: TypeAlias = tuple[
+    bytes,
+    bytes,
+    bytes,
+    str,
+    str,
+    int,
+    int,
+    int | None,
+    str | None,
+    int,
+    int,
+    int,
+    bool,
+    int | None,
+    int | None,
+]
 """The fields of an OfferBody, in their order."""
 
 HASH_BYTES: Final = 32

@@ -136,7 +136,7 @@ def split_batched(bytes signed not None):
 
 
 cdef enum:
-    _FIELDS = 14  # of OfferBody, from 1
+    _FIELDS = 16  # of OfferBody, from 1
     _BYTES = (1 << 1) | (1 << 2) | (1 << 3)
     _TEXTS = (1 << 4) | (1 << 5) | (1 << 9)
     _CONTENT = 1
@@ -152,6 +152,8 @@ cdef enum:
     _ISSUED_AT = 11
     _NOT_AFTER = 12
     _WITHDRAWN = 13
+    _CODEC = 14
+    _VERSION = 15
 
 cdef struct _Scan:
     uint32_t there               # a bit for each field
@@ -186,7 +188,9 @@ cdef bint _scan(const uint8_t *data, Py_ssize_t size, _Scan *found) except -1:
                 return False
             found.at[field] = data + at
             at += <Py_ssize_t> number
-        elif wire != 0 or (field == _WITHDRAWN and number > 1) or (field == _PORT and number > 0xffffffff):
+        elif wire != 0 or (field == _WITHDRAWN and number > 1) or (
+            (field == _PORT or field == _VERSION) and number > 0xffffffff
+        ):
             return False
         found.value[field] = number
         found.there |= <uint32_t> 1 << field
@@ -205,7 +209,7 @@ def plain_body(bytes raw not None):
     """The fields of an OfferBody as a tuple in their order; None where the general decoder has to look.
 
     Taken: each field once at most, in ascending order, every varint minimal, texts printable ASCII; what is
-    not there is 0 or empty, `size` and `name` None. Any encoder of ours and of others makes that.
+    not there is 0 or empty, `size`, `name`, `codec` and `version` None. Any encoder of ours and of others makes that.
     """
     cdef _Scan found
     try:
@@ -219,6 +223,8 @@ def plain_body(bytes raw not None):
         found.value[_SIZE] if found.there >> _SIZE & 1 else None,
         _text(&found, _NAME) if found.there >> _NAME & 1 else None,
         found.value[_SEQ], found.value[_ISSUED_AT], found.value[_NOT_AFTER], found.value[_WITHDRAWN] == 1,
+        found.value[_CODEC] if found.there >> _CODEC & 1 else None,
+        found.value[_VERSION] if found.there >> _VERSION & 1 else None,
     )
 
 
@@ -231,6 +237,7 @@ cdef enum:
     _MAX_PORT = 65535
     _MAX_LIFETIME_S = 48 * 3600
     _SHA2_256_BYTES = 34  # of a multihash
+    _DAG_PB = 0x70        # multicodec
 
 PLAIN_BOUNDS = (_MAX_USER_ID, _MAX_USER_NAME, _MAX_NAME, _MAX_HOST, _MAX_PORT, _MAX_LIFETIME_S)
 
@@ -249,6 +256,7 @@ cdef class PlainOffers:
         self._envelope = self._root = self._raw_signer = self._user_id = b""
         self._count, self._signer, self._user_name, self._ip = 0, None, "", ""
         self._issued_at = self._not_after = self._began = self._ended = 0
+        self._version, self._codec, self._form = 0, 0, None
 
     def expect(self, bytes envelope not None, bytes root not None, uint64_t count, signer,
                bytes raw_signer not None):
@@ -328,7 +336,21 @@ cdef class PlainOffers:
         return tuple.__new__(self._offer, (
             _bytes(&found, _CONTENT), self._signer, self._user_id, user_name, metadata, found.value[_SEQ],
             self._issued_at, self._not_after, found.value[_WITHDRAWN] == 1, signed, index,
+            _form(self, &found),
         ))
+
+
+cdef object _form(PlainOffers of, const _Scan *found):
+    """Version and codec of the CID, as `formats.cid.cid_form` of a SHA2-256 multihash; None: none was told."""
+    cdef uint64_t version = found.value[_VERSION], codec = found.value[_CODEC]
+    if not (found.there >> _CODEC & 1 and found.there >> _VERSION & 1):
+        return None
+    if version != 1 and (version != 0 or codec != _DAG_PB):
+        return None
+    if of._form is None or of._version != version or of._codec != codec:
+        of._version, of._codec, of._form = version, codec, (version, codec)
+    return of._form
+
 
 cdef bint _in_order(PlainOffers of, const _Scan *found) except -1:
     """Whether all of it is within its bounds, and the signer's."""

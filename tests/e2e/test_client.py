@@ -91,6 +91,7 @@ def test_a_file_is_found_by_every_name_of_it(run_client: Run, node: ServerProces
         assert answer["content"] == HELLO_V0
         (holder,) = answer["holders"]
         assert holder.pop("not_after") > 1_700_000_000
+        assert holder.pop("cid") == HELLO_V0
         assert holder == expected
     assert run_client(*at, "check", HELLO_V0.lower(), "--json").json["holders"] == []
     lines = run_client(*at, "check", HELLO_V0).out
@@ -102,6 +103,24 @@ def test_hex_and_cid_of_one_digest_are_one_content(run_client: Run, node: Server
     at = ("-p", node.port, "--price", "1")
     assert run_client(*at, "register", digest.upper()).status == 0
     assert len(run_client(*at, "check", digest, "--json").json["holders"]) == 1
+
+
+def test_a_copied_cid_is_kept_as_it_was_given(run_client: Run, node: ServerProcess) -> None:
+    raw = "bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am"  # hello, a small file
+    at = ("-p", node.port, "--price", "1", "--username", "copier")
+    done = run_client(*at, "register", f"https://ipfs.io/ipfs/{raw}?filename=a.txt", "--json").json
+    assert (done["cid"], done["named_by"]) == (raw, "CID")
+    for form in (f"ipfs://{raw}", f"/ipfs/{raw}", f" {raw}/"):
+        found = run_client(*at, "check", form, "--json").json
+        assert (found["cid"], found["named_by"]) == (raw, "CID")
+        assert [holder["cid"] for holder in found["holders"]] == [raw]
+    listed = run_client(*at, "offers", "--json").json["offers"]
+    assert raw in [offer["content"] for offer in listed]
+    done = run_client(*at, "unregister", hashlib.sha256(b"hello\n").hexdigest(), "--json").json
+    assert (done["cid"], done["named_by"]) == (raw, "SHA256")
+    refused = run_client(*at, "register", f"/ipfs/{raw}/a.txt")
+    assert (refused.status != 0, "path behind the CID" in refused.err) == (True, True)
+    assert run_client(*at, "check", "some name", "--json").json["named_by"] == "TEXT_HASH"
 
 
 def test_any_text_is_a_name_and_its_case_counts(run_client: Run, node: ServerProcess) -> None:

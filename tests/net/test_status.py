@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fastmarket.config import WebConfig
-from fastmarket.formats.cid import new_cidv0
+from fastmarket.formats.cid import Cid, new_cidv0
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.web.server import WebServer
@@ -60,7 +60,7 @@ def test_the_page_tells_of_the_node_its_peers_and_offers(run: Run[None]) -> None
                 (True, "5"),
                 (False, str(2**60)),
             ]
-            assert {offer["cid"] for offer in status["offers"]} == {str(CONTENT)}
+            assert {offer["cid"] for offer in status["offers"]} == {str(Cid(1, 0x55, CONTENT.multihash))}
 
     run(main())
 
@@ -75,6 +75,31 @@ def test_a_search_streams_a_line_for_each_offer_and_its_end(run: Run[None]) -> N
             assert end == {"end": "complete"}
             answer = await http.get("/find", params={"content": ""})
             assert (answer.status_code, answer.json()) == (422, {"error": "is empty"})
+
+    run(main())
+
+
+def test_a_search_says_what_it_took_the_text_for_and_who_has_no_price(run: Run[None]) -> None:
+    async def main() -> None:
+        async with page() as ((holder, _), http):
+            cid = Cid(1, 0x55, CONTENT.multihash)
+            copied = f" https://ipfs.io/ipfs/{cid}\n"
+            *found, _ = (await http.get("/find", params={"content": copied})).text.splitlines()
+            assert len(found) == 2
+            await holder.register_offer(
+                cid.multihash, b"u", "bob", FileMetadata("192.0.2.7", 1, 1), DEADLINE_S, cid.form
+            )
+            *found, _ = (await http.get("/find", params={"content": str(CONTENT)})).text.splitlines()
+            assert {json.loads(line)["cid"] for line in found} == {str(cid)}
+            answer = await http.get("/find", params={"content": f"ipfs://{cid}/a.txt"})
+            assert answer.status_code == 422
+            assert "path behind the CID" in answer.json()["error"]
+            (end,) = (await http.get("/find", params={"content": "some name"})).text.splitlines()
+            assert json.loads(end) == {"end": "complete", "named_by": "TEXT_HASH"}
+            unsold = new_cidv0(b"provided, not sold")
+            await holder.provide(unsold.multihash, deadline_s=DEADLINE_S)
+            (end,) = (await http.get("/find", params={"content": str(unsold)})).text.splitlines()
+            assert json.loads(end) == {"end": "complete", "providers_without_price": 1}
 
     run(main())
 

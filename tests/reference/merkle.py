@@ -110,6 +110,8 @@ def body(raw: bytes) -> tuple[Any, ...] | None:
         read.issued_at,
         read.not_after,
         read.withdrawn,
+        read.codec if read.HasField("codec") else None,
+        read.version if read.HasField("version") else None,
     )
 
 

@@ -73,6 +73,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
             {
                 "content": content.text,
                 "cid": done.cid or None,
+                "named_by": done.named_by or content.named_by.name,
                 "acknowledged": done.acknowledged,
                 "asked": done.asked,
                 "wanted": done.wanted,
@@ -106,6 +107,7 @@ def unregister(desk: Desk, argument: str) -> None:
             {
                 "content": content.text,
                 "cid": done.cid or None,
+                "named_by": done.named_by or content.named_by.name,
                 "acknowledged": done.acknowledged,
                 "asked": done.asked,
                 "wanted": done.wanted,
@@ -178,18 +180,21 @@ def offers(desk: Desk) -> None:
 def check(desk: Desk, argument: str) -> None:
     """Every live offer of a content, cheapest first."""
     content = _name(desk, argument)
-    holders = desk.link.call(lambda client: client.find_holders(content.text))
+    found = desk.link.call(lambda client: client.search_holders(content.text))
     if desk.as_json:
         desk.screen.json(
             {
                 "content": content.text,
-                "holders": [holder_json(holder) for holder in holders],
+                "cid": found.cid or None,
+                "named_by": found.named_by or content.named_by.name,
+                "holders": [holder_json(holder) for holder in found.holders],
+                "providers_without_price": found.providers_without_price,
                 "hashed_ms": _hashed_ms(content),
                 "ms": desk.link.took_ms,
             }
         )
         return
-    desk.screen.holders(content.text, holders)
+    desk.screen.holders(content.text, found.holders, cid=found.cid, unpriced=found.providers_without_price)
 
 
 def cid(desk: Desk, argument: str) -> None:
@@ -199,13 +204,14 @@ def cid(desk: Desk, argument: str) -> None:
 
 def peers(desk: Desk) -> None:
     """The routing table of the node."""
-    _peers(desk, "known peer", desk.link.call(lambda client: client.list_peers()))
+    _peers(desk, "known peer", desk.link.call(lambda client: client.list_peers()), {})
 
 
 def closest(desk: Desk, argument: str) -> None:
     """The nodes of the network that are closest to a content."""
     content = _name(desk, argument)
-    _peers(desk, "closest peer", desk.link.call(lambda client: client.closest_peers(content.text)))
+    peers = desk.link.call(lambda client: client.closest_peers(content.text))
+    _peers(desk, "closest peer", peers, {"content": content.text, "named_by": content.named_by.name})
 
 
 def identities(desk: Desk) -> None:
@@ -268,7 +274,7 @@ def _hashed_ms(content: Content) -> float | None:
     return None if content.hashed_in_s is None else round(content.hashed_in_s * 1000, 3)
 
 
-def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry]) -> None:
+def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry], asked: dict[str, str]) -> None:
     if desk.as_json:
         found = [
             {
@@ -280,7 +286,7 @@ def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry]) -> None:
             }
             for peer in peers
         ]
-        desk.screen.json({"peers": found, "ms": desk.link.took_ms})
+        desk.screen.json({**asked, "peers": found, "ms": desk.link.took_ms})
         return
     if not peers:
         desk.screen.line("No peers")

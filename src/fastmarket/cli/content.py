@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import sys
 import time
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastmarket.errors import CallerFault, NodeFault
+from fastmarket.formats.cid import IPFS_PATH, NamedBy, named
 
 if TYPE_CHECKING:
     from fastmarket.hashing import FileState
 
 # Below this a file is hashed before a bar could be read.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
-_CID_OR_SHA256 = re.compile(r"[0-9A-Fa-f]{64}|Qm[1-9A-HJ-NP-Za-km-z]{44}|[bBfFzZmMuUkK][0-9A-Za-z+/_=-]{20,}")
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
 Report = Callable[[int, int], None]
 
@@ -35,6 +34,7 @@ class Content:
     hashed_in_s: float | None = None
     state: FileState | None = None  # of the file as it was hashed, and the Unix time in ns when that began
     seen_ns: int = 0
+    named_by: NamedBy = NamedBy.CID
 
     @property
     def file_name(self) -> str | None:
@@ -45,22 +45,28 @@ class Content:
 def resolve(argument: str) -> Content:
     """A path that exists is hashed; anything else stands for itself.
 
-    Raises CallerFault for a directory, and for what is plainly a path to nothing (else a slip of the
-    keyboard would register the hash of the path's text); NodeFault for what cannot be read, or changes
-    meanwhile.
+    Raises CallerFault for a directory, a CID that cannot be used, and for what is plainly a path to nothing
+    (else a slip of the keyboard would register the hash of the path's text); NodeFault for what cannot be
+    read, or changes meanwhile.
     """
     if not argument:
         raise CallerFault("FILE|CID|HASH", "is empty")
     path = path_of(argument)
     if _is_there(argument, path):
         return hash_file(path)
-    if argument.startswith(_PLAINLY_A_PATH):
-        raise CallerFault(argument, "no such file")
     try:
         argument.encode()
     except UnicodeEncodeError:
         raise CallerFault(argument, "no such file, and not UTF-8") from None
-    return Content(argument)
+    try:
+        named_by = named(argument).by
+    except CallerFault as fault:
+        if argument.startswith(_PLAINLY_A_PATH) and not argument.startswith(IPFS_PATH):
+            raise CallerFault(argument, "no such file") from None
+        raise CallerFault("content", fault.reason) from None
+    if named_by is NamedBy.TEXT_HASH and argument.startswith(_PLAINLY_A_PATH):
+        raise CallerFault(argument, "no such file")
+    return Content(argument, named_by=named_by)
 
 
 def _is_there(argument: str, path: Path) -> bool:
@@ -94,7 +100,7 @@ def path_of(argument: str) -> Path:
 
 def is_bare_text(content: Content) -> bool:
     """Neither a file, nor a CID, nor a SHA-256: the network knows it by the hash of its text."""
-    return content.path is None and not _CID_OR_SHA256.fullmatch(content.text)
+    return content.named_by is NamedBy.TEXT_HASH
 
 
 def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:

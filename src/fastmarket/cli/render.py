@@ -77,7 +77,7 @@ def host_port(ip: str, port: int) -> str:
 
 
 def holder_json(holder: Holder) -> dict[str, Any]:
-    """One holder of `check --json`; size and file_name are null when the holder did not tell."""
+    """One holder of `check --json`; size, file_name and cid are null when the holder did not tell."""
     return {
         "id": id_text(holder.id),
         "name": holder.name,
@@ -88,6 +88,7 @@ def holder_json(holder: Holder) -> dict[str, Any]:
         "size": holder.size,
         "file_name": holder.file_name,
         "not_after": holder.not_after,
+        "cid": holder.cid or None,
     }
 
 
@@ -118,11 +119,12 @@ HOLDER_COLUMNS = (
     Column("Valid", right=True),
     Column("User id"),
     Column("Node"),
+    Column("CID"),
 )
 
 
-def holder_row(holder: Holder, now: float) -> Row:
-    """The cells of HOLDER_COLUMNS."""
+def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
+    """The cells of HOLDER_COLUMNS; the CID where the holder names the content by another one than `cid`."""
     return (
         str(holder.price),
         clean(holder.name),
@@ -132,6 +134,7 @@ def holder_row(holder: Holder, now: float) -> Row:
         time_left(holder.not_after, now),
         tail(id_text(holder.id)),
         tail(holder.provider),
+        clean(holder.cid) if holder.cid != cid else "",
     )
 
 
@@ -155,13 +158,16 @@ class Screen:
         sys.stdout.flush()
         print(clean(text), file=sys.stderr, flush=True)
 
-    def holders(self, asked: str, holders: Sequence[Holder]) -> None:
-        """Every offer, in the order given."""
-        if not holders:
+    def holders(self, asked: str, holders: Sequence[Holder], *, cid: str = "", unpriced: int = 0) -> None:
+        """Every offer, in the order given. `cid`: of what was asked for; `unpriced`: providers of it that
+        made no offer."""
+        if not holders and unpriced:
+            self.line(f"{clean(asked)}: no offers; {counted(unpriced, 'provider')} without a price")
+        elif not holders:
             self.line(f"No holders of {clean(asked)} found")
         elif self.people:
             now = time.time()
-            rows = [holder_row(holder, now) for holder in holders]
+            rows = [holder_row(holder, now, cid) for holder in holders]
             self.table(f"{counted(len(holders), 'holder')} of {clean(asked)}", HOLDER_COLUMNS, rows)
         else:
             for holder in holders:

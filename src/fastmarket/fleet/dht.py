@@ -14,6 +14,7 @@ from fastmarket.fleet.fields import Letter, mark_row
 from fastmarket.fleet.routing import FleetRouting, InStore
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
+from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.query import Quorum
@@ -94,12 +95,18 @@ class FleetNode(DhtNode):
     # -- market.dht.Dht
 
     async def register_offer(
-        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+        self,
+        content: bytes,
+        user_id: bytes,
+        user_name: str,
+        metadata: FileMetadata,
+        deadline_s: float,
+        form: CidForm | None = None,
     ) -> StoreOutcome:
         """As of a node, and when the store has it. Raises StorageFault."""
         if self.store.away(content):
             raise unavailable()
-        outcome = await super().register_offer(content, user_id, user_name, metadata, deadline_s)
+        outcome = await super().register_offer(content, user_id, user_name, metadata, deadline_s, form)
         if await self._missing([(content, self.peer_id.raw, user_id)]):
             raise unavailable()
         await self._take_over(content, user_id)

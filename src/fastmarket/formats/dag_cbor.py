@@ -1,31 +1,76 @@
-"""The part of DAG-CBOR that IPNS records are written in: one map of text to bytes and unsigned numbers.
+"""The part of DAG-CBOR that IPNS records are written in: a map of text to bytes and unsigned numbers.
 
-Source: ipld.io specs, codecs/dag-cbor: RFC 8949 in its deterministic form, definite lengths only.
+Others may put values of any kind beside these and sign them along: what is not needed is skipped. Source:
+ipld.io specs, codecs/dag-cbor: RFC 8949 in its deterministic form, definite lengths only.
 """
 
 from __future__ import annotations
 
 from fastmarket.errors import PeerFault
 
-_UNSIGNED, _BYTES, _TEXT, _MAP = 0, 2, 3, 5
-MAX_ENTRIES = 64  # of a map: IPNS has five, and others may add theirs
+_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
+_LINK = 42  # the one tag there is: a CID in a byte string
+_FALSE, _UNDEFINED, _HALF, _DOUBLE = 20, 23, 25, 27  # short forms of major type 7
+
+MAX_BYTES = 10 * 1024  # of a map: what an IPNS record may have, and so of its items
+MAX_DEPTH = (
+    128  # of lists and maps in a value; what is skipped is not recursed into, real ones have two or three
+)
 
 
 def decode_map(raw: bytes) -> dict[str, bytes | int]:
-    """The map. Values that are no bytes, text or unsigned numbers are a PeerFault, as is any excess."""
+    """The map; values that are no bytes, text or unsigned numbers are left out. PeerFault: not a map, or more
+    than one, or above the bounds."""
+    if len(raw) > MAX_BYTES:
+        raise PeerFault(f"a CBOR map of more than {MAX_BYTES} bytes")
     major, count, at = _head(raw, 0)
-    if major != _MAP or count > MAX_ENTRIES:
-        raise PeerFault("not a small CBOR map")
+    if major != _MAP:
+        raise PeerFault("not a CBOR map")
     entries: dict[str, bytes | int] = {}
+    seen: set[str] = set()
     for _ in range(count):
         key, at = _item(raw, at)
-        value, at = _item(raw, at)
-        if not isinstance(key, str) or key in entries:
+        if not isinstance(key, str) or key in seen:
             raise PeerFault("a CBOR map with a bad key")
+        seen.add(key)
+        if at < len(raw) and raw[at] >> 5 not in (_UNSIGNED, _BYTES, _TEXT):
+            at = _skip(raw, at)
+            continue
+        value, at = _item(raw, at)
         entries[key] = value.encode() if isinstance(value, str) else value
     if at != len(raw):
         raise PeerFault("bytes behind a CBOR map")
     return entries
+
+
+def _skip(raw: bytes, at: int) -> int:
+    """Where the item at `at` ends, with all that is in it."""
+    left, all_left = [1], 1  # items that are still to come, at each depth and at all of them
+    while left:
+        if not left[-1]:
+            left.pop()
+            continue
+        left[-1] -= 1
+        short = raw[at] & 31 if at < len(raw) else 0
+        major, number, at = _head(raw, at)
+        within = 0
+        if major in (_BYTES, _TEXT):
+            at += number
+        elif major in (_LIST, _MAP):
+            within = number * (1 + (major == _MAP))
+        elif major == _TAG:
+            if number != _LINK:
+                raise PeerFault("a CBOR tag that is no link")
+            within = 1
+        elif major == _SIMPLE and not (_FALSE <= short <= _UNDEFINED or _HALF <= short <= _DOUBLE):
+            raise PeerFault("a CBOR value that DAG-CBOR has not")
+        if within:
+            left.append(within)
+        all_left += within - 1
+        # Each has a byte at least, so their number is bounded before any is looked at.
+        if all_left > len(raw) - at or len(left) > MAX_DEPTH:
+            raise PeerFault("CBOR cut short, or too deep")
+    return at
 
 
 def encode_map(entries: dict[str, bytes | int]) -> bytes:

@@ -24,7 +24,8 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who serves a content; `provider`, `size`, `file_name` and `not_after` only `find_holders` tells."""
+    """Who serves a content; `market.Market` tells no field from `provider` on. `cid`: as it was registered,
+    empty where the holder told none."""
 
     id: bytes
     name: str
@@ -35,14 +36,22 @@ class Holder:
     size: int | None = None
     file_name: str | None = None
     not_after: int | None = None
+    cid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One message of a search: `provisional` holders just found, or, at its end, all of them."""
+    """One message of a search: `provisional` holders just found, or, at its end, all of them.
+
+    `named_by`: "CID", "SHA256" or "TEXT_HASH", how the search named the content. `providers_without_price`:
+    where nobody offers it, others that provide it.
+    """
 
     holders: tuple[Holder, ...]
     provisional: bool
+    cid: str = ""
+    named_by: str = ""
+    providers_without_price: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +81,30 @@ class PeerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """How a registration met its quorum; `cid` empty where the content has no CIDv0."""
+    """How a registration met its quorum; `named_by` as in `Found`."""
 
     cid: str
     acknowledged: int
     asked: int
     wanted: int
     plain: int
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """How a withdrawal met its quorum; `cid` empty where the content has no CIDv0."""
+    """How a withdrawal met its quorum; `cid` as it was registered, `named_by` as in `Found`."""
 
     cid: str
     acknowledged: int
     asked: int
     wanted: int
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnOffer:
-    """An offer of the node: `content` as a CIDv0, else its multihash in hex."""
+    """An offer of the node: `content` is the CID it was registered by, or else the CIDv1 of codec raw."""
 
     content: str
     holder: Holder
@@ -118,6 +129,7 @@ class Outcome:
     acknowledged: int
     asked: int
     wanted: int
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,7 @@ class SearchResult:
     search: Search
     holders: tuple[Holder, ...]
     message: str = ""
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

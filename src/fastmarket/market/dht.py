@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Protocol
 
+from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.query import Quorum
 from fastmarket.offers.known import Known
@@ -37,9 +38,17 @@ class Dht(Protocol):
         """Who signs the offers."""
 
     async def register_offer(
-        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+        self,
+        content: bytes,
+        user_id: bytes,
+        user_name: str,
+        metadata: FileMetadata,
+        deadline_s: float,
+        form: CidForm | None = None,
     ) -> StoreOutcome:
         """Signs, stores and announces an offer; returns at its quorum, at the latest after `deadline_s`.
+
+        `form`: of the CID that names the content, which is told with the offer.
 
         The announcement goes on whatever becomes of the call. An outcome without a quorum has
         `acknowledged < wanted`; where the storers are not known yet at the deadline, `wanted` is 1.
@@ -74,6 +83,10 @@ class Dht(Protocol):
         Closing the iterator ends the lookup.
         """
 
+    async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
+        """Whoever provides a content, with an offer or without one, but for those known to have taken theirs
+        back; what is known after `deadline_s`."""
+
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
 
@@ -84,6 +97,9 @@ class Dht(Protocol):
 
     async def get_record(self, key: bytes, quorum: Quorum | int, *, deadline_s: float) -> bytes:
         """The best value there is. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
+
+    def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
+        """The latest version of this node's offer, a tombstone too."""
 
     def own_offers(self) -> Iterable[Offer]:
         """Offers of this node that are announced, in no order."""

@@ -156,13 +156,25 @@ class MarketClient(Live):
         timeout_s: float | None = None,
     ) -> list[Holder]:
         """Who serves a content, cheapest first; none: an empty list."""
-        holders: list[Holder] = []
+        found = await self.search_holders(content, max_price=max_price, limit=limit, timeout_s=timeout_s)
+        return list(found.holders)
+
+    async def search_holders(
+        self,
+        content: str,
+        *,
+        max_price: int | None = None,
+        limit: int = 0,
+        timeout_s: float | None = None,
+    ) -> Found:
+        """As `find_holders`, with all that the node tells at the end of the search."""
+        last = Found((), provisional=False)
         async for found in self.stream_holders(
             content, max_price=max_price, limit=limit, timeout_s=timeout_s
         ):
             if not found.provisional:
-                holders = list(found.holders)
-        return holders
+                last = found
+        return last
 
     async def stream_holders(
         self,
@@ -179,7 +191,9 @@ class MarketClient(Live):
         request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit)
         async with aclosing(self._stream(_FIND_HOLDERS, request, self._within(timeout_s))) as replies:
             async for reply in replies:
-                yield Found(tuple(map(_holder, reply.holders)), reply.provisional)
+                holders, named_by = tuple(map(_holder, reply.holders)), _named_by(reply.named_by)
+                unpriced = reply.providers_without_price
+                yield Found(holders, reply.provisional, reply.cid, named_by, unpriced)
 
     async def find_many(
         self, searches: AsyncIterable[Search], *, timeout_s: float | None = None
@@ -197,7 +211,7 @@ class MarketClient(Live):
         async with aclosing(self._exchange(_FIND_HOLDERS_BATCH, requests(), timeout_s)) as replies:
             async for reply in replies:
                 holders = tuple(map(_holder, reply.holders))
-                yield SearchResult(asked.pop(reply.id), holders, reply.message)
+                yield SearchResult(asked.pop(reply.id), holders, reply.message, _named_by(reply.named_by))
 
     async def find_batches(
         self, batches: AsyncIterable[Sequence[Search]], *, timeout_s: float | None = None
@@ -220,7 +234,9 @@ class MarketClient(Live):
                     yield [SearchResult(search, (), reply.message) for search in batch]
                     continue
                 yield [
-                    SearchResult(search, tuple(map(_holder, found.holders)), found.message)
+                    SearchResult(
+                        search, tuple(map(_holder, found.holders)), found.message, _named_by(found.named_by)
+                    )
                     for search, found in zip(batch, reply.found, strict=True)
                 ]
 
@@ -269,7 +285,10 @@ class MarketClient(Live):
 
         async with aclosing(self._exchange(_REGISTER_FILES, requests(), timeout_s)) as replies:
             async for reply in replies:
-                yield [Outcome(f.cid, f.message, f.acknowledged, f.asked, f.wanted) for f in reply.files]
+                yield [
+                    Outcome(f.cid, f.message, f.acknowledged, f.asked, f.wanted, _named_by(f.named_by))
+                    for f in reply.files
+                ]
 
     async def withdraw(
         self, content: str, *, user_id: bytes = b"", user_name: str = "", timeout_s: float | None = None
@@ -277,7 +296,8 @@ class MarketClient(Live):
         """Takes an offer of the node back; NotFound when it has none."""
         request = v1.WithdrawFileRequest(content=content, user_id=user_id, user_name=user_name)
         reply = await self._call(_WITHDRAW_FILE, request, timeout_s)
-        return Withdrawn(reply.cid, reply.acknowledged, reply.asked, reply.wanted)
+        named_by = _named_by(reply.named_by)
+        return Withdrawn(reply.cid, reply.acknowledged, reply.asked, reply.wanted, named_by)
 
     async def list_offers(self, *, timeout_s: float | None = None) -> AsyncGenerator[OwnOffer, None]:
         """The node's own offers, in the order of their contents."""
@@ -309,7 +329,8 @@ class MarketClient(Live):
         """Offers a content under these terms; returns when a quorum has the offer."""
         request = _request(Listing(content, metadata, user_id, user_name))
         reply = await self._call(_REGISTER_FILE, request, timeout_s)
-        return Registered(reply.cid, reply.acknowledged, reply.asked, reply.wanted, reply.plain)
+        counts = (reply.acknowledged, reply.asked, reply.wanted, reply.plain)
+        return Registered(reply.cid, *counts, _named_by(reply.named_by))
 
     async def _call(self, method: _Method[Reply], request: Message, timeout_s: float | None) -> Reply:
         call = self._channel.unary_unary(
@@ -396,4 +417,13 @@ def _holder(holder: v1.Holder) -> Holder:
         holder.size if holder.HasField("size") else None,
         holder.file_name if holder.HasField("file_name") else None,
         holder.not_after,
+        holder.cid,
     )
+
+
+_NAMED_BY = {number: name for name, number in v1.NamedBy.items() if number}
+
+
+def _named_by(number: int) -> str:
+    """Its name; empty where a server of an older release tells none."""
+    return _NAMED_BY.get(number, "")

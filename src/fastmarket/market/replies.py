@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from fastmarket._cid import encode_cid_v0
 from fastmarket.errors import CallerFault, QuorumFailed
+from fastmarket.formats.cid import Named, NamedBy, cid_text
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.market.grpc_errors import status_of
@@ -20,13 +20,7 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 M = TypeVar("M", bound=Message)
 
-SHA256_MULTIHASH = b"\x12\x20"
 ENTRY_OVERHEAD_BYTES = 4  # tag and length of one entry of a repeated field
-
-
-def cid_text(content: bytes) -> str:
-    """The CIDv0 of a content; empty where its hash is not SHA-256, for which there is none."""
-    return encode_cid_v0(content) if len(content) == 34 and content.startswith(SHA256_MULTIHASH) else ""
 
 
 def user_of(offer: Offer) -> market_pb2.User:
@@ -48,6 +42,7 @@ def holder_of(offer: Offer) -> v1.Holder:
         size=offer.metadata.size,
         file_name=offer.metadata.name,
         not_after=offer.not_after,
+        cid=offer.cid,
     )
 
 
@@ -93,10 +88,11 @@ def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
     )
 
 
-def registered_of(content: bytes, outcome: StoreOutcome) -> v1.RegisterFileResponse:
+def registered_of(content: Named, outcome: StoreOutcome) -> v1.RegisterFileResponse:
     """How a registration went."""
     return v1.RegisterFileResponse(
-        cid=cid_text(content),
+        cid=content.cid,
+        named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
         acknowledged=outcome.acknowledged,
         asked=outcome.asked,
         wanted=outcome.wanted,
@@ -108,15 +104,17 @@ def registered_of(content: bytes, outcome: StoreOutcome) -> v1.RegisterFileRespo
 # message for each would cost more than to register it. Of RegisteredFile, field number << 3 | wire type.
 _FILES_TAG = b"\x0a"
 _CID_TAG = b"\x1a"
+_NAMED_BY = {by: v1.RegisteredFile(named_by=by.name).SerializeToString() for by in NamedBy}
 
 
-def registered_file(content: bytes, outcome: StoreOutcome) -> bytes:
+def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
     """How the registration of one of many went, as a field of RegisterFilesResponse."""
-    cid = cid_text(content).encode()
+    cid = content.cid.encode()
     head, tail = _of_outcome(outcome)
-    cid_field = _CID_TAG + bytes((len(cid),)) + cid if cid else b""
-    size = len(head) + len(cid_field) + len(tail)
-    return b"%b%b%b%b%b" % (_FILES_TAG, encode_uvarint(size), head, cid_field, tail)
+    by = _NAMED_BY[content.by]
+    cid_size = encode_uvarint(len(cid))
+    size = len(head) + 1 + len(cid_size) + len(cid) + len(tail) + len(by)
+    return b"%b%b%b%b%b%b%b%b" % (_FILES_TAG, encode_uvarint(size), head, _CID_TAG, cid_size, cid, tail, by)
 
 
 @lru_cache(maxsize=1024)
@@ -139,4 +137,4 @@ def refused_file(fault: CallerFault) -> bytes:
 
 def own_of(offer: Offer) -> v1.OwnOffer:
     """An own offer."""
-    return v1.OwnOffer(content=cid_text(offer.content) or offer.content.hex(), holder=holder_of(offer))
+    return v1.OwnOffer(content=cid_text(offer.content, offer.form), holder=holder_of(offer))

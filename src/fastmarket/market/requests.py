@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from fastmarket.errors import Busy, CallerFault
-from fastmarket.formats.cid import content_multihash
+from fastmarket.formats.cid import Named, named
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.metadata import FileMetadata, check_metadata
 from fastmarket.offers.model import OfferTerms
@@ -51,28 +51,37 @@ def _renamed(fault: CallerFault, names: Mapping[str, str]) -> CallerFault:
 def market_content(file_hash: str) -> bytes:
     """The multihash that a `fileHash` names. Raises `CallerFault`."""
     with fields_named(MARKET_FIELDS):
-        return content_multihash(file_hash)
+        return named(file_hash).multihash
 
 
 def v1_content(content: str) -> bytes:
     """The multihash that a `content` names. Raises `CallerFault`."""
-    with fields_named(V1_FIELDS):
-        return content_multihash(content)
+    return v1_named(content).multihash
+
+
+def v1_named(content: str) -> Named:
+    """What a `content` names. Raises `CallerFault`."""
+    try:
+        return named(content)
+    except CallerFault as fault:
+        raise _renamed(fault, V1_FIELDS) from None
 
 
 def market_terms(request: market_pb2.RegisterFileRequest, node: PeerId) -> OfferTerms:
     """The terms in a request to `market.Market`. Raises `CallerFault`."""
-    content = market_content(request.fileHash)
+    with fields_named(MARKET_FIELDS):
+        content = named(request.fileHash)
     if not request.HasField("user"):
         raise CallerFault("user", "missing")
     user = request.user
     with fields_named(MARKET_FIELDS):
         metadata = FileMetadata(user.ip, user.port, user.price)
-        return OfferTerms(content, _user_id(user.id, user.name, node), user.name, metadata)
+        user_id = _user_id(user.id, user.name, node)
+        return OfferTerms(content.multihash, user_id, user.name, metadata, content.form)
 
 
-def v1_terms(request: v1.RegisterFileRequest, node: PeerId) -> OfferTerms:
-    """The terms in a request to `fastmarket.v1.Market`. Raises `CallerFault`."""
+def v1_terms(request: v1.RegisterFileRequest, node: PeerId, content: Named | None = None) -> OfferTerms:
+    """The terms in a request to `fastmarket.v1.Market`, of what its `content` names. Raises `CallerFault`."""
     # No context managers, and numbers as their fields let them be: this is done by the hundred thousand.
     user_name = request.user_name
     size = request.size if request.HasField("size") else None
@@ -80,8 +89,9 @@ def v1_terms(request: v1.RegisterFileRequest, node: PeerId) -> OfferTerms:
     metadata = FileMetadata.checked(request.ip, request.port, request.price, size, name)
     try:
         check_metadata(metadata)
-        content = content_multihash(request.content)
-        return OfferTerms(content, _user_id(request.user_id, user_name, node), user_name, metadata)
+        content = content or named(request.content)
+        user_id = _user_id(request.user_id, user_name, node)
+        return OfferTerms(content.multihash, user_id, user_name, metadata, content.form)
     except CallerFault as fault:
         raise _renamed(fault, V1_FIELDS) from None
 

@@ -11,9 +11,10 @@ import grpc
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import CallerFault, FastmarketError, StorageFault
+from fastmarket.formats.cid import Named
 from fastmarket.market import replies
 from fastmarket.market.grpc_errors import status_of
-from fastmarket.market.requests import v1_content
+from fastmarket.market.requests import v1_named
 from fastmarket.market.service import MarketService
 from fastmarket.offers.model import Offer
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -23,7 +24,7 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 class _Asking:
     """A search that has to ask others, and where its answer goes."""
 
-    content: bytes
+    content: Named
     search: v1.FindHoldersRequest
     place: v1.FoundHolders
 
@@ -65,9 +66,9 @@ class Searches:
             if request.searches:
                 await self._find_many(request, answer, deadline_s)
                 return answer
-            content = v1_content(request.search.content)
-            found = await self._service.find(content, deadline_s)
-            answer.cid = replies.cid_text(content)
+            content = v1_named(request.search.content)
+            found = await self._service.find(content.multihash, deadline_s)
+            answer.cid, answer.named_by = content.cid, content.by  # type: ignore[assignment]
             answer.holders.extend(self.holders(request.search, found))
         except FastmarketError as fault:
             _tell(answer, fault)
@@ -93,8 +94,8 @@ class Searches:
                 await asyncio.sleep(0)
             place = answer.found.add()
             try:
-                one = _Asking(v1_content(search.content), search, place)
-                known = self._service.known(one.content)
+                one = _Asking(v1_named(search.content), search, place)
+                known = self._service.known(one.content.multihash)
                 if known is None:
                     asking.append(one)
                 else:
@@ -123,7 +124,7 @@ class Searches:
                 if left_s > 0:
                     # The margin was taken off the whole message's time; a search takes it off its own.
                     left_s += self._config.reply_margin_s
-                    self._fill(one, await self._service.find(one.content, left_s), share)
+                    self._fill(one, await self._service.find(one.content.multihash, left_s), share)
                 else:
                     _too_late(one.place)
             except FastmarketError as fault:
@@ -132,7 +133,7 @@ class Searches:
                 self._at_once.release()
 
     def _fill(self, one: _Asking, found: Iterable[Offer], share: int) -> None:
-        one.place.cid = replies.cid_text(one.content)
+        one.place.cid, one.place.named_by = one.content.cid, one.content.by  # type: ignore[assignment]
         one.place.holders.extend(self.holders(one.search, found, share))
 
 

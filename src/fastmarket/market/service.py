@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
+from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.query import Quorum
 from fastmarket.market.dht import Acknowledged, Dht
@@ -49,7 +50,7 @@ class MarketService:
         """
         budget_s = self._budget(self._config.register_budget_s, deadline_s)
         call = self._dht.register_offer(
-            terms.content, terms.user_id, terms.user_name, terms.metadata, budget_s
+            terms.content, terms.user_id, terms.user_name, terms.metadata, budget_s, terms.form
         )
         try:
             # The network keeps the deadline itself and then knows the counts; this is for one that hangs.
@@ -102,6 +103,26 @@ class MarketService:
             pass  # a network in trouble is no reason to keep back what was found
         finally:
             await offers.aclose()
+
+    async def unpriced(
+        self, content: bytes, found: OfferSet, spent_s: float, deadline_s: float | None = None
+    ) -> set[PeerId]:
+        """Others that provide a content of which no offer was `found`: who made none, or took none back. In
+        what `spent_s` leaves of the find budget."""
+        left_s = self._budget(self._config.find_budget_s, deadline_s) - spent_s
+        if left_s <= 0:
+            return set()
+        try:
+            async with asyncio.timeout(left_s):
+                providers = await self._dht.content_providers(content, left_s)
+        except (TimeoutError, NetworkFault, Busy):
+            return set()
+        return {peer for peer in providers if peer != self.peer_id and not found.offered_by(peer)}
+
+    def registered_form(self, content: bytes, user_id: bytes) -> CidForm | None:
+        """Of the CID that this node's offer was registered by."""
+        own = self._dht.own_offer(content, user_id)
+        return None if own is None else own.form
 
     async def register_many(
         self, many: Sequence[OfferTerms], deadline_s: float | None = None

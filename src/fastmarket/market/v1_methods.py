@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from bisect import bisect_right
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,9 +13,10 @@ from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import CallerFault
+from fastmarket.formats.cid import Named, cid_text
 from fastmarket.market import replies
 from fastmarket.market.calls import Method, each, streaming, unary
-from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
+from fastmarket.market.requests import v1_named, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.watching import Watching
@@ -69,38 +71,51 @@ class V1Methods:
         return replies.peers_of(self._service.peers())
 
     async def _closest_peers(self, request: v1.ClosestPeersRequest, deadline_s: float | None) -> Message:
-        return replies.peers_of(await self._service.closest_peers(v1_content(request.content), deadline_s))
+        content = v1_named(request.content)
+        peers = replies.peers_of(await self._service.closest_peers(content.multihash, deadline_s))
+        peers.named_by = content.by  # type: ignore[assignment]  # the numbers are the same
+        return peers
 
     async def _find_holders(
         self, request: v1.FindHoldersRequest, deadline_s: float | None
     ) -> AsyncGenerator[Message, None]:
-        content = v1_content(request.content)
-        cid = replies.cid_text(content)
+        content = v1_named(request.content)
+        answer = v1.FindHoldersResponse(cid=content.cid, named_by=content.by)  # type: ignore[arg-type]
         most = request.max_price if request.HasField("max_price") else None
         found = OfferSet()
-        async with aclosing(self._service.find_each(content, deadline_s)) as offers:
+        begun = time.monotonic()
+        async with aclosing(self._service.find_each(content.multihash, deadline_s)) as offers:
             async for offer in offers:
                 new = found.add(offer)
                 if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
                     holder = replies.holder_of(offer)
-                    yield v1.FindHoldersResponse(holders=[holder], cid=cid, provisional=True)
-        holders = self._searches.holders(request, found.cheapest(self._service.now()))
-        yield v1.FindHoldersResponse(holders=holders, cid=cid)
+                    provisional = v1.FindHoldersResponse(holders=[holder], provisional=True)
+                    provisional.MergeFrom(answer)
+                    yield provisional
+        live = found.cheapest(self._service.now())
+        if not live:
+            spent_s = time.monotonic() - begun
+            unpriced = await self._service.unpriced(content.multihash, found, spent_s, deadline_s)
+            answer.providers_without_price = len(unpriced)
+        answer.holders.extend(self._searches.holders(request, live))
+        yield answer
 
     async def _watch_holders(
         self, request: v1.WatchHoldersRequest, deadline_s: float | None
     ) -> AsyncGenerator[Message, None]:
         if not 0 <= request.interval_s < math.inf:
             raise CallerFault("interval_s", f"{request.interval_s} is no number of seconds")
-        content = v1_content(request.content)
-        cid = replies.cid_text(content)
-        watching = Watching(content, request.max_price if request.HasField("max_price") else None)
+        content = v1_named(request.content)
+        watching = Watching(content.multihash, request.max_price if request.HasField("max_price") else None)
         async with aclosing(self._service.watch(watching, request.interval_s)) as changes:
             async for seen in changes:
                 present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
                 half = self._config.max_response_bytes // 2
                 yield v1.WatchHoldersResponse(
-                    present=replies.fitting(present, half), gone=replies.fitting(gone, half), cid=cid
+                    present=replies.fitting(present, half),
+                    gone=replies.fitting(gone, half),
+                    cid=content.cid,
+                    named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
                 )
 
     async def _put_record(self, request: v1.PutRecordRequest, deadline_s: float | None) -> Message:
@@ -112,34 +127,40 @@ class V1Methods:
         return v1.GetRecordResponse(value=value)
 
     async def _register_file(self, request: v1.RegisterFileRequest, deadline_s: float | None) -> Message:
-        terms = v1_terms(request, self._service.peer_id)
-        return replies.registered_of(terms.content, await self._service.register(terms, deadline_s))
+        content = v1_named(request.content)
+        terms = v1_terms(request, self._service.peer_id, content)
+        return replies.registered_of(content, await self._service.register(terms, deadline_s))
 
     async def _register_files(self, request: v1.RegisterFilesRequest, deadline_s: float | None) -> bytes:
         if not 0 < len(request.files) <= self._config.max_files:
             raise CallerFault("files", f"1 to {self._config.max_files}, got {len(request.files)}")
-        terms: list[OfferTerms] = []
+        wanted: list[tuple[OfferTerms, Named]] = []
+        node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
         for place, file in enumerate(request.files):
             try:
-                terms.append(v1_terms(file, self._service.peer_id))
+                content = v1_named(file.content)
+                wanted.append((v1_terms(file, node, content), content))
             except CallerFault as fault:
                 faults[place] = fault
+        terms = [one for one, _ in wanted]
         outcomes = await self._service.register_many(terms, deadline_s) if terms else []
         told = [
-            replies.registered_file(one.content, outcome)
-            for one, outcome in zip(terms, outcomes, strict=True)
+            replies.registered_file(content, outcome)
+            for (_, content), outcome in zip(wanted, outcomes, strict=True)
         ]
         for place, wrong in faults.items():  # in ascending order: each goes where it belongs
             told.insert(place, replies.refused_file(wrong))
         return b"".join(told)
 
     async def _withdraw_file(self, request: v1.WithdrawFileRequest, deadline_s: float | None) -> Message:
-        content = v1_content(request.content)
+        content = v1_named(request.content)
         user_id = v1_user_id(request, self._service.peer_id)
-        outcome = await self._service.withdraw(content, user_id, deadline_s)
+        form = self._service.registered_form(content.multihash, user_id) or content.form
+        outcome = await self._service.withdraw(content.multihash, user_id, deadline_s)
         return v1.WithdrawFileResponse(
-            cid=replies.cid_text(content),
+            cid=cid_text(content.multihash, form),
+            named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
             acknowledged=outcome.acknowledged,
             asked=outcome.asked,
             wanted=outcome.wanted,

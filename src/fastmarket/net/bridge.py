@@ -191,7 +191,9 @@ class DhtClient(Live):
         metadata = FileMetadata(ip, port, price_per_mb)
 
         async def call(node: DhtNode) -> Cid:
-            outcome = await node.register_offer(content.multihash, b"", "", metadata, deadline_s)
+            outcome = await node.register_offer(
+                content.multihash, b"", "", metadata, deadline_s, content.form
+            )
             if not outcome.reached:
                 raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
             return content
@@ -206,7 +208,8 @@ class DhtClient(Live):
         Far faster than one by one: signatures, lookups and messages are shared. What is short of its quorum
         is announced further, unless nobody was asked for it before the deadline. Raises CallerFault, Busy.
         """
-        many = [OfferTerms(_cid(cid).multihash, b"", "", metadata) for cid, metadata in files]
+        named = [(_cid(cid), metadata) for cid, metadata in files]
+        many = [OfferTerms(cid.multihash, b"", "", metadata, cid.form) for cid, metadata in named]
         return await self._ask(lambda node: node.register_offers(many, deadline_s))
 
     async def withdraw(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Cid:
@@ -329,4 +332,4 @@ def _peer_id(value: PeerId | str) -> PeerId:
 
 
 def _cid(value: Cid | str) -> Cid:
-    return Cid.from_text(value) if isinstance(value, str) else value
+    return Cid.from_link(value) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
+from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -216,10 +217,16 @@ class DhtNode:
     # -- what market/ asks (market.dht.Dht)
 
     async def register_offer(
-        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+        self,
+        content: bytes,
+        user_id: bytes,
+        user_name: str,
+        metadata: FileMetadata,
+        deadline_s: float,
+        form: CidForm | None = None,
     ) -> StoreOutcome:
         """Signs, stores and announces; see `market.dht.Dht`."""
-        terms = OfferTerms(content, user_id, user_name, metadata)
+        terms = OfferTerms(content, user_id, user_name, metadata, form)
         outcome = await self._offers.register(terms, deadline_s)
         await self._durable()
         return outcome
@@ -292,11 +299,25 @@ class DhtNode:
         """Verified offers as they come; see `market.dht.Dht`."""
         return self._offers.find(content, deadline_s)
 
+    async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
+        """With an offer or without; see `market.dht.Dht`."""
+        found = await self.find_providers(content, deadline_s=deadline_s)
+        # Other libp2p nodes keep the record of who took its offer back.
+        held = list(self.offers.store.held(content))
+        gone = {offer.provider for offer in held if offer.withdrawn} - set(
+            self.offers.providers(content, self.now())
+        )
+        return [peer.peer_id for peer in found if peer.peer_id not in gone]
+
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """By a lookup, closest first."""
         result = cast(LookupResult, await self._kad.run(self.engine.find_node(key, deadline_s)))
         target = sha256(key)
         return [self._view(answered.peer, target) for answered in result.closest]
+
+    def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
+        """The latest version; see `market.dht.Dht`."""
+        return self.offers.own.current((content, self.peer_id.raw, user_id))
 
     def own_offers(self) -> Iterable[Offer]:
         """Offers of this node; see `market.dht.Dht`."""

@@ -14,6 +14,7 @@ from fastmarket._batch import SignedBatch, encode_body
 from fastmarket._merkle import PlainOffers
 from fastmarket._sha256 import sha256_many
 from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.cid import CidForm, cid_form, cid_text
 from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import decode_uvarint
@@ -66,6 +67,7 @@ class Offer(NamedTuple):
 
     Of two offers with the same key the one with the higher `seq` counts. `issued_at` and `not_after` are unix
     seconds. A `withdrawn` one is a tombstone. `signed` holds its bytes, those in the `slot` of a batch.
+    `form` is that of the CID the content was registered by, None where none was told.
     (A tuple: a frozen dataclass takes six times as long to make.)
     """
 
@@ -80,6 +82,7 @@ class Offer(NamedTuple):
     withdrawn: bool
     signed: SignedAlone | SignedBatch
     slot: int
+    form: CidForm | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -106,6 +109,11 @@ class Offer(NamedTuple):
     def key(self) -> OfferKey:
         """The offer's identity."""
         return (self.content, self.provider.raw, self.user_id)
+
+    @property
+    def cid(self) -> str:
+        """The text of that CID; empty where none was told."""
+        return "" if self.form is None else cid_text(self.content, self.form)
 
     @property
     def ip(self) -> str:
@@ -151,15 +159,19 @@ def alone(offer: Offer) -> Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferTerms:
-    """What a holder decides about an offer. Raises `CallerFault` naming the field."""
+    """What a holder decides about an offer; `form`: of the CID it names the content by. Raises `CallerFault`
+    naming the field."""
 
     content: bytes
     user_id: bytes
     user_name: str
     metadata: FileMetadata
+    form: CidForm | None = None
 
     def __post_init__(self) -> None:
         check_terms(self.content, self.user_id, self.user_name, self.metadata)
+        if self.form is not None and cid_form(*self.form, self.content) is None:
+            raise CallerFault("form", f"{self.form}: there is no such CID of the content")
 
 
 def terms_of(offer: Offer) -> OfferTerms:
@@ -170,6 +182,7 @@ def terms_of(offer: Offer) -> OfferTerms:
     put(made, "user_id", offer.user_id)
     put(made, "user_name", offer.user_name)
     put(made, "metadata", offer.metadata)
+    put(made, "form", offer.form)
     return made
 
 
@@ -289,9 +302,12 @@ def _stamp(signing: Signing, now: float, seq: int) -> _Stamp:
 def _body(provider: bytes, signing: Signing, stamp: _Stamp) -> bytes:
     terms, withdrawn = signing.terms, signing.withdrawn
     place = terms.metadata
+    version, codec = terms.form or (None, None)
     return encode_body(
         *(terms.content, provider, terms.user_id, terms.user_name, place.ip, place.port, place.price_per_mb),
         *(place.size, place.name, *stamp, withdrawn),
+        codec=codec,
+        version=version,
     )
 
 
@@ -312,6 +328,7 @@ def _made(
         withdrawn,
         signed,
         index,
+        terms.form,
     )
 
 
@@ -335,4 +352,7 @@ def offer_of(
         body.withdrawn,
         signed,
         index,
+        cid_form(body.version, body.codec, body.content)
+        if body.HasField("codec") and body.HasField("version")
+        else None,
     )

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from fastmarket._batch import SignedBatch
 from fastmarket._merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.batch import Batch, is_batched, open_batch
@@ -269,11 +270,12 @@ def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Of
 
 
 def _made_of(plain: Body, provider: PeerId, signed: Signed, index: int = 0) -> Offer:
-    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, withdrawn = plain
+    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, *rest = plain
+    withdrawn, codec, version = rest
     metadata = FileMetadata.checked(ip, port, price, size, name)
-    return Offer(
-        content, provider, user_id, user_name, metadata, seq, issued_at, not_after, withdrawn, signed, index
-    )
+    form = None if codec is None or version is None else cid_form(version, codec, content)
+    place = (user_id, user_name, metadata)
+    return Offer(content, provider, *place, seq, issued_at, not_after, bool(withdrawn), signed, index, form)
 
 
 def _read_any(raw: bytes, signer: PeerId, signed: Signed, index: int) -> tuple[Offer, bytes]:

@@ -20,7 +20,8 @@ from starlette.routing import Route
 from fastmarket._version import __version__
 from fastmarket.config import WebConfig
 from fastmarket.errors import CallerFault, FastmarketError
-from fastmarket.formats.cid import Cid, Codec, content_multihash
+from fastmarket.formats.cid import Named, NamedBy, cid_text, named
+from fastmarket.formats.identity import PeerId
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model import Offer
 from fastmarket.offers.views import PeerView
@@ -120,17 +121,26 @@ class StatusPage:
         )
 
     async def _find(self, request: Request) -> Response:
-        content = content_multihash(request.query_params.get("content", "").strip())
-        found = self._dht.find_offers(content, self._config.lookup_budget_s)
-        return StreamingResponse(self._lines(found), media_type="application/x-ndjson")
+        content = named(request.query_params.get("content", ""))
+        found = self._dht.find_offers(content.multihash, self._config.lookup_budget_s)
+        return StreamingResponse(self._lines(content, found), media_type="application/x-ndjson")
 
-    async def _lines(self, found: AsyncGenerator[Offer, None]) -> AsyncIterator[bytes]:
-        """A line for each offer as it comes; the last one says how the search ended."""
+    async def _lines(self, content: Named, found: AsyncGenerator[Offer, None]) -> AsyncIterator[bytes]:
+        """A line for each offer as it comes; the last one says how the search ended, and what a person should
+        know of it: that the text was taken for a name, and that others have it without a price."""
         end: Json = {"end": "complete"}
+        if content.by is NamedBy.TEXT_HASH:
+            end["named_by"] = content.by.name
+        met: set[PeerId] = set()
         try:
             async with aclosing(found) as offers:
                 async for offer in offers:
+                    met.add(offer.provider)
                     yield _line(_offer(offer, own=offer.provider == self._dht.peer_id))
+            if not met:
+                providers = await self._dht.content_providers(content.multihash, self._config.lookup_budget_s)
+                unpriced = len({*providers} - {self._dht.peer_id})
+                end |= {"providers_without_price": unpriced} if unpriced else {}
         except FastmarketError as fault:
             end = {"end": "failed", "error": str(fault)}
         yield _line(end)
@@ -169,7 +179,7 @@ def _offer(offer: Offer, *, own: bool = False) -> Json:
     """Prices and sizes as text: they may be above what a number of JavaScript holds."""
     metadata = offer.metadata
     return {
-        "cid": _cid(offer.content),
+        "cid": cid_text(offer.content, offer.form),
         "file": metadata.name,
         "holder": offer.user_name or offer.user_id[:16].decode("utf-8", "replace"),
         "provider": str(offer.provider),
@@ -182,10 +192,6 @@ def _offer(offer: Offer, *, own: bool = False) -> Json:
         "withdrawn": offer.withdrawn,
         "own": own,
     }
-
-
-def _cid(content: bytes) -> str:
-    return str(Cid(0 if content.startswith(b"\x12\x20") else 1, Codec.DAG_PB, content))
 
 
 def _line(item: Json) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 
 from fastmarket.cli import content
 from fastmarket.errors import CallerFault, NodeFault
+from fastmarket.formats.cid import NamedBy
 
 HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"  # echo "hello world" | ipfs add -q
 
@@ -102,6 +103,20 @@ def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, monkeypatch: pyt
 def test_the_size_told_is_that_of_the_bytes() -> None:
     named = content.resolve("/proc/version")
     assert named.size == len(Path("/proc/version").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "form", ["ipfs://{}", "/ipfs/{}", "https://ipfs.io/ipfs/{}", "{}.ipfs.dweb.link", " {}/"]
+)
+def test_a_copied_cid_is_no_path(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = content.resolve(form.format(HELLO))
+    assert (named.text, named.named_by) == (form.format(HELLO), NamedBy.CID)
+    assert not content.is_bare_text(named)
+    with pytest.raises(CallerFault, match="content: names a path behind the CID"):
+        content.resolve(f"ipfs://{HELLO}/a.txt")
+    with pytest.raises(CallerFault, match="content: is not a CID behind /ipfs/"):
+        content.resolve("/ipfs/gone")
 
 
 def test_no_directory(tmp_path: Path) -> None:

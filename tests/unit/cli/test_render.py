@@ -62,7 +62,9 @@ def test_holder_json() -> None:
         "size": 7,
         "file_name": "f",
         "not_after": 2_000_000_000,
+        "cid": None,
     }
+    assert render.holder_json(replace(ALICE, cid="bafkqaaa"))["cid"] == "bafkqaaa"
     assert render.holder_json(ALICE)["size"] is None
 
 
@@ -93,10 +95,17 @@ def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen(people=False)
     screen.holders("Qm1", [ALICE, replace(ALICE, name="bob", price=7)])
     screen.holders("Qm2", [])
+    screen.holders("Qm3", [], unpriced=3)
+    screen.holders("Qm4", [], unpriced=1)
     screen.table("title", (Column("a"), Column("b")), [("1", "2")])
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition("$")[2] for line in lines[:2]] == ["5", "7"]
-    assert lines[2:] == ["No holders of Qm2 found", "1\t2"]
+    assert lines[2:] == [
+        "No holders of Qm2 found",
+        "Qm3: no offers; 3 providers without a price",
+        "Qm4: no offers; 1 provider without a price",
+        "1\t2",
+    ]
 
 
 def test_a_terminal_gets_a_table_with_every_offer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,3 +134,13 @@ def test_json_is_one_ascii_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.isascii()
     assert json.loads(out) == {"name": "é\n\u202e"}
     assert out.count("\n") == 1
+
+
+def test_a_holder_is_shown_by_the_cid_it_names_where_that_is_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Screen(people=True)
+    screen.holders("Qm1", [replace(ALICE, cid="Qm1"), ALICE], cid="Qm1")
+    assert "CID" not in capsys.readouterr().out
+    screen.holders("Qm1", [replace(ALICE, cid="bafk1")], cid="Qm1")
+    assert "bafk1" in capsys.readouterr().out.replace("\n", "")

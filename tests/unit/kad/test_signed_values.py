@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.dag_cbor import decode_map, encode_map
-from fastmarket.formats.identity import Identity
+from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.records import DEFAULT_RULES, rule_for
 from fastmarket.kad.signed_values import MAX_VALUE_BYTES, read_value, sign_value, signed_key
 from fastmarket.pb.libp2p import ipns_pb2
@@ -47,6 +49,33 @@ def check_ipns(value: bytes, key: bytes = IPNS_KEY) -> None:
 @pytest.mark.parametrize("old", [True, False])
 def test_an_ipns_record_of_its_key_is_taken(old: bool) -> None:
     check_ipns(ipns(old=old))
+
+
+BOXO = json.loads((Path(__file__).parents[2] / "vectors" / "ipns.json").read_text())
+
+
+@pytest.mark.parametrize("one", BOXO["records"], ids=lambda one: one["name"])
+def test_what_boxo_writes_is_taken(one: dict[str, str]) -> None:
+    """With fields of a publisher's own, too, of every kind it lets them have, and many of them."""
+    value, key = bytes.fromhex(one["record"]), b"/ipns/" + PeerId.from_text(BOXO["peer_id"]).raw
+    check_ipns(value, key)
+    rule = rule_for(DEFAULT_RULES, key)
+    assert rule.replaces(key, value, value)
+    assert rule.select(key, [value, value]) == 0
+    entry = ipns_pb2.IpnsEntry.FromString(value)
+    entry.data = entry.data[:-1] + bytes([entry.data[-1] ^ 1])
+    with pytest.raises(PeerFault, match="signature"):
+        check_ipns(entry.SerializeToString(), key)
+
+
+# null, a float, a list of a map with a link in it: go-ipld-prime reads all of it.
+@pytest.mark.parametrize("extra", ["f6", "fb3ff8000000000000", "82a16161d82a450001551200f5"])
+def test_other_fields_of_any_kind_are_signed_along(extra: str) -> None:
+    entry = ipns_pb2.IpnsEntry.FromString(ipns())
+    assert entry.data[0] == 0xA5
+    entry.data = b"\xa6" + entry.data[1:] + b"\x64_new" + bytes.fromhex(extra)
+    entry.signatureV2 = WRITER.sign(b"ipns-signature:" + entry.data)
+    check_ipns(entry.SerializeToString())
 
 
 def changed(**fields: bytes | int) -> bytes:
@@ -146,7 +175,7 @@ def test_a_map_comes_back() -> None:
         "a10101",
         "a26161016161 01",
         "bf6161 01ff",
-        "a1616181 01",
+        "a1616182 01",
         "80",
         "a161ff01",
     ],

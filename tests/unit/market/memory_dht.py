@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from fastmarket.errors import NotFound, QuorumFailed
+from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.storing import QuorumReached, StoreResult
 from fastmarket.kad.values import GetValueResult
@@ -37,9 +39,15 @@ class MemoryDht:
         return self.node.offers
 
     async def register_offer(
-        self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
+        self,
+        content: bytes,
+        user_id: bytes,
+        user_name: str,
+        metadata: FileMetadata,
+        deadline_s: float,
+        form: CidForm | None = None,
     ) -> StoreOutcome:
-        terms = OfferTerms(content, user_id, user_name, metadata)
+        terms = OfferTerms(content, user_id, user_name, metadata, form)
         return await self._announce(self.offers.register(terms, self.net.now), deadline_s)
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
@@ -67,6 +75,11 @@ class MemoryDht:
         if job_id not in self.node.results:
             await asyncio.Event().wait()  # hangs beyond every deadline
 
+    async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
+        _, result = self.net.run(self.node, self.node.engine.find_providers(content, self.net.now))
+        assert isinstance(result, FindProvidersResult)
+        return [peer.peer_id for peer in result.providers]
+
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         _, result = self.net.run(self.node, self.node.engine.find_node(key))
         assert isinstance(result, LookupResult)
@@ -87,6 +100,9 @@ class MemoryDht:
         if result.record is None:
             raise NotFound("no value under that key")
         return result.record.value
+
+    def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
+        return self.offers.own.current((content, self.peer_id.raw, user_id))
 
     def own_offers(self) -> Iterable[Offer]:
         return self.offers.own

@@ -164,17 +164,22 @@ byId('search').addEventListener('submit', async event => {
   showFound(found)
   state.textContent = 'Searching …'
   try {
-    const query = new URLSearchParams({ content: byId('content').value })
+    const query = new URLSearchParams({ content: byId('content').value.trim() })
     const response = await fetch(`find?${query}`, { signal: mine.signal })
     if (!response.ok) throw new Error((await response.json()).error)
+    let end = {}
     for await (const line of lines(response)) {
       if (line.end === 'failed') throw new Error(line.error)
       if (line.end === undefined) add(found, line)
+      else end = line
       showFound(found)
     }
     const count = showFound(found)
     const took = `in ${Math.max(1, Math.round(performance.now() - began))} ms`
-    state.textContent = count ? `${count} ${count === 1 ? 'holder' : 'holders'} ${took}.` : `Nobody offers it; looked for it ${took}.`
+    const unpriced = end.providers_without_price
+    const without = unpriced ? ` No offers; ${unpriced} ${unpriced === 1 ? 'provider' : 'providers'} without a price.` : ''
+    const name = end.named_by === 'TEXT_HASH' ? ' It is no CID or SHA-256: it stands for the hash of its text.' : ''
+    state.textContent = (count ? `${count} ${count === 1 ? 'holder' : 'holders'} ${took}.` : `Nobody offers it; looked for it ${took}.`) + without + name
   } catch (error) {
     if (!mine.signal.aborted) state.textContent = `The search failed: ${error.message}.`
   }

@@ -7,10 +7,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class NamedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NAMED_BY_UNSPECIFIED: _ClassVar[NamedBy]
+    CID: _ClassVar[NamedBy]
+    SHA256: _ClassVar[NamedBy]
+    TEXT_HASH: _ClassVar[NamedBy]
+
 class Order(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHEAPEST: _ClassVar[Order]
     NEWEST: _ClassVar[Order]
+NAMED_BY_UNSPECIFIED: NamedBy
+CID: NamedBy
+SHA256: NamedBy
+TEXT_HASH: NamedBy
 CHEAPEST: Order
 NEWEST: Order
 
@@ -57,10 +68,12 @@ class Peer(_message.Message):
     def __init__(self, peer_id: _Optional[str] = ..., addrs: _Optional[_Iterable[str]] = ..., agent_version: _Optional[str] = ..., connected: bool = ..., common_prefix: _Optional[int] = ...) -> None: ...
 
 class ListPeersResponse(_message.Message):
-    __slots__ = ("peers",)
+    __slots__ = ("peers", "named_by")
     PEERS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     peers: _containers.RepeatedCompositeFieldContainer[Peer]
-    def __init__(self, peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class ClosestPeersRequest(_message.Message):
     __slots__ = ("content",)
@@ -81,7 +94,7 @@ class FindHoldersRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., limit: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ...) -> None: ...
 
 class Holder(_message.Message):
-    __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after")
+    __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after", "cid")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +104,7 @@ class Holder(_message.Message):
     SIZE_FIELD_NUMBER: _ClassVar[int]
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     name: str
     ip: str
@@ -100,17 +114,22 @@ class Holder(_message.Message):
     size: int
     file_name: str
     not_after: int
-    def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ...) -> None: ...
+    cid: str
+    def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ..., cid: _Optional[str] = ...) -> None: ...
 
 class FindHoldersResponse(_message.Message):
-    __slots__ = ("holders", "cid", "provisional")
+    __slots__ = ("holders", "cid", "provisional", "named_by", "providers_without_price")
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
     PROVISIONAL_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_WITHOUT_PRICE_FIELD_NUMBER: _ClassVar[int]
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
     provisional: bool
-    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., provisional: bool = ...) -> None: ...
+    named_by: NamedBy
+    providers_without_price: int
+    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., provisional: bool = ..., named_by: _Optional[_Union[NamedBy, str]] = ..., providers_without_price: _Optional[int] = ...) -> None: ...
 
 class FindHoldersBatchRequest(_message.Message):
     __slots__ = ("id", "search", "searches")
@@ -123,32 +142,36 @@ class FindHoldersBatchRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., search: _Optional[_Union[FindHoldersRequest, _Mapping]] = ..., searches: _Optional[_Iterable[_Union[FindHoldersRequest, _Mapping]]] = ...) -> None: ...
 
 class FindHoldersBatchResponse(_message.Message):
-    __slots__ = ("id", "code", "message", "holders", "cid", "found")
+    __slots__ = ("id", "code", "message", "holders", "cid", "found", "named_by")
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     id: int
     code: int
     message: str
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
     found: _containers.RepeatedCompositeFieldContainer[FoundHolders]
-    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., found: _Optional[_Iterable[_Union[FoundHolders, _Mapping]]] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., found: _Optional[_Iterable[_Union[FoundHolders, _Mapping]]] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class FoundHolders(_message.Message):
-    __slots__ = ("code", "message", "holders", "cid")
+    __slots__ = ("code", "message", "holders", "cid", "named_by")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     code: int
     message: str
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class WatchHoldersRequest(_message.Message):
     __slots__ = ("content", "max_price", "interval_s")
@@ -161,14 +184,16 @@ class WatchHoldersRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., interval_s: _Optional[float] = ...) -> None: ...
 
 class WatchHoldersResponse(_message.Message):
-    __slots__ = ("present", "gone", "cid")
+    __slots__ = ("present", "gone", "cid", "named_by")
     PRESENT_FIELD_NUMBER: _ClassVar[int]
     GONE_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     present: _containers.RepeatedCompositeFieldContainer[Holder]
     gone: _containers.RepeatedCompositeFieldContainer[Holder]
     cid: str
-    def __init__(self, present: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., gone: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, present: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., gone: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class RegisterFileRequest(_message.Message):
     __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name")
@@ -191,18 +216,20 @@ class RegisterFileRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ...) -> None: ...
 
 class RegisterFileResponse(_message.Message):
-    __slots__ = ("cid", "acknowledged", "asked", "wanted", "plain")
+    __slots__ = ("cid", "acknowledged", "asked", "wanted", "plain", "named_by")
     CID_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     ASKED_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
     PLAIN_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     cid: str
     acknowledged: int
     asked: int
     wanted: int
     plain: int
-    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., plain: _Optional[int] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., plain: _Optional[int] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class RegisterFilesRequest(_message.Message):
     __slots__ = ("files",)
@@ -217,20 +244,22 @@ class RegisterFilesResponse(_message.Message):
     def __init__(self, files: _Optional[_Iterable[_Union[RegisteredFile, _Mapping]]] = ...) -> None: ...
 
 class RegisteredFile(_message.Message):
-    __slots__ = ("code", "message", "cid", "acknowledged", "asked", "wanted")
+    __slots__ = ("code", "message", "cid", "acknowledged", "asked", "wanted", "named_by")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     ASKED_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     code: int
     message: str
     cid: str
     acknowledged: int
     asked: int
     wanted: int
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class WithdrawFileRequest(_message.Message):
     __slots__ = ("content", "user_id", "user_name")
@@ -243,16 +272,18 @@ class WithdrawFileRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ...) -> None: ...
 
 class WithdrawFileResponse(_message.Message):
-    __slots__ = ("cid", "acknowledged", "asked", "wanted")
+    __slots__ = ("cid", "acknowledged", "asked", "wanted", "named_by")
     CID_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     ASKED_FIELD_NUMBER: _ClassVar[int]
     WANTED_FIELD_NUMBER: _ClassVar[int]
+    NAMED_BY_FIELD_NUMBER: _ClassVar[int]
     cid: str
     acknowledged: int
     asked: int
     wanted: int
-    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+    named_by: NamedBy
+    def __init__(self, cid: _Optional[str] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class ListOffersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -24,7 +24,7 @@ ACK_INVALID: Ack
 ACK_FULL: Ack
 
 class OfferBody(_message.Message):
-    __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn")
+    __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn", "codec", "version")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,8 @@ class OfferBody(_message.Message):
     ISSUED_AT_FIELD_NUMBER: _ClassVar[int]
     NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     provider: bytes
     user_id: bytes
@@ -51,7 +53,9 @@ class OfferBody(_message.Message):
     issued_at: int
     not_after: int
     withdrawn: bool
-    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ...) -> None: ...
+    codec: int
+    version: int
+    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ..., codec: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
 
 class OfferBatch(_message.Message):
     __slots__ = ("root", "count")
