@@ -3,57 +3,80 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from heapq import nsmallest
+from itertools import chain
 
 from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault
+from fastmarket.errors import Busy, CallerFault
 from fastmarket.market import replies
-from fastmarket.market.calls import Method, each, streaming, unary
+from fastmarket.market.access import Scope
+from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.requests import v1_content, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
+from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 DEFAULT_PAGE = 100
+SPARE_FIELDS = 1000  # of a message of many, beside those; a few too many are told by their number
+OFFERS_A_TURN = 4096  # looked through for a page of ListOffers: 2 ms
 
 
 class V1Methods:
     """The methods, over one service."""
 
-    def __init__(self, service: MarketService, config: MarketConfig) -> None:
+    def __init__(self, service: MarketService, config: MarketConfig, work: Work) -> None:
         self._service = service
         self._config = config
-        self._searches = Searches(service, config)
+        self._work = work
+        self._calls = Calls(work, config)
+        self._searches = Searches(service, config, work)
+        self._watches = Share(config.max_watches)
 
     def handlers(self) -> dict[str, Method]:
-        """By name."""
+        """By name. One that changes what others see asks for a token of `Scope.WRITE`."""
+        config, calls = self._config, self._calls
+        unary, streaming = calls.unary, calls.streaming
         return {
-            "GetNode": unary(v1.GetNodeRequest, self._get_node),
-            "ListPeers": unary(v1.ListPeersRequest, self._list_peers),
-            "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
-            "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
-            "FindHoldersBatch": each(
-                v1.FindHoldersBatchRequest,
-                self._searches.batch,
-                self._config.searches_at_once,
-                in_order=False,
+            "GetNode": Method(Scope.READ, unary(v1.GetNodeRequest, self._get_node)),
+            "ListPeers": Method(Scope.READ, unary(v1.ListPeersRequest, self._list_peers)),
+            "ClosestPeers": Method(Scope.READ, unary(v1.ClosestPeersRequest, self._closest_peers)),
+            "FindHolders": Method(Scope.READ, streaming(v1.FindHoldersRequest, self._find_holders)),
+            "FindHoldersBatch": Method(
+                Scope.READ,
+                calls.each(
+                    v1.FindHoldersBatchRequest,
+                    self._searches.batch,
+                    config.searches_at_once,
+                    config.max_searches_bytes,
+                    config.max_searches + SPARE_FIELDS,
+                    in_order=False,
+                ),
             ),
-            "WatchHolders": streaming(v1.WatchHoldersRequest, self._watch_holders),
-            "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
-            "RegisterFiles": each(
-                v1.RegisterFilesRequest, self._register_files, self._config.batches_at_once
+            "WatchHolders": Method(Scope.READ, streaming(v1.WatchHoldersRequest, self._watch_holders)),
+            "RegisterFile": Method(Scope.WRITE, unary(v1.RegisterFileRequest, self._register_file)),
+            "RegisterFiles": Method(
+                Scope.WRITE,
+                calls.each(
+                    v1.RegisterFilesRequest,
+                    self._register_files,
+                    config.batches_at_once,
+                    config.max_request_bytes,
+                    config.max_files + SPARE_FIELDS,
+                ),
             ),
-            "WithdrawFile": unary(v1.WithdrawFileRequest, self._withdraw_file),
-            "ListOffers": unary(v1.ListOffersRequest, self._list_offers),
-            "PutRecord": unary(v1.PutRecordRequest, self._put_record),
-            "GetRecord": unary(v1.GetRecordRequest, self._get_record),
+            "WithdrawFile": Method(Scope.WRITE, unary(v1.WithdrawFileRequest, self._withdraw_file)),
+            "ListOffers": Method(Scope.READ, unary(v1.ListOffersRequest, self._list_offers)),
+            "PutRecord": Method(Scope.WRITE, unary(v1.PutRecordRequest, self._put_record)),
+            "GetRecord": Method(Scope.READ, unary(v1.GetRecordRequest, self._get_record)),
         }
 
     async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:
@@ -72,7 +95,10 @@ class V1Methods:
         cid = replies.cid_text(content)
         most = request.max_price if request.HasField("max_price") else None
         found = OfferSet()
-        async with aclosing(self._service.find_each(content, deadline_s)) as offers:
+        async with (
+            self._searches.slot(content, self._config.find_budget_s, deadline_s) as left_s,
+            aclosing(self._service.find_each(content, left_s)) as offers,
+        ):
             async for offer in offers:
                 new = found.add(offer)
                 if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
@@ -89,13 +115,20 @@ class V1Methods:
         content = v1_content(request.content)
         cid = replies.cid_text(content)
         watching = Watching(content, request.max_price if request.HasField("max_price") else None)
-        async with aclosing(self._service.watch(watching, request.interval_s)) as changes:
-            async for seen in changes:
-                present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
-                half = self._config.max_response_bytes // 2
-                yield v1.WatchHoldersResponse(
-                    present=replies.fitting(present, half), gone=replies.fitting(gone, half), cid=cid
-                )
+        caller = CALLER.get()
+        if not self._watches.take(caller):
+            raise Busy("content", f"{self._watches.used} are watched already")
+        try:
+            watch = self._service.watch(watching, request.interval_s, self._searches.find)
+            async with aclosing(watch) as changes:
+                async for seen in changes:
+                    present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
+                    half = self._config.max_response_bytes // 2
+                    yield v1.WatchHoldersResponse(
+                        present=replies.fitting(present, half), gone=replies.fitting(gone, half), cid=cid
+                    )
+        finally:
+            self._watches.release(caller)
 
     async def _put_record(self, request: v1.PutRecordRequest, deadline_s: float | None) -> Message:
         done = await self._service.put_record(request.key, request.value, request.quorum, deadline_s)
@@ -114,12 +147,18 @@ class V1Methods:
             raise CallerFault("files", f"1 to {self._config.max_files}, got {len(request.files)}")
         terms: list[OfferTerms] = []
         faults: dict[int, CallerFault] = {}
+        turn = self._config.searches_a_turn
         for place, file in enumerate(request.files):
+            if not place % turn:
+                await self._work.turns.take(CALLER.get(), min(turn, len(request.files) - place))
             try:
                 terms.append(v1_terms(file, self._service.peer_id))
             except CallerFault as fault:
                 faults[place] = fault
-        outcomes = await self._service.register_many(terms, deadline_s) if terms else []
+        began = time.monotonic()
+        async with self._work.registrations.slot(CALLER.get()):
+            left_s = None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
+            outcomes = await self._service.register_many(terms, left_s) if terms else []
         told = [
             replies.registered_file(one.content, outcome)
             for one, outcome in zip(terms, outcomes, strict=True)
@@ -145,8 +184,13 @@ class V1Methods:
             after = bytes.fromhex(request.page_token)
         except ValueError:
             raise CallerFault("page_token", "is none that an answer held") from None
-        later = (offer for offer in self._service.own_offers() if _place(offer) > after)
-        page = nsmallest(size + 1, later, key=_place)
+        page: list[Offer] = []
+        every = tuple(self._service.own_offers())  # more may come while others have their turn
+        for start in range(0, len(every), OFFERS_A_TURN):
+            await self._work.turns.take(CALLER.get(), self._config.searches_a_turn)
+            offers = every[start : start + OFFERS_A_TURN]
+            later = (offer for offer in offers if _place(offer) > after)
+            page = nsmallest(size + 1, chain(page, later), key=_place)
         token = _place(page[size - 1]).hex() if len(page) > size else ""
         return v1.ListOffersResponse(offers=map(replies.own_of, page[:size]), next_page_token=token)
 
