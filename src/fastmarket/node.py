@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fastmarket import descriptors
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
@@ -55,7 +56,7 @@ class Node:
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
         """`data_dir` keeps offers and peers across restarts; whoever starts the node holds its lock
         (`storage.directory`). None: nothing is kept."""
-        self._config = config
+        self._config = config = descriptors.fitted(config, descriptors.limit())
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
@@ -248,12 +249,13 @@ class Node:
         return self._tracing.around
 
     async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
-        from fastmarket.web.metrics import metrics_routes
+        from fastmarket.web.metrics import PROBES, metrics_routes
         from fastmarket.web.server import WebServer
 
         config = self._config.web
-        routes = metrics_routes(metrics, self.missing)
-        self._webs.append(WebServer(routes, config, config.metrics_host, port, "metrics-port"))
+        routes = metrics_routes(metrics, self.missing, config)
+        server = WebServer(routes, config, config.metrics_host, port, "metrics-port", PROBES)
+        self._webs.append(server)
         metrics.start()
         return _at(config.metrics_host, await self._webs[-1].start())
 

@@ -162,9 +162,11 @@ def _check(**given: object) -> int:
 
 
 def _serve(settings: ServerSettings) -> int:
+    from fastmarket import descriptors
     from fastmarket.cli import memory
 
     logs.set_up(settings.log_level, settings.log_format)
+    descriptors.raise_limit()
     memory.begin()
     with _data_dir(settings):
         identity = _identity(settings)
@@ -308,6 +310,8 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 port=settings.http_port,
                 metrics_host=settings.metrics_host,
                 metrics_port=settings.metrics_port,
+                names=settings.http_name,
+                keep_alive_s=settings.http_keep_alive,
                 trace_endpoint=settings.trace_endpoint,
             ),
         ),

@@ -31,8 +31,9 @@ class MarketConfig:
     max_streaming_calls: int = 768  # of those that stream; the rest is left to short ones
     health_rpcs: int = 64  # calls of grpc.health.v1 beside all others: a busy node is still seen to live
     max_connections: int = 512  # to the port, each a descriptor; more are closed at once
+    max_connections_per_ip: int = 384  # ... of one address: three quarters; those beyond end within a second
     handshake_timeout_s: float = 10.0  # TLS and the begin of HTTP/2; as for a libp2p connection
-    idle_timeout_s: float = 1800.0  # a connection without a call; clients connect again by themselves
+    idle_timeout_s: float = 300.0  # a connection without a call; clients connect again by themselves
     unread_timeout_s: float = 60.0  # a caller that streams and takes no answer for so long has left
     max_streams_per_connection: int = 256  # calls of one client at once
     keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there

@@ -14,6 +14,7 @@ from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
 from fastmarket.market.access import Scope
 from fastmarket.market.calls import Calls, Method, Work
+from fastmarket.market.crowds import Crowds
 from fastmarket.market.guard import Around, Bounds, Guard, Observer, Registry, Watch
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.ready import ReadyAnswers
@@ -50,6 +51,7 @@ class MarketServer:
         self._ready = ReadyAnswers(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
+        self._crowds: Crowds | None = None
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
@@ -77,6 +79,8 @@ class MarketServer:
         await server.start()
         await self._health.say(SERVING)
         self._server = server
+        self._crowds = Crowds(bound, config.max_connections_per_ip)
+        self._crowds.start()
         return bound
 
     async def stop(self, grace_s: float = 0.0) -> None:
@@ -85,6 +89,8 @@ class MarketServer:
             server, self._server = self._server, None
             if self._health is not None:
                 await self._health.say(NOT_SERVING)
+            if self._crowds is not None:
+                self._crowds.stop()
             self._service.end_watches()
             await server.stop(grace_s)
         await self._service.close()

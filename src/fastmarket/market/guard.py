@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from fastmarket.config import AccessConfig
+from fastmarket.formats.address_block import address_block
 from fastmarket.market.access import Scope, Token, Tokens
 from fastmarket.market.call_rate import CallRate, Seldom
 from fastmarket.market.calls import Method
@@ -269,7 +270,7 @@ def _number(code: object) -> int:
 def caller_of(peer: str) -> str:
     """Who shares with others, of gRPC's name for it: an address, or a program here by its connection."""
     host = host_of(peer)
-    return peer if from_here(host) else host
+    return peer if from_here(host) else address_block(host)
 
 
 def host_of(peer: str) -> str:
