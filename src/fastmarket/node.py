@@ -170,6 +170,11 @@ class Node:
         """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
         return bool(self._seeds) or len(self._saved) > 0
 
+    def reload(self) -> None:
+        """Reads tokens and certificates again. Raises `CallerFault`, with everything as it was."""
+        if self._grpc is not None:
+            self._grpc.reload()
+
     def missing(self) -> str:
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:

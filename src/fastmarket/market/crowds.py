@@ -60,7 +60,7 @@ class Crowds:
             try:
                 self.look(time.monotonic())
             except Exception:
-                log.exception("looking through the connections to the gRPC port failed")
+                log.error("looking through the connections to the gRPC port failed", exc_info=True)
 
     def look(self, now: float) -> None:
         """Ends what is too much."""

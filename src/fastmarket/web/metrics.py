@@ -24,6 +24,7 @@ from starlette.routing import Route
 from fastmarket._version import __version__
 from fastmarket.config import WebConfig
 from fastmarket.kad.search import Search
+from fastmarket.log_writer import dropped_lines
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.trace import Trace
 from fastmarket.web.hosts import UNKNOWN_HOST, is_ours
@@ -188,6 +189,9 @@ class _NodeState(Collector):
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
         yield from self._counters()
+        yield CounterMetricFamily(
+            "fastmarket_log_lines_dropped", "Log lines that nobody read in time.", dropped_lines()
+        )
 
     def _counters(self) -> Iterator[Metric]:
         dht = self._dht
