@@ -29,6 +29,7 @@ Around: TypeAlias = Callable[[str, Context], AbstractAsyncContextManager[None]]
 Observer: TypeAlias = Callable[[str, str, float], None]
 """Told of each call that ended: its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
 
+LAST_STATUS_S = 1.0  # how long the status of a call may take whose caller does not read
 RETRY_S = 0.1  # what a caller is told to wait that has too many calls under way
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -58,6 +59,10 @@ class Bounds:
                     self._streaming.release(caller)
         finally:
             self._calls.release(caller)
+
+
+class _UnreadError(Exception):
+    """The caller takes no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,21 @@ class Watch:
                 caller, refusal = guard.admit(path, scope, caller, context)
                 if refusal is not None:
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
-            with bounds.one(caller, streams) as taken:
-                if not taken:
-                    refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
+            try:
+                with bounds.one(caller, streams) as taken:
+                    if not taken:
+                        refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
+                        await context.abort(refusal.code, refusal.details, refusal.metadata)
+                    CALLER.set(caller)
+                    return await inner(request, context)
+            except _UnreadError:  # what the call held is given back
+                refusal = too_many_calls("answers: not read in time", RETRY_S)
+            try:
+                # A status waits behind the answers that are not read; without one gRPC resets the stream.
+                async with asyncio.timeout(LAST_STATUS_S):
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
-                CALLER.set(caller)
-                return await inner(request, context)
+            except TimeoutError:
+                raise asyncio.CancelledError from None
 
         return admitted
 
@@ -136,8 +150,7 @@ class Watch:
                         async with asyncio.timeout(self.unread_timeout_s):
                             await context.write(answer)
                     except TimeoutError:
-                        refusal = too_many_calls("answers: not read in time", RETRY_S)
-                        await context.abort(refusal.code, refusal.details, refusal.metadata)
+                        raise _UnreadError from None
 
         return written
 
