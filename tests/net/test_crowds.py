@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import grpc.aio
@@ -30,6 +31,7 @@ async def is_over(stream: Stream) -> bool:
     return True
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="where descriptors are listed")
 def test_an_address_keeps_its_part_and_its_eldest(run: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with served() as (market, client, _):
