@@ -21,7 +21,8 @@ from fastmarket.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 1.0  # from one look to the next; a look at 1,000 descriptors takes 2 ms
+LOOK_S = 1.0  # from one look to the next, and longer where a look takes long, for ...
+MAX_LOOKING = 0.02  # ... this part of the time at most; 1,000 descriptors take some milliseconds
 DESCRIPTORS = "/proc/self/fd"  # of Linux; other systems give sockets no inode to know them by
 _TOLD_INTERVAL_S = 60.0
 _TOLD_ADDRESSES = 256
@@ -55,12 +56,15 @@ class Crowds:
             self._looking.cancel()
 
     async def _look_on(self) -> None:
+        pause_s = LOOK_S
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pause_s)
+            began = time.monotonic()
             try:
-                self.look(time.monotonic())
+                await asyncio.to_thread(self.look, began)  # system calls, which the loop need not wait for
             except Exception:
                 log.error("looking through the connections to the gRPC port failed", exc_info=True)
+            pause_s = max(LOOK_S, (time.monotonic() - began) / MAX_LOOKING)
 
     def look(self, now: float) -> None:
         """Ends what is too much."""
