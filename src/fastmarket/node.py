@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fastmarket import descriptors
 from fastmarket.config import NodeConfig
 from fastmarket.errors import Busy, CallerFault, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
     from fastmarket.web.tracing import NodeTracing
+    from fastmarket.web.write_access import WriteAccess
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Node(Live):
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
         """`data_dir` keeps offers and peers across restarts; whoever starts the node holds its lock
         (`storage.directory`). None: nothing is kept."""
-        self._config = config
+        self._config = config = descriptors.fitted(config, descriptors.limit())
         self._identity = identity
         self._data_dir = data_dir
         self._journal: Journal | None = None
@@ -72,6 +74,7 @@ class Node(Live):
         self._rejoining: Repeating | None = None
         self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
         self._webs: list[WebServer] = []
+        self._writers: WriteAccess | None = None
         self._metrics: NodeMetrics | None = None
         self._tracing: NodeTracing | None = None
         self.grpc_address = ""
@@ -181,6 +184,14 @@ class Node(Live):
         """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
         return bool(self._seeds) or len(self._saved) > 0
 
+    def reload(self) -> None:
+        """Reads tokens and certificates again. Raises `CallerFault`, with everything as it was."""
+        if self._grpc is None:
+            return
+        tokens = self._grpc.reload()
+        if self._writers is not None:
+            self._writers.tokens = tokens
+
     def missing(self) -> str:
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:
@@ -260,12 +271,13 @@ class Node(Live):
         return self._tracing.around
 
     async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
-        from fastmarket.web.metrics import metrics_routes
+        from fastmarket.web.metrics import PROBES, metrics_routes
         from fastmarket.web.server import WebServer
 
         config = self._config.web
-        routes = metrics_routes(metrics, self.missing)
-        self._webs.append(WebServer(routes, config, config.metrics_host, port, "metrics-port"))
+        routes = metrics_routes(metrics, self.missing, config)
+        server = WebServer(routes, config, config.metrics_host, port, "metrics-port", PROBES)
+        self._webs.append(server)
         metrics.start()
         return _at(config.metrics_host, await self._webs[-1].start())
 
@@ -276,8 +288,8 @@ class Node(Live):
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
         config = self._config.web
-        writers = WriteAccess(read_tokens(self._config.access))
-        api = RoutingApi(dht.public, config, self._config.kad, writers)
+        self._writers = WriteAccess(read_tokens(self._config.access))
+        api = RoutingApi(dht.public, config, self._config.kad, self._writers)
         routes = [*api.routes(), *StatusPage(dht, config).routes()]
         self._webs.append(WebServer(routes, config, config.host, port))
         return _at(config.host, await self._webs[-1].start())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from fastmarket.market.grpc_server import MARKET, V1, MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.interfaces import interface_addresses
 from fastmarket.pb import market_pb2, market_pb2_grpc
+from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
 from tests.certificates import Authority
+from tests.net.loopback import until
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import MemoryNetwork
 
@@ -28,17 +32,21 @@ READ, WRITE = "r" * 16, "w" * 20
 USER = market_pb2.User(id=b"me", name="Ann", ip="192.0.2.1", port=4000, price=3)
 REGISTER = market_pb2.RegisterFileRequest(user=USER, fileHash="ab" * 32)
 CHECK = market_pb2.CheckHoldersRequest(fileHash="ab" * 32)
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
 Call = tuple[str, str, float]
 
 
 @asynccontextmanager
 async def serving(
-    access: AccessConfig, host: str = "127.0.0.1", seen: list[Call] | None = None
+    access: AccessConfig,
+    host: str = "127.0.0.1",
+    seen: list[Call] | None = None,
+    config: MarketConfig = CONFIG,
 ) -> AsyncIterator[int]:
     net = MemoryNetwork()
-    service = MarketService(MemoryDht(net, net.mesh(3)[0]), CONFIG, now=lambda: net.now)
+    service = MarketService(MemoryDht(net, net.mesh(3)[0]), config, now=lambda: net.now)
     calls = [] if seen is None else seen
-    server = MarketServer(service, CONFIG, access, lambda *call: calls.append(call))
+    server = MarketServer(service, config, access, lambda *call: calls.append(call))
     port = await server.start(host)
     try:
         yield port
@@ -211,5 +219,66 @@ def test_compressed_calls_are_answered(run: Any) -> None:
             grpc.aio.insecure_channel(f"127.0.0.1:{port}", compression=grpc.Compression.Gzip) as channel,
         ):
             assert await code_of(stub(channel).CheckHolders(CHECK)) is grpc.StatusCode.OK
+
+    run(main())
+
+
+def test_health_is_answered_beside_callers_who_fill_everything(run: Any) -> None:
+    """Its own watches have a bound, too: they need no token."""
+    config = replace(CONFIG, max_concurrent_rpcs=4, max_calls_per_caller=4, health_rpcs=8)
+
+    async def main() -> None:
+        async with (
+            serving(AccessConfig(), config=config) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            watch = v1_grpc.MarketStub(channel).WatchHolders  # type: ignore[no-untyped-call]
+            watches = [watch(v1.WatchHoldersRequest(content="x")) for _ in range(20)]
+            open_ones = [call for call in watches if await first_of(call)]
+            assert 0 < len(open_ones) <= 4
+            health = health_pb2_grpc.HealthStub(channel)
+            looks = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(20)]
+            assert 0 < len([look for look in looks if await first_of(look)]) <= 4
+            for _ in range(3):
+                answer = await health.Check(health_pb2.HealthCheckRequest())
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            for call in (*watches, *looks):
+                call.cancel()
+
+    run(main())
+
+
+async def first_of(call: Any) -> bool:
+    """Whether an answer comes."""
+    try:
+        return await call.read() is not grpc.aio.EOF
+    except grpc.aio.AioRpcError:
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return False
+
+
+def test_a_stream_whose_answers_nobody_reads_ends(run: Any) -> None:
+    """And gives back what it held."""
+    config = replace(CONFIG, unread_timeout_s=0.2)
+    seen: list[Call] = []
+
+    async def main() -> None:
+        async with (
+            serving(AccessConfig(), seen=seen, config=config) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=SMALL_WINDOW) as channel,
+        ):
+            message = v1.FindHoldersBatchRequest(searches=[v1.FindHoldersRequest()] * 1000)  # 40 KB of faults
+
+            async def endless() -> AsyncIterator[v1.FindHoldersBatchRequest]:
+                while True:
+                    yield message
+
+            call = v1_grpc.MarketStub(channel).FindHoldersBatch(endless())  # type: ignore[no-untyped-call]
+            await until(lambda: bool(seen))
+            assert seen[0][:2] in (
+                ("/fastmarket.v1.Market/FindHoldersBatch", code)
+                for code in ("RESOURCE_EXHAUSTED", "CANCELLED")  # a status may wait behind what is not read
+            )
+            call.cancel()
 
     run(main())

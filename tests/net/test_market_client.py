@@ -28,7 +28,7 @@ from fastmarket.offers.metadata import FileMetadata
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.certificates import Authority
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
-from tests.net.test_grpc import CONFIG, HASH, Market, served
+from tests.net.test_grpc import CONFIG, CONTENT, HASH, Market, served
 
 TERMS = FileMetadata("192.0.2.1", 80, 5)
 SECRET = "s" * 20
@@ -171,7 +171,7 @@ def test_watches_are_bounded_and_end_with_the_server(run: Any) -> None:
     async def main() -> None:
         async with (
             served(MarketConfig(port=0, max_watches=1)) as (market, client, _),
-            aclosing(client.watch_holders(HASH)) as changes,
+            aclosing(client.watch_holders(HASH, resume_s=0.0)) as changes,
         ):
             await anext(changes)
             with pytest.raises(CallerFault, match="1 are watched already"):
@@ -180,6 +180,58 @@ def test_watches_are_bounded_and_end_with_the_server(run: Any) -> None:
             with pytest.raises(ServerUnavailable, match="the node stops"):
                 await anext(changes)
             await stopping
+
+    run(main())
+
+
+def test_a_watch_goes_on_over_restarts_of_its_node(run: Any) -> None:
+    """The gap is told; who is not found by the node as it comes back is gone after a second look."""
+
+    async def main() -> None:
+        config = MarketConfig(port=0, min_watch_interval_s=0.01)
+        market = Market(config)
+        market.port = await market.server.start()
+        async with MarketClient(market.target) as client:
+            for name in (b"a", b"b"):
+                await client.register(HASH, TERMS, user_id=name)
+            async with aclosing(client.watch_holders(HASH, interval_s=0.02)) as changes:
+
+                async def seen() -> tuple[list[bytes], list[bytes], bool]:
+                    change = await anext(changes)
+                    return [h.id for h in change.present], [h.id for h in change.gone], change.gap
+
+                assert await seen() == ([b"a", b"b"], [], False)
+                await market.server.stop()
+                again = Market(config)  # it has lost one of the two
+                await again.dht.register_offer(CONTENT, b"b", "", TERMS, 1.0)
+                await again.server.start(port=market.port)
+                try:
+                    assert await seen() == ([], [], True)
+                    assert await seen() == ([], [b"a"], False)
+                    await client.register(HASH, TERMS, user_id=b"c")
+                    assert await seen() == ([b"c"], [], False)
+                finally:
+                    await again.server.stop()
+
+    run(main())
+
+
+def test_a_watch_of_a_node_that_stays_away_ends(run: Any) -> None:
+    async def main() -> None:
+        market = Market(MarketConfig(port=0))
+        market.port = await market.server.start()
+        async with MarketClient(market.target) as client:
+            changes = client.watch_holders(HASH, resume_s=0.2)
+            assert (await anext(changes)).present == ()
+            late = client.watch_holders(HASH, timeout_s=2.0)
+            assert (await anext(late)).present == ()
+            await market.server.stop()
+            with pytest.raises(ServerUnavailable):
+                await anext(changes)
+            with pytest.raises(RequestTimeout):
+                await anext(late)
+            with pytest.raises(ServerUnavailable):  # one that has never begun
+                await anext(client.watch_holders(HASH))
 
     run(main())
 

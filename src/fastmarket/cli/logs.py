@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from typing import TextIO, cast
+
+from fastmarket.log_writer import FLUSH_S, LineStream, LogWriter
+
+MAX_TEXT_CHARS = 16 * 1024  # of a message, and of what stands beside it
 
 # What a LogRecord carries anyway; anything else was passed as `extra` and is logged as a field.
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}..."
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -26,8 +36,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line (strangers' text cannot start another), then the traceback if there is one."""
-        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
-        fields = "".join(f" {name}={value!r}" for name, value in _fields(record).items())
+        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in _cut(record.getMessage()))
+        fields = _cut("".join(f" {name}={value!r}" for name, value in _fields(record).items()))
         line = f"{_time(record)} {record.levelname:<7} {record.name}: {message}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -41,11 +51,12 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _cut(record.getMessage()),
         }
-        entry.update(_fields(record))
+        for name, value in _fields(record).items():
+            entry[name] = _cut(value) if isinstance(value, str) else value
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = _cut(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
 
 
@@ -53,9 +64,34 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json":
 
 
 def set_up(level: str, form: str) -> None:
-    """Send our own logs from `level` up, and other libraries' from WARNING up, to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(FORMATTERS[form]())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("fastmarket").setLevel(level.upper())
+    """Send our own logs from `level` up, and other libraries' from WARNING up, to stderr.
+
+    By a thread, and with whatever else is printed there: who does not read it stops nobody.
+    """
+    # gRPC's core writes there by itself, a line for each probe of its port; a setting of the operator counts.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    stderr = sys.stderr
+    writer = LogWriter(stderr.fileno())
+    writer.setFormatter(FORMATTERS[form]())
+    logging.basicConfig(handlers=[writer], level=logging.WARNING, force=True)
+    set_level(level)
     logging.captureWarnings(True)
+    sys.stderr = cast("TextIO", LineStream(stderr, writer.put if form == "text" else _printed))
+
+
+def set_level(level: str) -> None:
+    """Of our own logs."""
+    logging.getLogger("fastmarket").setLevel(level.upper())
+
+
+def flush(within_s: float = FLUSH_S) -> None:
+    """Returns when what was logged is written, or nobody reads it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogWriter):
+            handler.flush(within_s)
+
+
+def _printed(line: str) -> None:
+    """What was no log line: a complaint at the end, a traceback of Python's own."""
+    if line:
+        logging.getLogger("stderr").error("%s", line)

@@ -13,6 +13,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 MAX_PORT = 65535
 MAX_PATHS = 16  # of one lookup: with more, each has but two or three peers of the table to begin with
 MAX_FRESH_S = 60.0  # beyond it a buyer is sent to holders that took their offer back
+MAX_KEEP_ALIVE_S = 3600  # an idle connection takes a place
 MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
@@ -77,6 +78,23 @@ def parse_fresh(raw: object) -> float:
     if not 0.0 <= seconds <= MAX_FRESH_S:
         raise ValueError(f"expects seconds from 0 to {MAX_FRESH_S:g}, not {str(raw)!r}")
     return seconds
+
+
+def parse_keep_alive(raw: object) -> int:
+    text = str(raw)
+    number = re.fullmatch(r"[0-9]{1,5}", text)
+    if isinstance(raw, bool) or number is None or not 0 < int(text) <= MAX_KEEP_ALIVE_S:
+        raise ValueError(f"expects whole seconds from 1 to {MAX_KEEP_ALIVE_S}, not {text!r}")
+    return int(text)
+
+
+def parse_names(raw: object) -> tuple[str, ...]:
+    """Host names, in lower case."""
+    found = tuple(name.lower().rstrip(".") for name in texts(raw))
+    for name in found:
+        if not re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", name):
+            raise ValueError(_EXPECTS.format("a host name such as node.example.org", name))
+    return found
 
 
 def parse_prefix(raw: object) -> str:

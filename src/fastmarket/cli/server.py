@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import click
 from fastmarket._version import __version__
 from fastmarket.cli import entry, logs
 from fastmarket.cli.completion import completion_command
+from fastmarket.cli.reloading import Reloading
 from fastmarket.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from fastmarket.node import Node
 
 PROG = "fastmarket-server"
+LAST_WORDS_S = 0.1  # for what was logged, where the end is to come at once
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
 log = logging.getLogger("fastmarket.server")
 
@@ -65,6 +68,7 @@ When it serves, one line on stdout says so; everything else goes to stderr:
 
 \b
 SIGTERM and SIGINT stop it in order, within 5 s; the second one at once.
+SIGHUP reads tokens, certificates and the log level again.
 
 \b
 Exit status: 0 stopped in order, 1 it failed, 2 bad usage or settings,
@@ -76,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_before_start)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to read again yet
     return entry.run(server_command(), PROG, argv)
 
 
@@ -129,7 +134,7 @@ def _serve_alone(**given: object) -> int | None:
     """Runs the node, where no command is named; else keeps the options for that."""
     context = click.get_current_context()
     context.obj = given
-    return None if context.invoked_subcommand is not None else _serve(_resolved(given))
+    return None if context.invoked_subcommand is not None else _serve(partial(_resolved, given))
 
 
 def _resolved(*given: Mapping[str, object]) -> ServerSettings:
@@ -161,18 +166,21 @@ def _check(**given: object) -> int:
     return entry.BAD_USAGE if found else entry.DONE
 
 
-def _serve(settings: ServerSettings) -> int:
+def _serve(resolved: Callable[[], ServerSettings]) -> int:
+    from fastmarket import descriptors
     from fastmarket.cli import memory
 
+    settings = resolved()
     logs.set_up(settings.log_level, settings.log_format)
     _check_config_file(settings)
+    descriptors.raise_limit()
     memory.begin()
     with _data_dir(settings):
         identity = _identity(settings)
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_live(settings, identity))
+            return runner.run(_live(settings, identity, resolved))
 
 
 def _check_config_file(settings: ServerSettings) -> None:
@@ -217,7 +225,7 @@ def _identity(settings: ServerSettings) -> Identity:
         raise CallerFault(settings.source("data-dir"), str(fault)) from None
 
 
-async def _live(settings: ServerSettings, identity: Identity) -> int:
+async def _live(settings: ServerSettings, identity: Identity, resolved: Callable[[], ServerSettings]) -> int:
     """Start the node, say `ready`, wait for a signal, stop the node."""
     from fastmarket.cli import memory
 
@@ -227,6 +235,7 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stopper(number, stop))
     node = _compose(settings, identity)
+    loop.add_signal_handler(signal.SIGHUP, Reloading(settings, resolved, node.reload).reload)
     starting = asyncio.ensure_future(_start(node, settings))
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -244,6 +253,7 @@ async def _live(settings: ServerSettings, identity: Identity) -> int:
 def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:
     def on_signal() -> None:
         if stop.is_set():
+            logs.flush(LAST_WORDS_S)
             os._exit(128 + number)  # asked twice: at once
         log.info("%s: stopping", number.name)
         stop.set()
@@ -259,7 +269,7 @@ async def _stop(node: Node, *waiting: asyncio.Future[Any]) -> None:
         await asyncio.wait_for(node.stop(), STOP_DEADLINE_S)
     except TimeoutError:
         log.error("the node did not stop within %s s; leaving anyway", STOP_DEADLINE_S)
-        logging.shutdown()
+        logs.flush()
         os._exit(entry.DONE)
 
 
@@ -287,6 +297,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
     }
     log.info("%s serves gRPC at %s, nodes at %s", node.peer_id, ready["grpc"], ", ".join(ready["listen"]))
+    logs.flush()  # who has read `ready` finds in the log what came before
     try:
         print("ready", json.dumps(ready), flush=True)
     except OSError as error:
@@ -318,6 +329,8 @@ def _compose(settings: ServerSettings, identity: Identity) -> Node:
                 port=settings.http_port,
                 metrics_host=settings.metrics_host,
                 metrics_port=settings.metrics_port,
+                names=settings.http_name,
+                keep_alive_s=settings.http_keep_alive,
                 trace_endpoint=settings.trace_endpoint,
             ),
         ),

@@ -20,8 +20,10 @@ from fastmarket.cli.parsing import (
     parse_fresh,
     parse_host,
     parse_http_url,
+    parse_keep_alive,
     parse_listen,
     parse_mode,
+    parse_names,
     parse_path,
     parse_paths,
     parse_port,
@@ -52,6 +54,8 @@ class ServerSettings:
     insecure: bool
     http_port: int | None
     http_host: str
+    http_name: tuple[str, ...]
+    http_keep_alive: int
     metrics_port: int | None
     metrics_host: str
     trace_endpoint: str
@@ -135,6 +139,19 @@ SETTINGS: tuple[Setting, ...] = (
         "Send OpenTelemetry spans of calls to this OTLP/HTTP collector.  [off]",
     ),
     Setting("http-host", parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
+    Setting(
+        "http-name",
+        parse_names,
+        "NAME",
+        "A host name by which the page and /metrics may be asked for, beside addresses; may be repeated.",
+        repeated=True,
+    ),
+    Setting(
+        "http-keep-alive",
+        parse_keep_alive,
+        "SECONDS",
+        "Keep idle HTTP connections so long; longer than a load balancer does.  [default: 75]",
+    ),
     Setting(
         "listen",
         parse_listen,
@@ -295,6 +312,8 @@ def _settings(
         insecure=_pick(values, "insecure", False),
         http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
         http_host=_pick(values, "http-host", "127.0.0.1"),
+        http_name=_pick(values, "http-name", ()),
+        http_keep_alive=_pick(values, "http-keep-alive", 75),
         metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
         metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
         trace_endpoint=_pick(values, "trace-endpoint", ""),

@@ -21,10 +21,14 @@ _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
 
 class Scope(Enum):
-    """What a token is good for."""
+    """What a token is good for, and what a method asks for."""
 
     READ = "read"
     WRITE = "write"  # and to read
+
+    def allows(self, wanted: Scope) -> bool:
+        """Whether a token of this scope may call what asks for `wanted`."""
+        return self is wanted or self is Scope.WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,12 @@ def credentials(config: AccessConfig, host: str) -> grpc.ServerCredentials | Non
             "Give --tls-cert and --tls-key, or say --insecure",
         )
     return None
+
+
+def check_certificates(config: AccessConfig) -> None:
+    """Raises CallerFault for files that TLS could not be served with."""
+    if config.tls_cert:
+        _Certificates(config).credentials()
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
-"""gRPC methods out of coroutines and generators over messages: how a call is read, and how its faults end it.
+"""gRPC methods out of coroutines and generators over messages: how a call is read, how its faults end it.
 
-Each method reads its own request: gRPC would call bytes that are none INTERNAL, a fault of ours.
+Each method reads its own request: gRPC would call bytes that are not one INTERNAL, a fault of ours. And what
+a stream sends is parsed when its turn has come, whoever sends how much.
 """
 
 from __future__ import annotations
@@ -9,124 +10,197 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from fastmarket.errors import CallerFault, FastmarketError, NodeFault, StorageFault
+from fastmarket.config import MarketConfig
+from fastmarket.errors import Busy, CallerFault, FastmarketError, NodeFault, StorageFault
+from fastmarket.market.access import Scope
 from fastmarket.market.grpc_errors import Status, status_of
+from fastmarket.market.sharing import CALLER, LoopTurns, Share, Slots
 
 log = logging.getLogger(__name__)
 
 INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tells more")
+# What a message costs of a turn of the event loop, in searches that are answered at once (30 us): the lookup
+# that it may set off, and its length in units that are parsed in that time.
+MESSAGE_COST = 4
+COST_BYTES = 4096
+_FIXED_BYTES = {1: 8, 5: 4}  # by wire type (protobuf.dev, "Message structure")
 
 Request = TypeVar("Request", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message | bytes]]
 RespondMany: TypeAlias = Callable[[Request, float | None], AsyncGenerator[Message, None]]
 
 
-def unary(request_type: type[Request], respond: Respond[Request]) -> Method:
-    """One message in, one out. `respond` gets the seconds the caller has left, None without a deadline."""
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A row of a service's table: what a token has to be good for to call it, and what answers."""
 
-    async def handle(raw: bytes, context: Context) -> bytes:
+    scope: Scope
+    handler: Handler
+
+
+class Work:
+    """What all streams of all callers share."""
+
+    def __init__(self, config: MarketConfig) -> None:
+        self.messages = Slots(config.max_messages_at_once)
+        self.searches = Slots(config.max_searches_at_once)
+        self.registrations = Slots(config.max_bulk_registrations)
+        self.turns = LoopTurns(config.searches_a_turn)
+        self.waiting_bytes = Share(config.max_waiting_bytes)
+
+
+class Calls:
+    """Makes the handlers of a server's methods."""
+
+    def __init__(self, work: Work, config: MarketConfig) -> None:
+        self._work = work
+        self._small = config.max_small_request_bytes
+
+    def unary(self, request_type: type[Request], respond: Respond[Request]) -> Handler:
+        """One message in, one out. `respond` gets the seconds the caller has left, None: no deadline."""
+
+        async def handle(raw: bytes, context: Context) -> bytes:
+            try:
+                request = read(request_type, raw, self._small)
+                return _written(await respond(request, context.time_remaining()))
+            except Exception as error:  # noqa: BLE001 - the top of a task
+                return await _abort(error, request_type, context)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def prompt(
+        self,
+        request_type: type[Request],
+        ready: Callable[[bytes], bytes | None],
+        respond: Callable[[bytes, Request, float | None], Awaitable[bytes]],
+    ) -> Handler:
+        """As `unary`, and what `ready` has an answer for is answered by that, encoded as it came."""
+
+        async def handle(raw: bytes, context: Context) -> bytes:
+            answer = ready(raw)
+            if answer is not None:
+                return answer
+            try:
+                return await respond(raw, read(request_type, raw, self._small), context.time_remaining())
+            except Exception as error:  # noqa: BLE001 - the top of a task
+                return await _abort(error, request_type, context)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def streaming(self, request_type: type[Request], respond: RespondMany[Request]) -> Handler:
+        """One message in, many out; a caller that leaves closes the generator."""
+
+        async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+            try:
+                request = read(request_type, raw, self._small)
+                async with aclosing(respond(request, context.time_remaining())) as answers:
+                    async for answer in answers:
+                        yield answer.SerializeToString()
+            except Exception as error:  # noqa: BLE001
+                await _abort(error, request_type, context)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def each(
+        self,
+        request_type: type[Request],
+        respond: Respond[Request],
+        at_once: int,
+        max_bytes: int,
+        max_fields: int,
+        *,
+        in_order: bool = True,
+    ) -> Handler:
+        """Many messages in, one out for each: in their order, or as each is there.
+
+        A message has `max_bytes` and `max_fields` at most. `at_once` of them are worked on; the next is read
+        when one of those was answered, and waits until there is a place for it among those of all callers.
+        """
+
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            async def answer(raw: bytes) -> bytes:
+                await self._work.turns.take(CALLER.get(), MESSAGE_COST + len(raw) // COST_BYTES)
+                check_fields(raw, max_fields)
+                return _written(await respond(read(request_type, raw, max_bytes), context.time_remaining()))
+
+            try:
+                async with aclosing(
+                    Stream(requests, answer, self._work, in_order).answers(at_once)
+                ) as answers:
+                    async for done in answers:
+                        yield done
+            except Exception as error:  # noqa: BLE001
+                await _abort(error, request_type, context)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+
+class Stream:
+    """The messages of one call on their way to answers."""
+
+    def __init__(
+        self,
+        requests: AsyncIterator[bytes],
+        answer: Callable[[bytes], Coroutine[Any, Any, bytes]],
+        work: Work,
+        in_order: bool,
+    ) -> None:
+        self._requests = requests
+        self._answer = answer
+        self._work = work
+        self._in_order = in_order
+        self._caller = CALLER.get()
+        self._slots = 0
+
+    async def answers(self, at_once: int) -> AsyncGenerator[bytes, None]:
+        """Ends with the last one; a message keeps its slot until its answer was taken from here."""
+        working: list[asyncio.Task[bytes]] = []
+        coming: asyncio.Task[bytes | None] | None = asyncio.ensure_future(self._next())
         try:
-            return _written(await respond(read(request_type, raw), context.time_remaining()))
-        except Exception as error:  # noqa: BLE001 - the top of a task
-            return await _abort(error, request_type, context)
+            while coming is not None or working:
+                due = working[:1] if self._in_order else tuple(working)
+                reading = coming if len(working) < at_once else None
+                waited = (*due, reading) if reading is not None else due
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                for task in due:
+                    if task.done():
+                        working.remove(task)
+                        yield task.result()
+                        self._slots -= 1
+                        self._work.messages.release(self._caller)
+                if reading is not None and reading.done():
+                    raw = reading.result()
+                    coming = None if raw is None else asyncio.ensure_future(self._next())
+                    if raw is not None:
+                        working.append(asyncio.ensure_future(self._answer(raw)))
+        finally:
+            await _end(*working, *([] if coming is None else [coming]))
+            for _ in range(self._slots):
+                self._work.messages.release(self._caller)
 
-    return grpc.unary_unary_rpc_method_handler(handle)
-
-
-def prompt(
-    request_type: type[Message],
-    ready: Callable[[bytes], bytes | None],
-    respond: Callable[[bytes, float | None], Awaitable[bytes]],
-) -> Method:
-    """As `unary`, over encoded messages, and what `ready` has an answer for is answered by that."""
-
-    async def handle(raw: bytes, context: Context) -> bytes:
-        answer = ready(raw)
-        if answer is not None:
-            return answer
+    async def _next(self) -> bytes | None:
+        """The next message, with a slot; None: the caller has sent all. Raises `Busy`."""
+        raw = await anext(self._requests, None)
+        if raw is None:
+            return None
+        waiting = self._work.waiting_bytes
+        if not waiting.take(self._caller, len(raw)):
+            raise Busy("requests", "too much is waiting already")
         try:
-            return await respond(raw, context.time_remaining())
-        except Exception as error:  # noqa: BLE001 - the top of a task
-            return await _abort(error, request_type, context)
-
-    return grpc.unary_unary_rpc_method_handler(handle)
-
-
-def streaming(request_type: type[Request], respond: RespondMany[Request]) -> Method:
-    """One message in, many out; a caller that leaves closes the generator."""
-
-    async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-        try:
-            request = read(request_type, raw)
-            async with aclosing(respond(request, context.time_remaining())) as answers:
-                async for answer in answers:
-                    yield answer.SerializeToString()
-        except Exception as error:  # noqa: BLE001
-            await _abort(error, request_type, context)
-
-    return grpc.unary_stream_rpc_method_handler(handle)
-
-
-def each(
-    request_type: type[Request], respond: Respond[Request], at_once: int, *, in_order: bool = True
-) -> Method:
-    """Many messages in, one out for each: in their order, or as each is there.
-
-    `at_once` of them are worked on; the next is read when one of those was answered.
-    """
-
-    async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        async def answer(raw: bytes) -> bytes:
-            return _written(await respond(read(request_type, raw), context.time_remaining()))
-
-        try:
-            async with aclosing(_answers(requests, answer, at_once, in_order)) as answers:
-                async for done in answers:
-                    yield done
-        except Exception as error:  # noqa: BLE001
-            await _abort(error, request_type, context)
-
-    return grpc.stream_stream_rpc_method_handler(handle)
-
-
-async def _answers(
-    requests: AsyncIterator[bytes],
-    answer: Callable[[bytes], Coroutine[Any, Any, bytes]],
-    at_once: int,
-    in_order: bool,
-) -> AsyncGenerator[bytes, None]:
-    working: list[asyncio.Task[bytes]] = []
-    coming: asyncio.Task[bytes | None] | None = asyncio.ensure_future(_next(requests))
-    try:
-        while coming is not None or working:
-            due = working[:1] if in_order else tuple(working)
-            reading = coming if len(working) < at_once else None
-            waited = (*due, reading) if reading is not None else due
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            for task in due:
-                if task.done():
-                    working.remove(task)
-                    yield task.result()
-            if reading is not None and reading.done():
-                raw = reading.result()
-                coming = None if raw is None else asyncio.ensure_future(_next(requests))
-                if raw is not None:
-                    working.append(asyncio.ensure_future(answer(raw)))
-    finally:
-        await _end(*working, *([] if coming is None else [coming]))
-
-
-async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
-    """None: the caller has sent all."""
-    return await anext(requests, None)
+            await self._work.messages.take(self._caller)
+            self._slots += 1
+        finally:
+            waiting.release(self._caller, len(raw))
+        return raw
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
@@ -156,8 +230,49 @@ def _written(answer: Message | bytes) -> bytes:
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
-def read(request_type: type[Request], raw: bytes) -> Request:
+def check_fields(raw: bytes, most: int) -> None:
+    """Of a message that is not parsed yet: two bytes may be a field that takes a hundred of memory.
+
+    Raises `CallerFault`. What is no message at all is left to the parser.
+    """
+    at, count, size = 0, 0, len(raw)
+    if size <= most:
+        return
+    try:
+        while at < size:
+            count += 1
+            if count > most:
+                raise CallerFault("request", f"more than {most} fields")
+            kind = raw[at] & 7
+            at = _after_varint(raw, at)
+            if kind == 2:
+                start, at = at, _after_varint(raw, at)
+                at += _varint(raw, start, at)
+            elif kind == 0:
+                at = _after_varint(raw, at)
+            elif kind in _FIXED_BYTES:
+                at += _FIXED_BYTES[kind]
+    except IndexError:
+        return
+
+
+def _after_varint(raw: bytes, at: int) -> int:
+    while raw[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+def _varint(raw: bytes, start: int, end: int) -> int:
+    value = 0
+    for place in range(end - 1, start - 1, -1):
+        value = value << 7 | raw[place] & 0x7F
+    return value
+
+
+def read(request_type: type[Request], raw: bytes, max_bytes: int) -> Request:
     """The message in `raw`. Raises `CallerFault`."""
+    if len(raw) > max_bytes:
+        raise CallerFault("request", f"{len(raw)} bytes; {max_bytes} are the most of this method")
     try:
         return request_type.FromString(raw)
     except DecodeError as error:

@@ -153,10 +153,14 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class HolderChange:
-    """What a watch saw: `present` new or changed holders, `gone` ones that are there no more."""
+    """What a watch saw: `present` new or changed holders, `gone` ones that are there no more.
+
+    `gap`: the node was away since the last change; what came and went meanwhile is not known.
+    """
 
     present: tuple[Holder, ...]
     gone: tuple[Holder, ...]
+    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

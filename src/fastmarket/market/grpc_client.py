@@ -1,4 +1,4 @@
-"""A typed client of a node's gRPC services."""
+"""A typed client of a node's gRPC services. A long file: one class, a method for each of theirs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from fastmarket.market.client_values import (
     Withdrawn,
 )
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
+from fastmarket.market.holder_watch import watch_on
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -247,16 +248,25 @@ class MarketClient(Live):
         max_price: int | None = None,
         interval_s: float = 0.0,
         timeout_s: float | None = None,
+        resume_s: float = 300.0,
     ) -> AsyncGenerator[HolderChange, None]:
         """All holders, then what changes, as the node sees it every `interval_s` (0: its default, 30 s).
 
-        Without end, or until `timeout_s`, which raises `RequestTimeout`.
+        Without end, or until `timeout_s`, which raises `RequestTimeout`. A node that is away (a restart) is
+        called again for up to `resume_s`; the change after that has `gap`, and a holder that does not show
+        then is told `gone` when it does not at a second look either.
         """
         request = v1.WatchHoldersRequest(content=content, max_price=max_price, interval_s=interval_s)
-        async with aclosing(self._stream(_WATCH_HOLDERS, request, timeout_s)) as replies:
-            async for reply in replies:
-                present, gone = (tuple(map(_holder, holders)) for holders in (reply.present, reply.gone))
-                yield HolderChange(present, gone)
+
+        async def changes(left_s: float | None) -> AsyncGenerator[HolderChange, None]:
+            async with aclosing(self._stream(_WATCH_HOLDERS, request, left_s)) as replies:
+                async for reply in replies:
+                    present, gone = (tuple(map(_holder, holders)) for holders in (reply.present, reply.gone))
+                    yield HolderChange(present, gone)
+
+        async with aclosing(watch_on(changes, interval_s, timeout_s, resume_s)) as watched:
+            async for change in watched:
+                yield change
 
     async def put_record(
         self, key: bytes, value: bytes, *, quorum: int = 0, timeout_s: float | None = None

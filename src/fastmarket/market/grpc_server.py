@@ -12,8 +12,10 @@ from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
-from fastmarket.market.calls import Method, prompt, read, unary
-from fastmarket.market.guard import Around, Guard, Observer, Registry, Watch
+from fastmarket.market.access import Scope
+from fastmarket.market.calls import Calls, Method, Work
+from fastmarket.market.crowds import Crowds
+from fastmarket.market.guard import Around, Bounds, Guard, Observer, Registry, Watch
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.ready import ReadyAnswers
 from fastmarket.market.requests import market_content, market_terms
@@ -48,6 +50,8 @@ class MarketServer:
         self._around = around
         self._ready = ReadyAnswers(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
+        self._guard: Guard | None = None
+        self._crowds: Crowds | None = None
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
@@ -58,24 +62,25 @@ class MarketServer:
         host = self._config.host if host is None else host
         port = self._config.port if port is None else port
         credentials = access.credentials(self._access, host)
+        config, work = self._config, Work(self._config)
         server = grpc.aio.server(
             options=self._options(),
-            maximum_concurrent_rpcs=self._config.max_concurrent_rpcs,
+            # Ours are counted by `Bounds`, which tells callers apart.
+            maximum_concurrent_rpcs=config.max_concurrent_rpcs + config.health_rpcs,
         )
         watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
-        watched.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(MARKET, self._market_methods()),
-                grpc.method_handlers_generic_handler(V1, V1Methods(self._service, self._config).handlers()),
-            )
-        )
+        watched.add(MARKET, self._market_methods(Calls(work, config)))
+        watched.add(V1, V1Methods(self._service, config, work).handlers())
         describe(watched, (MARKET, V1, HEALTH))
-        # Whoever has no token may at least see that the node lives.
-        self._health = Health(server, (MARKET, V1))
+        # Whoever has no token may at least see that the node lives, and does so when it is busy.
+        of_health = Bounds(config.health_rpcs, None, config.health_rpcs // 2)
+        self._health = Health(Registry(server, Watch(of_health, config.unread_timeout_s)), (MARKET, V1))
         bound = await bind(server, host, port, credentials)
         await server.start()
         await self._health.say(SERVING)
         self._server = server
+        self._crowds = Crowds(bound, config.max_connections_per_ip)
+        self._crowds.start()
         return bound
 
     async def stop(self, grace_s: float = 0.0) -> None:
@@ -84,15 +89,28 @@ class MarketServer:
             server, self._server = self._server, None
             if self._health is not None:
                 await self._health.say(NOT_SERVING)
+            if self._crowds is not None:
+                self._crowds.stop()
             self._service.end_watches()
             await server.stop(grace_s)
         await self._service.close()
 
-    def _watch(self, reachable: bool) -> Watch:
-        """Nothing where nothing has to be done: programs of this machine need no guard."""
+    def reload(self) -> access.Tokens | None:
+        """Reads the tokens again, which it returns, and looks whether the certificates can be used (gRPC reads
+        them when a caller connects). Raises `CallerFault`, with everything as it was."""
+        access.check_certificates(self._access)
         tokens = access.read_tokens(self._access)
-        guard = Guard(self._access, tokens) if tokens is not None or reachable else None
-        return Watch(self._around, self._observer, guard)
+        if self._guard is not None:
+            self._guard.tokens = tokens
+        return tokens
+
+    def _watch(self, reachable: bool) -> Watch:
+        """Programs of this machine need no guard."""
+        config, tokens = self._config, access.read_tokens(self._access)
+        if tokens is not None or reachable:
+            self._guard = Guard(self._access, tokens)
+        bounds = Bounds(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls)
+        return Watch(bounds, config.unread_timeout_s, self._around, self._observer, self._guard)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
@@ -102,16 +120,24 @@ class MarketServer:
             ("grpc.max_receive_message_length", config.max_request_bytes),
             ("grpc.max_send_message_length", config.max_response_bytes + RESPONSE_SLACK_BYTES),
             ("grpc.max_concurrent_streams", config.max_streams_per_connection),
+            ("grpc.max_allowed_incoming_connections", config.max_connections),
+            # With plain text, too: until a connection has sent its settings.
+            ("grpc.server_handshake_timeout_ms", int(config.handshake_timeout_s * 1000)),
+            ("grpc.http2.settings_timeout", int(config.handshake_timeout_s * 1000)),
+            ("grpc.max_connection_idle_ms", int(config.idle_timeout_s * 1000)),
             ("grpc.keepalive_time_ms", int(config.keep_alive_s * 1000)),
             ("grpc.keepalive_timeout_ms", int(config.keep_alive_timeout_s * 1000)),
             ("grpc.http2.min_ping_interval_without_data_ms", int(config.min_ping_interval_s * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
 
-    def _market_methods(self) -> dict[str, Method]:
+    def _market_methods(self, calls: Calls) -> dict[str, Method]:
+        check = calls.prompt(market_pb2.CheckHoldersRequest, self._ready.get, self._market_check)
         return {
-            "RegisterFile": unary(market_pb2.RegisterFileRequest, self._market_register),
-            "CheckHolders": prompt(market_pb2.CheckHoldersRequest, self._ready.get, self._market_check),
+            "RegisterFile": Method(
+                Scope.WRITE, calls.unary(market_pb2.RegisterFileRequest, self._market_register)
+            ),
+            "CheckHolders": Method(Scope.READ, check),
         }
 
     # --- market.Market
@@ -122,8 +148,10 @@ class MarketServer:
         await self._service.register(market_terms(request, self._service.peer_id), deadline_s)
         return Empty()
 
-    async def _market_check(self, raw: bytes, deadline_s: float | None) -> bytes:
-        content = market_content(read(market_pb2.CheckHoldersRequest, raw).fileHash)
+    async def _market_check(
+        self, raw: bytes, request: market_pb2.CheckHoldersRequest, deadline_s: float | None
+    ) -> bytes:
+        content = market_content(request.fileHash)
         known = self._service.known(content)
         if known is None:
             return self._holders(await self._service.find(content, deadline_s))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,9 +14,12 @@ import grpc
 import grpc.aio
 
 from fastmarket.config import AccessConfig
+from fastmarket.formats.address_block import address_block
 from fastmarket.market.access import Scope, Token, Tokens
 from fastmarket.market.call_rate import CallRate, Seldom
+from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
+from fastmarket.market.sharing import CALLER, Share
 
 log = logging.getLogger(__name__)
 
@@ -26,56 +29,114 @@ Around: TypeAlias = Callable[[str, Context], AbstractAsyncContextManager[None]]
 Observer: TypeAlias = Callable[[str, str, float], None]
 """Told of each call that ended: its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
 
-# Everything else reads.
-WRITES = frozenset({"RegisterFile", "RegisterFiles", "WithdrawFile", "PutRecord"})
+LAST_STATUS_S = 1.0  # how long the status of a call may take whose caller does not read
+RETRY_S = 0.1  # what a caller is told to wait that has too many calls under way
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class Bounds:
+    """How many calls are under way, of all callers and of each."""
+
+    def __init__(self, calls: int, calls_per_caller: int | None, streaming_calls: int) -> None:
+        self._calls = Share(calls, calls_per_caller)
+        self._streaming = Share(streaming_calls)
+
+    @contextmanager
+    def one(self, caller: str, streaming: bool) -> Iterator[bool]:
+        """A call, for the block; False: there are too many."""
+        if not self._calls.take(caller):
+            yield False
+            return
+        try:
+            if not streaming:
+                yield True
+            elif not self._streaming.take(caller):
+                yield False
+            else:
+                try:
+                    yield True
+                finally:
+                    self._streaming.release(caller)
+        finally:
+            self._calls.release(caller)
+
+
+class _UnreadError(Exception):
+    """The caller takes no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is done about every call: `around` (the outermost), `observer`, `guard` (the innermost)."""
+    """What is done about every call; from outside: `around`, `observer`, `guard`, `bounds`."""
 
+    bounds: Bounds
+    unread_timeout_s: float
     around: Around | None = None
     observer: Observer | None = None
     guard: Guard | None = None
     now: Callable[[], float] = time.perf_counter
 
-    @property
-    def idle(self) -> bool:
-        """Nothing at all."""
-        return self.around is None and self.observer is None and self.guard is None
-
-    def over(self, handler: Any, method: str) -> Handler:
+    def over(self, method: Method, path: str) -> Handler:
         """The handler of a method, watched."""
+        handler: Any = method.handler
         inner = handler.stream_stream or handler.stream_unary or handler.unary_stream or handler.unary_unary
-        call = self._streaming(inner, method) if handler.response_streaming else self._unary(inner, method)
+        streams = handler.request_streaming or handler.response_streaming
+        call = self._admitted(
+            self._writing(inner) if handler.response_streaming else inner, method.scope, path, streams
+        )
+        if self.observer is not None:
+            call = self._observed(call, path)
+        if self.around is not None:
+            call = self._surrounded(call, path)
         return _MAKERS[handler.request_streaming, handler.response_streaming](
             call, handler.request_deserializer, handler.response_serializer
         )
 
-    def _unary(self, inner: Any, method: str) -> Any:
-        guard, observer = self.guard, self.observer
+    def _admitted(self, inner: Any, scope: Scope, path: str, streams: bool) -> Any:
+        guard, bounds = self.guard, self.bounds
 
         async def admitted(request: Any, context: Context) -> Any:
-            if guard is not None and (refusal := guard.refusal(method, context)) is not None:
-                await context.abort(refusal.code, refusal.details, refusal.metadata)
-            return await inner(request, context)
+            caller = caller_of(context.peer())
+            if guard is not None:
+                caller, refusal = guard.admit(path, scope, caller, context)
+                if refusal is not None:
+                    await context.abort(refusal.code, refusal.details, refusal.metadata)
+            try:
+                with bounds.one(caller, streams) as taken:
+                    if not taken:
+                        refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
+                        await context.abort(refusal.code, refusal.details, refusal.metadata)
+                    CALLER.set(caller)
+                    return await inner(request, context)
+            except _UnreadError:  # what the call held is given back
+                refusal = too_many_calls("answers: not read in time", RETRY_S)
+            try:
+                # A status waits behind the answers that are not read; without one gRPC resets the stream.
+                async with asyncio.timeout(LAST_STATUS_S):
+                    await context.abort(refusal.code, refusal.details, refusal.metadata)
+            except TimeoutError:
+                raise asyncio.CancelledError from None
+
+        return admitted
+
+    def _observed(self, call: Any, path: str) -> Any:
+        observer = self.observer
+        assert observer is not None
 
         async def observed(request: Any, context: Context) -> Any:
-            assert observer is not None
             begun, cancelled = self.now(), False
             try:
-                return await admitted(request, context)
+                return await call(request, context)
             except asyncio.CancelledError:
                 cancelled = True
                 raise
             finally:
                 code = "CANCELLED" if cancelled else _CODE_NAMES.get(_number(context.code()), "UNKNOWN")
-                observer(method, code, self.now() - begun)
+                observer(path, code, self.now() - begun)
 
-        return self._surrounded(admitted if observer is None else observed, method)
+        return observed
 
-    def _streaming(self, inner: Any, method: str) -> Any:
+    def _writing(self, inner: Any) -> Any:
         """As one coroutine that writes: a generator left early would be told of late."""
 
         async def written(request: Any, context: Context) -> None:
@@ -85,17 +146,20 @@ class Watch:
                 return
             async with aclosing(answers):
                 async for answer in answers:
-                    await context.write(answer)
+                    try:
+                        async with asyncio.timeout(self.unread_timeout_s):
+                            await context.write(answer)
+                    except TimeoutError:
+                        raise _UnreadError from None
 
-        return self._unary(written, method)
+        return written
 
-    def _surrounded(self, call: Any, method: str) -> Any:
+    def _surrounded(self, call: Any, path: str) -> Any:
         around = self.around
-        if around is None:
-            return call
+        assert around is not None
 
         async def surrounded(request: Any, context: Context) -> Any:
-            async with around(method, context):
+            async with around(path, context):
                 return await call(request, context)
 
         return surrounded
@@ -116,32 +180,32 @@ class Registry:
         self._server = server
         self._watch = watch
 
-    def add_generic_rpc_handlers(self, services: Sequence[grpc.GenericRpcHandler]) -> None:
-        """As of the server."""
-        if not self._watch.idle:
-            services = [_Watched(service, self._watch) for service in services]
-        self._server.add_generic_rpc_handlers(services)
+    def add(self, service: str, methods: Mapping[str, Method]) -> None:
+        """A service by its full name, and its methods by theirs."""
+        found = {f"/{service}/{name}": method for name, method in methods.items()}
+        self.add_lazily(found.get)
 
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """What generated code calls besides; an asyncio server has no use for it."""
+    def add_lazily(self, find: Callable[[str], Method | None]) -> None:
+        """`find` is asked for paths ("/market.Market/CheckHolders"); a method it has found is kept."""
+        self._server.add_generic_rpc_handlers((_Watched(find, self._watch),))
 
 
 class _Watched(grpc.GenericRpcHandler):
-    """The methods of a service, each wrapped once: an interceptor would do so at every call."""
+    """Methods, each wrapped once: an interceptor would do so at every call."""
 
-    def __init__(self, methods: grpc.GenericRpcHandler, watch: Watch) -> None:
-        self._methods = methods
+    def __init__(self, find: Callable[[str], Method | None], watch: Watch) -> None:
+        self._find = find
         self._watch = watch
         self._made: dict[str, Handler] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         """The method's handler, None for one that is not there."""
-        method = handler_call_details.method
-        made = self._made.get(method)
+        path = handler_call_details.method
+        made = self._made.get(path)
         if made is None:
-            handler = self._methods.service(handler_call_details)
-            if handler is not None:
-                made = self._made[method] = self._watch.over(handler, method)
+            method = self._find(path)
+            if method is not None:
+                made = self._made[path] = self._watch.over(method, path)
         return made
 
 
@@ -159,26 +223,34 @@ class Guard:
         self._rate = CallRate(config.calls_per_second, config.burst_calls, config.max_callers)
         self._seldom = Seldom(config.refusal_log_interval_s, config.max_callers)
 
-    def refusal(self, method: str, context: Context) -> Status | None:
-        """Why the call is not made; None: it is."""
+    @property
+    def tokens(self) -> Tokens | None:
+        """Those that are good now; they may be exchanged while calls are served."""
+        return self._tokens
+
+    @tokens.setter
+    def tokens(self, tokens: Tokens | None) -> None:
+        self._tokens = tokens
+
+    def admit(self, path: str, scope: Scope, caller: str, context: Context) -> tuple[str, Status | None]:
+        """Whose call it is, and why it is not made (None: it is)."""
         host = host_of(context.peer())
-        caller = host
         if self._tokens is not None:
-            token, refused = self._authorized(self._tokens, method, context, host)
+            token, refused = self._authorized(self._tokens, path, scope, context, host)
             if token is None:
-                return refused
+                return caller, refused
             caller = token.name
         if from_here(host):
-            return None
+            return caller, None
         wait_s = self._rate.take(caller, self._now())
         if not wait_s:
-            return None
+            return caller, None
         self._tell(caller, "calls too often")
         wait_ms = max(1, round(wait_s * 1000))
-        return too_many_calls(f"calls: too many at once; try again in {wait_ms} ms", wait_s)
+        return caller, too_many_calls(f"calls: too many at once; try again in {wait_ms} ms", wait_s)
 
     def _authorized(
-        self, tokens: Tokens, method: str, context: Context, host: str
+        self, tokens: Tokens, path: str, scope: Scope, context: Context, host: str
     ) -> tuple[Token | None, Status | None]:
         """Whose call it is, or why it is not made."""
         sent = dict(context.invocation_metadata() or ()).get("authorization", "")
@@ -189,10 +261,10 @@ class Guard:
             return None, Status(
                 grpc.StatusCode.UNAUTHENTICATED, "authorization: expects Bearer and a token of this server"
             )
-        if token.scope is not Scope.WRITE and method.rpartition("/")[2] in WRITES:
-            self._tell(token.name, f"may not call {method}")
+        if not token.scope.allows(scope):
+            self._tell(token.name, f"may not call {path}")
             return None, Status(
-                grpc.StatusCode.PERMISSION_DENIED, f"authorization: this token may not call {method[1:]}"
+                grpc.StatusCode.PERMISSION_DENIED, f"authorization: this token may not call {path[1:]}"
             )
         return token, None
 
@@ -206,6 +278,12 @@ def _number(code: object) -> int:
     if isinstance(code, grpc.StatusCode):
         return int(code.value[0])
     return code if isinstance(code, int) else 0
+
+
+def caller_of(peer: str) -> str:
+    """Who shares with others, of gRPC's name for it: an address, or a program here by its connection."""
+    host = host_of(peer)
+    return peer if from_here(host) else address_block(host)
 
 
 def host_of(peer: str) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.dns_name import ascii_name
+from fastmarket.market.access import Scope
+from fastmarket.market.calls import Method
 from fastmarket.market.guard import Registry
 
 SERVING = HealthCheckResponse.SERVING
@@ -26,10 +28,21 @@ _REFLECT = f"/{REFLECTION}/ServerReflectionInfo"
 class Health:
     """grpc.health.v1 for the whole server and for each of its services."""
 
-    def __init__(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
+    def __init__(self, registry: Registry, services: Sequence[str]) -> None:
         self._names = ("", *services)
         self._servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        coding: tuple[Any, Any] = (HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString)
+        registry.add(
+            health.SERVICE_NAME,
+            {
+                "Check": Method(
+                    Scope.READ, grpc.unary_unary_rpc_method_handler(self._servicer.Check, *coding)
+                ),
+                "Watch": Method(
+                    Scope.READ, grpc.unary_stream_rpc_method_handler(self._servicer.Watch, *coding)
+                ),
+            },
+        )
 
     async def say(self, status: int) -> None:
         """SERVING or NOT_SERVING, to those who watch, too."""
@@ -37,30 +50,23 @@ class Health:
             await self._servicer.set(name, status)
 
 
-class _Reflection(grpc.GenericRpcHandler):
-    """Loaded with the first call: 1 MB that a node does without where nobody asks."""
-
-    def __init__(self, services: Sequence[str]) -> None:
-        self._services = services
-        self._handler: Any = None
-
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
-        if details.method != _REFLECT:
-            return None
-        if self._handler is None:
-            from grpc_reflection.v1alpha import reflection, reflection_pb2
-
-            self._handler = grpc.stream_stream_rpc_method_handler(
-                reflection.aio.ReflectionServicer(self._services).ServerReflectionInfo,
-                request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-                response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-            )
-        return self._handler
-
-
 def describe(registry: Registry, services: Sequence[str]) -> None:
     """Server reflection, by which grpcurl and the like learn the methods and messages."""
-    registry.add_generic_rpc_handlers((_Reflection((*services, REFLECTION)),))
+
+    def find(path: str) -> Method | None:
+        """Loaded with the first call: 1 MB that a node does without where nobody asks."""
+        if path != _REFLECT:
+            return None
+        from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+        handler = grpc.stream_stream_rpc_method_handler(
+            reflection.aio.ReflectionServicer((*services, REFLECTION)).ServerReflectionInfo,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        return Method(Scope.READ, handler)
+
+    registry.add_lazily(find)
 
 
 async def bind(

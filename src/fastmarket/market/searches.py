@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault, FastmarketError, StorageFault
+from fastmarket.errors import Busy, CallerFault, FastmarketError, StorageFault
 from fastmarket.formats.cid import Named
 from fastmarket.market import replies
+from fastmarket.market.calls import Work
 from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_named
 from fastmarket.market.service import MarketService
+from fastmarket.market.sharing import CALLER
 from fastmarket.offers.model import Offer
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -35,10 +38,37 @@ _TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 class Searches:
     """Over one service."""
 
-    def __init__(self, service: MarketService, config: MarketConfig) -> None:
+    def __init__(self, service: MarketService, config: MarketConfig, work: Work) -> None:
         self._service = service
         self._config = config
-        self._at_once = asyncio.Semaphore(config.searches_at_once)
+        self._work = work
+
+    @asynccontextmanager
+    async def slot(
+        self, content: bytes, wait_s: float, deadline_s: float | None
+    ) -> AsyncGenerator[float | None, None]:
+        """A search's place among those of all callers, and the seconds its caller has left then.
+
+        It is waited for up to `wait_s`. Raises `Busy`. What is known without asking anybody needs no place.
+        """
+        if self._service.known(content) is not None:
+            yield deadline_s
+            return
+        began, caller = time.monotonic(), CALLER.get()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._work.searches.take(caller)
+        except TimeoutError:
+            raise Busy("content", "too many searches are under way") from None
+        try:
+            yield None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
+        finally:
+            self._work.searches.release(caller)
+
+    async def find(self, content: bytes) -> list[Offer]:
+        """As of the service, in its turn; for a watch, which waits."""
+        async with self.slot(content, self._config.bulk_budget_s, None):
+            return await self._service.find(content)
 
     def holders(
         self, request: v1.FindHoldersRequest, found: Iterable[Offer], max_bytes: int | None = None
@@ -67,7 +97,9 @@ class Searches:
                 await self._find_many(request, answer, deadline_s)
                 return answer
             content = v1_named(request.search.content)
-            found = await self._service.find(content.multihash, deadline_s)
+            wait_s = self._config.bulk_budget_s if deadline_s is None else deadline_s
+            async with self.slot(content.multihash, wait_s, deadline_s) as left_s:
+                found = await self._service.find(content.multihash, left_s)
             answer.cid, answer.named_by = content.cid, content.by  # type: ignore[assignment]
             answer.holders.extend(self.holders(request.search, found))
         except FastmarketError as fault:
@@ -89,9 +121,10 @@ class Searches:
         end = time.monotonic() + given_s - self._config.reply_margin_s
         share = self._config.max_response_bytes // count
         asking: list[_Asking] = []
-        for number, search in enumerate(request.searches, 1):
-            if not number % self._config.searches_a_turn:
-                await asyncio.sleep(0)
+        caller, turn = CALLER.get(), self._config.searches_a_turn
+        for number, search in enumerate(request.searches):
+            if not number % turn:
+                await self._work.turns.take(caller, min(turn, count - number))
             place = answer.found.add()
             try:
                 one = _Asking(v1_named(search.content), search, place)
@@ -112,10 +145,11 @@ class Searches:
                 task.cancel()
 
     async def _ask_each(self, waiting: Iterator[_Asking], share: int, end: float) -> None:
+        caller = CALLER.get()
         for one in waiting:
             try:
                 async with asyncio.timeout(end - time.monotonic()):
-                    await self._at_once.acquire()
+                    await self._work.searches.take(caller)
             except TimeoutError:
                 _too_late(one.place)
                 continue
@@ -130,7 +164,7 @@ class Searches:
             except FastmarketError as fault:
                 _tell(one.place, fault)
             finally:
-                self._at_once.release()
+                self._work.searches.release(caller)
 
     def _fill(self, one: _Asking, found: Iterable[Offer], share: int) -> None:
         one.place.cid, one.place.named_by = one.content.cid, one.content.by  # type: ignore[assignment]

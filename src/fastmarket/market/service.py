@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from fastmarket.config import MarketConfig
@@ -150,8 +150,17 @@ class MarketService:
         budget_s = self._budget(self._config.closest_budget_s, deadline_s)
         return await self._dht.get_record(key, quorum or Quorum.ONE, deadline_s=budget_s)
 
-    async def watch(self, watching: Watching, interval_s: float) -> AsyncGenerator[Seen, None]:
-        """All holders, then what changes, without end. Raises `Busy`, `NetworkFault` when the node stops."""
+    async def watch(
+        self,
+        watching: Watching,
+        interval_s: float,
+        find: Callable[[bytes], Awaitable[list[Offer]]] | None = None,
+    ) -> AsyncGenerator[Seen, None]:
+        """All holders, then what changes, without end. Raises `Busy`, `NetworkFault` when the node stops.
+
+        `find` takes the place of ours: a search in its turn.
+        """
+        find = find or self.find
         config = self._config
         if len(self._watches) >= config.max_watches:
             raise Busy("content", f"{config.max_watches} are watched already")
@@ -162,7 +171,12 @@ class MarketService:
         try:
             first = True
             while not stopped.is_set():
-                seen = watching.saw(await self.find(watching.content))
+                try:
+                    seen = watching.saw(await find(watching.content))
+                except Busy:
+                    if first:
+                        raise
+                    seen = Seen((), ())  # looked again after the interval
                 if first or seen.present or seen.gone:
                     yield seen
                 first = False

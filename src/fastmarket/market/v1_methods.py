@@ -5,63 +5,83 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from heapq import nsmallest
+from heapq import merge, nsmallest
+from itertools import chain, islice
 
 from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import CallerFault
+from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, cid_text
 from fastmarket.market import replies
-from fastmarket.market.calls import Method, each, streaming, unary
+from fastmarket.market.access import Scope
+from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.requests import v1_named, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
+from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 DEFAULT_PAGE = 100
-LISTING_S = (
-    30.0  # the order of one listing is used so long: what is withdrawn meanwhile is listed so long, too
-)
+LISTING_S = 30.0  # one listing's order is used so long: what is withdrawn meanwhile is listed so long, too
+SPARE_FIELDS = 1000  # of a message of many, beside those; a few too many are told by their number
+OFFERS_A_TURN = 4096  # looked through for a page of ListOffers: 2 ms
 
 
 class V1Methods:
     """The methods, over one service."""
 
-    def __init__(self, service: MarketService, config: MarketConfig) -> None:
+    def __init__(self, service: MarketService, config: MarketConfig, work: Work) -> None:
         self._service = service
         self._config = config
-        self._searches = Searches(service, config)
         self._listed: list[Offer] = []
         self._listed_at = 0.0
+        self._work = work
+        self._calls = Calls(work, config)
+        self._searches = Searches(service, config, work)
+        self._watches = Share(config.max_watches)
 
     def handlers(self) -> dict[str, Method]:
-        """By name."""
+        """By name. One that changes what others see asks for a token of `Scope.WRITE`."""
+        config, calls = self._config, self._calls
+        unary, streaming = calls.unary, calls.streaming
         return {
-            "GetNode": unary(v1.GetNodeRequest, self._get_node),
-            "ListPeers": unary(v1.ListPeersRequest, self._list_peers),
-            "ClosestPeers": unary(v1.ClosestPeersRequest, self._closest_peers),
-            "FindHolders": streaming(v1.FindHoldersRequest, self._find_holders),
-            "FindHoldersBatch": each(
-                v1.FindHoldersBatchRequest,
-                self._searches.batch,
-                self._config.searches_at_once,
-                in_order=False,
+            "GetNode": Method(Scope.READ, unary(v1.GetNodeRequest, self._get_node)),
+            "ListPeers": Method(Scope.READ, unary(v1.ListPeersRequest, self._list_peers)),
+            "ClosestPeers": Method(Scope.READ, unary(v1.ClosestPeersRequest, self._closest_peers)),
+            "FindHolders": Method(Scope.READ, streaming(v1.FindHoldersRequest, self._find_holders)),
+            "FindHoldersBatch": Method(
+                Scope.READ,
+                calls.each(
+                    v1.FindHoldersBatchRequest,
+                    self._searches.batch,
+                    config.searches_at_once,
+                    config.max_searches_bytes,
+                    config.max_searches + SPARE_FIELDS,
+                    in_order=False,
+                ),
             ),
-            "WatchHolders": streaming(v1.WatchHoldersRequest, self._watch_holders),
-            "RegisterFile": unary(v1.RegisterFileRequest, self._register_file),
-            "RegisterFiles": each(
-                v1.RegisterFilesRequest, self._register_files, self._config.batches_at_once
+            "WatchHolders": Method(Scope.READ, streaming(v1.WatchHoldersRequest, self._watch_holders)),
+            "RegisterFile": Method(Scope.WRITE, unary(v1.RegisterFileRequest, self._register_file)),
+            "RegisterFiles": Method(
+                Scope.WRITE,
+                calls.each(
+                    v1.RegisterFilesRequest,
+                    self._register_files,
+                    config.batches_at_once,
+                    config.max_request_bytes,
+                    config.max_files + SPARE_FIELDS,
+                ),
             ),
-            "WithdrawFile": unary(v1.WithdrawFileRequest, self._withdraw_file),
-            "ListOffers": unary(v1.ListOffersRequest, self._list_offers),
-            "PutRecord": unary(v1.PutRecordRequest, self._put_record),
-            "GetRecord": unary(v1.GetRecordRequest, self._get_record),
+            "WithdrawFile": Method(Scope.WRITE, unary(v1.WithdrawFileRequest, self._withdraw_file)),
+            "ListOffers": Method(Scope.READ, unary(v1.ListOffersRequest, self._list_offers)),
+            "PutRecord": Method(Scope.WRITE, unary(v1.PutRecordRequest, self._put_record)),
+            "GetRecord": Method(Scope.READ, unary(v1.GetRecordRequest, self._get_record)),
         }
 
     async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:
@@ -83,20 +103,21 @@ class V1Methods:
         answer = v1.FindHoldersResponse(cid=content.cid, named_by=content.by)  # type: ignore[arg-type]
         most = request.max_price if request.HasField("max_price") else None
         found = OfferSet()
-        begun = time.monotonic()
-        async with aclosing(self._service.find_each(content.multihash, deadline_s)) as offers:
-            async for offer in offers:
-                new = found.add(offer)
-                if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
-                    holder = replies.holder_of(offer)
-                    provisional = v1.FindHoldersResponse(holders=[holder], provisional=True)
-                    provisional.MergeFrom(answer)
-                    yield provisional
-        live = found.cheapest(self._service.now())
-        if not live:
-            spent_s = time.monotonic() - begun
-            unpriced = await self._service.unpriced(content.multihash, found, spent_s, deadline_s)
-            answer.providers_without_price = len(unpriced)
+        key = content.multihash
+        async with self._searches.slot(key, self._config.find_budget_s, deadline_s) as left_s:
+            begun = time.monotonic()
+            async with aclosing(self._service.find_each(key, left_s)) as offers:
+                async for offer in offers:
+                    new = found.add(offer)
+                    if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
+                        holder = replies.holder_of(offer)
+                        provisional = v1.FindHoldersResponse(holders=[holder], provisional=True)
+                        provisional.MergeFrom(answer)
+                        yield provisional
+            live = found.cheapest(self._service.now())
+            if not live:
+                unpriced = await self._service.unpriced(key, found, time.monotonic() - begun, left_s)
+                answer.providers_without_price = len(unpriced)
         answer.holders.extend(self._searches.holders(request, live))
         yield answer
 
@@ -106,17 +127,25 @@ class V1Methods:
         if not 0 <= request.interval_s < math.inf:
             raise CallerFault("interval_s", f"{request.interval_s} is no number of seconds")
         content = v1_named(request.content)
-        watching = Watching(content.multihash, request.max_price if request.HasField("max_price") else None)
-        async with aclosing(self._service.watch(watching, request.interval_s)) as changes:
-            async for seen in changes:
-                present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
-                half = self._config.max_response_bytes // 2
-                yield v1.WatchHoldersResponse(
-                    present=replies.fitting(present, half),
-                    gone=replies.fitting(gone, half),
-                    cid=content.cid,
-                    named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
-                )
+        most = request.max_price if request.HasField("max_price") else None
+        watching = Watching(content.multihash, most)
+        caller = CALLER.get()
+        if not self._watches.take(caller):
+            raise Busy("content", f"{self._watches.used} are watched already")
+        try:
+            watch = self._service.watch(watching, request.interval_s, self._searches.find)
+            async with aclosing(watch) as changes:
+                async for seen in changes:
+                    present, gone = (map(replies.holder_of, offers) for offers in (seen.present, seen.gone))
+                    half = self._config.max_response_bytes // 2
+                    yield v1.WatchHoldersResponse(
+                        present=replies.fitting(present, half),
+                        gone=replies.fitting(gone, half),
+                        cid=content.cid,
+                        named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
+                    )
+        finally:
+            self._watches.release(caller)
 
     async def _put_record(self, request: v1.PutRecordRequest, deadline_s: float | None) -> Message:
         done = await self._service.put_record(request.key, request.value, request.quorum, deadline_s)
@@ -137,14 +166,20 @@ class V1Methods:
         wanted: list[tuple[OfferTerms, Named]] = []
         node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
+        turn = self._config.searches_a_turn
         for place, file in enumerate(request.files):
+            if not place % turn:
+                await self._work.turns.take(CALLER.get(), min(turn, len(request.files) - place))
             try:
                 content = v1_named(file.content)
                 wanted.append((v1_terms(file, node, content), content))
             except CallerFault as fault:
                 faults[place] = fault
         terms = [one for one, _ in wanted]
-        outcomes = await self._service.register_many(terms, deadline_s) if terms else []
+        began = time.monotonic()
+        async with self._work.registrations.slot(CALLER.get()):
+            left_s = None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
+            outcomes = await self._service.register_many(terms, left_s) if terms else []
         told = [
             replies.registered_file(content, outcome)
             for (_, content), outcome in zip(wanted, outcomes, strict=True)
@@ -172,23 +207,41 @@ class V1Methods:
             after = bytes.fromhex(request.page_token)
         except ValueError:
             raise CallerFault("page_token", "is none that an answer held") from None
-        page = self._page(after, size + 1)
+        page = await self._page(after, size + 1)
         token = _place(page[size - 1]).hex() if len(page) > size else ""
         if not token:
             self._listed = []
         return v1.ListOffersResponse(offers=map(replies.own_of, page[:size]), next_page_token=token)
 
-    def _page(self, after: bytes, size: int) -> list[Offer]:
+    async def _page(self, after: bytes, size: int) -> list[Offer]:
         """Own offers behind that place. All pages from the second on share one order, made once: to look for
         each among all offers grows with the square of their number."""
         now = self._service.now()
+        every = tuple(self._service.own_offers())  # more may come while others have their turn
         if not after:
             self._listed = []
-            return nsmallest(size, self._service.own_offers(), key=_place)
-        if not self._listed or not 0 <= now - self._listed_at <= LISTING_S:
-            self._listed, self._listed_at = sorted(self._service.own_offers(), key=_place), now
-        start = bisect_right(self._listed, after, key=_place)
-        return self._listed[start : start + size]
+            page: list[Offer] = []
+            async for offers in self._in_turns(every):
+                page = nsmallest(size, chain(page, offers), key=_place)
+            return page
+        listed = self._listed
+        if not listed or not 0 <= now - self._listed_at <= LISTING_S:
+            pieces = [sorted(offers, key=_place) async for offers in self._in_turns(every)]
+            listed = [
+                offer async for offers in self._in_turns(merge(*pieces, key=_place)) for offer in offers
+            ]
+            self._listed, self._listed_at = listed, now
+        start = bisect_right(listed, after, key=_place)
+        return listed[start : start + size]
+
+    async def _in_turns(self, offers: Iterable[Offer]) -> AsyncGenerator[list[Offer], None]:
+        """Many of them at a time, each time when it is the caller's turn."""
+        left = iter(offers)
+        while True:
+            await self._work.turns.take(CALLER.get(), self._config.searches_a_turn)
+            if not (some := list(islice(left, OFFERS_A_TURN))):
+                return
+            yield some
 
 
 def _place(offer: Offer) -> bytes:

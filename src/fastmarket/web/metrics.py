@@ -22,11 +22,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fastmarket._version import __version__
+from fastmarket.config import WebConfig
 from fastmarket.faults import Faults
 from fastmarket.kad.search import Search
+from fastmarket.log_writer import dropped_lines
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.repeating import Repeating
 from fastmarket.trace import Trace
+from fastmarket.web.hosts import UNKNOWN_HOST, is_ours
 
 # A node answers in fractions of a millisecond on its own machine, a lookup across the world takes a second.
 CALL_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -135,10 +138,16 @@ class NodeMetrics:
         self._lag.observe(max(late, 0.0))
 
 
-def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str]) -> list[Route]:
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Answered to everybody, by whatever name, and before anything else."""
+
+
+def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str], config: WebConfig) -> list[Route]:
     """/metrics, /healthz and /readyz. `ready` says what is missing, "" when nothing is."""
 
     async def show(request: Request) -> Response:
+        if not is_ours(request.url.hostname or "", config.metrics_host, config.names):
+            return PlainTextResponse(UNKNOWN_HOST, 421)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(request: Request) -> Response:
@@ -183,6 +192,9 @@ class _NodeState(Collector):
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
         yield from self._counters()
+        yield CounterMetricFamily(
+            "fastmarket_log_lines_dropped", "Log lines that nobody read in time.", dropped_lines()
+        )
 
     def _counters(self) -> Iterator[Metric]:
         dht = self._dht

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,12 +15,14 @@ from starlette.routing import BaseRoute
 
 from fastmarket.config import WebConfig
 from fastmarket.errors import CallerFault
+from fastmarket.web.door import Bounded, Door, Guest
 
 BACKLOG = 128
 
 
 class WebServer:
-    """Serves routes from `start` to `stop`; `field` is what a fault of the port is called."""
+    """Serves routes from `start` to `stop`; `field` is what a fault of the port is called. `always` are paths
+    that are answered whatever other requests and connections there are."""
 
     def __init__(
         self,
@@ -27,20 +31,24 @@ class WebServer:
         host: str,
         port: int,
         field: str = "http-port",
+        always: frozenset[str] = frozenset(),
     ) -> None:
         self._host = host
         self._port = port
         self._field = field
+        self.door = Door(config)
+        guest: Any = partial(Guest, door=self.door, times=config)
         self._server = _Server(
             uvicorn.Config(
-                Starlette(routes=routes),
+                Bounded(Starlette(routes=routes), config, always),
+                http=guest,
+                ws="none",
                 loop="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 date_header=True,
-                limit_concurrency=config.max_requests,
                 timeout_keep_alive=config.keep_alive_s,
                 timeout_graceful_shutdown=max(1, round(config.stop_grace_s)),
             )

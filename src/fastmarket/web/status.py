@@ -5,7 +5,6 @@ Three files and two JSON sources. Other sites may neither read nor embed any of 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model import Offer
 from fastmarket.offers.views import PeerView
+from fastmarket.web.hosts import UNKNOWN_HOST, is_ours
 
 Json = dict[str, object]
 Page = Callable[[Request], Awaitable[Response]]
@@ -69,9 +69,8 @@ class StatusPage:
         async def answer(request: Request) -> Response:
             if request.headers.get("sec-fetch-site") not in OURS:
                 return PlainTextResponse("not from another site\n", 403, HEADERS)
-            if not _is_ours(request.url.hostname or "", self._config.host):
-                # A name of somebody else's that leads here (DNS rebinding).
-                return PlainTextResponse("unknown host; ask by IP address or as localhost\n", 421, HEADERS)
+            if not is_ours(request.url.hostname or "", self._config.host, self._config.names):
+                return PlainTextResponse(UNKNOWN_HOST, 421, HEADERS)
             try:
                 response = await page(request)
             except CallerFault as fault:
@@ -153,16 +152,6 @@ def _file(name: str, media_type: str) -> Page:
         return Response(content, media_type=media_type)
 
     return page
-
-
-def _is_ours(host: str, listening: str) -> bool:
-    if host in ("localhost", listening):
-        return True
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _peer(view: PeerView) -> Json:

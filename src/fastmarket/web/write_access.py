@@ -32,15 +32,16 @@ class WriteAccess:
     """With `tokens`, it takes one that may write, as for gRPC; without, a program of this machine."""
 
     def __init__(self, tokens: Tokens | None = None) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
+        """May be replaced while requests come."""
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a write is not made; None: it is."""
         headers = request.headers
         if headers.get("sec-fetch-site") not in _OURS or not _is_same_origin(headers.get("origin"), request):
             return Refusal(403, "pages of other sites may not write")
-        if self._tokens is not None:
-            return self._without_token(self._tokens, headers.get("authorization", ""))
+        if self.tokens is not None:
+            return self._without_token(self.tokens, headers.get("authorization", ""))
         if any(name in headers for name in FORWARDED) or not from_here(_host(request)):
             return Refusal(
                 403, "only programs on the node's machine may write; for others start it with --tokens"

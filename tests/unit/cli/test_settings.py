@@ -58,6 +58,8 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "insecure": "true",
         "http-port": "8081",
         "http-host": "127.0.0.2",
+        "http-name": "Node.example.org",
+        "http-keep-alive": "90",
         "metrics-port": "9100",
         "metrics-host": "127.0.0.3",
         "trace-endpoint": "http://127.0.0.1:4318",
@@ -94,6 +96,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.insecure
         assert settings.trace_endpoint == "http://127.0.0.1:4318"
         assert settings.store == "redis://one,two"
+        assert (settings.http_name, settings.http_keep_alive) == (("node.example.org",), 90)
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert settings.fresh == 1.5
         assert settings.secrets_mode == "0440"

@@ -133,7 +133,7 @@ class MarketServicer(object):
         their order. 16 messages are worked on at once, the next is read when one of those was answered. With
         `searches` a message asks for up to 1,000 contents, which costs a fraction of as many messages. What the
         node knows without asking anybody (it is alone in its network) is told at once; of the others 16 are
-        looked for at a time, for all such messages together, and the answer comes with the last of them.
+        looked for at a time, for all callers 64 in turns, and the answer comes with the last of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,7 +141,7 @@ class MarketServicer(object):
 
     def WatchHolders(self, request, context):
         """Who offers a content, from now on: first all holders, then a message at every change that a search
-        meets, until the call ends; a search runs every `interval_s`. RESOURCE_EXHAUSTED: 256 such calls are
+        meets, until the call ends; a search runs every `interval_s`. RESOURCE_EXHAUSTED: too many calls are
         open already. UNAVAILABLE: the node stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

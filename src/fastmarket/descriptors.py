@@ -1,0 +1,98 @@
+"""File descriptors: a process has so many, and every connection takes one, whoever opened it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from fastmarket.config import HostConfig, MarketConfig, NodeConfig, WebConfig
+
+log = logging.getLogger(__name__)
+
+# Standard streams, listening sockets, event loops, the database and its journal, the data directory's lock,
+# name lookups under way.
+OTHER_FILES = 96
+WANTED_AT_MOST = 65_536  # where the system knows no bound, or a very high one
+
+
+def raise_limit() -> None:
+    """The soft limit of this process up to the hard one; it is low for the sake of programs with select."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_AT_MOST if hard == resource.RLIM_INFINITY else min(hard, WANTED_AT_MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError) as error:
+            log.warning("cannot raise the limit of open files from %d to %d (%s)", soft, wanted, error)
+
+
+def limit() -> int:
+    """How many this process may have open."""
+    try:
+        import resource
+    except ImportError:
+        return WANTED_AT_MOST
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return WANTED_AT_MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def wanted(config: NodeConfig) -> int:
+    """The most that a node with these bounds may have open."""
+    host, market, web = config.host, config.market, config.web
+    ports = [port for port in (web.port, web.metrics_port) if port is not None]
+    http = len(ports) * (web.max_connections + web.reserved_connections)
+    return OTHER_FILES + host.max_connections + host.max_dials + market.max_connections + http
+
+
+def fitted(config: NodeConfig, most: int) -> NodeConfig:
+    """The configuration with bounds on connections that `most` descriptors are enough for.
+
+    Every kind of connection keeps its part: callers of one port do not take what other nodes need.
+    """
+    needed = wanted(config)
+    if needed <= most:
+        return config
+    part = max(most - OTHER_FILES, 0) / (needed - OTHER_FILES)
+    log.warning("%d open files are allowed and %d are wanted; fewer connections are taken", most, needed)
+
+    def less(count: int) -> int:
+        return max(1, int(count * part))
+
+    host, market, web = config.host, config.market, config.web
+    return replace(
+        config,
+        host=_host(host, less(host.max_connections) / host.max_connections),
+        market=_market(market, less(market.max_connections)),
+        web=_web(web, less(web.max_connections), less(web.reserved_connections)),
+    )
+
+
+def _host(host: HostConfig, part: float) -> HostConfig:
+    def less(count: int) -> int:
+        return max(1, int(count * part))
+
+    return replace(
+        host,
+        max_connections=less(host.max_connections),
+        max_inbound_connections=less(host.max_inbound_connections),
+        high_connections=less(host.high_connections),
+        low_connections=less(host.low_connections),
+        max_dials=less(host.max_dials),
+        max_pending_inbound=less(host.max_pending_inbound),
+    )
+
+
+def _market(market: MarketConfig, connections: int) -> MarketConfig:
+    per_ip = max(1, market.max_connections_per_ip * connections // market.max_connections)
+    return replace(market, max_connections=connections, max_connections_per_ip=per_ip)
+
+
+def _web(web: WebConfig, connections: int, reserved: int) -> WebConfig:
+    per_ip = max(1, web.max_connections_per_ip * connections // web.max_connections)
+    return replace(
+        web, max_connections=connections, max_connections_per_ip=per_ip, reserved_connections=reserved
+    )

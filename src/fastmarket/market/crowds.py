@@ -1,0 +1,135 @@
+"""How many connections to the gRPC port one address has.
+
+gRPC accepts connections itself and has a bound for all of them alone. So they are looked through from time to
+time, and an address that has more than its part loses the latest. On Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from fastmarket.formats.address_block import address_block
+from fastmarket.seldom import Seldom
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0  # from one look to the next, and longer where a look takes long, for ...
+MAX_LOOKING = 0.02  # ... this part of the time at most; 1,000 descriptors take some milliseconds
+DESCRIPTORS = "/proc/self/fd"  # of Linux; other systems give sockets no inode to know them by
+_TOLD_INTERVAL_S = 60.0
+_TOLD_ADDRESSES = 256
+
+
+class Crowds:
+    """Looks through the connections to `port` from `start` to `stop`."""
+
+    def __init__(self, port: int, most: int) -> None:
+        """`most` connections of one address stay."""
+        self._port = port
+        self._most = most
+        self._seen: dict[int, tuple[str, int]] = {}  # by inode: whose connection, and in which look it came
+        self._looks = 0
+        self._seldom = Seldom(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
+        self._looking: asyncio.Task[None] | None = None
+        self.ended = 0
+
+    def __len__(self) -> int:
+        """Connections to the port, as of the last look."""
+        return sum(bool(host) for host, _ in self._seen.values())
+
+    def start(self) -> None:
+        """Where the system lists a process's descriptors."""
+        if os.path.isdir(DESCRIPTORS):
+            self._looking = asyncio.create_task(self._look_on())
+
+    def stop(self) -> None:
+        """Safe to call twice."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look_on(self) -> None:
+        pause_s = LOOK_S
+        while True:
+            await asyncio.sleep(pause_s)
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(self.look, began)  # system calls, which the loop need not wait for
+            except Exception:
+                log.error("looking through the connections to the gRPC port failed", exc_info=True)
+            pause_s = max(LOOK_S, (time.monotonic() - began) / MAX_LOOKING)
+
+    def look(self, now: float) -> None:
+        """Ends what is too much."""
+        self._looks += 1
+        crowds: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)  # look, inode, descriptor
+        seen: dict[int, tuple[str, int]] = {}
+        for descriptor, inode in _sockets():
+            known = self._seen.get(inode)
+            if known is None:
+                with _opened(descriptor) as found:
+                    known = ("" if found is None else _caller(found, self._port), self._looks)
+            seen[inode] = known
+            if known[0]:
+                crowds[known[0]].append((known[1], inode, descriptor))
+        self._seen = seen
+        for host, crowd in crowds.items():
+            if len(crowd) > self._most:
+                crowd.sort()
+                self._end(host, crowd[self._most :], now)
+
+    def _end(self, host: str, crowd: list[tuple[int, int, int]], now: float) -> None:
+        for _, inode, descriptor in crowd:
+            # The number may be another's by now: that is looked at again, by a handle of our own.
+            with _opened(descriptor) as found:
+                if found is not None and _caller(found, self._port) == host:
+                    with suppress(OSError):
+                        found.shutdown(socket.SHUT_RDWR)  # gRPC sees its end, and closes it
+                        self.ended += 1
+            self._seen[inode] = ("", self._looks)
+        unsaid = self._seldom.due(host, now)
+        if unsaid is not None:
+            log.warning(
+                "ended connections of %s to the gRPC port: more than %d (and %d times more since last told)",
+                *(host, self._most, unsaid),
+            )
+
+
+def _sockets() -> Iterator[tuple[int, int]]:
+    """Each socket of this process: its descriptor and inode."""
+    for name in os.listdir(DESCRIPTORS):
+        try:
+            status = os.fstat(int(name))
+        except OSError:
+            continue  # the directory itself, or one that was just closed
+        if stat.S_ISSOCK(status.st_mode):
+            yield int(name), status.st_ino
+
+
+@contextmanager
+def _opened(descriptor: int) -> Iterator[socket.socket | None]:
+    """A handle of our own on a socket, which leaves the other one open; None: it is closed already."""
+    try:
+        found = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        yield None
+        return
+    with found:
+        yield found
+
+
+def _caller(found: socket.socket, port: int) -> str:
+    """The address at the other end of a connection to our port; "": it is something else."""
+    try:
+        if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
+            return address_block(found.getpeername()[0])
+    except OSError:
+        pass  # one that listens, or has just ended
+    return ""

@@ -1,0 +1,183 @@
+"""How callers share what there is once: calls, memory, searches under way, the event loop.
+
+A caller is a token, else an IP address; of programs on this machine each connection is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+CALLER: ContextVar[str] = ContextVar("CALLER", default="")
+"""Whose call the running task works on."""
+
+
+class FairQueue(Generic[Item]):
+    """Callers have turns (round robin); the items of one caller keep their order."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[str, deque[Item]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def __contains__(self, caller: str) -> bool:
+        return caller in self._items
+
+    def push(self, caller: str, item: Item) -> None:
+        """Behind the caller's others; a caller without any comes last."""
+        self._items.setdefault(caller, deque()).append(item)
+
+    def callers(self) -> list[str]:
+        """In the order of their turns."""
+        return list(self._items)
+
+    def pop(self, caller: str) -> Item:
+        """The caller's first; it has its next turn after all others."""
+        items = self._items.pop(caller)
+        item = items.popleft()
+        if items:
+            self._items[caller] = items
+        return item
+
+    def pop_next(self) -> Item:
+        """Of the caller whose turn it is."""
+        return self.pop(next(iter(self._items)))
+
+
+class Share:
+    """`total` of something. One caller holds at most as much as is left, so that there is always something
+    for the next one (dynamic thresholds: Choudhury and Hahne, 1998); by itself it gets half of all.
+
+    With `most` a caller may hold so much, whatever is left.
+    """
+
+    def __init__(self, total: int, most: int | None = None) -> None:
+        self._total = total
+        self._most = most
+        self._held: Counter[str] = Counter()
+        self._used = 0
+
+    @property
+    def used(self) -> int:
+        """By all callers."""
+        return self._used
+
+    def take(self, caller: str, amount: int = 1) -> bool:
+        """False: the caller has enough, or there is too little left."""
+        free = self._total - self._used
+        if amount > free or self._held[caller] >= (free if self._most is None else self._most):
+            if not self._held[caller]:
+                del self._held[caller]
+            return False
+        self._held[caller] += amount
+        self._used += amount
+        return True
+
+    def release(self, caller: str, amount: int = 1) -> None:
+        """What was taken."""
+        self._used -= amount
+        self._held[caller] -= amount
+        if not self._held[caller]:
+            del self._held[caller]
+
+
+class Slots:
+    """Places for work under way, by `Share`; whoever finds none waits in a `FairQueue`."""
+
+    def __init__(self, count: int) -> None:
+        self._share = Share(count)
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+
+    @property
+    def used(self) -> int:
+        """By all callers."""
+        return self._share.used
+
+    async def take(self, caller: str) -> None:
+        """Returns with a slot, which `release` gives back."""
+        if caller not in self._waiting and self._share.take(caller):
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(caller, granted)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self.release(caller)
+            raise
+
+    def release(self, caller: str) -> None:
+        """To whoever has the next turn."""
+        self._share.release(caller)
+        more = True
+        while more:
+            more = False
+            for waiting in self._waiting.callers():
+                more = self._grant(waiting) or more
+
+    @asynccontextmanager
+    async def slot(self, caller: str) -> AsyncGenerator[None, None]:
+        """One, for the block."""
+        await self.take(caller)
+        try:
+            yield
+        finally:
+            self.release(caller)
+
+    def _grant(self, caller: str) -> bool:
+        if not self._share.take(caller):
+            return False
+        while caller in self._waiting:
+            granted = self._waiting.pop(caller)
+            if not granted.done():  # else its caller left
+                granted.set_result(None)
+                return True
+        self._share.release(caller)
+        return False
+
+
+class LoopTurns:
+    """Bulk work in pieces: in each turn of the event loop pieces of `budget` together, callers in rotation.
+
+    So the loop looks at its sockets in between, however many callers have sent however much.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._left = budget
+        self._planned = False
+        self._waiting: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
+
+    async def take(self, caller: str, cost: int) -> None:
+        """Returns when a piece may be done at once; a cost above the budget is a whole turn."""
+        if not self._waiting and self._left > 0:
+            self._left -= cost
+            self._plan()
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(caller, (cost, granted))
+        self._plan()
+        await granted
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._planned = False
+        self._left = self._budget
+        while self._waiting and self._left > 0:
+            cost, granted = self._waiting.pop_next()
+            if not granted.done():  # else its caller left
+                self._left -= cost
+                granted.set_result(None)
+        if self._left < self._budget:
+            self._plan()

@@ -1,0 +1,211 @@
+"""Who may connect to an HTTP port, and how long a request and its answer may take.
+
+uvicorn has no time limit for a request's head, and none for a reader that stands still; its bound of requests
+counts connections that have sent nothing, and would refuse a probe for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from fastmarket.config import WebConfig
+from fastmarket.formats.address_block import address_block
+
+RESERVED = "fastmarket.reserved"  # in a scope's state: of a connection beyond the bound
+RETRY_AFTER_S = 1
+# A bug of ours is told; that a stranger speaks no HTTP, or wants another protocol, is not: a line for each.
+log = logging.getLogger("fastmarket.web.http")
+log.setLevel(logging.ERROR)
+
+
+class Door:
+    """The connections of one port. When it is full, one without a request under way gives way to the next: of
+    the address that has most, first one whose first request is not whole yet, the longest of them.
+
+    Where all have requests under way, some more may come, for the paths that are always answered.
+    """
+
+    def __init__(self, config: WebConfig) -> None:
+        self._config = config
+        self._inside: dict[Guest, None] = {}  # in the order of their coming
+        self._reserved: dict[Guest, None] = {}
+        self._hosts: Counter[str] = Counter()  # of those inside
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._inside) + len(self._reserved)
+
+    def enter(self, guest: Guest) -> bool:
+        """False: it is closed."""
+        config = self._config
+        full = len(self._inside) >= config.max_connections
+        crowded = self._hosts[guest.host] >= config.max_connections_per_ip
+        if not (full or crowded) or self._make_room(self._inside, None if full else guest.host):
+            self._inside[guest] = None
+            self._hosts[guest.host] += 1
+            return True
+        if len(self._reserved) >= config.reserved_connections and not self._make_room(self._reserved, None):
+            self.refused += 1
+            return False
+        self._reserved[guest] = None
+        guest.reserved = True
+        return True
+
+    def leave(self, guest: Guest) -> None:
+        """Harmless for one that has left."""
+        if self._reserved.pop(guest, self) is self and self._inside.pop(guest, self) is None:
+            self._hosts[guest.host] -= 1
+        if not self._hosts[guest.host]:
+            del self._hosts[guest.host]
+
+    def _make_room(self, guests: dict[Guest, None], host: str | None) -> bool:
+        """One less, of that address or any; False: all have requests under way."""
+        waiting = [guest for guest in guests if not guest.busy and host in (None, guest.host)]
+        if not waiting:
+            return False
+        guest = min(waiting, key=lambda one: (-self._hosts[one.host], one.answered))
+        self.refused += 1
+        self.leave(guest)
+        guest.transport.abort()
+        return True
+
+
+class Guest(H11Protocol):
+    """A connection, with its time limits."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+        times: WebConfig,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.logger = log
+        self.host = ""
+        self.reserved = False
+        self.answered = False
+        self._door = door
+        self._times = times
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A request has come, and its answer is not complete."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request has to come soon."""
+        super().connection_made(transport)
+        self.host = address_block(self.client[0]) if self.client else ""
+        if not self._door.enter(self):
+            transport.abort()
+            return
+        if self.reserved:
+            self.app_state = {**self.app_state, RESERVED: True}
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No timer outlives it."""
+        self._door.leave(self)
+        self._request_came()
+        self._take_unread(None)
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request may come alone; its whole has to follow."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """The next request may have begun while this one was answered."""
+        self.answered = True
+        super().on_response_complete()
+        self._look()
+
+    def pause_writing(self) -> None:
+        """The other side reads slowly, or not at all."""
+        super().pause_writing()
+        self._take_unread(self.loop.call_later(self._times.unread_timeout_s, self.transport.abort))
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._take_unread(None)
+        super().resume_writing()
+
+    def _look(self) -> None:
+        if self.transport.is_closing():  # what is not read would keep it open
+            self._take_unread(self.loop.call_later(self._times.unread_timeout_s, self.transport.abort))
+        whole = self.busy and not self.cycle.more_body
+        if whole or (not self.busy and self.answered and not self.conn.trailing_data[0]):
+            self._request_came()  # between requests uvicorn's keep-alive counts
+        elif self._request_timer is None:
+            self._unset_keepalive_if_required()
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self._request_timer = self.loop.call_later(self._times.request_timeout_s, self.transport.abort)
+
+    def _request_came(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _take_unread(self, timer: asyncio.TimerHandle | None) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+        self._unread_timer = timer
+
+
+class Bounded:
+    """An ASGI application for `max_requests` at once, each of `max_body_bytes`.
+
+    `always` are the paths that are answered whatever the others do.
+    """
+
+    def __init__(self, app: ASGIApp, config: WebConfig, always: frozenset[str]) -> None:
+        self._app = app
+        self._config = config
+        self._always = always
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """503 when there are too many."""
+        if scope["type"] != "http" or scope["path"] in self._always:
+            await self._app(scope, receive, send)
+            return
+        if self._running >= self._config.max_requests or RESERVED in scope.get("state", {}):
+            headers = {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"}
+            await PlainTextResponse("too many requests under way\n", 503, headers)(scope, receive, send)
+            return
+        self._running += 1
+        try:
+            await self._app(scope, self._limited(receive), send)
+        finally:
+            self._running -= 1
+
+    def _limited(self, receive: Receive) -> Receive:
+        """A longer body ends as if its sender had left."""
+        left = self._config.max_body_bytes
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            return message if left >= 0 else {"type": "http.disconnect"}
+
+        return limited
