@@ -93,7 +93,7 @@ _EXTRA_CHECKS = tuple(_needs(*row) for row in EXTRAS)
 
 def _store(settings: ServerSettings) -> None:
     if settings.store and find_spec("redis") is not None:
-        from fastmarket.storage.shared import StoreUrl
+        from fastmarket.storage.store_url import StoreUrl
 
         StoreUrl.parse(settings.store)
 

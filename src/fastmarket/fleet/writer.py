@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from fastmarket.config import FleetConfig
@@ -16,6 +17,8 @@ from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.storage.shared import SharedStore
 
 log = logging.getLogger(__name__)
+
+MAX_TOLD = 64  # reasons for which offers wait, each told once until none does
 
 
 class SharedWriter:
@@ -32,10 +35,12 @@ class SharedWriter:
         self._waiting: dict[OfferKey, Offer] = {}
         self._under_way: dict[OfferKey, Offer] = {}
         self._failed: dict[OfferKey, Offer] = {}
+        self._why: dict[OfferKey, str] = {}  # of those
         self._written: asyncio.Future[None] | None = None  # the end of the write under way, or of the next
         self._task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._told: set[str] = set()  # reasons, until every offer is there
 
     def __len__(self) -> int:
         """Offers that are to be written."""
@@ -63,25 +68,42 @@ class SharedWriter:
         """To be written soon."""
         for offer in offers:
             self._failed.pop(offer.key, None)
+            self._why.pop(offer.key, None)
             self._waiting[offer.key] = offer
         if self._waiting:
             self._news.set()
 
-    async def settled(self, keys: Iterable[OfferKey]) -> set[OfferKey]:
-        """Those of them whose latest version could not be written; the others are in the store."""
+    async def settled(self, keys: Iterable[OfferKey], timeout_s: float | None = None) -> dict[OfferKey, str]:
+        """Those of them whose latest version could not be written, or not in time, and why; the others are in
+        the store."""
         wanted = set(keys)
-        while any(key in self._waiting or key in self._under_way for key in wanted):
-            if self._written is None:
-                self._written = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._written)
-        return wanted & self._failed.keys()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(key in self._waiting or key in self._under_way for key in wanted):
+                    if self._written is None:
+                        self._written = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._written)
+        late = {key for key in wanted if key in self._waiting or key in self._under_way}
+        missing = {key: self._why.get(key, "") for key in wanted & self._failed.keys()}
+        return {**dict.fromkeys(late, "the shared store has not answered yet"), **missing}
+
+    @property
+    def trouble(self) -> str:
+        """Why some offers wait, "" when none had to."""
+        return next(iter(self._why.values()), "")
 
     async def _run(self) -> None:
         while self._task is not None:
             if not self._waiting:
                 self._news.clear()
                 await self._news.wait()
-            await self._write_slice()
+            try:
+                await self._write_slice()
+            except Exception:
+                log.exception("writing to the shared store failed")
+                self._waiting = {**self._under_way, **self._waiting}
+                self._under_way = {}
+                await asyncio.sleep(self._config.retry_s)
 
     async def _write_slice(self) -> None:
         chosen = list(islice(self._waiting.items(), self._config.write_slice))
@@ -90,17 +112,27 @@ class SharedWriter:
             del self._waiting[key]
         now = self._now()
         rows = {offer_row(offer, now): key for key, offer in chosen}
-        for row in await self._store.put(list(rows)):
+        for row, why in (await self._store.put(list(rows))).items():
             key = rows[row]
             if key not in self._waiting:  # else a later version comes anyway
                 self._failed[key] = self._under_way[key]
+                self._why[key] = why
         self._under_way = {}
         if self._failed and self._again is None:
-            log.error("%d offers could not be written to the shared store; trying again", len(self._failed))
             self._retry_later()
+        self._tell()
         if self._written is not None:
             self._written.set_result(None)
             self._written = None
+
+    def _tell(self) -> None:
+        """Once of each reason."""
+        reasons = {why.partition(" fastmarket:")[0]: why for why in self._why.values()}  # keys are many
+        for name, why in reasons.items():
+            if name not in self._told and len(self._told) < MAX_TOLD:
+                self._told.add(name)
+                count = len(self._failed)
+                log.error("%d offers could not be written to the shared store (%s); trying again", count, why)
 
     def _retry_later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(self._config.retry_s, self._retry)
@@ -110,10 +142,12 @@ class SharedWriter:
         if self._failed:
             self._waiting = {**self._failed, **self._waiting}
             self._failed = {}
+            self._why = {}
             self._news.set()
             self._retry_later()
         elif not self._waiting and not self._under_way:
             self._again = None
+            self._told.clear()
             log.warning("the shared store has every offer again")
         else:
             self._retry_later()
@@ -141,6 +175,6 @@ class Told(Keeper):
         return done
 
 
-def unavailable() -> StorageFault:
+def unavailable(why: str) -> StorageFault:
     """What a caller is told whose registration the fleet could not take."""
-    return StorageFault("the shared store of this fleet does not answer; try again")
+    return StorageFault(why)
