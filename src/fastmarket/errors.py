@@ -95,3 +95,7 @@ class NodeFault(FastmarketError):
 
 class StorageFault(NodeFault):
     """The disk took nothing: it is full, or gone. What was kept before still is."""
+
+
+class NotDurable(StorageFault):
+    """What was asked is not on disk. The node goes on trying by itself: to ask again at once is of no use."""

@@ -173,6 +173,8 @@ class Node:
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:
             return "starting"
+        if why := self.dht.disk_trouble:
+            return why
         if self._seeds and not self.dht.engine.table_size:
             return "not in the network: no bootstrap peer answers"
         return ""
@@ -203,6 +205,7 @@ class Node:
                 self._journal.took_up(batch, row, dead)
         dht.offers.own.seq_floor = database.seq_floor()
         self._journal.forget(dht.offers.own.take_stale())
+        self._journal.look_on()
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
         saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
@@ -211,6 +214,13 @@ class Node:
         self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
+        if dht.offers.of_other_keys:
+            logger.error(
+                "%d offers of %s were made with another key than identity.pem holds now; restore that key to "
+                "renew them",
+                dht.offers.of_other_keys,
+                database.path,
+            )
         own, held = len(dht.offers.own), len(dht.offers.store)
         if held:
             took = time.perf_counter() - began

@@ -125,7 +125,8 @@ def _existing(path: Path) -> Iterator[Path]:
 
 def _identity(settings: ServerSettings) -> None:
     """A key that is there can be read; one that is not will be made."""
-    from fastmarket.storage.keys import KEY_FILE, load_or_create_identity
+    from fastmarket.storage.directory import KEY_FILE
+    from fastmarket.storage.keys import load_or_create_identity
 
     directory = settings.data_dir
     try:

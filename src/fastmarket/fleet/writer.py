@@ -162,6 +162,16 @@ class Told(Keeper):
         self._kept = kept
         self._keeper = keeper
 
+    @property
+    def trouble(self) -> str:
+        """The disk's."""
+        return "" if self._keeper is None else self._keeper.trouble
+
+    @property
+    def lost(self) -> str:
+        """Likewise."""
+        return "" if self._keeper is None else self._keeper.lost
+
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
         """As the disk says; what the store says is asked of the writer (`settled`)."""
         for change in changes:

@@ -50,6 +50,10 @@ Batch: TypeAlias = tuple[bytes, int, Collection[int]]
 """Offers of an earlier life: the signed batch, whether it is an own one, slots that are dead."""
 
 
+DISK_SHARE = 0.8  # of a call's time; the rest is for telling the caller what it was
+LEAST_WAIT_S = 0.02  # for the disk, where the network took all of a call's time: a commit takes less
+
+
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
     """How joining went: `peer` is the first of the seeds that is connected, identified and in the table,
@@ -219,21 +223,24 @@ class DhtNode:
         self, content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata, deadline_s: float
     ) -> StoreOutcome:
         """Signs, stores and announces; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         terms = OfferTerms(content, user_id, user_name, metadata)
         outcome = await self._offers.register(terms, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """Many at once; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         outcomes = await self._offers.register_many(many, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcomes
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         outcome = await self._offers.withdraw(content, user_id, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcome
 
     def restore_offers(
@@ -280,9 +287,21 @@ class DhtNode:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""
         self._keeping = Keeping(self.offers, keeper)
 
-    async def _durable(self) -> None:
+    @property
+    def disk_trouble(self) -> str:
+        """Why own offers cannot be written to disk now; "" where they can, or nothing is kept."""
+        return "" if self._keeping is None else self._keeping.trouble
+
+    def _durable_by(self, deadline_s: float) -> float:
+        """Until when a call may wait for the disk. Raises StorageFault: it would wait in vain."""
         if self._keeping is not None:
-            await self._keeping.settled()
+            self._keeping.check()
+        return asyncio.get_running_loop().time() + DISK_SHARE * deadline_s
+
+    async def _durable(self, end: float) -> None:
+        if self._keeping is not None:
+            left = end - asyncio.get_running_loop().time()
+            await self._keeping.settled(max(left, LEAST_WAIT_S))
 
     def known_offers(self, content: bytes) -> Known | None:
         """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""

@@ -23,6 +23,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.saved import SavedPeer
+from fastmarket.storage.watch import Misplaced, Watch
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class PeerFile:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
+        self._watch = Watch(directory)  # another directory in its place may be another node's
 
     def read(self) -> list[SavedPeer]:
         """What was saved; nothing where there is no file, or one that cannot be read, which is logged."""
@@ -68,6 +70,10 @@ class PeerFile:
 
         Raises StorageFault.
         """
+        try:
+            self._watch.check()
+        except Misplaced as fault:
+            raise StorageFault(f"cannot write {self.path}: {fault}") from None
         aside = self.path.with_name(f".{FILE}.new")
         try:
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -109,7 +115,11 @@ class PeerSaver:
         while True:
             await asyncio.sleep(config.peers_interval_s)
             looks += 1
-            peers = self._snapshot()
+            try:
+                peers = self._snapshot()
+            except Exception:
+                log.exception("reading the routing table failed")
+                continue
             # Not for each sign of life: when they were seen is written at longer intervals.
             if peers and (looks >= most or frozenset(saved.info for saved in peers) != self._written):
                 looks = 0

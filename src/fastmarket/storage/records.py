@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from fastmarket.config import StorageConfig
+from fastmarket.errors import StorageFault
 from fastmarket.storage.database import RecordRow
 from fastmarket.storage.journal import Journal
+
+log = logging.getLogger(__name__)
 
 
 class RecordKeeper:
@@ -21,6 +25,7 @@ class RecordKeeper:
         self._config = config
         self._changed = changed
         self._unwritten: dict[bytes, RecordRow] = {}
+        self._failing = False
         self._task = asyncio.ensure_future(self._run())
 
     async def close(self) -> None:
@@ -32,9 +37,21 @@ class RecordKeeper:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._config.record_interval_s)
-            await self._write()
+            try:
+                await self._write()
+            except Exception:
+                log.exception("writing values failed")
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())
-        if self._unwritten and await self._journal.put_records(tuple(self._unwritten.values())):
-            self._unwritten.clear()
+        if not self._unwritten:
+            return
+        try:
+            await self._journal.put_records(tuple(self._unwritten.values()))
+        except StorageFault as fault:
+            if not self._failing:
+                self._failing = True
+                log.error("%d values could not be written (%s); trying again", len(self._unwritten), fault)
+            return
+        self._failing = False
+        self._unwritten.clear()

@@ -176,6 +176,7 @@ class _NodeState(Collector):
             ("offers_own", "Own offers that are announced.", len(offers.own)),
             ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
             ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),
+            ("storage_up", "Whether own offers can be written to disk.", int(not dht.disk_trouble)),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
