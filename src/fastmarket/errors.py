@@ -60,7 +60,12 @@ class NetworkFault(FastmarketError):
 
 
 class DialFailed(NetworkFault):
-    """No address of the peer led to an authenticated connection."""
+    """No address of the peer led to an authenticated connection.
+
+    `failures`: what became of each address that was tried (`net.dial_reasons.Failure`).
+    """
+
+    failures: tuple[object, ...] = ()
 
 
 class ConnectionLost(NetworkFault):

@@ -205,6 +205,7 @@ def identities(desk: Desk) -> None:
                 "connections": node.connections,
                 "offers": node.offers,
                 "own_offers": node.own_offers,
+                "troubles": list(node.troubles),
                 "user_id": profile.user_id(),
                 "username": profile.username,
                 "ms": desk.link.took_ms,
@@ -217,6 +218,7 @@ def identities(desk: Desk) -> None:
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
         ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
+        *(("trouble", clean(trouble)) for trouble in node.troubles),
         ("you", f"{profile.username}, id {profile.user_id()}"),
     ]
     for name, value in rows:
@@ -233,6 +235,8 @@ def greet(desk: Desk) -> None:
     desk.screen.line(
         f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
     )
+    for trouble in node.troubles:
+        desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
 def _name(desk: Desk, argument: str) -> Content:

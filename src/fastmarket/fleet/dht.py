@@ -70,6 +70,7 @@ class FleetNode(DhtNode):
         self.trouble = ""
         """Why the store does not answer, or refuses; "" while it serves."""
         self._seldom = Seldom(TELL_S, MAX_TOLD_KEYS)
+        self.troubles.append(lambda: self.trouble or self.writer.trouble)
         self._closing = False
         self._looking: asyncio.Task[None] | None = None
         self._sweeps: set[asyncio.Task[None]] = set()

@@ -132,6 +132,7 @@ class MarketClient:
             node.offers,
             node.own_offers,
             node.mode,
+            tuple(node.troubles),
         )
 
     async def list_peers(self, *, timeout_s: float | None = None) -> list[PeerEntry]:

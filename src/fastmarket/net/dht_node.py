@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -18,6 +18,7 @@ from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
+from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -31,6 +32,7 @@ from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
+from fastmarket.net.dial_reasons import Failure, of_seed
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
@@ -57,11 +59,12 @@ LEAST_WAIT_S = 0.02  # for the disk, where the network took all of a call's time
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
     """How joining went: `peer` is the first of the seeds that is connected, identified and in the table,
-    `remaining` how many of them are not; `known` nodes are in the routing table."""
+    `remaining` how many of them are not, `failures` why; `known` nodes are in the routing table."""
 
     peer: PeerId
     remaining: int
     known: int
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class DhtNode:
     ) -> None:
         """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
         self._keeping: Keeping | None = None
+        self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
+        """Each says what is wrong now, "" when nothing is."""
         self._config = config
         self._clock = clock = Clock()
         self.engine = Engine(
@@ -172,16 +177,33 @@ class DhtNode:
         known = {seed.peer_id for seed in seeds}
         everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
         result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(everybody, deadline_s)))
+        failures = [
+            why for peer, kind in result.failed if peer.peer_id in known for why in self._why_not(peer, kind)
+        ]
         if not result.connected:
-            failures = [f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed if peer in seeds]
+            told = [str(failure) for failure in failures]
             if saved:
-                failures.append(f"nor any of {len(saved)} peers of an earlier run")
-            raise DialFailed(f"no bootstrap peer answered ({'; '.join(failures) or 'deadline passed'})")
+                told.append(f"nor any of {len(saved)} peers of an earlier run")
+            fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
+            fault.failures = tuple(failures)
+            raise fault
         if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
-        return Bootstrapped(connected[0].peer_id, len(remaining), result.known)
+        return Bootstrapped(connected[0].peer_id, len(remaining), result.known, tuple(failures))
+
+    def forget_seeds(self, peers: Collection[PeerId]) -> None:
+        """They are not asked any more when nobody is left."""
+        self.engine.forget_seeds(peers)
+        self.host.links.protected.difference_update(peers)
+
+    def _why_not(self, peer: PeerInfo, kind: FailureKind) -> tuple[Failure, ...]:
+        """Why a bootstrap peer did not answer."""
+        link = self.host.link_to(peer.peer_id)
+        protocols = None if link is None or link.identified is None else frozenset(link.identified.protocols)
+        dial = self.host.dials.failures_of(peer.peer_id)
+        return of_seed(peer, kind, dial, protocols, self._config.kad.protocol)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
@@ -339,6 +361,7 @@ class DhtNode:
             offers=len(self.offers.store),
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
+            troubles=tuple(text for told in self.troubles if (text := told())),
         )
 
     def _holders(self, content: bytes, now: float) -> PeersUntil:

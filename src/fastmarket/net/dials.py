@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,11 +17,15 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.dialing import DialBook
 from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
 from fastmarket.net.clock import Clock
+from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
+
+# Peers of which it is known why they could not be dialed: for bootstrap peers, whose reasons are told.
+MAX_TOLD_FAILURES = 256
 
 
 class NotDialed(DialFailed):
@@ -70,9 +75,14 @@ class Dials:
         self._identifier = identifier
         self._owner = owner
         self._book = DialBook(config.connection)
-        self._dialer = Dialer(config.host, owner.outbound_link, self._tried, self._book.rank)
+        self._dialer = Dialer(config.host, owner.outbound_link, self._tried, self._book.rank, owner.peer_id)
         self._dials: dict[PeerId, _Dial] = {}
+        self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
         self._closing = False
+
+    def failures_of(self, peer_id: PeerId) -> tuple[Failure, ...]:
+        """How the last dial of a peer failed; (): it did not, or that was long ago."""
+        return self._failures.get(peer_id, ())
 
     async def reach(self, peer: PeerInfo) -> Link:
         """A new connection, from the dial under way if there is one. Raises DialFailed."""
@@ -126,13 +136,20 @@ class Dials:
 
     async def _reach(self, peer: PeerInfo) -> Link:
         if peer.peer_id == self._owner.peer_id:
-            raise DialFailed("that is this node itself", peer=peer.peer_id)
+            fault = DialFailed("that is this node itself", peer=peer.peer_id)
+            fault.failures = (Failure(str(peer.peer_id), DialReason.SELF),)
+            raise fault
         if self._closing:
             raise NotDialed("this node is stopping", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
             raise NotDialed("too many dials wait already", peer=peer.peer_id)
         try:
-            return await self._dialer.dial(peer.peer_id, self._candidates(peer))
+            candidates = self._candidates(peer)
+            if not candidates and (failures := self._left_out(peer)):
+                fault = DialFailed("; ".join(map(str, failures)), peer=peer.peer_id)
+                fault.failures = tuple(failures)
+                raise fault
+            return await self._dialer.dial(peer.peer_id, candidates)
         except DialFailed:
             link = self._owner.link_to(peer.peer_id)
             if link is None:
@@ -147,6 +164,32 @@ class Dials:
         own = self._identifier.addresses
         return [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
 
+    def _left_out(self, peer: PeerInfo) -> list[Failure]:
+        """Of a peer without any address to try: why not those there are."""
+        now, own = self._clock.now(), self._identifier.addresses
+        known = dict.fromkeys((*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs))
+        failures = []
+        for addr in known:
+            bare = addr.without_peer()
+            if bare in own:
+                failures.append(Failure(str(addr), DialReason.SELF))
+            elif self._book.waits_until(bare) > now:
+                failures.append(Failure(str(addr), DialReason.FAILED_LATELY))
+        return failures
+
+    def _note(self, peer_id: PeerId, fault: BaseException | None) -> None:
+        """The reason stays while the same addresses wait for their next turn."""
+        if fault is None:
+            self._failures.pop(peer_id, None)
+            return
+        found = fault.failures if isinstance(fault, DialFailed) else ()
+        failures = tuple(one for one in found if isinstance(one, Failure))
+        if any(one.reason is not DialReason.FAILED_LATELY for one in failures):
+            self._failures[peer_id] = failures
+            self._failures.move_to_end(peer_id)
+            if len(self._failures) > MAX_TOLD_FAILURES:
+                self._failures.popitem(last=False)
+
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
         if end is DialEnd.DEAD:
@@ -159,6 +202,8 @@ class Dials:
 
     def _ended(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
         dial = self._dials.pop(peer_id)
+        if not task.cancelled():
+            self._note(peer_id, task.exception())
         if not task.cancelled() and task.exception() is None:
             link = task.result()
             for parcel in dial.waiting:

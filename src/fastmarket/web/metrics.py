@@ -132,8 +132,11 @@ class NodeMetrics:
             self._lag.observe(max(loop.time() - due, 0.0))
 
 
-def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str]) -> list[Route]:
-    """/metrics, /healthz and /readyz. `ready` says what is missing, "" when nothing is."""
+def metrics_routes(
+    metrics: NodeMetrics, ready: Callable[[], str], note: Callable[[], str] = lambda: ""
+) -> list[Route]:
+    """/metrics, /healthz and /readyz. `ready` says what is missing, "" when nothing is; `note` what a node
+    that is ready lacks."""
 
     async def show(request: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -143,7 +146,8 @@ def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str]) -> list[Route
 
     async def readyz(request: Request) -> Response:
         missing = ready()
-        text, status = (f"{missing}\n", 503) if missing else ("ready\n", 200)
+        lacks = "" if missing else note()
+        text, status = (f"{missing}\n", 503) if missing else (f"ready{lacks and f', but {lacks}'}\n", 200)
         return PlainTextResponse(text, status_code=status, headers=HEALTH_HEADERS)
 
     pages = (("/metrics", show), ("/healthz", healthz), ("/readyz", readyz))
