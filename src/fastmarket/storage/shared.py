@@ -79,7 +79,6 @@ class SharedStore:
         self._mapping: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._known = False  # whether the map of the cluster was ever had
-        self._hosts = frozenset(host for host, _ in url.hosts)
         self._at_once = asyncio.Semaphore(config.max_connections)
         self._paused: dict[str, _Pause] = {}  # by node of the engine; "" is the map of them
 
@@ -157,7 +156,7 @@ class SharedStore:
         if stuck is None:
             self._paused.pop(node, None)
         else:
-            self._pause(node, str(told(stuck, self._hosts)))
+            self._pause(node, str(told(stuck, self.url)))
         failed = {row: self._why(row, one) for row, one in zip(rows, answers, strict=True) if one != 1}
         self.operations["put", "failed"] += len(failed)
         self.operations["put", "ok"] += len(rows) - len(failed)
@@ -169,7 +168,7 @@ class SharedStore:
             most = self._config.max_offers_per_content
             return f"the shared store holds {most} entries of that content already, the most there may be"
         key = self._key(row.content)
-        return str(_of_key(key, answer) if of_a_key(answer) else told(answer, self._hosts))
+        return str(_of_key(key, answer) if of_a_key(answer) else told(answer, self.url))
 
     async def drop(self, content: bytes, fields: Sequence[bytes]) -> None:
         """Fields that are over. Raises StorageFault."""
@@ -235,13 +234,13 @@ class SharedStore:
                 answers = await asyncio.gather(*map(_run_of, nodes), return_exceptions=True)
         except ENGINE_FAULTS as fault:
             self._renew()
-            raise told(fault, self._hosts) from None
+            raise told(fault, self.url) from None
         runs = frozenset(answer for answer in answers if isinstance(answer, str))
         if len(runs) < len(nodes):
             self._renew()
         if not runs:
             faults = (answer for answer in answers if isinstance(answer, Exception))
-            raise told(next(faults, TimeoutError()), self._hosts)
+            raise told(next(faults, TimeoutError()), self.url)
         return runs
 
     async def close(self) -> None:
@@ -310,7 +309,7 @@ class SharedStore:
     def _no_map(self) -> str:
         """Why it is not known which node holds what."""
         paused = self._paused.get("")
-        return str(told(TimeoutError(), self._hosts)) if paused is None else paused.why
+        return str(told(TimeoutError(), self.url)) if paused is None else paused.why
 
     async def _mapped(self, timeout_s: float) -> bool:
         """Whether it is known which node holds what; asks at first, once for all who wait."""
@@ -327,7 +326,7 @@ class SharedStore:
             self._known = True
         except Exception as fault:  # noqa: BLE001 - the library trips over what it did not expect
             log.debug("no map of the shared store: %r", fault)
-            self._pause("", str(told(fault, self._hosts)))
+            self._pause("", str(told(fault, self.url)))
 
     def _pause(self, node: str, why: str) -> None:
         self._renew()
@@ -357,8 +356,8 @@ class SharedStore:
             self.operations[what, "failed"] += 1
             if not hangs(fault):
                 self._paused.pop(node, None)
-                raise (_of_key(key, fault) if of_a_key(fault) else told(fault, self._hosts)) from None
-            wrong = told(fault, self._hosts)
+                raise (_of_key(key, fault) if of_a_key(fault) else told(fault, self.url)) from None
+            wrong = told(fault, self.url)
             self._pause(node, str(wrong))
             raise wrong from None
         self.operations[what, "ok"] += 1

@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fastmarket.errors import StorageFault
+from fastmarket.storage.store_url import StoreUrl
 
 MAX_DETAIL_CHARS = 200
 
@@ -43,6 +44,10 @@ class Trouble(Enum):
     TIMEOUT = "it does not answer in time; look whether the engine hangs, or a firewall drops what we send"
     CLOSED = "it ends the connection without a word; if it expects TLS, write rediss:// in --store"
     NO_TLS = "what answers there speaks no TLS; if the engine has none, write redis:// in --store"
+    TLS_TIMEOUT = (
+        "it does not answer our TLS in time; if the engine has none, write redis:// in --store, else look "
+        "whether it hangs"
+    )
     CERTIFICATE = "its certificate is not one we trust; name its CA with ?ca_file=PATH in --store"
     CA_FILE = "the file of ?ca_file= cannot be read"
     PASSWORD = "it refuses our user or password; look at USER:PASSWORD in --store"
@@ -116,9 +121,11 @@ _SILENT = frozenset(
         Trouble.REFUSED,
         Trouble.UNREACHABLE,
         Trouble.TIMEOUT,
+        Trouble.TLS_TIMEOUT,
         Trouble.CLOSED,
     }
 )
+_BAD_CA = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE", "X509_LIB", "PEM_LIB")  # of OpenSSL, for a file
 _DISABLED = re.compile(r"cluster support disabled|Cluster mode is not enabled", re.IGNORECASE)
 _OF_A_KEY = ("WRONGTYPE",)
 
@@ -140,6 +147,8 @@ def trouble_of(fault: BaseException) -> Trouble:
     for one in chain:
         if _DISABLED.search(str(one)) and isinstance(one, ResponseError):
             return Trouble.NOT_CLUSTER
+        if isinstance(one, ssl.SSLError) and one.reason in _BAD_CA:
+            return Trouble.CA_FILE
         for kinds, trouble in _KINDS:
             if isinstance(one, kinds):
                 return trouble
@@ -155,13 +164,15 @@ def trouble_of(fault: BaseException) -> Trouble:
     return Trouble.REFUSED_CALL
 
 
-def told(fault: BaseException, known_hosts: frozenset[str]) -> EngineFault:
-    """The fault for callers. `known_hosts`: those of --store; any other name was announced by the engine."""
+def told(fault: BaseException, url: StoreUrl) -> EngineFault:
+    """The fault for callers. A name that is not one of `url` was announced by the engine."""
     trouble = trouble_of(fault)
+    if trouble is Trouble.TIMEOUT and url.tls and "connecting" in str(fault):
+        trouble = Trouble.TLS_TIMEOUT
     detail = str(fault).partition("\n")[0].rpartition("reachable node: ")[2][:MAX_DETAIL_CHARS]
     if trouble is Trouble.UNKNOWN_NAME:
         named = re.search(r"connecting to (\S+):\d+", str(fault))
-        if named is not None and named[1] not in known_hosts:
+        if named is not None and named[1] not in {host for host, _ in url.hosts}:
             trouble = Trouble.ANNOUNCED_NAME
     how = "does not answer" if trouble in _SILENT else "does not serve us"
     shown = f" ({detail})" if detail else ""
