@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.fleet.dht import FleetNode
 from fastmarket.fleet.fields import offer_row
@@ -14,10 +18,12 @@ from fastmarket.formats.cid import content_multihash
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import OfferTerms, Signing, sign_offers
 from fastmarket.storage.shared import SharedStore
+from fastmarket.storage.store_url import StoreUrl
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity
 from tests.net.test_fleet import comes_true, server
-from tests.redis_cluster import PROGRAM, EngineCluster, EngineNode, engine_cluster
+from tests.net.test_store_reasons import engine as single_engine
+from tests.redis_cluster import PROGRAM, EngineCluster, EngineNode, engine_cluster, free_ports
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no redis-server or valkey-server here")
 
@@ -96,6 +102,7 @@ def test_a_poisoned_content_costs_that_content_alone(
     async def main() -> None:
         async with server(42, engine.url) as only:
             dht, node = only.dht, engine.nodes[0]
+            dht.store._config = replace(dht.store._config, read_timeout_s=DEADLINE_S)  # however busy we are
             for command, *words in POISON[what]:
                 node.ask(command, offers_key(dht), *words)
             await register(dht, content_multihash("another file"))
@@ -214,5 +221,67 @@ def test_verifying_many_offers_lets_others_have_their_turn(run: Run[None], engin
                 assert dht.offers.verifier.verified - opened <= 64
                 turns += 1
             assert len((await reading).offers) == 300
+
+    run(main())
+
+
+@asynccontextmanager
+async def held_up(port: int, marker: bytes) -> AsyncIterator[int]:
+    """A way to the engine on which whatever names `marker` gets no answer."""
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, on = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((writer, on))
+        stuck = False
+
+        async def answers() -> None:
+            while data := await back.read(65536):
+                if not stuck:
+                    writer.write(data)
+
+        answering = asyncio.ensure_future(answers())
+        while data := await reader.read(65536):
+            stuck = stuck or marker in data
+            on.write(data)
+        on.close()
+        await asyncio.gather(answering, return_exceptions=True)
+        writer.close()
+
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for one in writers:
+            one.close()
+
+
+def test_a_key_that_holds_the_engine_up_is_left_alone_and_not_its_node(
+    run: Run[None], tmp_path: Path
+) -> None:
+    """As a name of hundreds of megabytes does, each time its hash is read."""
+
+    async def main() -> None:
+        slow, other = CONTENT, content_multihash("another file")
+        (port,) = free_ports(1)
+        async with held_up(port, slow.hex().encode()) as outside:
+            loop = asyncio.get_running_loop()
+            stack = ExitStack()
+            options = ("--cluster-announce-port", str(outside))
+            await loop.run_in_executor(None, stack.enter_context, single_engine(tmp_path, *options, at=port))
+            config = FleetConfig(read_timeout_s=0.2, pause_s=0.2)
+            store = SharedStore(StoreUrl.parse(f"redis://127.0.0.1:{port}"), config, "fastmarket:test")
+            try:
+                assert (await store.get(other, DEADLINE_S)).fields == {}
+                with pytest.raises(StorageFault, match="does not answer"):
+                    await store.get(slow)
+                await asyncio.gather(*store._probes.values())
+                assert (await store.get(other, DEADLINE_S)).fields == {}, "at once"
+                with pytest.raises(StorageFault, match="takes the engine too long"):
+                    await store.get(slow)
+                assert [key for key in store.operations if key[1] == "paused"] == [("get", "paused")]
+                assert store.operations["get", "paused"] == 1
+            finally:
+                await store.close()
+                await loop.run_in_executor(None, stack.close)
 
     run(main())

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.retry import Retry
 
 from fastmarket.config import FleetConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
 from fastmarket.formats.cid import content_multihash
@@ -36,11 +38,12 @@ ALL_SLOTS = (0, 16383)
 
 @contextmanager
 def engine(
-    folder: Path, *options: str, slots: tuple[int, int] | None = ALL_SLOTS, tls: bool = False
+    folder: Path, *options: str, slots: tuple[int, int] | None = ALL_SLOTS, tls: bool = False, at: int = 0
 ) -> Iterator[int]:
     """One process; its port."""
     assert PROGRAM is not None
     port, bus, clear = free_ports(3)
+    port = at or port
     words = [PROGRAM, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     words += ["--port", str(clear if tls else port), *(("--tls-port", str(port)) if tls else ())]
     if slots is not None:
@@ -55,7 +58,7 @@ def engine(
         if tls:
             words += ["--cluster-announce-tls-port", str(port)]
     process = subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL)
-    client = redis.Redis(port=clear if tls else port, socket_timeout=10)
+    client = redis.Redis(port=clear if tls else port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
     try:
         eventually(lambda: answers(client, "PING"))
         if slots:

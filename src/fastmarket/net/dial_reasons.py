@@ -13,6 +13,10 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.secure import AnotherPeer
 
+# Of what a stranger says it speaks, which goes into a line of the log.
+MAX_TOLD_PROTOCOLS = 4
+MAX_PROTOCOL_CHARS = 80
+
 
 class DialReason(Enum):
     """What went wrong, and what to do about it."""
@@ -121,7 +125,7 @@ def of_seed(
     """
     where = str(peer.addrs[0].with_peer(peer.peer_id)) if peer.addrs else str(peer.peer_id)
     if protocols is not None and wanted not in protocols and kind in (FailureKind.REFUSED, FailureKind.RESET):
-        others = sorted(one for one in protocols if "/kad/" in one)
+        others = sorted(_clean(one) for one in protocols if "/kad/" in one)[:MAX_TOLD_PROTOCOLS]
         if others:
             return (Failure(where, DialReason.OTHER_NETWORK, f"it speaks {', '.join(others)}, we {wanted}"),)
         return (Failure(where, DialReason.SERVES_NOBODY),)
@@ -130,6 +134,10 @@ def of_seed(
     if protocols is None and kind is FailureKind.TIMEOUT:
         return (Failure(where, DialReason.TIMEOUT),)
     return (Failure(where, _OF_REQUESTS[kind]),)
+
+
+def _clean(protocol: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in protocol[:MAX_PROTOCOL_CHARS])
 
 
 def _whole(where: str, peer: PeerInfo) -> str:

@@ -29,6 +29,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from fastmarket._sha256 import sha256
 from fastmarket.config import FleetConfig
 from fastmarket.storage import scripts
+from fastmarket.storage.pauses import Pauses
 from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, of_a_key, told
 from fastmarket.storage.store_url import StoreUrl
 
@@ -59,13 +60,6 @@ class SharedFields(NamedTuple):
     left_out: int
 
 
-class _Pause(NamedTuple):
-    """Until when (monotonic) a node of the engine is left alone, and why."""
-
-    until: float
-    why: str
-
-
 class SharedStore:
     """The engine, for one server. Made without it, and in need of no restart when it comes and goes."""
 
@@ -80,7 +74,8 @@ class SharedStore:
         self._renewing: asyncio.Task[None] | None = None
         self._known = False  # whether the map of the cluster was ever had
         self._at_once = asyncio.Semaphore(config.max_connections)
-        self._paused: dict[str, _Pause] = {}  # by node of the engine; "" is the map of them
+        self._pauses = Pauses(config.pause_s)
+        self._probes: dict[str, asyncio.Task[None]] = {}  # by node
 
     def _connected_soon(self, hosts: Sequence[tuple[str, int]]) -> RedisCluster:
         url, config = self.url, self._config
@@ -99,7 +94,7 @@ class SharedStore:
 
     def away(self, content: bytes) -> str:
         """Why the node that holds this content is left alone just now; "": it is not."""
-        return self._pausing(self._node_of(self._key(content)))
+        return self._pauses.why(self._node_of(self._key(content)), time.monotonic())
 
     async def get(self, content: bytes, timeout_s: float | None = None) -> SharedFields:
         """The fields of a content's hash, by default within a lookup's time. Raises StorageFault."""
@@ -127,7 +122,7 @@ class SharedStore:
 
     async def _put(self, node: str, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
         """Those of one node of the engine."""
-        why = self._pausing(node) or self._uncovered(node)
+        why = self._pauses.why(node, time.monotonic()) or self._uncovered(node)
         if why:
             self.operations["put", "paused"] += len(rows)
             return dict.fromkeys(rows, why)
@@ -154,7 +149,7 @@ class SharedStore:
             answers = [fault] * len(rows)
         stuck = next((one for one in answers if isinstance(one, Exception) and hangs(one)), None)
         if stuck is None:
-            self._paused.pop(node, None)
+            self._pauses.answered(node)
         else:
             self._pause(node, str(told(stuck, self.url)))
         failed = {row: self._why(row, one) for row, one in zip(rows, answers, strict=True) if one != 1}
@@ -245,14 +240,13 @@ class SharedStore:
 
     async def close(self) -> None:
         """Closes the connections."""
-        for task in (self._mapping, self._renewing):
+        for task in (self._mapping, self._renewing, *self._probes.values()):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_S)
         await self._client.aclose()
 
     # Each node is asked directly: the client would close its connections to all of them when one is gone.
-
     async def _ask(self, key: bytes, *words: bytes | str | int) -> Any:
         client = self._client
         try:
@@ -301,19 +295,13 @@ class SharedStore:
         self._renew()
         return f"the shared store does not serve us: {Trouble.CLUSTER_DOWN.words}"
 
-    def _pausing(self, node: str) -> str:
-        """Why a node of the engine is left alone now; "": it is not."""
-        paused = self._paused.get(node)
-        return paused.why if paused is not None and paused.until > time.monotonic() else ""
-
     def _no_map(self) -> str:
         """Why it is not known which node holds what."""
-        paused = self._paused.get("")
-        return str(told(TimeoutError(), self.url)) if paused is None else paused.why
+        return self._pauses.last("") or str(told(TimeoutError(), self.url))
 
     async def _mapped(self, timeout_s: float) -> bool:
         """Whether it is known which node holds what; asks at first, once for all who wait."""
-        if not self._known and not self._pausing(""):
+        if not self._known and not self._pauses.why("", time.monotonic()):
             if self._mapping is None or self._mapping.done():
                 self._mapping = asyncio.create_task(self._take_map())
             await asyncio.wait([self._mapping], timeout=timeout_s)
@@ -330,38 +318,53 @@ class SharedStore:
 
     def _pause(self, node: str, why: str) -> None:
         self._renew()
-        now = time.monotonic()
-        self._paused[node] = _Pause(now + self._config.pause_s, why)
-        if len(self._paused) > len(self._client.get_nodes()) + 1:
-            self._paused = {node: pause for node, pause in self._paused.items() if pause.until > now}
+        self._pauses.pause(node, why, time.monotonic(), len(self._client.get_nodes()) + 1)
+
+    async def _probe(self, node: str, key: bytes, why: str) -> None:
+        """Whether it is the node that does not answer, or the key that holds it up."""
+        try:
+            async with asyncio.timeout(self._config.read_timeout_s):
+                await self._client.get_node(node_name=node).execute_command("PING")  # type: ignore[union-attr]
+        except Exception as fault:  # noqa: BLE001 - a node that is not there any more, too
+            if hangs(fault):
+                self._pause(node, why)
+                return
+        finally:
+            self._probes.pop(node, None)
+        self._pauses.answered(node)
+        why = f"what stands under {key.decode()} takes the engine too long ({why})"
+        self._pauses.slow(key, why, time.monotonic())
 
     @asynccontextmanager
     async def _guarded(self, what: str, key: bytes, timeout_s: float) -> AsyncIterator[None]:
         if not await self._mapped(timeout_s):
             self.operations[what, "failed"] += 1
             raise EngineFault(self._no_map())
-        node = self._node_of(key)
-        paused = self._paused.get(node)
-        why = self._pausing(node) or self._uncovered(node)
+        node, now = self._node_of(key), time.monotonic()
+        if slow := self._pauses.why_key(key, now):
+            self.operations[what, "paused"] += 1
+            raise KeyFault(slow)
+        why = self._pauses.why(node, now) or self._uncovered(node)
         if why:
             self.operations[what, "paused"] += 1
             raise EngineFault(why)
-        if paused is not None:
-            self._paused[node] = paused._replace(until=time.monotonic() + self._config.pause_s)
-            # this caller tries; the others wait for that
+        self._pauses.trying(node, now)
         try:
             async with asyncio.timeout(timeout_s), self._at_once:
                 yield
         except ENGINE_FAULTS as fault:
             self.operations[what, "failed"] += 1
             if not hangs(fault):
-                self._paused.pop(node, None)
+                self._pauses.answered(node, key)
                 raise (_of_key(key, fault) if of_a_key(fault) else told(fault, self.url)) from None
             wrong = told(fault, self.url)
-            self._pause(node, str(wrong))
+            if not isinstance(fault, TimeoutError):
+                self._pause(node, str(wrong))
+            elif node not in self._probes:
+                self._probes[node] = asyncio.create_task(self._probe(node, key, str(wrong)))
             raise wrong from None
         self.operations[what, "ok"] += 1
-        self._paused.pop(node, None)
+        self._pauses.answered(node, key)
 
     def _renew(self) -> None:
         """The map of the cluster is asked for anew, of the nodes told of at the start and of those known."""
