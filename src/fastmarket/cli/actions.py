@@ -180,8 +180,12 @@ def cid(desk: Desk, argument: str) -> None:
 
 
 def peers(desk: Desk) -> None:
-    """The routing table of the node."""
-    _peers(desk, "known peer", desk.link.call(lambda client: client.list_peers()))
+    """The routing table of the node; where it knows nobody, why."""
+    found = desk.link.call(lambda client: client.list_peers())
+    _peers(desk, "known peer", found)
+    if not found and not desk.as_json:
+        for trouble in desk.link.call(lambda client: client.get_node()).troubles:
+            desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
 def closest(desk: Desk, argument: str) -> None:
