@@ -132,7 +132,7 @@ def test_a_dead_bootstrap_peer_is_warned_of_and_tried_again(
     assert "WARNING" in server.log()
     assert seed.ready["peer_id"] in server.log()
     assert run_client("-p", server.port, "check", "anything", "--json").json["holders"] == []
-    why = f"{seed.address}: nobody listens at that port"
+    why = f"{seed.address}: connection refused: nobody listens at that port"
     assert why in server.log()
     (trouble,) = run_client("-p", server.port, "id", "--json").json["troubles"]
     assert why in trouble

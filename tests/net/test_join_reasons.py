@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -128,12 +129,12 @@ def test_why_a_bootstrap_peer_does_not_answer(
             wrong = await address(what, stack)
             prefix = {"prefix": "/other"} if what == "network" else {}
             node = await stack.enter_async_context(Node(settings(wrong, **prefix), identity(72)))
-            told = f"{wrong}: {reason.words}"
-            assert told in caplog.text
-            assert told in node.missing()
+            told = re.compile(f"{re.escape(wrong)}: ([^;]*: )?{re.escape(reason.words)}")
+            assert told.search(caplog.text)
+            assert told.search(node.missing())
             async with MarketClient(node.grpc_address) as market:
                 (trouble,) = (await market.get_node()).troubles
-            assert told in trouble
+            assert told.search(trouble)
             with pytest.raises(DialFailed) as caught:  # at the next try, too
                 await node.dht.bootstrap(node._seeds, 5.0)
             assert [one.reason for one in caught.value.failures if isinstance(one, Failure)] == [reason]
@@ -151,10 +152,8 @@ def test_one_of_several_is_told_of_though_the_node_has_joined(
             wrong = wrong.replace(str(SEED.peer_id), str(OTHER))
             async with Node(settings(str(there.listen_addrs[0]), wrong), identity(72)) as node:
                 assert node.missing() == ""
-                assert (
-                    f"1 of 2 bootstrap peers do not answer ({wrong}: {DialReason.REFUSED.words}"
-                    in caplog.text
-                )
+                why = f"{wrong}: connection refused: {DialReason.REFUSED.words}"
+                assert f"1 of 2 bootstrap peers do not answer ({why}" in caplog.text
 
     run(main())
 

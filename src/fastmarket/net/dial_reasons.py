@@ -59,8 +59,7 @@ class Failure:
     detail: str = ""
 
     def __str__(self) -> str:
-        shown = f" ({self.detail})" if self.detail else ""
-        return f"{self.where}: {self.reason.words}{shown}"
+        return ": ".join(filter(None, (self.where, self.detail, self.reason.words)))
 
 
 class NobodyThere(DialFailed):
