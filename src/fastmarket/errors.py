@@ -72,7 +72,12 @@ class NetworkFault(FastmarketError):
 
 
 class DialFailed(NetworkFault):
-    """No address of the peer led to an authenticated connection."""
+    """No address of the peer led to an authenticated connection.
+
+    `failures`: what became of each address that was tried (`net.dial_reasons.Failure`).
+    """
+
+    failures: tuple[object, ...] = ()
 
 
 class ConnectionLost(NetworkFault):
@@ -107,3 +112,7 @@ class NodeFault(FastmarketError):
 
 class StorageFault(NodeFault):
     """The disk took nothing: it is full, or gone. What was kept before still is."""
+
+
+class NotDurable(StorageFault):
+    """What was asked is not on disk. The node goes on trying by itself: to ask again at once is of no use."""

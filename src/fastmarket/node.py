@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from fastmarket import descriptors
 from fastmarket.config import NodeConfig
-from fastmarket.errors import Busy, CallerFault, NetworkFault
+from fastmarket.errors import Busy, CallerFault, DialFailed, NetworkFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -24,6 +24,7 @@ from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.repeating import Repeating
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -65,7 +66,10 @@ class Node(Live):
         self._data_dir = data_dir
         self._journal: Journal | None = None
         self._records: RecordKeeper | None = None
-        self._seeds = [_seed(text) for text in config.bootstrap]
+        seeds = [_seed(text) for text in config.bootstrap]
+        self._seeds = [seed for seed in seeds if seed.peer_id != identity.peer_id]
+        self._ourselves = [seed for seed in seeds if seed.peer_id == identity.peer_id]
+        self._not_joined = ""  # why
         self._saved = SavedPeers(config.kad, identity.peer_id)
         self._saver: PeerSaver | None = None
         self._dht: DhtNode | None = None
@@ -109,6 +113,7 @@ class Node(Live):
         these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
         web = self._config.web
         self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
+        self._dht.troubles.append(self._outside)
         try:
             if self._data_dir is not None:
                 self._take_up(self._dht, self._data_dir)
@@ -126,7 +131,8 @@ class Node(Live):
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            if self.joins and not await self._join():
+            self._leave_out_ourselves(self._dht)
+            if self.joins and not await self._join() and self.joins:
                 self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
                 self._rejoining = Repeating(
                     "joining again", lambda: self._rejoin_wait_s, self._rejoin, self._dht.host.faults
@@ -196,9 +202,19 @@ class Node(Live):
         """What keeps the node from being of use, "" when nothing does."""
         if not self.grpc_address:
             return "starting"
-        if self._seeds and not self.dht.engine.table_size:
-            return "not in the network: no bootstrap peer answers"
-        return ""
+        if why := self.dht.disk_trouble:
+            return why
+        return self._outside()
+
+    def note(self) -> str:
+        """What a node that is of use lacks all the same; "" when nothing."""
+        return "; ".join(self.dht.node_info().troubles)
+
+    def _outside(self) -> str:
+        if not self._seeds or self.dht.engine.table_size:
+            return ""
+        why = f" ({self._not_joined})" if self._not_joined else ""
+        return f"not in the network: no bootstrap peer answers{why}"
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
         """Offers and peers of an earlier life; before anybody can reach us."""
@@ -226,6 +242,7 @@ class Node(Live):
                 self._journal.took_up(batch, row, dead)
         dht.offers.own.seq_floor = database.seq_floor()
         self._journal.forget(dht.offers.own.take_stale())
+        self._journal.look_on()
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
         saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
@@ -234,6 +251,13 @@ class Node(Live):
         self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
             logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
+        if dht.offers.of_other_keys:
+            logger.error(
+                "%d offers of %s were made with another key than identity.pem holds now; restore that key to "
+                "renew them",
+                dht.offers.of_other_keys,
+                database.path,
+            )
         own, held = len(dht.offers.own), len(dht.offers.store)
         if held:
             took = time.perf_counter() - began
@@ -271,11 +295,11 @@ class Node(Live):
         return self._tracing.around
 
     async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
-        from fastmarket.web.metrics import PROBES, metrics_routes
+        from fastmarket.web.metrics import PROBES, Readiness, metrics_routes
         from fastmarket.web.server import WebServer
 
         config = self._config.web
-        routes = metrics_routes(metrics, self.missing, config)
+        routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         server = WebServer(routes, config, config.metrics_host, port, "metrics-port", PROBES)
         self._webs.append(server)
         metrics.start()
@@ -299,12 +323,21 @@ class Node(Live):
         try:
             joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S, saved)
         except (NetworkFault, Busy) as fault:
+            failures = fault.failures if isinstance(fault, DialFailed) else ()
+            if self._drop_ourselves(failures) and not self.joins:
+                return False
+            self._not_joined = "; ".join(map(str, failures)) or str(fault)
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
-        self.bootstrapped = True
+        self.bootstrapped, self._not_joined = True, ""
         logger.info("in the network by %s: %d nodes known", joined.peer, joined.known)
-        if joined.remaining:
-            logger.warning("%d of %d bootstrap peers do not answer", joined.remaining, len(self._seeds))
+        self._drop_ourselves(joined.failures)
+        others = [why for why in joined.failures if why.reason is not DialReason.SELF]
+        if others:
+            why = "; ".join(map(str, others))
+            logger.warning(
+                "%d of %d bootstrap peers do not answer (%s)", joined.remaining, len(self._seeds), why
+            )
         return True
 
     async def _rejoin(self) -> bool:
@@ -312,7 +345,43 @@ class Node(Live):
         self._rejoin_wait_s = min(self._rejoin_wait_s * 2, BOOTSTRAP_RETRY_LONGEST_S)
         if not self._seeds and self.dht.engine.table_size:
             return True  # others came to us
-        return await self._join()
+        return await self._join() or not self.joins
+
+    def _leave_out_ourselves(self, dht: DhtNode) -> None:
+        """One list of bootstrap peers for all nodes names each of them, too: by its id, or, where that has
+        changed, by its address."""
+        for seed in self._ourselves:
+            logger.info("%s is left out of the bootstrap peers: it is this node itself", seed.addrs[0])
+        own = dht.host.identifier.addresses
+        ours = {seed.peer_id for seed in self._seeds if all(addr in own for addr in seed.addrs)}
+        self._drop_seeds(ours)
+
+    def _drop_ourselves(self, failures: Sequence[object]) -> bool:
+        """Of names only a dial shows that they lead here. Whether there were any."""
+        reasons: dict[str, set[DialReason]] = {}
+        for one in failures:
+            if isinstance(one, Failure):
+                reasons.setdefault(one.where.rpartition("/p2p/")[0] or one.where, set()).add(one.reason)
+        ours = {
+            seed.peer_id
+            for seed in self._seeds
+            if all(reasons.get(str(addr)) == {DialReason.SELF} for addr in seed.addrs)
+        }
+        self._drop_seeds(ours)
+        return bool(ours)
+
+    def _drop_seeds(self, ours: Collection[PeerId]) -> None:
+        for seed in self._seeds:
+            if seed.peer_id in ours:
+                logger.warning(
+                    "%s is left out of the bootstrap peers: it leads to this node itself, whose id is %s; "
+                    "put that into the list",
+                    seed.addrs[0].with_peer(seed.peer_id),
+                    self.peer_id,
+                )
+        if ours:
+            self._seeds = [seed for seed in self._seeds if seed.peer_id not in ours]
+            self.dht.forget_seeds(ours)
 
 
 @contextmanager

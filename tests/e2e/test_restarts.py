@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.local_network import DEADLINE_S, register_all
 from bench.seed_restart import not_found, port_of, wait_connected, wait_saved
 from fastmarket.cli.processes import ServerProcess
-from fastmarket.storage.keys import KEY_FILE
+from fastmarket.storage.directory import KEY_FILE
 from tests.conftest import Run
 from tests.e2e.conftest import Servers
 

@@ -132,6 +132,12 @@ def test_a_dead_bootstrap_peer_is_warned_of_and_tried_again(
     assert "WARNING" in server.log()
     assert seed.ready["peer_id"] in server.log()
     assert run_client("-p", server.port, "check", "anything", "--json").json["holders"] == []
+    why = f"{seed.address}: connection refused: nobody listens at that port"
+    assert why in server.log()
+    (trouble,) = run_client("-p", server.port, "id", "--json").json["troubles"]
+    assert why in trouble
+    assert why in run_client("-p", server.port, "id").out
+    assert why in run_client("-p", server.port, "peers").err
 
     servers.start("-l", f"/ip4/127.0.0.1/tcp/{port}", "--data-dir", str(tmp_path / "seed"))
     eventually(30, lambda: run_client("-p", server.port, "peers", "--json").json["peers"] != [])

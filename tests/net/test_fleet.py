@@ -23,7 +23,7 @@ from fastmarket.node import Node
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
-from fastmarket.storage.shared import StoreUrl
+from fastmarket.storage.store_url import StoreUrl
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity
 from tests.redis_cluster import PROGRAM, EngineCluster, engine_cluster
@@ -416,7 +416,7 @@ def test_a_value_that_breaks_its_rule_is_not_believed(run: Run[None], engine: En
             with pytest.raises(NotFound):
                 await only.dht.get_record(key, deadline_s=DEADLINE_S)
             await only.dht.put_record(key, value, deadline_s=DEADLINE_S)
-            assert await only.dht.store.get_value(key) == value
+            assert await only.dht.store.get_value(key, 10_240) == value
 
     run(main())
 

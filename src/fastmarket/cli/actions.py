@@ -203,8 +203,12 @@ def cid(desk: Desk, argument: str) -> None:
 
 
 def peers(desk: Desk) -> None:
-    """The routing table of the node."""
-    _peers(desk, "known peer", desk.link.call(lambda client: client.list_peers()), {})
+    """The routing table of the node; where it knows nobody, why."""
+    found = desk.link.call(lambda client: client.list_peers())
+    _peers(desk, "known peer", found, {})
+    if not found and not desk.as_json:
+        for trouble in desk.link.call(lambda client: client.get_node()).troubles:
+            desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
 def closest(desk: Desk, argument: str) -> None:
@@ -230,6 +234,7 @@ def identities(desk: Desk) -> None:
                 "connections": node.connections,
                 "offers": node.offers,
                 "own_offers": node.own_offers,
+                "troubles": list(node.troubles),
                 "user_id": user_id,
                 "username": profile.username,
                 "ms": desk.link.took_ms,
@@ -242,6 +247,7 @@ def identities(desk: Desk) -> None:
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
         ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
+        *(("trouble", clean(trouble)) for trouble in node.troubles),
         ("you", f"{profile.username}, id {user_id}"),
     ]
     for name, value in rows:
@@ -258,6 +264,8 @@ def greet(desk: Desk) -> None:
     desk.screen.line(
         f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
     )
+    for trouble in node.troubles:
+        desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
 def _name(desk: Desk, argument: str) -> Content:

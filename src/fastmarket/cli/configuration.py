@@ -93,7 +93,7 @@ _EXTRA_CHECKS = tuple(_needs(*row) for row in EXTRAS)
 
 def _store(settings: ServerSettings) -> None:
     if settings.store and find_spec("redis") is not None:
-        from fastmarket.storage.shared import StoreUrl
+        from fastmarket.storage.store_url import StoreUrl
 
         StoreUrl.parse(settings.store)
 
@@ -128,7 +128,8 @@ def _existing(path: Path) -> Iterator[Path]:
 
 def _identity(settings: ServerSettings) -> None:
     """A key that is there can be read; one that is not will be made."""
-    from fastmarket.storage.keys import KEY_FILE, load_or_create_identity
+    from fastmarket.storage.directory import KEY_FILE
+    from fastmarket.storage.keys import load_or_create_identity
 
     directory = settings.data_dir
     try:

@@ -14,6 +14,7 @@ class StorageConfig:
     )
     # then serves hundreds of them
     retry_s: float = 5.0  # after a write that failed, to write own offers all the same
+    look_s: float = 2.0  # between looks whether the data directory is where it was; each commit looks, too
     max_unwritten: int = 65_536  # changes by others that wait for a write, 50 MiB; more is not kept
     sweep_interval_s: float = 600.0  # between deletions of what has ended
     kept_after_end_s: float = 24 * 3600.0  # so long: a clock that was a day ahead for a while loses nothing

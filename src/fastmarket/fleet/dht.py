@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from itertools import islice
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
 from fastmarket.fleet.fields import Letter, mark_row
 from fastmarket.fleet.routing import FleetRouting, InStore
-from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
+from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity
@@ -26,7 +27,10 @@ from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.repeating import Repeating
-from fastmarket.storage.shared import SharedStore, StoreUrl
+from fastmarket.seldom import Seldom
+from fastmarket.storage.shared import SharedStore
+from fastmarket.storage.store_trouble import KeyFault
+from fastmarket.storage.store_url import StoreUrl
 from fastmarket.trace import NULL_TRACE, Trace
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,9 @@ log = logging.getLogger(__name__)
 LETTER_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
 AT_ONCE = 16  # looks into the store on behalf of one call; half of the connections to a node of the engine
 STOP_S = 1.0  # for what waits to be written when the node stops
+READ_SLICE = 64  # offers verified before others have their turn: 5 ms where each has its own signature
+TELL_S = 60.0  # from one line about a key of the store to the next about the same
+MAX_TOLD_KEYS = 256  # remembered for that
 
 
 class FleetNode(DhtNode):
@@ -53,6 +60,7 @@ class FleetNode(DhtNode):
         super().__init__(identity, config, rules, trace)
         self._rules = rules
         self._record_ttl_s = config.kad.record_ttl_s
+        self._max_value_bytes = config.kad.max_value_bytes
         self.fleet = fleet = config.fleet
         self.store = SharedStore(StoreUrl.parse(fleet.store), fleet, f"fastmarket:{config.kad.prefix}")
         self.writer = SharedWriter(self.store, fleet, self.now)
@@ -63,6 +71,10 @@ class FleetNode(DhtNode):
             self.public, InStore(self.fleet_providers, self._shared_value, self._share_value)
         )
         self.reachable: bool | None = None  # not known yet
+        self.trouble = ""
+        """Why the store does not answer, or refuses; "" while it serves."""
+        self._seldom = Seldom(TELL_S, MAX_TOLD_KEYS)
+        self.troubles.append(lambda: self.trouble or self.writer.trouble)
         self._looking = Repeating(
             "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
         )
@@ -104,19 +116,20 @@ class FleetNode(DhtNode):
         form: CidForm | None = None,
     ) -> StoreOutcome:
         """As of a node, and when the store has it. Raises StorageFault."""
-        if self.store.away(content):
-            raise unavailable()
+        end = time.monotonic() + deadline_s
+        if why := self.store.away(content):
+            raise unavailable(why)
         outcome = await super().register_offer(content, user_id, user_name, metadata, deadline_s, form)
-        if await self._missing([(content, self.peer_id.raw, user_id)]):
-            raise unavailable()
+        await self._in_store((content, self.peer_id.raw, user_id), end)
         await self._take_over(content, user_id)
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """As of a node; what the store did not take has one wanted and nobody asked."""
+        end = time.monotonic() + deadline_s
         outcomes = await super().register_offers(many, deadline_s)
         keys = [(terms.content, self.peer_id.raw, terms.user_id) for terms in many]
-        missing = await self._missing(keys)
+        missing = await self.writer.settled(keys, max(end - time.monotonic(), 0.0))
         there = [key for key in dict.fromkeys(keys) if key not in missing]
         for at in range(0, len(there), AT_ONCE):
             part = there[at : at + AT_ONCE]
@@ -128,8 +141,9 @@ class FleetNode(DhtNode):
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Of whichever server took it: one that is told takes it back in the network within seconds."""
-        if self.store.away(content):
-            raise unavailable()
+        end = time.monotonic() + deadline_s
+        if why := self.store.away(content):
+            raise unavailable(why)
         others = (await self._fresh(content)).by_others(user_id, self.peer_id, self.now())
         if others:
             await self._take_back(content, user_id, others)
@@ -137,8 +151,7 @@ class FleetNode(DhtNode):
         if others and self.offers.own.current(key) is None:
             return StoreOutcome(0, 0, 0)
         outcome = await super().withdraw_offer(content, user_id, deadline_s)
-        if await self._missing([key]):
-            raise unavailable()
+        await self._in_store(key, end)
         return outcome
 
     def known_offers(self, content: bytes) -> Known | None:
@@ -196,13 +209,16 @@ class FleetNode(DhtNode):
 
     async def _share_value(self, key: bytes, value: bytes) -> None:
         """Into the store, unless it has a better one. Raises StorageFault."""
-        held = await self._shared_value(key)
+        try:
+            held = await self._shared_value(key)
+        except KeyFault:
+            held = None  # what is of no use there gives way
         if held is None or held == value or rule_for(self._rules, key).replaces(key, value, held):
             await self.store.put_value(key, value, int(self._record_ttl_s))
 
     async def _shared_value(self, key: bytes) -> bytes | None:
         """The store's, where it may stand there. Raises StorageFault."""
-        value = await self.store.get_value(key)
+        value = await self.store.get_value(key, self._max_value_bytes)
         try:
             if value is not None:
                 rule_for(self._rules, key).validate(key, value, self.now())
@@ -226,8 +242,21 @@ class FleetNode(DhtNode):
 
     async def _read(self, content: bytes, timeout_s: float | None = None) -> FleetView:
         now = self.now()
-        fields = await self.store.get(content, timeout_s)
-        view = read_view(fields, lambda signed: self.offers.verifier.open(signed, now), now)
+        try:
+            found = await self.store.get(content, timeout_s)
+        except KeyFault as fault:
+            self._tell_key(content, str(fault))
+            raise
+        reader = ViewReader(content, lambda signed: self.offers.verifier.open(signed, now), now)
+        fields = iter(found.fields.items())
+        while part := list(islice(fields, READ_SLICE)):
+            reader.read(part)
+            await asyncio.sleep(0)
+        view = reader.view()
+        if wrong := reader.wrong + found.left_out:
+            self._tell_key(
+                content, f"{wrong} entries are not offers of that content, or are too many or too long"
+            )
         if view.over:
             sweep = asyncio.ensure_future(self._sweep(content, view.over))
             self._sweeps.add(sweep)
@@ -244,9 +273,16 @@ class FleetNode(DhtNode):
         """Not from memory, and with a writer's patience. Raises StorageFault."""
         return await self._read(content, self.fleet.write_timeout_s)
 
-    async def _missing(self, keys: Iterable[OfferKey]) -> set[OfferKey]:
-        """Those of our offers that the store did not take."""
-        return await self.writer.settled(keys)
+    async def _in_store(self, key: OfferKey, end: float) -> None:
+        """Until the store has one of our offers, at the latest at `end` (monotonic). Raises StorageFault."""
+        missing = await self.writer.settled([key], max(end - time.monotonic(), 0.0))
+        if missing:
+            raise unavailable(missing[key])
+
+    def _tell_key(self, content: bytes, why: str) -> None:
+        unsaid = self._seldom.due(content.hex(), time.monotonic())
+        if unsaid is not None:
+            log.warning("the shared store on %s: %s (and %d times more)", content.hex(), why, unsaid)
 
     async def _take_over(self, content: bytes, user_id: bytes) -> None:
         """Servers that announce an earlier offer of the user are told that ours counts."""
@@ -267,8 +303,9 @@ class FleetNode(DhtNode):
         now = self.now()
         seq = max(int(now * 1_000_000), *(offer.seq for offer in others))
         not_after = max(offer.not_after for offer in others)
-        if await self.store.put([mark_row(content, user_id, seq, not_after, now)]):
-            raise unavailable()
+        failed = await self.store.put([mark_row(content, user_id, seq, not_after, now)])
+        for why in failed.values():
+            raise unavailable(why)
         self._changed(content)
         for offer in others:
             await self.store.send(offer.provider.raw, Letter(content, user_id, seq).encode())
@@ -282,9 +319,9 @@ class FleetNode(DhtNode):
             seen = await self.store.runs()
             await self._read_letters()
         except StorageFault as fault:
-            self._tell(False, str(fault))
+            self._tell(str(fault))
             return
-        self._tell(True, "")
+        self._tell("")
         # A primary that began anew, or took another's place, may lack what was written last.
         if seen - self._runs or now - self._repaired_at >= self.fleet.repair_s:
             if self._runs:
@@ -295,7 +332,12 @@ class FleetNode(DhtNode):
         return [offer for offer in self.offers.store if offer.provider == self.peer_id]
 
     async def _read_letters(self) -> None:
-        letters = await self.store.letters(self.peer_id.raw)
+        try:
+            letters = await self.store.letters(self.peer_id.raw)
+        except KeyFault as fault:
+            log.warning("a letter in the shared store cannot be read: %s", fault)
+            await self.store.forget_letters(self.peer_id.raw)  # else no server could leave us any
+            return
         for raw in letters:
             try:
                 await self._obey(Letter.decode(raw))
@@ -317,13 +359,14 @@ class FleetNode(DhtNode):
         except FastmarketError as fault:
             log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
 
-    def _tell(self, reachable: bool, why: str) -> None:
-        if reachable is not self.reachable:
-            self.reachable = reachable
-            if reachable:
+    def _tell(self, why: str) -> None:
+        before, self.trouble = self.trouble, why
+        if self.reachable is not (not why):
+            self.reachable = not why
+            if self.reachable:
                 log.info("the shared store %s answers", self.store.url.shown)
-            else:
-                log.error("%s; lookups go on in the network, registrations wait for it", why)
+        if why and why != before:
+            log.error("%s; lookups go on in the network, registrations wait for it", why)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

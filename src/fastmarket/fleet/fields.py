@@ -12,10 +12,10 @@ from fastmarket._sha256 import sha256
 from fastmarket.errors import PeerFault
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
 from fastmarket.offers.model import MAX_CLOCK_SKEW_S, MAX_CONTENT_BYTES, MAX_USER_ID_BYTES, Offer
-from fastmarket.storage.shared import SharedRow
+from fastmarket.storage.shared import FIELD_BYTES, SharedRow
 
 OFFER, MARK = b"o", b"m"
-FIELD_BYTES = 16  # of a hash; some thousands stand side by side
+HASH_BYTES = FIELD_BYTES - 1  # some thousands stand side by side
 SEQ_BYTES = 8
 
 
@@ -41,14 +41,23 @@ class Letter:
 
 def offer_row(offer: Offer, now: float) -> SharedRow:
     """The field of an offer, a tombstone too."""
-    field = OFFER + sha256(offer.provider.raw + offer.user_id)[:FIELD_BYTES]
-    return SharedRow(offer.content, field, offer.envelope, _lives_s(offer.not_after, now))
+    return SharedRow(offer.content, offer_field(offer), offer.envelope, _lives_s(offer.not_after, now))
+
+
+def offer_field(offer: Offer) -> bytes:
+    """Where it stands: every version of it in the place of the one before."""
+    return OFFER + sha256(offer.provider.raw + offer.user_id)[:HASH_BYTES]
+
+
+def mark_field(user_id: bytes) -> bytes:
+    """Where a user's mark stands."""
+    return MARK + sha256(user_id)[:HASH_BYTES]
 
 
 def mark_row(content: bytes, user_id: bytes, seq: int, not_after: int, now: float) -> SharedRow:
     """The mark of a user; it stands until the last offer it is about is over."""
     value = seq.to_bytes(SEQ_BYTES, "big") + not_after.to_bytes(SEQ_BYTES, "big") + user_id
-    return SharedRow(content, MARK + sha256(user_id)[:FIELD_BYTES], value, _lives_s(not_after, now))
+    return SharedRow(content, mark_field(user_id), value, _lives_s(not_after, now))
 
 
 def read_mark(value: bytes) -> tuple[bytes, int, int]:

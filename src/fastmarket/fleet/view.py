@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastmarket.errors import PeerFault, StorageFault
-from fastmarket.fleet.fields import MARK, OFFER, read_mark
+from fastmarket.fleet.fields import MARK, OFFER, mark_field, offer_field, read_mark
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model import MAX_CLOCK_SKEW_S, MAX_LIFETIME_S, Offer
 from fastmarket.offers.refusals import OfferExpired, OfferRefused
 
 
@@ -63,26 +63,68 @@ class FleetView:
 UNKNOWN = FleetView(known=False)
 
 
-def read_view(fields: Mapping[bytes, bytes], opened: Callable[[bytes], Offer], now: float) -> FleetView:
-    """A content's hash; `opened` verifies an offer. What is no offer is left out."""
-    offers: list[Offer] = []
-    marks: dict[bytes, int] = {}
-    over: list[bytes] = []
-    for field, value in fields.items():
-        try:
-            if field.startswith(OFFER):
-                offers.append(opened(value))
-            elif field.startswith(MARK):
-                user_id, seq, not_after = read_mark(value)
-                if not_after > now:
-                    marks[user_id] = seq
-                else:
-                    over.append(field)
-        except OfferExpired:
-            over.append(field)
-        except (OfferRefused, PeerFault):
-            continue
-    return FleetView(offers, marks, over)
+class ViewReader:
+    """Makes a view of what stands in a content's hash, a part at a time: an offer takes a signature's check.
+
+    The store is believed as little as a stranger: an offer counts under the content it was signed for, and
+    in the place that is its own, and a mark no longer than the offers it can be about.
+    """
+
+    __slots__ = ("_content", "_marks", "_now", "_offers", "_opened", "_over", "wrong")
+
+    def __init__(self, content: bytes, opened: Callable[[bytes], Offer], now: float) -> None:
+        """`opened` verifies an offer, and raises OfferRefused."""
+        self.wrong = 0
+        """Fields that are of no use here, and never were."""
+        self._content = content
+        self._opened = opened
+        self._now = now
+        self._offers: list[Offer] = []
+        self._marks: dict[bytes, int] = {}
+        self._over: list[bytes] = []
+
+    def read(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Some more of them."""
+        for field, value in fields:
+            try:
+                if not (self._offer(field, value) if field.startswith(OFFER) else self._mark(field, value)):
+                    self.wrong += 1
+            except OfferExpired:
+                self._over.append(field)
+            except (OfferRefused, PeerFault):
+                self.wrong += 1
+
+    def view(self) -> FleetView:
+        """Of all that was read."""
+        return FleetView(self._offers, self._marks, self._over)
+
+    def _offer(self, field: bytes, value: bytes) -> bool:
+        offer = self._opened(value)
+        if offer.content != self._content or field != offer_field(offer):
+            return False
+        self._offers.append(offer)
+        return True
+
+    def _mark(self, field: bytes, value: bytes) -> bool:
+        if not field.startswith(MARK):
+            return False
+        user_id, seq, not_after = read_mark(value)
+        if field != mark_field(user_id) or not_after > self._now + MAX_LIFETIME_S + MAX_CLOCK_SKEW_S:
+            return False
+        if not_after > self._now:
+            self._marks[user_id] = seq
+        else:
+            self._over.append(field)
+        return True
+
+
+def read_view(
+    content: bytes, fields: Mapping[bytes, bytes], opened: Callable[[bytes], Offer], now: float
+) -> FleetView:
+    """All of a content's hash at once; what is of no use there is left out."""
+    reader = ViewReader(content, opened, now)
+    reader.read(fields.items())
+    return reader.view()
 
 
 @dataclass(frozen=True, slots=True)

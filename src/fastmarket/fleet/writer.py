@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from fastmarket.config import FleetConfig
@@ -17,6 +18,9 @@ from fastmarket.offers.model import Offer, OfferKey
 from fastmarket.storage.shared import SharedStore
 
 log = logging.getLogger(__name__)
+
+OWN_BUG = "a bug of ours; the log tells"
+MAX_TOLD = 64  # reasons for which offers wait, each told once until none does
 
 
 class SharedWriter:
@@ -34,10 +38,12 @@ class SharedWriter:
         self._waiting: dict[OfferKey, Offer] = {}
         self._under_way: dict[OfferKey, Offer] = {}
         self._failed: dict[OfferKey, Offer] = {}
+        self._why: dict[OfferKey, str] = {}  # of those
         self._written: asyncio.Future[None] | None = None  # the end of the write under way, or of the next
         self._task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._told: set[str] = set()  # reasons, until every offer is there
 
     def __len__(self) -> int:
         """Offers that are to be written."""
@@ -65,18 +71,29 @@ class SharedWriter:
         """To be written soon."""
         for offer in offers:
             self._failed.pop(offer.key, None)
+            self._why.pop(offer.key, None)
             self._waiting[offer.key] = offer
         if self._waiting:
             self._news.set()
 
-    async def settled(self, keys: Iterable[OfferKey]) -> set[OfferKey]:
-        """Those of them whose latest version could not be written; the others are in the store."""
+    async def settled(self, keys: Iterable[OfferKey], timeout_s: float | None = None) -> dict[OfferKey, str]:
+        """Those of them whose latest version could not be written, or not in time, and why; the others are in
+        the store."""
         wanted = set(keys)
-        while any(key in self._waiting or key in self._under_way for key in wanted):
-            if self._written is None:
-                self._written = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._written)
-        return wanted & self._failed.keys()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(key in self._waiting or key in self._under_way for key in wanted):
+                    if self._written is None:
+                        self._written = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._written)
+        late = {key for key in wanted if key in self._waiting or key in self._under_way}
+        missing = {key: self._why.get(key, "") for key in wanted & self._failed.keys()}
+        return {**dict.fromkeys(late, "the shared store has not answered yet"), **missing}
+
+    @property
+    def trouble(self) -> str:
+        """Why some offers wait, "" when none had to."""
+        return next(iter(self._why.values()), "")
 
     async def _run(self) -> None:
         while self._task is not None:
@@ -90,31 +107,42 @@ class SharedWriter:
         self._under_way = dict(chosen)
         for key, _ in chosen:
             del self._waiting[key]
-        for key in await self._put(chosen):
+        for key, why in (await self._put(chosen)).items():
             if key not in self._waiting:  # else a later version comes anyway
                 self._failed[key] = self._under_way[key]
+                self._why[key] = why
         self._under_way = {}
         if self._failed and self._again is None:
-            log.error("%d offers could not be written to the shared store; trying again", len(self._failed))
             self._retry_later()
+        self._tell()
         if self._written is not None:
             self._written.set_result(None)
             self._written = None
 
-    async def _put(self, chosen: Sequence[tuple[OfferKey, Offer]]) -> Iterable[OfferKey]:
-        """Those that the store did not take. A bug of ours counts as that: the writing goes on."""
-        now, rows, bad = self._now(), {}, []
+    async def _put(self, chosen: Sequence[tuple[OfferKey, Offer]]) -> dict[OfferKey, str]:
+        """Those that the store did not take, and why. A bug of ours counts as that: the writing goes on."""
+        now, rows, bad = self._now(), {}, {}
         for key, offer in chosen:
             try:
                 rows[offer_row(offer, now)] = key
             except Exception as error:  # noqa: BLE001 - it costs this offer
                 self._faults.tell("making a row of the shared store", error)
-                bad.append(key)
+                bad[key] = OWN_BUG
         try:
-            return [*bad, *(rows[row] for row in await self._store.put(list(rows)))]
+            refused = await self._store.put(list(rows))
         except Exception as error:  # noqa: BLE001 - they are tried again
             self._faults.tell("writing to the shared store", error)
-            return [*bad, *rows.values()]
+            return {**bad, **dict.fromkeys(rows.values(), OWN_BUG)}
+        return {**bad, **{rows[row]: why for row, why in refused.items()}}
+
+    def _tell(self) -> None:
+        """Once of each reason."""
+        reasons = {why.partition(" fastmarket:")[0]: why for why in self._why.values()}  # keys are many
+        for name, why in reasons.items():
+            if name not in self._told and len(self._told) < MAX_TOLD:
+                self._told.add(name)
+                count = len(self._failed)
+                log.error("%d offers could not be written to the shared store (%s); trying again", count, why)
 
     def _retry_later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(self._config.retry_s, self._retry)
@@ -123,12 +151,14 @@ class SharedWriter:
         """All but what was written meanwhile; silent until that has succeeded."""
         if not self._failed and not self._waiting and not self._under_way:
             self._again = None
+            self._told.clear()
             log.warning("the shared store has every offer again")
             return
         self._retry_later()
         if self._failed:
             self._waiting = {**self._failed, **self._waiting}
             self._failed = {}
+            self._why = {}
             self._news.set()
 
 
@@ -140,6 +170,16 @@ class Told(Keeper):
         self._writer = writer
         self._kept = kept
         self._keeper = keeper
+
+    @property
+    def trouble(self) -> str:
+        """The disk's."""
+        return "" if self._keeper is None else self._keeper.trouble
+
+    @property
+    def lost(self) -> str:
+        """Likewise."""
+        return "" if self._keeper is None else self._keeper.lost
 
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
         """As the disk says; what the store says is asked of the writer (`settled`)."""
@@ -154,6 +194,6 @@ class Told(Keeper):
         return done
 
 
-def unavailable() -> StorageFault:
+def unavailable(why: str) -> StorageFault:
     """What a caller is told whose registration the fleet could not take."""
-    return StorageFault("the shared store of this fleet does not answer; try again")
+    return StorageFault(why)

@@ -259,6 +259,10 @@ class Engine:
         self._seeds = tuple(seeds[: self.config.max_seeds])
         return BootstrapJob(self._around, seeds, self._timeout(timeout_s))
 
+    def forget_seeds(self, peers: Collection[PeerId]) -> None:
+        """Not to be asked again: they turned out to be ourselves."""
+        self._seeds = tuple(seed for seed in self._seeds if seed.peer_id not in peers)
+
     def get_value(
         self, key: bytes, now: float, quorum: Quorum | int = Quorum.ONE, timeout_s: float | None = None
     ) -> GetValueJob:

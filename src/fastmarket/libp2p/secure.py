@@ -26,6 +26,18 @@ _SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
 _FAULT = "noise"
 
 
+class AnotherPeer(PeerFault):
+    """Whoever is there has proved to be somebody else: `found`, a peer id as text."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"expected {expected}, found {found}", protocol=_FAULT)
+        self.expected = expected
+        self.found = found
+
+    def __reduce__(self) -> tuple[type[AnotherPeer], tuple[str, str]]:
+        return (type(self), (self.expected, self.found))
+
+
 @dataclass(frozen=True, slots=True)
 class NoiseStatic:
     """A Noise static key and the payload that binds it to an identity, for any number of connections."""
@@ -117,7 +129,7 @@ class SecureHandshake:
             raise PeerFault("malformed payload", protocol=_FAULT) from error
         key = _proven_key(message.identity_key, self._handshake.remote_static, message.identity_sig)
         if self._expected is not None and key.peer_id != self._expected:
-            raise PeerFault(f"expected {self._expected}, found {key.peer_id}", protocol=_FAULT)
+            raise AnotherPeer(str(self._expected), str(key.peer_id))
         # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
         # specification lets the handshake fail there.
         return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

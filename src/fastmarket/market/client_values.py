@@ -66,6 +66,7 @@ class NodeInfo:
     offers: int
     own_offers: int
     mode: str
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ class MarketClient(Live):
             node.offers,
             node.own_offers,
             node.mode,
+            tuple(node.troubles),
         )
 
     async def list_peers(self, *, timeout_s: float | None = None) -> list[PeerEntry]:

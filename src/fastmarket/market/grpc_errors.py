@@ -17,6 +17,7 @@ from fastmarket.errors import (
     NetworkFault,
     NodeFault,
     NoSuchOffer,
+    NotDurable,
     NotFound,
     QuorumFailed,
     RequestTimeout,
@@ -94,7 +95,7 @@ def status_of(error: FastmarketError) -> Status:
     metadata: list[tuple[str, str | bytes]] = [(_COUNT_PREFIX + name, text) for name, text in counts.items()]
     if kind.retry_s is not None:
         _attach(rich, "RetryInfo", retry_info(kind.retry_s))
-    elif kind.code is grpc.StatusCode.UNAVAILABLE:
+    if kind.code is grpc.StatusCode.UNAVAILABLE and (kind.retry_s is None or isinstance(error, NotDurable)):
         metadata.append(NO_RETRY)
     metadata.append((DETAILS_KEY, rich.SerializeToString()))
     return Status(kind.code, details, tuple(metadata))

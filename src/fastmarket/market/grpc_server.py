@@ -96,7 +96,7 @@ class MarketServer:
         await self._service.close()
 
     def reload(self) -> access.Tokens | None:
-        """Reads the tokens again, which it returns, and looks whether the certificates can be used (gRPC reads
+        """Reads the tokens again and returns them; looks whether the certificates can be used, too (gRPC reads
         them when a caller connects). Raises `CallerFault`, with everything as it was."""
         access.check_certificates(self._access)
         tokens = access.read_tokens(self._access)

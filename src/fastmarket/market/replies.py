@@ -69,6 +69,7 @@ def node_of(peer_id: PeerId, view: NodeView) -> v1.Node:
         offers=view.offers,
         own_offers=view.own_offers,
         mode=view.mode,
+        troubles=view.troubles,
     )
 
 

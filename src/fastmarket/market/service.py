@@ -57,7 +57,7 @@ class MarketService:
             async with asyncio.timeout(budget_s + self._config.reply_margin_s / 2):
                 outcome = await call
         except TimeoutError:
-            raise RequestTimeout("the network did not answer; the offer is announced further") from None
+            raise RequestTimeout("not done within the call's time; the offer is announced further") from None
         if not outcome.reached:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
         return outcome

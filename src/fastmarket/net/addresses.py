@@ -39,6 +39,7 @@ class OwnAddresses:
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
         self.changed: list[Callable[[], None]] = []
+        self.peer_id = peer_id
         self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
         self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -18,6 +18,7 @@ from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
+from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
@@ -32,6 +33,7 @@ from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
+from fastmarket.net.dial_reasons import Failure, of_seed
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
@@ -51,14 +53,19 @@ Batch: TypeAlias = tuple[bytes, int, Collection[int]]
 """Offers of an earlier life: the signed batch, whether it is an own one, slots that are dead."""
 
 
+DISK_SHARE = 0.8  # of a call's time; the rest is for telling the caller what it was
+LEAST_WAIT_S = 0.02  # for the disk, where the network took all of a call's time: a commit takes less
+
+
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
     """How joining went: `peer` is the first of the seeds that is connected, identified and in the table,
-    `remaining` how many of them are not; `known` nodes are in the routing table."""
+    `remaining` how many of them are not, `failures` why; `known` nodes are in the routing table."""
 
     peer: PeerId
     remaining: int
     known: int
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,8 @@ class DhtNode:
     ) -> None:
         """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
         self._keeping: Keeping | None = None
+        self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
+        """Each says what is wrong now, "" when nothing is."""
         self._config = config
         self._clock = clock = Clock()
         self.engine = Engine(
@@ -169,16 +178,33 @@ class DhtNode:
         known = {seed.peer_id for seed in seeds}
         everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
         result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(everybody, deadline_s)))
+        failures = [
+            why for peer, kind in result.failed if peer.peer_id in known for why in self._why_not(peer, kind)
+        ]
         if not result.connected:
-            failures = [f"{peer.peer_id}: {kind.value}" for peer, kind in result.failed if peer in seeds]
+            told = [str(failure) for failure in failures]
             if saved:
-                failures.append(f"nor any of {len(saved)} peers of an earlier run")
-            raise DialFailed(f"no bootstrap peer answered ({'; '.join(failures) or 'deadline passed'})")
+                told.append(f"nor any of {len(saved)} peers of an earlier run")
+            fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
+            fault.failures = tuple(failures)
+            raise fault
         if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
-        return Bootstrapped(connected[0].peer_id, len(remaining), result.known)
+        return Bootstrapped(connected[0].peer_id, len(remaining), result.known, tuple(failures))
+
+    def forget_seeds(self, peers: Collection[PeerId]) -> None:
+        """They are not asked any more when nobody is left."""
+        self.engine.forget_seeds(peers)
+        self.host.links.protected.difference_update(peers)
+
+    def _why_not(self, peer: PeerInfo, kind: FailureKind) -> tuple[Failure, ...]:
+        """Why a bootstrap peer did not answer."""
+        link = self.host.link_to(peer.peer_id)
+        protocols = None if link is None or link.identified is None else frozenset(link.identified.protocols)
+        dial = self.host.dials.failures_of(peer.peer_id)
+        return of_seed(peer, kind, dial, protocols, self._config.kad.protocol)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
@@ -226,21 +252,24 @@ class DhtNode:
         form: CidForm | None = None,
     ) -> StoreOutcome:
         """Signs, stores and announces; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         terms = OfferTerms(content, user_id, user_name, metadata, form)
         outcome = await self._offers.register(terms, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """Many at once; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         outcomes = await self._offers.register_many(many, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcomes
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
         """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
+        end = self._durable_by(deadline_s)
         outcome = await self._offers.withdraw(content, user_id, deadline_s)
-        await self._durable()
+        await self._durable(end)
         return outcome
 
     def restore_offers(
@@ -287,9 +316,21 @@ class DhtNode:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""
         self._keeping = Keeping(self.offers, keeper, self.host.faults)
 
-    async def _durable(self) -> None:
+    @property
+    def disk_trouble(self) -> str:
+        """Why own offers cannot be written to disk now; "" where they can, or nothing is kept."""
+        return "" if self._keeping is None else self._keeping.trouble
+
+    def _durable_by(self, deadline_s: float) -> float:
+        """Until when a call may wait for the disk. Raises StorageFault: it would wait in vain."""
         if self._keeping is not None:
-            await self._keeping.settled()
+            self._keeping.check()
+        return asyncio.get_running_loop().time() + DISK_SHARE * deadline_s
+
+    async def _durable(self, end: float) -> None:
+        if self._keeping is not None:
+            left = end - asyncio.get_running_loop().time()
+            await self._keeping.settled(max(left, LEAST_WAIT_S))
 
     def known_offers(self, content: bytes) -> Known | None:
         """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
@@ -341,6 +382,7 @@ class DhtNode:
             offers=len(self.offers.store),
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
+            troubles=tuple(text for told in self.troubles if (text := told())),
         )
 
     def _holders(self, content: bytes, now: float) -> PeersUntil:

@@ -10,18 +10,19 @@ from enum import Enum
 from typing import Any
 
 from fastmarket.config import HostConfig
-from fastmarket.errors import DialFailed, FastmarketError
+from fastmarket.errors import DialFailed, FastmarketError, NetworkFault, PeerFault
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import DialRace, Target
+from fastmarket.net.addresses import OwnAddresses
+from fastmarket.net.dial_reasons import DialReason, Failure, NobodyThere, failed, of_handshake, of_system
 from fastmarket.net.link import Link
 from fastmarket.net.resolver import Resolver, plain
 
 # A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
 # made to keep us busy.
 MAX_DNSADDR_DEPTH = 4
-OUTSIDE = "in a private network that this node is not in"
 
 
 class DialEnd(Enum):
@@ -44,7 +45,7 @@ class _Shell:
     tried: Tried
     rank: Callable[[Multiaddr], int]
     resolver: Resolver
-    may_dial: Callable[[str], bool]
+    own: OwnAddresses
     faults: Faults
 
 
@@ -52,8 +53,8 @@ class Dialer:
     """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
 
     `tried(peer, addr, end)` is told how each address turned out, `rank(addr)` is asked which go first (see
-    `libp2p.dialing.DialBook`), `may_dial(host)` whether to dial an IP address that a stranger's name stands
-    for.
+    `libp2p.dialing.DialBook`); `own` tells which of the IP addresses that a stranger's name stands for may be
+    dialed.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Dialer:
         make_link: Callable[[PeerId], Link],
         tried: Tried,
         rank: Callable[[Multiaddr], int],
-        may_dial: Callable[[str], bool],
+        own: OwnAddresses,
         faults: Faults,
     ) -> None:
         resolver = Resolver(config.nameservers, config.dial_timeout_s)
-        self._shell = _Shell(config, make_link, tried, rank, resolver, may_dial, faults)
+        self._shell = _Shell(config, make_link, tried, rank, resolver, own, faults)
         self._places = asyncio.Semaphore(config.max_dials)
 
     async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr], given: Collection[Multiaddr] = ()) -> Link:
@@ -75,11 +76,12 @@ class Dialer:
         What the names among `given` stand for is dialed wherever it is.
         """
         if not addrs:
-            raise DialFailed("no address known", peer=peer)
+            raise _together([Failure(str(peer), DialReason.NO_ADDRESS)], "no address known", peer)
         # Others tell addresses of all their transports; what we cannot dial takes no place from what we can.
         usable = [addr for addr in addrs if addr.is_dnsaddr or addr.host_port() is not None]
         if not usable:
-            raise DialFailed(f"no TCP address among {', '.join(map(str, addrs))}", peer=peer)
+            failures = [Failure(str(addr), DialReason.NO_ADDRESS) for addr in addrs]
+            raise _together(failures, f"no TCP address among {', '.join(map(str, addrs))}", peer)
         async with self._places:
             chosen = usable[: self._shell.config.max_dial_addrs]
             return await _Dial(self._shell, peer, given).run(chosen)
@@ -98,7 +100,7 @@ class _Dial:
         self._attempts: dict[asyncio.Task[Link], Target] = {}
         self._lookups: dict[asyncio.Task[None], Multiaddr] = {}
         self._unsettled: Counter[Multiaddr] = Counter()  # targets of an address that have not failed
-        self._reasons: list[str] = []
+        self._failures: list[Failure] = []
 
     async def run(self, addrs: Iterable[Multiaddr]) -> Link:
         loop = asyncio.get_running_loop()
@@ -110,8 +112,10 @@ class _Dial:
                     self._attempts[asyncio.ensure_future(self._try(target))] = target
                 running = {*self._attempts, *self._lookups}
                 if not running:
-                    reasons = self._reasons or ["no name led to an address we can dial"]
-                    raise DialFailed("; ".join(reasons), peer=self._peer)
+                    nowhere = Failure(
+                        str(self._peer), DialReason.DNS, "no name led to an address we can dial"
+                    )
+                    raise _together(self._failures or [nowhere], "", self._peer)
                 at = self._race.next_timer()
                 timeout = None if at is None else max(0.0, at - loop.time())
                 done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -136,8 +140,8 @@ class _Dial:
                 self._lookups[asyncio.ensure_future(self._look_up(addr, depth, trusted))] = addr
 
     def _add(self, target: Target, trusted: bool) -> None:
-        if not trusted and not self._shell.may_dial(target.host):
-            self._reasons.append(f"{target.addr}: {OUTSIDE}")
+        if not trusted and not self._shell.own.may_dial(target.host):
+            self._failures.append(Failure(str(target.addr), DialReason.OUTSIDE))
         elif self._race.add(target, self._shell.rank(target.addr)):
             self._unsettled[target.addr] += 1
 
@@ -147,7 +151,7 @@ class _Dial:
             for host in await self._shell.resolver.hosts(endpoint):
                 self._add(Target(addr, host, endpoint.port), trusted)
         elif depth >= MAX_DNSADDR_DEPTH:
-            raise DialFailed("one name leads to another too often")
+            raise failed(addr, DialReason.DNS, "one name leads to another too often")
         else:
             found = await self._shell.resolver.dnsaddr(addr, self._peer)
             self._consider(found, depth + 1, trusted=trusted)
@@ -160,7 +164,7 @@ class _Dial:
         name = self._lookups.pop(task, None)
         if name is not None:
             if fault is not None:
-                self._reasons.append(f"{name}: {fault}")
+                self._note(name, fault)
                 self._shell.tried(self._peer, name, DialEnd.DEAD)
             return None
         target = self._attempts.pop(task)
@@ -168,12 +172,24 @@ class _Dial:
             link: Link = task.result()
             return link
         self._race.failed(asyncio.get_running_loop().time())
-        self._reasons.append(f"{target.addr}: {fault}")
+        self._note(target.addr, fault)
         self._unsettled[target.addr] -= 1
         if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
-            dead = isinstance(fault, _NobodyThere)
+            dead = isinstance(fault, NobodyThere)
             self._shell.tried(self._peer, target.addr, DialEnd.DEAD if dead else DialEnd.WRONG)
         return None
+
+    def _note(self, addr: Multiaddr, fault: BaseException) -> None:
+        """Under the address that was given: a name stands for several, and leads to others."""
+        if isinstance(fault, DialFailed) and fault.failures:
+            failures = [one for one in fault.failures if isinstance(one, Failure)]
+            self._failures += (Failure(str(addr), one.reason, one.detail) for one in failures)
+            return
+        if not isinstance(fault, FastmarketError):
+            self._failures.append(Failure(str(addr), DialReason.BUG))
+            return
+        detail = fault.reason if isinstance(fault, PeerFault | NetworkFault) else str(fault)
+        self._failures.append(Failure(str(addr), of_handshake(fault, str(self._shell.own.peer_id)), detail))
 
     async def _try(self, target: Target) -> Link:
         link = self._shell.make_link(self._peer)
@@ -187,19 +203,21 @@ class _Dial:
             # Here and not when the race is decided: identify must find the address known when it comes.
             self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
-            raise _NobodyThere(f"no answer within {timeout_s:g} s") from None
+            raise failed(target.addr, DialReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except OSError as error:
-            raise _NobodyThere(plain(error)) from None
+            raise failed(target.addr, of_system(error), plain(error)) from None
         except UnicodeError:  # of the codec through which every host goes
-            raise _NobodyThere("not an address that this system takes") from None
+            raise failed(target.addr, DialReason.DNS, "not an address that this system takes") from None
         finally:
             if not connected:
                 link.abort()
         return link
 
 
-class _NobodyThere(DialFailed):
-    """Neither the peer nor another."""
+def _together(failures: Sequence[Failure], text: str, peer: PeerId) -> DialFailed:
+    fault = DialFailed(text or "; ".join(map(str, failures)), peer=peer)
+    fault.failures = tuple(failures)
+    return fault
 
 
 def _discard(task: asyncio.Task[Any]) -> None:

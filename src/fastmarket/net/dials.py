@@ -19,11 +19,15 @@ from fastmarket.libp2p.dialing import DialBook
 from fastmarket.libp2p.peerstore import AddrSource, worth_keeping
 from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.clock import Clock
-from fastmarket.net.dialer import OUTSIDE, DialEnd, Dialer
+from fastmarket.net.dial_reasons import DialReason, Failure
+from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
+
+# Peers of which it is known why they could not be dialed: for bootstrap peers, whose reasons are told.
+MAX_TOLD_FAILURES = 256
 
 
 # A bootstrap list has a handful; a program may dial as many peers as it likes.
@@ -82,16 +86,17 @@ class Dials:
         self._faults = owner.faults
         # Addresses that our own operator or program gave; bounded, the least lately given forgotten first.
         self._given: OrderedDict[Multiaddr, None] = OrderedDict()
+        own = identifier.addresses
         self._dialer = Dialer(
-            config.host,
-            owner.outbound_link,
-            self._tried,
-            self._book.rank,
-            identifier.addresses.may_dial,
-            owner.faults,
+            config.host, owner.outbound_link, self._tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
+        self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
         self._closing = False
+
+    def failures_of(self, peer_id: PeerId) -> tuple[Failure, ...]:
+        """How the last dial of a peer failed; (): it did not, or that was long ago."""
+        return self._failures.get(peer_id, ())
 
     async def reach(self, peer: PeerInfo) -> Link:
         """A new connection, from the dial under way if there is one; the caller vouches for the addresses.
@@ -156,17 +161,20 @@ class Dials:
 
     async def _reach(self, peer: PeerInfo) -> Link:
         if peer.peer_id == self._owner.peer_id:
-            raise DialFailed("that is this node itself", peer=peer.peer_id)
+            raise _failed(peer, Failure(str(peer.peer_id), DialReason.SELF))
         if self._closing:
             raise NotDialed("this node is stopping", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
             raise NotDialed("too many dials wait already", peer=peer.peer_id)
         try:
-            return await self._dialer.dial(peer.peer_id, self._candidates(peer), self._given)
+            candidates = self._candidates(peer)
+            if not candidates and (failures := self._left_out(peer)):
+                raise _failed(peer, *failures)
+            return await self._dialer.dial(peer.peer_id, candidates, self._given)
         except Exception as fault:
             if not isinstance(fault, DialFailed):
                 self._faults.tell("a dial", fault, peer.peer_id)
-                fault = DialFailed("a bug of ours; the log tells", peer=peer.peer_id)
+                fault = _failed(peer, Failure(str(peer.peer_id), DialReason.BUG))
             link = self._owner.link_to(peer.peer_id)
             if link is None:
                 raise fault from None
@@ -174,15 +182,40 @@ class Dials:
 
     def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
         """What identify told and the caller knows, without ours (NAT, copied settings), those that failed
-        lately, and what strangers name in networks we are not in. Raises DialFailed when these are all."""
+        lately, and what strangers name in networks we are not in."""
         now = self._clock.now()
         known = [*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs]
         own = self._identifier.addresses
         usable = [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
-        allowed = [addr for addr in usable if addr in self._given or _may_dial(own, addr)]
-        if usable and not allowed:
-            raise DialFailed(f"{', '.join(map(str, usable))}: {OUTSIDE}", peer=peer.peer_id)
-        return allowed
+        return [addr for addr in usable if addr in self._given or _may_dial(own, addr)]
+
+    def _left_out(self, peer: PeerInfo) -> list[Failure]:
+        """Of a peer without any address to try: why not those there are."""
+        now, own = self._clock.now(), self._identifier.addresses
+        known = dict.fromkeys((*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs))
+        failures = []
+        for addr in known:
+            bare = addr.without_peer()
+            if bare in own:
+                failures.append(Failure(str(addr), DialReason.SELF))
+            elif self._book.waits_until(bare) > now:
+                failures.append(Failure(str(addr), DialReason.FAILED_LATELY))
+            elif addr not in self._given and not _may_dial(own, addr):
+                failures.append(Failure(str(addr), DialReason.OUTSIDE))
+        return failures
+
+    def _note(self, peer_id: PeerId, fault: BaseException | None) -> None:
+        """The reason stays while the same addresses wait for their next turn."""
+        if fault is None:
+            self._failures.pop(peer_id, None)
+            return
+        found = fault.failures if isinstance(fault, DialFailed) else ()
+        failures = tuple(one for one in found if isinstance(one, Failure))
+        if any(one.reason is not DialReason.FAILED_LATELY for one in failures):
+            self._failures[peer_id] = failures
+            self._failures.move_to_end(peer_id)
+            if len(self._failures) > MAX_TOLD_FAILURES:
+                self._failures.popitem(last=False)
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
@@ -196,6 +229,8 @@ class Dials:
 
     def _ended(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
         dial = self._dials.pop(peer_id)
+        if not task.cancelled():
+            self._note(peer_id, task.exception())
         if not task.cancelled() and task.exception() is None:
             link = task.result()
             for parcel in dial.waiting:
@@ -207,6 +242,12 @@ class Dials:
             self._owner.unreachable(peer_id)
         for parcel in dial.waiting:
             self._faults.run("giving up what waited for a dial", parcel.unreachable)
+
+
+def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
+    fault = DialFailed("; ".join(map(str, failures)), peer=peer.peer_id)
+    fault.failures = failures
+    return fault
 
 
 def _may_dial(own: OwnAddresses, addr: Multiaddr) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from fastmarket.errors import StorageFault
+from fastmarket.errors import NotDurable, StorageFault
 from fastmarket.faults import Faults
 from fastmarket.offers.changes import AnyChange
 from fastmarket.offers.protocol import OfferProtocol
@@ -14,6 +14,14 @@ from fastmarket.offers.protocol import OfferProtocol
 
 class Keeper(Protocol):
     """`storage.journal.Journal` on a node with a data directory."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be kept now; ""."""
+
+    @property
+    def lost(self) -> str:
+        """Why nothing can be kept until this process ends, so that nothing should be begun; ""."""
 
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
         """Done when they would survive SIGKILL and power loss; raises StorageFault."""
@@ -30,13 +38,32 @@ class Keeping:
         self._handle: asyncio.Handle | None = None
         offers.want_changes(self._told)
 
-    async def settled(self) -> None:
-        """Every own offer and tombstone signed so far is durable. Raises StorageFault."""
+    @property
+    def trouble(self) -> str:
+        """As the keeper says."""
+        return self._keeper.trouble
+
+    def check(self) -> None:
+        """Before something is signed that could not be kept. Raises StorageFault."""
+        if why := self._keeper.lost:
+            raise NotDurable(why)
+
+    async def settled(self, timeout_s: float | None = None) -> None:
+        """Every own offer and tombstone signed so far is durable. Raises StorageFault, after `timeout_s` at
+        the latest, with what it is that takes so long."""
         if self._handle is not None:
             self.flush()
         kept = self._kept
-        if kept is not None:
-            await asyncio.shield(asyncio.ensure_future(kept))
+        if kept is None:
+            return
+        waiting = asyncio.ensure_future(kept)
+        await asyncio.wait({waiting}, timeout=timeout_s)
+        if not waiting.done():
+            raise NotDurable(self._keeper.trouble or f"the disk has not taken it within {timeout_s:.1f} s")
+        try:
+            waiting.result()
+        except StorageFault as fault:
+            raise NotDurable(str(fault)) from None
 
     def flush(self) -> None:
         """Hands over what has changed."""

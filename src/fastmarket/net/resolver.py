@@ -8,10 +8,11 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fastmarket.errors import CallerFault, DialFailed
+from fastmarket.errors import CallerFault
 from fastmarket.formats.dns_name import ascii_name
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint
+from fastmarket.net.dial_reasons import DialReason, failed, of_system
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as DnsResolver
@@ -42,11 +43,12 @@ class Resolver:
                     endpoint.host, endpoint.port, family=FAMILIES[endpoint.kind], type=socket.SOCK_STREAM
                 )
         except TimeoutError:
-            raise DialFailed(f"no answer from DNS within {self._timeout_s:g} s") from None
+            detail = f"no answer from DNS within {self._timeout_s:g} s"
+            raise failed(endpoint.host, DialReason.DNS, detail) from None
         except OSError as error:
-            raise DialFailed(plain(error)) from None
+            raise failed(endpoint.host, of_system(error), plain(error)) from None
         except UnicodeError:  # of Python's own codec, which reads every host
-            raise DialFailed("a name that no resolver takes") from None
+            raise failed(endpoint.host, DialReason.DNS, "a name that no resolver takes") from None
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
     async def dnsaddr(self, addr: Multiaddr, peer: PeerId) -> list[Multiaddr]:
@@ -55,7 +57,7 @@ class Resolver:
         try:
             name = ascii_name(f"_dnsaddr.{addr.parts[0][1]}")
         except ValueError as error:
-            raise DialFailed(str(error)) from None
+            raise failed(addr, DialReason.DNS, str(error)) from None
         for text in await self._texts(name):
             try:
                 entry = Multiaddr.from_text(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
@@ -65,7 +67,8 @@ class Resolver:
             if entry is not None and entry.peer_id in (None, peer):
                 found.append(entry)
         if not found:
-            raise DialFailed("no TXT record names an address of that peer")
+            detail = "no TXT record names an address of that peer"
+            raise failed(addr, DialReason.DNS, detail)
         return found
 
     async def _texts(self, name: str) -> list[str]:
@@ -79,7 +82,7 @@ class Resolver:
                 self._dns = self._configured()
             answer = await self._dns.resolve(from_text(name), "TXT", lifetime=self._timeout_s)
         except DNSException as error:
-            raise DialFailed(str(error)) from None
+            raise failed(name, DialReason.DNS, str(error)) from None
         records = [record for record in answer if isinstance(record, TXT)][:MAX_TXT_RECORDS]
         return [b"".join(record.strings).decode("utf-8", "replace") for record in records]
 

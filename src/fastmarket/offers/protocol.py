@@ -103,6 +103,8 @@ class OfferProtocol:
         self._reader = OfferReader(identity.peer_id)
         self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
+        self.of_other_keys = 0
+        """Own offers of an earlier life that another key signed: nobody can renew or withdraw them now."""
         """What became of the offers others wanted stored here, since the start."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
@@ -265,6 +267,7 @@ class OfferProtocol:
         if own and offer.provider == self._identity.peer_id:
             self.own.restore(offer, now)
         else:
+            self.of_other_keys += own
             self.store.add(offer, now)
 
     def restore_batch(self, data: bytes, own: bool, dead: Collection[int], now: float) -> SignedBatch:
@@ -274,7 +277,9 @@ class OfferProtocol:
             offers = [offer for offer in offers if offer.slot not in dead]
         if own and offers and offers[0].provider == self._identity.peer_id:
             self.own.restore_many(offers, now)
-        elif len(offers) == batch.count:
+            return batch
+        self.of_other_keys += len(offers) if own else 0
+        if len(offers) == batch.count:
             self.store.add_batch(offers, now)
         else:
             for offer in offers:

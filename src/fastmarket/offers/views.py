@@ -43,7 +43,8 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node: `listen` with /p2p, as others may dial it; `mode` "client" or "server"."""
+    """This node: `listen` with /p2p, as others may dial it; `mode` "client" or "server". `troubles`: what
+    keeps it from doing all it should, and what to do about it."""
 
     listen: tuple[Multiaddr, ...]
     agent_version: str
@@ -52,3 +53,4 @@ class NodeView:
     offers: int
     own_offers: int
     mode: str
+    troubles: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.storage.directory import KEY_FILE, LOCK_FILE
+from fastmarket.storage.watch import Contents, Misplaced, Watch, lock_holder
 
 FILE = "offers.db"
 APPLICATION_ID = 0x666D6B74  # "fmkt", in the file's header
@@ -69,8 +72,9 @@ KEY_BYTES = 16
 # Offers of 600 bytes fill 4 KiB pages badly: a third less work for thousands of them, the same for one.
 PAGE_BYTES = 16_384
 MAX_NUMBER = 2**63 - 1  # that SQLite holds
-# A writer waits so long for a reader of the file from outside (a backup).
-BUSY_TIMEOUT_S = 5.0
+# One try of a writer while another program holds the write lock; the journal tries again and again, and its
+# callers wait as long as they like. While it waits nothing else is written or looked at.
+BUSY_TIMEOUT_S = 0.25
 # A step of a statement lets other threads run, and has to get back in: with many rows a step that is seldom.
 _ROWS_A_STEP = 64
 _PUT = "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?, ?)"
@@ -82,6 +86,9 @@ _RAISE = (
     "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
 _SEQ = "seq"
+_MARK = "mark"  # of this database, at random, and how often it was written to: see `storage.watch`
+_MADE = "INSERT OR IGNORE INTO numbers VALUES (?, ?)"
+_WRITTEN = "INSERT INTO numbers VALUES ('writes', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 _GONE = "DELETE FROM offers WHERE key = ?"
 _SWEEP_BATCHES = "DELETE FROM batches WHERE not_after < ? AND NOT own"
 _NEXT_NUMBER = """
@@ -134,8 +141,15 @@ class RecordRow(NamedTuple):
     expires: float
 
 
+class Locked(StorageFault):
+    """Another program holds the database's write lock; it may let go of it at any time."""
+
+
 class OfferDatabase:
-    """Offers and values of one data directory. For any thread, but one at a time."""
+    """Offers and values of one data directory. For any thread, but one at a time.
+
+    Nothing is written, and no write returns, unless the files stand where they were opened (`storage.watch`).
+    """
 
     def __init__(self, directory: Path) -> None:
         """Opens or creates it. NodeFault names a file that is damaged, or written by a newer version."""
@@ -151,9 +165,15 @@ class OfferDatabase:
             with self._faults("read"):
                 self._check()
                 self._migrate()
+                self._mark()
         except BaseException:
             self._connection.close()
             raise
+        self._log, self._index = (self.path.with_name(FILE + end) for end in ("-wal", "-shm"))
+        self._watch = Watch(directory)
+        self._watch.take((self.path, self._log, self._index, directory / LOCK_FILE))
+        self._watch.want((directory / KEY_FILE,))
+        self._contents = Contents(self.path, lambda: self._pragma("schema_version"))
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
         """All of them as they were signed, and whether they are own ones (1 or 0)."""
@@ -186,7 +206,7 @@ class OfferDatabase:
 
         What ended before `ended` (unix seconds) is forgotten, but for own offers. Raises StorageFault.
         """
-        with self._faults("write"), self._transaction():
+        with self._faults("write"), self._in_place(), self._transaction():
             self._connection.executemany(_GONE, [(key,) for key in together.gone])
             # In the order of the index: neighbours share its pages.
             ordered = sorted(rows)
@@ -217,20 +237,59 @@ class OfferDatabase:
 
     def put_records(self, records: Iterable[RecordRow], ended: float) -> None:
         """Adds values, and drops those of others that ended before `ended`."""
-        with self._faults("write"), self._transaction():
+        with self._faults("write"), self._in_place(), self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", records)
             self._connection.execute(_SWEEP_RECORDS, (ended,))
 
+    def check(self) -> None:
+        """Whether the files are those that were opened. Raises Misplaced."""
+        self._watch.check()
+        self._contents.check()
+
     def close(self) -> None:
-        """Folds the log into the file."""
-        with self._faults("close"):
-            self._connection.close()
+        """Folds the log into the file, where these are still ours to write to."""
+        if self._ours():
+            with self._faults("close"):
+                self._connection.close()
+        else:
+            _leave_open(self._connection)
+
+    def _ours(self) -> bool:
+        """Closing writes the log into the main file and removes it, by its name. Where another file bears
+        that name, or was copied over the main one, this would be the end of both."""
+        try:
+            if not all(map(self._watch.holds, (self._log, self._index))):
+                return False
+            if self._watch.holds(self.path):
+                self._contents.check()
+        except Misplaced:
+            return False
+        return True
+
+    def _mark(self) -> None:
+        """At the first opening, and into the main file; while another program locks it, at a later one."""
+        if self._connection.execute("SELECT 1 FROM numbers WHERE name = ?", (_MARK,)).fetchone():
+            return
+        try:
+            with self._transaction():
+                self._connection.execute(_MADE, (_MARK, secrets.randbits(62)))
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            if not _for_now(error):
+                raise
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        self.check()
+        yield
+        self.check()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute(_WRITTEN)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -274,17 +333,53 @@ class OfferDatabase:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            said = f"cannot {doing} {self.path}: {reason(error, self.path)}"
             if doing in ("open", "read") and not _for_now(error):
                 raise NodeFault(
-                    f"cannot {doing} {self.path}: {error}; nothing was changed. Restore it from a backup, or "
-                    "move it away to start with no offers"
+                    f"{said}; nothing was changed. Restore it from a backup, or move it away to start with "
+                    "no offers"
                 ) from None
-            raise StorageFault(f"cannot {doing} {self.path}: {error}") from None
+            raise (Locked if _code(error) in _LOCKED else StorageFault)(said) from None
+
+
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_WORDS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the file, its directory or its file system cannot be written to",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; look at the system's log (dmesg)",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at the directory's rights and the limit of files",
+    sqlite3.SQLITE_PERM: "this user may not",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is damaged, or is not a database",
+}
+
+
+def reason(error: Exception, path: Path) -> str:
+    """What went wrong with the database at `path`, for people."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    if _code(error) in _LOCKED:
+        who = lock_holder(path)
+        return f"the database is locked by another program{f', {who}' if who else ''}; it has to let go of it"
+    words = _WORDS.get(_code(error))
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{words} ({name or error}: {error})" if words else str(error)
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0: it is none of SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _for_now(error: Exception) -> bool:
     """Something that passes: a full disk, a locked file."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(error) in (sqlite3.SQLITE_FULL, *_LOCKED)
+
+
+def _leave_open(connection: sqlite3.Connection) -> None:
+    """Until the system ends the process: a connection that is collected closes itself."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastmarket.errors import CallerFault
 
 LOCK_FILE = "lock"
+KEY_FILE = "identity.pem"
 MAX_HOLDER_BYTES = 64
 
 

@@ -13,8 +13,9 @@ from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.offers.changes import AnyChange, Change
 from fastmarket.offers.model import Offer
-from fastmarket.storage.database import BatchRow, OfferDatabase, RecordRow
+from fastmarket.storage.database import BatchRow, BatchWrites, Locked, OfferDatabase, RecordRow, Row
 from fastmarket.storage.unwritten import KeptBatch, Unwritten
+from fastmarket.storage.watch import Misplaced
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ class Journal:
     Own offers and own tombstones are written at once, those of others with the next write, after
     `write_behind_s` at the latest. While one write is under way the next one gathers. Own changes that could
     not be written (the disk is full) are written when there is room, though their caller was told otherwise.
+    While another program has the database locked a write is tried again and again; how long a caller waits
+    for that is theirs to say (`net.keeping`).
     """
 
     def __init__(self, database: OfferDatabase, config: StorageConfig, now: Callable[[], float]) -> None:
@@ -39,10 +42,28 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, "fastmarket-journal")
         self._swept_at = 0.0
-        self._failing = False
+        self._failing = ""  # why the last write failed
+        self._misplaced = ""  # what is not where it was opened
+        self._told: set[type[StorageFault]] = set()  # kinds of faults that the log has
+        self._looking: asyncio.Task[None] | None = None
         self._closing = self._closed = False
         self.commits = 0
         """Writes that succeeded."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written now; "" when the last write, and the last look, went well."""
+        return self._misplaced or self._failing
+
+    @property
+    def lost(self) -> str:
+        """What of the data directory is gone or another's: what is registered now would not outlive us."""
+        return self._misplaced
+
+    def look_on(self) -> None:
+        """From now on looks every `look_s` whether the files are where they were, also when nothing is
+        written."""
+        self._looking = asyncio.create_task(self._look_on())
 
     def took_up(self, batch: SignedBatch, row: BatchRow, dead: Iterable[int]) -> None:
         """A batch that lies in the database, from an earlier life."""
@@ -76,19 +97,17 @@ class Journal:
         self._schedule(0.0 if urgent else self._config.write_behind_s)
         return done
 
-    async def put_records(self, records: Sequence[RecordRow]) -> bool:
-        """Values, between the writes of offers; False: not now, the disk is full."""
+    async def put_records(self, records: Sequence[RecordRow]) -> None:
+        """Values, between the writes of offers. Raises StorageFault: not now."""
         ended = self._now() - self._config.kept_after_end_s
         loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
-        except StorageFault:
-            return False  # the offers tell of a full disk
-        return True
+        await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
 
     async def close(self) -> None:
         """Writes what is left, once more if that has failed just now; nothing is tried after that."""
         self._closing = True
+        if self._looking is not None:
+            self._looking.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if self._writing is not None:
@@ -134,11 +153,8 @@ class Journal:
         if now - self._swept_at >= self._config.sweep_interval_s:
             self._swept_at, ended = now, int(now - self._config.kept_after_end_s)
         rows, together = unwritten.take()
-        write = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._database.put, rows, ended, together
-        )
         try:
-            await write
+            await self._put(rows, ended, together)
         except StorageFault as fault:
             self._failed(fault, unwritten, waiting)
             return
@@ -146,17 +162,64 @@ class Journal:
             self._failed(StorageFault(f"a bug of ours: {error!r}"), unwritten, waiting)
             raise
         self.commits += 1
-        if self._failing:
-            self._failing = False
-            log.warning("%s can be written again", self._database.path)
+        self._well(written=True)
         for done in waiting:
             if not done.done():
                 done.set_result(None)
 
-    def _failed(self, fault: StorageFault, failed: Unwritten, waiting: list[asyncio.Future[None]]) -> None:
-        if not self._failing:
-            self._failing = True
+    async def _put(self, rows: Sequence[Row], ended: int | None, together: BatchWrites) -> None:
+        """Until another program lets go of the lock, or the node stops. Raises StorageFault."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._thread, self._database.put, rows, ended, together)
+            except Locked as fault:
+                if self._closing:
+                    raise
+                self._tell(fault)
+                await asyncio.sleep(0)  # the database has waited for the lock itself
+            else:
+                return
+
+    async def _look_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._config.look_s)
+            try:
+                await loop.run_in_executor(self._thread, self._database.check)
+            except Misplaced as fault:
+                self._tell(fault)
+            except Exception:
+                log.exception("looking after the data directory failed")
+            else:
+                self._well()
+                if self._failing and self._writing is None:
+                    self._begin()  # what failed may have been let go; whether it would succeed now shows this
+
+    def _tell(self, fault: StorageFault) -> None:
+        """Once of each kind, until all is well again."""
+        if isinstance(fault, Misplaced):
+            self._misplaced = str(fault)
+        else:
+            self._failing = str(fault)
+        if type(fault) in self._told:
+            return
+        self._told.add(type(fault))
+        if isinstance(fault, Misplaced):
+            log.error("registrations are refused: %s", fault)
+        else:
             log.error("%s; registrations fail until it can be", fault)
+
+    def _well(self, *, written: bool = False) -> None:
+        self._misplaced = ""
+        if written:
+            self._failing = ""
+        if self._told and not self.trouble:
+            self._told.clear()
+            log.warning("%s can be written again", self._database.path)
+
+    def _failed(self, fault: StorageFault, failed: Unwritten, waiting: list[asyncio.Future[None]]) -> None:
+        self._tell(fault)
         self._unwritten.own_of(failed)
         for done in waiting:
             if not done.done():

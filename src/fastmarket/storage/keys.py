@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import os
 import re
 import secrets
@@ -18,8 +19,10 @@ from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.keys import ED25519_BYTES
 from fastmarket.secret_files import OWNER_ALONE, check_mode
+from fastmarket.storage.directory import KEY_FILE
 
-KEY_FILE = "identity.pem"
+log = logging.getLogger(__name__)
+
 # RSA of 8192 bits takes some 6,500 bytes as PEM.
 MAX_KEY_FILE_BYTES = 64 * 1024
 # OWASP's scrypt setting of 16 MiB and 5 rounds, some 0.2 s. OpenSSL reads no more than 32 MiB by default.
@@ -53,6 +56,7 @@ def load_or_create_identity(
         return identity
     identity = Identity.from_seed(secrets.token_bytes(ED25519_BYTES))
     if _store_new(path, export_identity(identity, passphrase)):
+        log.info("a new identity, %s, is in %s", identity.peer_id, path)
         return identity
     identity = _load(path, passphrase, secrets_mode)  # another process was first
     if identity is None:

@@ -25,6 +25,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.saved import SavedPeer
 from fastmarket.repeating import Repeating
+from fastmarket.storage.watch import Misplaced, Watch
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class PeerFile:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
+        self._watch = Watch(directory)  # another directory in its place may be another node's
 
     def read(self) -> list[SavedPeer]:
         """What was saved; nothing where there is no file, or one that cannot be read, which is logged."""
@@ -70,6 +72,10 @@ class PeerFile:
 
         Raises StorageFault.
         """
+        try:
+            self._watch.check()
+        except Misplaced as fault:
+            raise StorageFault(f"cannot write {self.path}: {fault}") from None
         aside = self.path.with_name(f".{FILE}.new")
         try:
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from fastmarket.config import StorageConfig
+from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
 from fastmarket.repeating import Repeating
 from fastmarket.storage.database import RecordRow
 from fastmarket.storage.journal import Journal
+
+log = logging.getLogger(__name__)
 
 
 class RecordKeeper:
@@ -21,6 +25,7 @@ class RecordKeeper:
         self._journal = journal
         self._changed = changed
         self._unwritten: dict[bytes, RecordRow] = {}
+        self._failing = False
         self._writing = Repeating(
             "taking down values", lambda: config.record_interval_s, self._write, Faults()
         )
@@ -33,5 +38,14 @@ class RecordKeeper:
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())
-        if self._unwritten and await self._journal.put_records(tuple(self._unwritten.values())):
-            self._unwritten.clear()
+        if not self._unwritten:
+            return
+        try:
+            await self._journal.put_records(tuple(self._unwritten.values()))
+        except StorageFault as fault:
+            if not self._failing:
+                self._failing = True
+                log.error("%d values could not be written (%s); trying again", len(self._unwritten), fault)
+            return
+        self._failing = False
+        self._unwritten.clear()

@@ -5,8 +5,10 @@ user whose offers another server took back. A hash lives as long as its longest 
 What servers tell each other stands in one list a server, `NAMESPACE:letters:{PEER}`, and what one put under
 `NAMESPACE:records:{KEY}`.
 
-Every call has a deadline, and fails with StorageFault alone. A node of the engine that failed is left alone
-for a pause, so that nobody waits for it; the others are asked as before.
+Every call has a deadline, and fails with StorageFault alone: EngineFault tells what the engine lacks,
+KeyFault that something of no use stands under one key, which costs that key alone. A node of the engine that
+does not answer is left alone for a pause, so that nobody waits for it; the others are asked as before. How
+much is read is bounded in the engine (`storage.scripts`).
 """
 
 from __future__ import annotations
@@ -17,9 +19,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, NamedTuple
 
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.asyncio.retry import Retry
@@ -28,28 +28,20 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 
 from fastmarket._sha256 import sha256
 from fastmarket.config import FleetConfig
-from fastmarket.errors import CallerFault, StorageFault
-from fastmarket.formats.dns_name import ascii_name
+from fastmarket.storage import scripts
+from fastmarket.storage.pauses import Pauses
+from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, of_a_key, told
+from fastmarket.storage.store_url import StoreUrl
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PORT = 6379
-SCHEMES = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}  # whether TLS
 CLOSE_S = 0.5  # for calls under way at the end: the library does not always let itself be cancelled
 RETRIES = 2  # after the first try: one for a moved slot, one for a new primary
 RETRY_WAIT_S = 0.02
 ELSEWHERE = (MovedError, AskError, TryAgainError)  # the map of the cluster is out of date
 ENGINE_FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
 LETTERS_TTL_S = 48 * 3600  # what a letter is about has expired by then
-# KEYS: the hash. ARGV: field, value, seconds it is of use, most fields. 1: written; 0: the hash is full.
-_PUT = """
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then
-  return 0
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
-return 1
-"""
+FIELD_BYTES = 17  # of the name of every field that servers write
 
 
 class SharedRow(NamedTuple):
@@ -61,59 +53,11 @@ class SharedRow(NamedTuple):
     lives_s: int  # from now on; the hash lives at least as long
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUrl:
-    """Where the engine is. `shown` is the URL without its password."""
+class SharedFields(NamedTuple):
+    """What of a content's hash may be of use, and how many fields cannot be: too many, too long."""
 
-    hosts: tuple[tuple[str, int], ...]
-    tls: bool
-    username: str | None
-    password: str | None = field(repr=False)
-    ca_file: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> StoreUrl:
-        """`redis://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]...[?ca_file=PATH]`; rediss: with TLS. Raises
-        CallerFault, which does not repeat the password."""
-        scheme, _, rest = text.partition("://")
-        if scheme not in SCHEMES:
-            raise CallerFault("store", f"expects {'|'.join(SCHEMES)}://HOST:PORT,...")
-        parts = urlsplit(f"//{rest}")
-        userinfo, _, hosts = parts.netloc.rpartition("@")
-        username, _, password = userinfo.partition(":")
-        query = dict(parse_qsl(parts.query))
-        if parts.path.strip("/") or set(query) - {"ca_file"}:
-            raise CallerFault("store", "expects nothing after the hosts but ?ca_file=PATH")
-        return cls(
-            tuple(_host(host) for host in hosts.split(",")),
-            SCHEMES[scheme],
-            unquote(username) or None,
-            unquote(password) or None,
-            query.get("ca_file"),
-        )
-
-    @property
-    def shown(self) -> str:
-        """For logs and people."""
-        scheme = "rediss" if self.tls else "redis"
-        who = f"{self.username or ''}:***@" if self.password else ""
-        return f"{scheme}://{who}{','.join(_shown(host, port) for host, port in self.hosts)}"
-
-
-def _host(text: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
-        host = ascii_name(host) if host and not host.isascii() else host
-    except ValueError:
-        host = None
-    if not host:
-        raise CallerFault("store", f"{text!r} is no HOST:PORT")
-    return host, port
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    fields: dict[bytes, bytes]
+    left_out: int
 
 
 class SharedStore:
@@ -130,7 +74,8 @@ class SharedStore:
         self._renewing: asyncio.Task[None] | None = None
         self._known = False  # whether the map of the cluster was ever had
         self._at_once = asyncio.Semaphore(config.max_connections)
-        self._paused: dict[str, float] = {}  # node of the engine -> until when, monotonic
+        self._pauses = Pauses(config.pause_s)
+        self._probes: dict[str, asyncio.Task[None]] = {}  # by node
 
     def _connected_soon(self, hosts: Sequence[tuple[str, int]]) -> RedisCluster:
         url, config = self.url, self._config
@@ -147,38 +92,46 @@ class SharedStore:
             max_connections=config.max_connections,
         )
 
-    def away(self, content: bytes) -> bool:
-        """Whether the node that holds this content is left alone just now."""
-        return self._paused.get(self._node_of(self._key(content)), 0.0) > time.monotonic()
+    def away(self, content: bytes) -> str:
+        """Why the node that holds this content is left alone just now; "": it is not."""
+        return self._pauses.why(self._node_of(self._key(content)), time.monotonic())
 
-    async def get(self, content: bytes, timeout_s: float | None = None) -> dict[bytes, bytes]:
+    async def get(self, content: bytes, timeout_s: float | None = None) -> SharedFields:
         """The fields of a content's hash, by default within a lookup's time. Raises StorageFault."""
-        key = self._key(content)
-        async with self._guarded("get", key, timeout_s or self._config.read_timeout_s):
-            return cast("dict[bytes, bytes]", await self._ask(key, "HGETALL", key))
+        key, config = self._key(content), self._config
+        bounds = (
+            config.max_offers_per_content,
+            FIELD_BYTES,
+            config.max_field_bytes,
+            config.max_content_bytes,
+        )
+        async with self._guarded("get", key, timeout_s or config.read_timeout_s):
+            left_out, found = await self._ask(key, "EVAL", scripts.GET, 1, key, *bounds)
+        return SharedFields(dict(zip(found[::2], found[1::2], strict=True)), int(left_out))
 
-    async def put(self, rows: Sequence[SharedRow]) -> list[SharedRow]:
-        """Writes them, each in the place of the field before; those that could not be written."""
+    async def put(self, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
+        """Writes them, each in the place of the field before; those that could not be written, and why."""
         if not await self._mapped(self._config.write_timeout_s):
             self.operations["put", "failed"] += len(rows)
-            return list(rows)
+            return dict.fromkeys(rows, self._no_map())
         groups: dict[str, list[SharedRow]] = {}
         for row in rows:
             groups.setdefault(self._node_of(self._key(row.content)), []).append(row)
         answers = await asyncio.gather(*(self._put(node, group) for node, group in groups.items()))
-        return [row for failed in answers for row in failed]
+        return {row: why for failed in answers for row, why in failed.items()}
 
-    async def _put(self, node: str, rows: Sequence[SharedRow]) -> list[SharedRow]:
+    async def _put(self, node: str, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
         """Those of one node of the engine."""
-        if self._paused.get(node, 0.0) > time.monotonic() or self._uncovered(node):
+        why = self._pauses.why(node, time.monotonic()) or self._uncovered(node)
+        if why:
             self.operations["put", "paused"] += len(rows)
-            return list(rows)
+            return dict.fromkeys(rows, why)
         most = self._config.max_offers_per_content
         commands = [
             PipelineCommand(
                 place,
                 "EVAL",
-                _PUT,
+                scripts.PUT,
                 1,
                 self._key(row.content),
                 row.field,
@@ -194,14 +147,23 @@ class SharedStore:
                 answers = await self._pipe(commands)
         except ENGINE_FAULTS as fault:
             answers = [fault] * len(rows)
-        if any(isinstance(answer, Exception) for answer in answers):
-            self._pause(node)
+        stuck = next((one for one in answers if isinstance(one, Exception) and hangs(one)), None)
+        if stuck is None:
+            self._pauses.answered(node)
         else:
-            self._paused.pop(node, None)
-        failed = [row for row, answer in zip(rows, answers, strict=True) if answer != 1]
+            self._pause(node, str(told(stuck, self.url)))
+        failed = {row: self._why(row, one) for row, one in zip(rows, answers, strict=True) if one != 1}
         self.operations["put", "failed"] += len(failed)
         self.operations["put", "ok"] += len(rows) - len(failed)
         return failed
+
+    def _why(self, row: SharedRow, answer: object) -> str:
+        """Why a row was not written."""
+        if not isinstance(answer, Exception):
+            most = self._config.max_offers_per_content
+            return f"the shared store holds {most} entries of that content already, the most there may be"
+        key = self._key(row.content)
+        return str(_of_key(key, answer) if of_a_key(answer) else told(answer, self.url))
 
     async def drop(self, content: bytes, fields: Sequence[bytes]) -> None:
         """Fields that are over. Raises StorageFault."""
@@ -217,11 +179,15 @@ class SharedStore:
             await self._ask(key, "EXPIRE", key, LETTERS_TTL_S)
 
     async def letters(self, peer: bytes) -> list[bytes]:
-        """Those left for a server, oldest first; they stay until `answered`. Raises StorageFault."""
+        """Those left for a server, oldest first, empty where one is too long; they stay until `answered`.
+
+        Raises StorageFault.
+        """
         key = self._letters(peer)
-        async with self._guarded("letters", key, self._config.read_timeout_s):
-            found = await self._ask(key, "LRANGE", key, 0, self._config.max_letters - 1)
-            return cast("list[bytes]", found)
+        async with self._guarded("letters", key, self._config.write_timeout_s):
+            bounds = (self._config.max_letters, self._config.max_letter_bytes)
+            found: list[bytes] = await self._ask(key, "EVAL", scripts.LETTERS, 1, key, *bounds)
+        return found
 
     async def answered(self, peer: bytes, count: int) -> None:
         """The oldest `count` letters are done with. Raises StorageFault."""
@@ -229,11 +195,20 @@ class SharedStore:
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "LTRIM", key, count, -1)
 
-    async def get_value(self, record_key: bytes) -> bytes | None:
-        """The value the fleet put last under a record's key. Raises StorageFault."""
+    async def forget_letters(self, peer: bytes) -> None:
+        """Whatever stands in the place of a server's letters goes. Raises StorageFault."""
+        key = self._letters(peer)
+        async with self._guarded("answered", key, self._config.write_timeout_s):
+            await self._ask(key, "DEL", key)
+
+    async def get_value(self, record_key: bytes, max_bytes: int) -> bytes | None:
+        """The value the fleet put last under a key. Raises StorageFault; KeyFault where it is longer."""
         key = self._record(record_key)
         async with self._guarded("get_value", key, self._config.write_timeout_s):
-            return cast("bytes | None", await self._ask(key, "GET", key))
+            found: bytes | int | None = await self._ask(key, "EVAL", scripts.VALUE, 1, key, max_bytes)
+        if isinstance(found, int):
+            raise _of_key(key, f"a value of {found} bytes, where {max_bytes} are the most")
+        return found
 
     async def put_value(self, record_key: bytes, value: bytes, lives_s: int) -> None:
         """Takes the place of the one before. Raises StorageFault."""
@@ -247,31 +222,31 @@ class SharedStore:
         Raises StorageFault when none does.
         """
         if not await self._mapped(self._config.write_timeout_s):
-            raise StorageFault("the shared store does not answer")
+            raise EngineFault(self._no_map())
         try:
             async with asyncio.timeout(self._config.write_timeout_s):
                 nodes = self._client.get_primaries()
                 answers = await asyncio.gather(*map(_run_of, nodes), return_exceptions=True)
         except ENGINE_FAULTS as fault:
             self._renew()
-            raise StorageFault(f"the shared store does not answer: {_why(fault)}") from None
+            raise told(fault, self.url) from None
         runs = frozenset(answer for answer in answers if isinstance(answer, str))
         if len(runs) < len(nodes):
             self._renew()
         if not runs:
-            raise StorageFault("the shared store does not answer: no primary does")
+            faults = (answer for answer in answers if isinstance(answer, Exception))
+            raise told(next(faults, TimeoutError()), self.url)
         return runs
 
     async def close(self) -> None:
         """Closes the connections."""
-        for task in (self._mapping, self._renewing):
+        for task in (self._mapping, self._renewing, *self._probes.values()):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_S)
         await self._client.aclose()
 
     # Each node is asked directly: the client would close its connections to all of them when one is gone.
-
     async def _ask(self, key: bytes, *words: bytes | str | int) -> Any:
         client = self._client
         try:
@@ -313,15 +288,20 @@ class SharedStore:
             return ""
         return "" if node is None else str(node.name)
 
-    def _uncovered(self, node: str) -> bool:
-        """Whether no node holds a key; the map may tell of one soon."""
-        if not node:
-            self._renew()
-        return not node
+    def _uncovered(self, node: str) -> str:
+        """Why no node holds a key, "" where one does; the map may tell of one soon."""
+        if node:
+            return ""
+        self._renew()
+        return f"the shared store does not serve us: {Trouble.CLUSTER_DOWN.words}"
+
+    def _no_map(self) -> str:
+        """Why it is not known which node holds what."""
+        return self._pauses.last("") or str(told(TimeoutError(), self.url))
 
     async def _mapped(self, timeout_s: float) -> bool:
         """Whether it is known which node holds what; asks at first, once for all who wait."""
-        if not self._known and self._paused.get("", 0.0) <= time.monotonic():
+        if not self._known and not self._pauses.why("", time.monotonic()):
             if self._mapping is None or self._mapping.done():
                 self._mapping = asyncio.create_task(self._take_map())
             await asyncio.wait([self._mapping], timeout=timeout_s)
@@ -332,39 +312,59 @@ class SharedStore:
             async with asyncio.timeout(self._config.write_timeout_s):
                 await self._client.initialize()
             self._known = True
-        except ENGINE_FAULTS as fault:
-            log.debug("no map of the shared store: %s", _why(fault))
-            self._pause("")
+        except Exception as fault:  # noqa: BLE001 - the library trips over what it did not expect
+            log.debug("no map of the shared store: %r", fault)
+            self._pause("", str(told(fault, self.url)))
 
-    def _pause(self, node: str) -> None:
+    def _pause(self, node: str, why: str) -> None:
         self._renew()
-        self._paused[node] = time.monotonic() + self._config.pause_s
-        if len(self._paused) > len(self._client.get_nodes()) + 1:
-            now = time.monotonic()
-            self._paused = {node: until for node, until in self._paused.items() if until > now}
+        self._pauses.pause(node, why, time.monotonic(), len(self._client.get_nodes()) + 1)
+
+    async def _probe(self, node: str, key: bytes, why: str) -> None:
+        """Whether it is the node that does not answer, or the key that holds it up."""
+        try:
+            async with asyncio.timeout(self._config.read_timeout_s):
+                await self._client.get_node(node_name=node).execute_command("PING")  # type: ignore[union-attr]
+        except Exception as fault:  # noqa: BLE001 - a node that is not there any more, too
+            if hangs(fault):
+                self._pause(node, why)
+                return
+        finally:
+            self._probes.pop(node, None)
+        self._pauses.answered(node)
+        why = f"what stands under {key.decode()} takes the engine too long ({why})"
+        self._pauses.slow(key, why, time.monotonic())
 
     @asynccontextmanager
     async def _guarded(self, what: str, key: bytes, timeout_s: float) -> AsyncIterator[None]:
         if not await self._mapped(timeout_s):
             self.operations[what, "failed"] += 1
-            raise StorageFault("the shared store does not answer")
-        node = self._node_of(key)
-        now = time.monotonic()
-        until = self._paused.get(node)
-        if (until is not None and until > now) or self._uncovered(node):
+            raise EngineFault(self._no_map())
+        node, now = self._node_of(key), time.monotonic()
+        if slow := self._pauses.why_key(key, now):
             self.operations[what, "paused"] += 1
-            raise StorageFault("the shared store did not answer a moment ago")
-        if until is not None:
-            self._paused[node] = now + self._config.pause_s  # this caller tries; the others wait for that
+            raise KeyFault(slow)
+        why = self._pauses.why(node, now) or self._uncovered(node)
+        if why:
+            self.operations[what, "paused"] += 1
+            raise EngineFault(why)
+        self._pauses.trying(node, now)
         try:
             async with asyncio.timeout(timeout_s), self._at_once:
                 yield
         except ENGINE_FAULTS as fault:
             self.operations[what, "failed"] += 1
-            self._pause(node)
-            raise StorageFault(f"the shared store does not answer: {_why(fault)}") from None
+            if not hangs(fault):
+                self._pauses.answered(node, key)
+                raise (_of_key(key, fault) if of_a_key(fault) else told(fault, self.url)) from None
+            wrong = told(fault, self.url)
+            if not isinstance(fault, TimeoutError):
+                self._pause(node, str(wrong))
+            elif node not in self._probes:
+                self._probes[node] = asyncio.create_task(self._probe(node, key, str(wrong)))
+            raise wrong from None
         self.operations[what, "ok"] += 1
-        self._paused.pop(node, None)
+        self._pauses.answered(node, key)
 
     def _renew(self) -> None:
         """The map of the cluster is asked for anew, of the nodes told of at the start and of those known."""
@@ -380,7 +380,8 @@ class SharedStore:
             self._client, leaving = leaving, self._client
             self._known = True
             await asyncio.sleep(self._config.write_timeout_s)  # calls under way end on the one before
-        except ENGINE_FAULTS:
+        except Exception as fault:  # noqa: BLE001 - as above
+            log.debug("no new map of the shared store: %r", fault)
             await asyncio.sleep(self._config.pause_s)
         finally:
             await leaving.aclose()
@@ -391,5 +392,6 @@ async def _run_of(node: ClusterNode) -> str:
     return str(answer["run_id"])
 
 
-def _why(fault: Exception) -> str:
-    return str(fault).partition("\n")[0][:200] or type(fault).__name__
+def _of_key(key: bytes, why: object) -> KeyFault:
+    text = str(why).partition(" script: ")[0]
+    return KeyFault(f"what stands under {key.decode()} in the shared store is not ours: {text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import (
     CollectorRegistry,
@@ -142,8 +143,16 @@ PROBES = frozenset({"/healthz", "/readyz"})
 """Answered to everybody, by whatever name, and before anything else."""
 
 
-def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str], config: WebConfig) -> list[Route]:
-    """/metrics, /healthz and /readyz. `ready` says what is missing, "" when nothing is."""
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What /readyz says: `missing`, why the node is of no use, "" when it is; `note`, what it lacks then."""
+
+    missing: Callable[[], str]
+    note: Callable[[], str] = lambda: ""
+
+
+def metrics_routes(metrics: NodeMetrics, ready: Readiness, config: WebConfig) -> list[Route]:
+    """/metrics, /healthz and /readyz."""
 
     async def show(request: Request) -> Response:
         if not is_ours(request.url.hostname or "", config.metrics_host, config.names):
@@ -154,8 +163,9 @@ def metrics_routes(metrics: NodeMetrics, ready: Callable[[], str], config: WebCo
         return PlainTextResponse("ok\n", headers=HEALTH_HEADERS)
 
     async def readyz(request: Request) -> Response:
-        missing = ready()
-        text, status = (f"{missing}\n", 503) if missing else ("ready\n", 200)
+        missing = ready.missing()
+        lacks = "" if missing else ready.note()
+        text, status = (f"{missing}\n", 503) if missing else (f"ready{lacks and f', but {lacks}'}\n", 200)
         return PlainTextResponse(text, status_code=status, headers=HEALTH_HEADERS)
 
     pages = (("/metrics", show), ("/healthz", healthz), ("/readyz", readyz))
@@ -188,6 +198,7 @@ class _NodeState(Collector):
             ("offers_own", "Own offers that are announced.", len(offers.own)),
             ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
             ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),
+            ("storage_up", "Whether own offers can be written to disk.", int(not dht.disk_trouble)),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)

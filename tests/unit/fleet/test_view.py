@@ -8,7 +8,7 @@ import pytest
 
 from fastmarket.errors import PeerFault, StorageFault
 from fastmarket.fleet.fields import Letter, mark_row, offer_row, read_mark
-from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, read_view
+from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader, read_view
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import Identity
 from fastmarket.offers.metadata import FileMetadata
@@ -21,8 +21,10 @@ CONTENT = new_cidv0(b"some bytes").multihash
 SERVERS = [Identity.from_seed(bytes([number]) * 32) for number in range(3)]
 
 
-def offer(server: int, at: float = NOW, user: bytes = b"ann", **more: bool) -> Offer:
-    terms = OfferTerms(CONTENT, user, user.decode(), FileMetadata("192.0.2.1", 9000, 3))
+def offer(
+    server: int, at: float = NOW, user: bytes = b"ann", content: bytes = CONTENT, **more: bool
+) -> Offer:
+    terms = OfferTerms(content, user, user.decode(), FileMetadata("192.0.2.1", 9000, 3))
     return sign_offer(SERVERS[server], terms, at, **more)
 
 
@@ -62,7 +64,7 @@ def test_fields_are_read_as_they_were_written() -> None:
     over = mark_row(CONTENT, b"eve", 5, int(NOW) - 10, NOW - 20)
     rows = (offer_row(signed, NOW), marked, over)
     fields = {row.field: row.value for row in rows} | {b"o?": b"rubbish", b"m?": b"", b"": b""}
-    view = read_view(fields, lambda raw: open_offer(raw, NOW), NOW)
+    view = read_view(CONTENT, fields, lambda raw: open_offer(raw, NOW), NOW)
     assert view.offers == (signed,)
     assert view.over == [over.field]
     assert read_mark(marked.value) == (b"bob", 77, int(NOW) + 10)
@@ -71,7 +73,7 @@ def test_fields_are_read_as_they_were_written() -> None:
 def test_an_expired_offer_is_to_be_swept() -> None:
     row = offer_row(offer(0), NOW)
     later = NOW + 49 * 3600
-    view = read_view({row.field: row.value}, lambda raw: open_offer(raw, later), later)
+    view = read_view(CONTENT, {row.field: row.value}, lambda raw: open_offer(raw, later), later)
     assert (view.offers, view.over) == ((), [row.field])
 
 
@@ -187,3 +189,36 @@ def test_recent_finds_are_bounded_and_short_lived() -> None:
     recent.forget(b"8")
     recent.forget(b"never there")
     assert recent.get(b"8") is None
+
+
+OTHER = new_cidv0(b"other bytes").multihash
+
+
+def put_wrong() -> dict[str, tuple[bytes, bytes]]:
+    """What somebody may put into the hash of CONTENT that does not belong there."""
+    elsewhere = offer_row(offer(0, content=OTHER), NOW)
+    mine = offer_row(offer(0), NOW)
+    marked = mark_row(CONTENT, b"bob", 77, int(NOW) + 10, NOW)
+    lasting = mark_row(CONTENT, b"bob", 77, int(NOW) + 10**8, NOW)
+    return {
+        "an offer for another content": (elsewhere.field, elsewhere.value),
+        "an offer in the place of another": (offer_row(offer(1), NOW).field, mine.value),
+        "an offer once more": (mine.field[:-1] + b"?", mine.value),
+        "a mark in the place of another": (mark_row(CONTENT, b"eve", 1, 1, NOW).field, marked.value),
+        "a mark that outlives every offer": (lasting.field, lasting.value),
+        "a kind nobody knows": (b"x" + mine.field[1:], mine.value),
+        "an offer in the place of a mark": (marked.field, mine.value),
+        "a mark in the place of an offer": (mine.field, marked.value),
+    }
+
+
+@pytest.mark.parametrize("what", put_wrong())
+def test_what_does_not_belong_there_is_left_out(what: str) -> None:
+    field, value = put_wrong()[what]
+    reader = ViewReader(CONTENT, lambda raw: open_offer(raw, NOW), NOW)
+    right = offer_row(offer(2), NOW)
+    reader.read([(field, value), (right.field, right.value)])
+    view = reader.view()
+    assert view.offers == (offer(2),)
+    assert (reader.wrong, list(view.over)) == (1, [])
+    assert FleetView([offer(1, user=b"bob")], view._marks).live(NOW), "no mark counts"

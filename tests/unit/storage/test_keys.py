@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
+from fastmarket.storage.directory import KEY_FILE
 from fastmarket.storage.keys import (
-    KEY_FILE,
     MAX_KEY_FILE_BYTES,
     export_identity,
     import_identity,

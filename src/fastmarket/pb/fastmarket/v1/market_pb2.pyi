@@ -30,7 +30,7 @@ class GetNodeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("peer_id", "listen", "agent_version", "peers", "connections", "offers", "own_offers", "mode")
+    __slots__ = ("peer_id", "listen", "agent_version", "peers", "connections", "offers", "own_offers", "mode", "troubles")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     LISTEN_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Node(_message.Message):
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     OWN_OFFERS_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    TROUBLES_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     listen: _containers.RepeatedScalarFieldContainer[str]
     agent_version: str
@@ -47,7 +48,8 @@ class Node(_message.Message):
     offers: int
     own_offers: int
     mode: str
-    def __init__(self, peer_id: _Optional[str] = ..., listen: _Optional[_Iterable[str]] = ..., agent_version: _Optional[str] = ..., peers: _Optional[int] = ..., connections: _Optional[int] = ..., offers: _Optional[int] = ..., own_offers: _Optional[int] = ..., mode: _Optional[str] = ...) -> None: ...
+    troubles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, peer_id: _Optional[str] = ..., listen: _Optional[_Iterable[str]] = ..., agent_version: _Optional[str] = ..., peers: _Optional[int] = ..., connections: _Optional[int] = ..., offers: _Optional[int] = ..., own_offers: _Optional[int] = ..., mode: _Optional[str] = ..., troubles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListPeersRequest(_message.Message):
     __slots__ = ()
