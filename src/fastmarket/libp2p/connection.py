@@ -23,6 +23,7 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.scope import source_block
 from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
@@ -58,6 +59,7 @@ class Connection:
         "_outbox",
         "_session",
         "_upgrade",
+        "block",
         "early_muxer",
         "emit",
         "endpoint",
@@ -83,6 +85,8 @@ class Connection:
         self.endpoint = endpoint
         self.role = role
         self.remote_addr = remote_addr
+        self.block = source_block(remote_addr)
+        """The address block the peer is in (`formats.scope`)."""
         self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
