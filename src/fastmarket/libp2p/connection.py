@@ -29,6 +29,7 @@ from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.output import Output, Sealed, compact
+from fastmarket.libp2p.scopes import STREAM_BYTES, Scope
 from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.yamux import GoAway, SessionState
@@ -69,6 +70,7 @@ class Connection:
         "remote_peer",
         "remote_public_key",
         "role",
+        "scope",
         "state",
     )
 
@@ -100,6 +102,8 @@ class Connection:
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
         self.output = Output()
+        self.scope = Scope(parent=endpoint.scope)
+        """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
@@ -134,6 +138,17 @@ class Connection:
         session = self._session
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner + self.output.size
+
+    @property
+    def holding(self) -> int:
+        """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
+        session = self._session
+        size = len(self._inbox) + len(self._outbox) + self.output.size
+        if session is not None:
+            mux = session.mux
+            size += len(mux.out) + mux.blocked_bytes + mux.waiting + session.held + session.unread
+            size += STREAM_BYTES * len(mux.streams)
+        return size
 
     def unsent_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream: its own that wait for the peer's
@@ -223,6 +238,7 @@ class Connection:
             dialer=self.role is Role.DIALER,
             emit=self.emit,
             respond=lambda factory: factory(self),
+            scope=self.scope,
         )
         self.state = _OPEN
         self.emit(Opened(secured.remote_peer))

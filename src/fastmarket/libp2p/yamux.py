@@ -120,6 +120,11 @@ class Yamux:
 
     # Input
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of input that wait in here."""
+        return len(self._rest)
+
     def receive(self, chunk: bytes, now: float) -> None:
         """Processes `chunk`; not to be called while `stalled`."""
         if self._rest:

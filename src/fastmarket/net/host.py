@@ -245,6 +245,9 @@ class Host:
         if self.links.surplus:
             self.links.turned(link, now)
 
+    def links_full(self, now: float) -> None:
+        self.links.relieve(self._endpoint.scope, now)
+
     def link_lost(self, link: Link) -> None:
         self.streams.lost(link)
         lost = self.links.lost(link)

@@ -22,6 +22,9 @@ from fastmarket.net.turns import Agenda, Turns
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
 WRITE_HIGH_WATER_BYTES = 256 * 1024
+# What a peer in good order may have under way: its streams, an answer on its way. Who holds no more is not
+# among those that are ended when all hold too much, however long it has been so.
+SETTLED_BYTES = 64 * 1024
 # What requests that came together call for is written `output.AHEAD_BYTES` at a time. After so many, 1 to 2
 # MB and a few ms, other connections have their turn.
 MAX_WRITES_A_TURN = 4
@@ -54,6 +57,9 @@ class LinkOwner(Protocol):
 
     def link_turned(self, link: Link, now: float) -> None: ...
 
+    def links_full(self, now: float) -> None:
+        """All links together hold too much."""
+
     def link_lost(self, link: Link) -> None: ...
 
 
@@ -80,6 +86,8 @@ class Link(asyncio.Protocol):
         self._turns = Turns(owner.agenda, self._next_timer, self._turn)
         self._writing_paused = False
         self._reading_paused = False
+        self._viewed = 0  # bytes of the buffer that the transport has a view of, while it has not written all
+        self._moved_at = 0.0  # when it last held little, or less than before
 
     @property
     def remote_peer(self) -> PeerId | None:
@@ -147,6 +155,7 @@ class Link(asyncio.Protocol):
         self._turns.close()
         self._owner.link_lost(self)
         self.connection.release()
+        self.connection.scope.settle(0)
 
     # -- the owner's calls
 
@@ -169,6 +178,27 @@ class Link(asyncio.Protocol):
         """Ends it at once, without a word."""
         if self._transport is not None:
             self._transport.abort()
+
+    def measure(self, now: float) -> int:
+        """Settles what is held for the peer, and returns that: bytes."""
+        transport, connection = self._transport, self.connection
+        held = connection.holding + self.requests.held
+        if transport is not None:
+            waiting = transport.get_write_buffer_size()
+            if waiting:
+                held += max(waiting, self._viewed)
+            else:
+                self._viewed = 0
+        scope = connection.scope
+        if held < scope.held or held <= SETTLED_BYTES:
+            self._moved_at = now
+        if held != scope.held:
+            scope.settle(held)
+        return held
+
+    def burden(self, now: float) -> float:
+        """How much it holds, and for how long it has not held less: bytes times seconds, and one more."""
+        return self.measure(now) * (1.0 + now - self._moved_at)
 
     # -- turns
 
@@ -207,7 +237,8 @@ class Link(asyncio.Protocol):
             if self._writing_paused or not (data := connection.take_output()):
                 break
             self._owner.traffic.sent += len(data)
-            _write(transport, data)
+            if _write(transport, data):
+                self._viewed = len(data)
             if not connection.resume(now):
                 break
             self._deliver(now)
@@ -221,19 +252,27 @@ class Link(asyncio.Protocol):
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.link_turned(self, now)
+        self.measure(now)
+        if connection.scope.full:
+            self._owner.links_full(now)
 
 
-def _write(transport: asyncio.Transport, data: Sealed) -> None:
-    """A view is of a buffer that is used again once the transport has written all of it, as nearly always.
-    What has to wait behind other bytes is copied: so a peer that does not read holds one buffer at most."""
+def _write(transport: asyncio.Transport, data: Sealed) -> bool:
+    """Whether the transport goes on looking at `data`.
+
+    A view is of a buffer that is used again once the transport has written all of it, as nearly always. What
+    has to wait behind other bytes is copied: so a peer that does not read holds one buffer at most.
+    """
     if isinstance(data, memoryview):
         if not transport.get_write_buffer_size():
             transport.write(data)
-            if not transport.get_write_buffer_size():
-                recycle(data)
-            return
+            if transport.get_write_buffer_size():
+                return True
+            recycle(data)
+            return False
         data = compact(data)
     transport.write(data)
+    return False
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
