@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +23,7 @@ from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import Link
+from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream
 from tests.conftest import Run
 from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
@@ -344,6 +345,44 @@ def test_bytes_that_a_program_does_not_read_are_held_up_to_a_bound(run: Run[None
     run(scenario())
 
 
+# -- time
+
+
+@pytest.mark.parametrize("floods", [1, 3])
+def test_who_sends_much_at_once_has_one_turn_after_the_other(run: Run[None], floods: int) -> None:
+    """In one go, 40,000 requests would keep everybody else waiting until the last of them is handled."""
+
+    async def scenario() -> None:
+        async with crowd(floods) as (node, honest, guests_there):
+            loop, turn = asyncio.get_running_loop(), 0
+            size, count, handled = 40, 6000, Counter[int]()
+
+            def tick() -> None:
+                nonlocal turn
+                turn += 1
+                if handled.total() < floods * count:
+                    loop.call_soon(tick)
+
+            def handle(connection: Connection, body: bytes, now: float) -> bytes:
+                handled[turn] += 1
+                return b""
+
+            node.host.serve(DEAF, handle, 100)
+            tick()
+            for guest in guests_there:
+                link = await met(guest, node)
+                stream_id = link.connection.open_stream([DEAF], guest.now(), lazy=True)
+                link.connection.send(stream_id, frame(b"x" * size) * count, guest.now())
+                link.wake()
+            await until(lambda: bool(handled))
+            assert isinstance(await ask(honest, seed(node), FIND), Reply)
+            await until(lambda: handled.total() == floods * count)
+            slices = 1 + MAX_WRITES_A_TURN
+            assert max(handled.values()) <= floods * slices * SLICE_BYTES / size
+
+    run(scenario())
+
+
 # -- memory of all connections together
 
 
@@ -453,10 +492,10 @@ def test_replies_half_sent_count_for_the_budget(run: Run[None]) -> None:
                 asyncio.ensure_future(ask(node, PeerInfo(peer.peer_id), Choice(DEAF, b"more")))
                 for _ in range(3)
             ]
-            await until(lambda: accounted(node) > 290_000)
             link = node.host.link_to(peer.peer_id)
             assert link is not None
-            assert link.requests.held > 290_000
+            await until(lambda: link.requests.held > 290_000)
+            assert accounted(node) > 290_000
             link.abort()
             await asyncio.gather(*asked)
             await until(lambda: accounted(node) < 64 << 10)

@@ -176,7 +176,7 @@ class ResponderStream(Served):
         channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and not stream.outbox:
-            if not channels.room:
+            if not channels.room or done >= channels.mux.slice_bytes:
                 channels.wait_for_room(self)
                 break
             piece = bytes(held[: self._piece(held)])

@@ -32,7 +32,7 @@ from fastmarket.libp2p.output import Output, Sealed, compact
 from fastmarket.libp2p.scopes import STREAM_BYTES, Scope
 from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
-from fastmarket.libp2p.yamux import GoAway, SessionState
+from fastmarket.libp2p.yamux import WHOLE, GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
 
 
@@ -71,6 +71,7 @@ class Connection:
         "remote_public_key",
         "role",
         "scope",
+        "slice_bytes",
         "state",
     )
 
@@ -102,6 +103,9 @@ class Connection:
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
         self.output = Output()
+        self.slice_bytes = WHOLE
+        """Input processed in one go, once the connection is open: a shell with others to serve sets it
+        before, and goes on by `resume` when their turn was."""
         self.scope = Scope(parent=endpoint.scope)
         """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
@@ -158,6 +162,11 @@ class Connection:
         return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
 
     @property
+    def resumable(self) -> bool:
+        """Input waits inside and may go on by `resume`."""
+        return self._session is not None and self.state is _OPEN and self._session.resumable
+
+    @property
     def wants_read(self) -> bool:
         """False while so much output waits that more input would only be kept."""
         session = self._session
@@ -180,6 +189,16 @@ class Connection:
             data = bytes(inbox)
             inbox.clear()
         self._process(data, now)
+
+    def postpone(self, data: bytes, now: float) -> None:
+        """As `receive_data`, but nothing is processed before `resume`: others come first."""
+        session = self._session
+        if session is None or self.state is _CLOSED:
+            self.receive_data(data, now)
+            return
+        self.liveness.heard_at = now
+        self._inbox += data
+        session.mux.stalled = True
 
     def receive_eof(self, now: float) -> None:
         """The peer closed the transport."""
@@ -240,6 +259,7 @@ class Connection:
             respond=lambda factory: factory(self),
             scope=self.scope,
         )
+        session.mux.slice_bytes = self.slice_bytes
         self.state = _OPEN
         self.emit(Opened(secured.remote_peer))
         ciphertext, plaintext = upgrade.take_rest()
@@ -295,7 +315,8 @@ class Connection:
                 self._fail(NetworkFault("ping was not answered"))
 
     def resume(self, now: float) -> bool:
-        """Goes on with input that waits inside; False where none does, or for more room than there is."""
+        """Goes on with input that waits inside, a slice of it; False where none does, or for more room than
+        there is."""
         session = self._session
         if session is None or self.state is _CLOSED or not session.resumable:
             return False
@@ -304,7 +325,7 @@ class Connection:
         except (PeerFault, NetworkFault) as fault:
             self._fail(fault)
             return True
-        if self._inbox and not session.mux.stalled:
+        if self._inbox and not session.mux.stalled and holds_message(self._inbox):
             data = bytes(self._inbox)
             self._inbox.clear()
             self._process(data, now)

@@ -182,6 +182,7 @@ class Session:
         """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
         mux, decrypt = self.mux, self._receiving.decrypt_part
         at, size = 0, len(source)
+        most = mux.slice_bytes
         while size - at > LENGTH_BYTES:
             start = at + LENGTH_BYTES
             end = start + (source[at] << 8 | source[at + 1])
@@ -190,6 +191,8 @@ class Session:
             plaintext = decrypt(source, start, end)
             at = end
             mux.receive(plaintext, now)
+            if at >= most and at < size:
+                mux.stalled = True
             if mux.stalled:
                 break
         return at

@@ -27,6 +27,7 @@ from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStr
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1
 MAX_IDLE_FRAMES = 1024  # frames in a row that do nothing, each 12 bytes of our time
+WHOLE = 1 << 31  # no slices
 STRAY_ALLOWANCE_BYTES = 64 << 10  # for frames on streams already gone, beside the windows those had
 MAX_STRAY_BYTES = 512 * INITIAL_WINDOW_BYTES
 STRAY_PER_STREAM_BYTES = 32 * HEADER_BYTES  # late window updates, FIN and RST of one finished stream
@@ -95,6 +96,7 @@ class Yamux:
         "_stray_left",
         "blocked_bytes",
         "out",
+        "slice_bytes",
         "stalled",
         "state",
         "streams",
@@ -107,7 +109,8 @@ class Yamux:
         self.streams: dict[int, MuxStream] = {}
         self.out = bytearray()
         self.blocked_bytes = 0  # output that waits for window, over all streams
-        self.stalled = False  # input waits in here until output was taken: call `resume`
+        self.stalled = False  # input waits in here until output was taken, or for its turn: call `resume`
+        self.slice_bytes = WHOLE  # input processed in one go; more waits inside for its turn
         self._counts = {"inbound": 0, "outbound": 0, "unacknowledged": 0}
         self._next_id = 1 if dialer else 2
         self._highest_remote = 0
@@ -130,6 +133,9 @@ class Yamux:
         if self._rest:
             chunk = self._rest + chunk
             self._rest = b""
+        most, later = self.slice_bytes, b""
+        if len(chunk) > most:
+            chunk, later = chunk[:most], chunk[most:]
         at, end = 0, len(chunk)
         out, most_out = self.out, self._config.max_unsent_bytes
         while at < end:
@@ -152,7 +158,9 @@ class Yamux:
             self._header(kind, flags, stream_id, length, now)
             if self.state is _CLOSED:
                 return
-        self._rest = chunk[at:]
+        self._rest = chunk[at:] + later if later else chunk[at:]
+        if later:
+            self.stalled = True
 
     def resume(self, now: float) -> None:
         """Goes on where output stood in the way."""

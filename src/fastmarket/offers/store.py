@@ -351,15 +351,14 @@ class OfferStore:
 
     def refuses_batch(self, source: Source, batch: SignedBatch) -> bool:
         """As `refuses`, of all of a batch that is as it says."""
-        provider, *_ = key_of(batch.body(0))[1:]
-        if provider in self._bounded:
-            return not any(content in self._shelves for content in contents(batch))
-        newcomer = Newcomer(source, provider, cost_of(batch), self._shares.batch_distance(batch))
-        if not self._lacks(newcomer, batch.count, batch.size):
-            return False
-        return all(
-            self.refuses(source, key_of(raw := batch.body(slot)), len(raw)) for slot in range(batch.count)
-        )
+        _, provider, _ = key_of(batch.body(0))
+        if provider not in self._bounded:
+            newcomer = Newcomer(source, provider, cost_of(batch), self._shares.batch_distance(batch))
+            if not self._lacks(newcomer, batch.count, batch.size) or not self._lacks(
+                newcomer._replace(cost=batch.size + PLACE_BYTES), 1, batch.size
+            ):
+                return False
+        return not any(content in self._shelves for content in contents(batch))
 
     def _lacks(self, newcomer: Newcomer, count: int, size: int) -> bool:
         """Whether there is no room for so much, and nothing that would give way."""
@@ -377,10 +376,8 @@ class OfferStore:
     ) -> bool:
         """Makes room for an offer for that content, or (none) for all of a batch; False: there is none."""
         shares = self._shares
-        if isinstance(signed, SignedBatch) and not content:
-            count, far = signed.count, shares.batch_distance(signed)
-        else:
-            count, far = 1, shares.distance(content)
+        count = 1 if content or not isinstance(signed, SignedBatch) else signed.count
+        far = shares.of_unit(signed, content)
         if not self._provider_may(provider, count):
             return False
         size = self._batches.more(signed)

@@ -51,6 +51,7 @@ class UnitShares(Shares[Unit]):
     def __init__(self, local: bytes, block_bound: int, sender_bound: int) -> None:
         """`local`: our 32-byte key; bounds as of `Shares`."""
         self._local = local
+        self._last: tuple[SignedBatch | None, int] = (None, 0)  # whose distance was asked for, and that
         super().__init__(self._measured, block_bound, sender_bound)
 
     def distance(self, content: bytes) -> Callable[[], int]:
@@ -60,7 +61,17 @@ class UnitShares(Shares[Unit]):
     def batch_distance(self, batch: SignedBatch) -> Callable[[], int]:
         """Of a batch likewise: that of its farthest offer, for which a near one does not make up, and farther
         than any offer by itself: whoever fills the store does it with batches."""
-        return lambda: self._measured(batch)[0]
+
+        def asked() -> int:
+            if self._last[0] is not batch:
+                self._last = (batch, self._measured(batch)[0])
+            return self._last[1]
+
+        return asked
+
+    def of_unit(self, signed: SignedAlone | SignedBatch, content: bytes) -> Callable[[], int]:
+        """Of whatever an offer for that content is held as."""
+        return self.batch_distance(signed) if isinstance(signed, SignedBatch) else self.distance(content)
 
     def gives_way(self, newcomer: Newcomer, full: bool) -> Unit | None:
         """As `victim`. Of what came from one sender, nobody's own offers give way to each other."""
