@@ -36,5 +36,7 @@ class RecordKeeper:
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())
+        while len(self._unwritten) > self._config.max_unwritten:  # the disk has been full for long
+            del self._unwritten[next(iter(self._unwritten))]
         if self._unwritten and await self._journal.put_records(tuple(self._unwritten.values())):
             self._unwritten.clear()
