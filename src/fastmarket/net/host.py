@@ -122,6 +122,11 @@ class Host:
         return len(self.links)
 
     @property
+    def held_bytes(self) -> int:
+        """What all connections hold for their peers: output not taken, requests not answered, streams."""
+        return self._endpoint.scope.held
+
+    @property
     def peers(self) -> Collection[PeerId]:
         """Those with an open connection."""
         return self.links.by_peer.keys()
