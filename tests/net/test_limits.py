@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig
+from fastmarket._batch import SignedBatch
+from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
@@ -25,11 +27,15 @@ from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream
+from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import OfferTerms, Signing, sign_offers
 from tests.conftest import Run
 from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
 from tests.net.loopback import ask, identity, nodes, seed, until
 
 KAD = NodeConfig().kad.protocol
+OFFER = NodeConfig().offers.protocol
 FIND = Choice(KAD, encode_request(Kind.FIND_NODE, b"somewhere"))
 DEAF = "/test/deaf/1.0.0"
 
@@ -499,6 +505,38 @@ def test_replies_half_sent_count_for_the_budget(run: Run[None]) -> None:
             link.abort()
             await asyncio.gather(*asked)
             await until(lambda: accounted(node) < 64 << 10)
+
+    run(scenario())
+
+
+# -- what is stored
+
+
+def test_who_fills_the_store_keeps_no_holder_out(run: Run[None]) -> None:
+    async def scenario() -> None:
+        config = replace(NodeConfig(), offers=OfferConfig(max_offers=256))
+        async with nodes(1, config) as (node,), guests(2) as (greedy, honest):
+
+            def offer(holder: int, name: str) -> OfferTerms:
+                content = b"\x12\x20" + sha256(f"{holder} {name}".encode()).digest()
+                return OfferTerms(content, b"u", "", FileMetadata("192.0.2.1", 80, 5))
+
+            async def store(guest: DhtNode, holder: int, count: int) -> tuple[Ack, ...]:
+                signings = [Signing(offer(holder, f"{number}")) for number in range(count)]
+                signed = sign_offers(identity(holder), signings, guest.now())[0].signed
+                assert isinstance(signed, SignedBatch)
+                outcome = await ask(guest, seed(node), Choice(OFFER, encode_store((), [signed.data])))
+                assert isinstance(outcome, Reply)
+                return decode_store_reply(outcome.payload).acks
+
+            for holder in range(2000, 2012):
+                await store(greedy, holder, 64)
+            assert set(await store(honest, 3000, 20)) == {Ack.STORED}
+            for holder in range(2012, 2024):
+                await store(greedy, holder, 64)
+            held = sum(one.provider == identity(3000).peer_id for one in node.offers.store)
+            assert held == 20
+            assert len(node.offers.store) <= 256
 
     run(scenario())
 

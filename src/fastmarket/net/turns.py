@@ -16,7 +16,7 @@ MAX_IN_ONE_GO = 256
 
 # Of each turn of the loop so long goes to connections that sent more than is done at one time; one of them
 # has its turn in any case. What others send meanwhile, and is short, is answered in between.
-REST_S = 0.005
+REST_S = 0.002
 
 
 class Agenda:
