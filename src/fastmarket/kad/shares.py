@@ -167,11 +167,10 @@ class Shares(Generic[_U]):
                 del self._blocks[block.name]
 
     def vouched(self, unit: _U, source: Source, cost: int) -> None:
-        """It came once more, from whom it is: it counts for them, whoever brought it before. Else one could
-        have things of others put under the share of a block that is full, by bringing them first."""
-        if unit in self._units and self.source(unit) != source:
-            self.leave(unit, cost)
-            self.enter(unit, source, cost)
+        """A unit that is there came once more, from whom it is: it counts for them, whoever brought it
+        before. Else one could have things of others put under a share that is full, by bringing them first."""
+        self.leave(unit, cost)
+        self.enter(unit, source, cost)
 
     def over(self, source: Source, cost: int) -> bool:
         """Whether so much more would be beyond what its block or sender may have of a store with room."""

@@ -21,12 +21,11 @@ class Crowd:
     came from its own sender. Of that one the dearest offer goes. Among equals: first come, first served.
     """
 
-    __slots__ = ("_block", "_blocks", "_holders", "_in_block", "_in_sender", "_offers", "_senders")
+    __slots__ = ("_block", "_blocks", "_holders", "_in_block", "_in_sender", "_senders")
 
     def __init__(self, offers: Iterable[tuple[Offer, Source]]) -> None:
-        """Those of others. As they are now: the next change of the content makes another crowd."""
-        self._offers = [(offer, (source, offer.provider.raw)) for offer, source in offers]
-        self._holders: Counter[_Holder] = Counter(holder for _, holder in self._offers)
+        """Those of others. It holds as long as none comes or goes; newer versions make no difference."""
+        self._holders: Counter[_Holder] = Counter(_holder(offer, source) for offer, source in offers)
         self._senders: Counter[Source] = Counter()
         self._blocks: Counter[bytes] = Counter()
         for (source, _), count in self._holders.items():
@@ -40,12 +39,15 @@ class Crowd:
         """Whether there is a place for one more."""
         return self._giver(source, provider) is not None
 
-    def displaced(self, source: Source, provider: bytes) -> Offer | None:
-        """What gives its place to one more; None: the newcomer has to stay away."""
+    def displaced(
+        self, source: Source, provider: bytes, offers: Iterable[tuple[Offer, Source]]
+    ) -> Offer | None:
+        """Which of `offers`, those there are, gives its place to one more; None: the newcomer stays away."""
         giver = self._giver(source, provider)
         if giver is None:
             return None
-        return max((offer for offer, holder in self._offers if holder == giver), key=price_order)
+        its = (offer for offer, source_of in offers if _holder(offer, source_of) == giver)
+        return max(its, key=price_order, default=None)
 
     def _giver(self, source: Source, provider: bytes) -> _Holder | None:
         if self._block is None:
@@ -59,6 +61,10 @@ class Crowd:
         if holder is not None and self._holders[holder] >= self._holders[source, provider] + 2:
             return holder
         return None
+
+
+def _holder(offer: Offer, source: Source) -> _Holder:
+    return source, offer.provider.raw
 
 
 _G = TypeVar("_G")

@@ -194,7 +194,7 @@ class OfferStore:
         if held is not None:
             if held.seq == offer.seq and held.body == offer.body:
                 if source is not None and source.sender == key[1]:
-                    self._shares.vouched(unit_of(held), source, cost_of(held.signed))
+                    self._vouched(held, source)
                 return Ack.STORED
             if not offer.replaces(held):
                 return Ack.SUPERSEDED
@@ -202,12 +202,29 @@ class OfferStore:
             own = own or self._is_own(key, held)
             if not own and not self._may_replace(held, offer):
                 return Ack.FULL
-            self._drop(key, held)
-        elif not own and not self._make_room(offer, source):
+            self._replace(key, held, offer, held_until, own, source)
+        elif own or self._make_room(offer, source):
+            self._put(key, offer, held_until, own, source)
+        else:
             return Ack.FULL
-        self._put(key, offer, held_until, own, source)
         put.append(Change(offer, own, held or previous))
         return Ack.STORED
+
+    def _replace(
+        self, key: OfferKey, held: Offer, newer: Offer, held_until: int, own: bool, source: Source | None
+    ) -> None:
+        crowd, before = self._crowds.get(key[0]), self._shares.source(unit_of(held))
+        self._drop(key, held)
+        self._put(key, newer, held_until, own, source)
+        if crowd is not None and self._shares.source(unit_of(newer)) == before:
+            self._crowds[key[0]] = crowd  # made again it would be the same
+
+    def _vouched(self, held: Offer, source: Source) -> None:
+        """Its holder brought it, too: it counts for him."""
+        unit = unit_of(held)
+        if self._shares.source(unit) not in (None, source):
+            self._shares.vouched(unit, source, cost_of(held.signed))
+            self._crowds.clear()
 
     def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
         """Whether they are of different contents and end in one step of time, which lies ahead."""
@@ -421,13 +438,14 @@ class OfferStore:
             return None
         crowd = self._crowds.get(content)
         if crowd is None:
-            shares = self._shares
-            crowd = self._crowds[content] = Crowd(
-                (one, shares.source(unit_of(one)) or unknown(one.provider.raw))
-                for one in self.held(content)
-                if not self._is_own(one.key, one)
-            )
+            crowd = self._crowds[content] = Crowd(self._of_others(content))
         return crowd
+
+    def _of_others(self, content: bytes) -> Iterator[tuple[Offer, Source]]:
+        """Offers for a content that are not our own, and whom they came from."""
+        for one in self.held(content):
+            if not self._is_own(one.key, one):
+                yield one, self._shares.source(unit_of(one)) or unknown(one.provider.raw)
 
     def _is_own(self, key: OfferKey, held: Offer) -> bool:
         return key in self._own or self._batches.is_own(held.signed)
@@ -448,7 +466,7 @@ class OfferStore:
             return False
         crowd = self._crowd(offer.content)
         if crowd is not None:
-            displaced = crowd.displaced(source or unknown(provider), provider)
+            displaced = crowd.displaced(source or unknown(provider), provider, self._of_others(offer.content))
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)

@@ -193,6 +193,29 @@ def test_a_full_content_refuses_without_a_signature_and_takes_one_from_elsewhere
     assert len(list(storer.offers.store.held(CONTENT))) == 32
 
 
+def test_renewals_in_a_full_content_do_not_have_it_counted_again() -> None:
+    """A STORE of renewals and newcomers in turn would cost as many looks through all of its offers."""
+    storer = Storer(OfferConfig(max_offers_per_content=32))
+    held = [sign_offer(identity(100 + n), terms(0), START) for n in range(32)]
+    for offer in held:
+        storer.store(5, offer, block=HOME)
+    assert storer.store(5, sign_offer(identity(200), terms(0), START), block=HOME) == {Ack.FULL: 1}
+    crowd = storer.offers.store._crowds[CONTENT]
+    for offer in held[:3]:
+        renewed = sign_offer(offer_holder(held.index(offer)), terms(9), START + 1, previous=offer)
+        assert storer.store(5, renewed, block=HOME, now=START + 1) == {Ack.STORED: 1}
+        assert storer.offers.store._crowds[CONTENT] is crowd
+    seller = sign_offer(identity(300), terms(50), START)
+    assert storer.store(9, seller, block=NEXT_DOOR) == {Ack.STORED: 1}
+    assert CONTENT not in storer.offers.store._crowds
+    prices = [one.price_per_mb for one in storer.offers.store.held(CONTENT)]
+    assert sorted(prices) == [0] * 29 + [9, 9, 50] or sorted(prices) == [0] * 28 + [9, 9, 9, 50]
+
+
+def offer_holder(number: int) -> Identity:
+    return identity(100 + number)
+
+
 def test_renewals_come_first_and_own_offers_stay() -> None:
     storer = Storer(OfferConfig(max_offers=64))
     own = [storer.offers.own.register(terms(content=content(("own", n))), START) for n in range(3)]
