@@ -168,7 +168,7 @@ class Shares(Generic[_U]):
 
     def vouched(self, unit: _U, source: Source, cost: int) -> None:
         """A unit that is there came once more, from whom it is: it counts for them, whoever brought it
-        before. Else one could have things of others put under a share that is full, by bringing them first."""
+        before. Else one could have things of others put under a full share, by bringing them first."""
         self.leave(unit, cost)
         self.enter(unit, source, cost)
 

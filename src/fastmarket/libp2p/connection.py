@@ -150,7 +150,7 @@ class Connection:
         size = len(self._inbox) + len(self._outbox) + self.output.size
         if session is not None:
             mux = session.mux
-            size += len(mux.out) + mux.blocked_bytes + mux.waiting + session.held + session.unread
+            size += len(mux.out) + mux.blocked_bytes + len(mux.rest) + session.held + session.unread
             size += STREAM_BYTES * len(mux.streams)
         return size
 

@@ -4,7 +4,8 @@ One request at a time on a stream; an idle stream is used again, at most `reques
 and further requests wait. A request that finds its kept stream dead is sent again, once, on a fresh one.
 
 After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
-should the reply still come, `Reply(late=True)` follows.
+should the reply still come, `Reply(late=True)` follows. (Over 400 lines: what may happen to a request and its
+stream hangs together.)
 """
 
 from __future__ import annotations

@@ -92,10 +92,10 @@ class Yamux:
         "_idle_frames",
         "_next_id",
         "_owner",
-        "_rest",
         "_stray_left",
         "blocked_bytes",
         "out",
+        "rest",
         "slice_bytes",
         "stalled",
         "state",
@@ -114,7 +114,7 @@ class Yamux:
         self._counts = {"inbound": 0, "outbound": 0, "unacknowledged": 0}
         self._next_id = 1 if dialer else 2
         self._highest_remote = 0
-        self._rest = b""
+        self.rest = b""  # input not processed: a frame that has not come whole, or what waits in here
         self._body_stream: MuxStream | None = None
         self._body_left = 0
         self._body_fin = False
@@ -123,16 +123,11 @@ class Yamux:
 
     # Input
 
-    @property
-    def waiting(self) -> int:
-        """Bytes of input that wait in here."""
-        return len(self._rest)
-
     def receive(self, chunk: bytes, now: float) -> None:
         """Processes `chunk`; not to be called while `stalled`."""
-        if self._rest:
-            chunk = self._rest + chunk
-            self._rest = b""
+        if self.rest:
+            chunk = self.rest + chunk
+            self.rest = b""
         most, later = self.slice_bytes, b""
         if len(chunk) > most:
             chunk, later = chunk[:most], chunk[most:]
@@ -158,7 +153,7 @@ class Yamux:
             self._header(kind, flags, stream_id, length, now)
             if self.state is _CLOSED:
                 return
-        self._rest = chunk[at:] + later if later else chunk[at:]
+        self.rest = chunk[at:] + later if later else chunk[at:]
         if later:
             self.stalled = True
 
@@ -341,7 +336,7 @@ class Yamux:
         self.out += _pack(FrameType.GO_AWAY, 0, 0, code)
         self.state = _CLOSED
         self.stalled = False
-        self._rest = b""
+        self.rest = b""
         self._body_stream = None
         for stream in self.streams.values():
             stream.sink = NOWHERE

@@ -1,4 +1,7 @@
-"""The offers a node keeps for the network: bounded, ordered by price, forgotten when their time is over."""
+"""The offers a node keeps for the network: bounded, ordered by price, forgotten when their time is over.
+
+(Over 400 lines: every way in has a quick one beside it, for batches, and all of them keep the same counts.)
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,6 @@ class OfferStore:
     one address block. A full store takes from whoever has most (`offers.shares`), a full content likewise
     (`offers.crowd`): so nobody alone can keep others out. Of what is held newer versions are taken first of
     all, unless they are longer. Own offers (`own=True`) are refused by none of this and displaced by nobody.
-    (Over 400 lines: every way in has a quick one beside it, for batches.)
     """
 
     def __init__(self, config: OfferConfig, changes: Changes | None = None, local: bytes = bytes(32)) -> None:
