@@ -113,8 +113,8 @@ def run(seed: int) -> tuple[list[object], object]:
     assert session is not None
     state = (
         session.used_at,
-        session._held,
-        session._unread,
+        session.held,
+        session.unread,
         {
             number: (s.send_window, s.recv_window, s.credit, s.remote_ended, s.fin_sent)
             for number, s in session.mux.streams.items()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig
+from fastmarket._batch import SignedBatch
+from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
@@ -22,13 +25,17 @@ from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import Link
+from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream
+from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import OfferTerms, Signing, sign_offers
 from tests.conftest import Run
 from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
-from tests.net.loopback import ask, nodes, seed, until
+from tests.net.loopback import ask, identity, nodes, seed, until
 
 KAD = NodeConfig().kad.protocol
+OFFER = NodeConfig().offers.protocol
 FIND = Choice(KAD, encode_request(Kind.FIND_NODE, b"somewhere"))
 DEAF = "/test/deaf/1.0.0"
 
@@ -284,7 +291,7 @@ def test_requests_that_never_end_are_held_up_to_a_bound(run: Run[None]) -> None:
 
 def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> None:
     async def scenario() -> None:
-        bound = 300_000
+        bound = 60_000
         async with crowd(max_blocked_bytes=bound) as (node, _, (greedy,)):
             reply = b"y" * 16_000
             frame_size = len(frame(reply))
@@ -299,10 +306,7 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
             await until(lambda: there.connection.unsent > bound)
             for _ in range(500):
                 await asyncio.sleep(0)
-                assert (
-                    there.connection.unsent
-                    <= bound + count * frame_size + ConnectionConfig().max_unsent_bytes
-                )
+                assert there.connection.unsent <= bound + frame_size + ConnectionConfig().max_unsent_bytes
             # Those who waited go on as soon as there is room.
             sizes = await asyncio.gather(*(amount(stream, count * frame_size) for stream in streams))
             assert sizes == [count * frame_size] * len(streams)
@@ -343,6 +347,196 @@ def test_bytes_that_a_program_does_not_read_are_held_up_to_a_bound(run: Run[None
             assert not any(end.done() for end in ends[:2])
             for end in ends[:2]:
                 end.cancel()
+
+    run(scenario())
+
+
+# -- time
+
+
+@pytest.mark.parametrize("floods", [1, 3])
+def test_who_sends_much_at_once_has_one_turn_after_the_other(run: Run[None], floods: int) -> None:
+    """In one go, 40,000 requests would keep everybody else waiting until the last of them is handled."""
+
+    async def scenario() -> None:
+        async with crowd(floods) as (node, honest, guests_there):
+            loop, turn = asyncio.get_running_loop(), 0
+            size, count, handled = 40, 6000, Counter[int]()
+
+            def tick() -> None:
+                nonlocal turn
+                turn += 1
+                if handled.total() < floods * count:
+                    loop.call_soon(tick)
+
+            def handle(connection: Connection, body: bytes, now: float) -> bytes:
+                handled[turn] += 1
+                return b""
+
+            node.host.serve(DEAF, handle, 100)
+            tick()
+            for guest in guests_there:
+                link = await met(guest, node)
+                stream_id = link.connection.open_stream([DEAF], guest.now(), lazy=True)
+                link.connection.send(stream_id, frame(b"x" * size) * count, guest.now())
+                link.wake()
+            await until(lambda: bool(handled))
+            assert isinstance(await ask(honest, seed(node), FIND), Reply)
+            await until(lambda: handled.total() == floods * count)
+            slices = 1 + MAX_WRITES_A_TURN
+            assert max(handled.values()) <= floods * slices * SLICE_BYTES / size
+
+    run(scenario())
+
+
+# -- memory of all connections together
+
+
+class Ears:
+    """Connections that ask for large answers and read none; the kernel's buffers are made small."""
+
+    def __init__(self, node: DhtNode, guest: DhtNode, protocol: str) -> None:
+        self.node = node
+        self.guest = guest
+        self.protocol = protocol
+        self.links: list[Link] = []
+
+    async def ask(self, connections: int, streams: int, requests: int) -> None:
+        for number in range(connections):
+            address = f"127.0.1.{number % 200 + 1}"
+            link = await come(self.guest, self.node, address)
+            if link is None:
+                return
+            self.links.append(link)
+            assert link._transport is not None
+            link._transport.pause_reading()
+            for _ in range(streams):
+                stream_id = link.connection.open_stream([self.protocol], self.guest.now(), lazy=True)
+                link.connection.send(stream_id, frame(b"more") * requests, self.guest.now())
+            link.wake()
+
+
+@asynccontextmanager
+async def many_armed() -> AsyncIterator[DhtNode]:
+    """A guest that opens as many connections as it is let."""
+    host = replace(HostConfig(), max_connections_per_peer=200)
+    guest = DhtNode(identity(900), NodeConfig(server_mode=False, host=host))
+    try:
+        yield guest
+    finally:
+        await guest.close()
+
+
+def accounted(node: DhtNode) -> int:
+    return node.host._endpoint.scope.held
+
+
+@pytest.mark.parametrize("streams", [1, 30])
+def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
+    run: Run[None], streams: int
+) -> None:
+    async def scenario() -> None:
+        budget, reply = 3 << 20, b"y" * 190_000
+        bounds = {"peer_budget_bytes": budget, "max_connections_per_peer": 100}
+        async with crowd(1, **bounds) as (node, _, (honest,)), many_armed() as deaf_one:
+            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            ears = Ears(node, deaf_one, DEAF)
+            asking = asyncio.ensure_future(ears.ask(30, streams, 20))
+            highest, answered = 0, 0
+            while not asking.done() or node.host.links.dropped == 0:
+                outcome = await ask(honest, seed(node), Choice(DEAF, b"more"))
+                assert isinstance(outcome, Reply)
+                assert outcome.payload == reply
+                answered += 1
+                highest = max(highest, accounted(node))
+            await asking
+            assert highest <= budget + (1 << 20), "what one turn of one connection adds"
+            assert answered > 0
+            assert honest.host.link_to(node.peer_id) is not None
+            for link in ears.links:
+                link.abort()
+            await until(lambda: node.host.connections == 2)
+            assert accounted(node) < 64 << 10
+
+    run(scenario())
+
+
+def test_requests_half_sent_on_many_connections_count_for_the_budget(run: Run[None]) -> None:
+    async def scenario() -> None:
+        bounds = {"peer_budget_bytes": (budget := 1 << 20), "max_connections_per_peer": 100}
+        async with crowd(1, **bounds) as (node, honest, _), many_armed() as greedy:
+            half = b"\x80\x80\x04" + b"x" * 60_000  # of 64 KiB
+            links = []
+            while node.host.links.dropped == 0:
+                link = await come(greedy, node, ELSEWHERE)
+                assert link is not None
+                links.append(link)
+                for _ in range(3):
+                    stream_id = link.connection.open_stream([KAD], greedy.now(), lazy=True)
+                    link.connection.send(stream_id, half, greedy.now())
+                link.wake()
+                assert isinstance(await ask(honest, seed(node), FIND), Reply)
+                assert accounted(node) <= budget + 3 * len(half)
+            assert len(links) > 3
+            for link in links:
+                link.abort()
+
+    run(scenario())
+
+
+def test_replies_half_sent_count_for_the_budget(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with crowd() as (node, _, (peer,)):
+
+            async def half(stream: Stream) -> None:
+                await stream.write(frame(b"x" * 100_000)[:-1])
+                await asyncio.Event().wait()
+
+            peer.host.streams.serve(DEAF, half)
+            await met(peer, node)
+            asked = [
+                asyncio.ensure_future(ask(node, PeerInfo(peer.peer_id), Choice(DEAF, b"more")))
+                for _ in range(3)
+            ]
+            link = node.host.link_to(peer.peer_id)
+            assert link is not None
+            await until(lambda: link.requests.held > 290_000)
+            assert accounted(node) > 290_000
+            link.abort()
+            await asyncio.gather(*asked)
+            await until(lambda: accounted(node) < 64 << 10)
+
+    run(scenario())
+
+
+# -- what is stored
+
+
+def test_who_fills_the_store_keeps_no_holder_out(run: Run[None]) -> None:
+    async def scenario() -> None:
+        config = replace(NodeConfig(), offers=OfferConfig(max_offers=256))
+        async with nodes(1, config) as (node,), guests(2) as (greedy, honest):
+
+            def offer(holder: int, name: str) -> OfferTerms:
+                content = b"\x12\x20" + sha256(f"{holder} {name}".encode()).digest()
+                return OfferTerms(content, b"u", "", FileMetadata("192.0.2.1", 80, 5))
+
+            async def store(guest: DhtNode, holder: int, count: int) -> tuple[Ack, ...]:
+                signings = [Signing(offer(holder, f"{number}")) for number in range(count)]
+                signed = sign_offers(identity(holder), signings, guest.now())[0].signed
+                assert isinstance(signed, SignedBatch)
+                outcome = await ask(guest, seed(node), Choice(OFFER, encode_store((), [signed.data])))
+                assert isinstance(outcome, Reply)
+                return decode_store_reply(outcome.payload).acks
+
+            for holder in range(2000, 2012):
+                await store(greedy, holder, 64)
+            assert set(await store(honest, 3000, 20)) == {Ack.STORED}
+            for holder in range(2012, 2024):
+                await store(greedy, holder, 64)
+            held = sum(one.provider == identity(3000).peer_id for one in node.offers.store)
+            assert held == 20
+            assert len(node.offers.store) <= 256
 
     run(scenario())
 

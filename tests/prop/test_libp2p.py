@@ -25,7 +25,7 @@ from fastmarket.libp2p.upgrade import Role
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, default_protocols, echo, endpoint_of
 
 ENDS = endpoint_of(1), endpoint_of(2)
-SMALL = ConnectionConfig(max_inbound_streams=8, max_unsent_bytes=4096, max_stream_unsent_bytes=2048)
+SMALL = ConnectionConfig(max_inbound_streams=8, max_unsent_bytes=4096)
 GREEDY_ENDS = endpoint_of(1), endpoint_of(2, config=SMALL)
 
 
@@ -175,7 +175,7 @@ def check_bounds(victim: Connection) -> None:
     assert session is not None
     assert victim.streams <= SMALL.max_inbound_streams + 1
     assert len(session.mux.out) < SMALL.max_unsent_bytes + 50_000
-    assert session._held <= SMALL.max_held_bytes
+    assert session.held <= SMALL.max_held_bytes
 
 
 @settings(max_examples=300, deadline=None)

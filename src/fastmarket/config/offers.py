@@ -20,11 +20,17 @@ class OfferConfig:
     verified_cache: int = 8192  # offers whose signature need not be verified again; 8 MiB, 40 at worst
     verified_batches: int = 4096  # roots likewise: 1,000,000 offers of full batches; 2 MiB, 16 at worst
 
-    # The store. A full content gives the place of the provider who takes most to one who takes less.
+    # The store. When it is full, or a content is, whoever takes most gives way to whoever takes less.
     max_offers_per_content: int = 1024
     max_offers_per_provider: int = 200_000  # one holder may register 100,000 files, each with a new price
     max_offers: int = 400_000  # in all
     max_stored_bytes: int = 256 * 1024 * 1024  # envelopes; each costs about as much again in memory
+    # Of what the store may hold in memory, these parts may come from one address block (IPv4 /16, IPv6 /32;
+    # not this machine's and private ones) and from one sender, whatever room there is: the others' offers
+    # need not wait for places to be given up. One sender may well be a holder of 100,000, or a storer that
+    # hands over.
+    max_block_share: float = 0.75  # of one block
+    max_sender_share: float = 0.5  # of one sender
     expiry_step_s: float = 60.0  # offers are dropped in such steps; never returned once expired
 
     # Own offers. Renewed at every announcement, so that 26 h remain when a renewal is due.

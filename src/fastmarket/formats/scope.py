@@ -110,3 +110,14 @@ def _public_block(addr: Multiaddr) -> bytes | None:
     if ip is None or scope_of(ip) is not Scope.PUBLIC:
         return None
     return ip.packed[: GROUP_BITS[ip.version] // 8]
+
+
+def source_block(remote: Multiaddr | None) -> bytes | None:
+    """The block of whoever connects from there, likewise; None: this machine, or a private network."""
+    endpoint = remote.host_port() if remote is not None else None
+    if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
+        return None
+    ip = ip_address(endpoint.host)
+    if isinstance(ip, IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    return ip.packed[: GROUP_BITS[ip.version] // 8] if scope_of(ip) is Scope.PUBLIC else None

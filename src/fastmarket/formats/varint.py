@@ -74,6 +74,16 @@ class FrameDecoder:
         """Bytes held of a frame that is not complete."""
         return len(self._buffer)
 
+    @property
+    def missing(self) -> int:
+        """Bytes until that frame is complete, or until its length is, at least."""
+        return max(self._wanted - len(self._buffer), 1)
+
+    def clear(self) -> None:
+        """Lets go of it."""
+        self._buffer.clear()
+        self._wanted = 0
+
     def feed(self, data: bytes) -> list[bytes]:
         """The bodies that `data` completes, in order."""
         buffer = self._buffer

@@ -37,6 +37,7 @@ from fastmarket.kad.ready import Nearby
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
 from fastmarket.kad.search import Search
+from fastmarket.kad.shares import NEARBY
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.run_all import run_all
@@ -142,11 +143,14 @@ class Engine:
         """No address of the peer could be dialled."""
         self.routing.failed(peer_id, FailureKind.UNREACHABLE, now)
 
-    def handle_request(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
-        """The reply to one request (unframed); None: there is none. Raises PeerFault: reset the stream."""
+    def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
+        """The reply to one request (unframed); None: there is none. Raises PeerFault: reset the stream.
+
+        `block`: the address block that the sender is in.
+        """
         if self.mode is _CLIENT:
             raise PeerFault("we serve nobody in client mode", protocol=self.config.protocol)
-        return self.handlers.handle(sender, body, now)
+        return self.handlers.handle(sender, body, now, block)
 
     def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""

@@ -26,6 +26,7 @@ from fastmarket.kad.messages import (
 from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.routing import Routing
+from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.store import ProviderStore, RecordStore
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
@@ -41,6 +42,7 @@ class Handlers:
     """Answers requests out of the table and the stores."""
 
     __slots__ = (
+        "_block",
         "_by_kind",
         "_config",
         "_local_entry",
@@ -61,14 +63,15 @@ class Handlers:
         self._local_entry: bytes | None = None
         self._rules = rules
         self.routing = routing
-        self.records = RecordStore(config)
+        self._block = NEARBY  # of the sender of the request under way
+        self.records = RecordStore(config, local.key)
         self.ready = ReadyAnswers(
             config.max_ready_bytes,
             routing,
             lambda ready, asker: self._providers_reply(asker, ready.target, ready.part),
         )
         """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
-        self.providers = ProviderStore(config, self.ready.changed)
+        self.providers = ProviderStore(config, self.ready.changed, local.key)
         # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
         # tells `ready` of changes: of the key, and of a provider's addresses.
         self.elsewhere: Callable[[bytes, float], PeersUntil] = lambda key, now: ((), inf)
@@ -86,8 +89,11 @@ class Handlers:
         self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
         self.ready.changed(local.peer_id)
 
-    def handle(self, sender: PeerId, body: bytes, now: float) -> bytes | None:
-        """The reply to one request, None where there is none. Raises PeerFault."""
+    def handle(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
+        """The reply to one request, None where there is none. Raises PeerFault.
+
+        `block`: the address block that the sender is in.
+        """
         if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
             return self._find_node(sender, body[4:], now)
         ready = self.ready.answer(body, sender, now)
@@ -102,6 +108,7 @@ class Handlers:
         if handler is None:
             raise PeerFault(f"request of type {message.kind}")
         self.routing.seen(sender.key, now)
+        self._block = block
         return handler(sender, message, now)
 
     def _find_node(self, sender: PeerId, key: bytes, now: float) -> bytes:
@@ -124,11 +131,11 @@ class Handlers:
         record = decode_record(message.record, self._config.record_ttl_s, now)
         if record.key != key:
             raise PeerFault("record key is not the message key")
-        self.store_record(record, now)
+        self.store_record(record, now, Source(self._block, sender.raw))
         return encode_put(key, message.record)
 
-    def store_record(self, record: Record, now: float) -> None:
-        """Keep a record if its rule lets it. Raises PeerFault."""
+    def store_record(self, record: Record, now: float, source: Source | None = None) -> None:
+        """Keep a record if its rule lets it. `source`: whom it came from; None: our own. Raises PeerFault."""
         key, value = record.key, record.value
         if len(value) > self._config.max_value_bytes:
             raise LimitExceeded("bytes in a value", self._config.max_value_bytes, len(value))
@@ -137,7 +144,7 @@ class Handlers:
         old = self.records.get(key, now)
         if old is not None and old.value != value and not rule.replaces(key, value, old.value):
             raise PeerFault("a better record is held")
-        if not self.records.put(record, now):
+        if not self.records.put(record, now, source):
             raise LimitExceeded("records held", self._config.max_records)
 
     def valid_record(self, key: bytes, now: float) -> Record | None:
@@ -168,7 +175,9 @@ class Handlers:
         stored = False
         for peer in decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes):
             if peer.peer_id == sender and peer.addrs:
-                stored = self.providers.add(key, peer, now) or stored
+                if not self.providers.add(key, peer, now, Source(self._block, sender.raw)):
+                    raise LimitExceeded("provider records held", config.max_provider_records)
+                stored = True
         if not stored:
             raise PeerFault("ADD_PROVIDER without a provider that is the sender and has addresses")
 

@@ -54,9 +54,10 @@ class Channels(Protocol):
 class ResponderStream(Served):
     """An inbound stream answered by a responder.
 
-    While replies wait for the peer's window, or for the shell to take output, requests are held,
-    unprocessed and without giving window back. What may be answered in the muxer's own loop, without
-    `received`, is said in the compiled fields: `handle` is set while an `RpcResponder` waits for a request.
+    A request is answered when all of the answer before it went into the peer's window, and the shell takes
+    output. Until then requests are held as they came, and no window is given back for them. What may be
+    answered in the muxer's own loop, without `received`, is said in the compiled fields: `handle` is set
+    while an `RpcResponder` waits for a request.
     """
 
     __slots__ = ("_ended", "_responder", "_stream", "protocol")
@@ -98,10 +99,22 @@ class ResponderStream(Served):
 
     def received(self, data: bytes, now: float) -> int:
         self.used_at = self.channels.used_at = now
-        if self.held or len(data) > PIECE_BYTES or self._stream.outbox or self.channels.mux.blocked_bytes:
+        if (
+            self.held
+            or self._stream.outbox
+            or self.channels.mux.blocked_bytes
+            or self._piece(data) < len(data)
+        ):
             return self._hold(data, now)
         self._feed(data, now)
         return len(data)
+
+    def _piece(self, data: bytes | bytearray) -> int:
+        """What of it goes to the responder at once: one request, where it has those."""
+        responder = self._responder
+        if isinstance(responder, RpcResponder):
+            return responder.piece(data)
+        return min(len(data), PIECE_BYTES)
 
     def _feed(self, data: bytes, now: float) -> None:
         responder = self._responder
@@ -151,11 +164,11 @@ class ResponderStream(Served):
         """Processes what is held as long as its replies find room; returns the number of bytes done with."""
         channels, stream, held = self.channels, self._stream, self.held
         done = 0
-        while held and len(stream.outbox) <= channels.config.max_stream_unsent_bytes:
-            if not channels.room:
+        while held and not stream.outbox:
+            if not channels.room or done >= channels.mux.slice_bytes:
                 channels.wait_for_room(self)
                 break
-            piece = bytes(held[:PIECE_BYTES])
+            piece = bytes(held[: self._piece(held)])
             del held[: len(piece)]
             done += len(piece)
             channels.hold(-len(piece))

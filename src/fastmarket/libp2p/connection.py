@@ -23,14 +23,16 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.scope import source_block
 from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.output import Output, Sealed, compact
+from fastmarket.libp2p.scopes import STREAM_BYTES, Scope
 from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
-from fastmarket.libp2p.yamux import GoAway, SessionState
+from fastmarket.libp2p.yamux import WHOLE, GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
 
 
@@ -58,6 +60,7 @@ class Connection:
         "_outbox",
         "_session",
         "_upgrade",
+        "block",
         "early_muxer",
         "emit",
         "endpoint",
@@ -67,6 +70,8 @@ class Connection:
         "remote_peer",
         "remote_public_key",
         "role",
+        "scope",
+        "slice_bytes",
         "state",
     )
 
@@ -83,6 +88,8 @@ class Connection:
         self.endpoint = endpoint
         self.role = role
         self.remote_addr = remote_addr
+        self.block = source_block(remote_addr)
+        """The address block the peer is in (`formats.scope`)."""
         self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
@@ -96,6 +103,11 @@ class Connection:
         self._handshake_due = now + config.handshake_timeout_s
         self._session: Session | None = None
         self.output = Output()
+        self.slice_bytes = WHOLE
+        """Input processed in one go, once the connection is open: a shell with others to serve sets it
+        before, and goes on by `resume` when their turn was."""
+        self.scope = Scope(parent=endpoint.scope)
+        """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
@@ -131,12 +143,28 @@ class Connection:
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner + self.output.size
 
+    @property
+    def holding(self) -> int:
+        """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
+        session = self._session
+        size = len(self._inbox) + len(self._outbox) + self.output.size
+        if session is not None:
+            mux = session.mux
+            size += len(mux.out) + mux.blocked_bytes + len(mux.rest) + session.held + session.unread
+            size += STREAM_BYTES * len(mux.streams)
+        return size
+
     def unsent_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream: its own that wait for the peer's
         window, and what all streams have ready to be handed out."""
         mux = self._session.mux if self._session else None
         stream = mux.streams.get(stream_id) if mux else None
         return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
+
+    @property
+    def resumable(self) -> bool:
+        """Input waits inside and may go on by `resume`."""
+        return self._session is not None and self.state is _OPEN and self._session.resumable
 
     @property
     def wants_read(self) -> bool:
@@ -161,6 +189,16 @@ class Connection:
             data = bytes(inbox)
             inbox.clear()
         self._process(data, now)
+
+    def postpone(self, data: bytes, now: float) -> None:
+        """As `receive_data`, but nothing is processed before `resume`: others come first."""
+        session = self._session
+        if session is None or self.state is _CLOSED:
+            self.receive_data(data, now)
+            return
+        self.liveness.heard_at = now
+        self._inbox += data
+        session.mux.stalled = True
 
     def receive_eof(self, now: float) -> None:
         """The peer closed the transport."""
@@ -219,7 +257,9 @@ class Connection:
             dialer=self.role is Role.DIALER,
             emit=self.emit,
             respond=lambda factory: factory(self),
+            scope=self.scope,
         )
+        session.mux.slice_bytes = self.slice_bytes
         self.state = _OPEN
         self.emit(Opened(secured.remote_peer))
         ciphertext, plaintext = upgrade.take_rest()
@@ -275,7 +315,8 @@ class Connection:
                 self._fail(NetworkFault("ping was not answered"))
 
     def resume(self, now: float) -> bool:
-        """Goes on with input that waits inside; False where none does, or for more room than there is."""
+        """Goes on with input that waits inside, a slice of it; False where none does, or for more room than
+        there is."""
         session = self._session
         if session is None or self.state is _CLOSED or not session.resumable:
             return False
@@ -284,7 +325,7 @@ class Connection:
         except (PeerFault, NetworkFault) as fault:
             self._fail(fault)
             return True
-        if self._inbox and not session.mux.stalled:
+        if self._inbox and not session.mux.stalled and holds_message(self._inbox):
             data = bytes(self._inbox)
             self._inbox.clear()
             self._process(data, now)

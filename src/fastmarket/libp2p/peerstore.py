@@ -34,6 +34,9 @@ class _Known:
     learned_at: float
 
 
+_PROVEN = (AddrSource.GIVEN, AddrSource.DIALED)
+
+
 class _Peer:
     """All that is known of one peer."""
 
@@ -48,17 +51,23 @@ class _Peer:
 class PeerStore:
     """Bounded in peers (least recently touched dropped first) and in addresses of each (least believed).
 
+    Peers go first of whom there is only somebody's word, their own or others', before those that we dialed or
+    were given: ids cost whoever makes them up nothing.
+
     Addresses are kept without their /p2p part. The remote address of an inbound connection must not be added:
     its port is the dialer's ephemeral one, where nobody listens.
     """
 
-    __slots__ = ("_config", "_peers", "changed")
+    __slots__ = ("_config", "_peers", "_unproven", "changed")
 
     def __init__(self, config: ConnectionConfig) -> None:
         self.changed: Callable[[PeerId], None] = lambda peer_id: None
         """Told when a peer's addresses may have become others; not of hints that are forgotten in time."""
         self._config = config
-        self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()
+        self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()  # least recently touched first
+        self._unproven: OrderedDict[PeerId, None] = (
+            OrderedDict()
+        )  # those of them never dialed nor given, likewise
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -68,7 +77,7 @@ class PeerStore:
 
     def add(self, peer_id: PeerId, addrs: Iterable[Multiaddr], source: AddrSource, now: float) -> None:
         """Adds addresses; one already known keeps the better of its sources."""
-        peer = self._touch(peer_id)
+        peer = self._touch(peer_id, source)
         for addr in addrs:
             plain = addr.without_peer()
             if addr.peer_id in (None, peer_id) and worth_keeping(plain):
@@ -80,7 +89,7 @@ class PeerStore:
 
     def identified(self, peer_id: PeerId, info: IdentifyInfo, now: float) -> None:
         """The peer's own word, complete: what it said before and does not say now is dropped."""
-        peer = self._touch(peer_id)
+        peer = self._touch(peer_id, AddrSource.IDENTIFY)
         peer.protocols = frozenset(info.protocols)
         peer.agent = info.agent_version
         for addr, known in list(peer.addrs.items()):
@@ -123,15 +132,27 @@ class PeerStore:
             peer.addrs.pop(addr.without_peer(), None)
             self.changed(peer_id)
 
-    def _touch(self, peer_id: PeerId) -> _Peer:
+    def _touch(self, peer_id: PeerId, source: AddrSource) -> _Peer:
         peer = self._peers.get(peer_id)
+        if source in _PROVEN:
+            self._unproven.pop(peer_id, None)
+        elif peer is None or peer_id in self._unproven:
+            self._unproven[peer_id] = None
+            self._unproven.move_to_end(peer_id)
         if peer is None:
             peer = self._peers[peer_id] = _Peer()
             if len(self._peers) > self._config.max_known_peers:
-                self.changed(self._peers.popitem(last=False)[0])
+                # Never the new one: it is about to be told of, and then its addresses would be nowhere.
+                oldest = next(iter(self._unproven), peer_id)
+                self._forget_peer(oldest if oldest != peer_id else next(iter(self._peers)))
         else:
             self._peers.move_to_end(peer_id)
         return peer
+
+    def _forget_peer(self, peer_id: PeerId) -> None:
+        del self._peers[peer_id]
+        self._unproven.pop(peer_id, None)
+        self.changed(peer_id)
 
     def _shorten(self, peer: _Peer, now: float) -> None:
         """Drops expired hints, then the least believed and oldest beyond the bound."""

@@ -4,7 +4,8 @@ One request at a time on a stream; an idle stream is used again, at most `reques
 and further requests wait. A request that finds its kept stream dead is sent again, once, on a fresh one.
 
 After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
-should the reply still come, `Reply(late=True)` follows.
+should the reply still come, `Reply(late=True)` follows. (Over 400 lines: what may happen to a request and its
+stream hangs together.)
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class RequestPool:
         "_streams",
         "_supported",
         "_timers",
+        "held",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -70,6 +72,8 @@ class RequestPool:
         self._timers: list[tuple[float, int, Request]] = []
         self._order = count()
         self._outcomes: list[Outcome] = []
+        self.held = 0
+        """Bytes of replies that have come in part."""
 
     # For the shell
 
@@ -249,6 +253,7 @@ class RequestPool:
             self._fail(request, FailureKind.CLOSED)
         for state in (self._streams, self._idle, self._slots, self._queues, self._leaving, self._timers):
             state.clear()
+        self.held = 0
 
     def _live_requests(self) -> Iterator[Request]:
         """Those without outcome, or whose late reply is still welcome."""
@@ -274,12 +279,16 @@ class RequestPool:
         """Bytes of a kept stream, straight from the muxer."""
         if kept.leaving:
             return  # py-libp2p answers even what expects no reply
+        decoder = kept.decoder
+        self.held -= decoder.pending
         try:
-            bodies = kept.decoder.feed(data)
+            bodies = decoder.feed(data)
             request = kept.request
-            if len(bodies) > 1 or (bodies and (request is None or kept.decoder.pending)):
+            if len(bodies) > 1 or (bodies and (request is None or decoder.pending)):
                 raise PeerFault("a reply nobody asked for")
+            self.held += decoder.pending
         except PeerFault:
+            decoder.clear()
             self._connection.reset(kept.stream_id, now)
             self._lose(kept, FailureKind.PEER_FAULT, now)
             return
@@ -371,7 +380,8 @@ class RequestPool:
             self._connection.close_write(kept.stream_id, now)
 
     def _drop(self, kept: KeptStream) -> None:
-        self._streams.pop(kept.stream_id, None)
+        if self._streams.pop(kept.stream_id, None) is not None:
+            self.held -= kept.decoder.pending
         self._free_slot(kept)
         kept.request = None
 

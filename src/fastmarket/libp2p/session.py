@@ -11,6 +11,7 @@ from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.output import Output
+from fastmarket.libp2p.scopes import Scope
 from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.upgrade import Endpoint
 from fastmarket.libp2p.yamux import GoAway, Yamux
@@ -55,17 +56,18 @@ class Session:
 
     __slots__ = (
         "_congested",
-        "_held",
         "_receiving",
-        "_unread",
+        "_scope",
         "check_due",
         "config",
         "emit",
+        "held",
         "liveness",
         "mux",
         "output",
         "protocols",
         "respond",
+        "unread",
         "used_at",
     )
 
@@ -79,7 +81,9 @@ class Session:
         dialer: bool,
         emit: Callable[[Event], None],
         respond: Callable[[ResponderFactory], Responder],
+        scope: Scope,
     ) -> None:
+        self._scope = scope
         self.config = endpoint.config
         self.protocols: Mapping[str, ResponderFactory | None] = endpoint.protocols
         self.liveness = liveness
@@ -89,8 +93,8 @@ class Session:
         self.check_due = inf  # no stream's deadline is earlier
         self._receiving = receiving
         self.output = output
-        self._held = 0
-        self._unread = 0
+        self.held = 0  # bytes of requests that wait or have come in part
+        self.unread = 0  # given out as events and not consumed
         self.used_at = liveness.heard_at
         self._congested: dict[int, ResponderStream] = {}
 
@@ -121,15 +125,19 @@ class Session:
     @property
     def room(self) -> bool:
         mux, config = self.mux, self.config
-        return len(mux.out) <= config.max_unsent_bytes and mux.blocked_bytes <= config.max_blocked_bytes
+        if len(mux.out) > config.max_unsent_bytes:
+            return False
+        return not mux.blocked_bytes or (
+            mux.blocked_bytes <= config.max_blocked_bytes and not self._scope.strained
+        )
 
     def hold(self, size: int) -> bool:
-        self._held += size
-        return size <= 0 or self._held <= self.config.max_held_bytes
+        self.held += size
+        return size <= 0 or self.held <= self.config.max_held_bytes
 
     def keep_unread(self, size: int) -> bool:
-        self._unread += size
-        return size <= 0 or self._unread <= self.config.max_unread_bytes
+        self.unread += size
+        return size <= 0 or self.unread <= self.config.max_unread_bytes
 
     def wait_for_room(self, sink: ResponderStream) -> None:
         self._congested[id(sink)] = sink
@@ -174,6 +182,7 @@ class Session:
         """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
         mux, decrypt = self.mux, self._receiving.decrypt_part
         at, size = 0, len(source)
+        most = mux.slice_bytes
         while size - at > LENGTH_BYTES:
             start = at + LENGTH_BYTES
             end = start + (source[at] << 8 | source[at + 1])
@@ -182,6 +191,8 @@ class Session:
             plaintext = decrypt(source, start, end)
             at = end
             mux.receive(plaintext, now)
+            if at >= most and at < size:
+                mux.stalled = True
             if mux.stalled:
                 break
         return at

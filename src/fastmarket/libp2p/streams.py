@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fastmarket.formats.varint import FrameDecoder, frame
+from fastmarket.errors import PeerFault
+from fastmarket.formats.varint import FrameDecoder, frame, try_uvarint
 
 if TYPE_CHECKING:
     from fastmarket.libp2p.connection import Connection
@@ -72,6 +73,17 @@ class RpcResponder:
 
     def opened(self, now: float) -> bytes:
         return b""
+
+    def piece(self, data: bytes | bytearray) -> int:
+        """How many bytes of `data` hold one request, or what there is of it. So its answer can be taken
+        before the next one is made: 20 requests fit in a kilobyte, and their answers take megabytes."""
+        if self._decoder is not None:
+            return min(self._decoder.missing, len(data))
+        try:
+            head = try_uvarint(data)
+        except PeerFault:
+            return len(data)  # `received` says so
+        return len(data) if head is None else min(head[0] + head[1], len(data))
 
     def received(self, data: bytes, now: float) -> bytes:
         # The common case first: one whole request of at most two length bytes, nothing held.

@@ -27,6 +27,7 @@ from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStr
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1
 MAX_IDLE_FRAMES = 1024  # frames in a row that do nothing, each 12 bytes of our time
+WHOLE = 1 << 31  # no slices
 STRAY_ALLOWANCE_BYTES = 64 << 10  # for frames on streams already gone, beside the windows those had
 MAX_STRAY_BYTES = 512 * INITIAL_WINDOW_BYTES
 STRAY_PER_STREAM_BYTES = 32 * HEADER_BYTES  # late window updates, FIN and RST of one finished stream
@@ -91,10 +92,11 @@ class Yamux:
         "_idle_frames",
         "_next_id",
         "_owner",
-        "_rest",
         "_stray_left",
         "blocked_bytes",
         "out",
+        "rest",
+        "slice_bytes",
         "stalled",
         "state",
         "streams",
@@ -107,11 +109,12 @@ class Yamux:
         self.streams: dict[int, MuxStream] = {}
         self.out = bytearray()
         self.blocked_bytes = 0  # output that waits for window, over all streams
-        self.stalled = False  # input waits in here until output was taken: call `resume`
+        self.stalled = False  # input waits in here until output was taken, or for its turn: call `resume`
+        self.slice_bytes = WHOLE  # input processed in one go; more waits inside for its turn
         self._counts = {"inbound": 0, "outbound": 0, "unacknowledged": 0}
         self._next_id = 1 if dialer else 2
         self._highest_remote = 0
-        self._rest = b""
+        self.rest = b""  # input not processed: a frame that has not come whole, or what waits in here
         self._body_stream: MuxStream | None = None
         self._body_left = 0
         self._body_fin = False
@@ -122,9 +125,12 @@ class Yamux:
 
     def receive(self, chunk: bytes, now: float) -> None:
         """Processes `chunk`; not to be called while `stalled`."""
-        if self._rest:
-            chunk = self._rest + chunk
-            self._rest = b""
+        if self.rest:
+            chunk = self.rest + chunk
+            self.rest = b""
+        most, later = self.slice_bytes, b""
+        if len(chunk) > most:
+            chunk, later = chunk[:most], chunk[most:]
         at, end = 0, len(chunk)
         out, most_out = self.out, self._config.max_unsent_bytes
         while at < end:
@@ -147,7 +153,9 @@ class Yamux:
             self._header(kind, flags, stream_id, length, now)
             if self.state is _CLOSED:
                 return
-        self._rest = chunk[at:]
+        self.rest = chunk[at:] + later if later else chunk[at:]
+        if later:
+            self.stalled = True
 
     def resume(self, now: float) -> None:
         """Goes on where output stood in the way."""
@@ -328,7 +336,7 @@ class Yamux:
         self.out += _pack(FrameType.GO_AWAY, 0, 0, code)
         self.state = _CLOSED
         self.stalled = False
-        self._rest = b""
+        self.rest = b""
         self._body_stream = None
         for stream in self.streams.values():
             stream.sink = NOWHERE

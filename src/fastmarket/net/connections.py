@@ -20,8 +20,9 @@ from fastmarket.libp2p.connection_policy import (
     source_of,
     to_trim,
 )
+from fastmarket.libp2p.scopes import Scope
 from fastmarket.libp2p.upgrade import Role
-from fastmarket.net.link import Link
+from fastmarket.net.link import SETTLED_BYTES, Link
 from fastmarket.seldom import Seldom
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Connections:
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
         self.refusals: Counter[Refusal] = Counter()  # connections not taken, since the start
+        self.dropped = 0  # connections ended for what they made us hold, since the start
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
@@ -181,6 +183,30 @@ class Connections:
         if not held.settled:
             held.settled = True
             self._admission.opened(link.role, held.source)
+
+    # -- ending what holds too much
+
+    def relieve(self, scope: Scope, now: float) -> None:
+        """Together they hold too much for their peers: ends those that hold most and have taken nothing for
+        longest, until there is room. `scope`: of them all."""
+        burdens = {link: link.burden(now) for link in self._held}
+        if not scope.full:
+            return  # some have been read from without a word of it
+        for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
+            if scope.relieved or link.connection.scope.held <= SETTLED_BYTES:
+                break
+            self.dropped += 1
+            unsaid = self._seldom.due("", now)
+            if unsaid is not None:
+                logger.warning(
+                    "ended the connection to %s: it does not take the answers it asked for, and all"
+                    " connections together held more than %d MiB (and %d times more since last told)",
+                    link.remote_peer,
+                    scope.limit >> 20,
+                    unsaid,
+                )
+            link.connection.scope.settle(0)
+            link.abort()
 
     # -- closing what is not used
 

@@ -30,6 +30,7 @@ from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
+from fastmarket.kad.shares import RESTORED, Source
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
 from fastmarket.net.clock import Clock
@@ -96,7 +97,7 @@ class DhtNode:
         self.engine = Engine(
             config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
         )
-        self.records = KeptRecords(config.kad)
+        self.records = KeptRecords(config.kad, identity.peer_id.key)
         self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
@@ -309,7 +310,7 @@ class DhtNode:
                     self.engine.put_value(record.key, record.value, now)
                     self.records.mark_own(record.key, now)
             elif record.expires > now:
-                self.records.put(record, now)
+                self.records.put(record, now, Source(RESTORED, record.publisher))
         self._kad.arm()
 
     def keep_offers(self, keeper: Keeper) -> None:

@@ -128,6 +128,11 @@ class Host:
         return len(self.links)
 
     @property
+    def held_bytes(self) -> int:
+        """What all connections hold for their peers: output not taken, requests not answered, streams."""
+        return self._endpoint.scope.held
+
+    @property
     def peers(self) -> Collection[PeerId]:
         """Those with an open connection."""
         return self.links.by_peer.keys()
@@ -255,6 +260,9 @@ class Host:
             self.streams.turned(link)
         if self.links.surplus:
             self.links.turned(link, now)
+
+    def links_full(self, now: float) -> None:
+        self.links.relieve(self._endpoint.scope, now)
 
     def link_lost(self, link: Link) -> None:
         self.streams.lost(link)

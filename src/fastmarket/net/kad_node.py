@@ -14,6 +14,7 @@ from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.search import Search
+from fastmarket.kad.shares import NEARBY
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Outcome, Reply
 from fastmarket.net.clock import Clock
@@ -92,7 +93,7 @@ class KadNode:
         """Answers an inbound request; what it sets off (a liveness check) comes with `on_hurry`."""
         sender = connection.remote_peer
         assert sender is not None
-        return self.engine.handle_request(sender, body, now)
+        return self.engine.handle_request(sender, body, now, connection.block or NEARBY)
 
     def start(self, job: Job) -> RunningJob:
         """Runs a job. Raises Busy when too many are running, ConnectionLost once the node is stopped."""

@@ -11,6 +11,7 @@ from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.search import End
+from fastmarket.kad.shares import NEARBY
 from fastmarket.kad.storing import StoreResult
 from fastmarket.libp2p.connection import Connection
 from fastmarket.net.clock import Clock
@@ -55,7 +56,7 @@ class OfferNode:
         assert sender is not None
         reply = self.offers.ready.answer(body, sender, now)
         if reply is None:
-            reply = self.offers.handle_request(sender, body, now)
+            reply = self.offers.handle_request(sender, body, now, connection.block or NEARBY)
             self._turns.arm()
         return reply
 

@@ -14,12 +14,19 @@ from fastmarket.net.clock import Clock
 # the link which carries the next request.
 MAX_IN_ONE_GO = 256
 
+# Of each turn of the loop so long goes to connections that sent more than is done at one time; one of them
+# has its turn in any case. What others send meanwhile, and is short, is answered in between.
+REST_S = 0.002
+
 
 class Agenda:
     """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
-    turn come in the same one, and not after another look at the sockets."""
+    turn come in the same one, and not after another look at the sockets.
 
-    __slots__ = ("_loop", "_planned", "_woken", "clock", "faults")
+    Beside them, `later`: those who have more to do than is done at one time, one after the other.
+    """
+
+    __slots__ = ("_going_on", "_late", "_loop", "_planned", "_woken", "clock", "faults")
 
     def __init__(self, clock: Clock, faults: Faults) -> None:
         self.clock = clock
@@ -27,6 +34,32 @@ class Agenda:
         self._loop = asyncio.get_running_loop()
         self._planned = False
         self._woken: deque[Turns] = deque()
+        self._late: deque[Callable[[], None]] = deque()
+        self._going_on = False  # planned, or under way
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for the rest of his work to be done."""
+        return bool(self._late)
+
+    def later(self, go_on: Callable[[], None]) -> None:
+        """`go_on` is called after another look at the sockets, and after those who came before."""
+        self._late.append(go_on)
+        if not self._going_on:
+            self._going_on = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        until, late = self.clock.now() + REST_S, self._late
+        try:
+            for _ in range(len(late)):  # who has still more to do waits once more
+                late.popleft()()
+                if self.clock.now() >= until:
+                    break
+        finally:
+            self._going_on = bool(late)
+            if late:
+                self._loop.call_soon(self._go_on)
 
     def add(self, turns: Turns) -> None:
         """It is to have its turn, by `Turns.woken`."""

@@ -53,9 +53,19 @@ def sign_batch(identity: Identity, bodies: list[bytes]) -> SignedBatch:
 def contents(batch: SignedBatch) -> Iterator[bytes]:
     """Of its offers, in order; the bodies were read before."""
     for index in range(batch.count):
-        raw = batch.body(index)
-        plain = plain_body(raw)
-        yield OfferBody.FromString(raw).content if plain is None else plain[0]
+        yield key_of(batch.body(index))[0]
+
+
+def key_of(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Content, provider and user id in an OfferBody; empty where it is none. Nothing is verified."""
+    plain = plain_body(body)
+    if plain is not None:
+        return plain[:3]
+    try:
+        read = OfferBody.FromString(body)
+    except DecodeError:
+        return b"", b"", b""
+    return read.content, read.provider, read.user_id
 
 
 def open_batch(raw: bytes) -> Batch:

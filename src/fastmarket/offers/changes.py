@@ -12,7 +12,7 @@ from fastmarket.offers.model import Offer
 class Change(NamedTuple):
     """`offer`, a tombstone perhaps, was put into the store, in the place of `replaced`; `own`: ours.
 
-    What leaves the store because it is over or displaced makes no change.
+    What leaves the store because its time is over makes no change.
     """
 
     offer: Offer
@@ -34,7 +34,14 @@ class BatchChange(NamedTuple):
     replaced: Sequence[Offer]
 
 
-AnyChange: TypeAlias = Change | BatchChange
+class Displaced(NamedTuple):
+    """Offers of others gave way to newer ones: they are held no longer."""
+
+    offers: Sequence[Offer]
+    own: bool = False
+
+
+AnyChange: TypeAlias = Change | BatchChange | Displaced
 
 
 class Changes:

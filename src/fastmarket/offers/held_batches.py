@@ -30,18 +30,19 @@ class HeldBatches:
         if own:
             self._own.add(batch)
 
-    def put_one(self, batch: SignedBatch) -> None:
-        """One offer of it."""
+    def put_one(self, batch: SignedBatch) -> bool:
+        """One offer of it; whether that is the first."""
         live = self._live.get(batch, 0)
         self._live[batch] = live + 1
         if not live:
             self.size += batch.size
+        return not live
 
-    def drop_one(self, batch: SignedBatch) -> None:
-        """One offer less."""
+    def drop_one(self, batch: SignedBatch) -> bool:
+        """One offer less; whether that was the last."""
         live = self._live[batch] = self._live[batch] - 1
         if live:
-            return
+            return False
         del self._live[batch]
         self.size -= batch.size
         self._own.discard(batch)
@@ -50,6 +51,7 @@ class HeldBatches:
             ending.discard(batch)
             if not ending:
                 del self._ends[step]
+        return True
 
     def ending(self, step: int) -> Collection[SignedBatch]:
         """Those put in as a whole that end in that step."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.offers.model import Offer, OfferKey
@@ -51,14 +50,3 @@ class OfferSet:
 
     def __len__(self) -> int:
         return len(self._offers)
-
-
-def displaceable(others: Sequence[Offer], newcomer: bytes) -> Offer | None:
-    """The dearest offer of the provider with most, if the newcomer's provider has at least two fewer."""
-    held = Counter(offer.provider.raw for offer in others)
-    if not held:
-        return None
-    greediest, most = max(held.items(), key=lambda item: (item[1], item[0]))
-    if most < held[newcomer] + 2:
-        return None
-    return max((offer for offer in others if offer.provider.raw == greediest), key=price_order)

@@ -20,6 +20,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
 from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.search import End, Search
+from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.changes import AnyChange, Changes
@@ -41,7 +42,7 @@ from fastmarket.offers.own import OwnOffers
 from fastmarket.offers.refusals import OfferRefused, Refusal
 from fastmarket.offers.store import OfferStore
 from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferReader, OfferVerifier
+from fastmarket.offers.verifying import OfferReader, OfferVerifier, unverified_key
 from fastmarket.offers.views import StoreOutcome
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
@@ -90,7 +91,7 @@ class OfferProtocol:
     ) -> None:
         self.config = config or OfferConfig()
         self._changes = Changes()
-        self.store = OfferStore(self.config, self._changes)
+        self.store = OfferStore(self.config, self._changes, identity.peer_id.key)
         self.ready = ReadyAnswers(self.config.max_ready_bytes, neighbourhood.nearby, self._completed)
         """Answers to FIND, made of their content. `handle_request` is for what they do not answer."""
         self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
@@ -119,8 +120,11 @@ class OfferProtocol:
 
     # --- what strangers ask
 
-    def handle_request(self, sender: PeerId, body: bytes, now: float) -> bytes:
-        """The reply to one request, both without their length. Raises `PeerFault` for garbage."""
+    def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes:
+        """The reply to one request, both without their length. Raises `PeerFault` for garbage.
+
+        `block`: the address block that the sender is in.
+        """
         if len(body) > self.config.max_message_bytes:
             raise LimitExceeded("bytes in an offer request", self.config.max_message_bytes, len(body))
         request = decode_request(body, self.config.max_offers_per_store)
@@ -130,9 +134,10 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
-            acks = [self._take(sender, envelope, now) for envelope in request.envelopes]
+            source = Source(block, sender.raw)
+            acks = [self._take(sender, source, envelope, now) for envelope in request.envelopes]
             for batch in whole:
-                acks += self._take_whole(sender, batch, now)
+                acks += self._take_whole(sender, source, batch, now)
             stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
             self.acks[Ack.STORED] += stored
             if stored < len(acks):
@@ -152,20 +157,27 @@ class OfferProtocol:
             raise LimitExceeded("offers in a STORE", self.config.max_offers_per_store, count)
         return batches
 
-    def _take(self, sender: PeerId, envelope: bytes, now: float) -> Ack:
+    def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float) -> Ack:
+        store = self.store
+        if store.choosy(source):
+            key = unverified_key(envelope)
+            if key is not None and store.refuses(source, key, len(envelope)):
+                return self._counted(Ack.FULL)
         try:
-            return self._counted(self.store.add(self.verifier.open(envelope, now), now))
+            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source))
         except OfferRefused as refused:
             return self._refused(sender, refused)
 
-    def _take_whole(self, sender: PeerId, batch: SignedBatch, now: float) -> list[Ack]:
+    def _take_whole(self, sender: PeerId, source: Source, batch: SignedBatch, now: float) -> list[Ack]:
+        if self.store.choosy(source) and self.store.refuses_batch(source, batch):
+            return [self._counted(Ack.FULL) for _ in range(batch.count)]
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
         if len(offers) == len(opened):
-            acks = self.store.add_batch(offers, now)
+            acks = self.store.add_batch(offers, now, source=source)
             return acks if acks.count(Ack.STORED) == len(acks) else list(map(self._counted, acks))
         return [
-            self._counted(self.store.add(alone(one), now))
+            self._counted(self.store.add(alone(one), now, source=source))
             if isinstance(one, Offer)
             else self._refused(sender, one)
             for one in opened

@@ -13,7 +13,7 @@ from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.batch import Batch, is_batched, open_batch
+from fastmarket.offers.batch import Batch, is_batched, key_of, open_batch
 from fastmarket.offers.metadata import FileMetadata, check_metadata, is_host
 from fastmarket.offers.model import (
     MAX_CLOCK_SKEW_S,
@@ -22,6 +22,7 @@ from fastmarket.offers.model import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
+    OfferKey,
     SignedAlone,
     check_terms,
     offer_of,
@@ -59,6 +60,16 @@ def read_offer(signed: bytes) -> Offer:
     except ValueError as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
     return _read(raw, SignedAlone(raw, signed))
+
+
+def unverified_key(signed: bytes) -> OfferKey | None:
+    """What the offer says it is, before anything of it is verified; None: it cannot be read."""
+    try:
+        raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+    except (PeerFault, ValueError):
+        return None
+    key = key_of(raw)
+    return key if key[0] else None
 
 
 def _read(raw: bytes, signed: Signed, slot: int = 0) -> Offer:

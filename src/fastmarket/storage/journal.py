@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
-from fastmarket.offers.changes import AnyChange, Change
+from fastmarket.offers.changes import AnyChange, Change, Displaced
 from fastmarket.offers.model import Offer
 from fastmarket.storage.database import BatchRow, BatchWrites, Locked, OfferDatabase, RecordRow, Row
 from fastmarket.storage.unwritten import KeptBatch, Unwritten
@@ -86,6 +86,10 @@ class Journal:
         urgent = any(change.own for change in changes)
         unwritten, most = self._unwritten, self._config.max_unwritten
         for change in changes:
+            if isinstance(change, Displaced):
+                for offer in change.offers:
+                    unwritten.forget(offer, own=False)
+                continue
             if not change.own and len(unwritten) >= most:
                 continue
             if isinstance(change, Change):

@@ -24,6 +24,7 @@ class RecordKeeper:
         """`changed`: those put since the last call."""
         self._journal = journal
         self._changed = changed
+        self._most = config.max_unwritten
         self._unwritten: dict[bytes, RecordRow] = {}
         self._failing = False
         self._writing = Repeating(
@@ -38,6 +39,8 @@ class RecordKeeper:
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())
+        while len(self._unwritten) > self._most:  # the disk has been full for long
+            del self._unwritten[next(iter(self._unwritten))]
         if not self._unwritten:
             return
         try:

@@ -191,6 +191,11 @@ class _NodeState(Collector):
         gauges = (
             ("routing_table_peers", "Peers in the routing table.", dht.engine.table_size),
             ("connections", "Connections with other nodes, open or opening.", dht.host.connections),
+            (
+                "connections_held_bytes",
+                "Bytes that connections hold for their peers: output not taken, requests not answered.",
+                dht.host.held_bytes,
+            ),
             ("connected_peers", "Peers with an open connection.", len(dht.host.peers)),
             ("jobs_running", "Lookups and announcements under way.", len(dht.engine.jobs)),
             ("offers_stored", "Offers kept here, own ones and tombstones included.", len(offers.store)),
@@ -213,6 +218,11 @@ class _NodeState(Collector):
             yield CounterMetricFamily(
                 f"fastmarket_network_{name}_bytes", f"Bytes {name} over TCP by the network half.", count
             )
+        yield CounterMetricFamily(
+            "fastmarket_connections_dropped",
+            "Connections ended for what they held: their peers did not read what they had asked for.",
+            dht.host.links.dropped,
+        )
         acks = {ack.name.lower(): count for ack, count in dht.offers.acks.items()}
         refusals = {reason.value: count for reason, count in dht.offers.refusals.items()}
         families = (

@@ -7,7 +7,7 @@ import pytest
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.formats.scope import ip_group
+from fastmarket.formats.scope import ip_group, source_block
 
 PEER = PeerId(b"\x12\x20" + bytes(32))
 
@@ -27,3 +27,26 @@ PEER = PeerId(b"\x12\x20" + bytes(32))
 def test_group(addrs: tuple[str, ...], group: bytes | None) -> None:
     peer = PeerInfo(PEER, tuple(Multiaddr.from_text(addr) for addr in addrs))
     assert ip_group(peer) == group
+
+
+@pytest.mark.parametrize(
+    ("remote", "block"),
+    [
+        ("/ip4/8.8.4.4/tcp/1", b"\x08\x08"),
+        ("/ip4/8.8.200.1/tcp/2", b"\x08\x08"),
+        ("/ip4/8.9.4.4/tcp/1", b"\x08\x09"),
+        ("/ip6/2a00:1450:4001::1/tcp/1", b"\x2a\x00\x14\x50"),
+        ("/ip6/::ffff:8.8.4.4/tcp/1", b"\x08\x08"),
+        ("/ip4/127.0.0.1/tcp/1", None),
+        ("/ip4/10.1.2.3/tcp/1", None),
+        ("/ip4/192.168.1.2/tcp/1", None),
+        ("/ip4/100.64.1.2/tcp/1", None),
+        ("/ip6/::1/tcp/1", None),
+        ("/ip6/fe80::1/tcp/1", None),
+        ("/ip6/fd00::1/tcp/1", None),
+        ("/dns4/example.org/tcp/1", None),
+    ],
+)
+def test_the_block_that_somebody_connects_from(remote: str, block: bytes | None) -> None:
+    assert source_block(Multiaddr.from_text(remote)) == block
+    assert source_block(None) is None

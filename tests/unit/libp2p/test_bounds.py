@@ -76,17 +76,17 @@ def test_requests_of_a_peer_that_reads_nothing_are_held_then_dropped() -> None:
     dialer, _ = pair.run()
     got = sum(len(e.data) for e in dialer if isinstance(e, StreamData))
     assert got == (256 << 10) - len(HEADER + encode_token(BIG))  # the window, no more
-    assert pair.listener.unsent > 500_000
+    assert 0 < pair.listener.unsent <= len(frame(REPLY)), "the next answer is not made before"
     for _ in range(9):
         pair.dialer.send(stream, frame(b"q") * 1000, START)
         pair.run()
-        assert pair.listener.unsent < 2_000_000
+        assert pair.listener.unsent <= len(frame(REPLY))
     assert pair.listener.streams == 1
     pair.dialer.send(stream, frame(b"q") * 10_000, START)
     assert StreamReset(stream, "reset by peer") in pair.run()[0]
     assert pair.listener.state is State.OPEN
     assert pair.listener._session is not None
-    assert pair.listener._session._held == 0
+    assert pair.listener._session.held == 0
 
 
 def test_held_requests_are_answered_once_the_peer_reads() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import DialBook
@@ -67,6 +69,26 @@ def test_both_bounds_hold_and_spare_the_better() -> None:
         store.add(PEER, [addr(99)], AddrSource.HINT, START)
     assert len(store) == 3
     assert PEER in store
+
+
+@pytest.mark.parametrize("source", [AddrSource.HINT, AddrSource.IDENTIFY, AddrSource.CERTIFIED])
+def test_ids_that_somebody_makes_up_do_not_drive_out_those_we_dialed(source: AddrSource) -> None:
+    store = PeerStore(ConnectionConfig(max_known_peers=5))
+    proven = [identity_of(n).peer_id for n in (1, 2, 3)]
+    store.add(proven[0], [addr(1)], AddrSource.DIALED, START)
+    store.add(proven[1], [addr(2)], AddrSource.GIVEN, START)
+    store.add(proven[2], [addr(3)], AddrSource.IDENTIFY, START)
+    store.add(proven[2], [addr(3)], AddrSource.DIALED, START)
+    for n in range(10, 30):
+        made_up = identity_of(n).peer_id
+        store.add(made_up, [addr(n)], source, START)
+        assert store.addrs(made_up) == (addr(n),)
+    assert len(store) == 5
+    assert all(peer_id in store for peer_id in proven)
+    for n in range(30, 40):  # among themselves they still have their turn
+        store.add(identity_of(n).peer_id, [addr(n)], AddrSource.DIALED, START)
+    assert len(store) == 5
+    assert proven[0] not in store
 
 
 def test_failed_addresses_wait_longer_each_time() -> None:

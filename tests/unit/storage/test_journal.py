@@ -15,7 +15,7 @@ from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.offers.batch import contents
-from fastmarket.offers.changes import AnyChange, BatchChange, Change
+from fastmarket.offers.changes import AnyChange, BatchChange, Change, Displaced
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers
 from fastmarket.offers.verifying import read_offer
@@ -268,5 +268,28 @@ def test_a_version_that_could_not_be_written_does_not_come_back_behind_its_batch
                         await done
             await made.keep([Change(offer("c"), True)])
             assert kept(tmp_path) == (names("c"), names("a", "b"))
+
+    run(main())
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["on disk", "still to be written"])
+def test_what_was_displaced_is_on_no_disk(run: Run[None], tmp_path: Path, written: bool) -> None:
+    """Else a store that takes ever new offers in the place of others would fill the disk."""
+
+    async def main() -> None:
+        async with journal(tmp_path) as made:
+            alone, whole = offer("s"), batch("abc")
+            changes: list[AnyChange] = [
+                Change(alone, False),
+                whole._replace(own=False),
+                Change(offer("t"), False),
+            ]
+            if written:
+                await made.keep([*changes, Change(offer("own"), True)])
+            gone: list[AnyChange] = [Displaced([alone]), Displaced(whole.offers)]
+            await made.keep([*([] if written else changes), *gone, Change(offer("later"), True)])
+            single, batched = kept(tmp_path)
+            assert names("t", "later") <= single
+            assert not (single | batched) & names("s", "a", "b", "c")
 
     run(main())
