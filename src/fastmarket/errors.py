@@ -60,7 +60,18 @@ class NetworkFault(FastmarketError):
 
 
 class DialFailed(NetworkFault):
-    """No address of the peer led to an authenticated connection."""
+    """No address of the peer led to an authenticated connection.
+
+    `gone`: not for want of an answer; every address refused, or somebody else is there by now.
+    """
+
+    def __init__(self, reason: str, *, peer: object = None, gone: bool = False) -> None:
+        super().__init__(reason, peer=peer)
+        self.gone = gone
+
+
+class OtherPeer(PeerFault):
+    """Somebody is there, and proved to be another peer than the one expected."""
 
 
 class ConnectionLost(NetworkFault):

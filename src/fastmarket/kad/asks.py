@@ -140,9 +140,13 @@ class AnnounceProvider:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Written is all there is to know."""
         return True
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """Nobody says no to what has no reply."""
+        return "refused", False
 
     def wanted(self, counting_peers: int) -> int:
         """One storer makes the key findable."""

@@ -243,10 +243,22 @@ class Engine:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
         return LookupJob(self.search(key, ask), self.seeds, self._timeout(timeout_s))
 
-    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
-        """Put something on the k closest to a raw key. Result: StoreResult; progress: QuorumReached."""
-        search, timeout_s = self.search(key, find), self._timeout(timeout_s)
-        return StoreJob(search, store, self.seeds, self.config, timeout_s, self.learnt.size)
+    def store_job(
+        self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None, retry_s: float = 0.0
+    ) -> StoreJob:
+        """Put something on the k closest to a raw key; tried again for `retry_s` seconds while the quorum is
+        missing. Result: StoreResult; progress: QuorumReached."""
+        timeout_s = self._timeout(timeout_s)
+        return StoreJob(
+            self.search(key, find),
+            store,
+            self.seeds,
+            self.config,
+            timeout_s,
+            self.learnt.size,
+            lambda: self.search(key, find),
+            retry_s,
+        )
 
     def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
         """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
@@ -330,13 +342,13 @@ class Engine:
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now))
         store = PutValue(self.config, record, quorum, now)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> StoreJob:
         if self._local.addrs:
             self.handlers.providers.add(key, self._local, now)
         store = AnnounceProvider(self.config, key, lambda: self._local)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 
     def _refresh(self, now: float) -> Job | None:
         timeout_s = self.config.job_timeout_s

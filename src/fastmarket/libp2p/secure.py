@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from fastmarket.errors import PeerFault
+from fastmarket.errors import OtherPeer, PeerFault
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
 from fastmarket.libp2p.noise import CipherState, KeyPair, XXHandshake
 from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
@@ -117,7 +117,7 @@ class SecureHandshake:
             raise PeerFault("malformed payload", protocol=_FAULT) from error
         key = _proven_key(message.identity_key, self._handshake.remote_static, message.identity_sig)
         if self._expected is not None and key.peer_id != self._expected:
-            raise PeerFault(f"expected {self._expected}, found {key.peer_id}", protocol=_FAULT)
+            raise OtherPeer(f"expected {self._expected}, found {key.peer_id}", protocol=_FAULT)
         # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
         # specification lets the handshake fail there.
         return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from fastmarket.config import HostConfig
-from fastmarket.errors import DialFailed, FastmarketError
+from fastmarket.errors import DialFailed, FastmarketError, OtherPeer
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import DialRace, Target
@@ -27,6 +27,7 @@ class DialEnd(Enum):
 
     CONNECTED = "connected"  # it led to the peer
     DEAD = "dead"  # nobody answered there, or not in time
+    REFUSED = "refused"  # the machine is there, and nobody listens
     WRONG = "wrong"  # somebody answered, but not as that peer
 
 
@@ -87,6 +88,7 @@ class _Dial:
         self._lookups: dict[asyncio.Task[None], Multiaddr] = {}
         self._unsettled: Counter[Multiaddr] = Counter()  # targets of an address that have not failed
         self._reasons: list[str] = []
+        self._absent = True  # wherever it was looked for it is known not to be
 
     async def run(self, addrs: Iterable[Multiaddr]) -> Link:
         loop = asyncio.get_running_loop()
@@ -98,7 +100,8 @@ class _Dial:
                 running = {*self._attempts, *self._lookups}
                 if not running:
                     reasons = self._reasons or ["no name led to an address we can dial"]
-                    raise DialFailed("; ".join(reasons), peer=self._peer)
+                    gone = self._absent and bool(self._reasons)
+                    raise DialFailed("; ".join(reasons), peer=self._peer, gone=gone)
                 at = self._race.next_timer()
                 timeout = None if at is None else max(0.0, at - loop.time())
                 done, _ = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +148,7 @@ class _Dial:
         if name is not None:
             if fault is not None:
                 self._reasons.append(f"{name}: {fault}")
+                self._absent = False
                 self._shell.tried(self._peer, name, DialEnd.DEAD)
             return None
         target = self._attempts.pop(task)
@@ -154,9 +158,10 @@ class _Dial:
         self._race.failed(asyncio.get_running_loop().time())
         self._reasons.append(f"{target.addr}: {fault}")
         self._unsettled[target.addr] -= 1
+        end = fault.end if isinstance(fault, _NobodyThere) else DialEnd.WRONG
+        self._absent = self._absent and (end is DialEnd.REFUSED or isinstance(fault, OtherPeer))
         if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
-            dead = isinstance(fault, _NobodyThere)
-            self._shell.tried(self._peer, target.addr, DialEnd.DEAD if dead else DialEnd.WRONG)
+            self._shell.tried(self._peer, target.addr, end)
         return None
 
     async def _try(self, target: Target) -> Link:
@@ -171,9 +176,10 @@ class _Dial:
             # Here and not when the race is decided: identify must find the address known when it comes.
             self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
-            raise _NobodyThere(f"no answer within {timeout_s:g} s") from None
+            raise _NobodyThere(f"no answer within {timeout_s:g} s", DialEnd.DEAD) from None
         except OSError as error:
-            raise _NobodyThere(plain(error)) from None
+            end = DialEnd.REFUSED if isinstance(error, ConnectionRefusedError) else DialEnd.DEAD
+            raise _NobodyThere(plain(error), end) from None
         finally:
             if not connected:
                 link.abort()
@@ -182,6 +188,10 @@ class _Dial:
 
 class _NobodyThere(DialFailed):
     """Neither the peer nor another."""
+
+    def __init__(self, reason: str, end: DialEnd) -> None:
+        super().__init__(reason)
+        self.end = end
 
 
 def _discard(task: asyncio.Task[Any]) -> None:

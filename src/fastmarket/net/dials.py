@@ -33,8 +33,8 @@ class Parcel(Protocol):
     def send(self, link: Link) -> None:
         """There is one."""
 
-    def unreachable(self) -> None:
-        """There is none to be had."""
+    def unreachable(self, gone: bool) -> None:
+        """There is none to be had; `gone`: because nobody is there (`DialFailed`)."""
 
 
 @dataclass(slots=True)
@@ -131,26 +131,30 @@ class Dials:
             raise NotDialed("this node is stopping", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
             raise NotDialed("too many dials wait already", peer=peer.peer_id)
+        known = self._known(peer)
+        candidates = list(self._book.order(known, self._clock.now()))
         try:
-            return await self._dialer.dial(peer.peer_id, self._candidates(peer))
-        except DialFailed:
+            return await self._dialer.dial(peer.peer_id, candidates)
+        except DialFailed as fault:
             link = self._owner.link_to(peer.peer_id)
-            if link is None:
-                raise
-            return link  # it could reach us
+            if link is not None:
+                return link  # it could reach us
+            waiting = [addr for addr in known if addr not in candidates]
+            # What failed lately was not tried now: why it failed then still counts.
+            fault.gone = (fault.gone or not candidates) and all(map(self._book.refuses, waiting)) and bool(known)
+            raise
 
-    def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What identify told and the caller knows, without ours (NAT, copied settings) and those that failed
-        lately."""
-        now = self._clock.now()
-        known = [*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs]
+    def _known(self, peer: PeerInfo) -> list[Multiaddr]:
+        """What identify told and the caller knows, without ours (NAT, copied settings)."""
+        known = [*self._identifier.store.addrs(peer.peer_id, self._clock.now()), *peer.addrs]
         own = self._identifier.addresses
-        return [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
+        bare = dict.fromkeys(addr.without_peer() for addr in known)
+        return [addr for addr in bare if addr not in own and worth_keeping(addr)]
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
-        if end is DialEnd.DEAD:
-            self._book.failed(addr, now)
+        if end in (DialEnd.DEAD, DialEnd.REFUSED):
+            self._book.failed(addr, now, refused=end is DialEnd.REFUSED)
         elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
             self._identifier.store.forget(peer_id, addr)
         else:
@@ -168,5 +172,6 @@ class Dials:
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
             self._owner.unreachable(peer_id)
+        gone = isinstance(fault, DialFailed) and fault.gone
         for parcel in dial.waiting:
-            parcel.unreachable()
+            parcel.unreachable(gone)

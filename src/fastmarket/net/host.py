@@ -72,8 +72,9 @@ class _Request:
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
         link.wake()
 
-    def unreachable(self) -> None:
-        self.host.settle(Failed(self.request_id, FailureKind.UNREACHABLE))
+    def unreachable(self, gone: bool) -> None:
+        kind = FailureKind.GONE if gone else FailureKind.UNREACHABLE
+        self.host.settle(Failed(self.request_id, kind))
 
 
 class Host:

@@ -44,8 +44,11 @@ class Keeping:
     def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         return {b"y": True, b"n": False, b"p": None}[payload]
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        return "refused", False
 
     def wanted(self, counting_peers: int) -> int:
         return quorum_size(Quorum.MAJORITY, counting_peers)
