@@ -91,10 +91,13 @@ class NotFound(NetworkFault):
 
 
 class QuorumFailed(NetworkFault):
-    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored."""
+    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored. `why`: what the others
+    said, for people; empty where that is not known."""
 
-    def __init__(self, acknowledged: int, asked: int, wanted: int) -> None:
-        super().__init__(f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted")
+    def __init__(self, acknowledged: int, asked: int, wanted: int, why: str = "") -> None:
+        counts = f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted"
+        super().__init__(f"{counts}: {why}" if why else counts)
+        self.why = why
         self.acknowledged = acknowledged
         self.asked = asked
         self.wanted = wanted

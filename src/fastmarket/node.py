@@ -175,7 +175,7 @@ class Node:
             return "starting"
         if self._seeds and not self.dht.engine.table_size:
             return "not in the network: no bootstrap peer answers"
-        return ""
+        return self.dht.clock_fault()
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
         """Offers and peers of an earlier life; before anybody can reach us."""

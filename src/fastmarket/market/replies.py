@@ -113,18 +113,19 @@ _CID_TAG = b"\x1a"
 def registered_file(content: bytes, outcome: StoreOutcome) -> bytes:
     """How the registration of one of many went, as a field of RegisterFilesResponse."""
     cid = cid_text(content).encode()
-    head, tail = _of_outcome(outcome)
+    head, tail = _of_outcome(outcome, outcome.why)
     cid_field = _CID_TAG + bytes((len(cid),)) + cid if cid else b""
     size = len(head) + len(cid_field) + len(tail)
     return b"%b%b%b%b%b" % (_FILES_TAG, encode_uvarint(size), head, cid_field, tail)
 
 
 @lru_cache(maxsize=1024)
-def _of_outcome(outcome: StoreOutcome) -> tuple[bytes, bytes]:
-    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen."""
+def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
+    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen. `why` by
+    itself: outcomes are equal without it."""
     head = v1.RegisteredFile()
     if not outcome.reached:
-        status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted))
+        status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, why))
         head.code, head.message = status.code.value[0], status.details
     tail = v1.RegisteredFile(acknowledged=outcome.acknowledged, asked=outcome.asked, wanted=outcome.wanted)
     return head.SerializeToString(), tail.SerializeToString()

@@ -192,7 +192,7 @@ class DhtClient:
         async def call(node: DhtNode) -> Cid:
             outcome = await node.register_offer(content.multihash, b"", "", metadata, deadline_s)
             if not outcome.reached:
-                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
         return await self._ask(call)
@@ -218,7 +218,7 @@ class DhtClient:
         async def call(node: DhtNode) -> Cid:
             outcome = await node.withdraw_offer(content.multihash, b"", deadline_s)
             if not outcome.reached:
-                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
         return await self._ask(call)

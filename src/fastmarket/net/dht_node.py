@@ -38,6 +38,7 @@ from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
+from fastmarket.offers.clocks import wrong_clock
 from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
@@ -131,6 +132,11 @@ class DhtNode:
         """Unix seconds on this node's one scale of time."""
         return self._clock.now()
 
+    def clock_fault(self) -> str:
+        """What is wrong with this node's clock by its peers; "" when nothing is."""
+        offset_s = self.offers.clock.wrong_by(self._clock.now())
+        return "" if offset_s is None else wrong_clock(offset_s)
+
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
         found = await self.host.listen(addr)
@@ -187,7 +193,7 @@ class DhtNode:
         self.records.mark_own(key, self._clock.now())
         result = cast(StoreResult, await self._kad.run(job))
         if not result.succeeded:
-            raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
+            raise QuorumFailed(result.acknowledged, result.asked, result.wanted, result.why)
         return Stored(result.acknowledged, result.asked, result.wanted)
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:

@@ -106,6 +106,7 @@ class Host:
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
             config.connection.max_ping_streams, self.links.siblings
         )
+        self._served: set[str] = set()
         self._servers: list[asyncio.Server] = []
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
@@ -130,6 +131,7 @@ class Host:
     def serve(self, protocol: str, handle: RpcHandler, limit: int) -> None:
         """Answers requests of at most `limit` bytes in a protocol of uvarint-framed requests and replies."""
         self._protocols[protocol] = RpcResponder.factory(handle, limit)
+        self._served.add(protocol)
 
     # -- listening
 
@@ -273,6 +275,10 @@ class Host:
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
+        # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it next dials.
+        for protocol in self._served:
+            del self._protocols[protocol]
+        self._push_addresses()
         links = self.links.all()
         ends = [link.ended.wait() for link in links]
         for link in links:

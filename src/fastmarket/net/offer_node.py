@@ -85,6 +85,12 @@ class OfferNode:
                 pass  # the counts say how far it is
         return self._explained(outcome_of(announcement.job.so_far()))
 
+    def _look_at_clock(self, now: float) -> None:
+        """A clock that several peers find wrong is told of, once in a while."""
+        told = self.offers.clock.warning(now)
+        if told:
+            logger.warning("%s", told)
+
     def _explained(self, outcome: StoreOutcome) -> StoreOutcome:
         """With what the storers say of our clock, if that is among the reasons."""
         if outcome.reached or "refused" not in outcome.why:
@@ -237,6 +243,7 @@ class OfferNode:
 
     def _ended(self, wanted: Announcement | Sweep | Handover, result: object) -> None:
         now = self._clock.now()
+        self._look_at_clock(now)
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)

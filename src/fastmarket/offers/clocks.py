@@ -30,7 +30,7 @@ class ClockWatch:
         self.refused_at = float("-inf")
         """When an offer of this node was last refused for its times by somebody whose clock differs."""
         self._refused_here = 0
-        self._told_at = float("-inf")
+        self._told_at = self._warned_at = float("-inf")
 
     def refused(self, peer: PeerInfo, theirs: float, now: float) -> float | None:
         """A storer refused an offer signed by our clock, and told its own; the offset, None if it means nothing."""
@@ -43,8 +43,7 @@ class ClockWatch:
 
     def accepted(self, peer: PeerInfo, now: float) -> None:
         """A storer took an offer that was signed just now."""
-        if self._voices:  # nobody has complained so far: nothing to weigh up
-            self._note(peer, 0.0, now)
+        self._note(peer, 0.0, now)
 
     def _note(self, peer: PeerInfo, offset: float, now: float) -> None:
         block = ip_group(peer) or peer.peer_id.raw
@@ -77,6 +76,16 @@ class ClockWatch:
             return ""
         offset = middle(off)
         return f"this node's clock is about {abs(offset):.0f} s {_side(offset)} the peers that refused"
+
+    def warning(self, now: float) -> str:
+        """What to tell the operator now, mostly nothing."""
+        if self.refused_at == float("-inf") or now < self._warned_at + TELL_AGAIN_S:
+            return ""
+        offset_s = self.wrong_by(now)
+        if offset_s is None:
+            return ""
+        self._warned_at = now
+        return wrong_clock(offset_s)
 
     # --- as a storer
 

@@ -32,7 +32,11 @@ class Complaints:
             if offset is not None:
                 self._offsets.append(offset)
         elif Ack.STORED in reply.acks:
-            self._clock.accepted(peer, now)
+            self.took(peer, now)
+
+    def took(self, peer: PeerInfo, now: float) -> None:
+        """It stored what it was sent."""
+        self._clock.accepted(peer, now)
 
     def text(self, ack: Ack, reason: Refusal | None) -> tuple[str, bool]:
         """Why, for people; and whether it stays so however often the storer is asked."""

@@ -137,6 +137,8 @@ class Deliveries:
         missing: Sequence[dict[int, Miss]] = ()
         if payload != _all_stored(count):
             missing = self._missing(storer.peer, together, count, payload, now)
+        else:
+            self._complaints.took(storer.peer, now)
         self._leave(token)
         for at, parcel in enumerate(together):
             parcel.answered(missing[at] if missing else _NONE_MISSING)
