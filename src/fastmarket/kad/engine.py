@@ -318,8 +318,9 @@ class Engine:
     ) -> FindProvidersJob:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
-        ask = GetProviders(self.config, key, limit)
-        own = (*self.handlers.providers.providers(key, now), *self.handlers.known_elsewhere(key, now))
+        handlers = self.handlers
+        ask = GetProviders(self.config, key, limit, lambda now: handlers.hidden(key, now))
+        own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
     # --- private

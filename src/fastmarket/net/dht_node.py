@@ -25,6 +25,7 @@ from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.handlers import PeersUntil
 from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.maintenance import Own
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
@@ -96,6 +97,7 @@ class DhtNode:
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
         self.engine.handlers.elsewhere = self._holders
+        self.engine.handlers.hidden = self._no_providers
         self.offers.content_changed.append(self.engine.handlers.ready.changed)
         self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
@@ -339,6 +341,13 @@ class DhtNode:
                 found.append(PeerInfo(peer_id, store.addrs(peer_id, now)))
                 until = min(until, store.hints_until(peer_id))
         return found, until
+
+    def _no_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Holders that took their offers back; not ourselves while we announce the key as such."""
+        withdrawn = self.offers.withdrawn(content, now)
+        if self.peer_id in withdrawn and self.engine.maintenance.publishes(Own.PROVIDER, content):
+            return withdrawn - {self.peer_id}
+        return withdrawn
 
     def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
         link = self.host.link_to(peer.peer_id)

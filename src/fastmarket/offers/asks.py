@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from fastmarket.config import KadConfig, OfferConfig
@@ -59,11 +59,18 @@ class FindOffers(Ask):
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
-    def __init__(self, content: bytes, reading: Reading, local: PeerId) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        reading: Reading,
+        local: PeerId,
+        withdrawn: Callable[[float], Container[PeerId]] = lambda now: (),
+    ) -> None:
+        """`withdrawn(now)`: who is known here to have taken its offers back; it is no provider any more."""
         super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
-        self._providers = GetProviders(reading.kad, content)
+        self._providers = GetProviders(reading.kad, content, None, withdrawn)
         self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
         self.speakers = {local}
         """Ourselves and who answered on the offer protocol; asking them again brings nothing."""

@@ -224,6 +224,16 @@ class OfferProtocol:
         """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
         return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
 
+    def withdrawn(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Who has taken back all of its offers for a content, as far as is known here: that it once told standard
+        libp2p nodes to be a provider counts no more, though these keep it until it expires."""
+        over: set[PeerId] = set()
+        live: set[PeerId] = set()
+        for offer in self.store.held(content):
+            if offer.not_after > now:
+                (over if offer.withdrawn else live).add(offer.provider)
+        return frozenset(over - live)
+
     # --- what this node wants
 
     def register(self, terms: OfferTerms, now: float, retry_s: float = 0.0) -> Announcement:
@@ -267,7 +277,9 @@ class OfferProtocol:
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffers(content, self._reading, self._identity.peer_id)
+        ask = FindOffers(
+            content, self._reading, self._identity.peer_id, lambda now: self.withdrawn(content, now)
+        )
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
         around = self._neighbourhood
         job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
