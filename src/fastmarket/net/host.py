@@ -277,7 +277,7 @@ class Host:
         now = self.clock.now()
         # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it next dials.
         for protocol in self._served:
-            del self._protocols[protocol]
+            self._protocols.pop(protocol, None)
         self._push_addresses()
         links = self.links.all()
         ends = [link.ended.wait() for link in links]
