@@ -91,8 +91,8 @@ class NotFound(NetworkFault):
 
 
 class QuorumFailed(NetworkFault):
-    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored. `why`: what the others
-    said, for people; empty where that is not known."""
+    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored. `why`: what the
+    others said, for people; empty where that is not known."""
 
     def __init__(self, acknowledged: int, asked: int, wanted: int, why: str = "") -> None:
         counts = f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted"

@@ -1,4 +1,5 @@
-"""Nodes that leave a small network, over real sockets: those that stay notice, and go on taking registrations."""
+"""Nodes that leave a small network, over real sockets: those that stay notice, and go on taking
+registrations."""
 
 from __future__ import annotations
 
@@ -141,7 +142,9 @@ def test_a_withdrawal_hides_the_holders_bare_record_in_every_answer(run: Run[Non
                 for node in made:
                     routes = RoutingApi(node.public, config, KadConfig()).routes()
                     server = WebServer(routes, config, "127.0.0.1", 0)
-                    url = f"http://127.0.0.1:{await server.start()}/routing/v1/providers/{new_cidv0(b'a key')}"
+                    url = (
+                        f"http://127.0.0.1:{await server.start()}/routing/v1/providers/{new_cidv0(b'a key')}"
+                    )
                     async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
                         found = (await http.get(url)).json()["Providers"]
                     answers.append({one["ID"] for one in found})

@@ -63,6 +63,26 @@ class FindNode(Ask):
         return Answer(closer)
 
 
+class FindSelf(FindNode):
+    """Ask for the peers closest to ourselves; who knows us tells how, too, as go does."""
+
+    __slots__ = ("_local", "_named")
+
+    def __init__(self, config: KadConfig, local: PeerId, named: Callable[[PeerInfo], None]) -> None:
+        """`named(peer)`: ourselves, with the addresses that somebody has of us."""
+        super().__init__(config, local.raw)
+        self._local = local
+        self._named = named
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Closer peers alone."""
+        answer = super().read(peer, protocol, payload, now)
+        for one in answer.closer:
+            if one.peer_id == self._local:
+                self._named(one)
+        return answer
+
+
 class GetProviders(Ask):
     """Ask for who provides a key; every provider is an item, once."""
 
@@ -75,8 +95,8 @@ class GetProviders(Ask):
         limit: int | None = None,
         hidden: Callable[[float], Container[PeerId]] = lambda now: (),
     ) -> None:
-        """`limit`: this many providers are enough, None: all that the k closest know. `hidden(now)`: who is not
-        taken for one, whatever others still hold of it."""
+        """`limit`: this many providers are enough, None: all that the k closest know. `hidden(now)`: who is
+        not taken for one, whatever others still hold of it."""
         self._hidden = hidden
         super().__init__(seeks_peers=False)
         self._config = config

@@ -71,6 +71,7 @@ class Engine:
         "liveness",
         "maintenance",
         "mode",
+        "named_us",
         "routing",
     )
 
@@ -99,8 +100,17 @@ class Engine:
         self.liveness = Liveness(config, local, self.jobs, self.routing)
         learnt = self.learnt
         self._around = Surroundings(
-            config, local, self.routing, self.seeds, entropy, learnt.paces, learnt.size
+            config,
+            local,
+            self.routing,
+            self.seeds,
+            entropy,
+            learnt.paces,
+            learnt.size,
+            lambda peer: self.named_us(peer),
         )
+        self.named_us: Callable[[PeerInfo], None] = lambda peer: None
+        """Told how others know us, whenever they say so: ours need not be the only node with this key."""
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed

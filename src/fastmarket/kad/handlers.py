@@ -73,8 +73,8 @@ class Handlers:
         # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
         # tells `ready` of changes: of the key, and of a provider's addresses.
         self.elsewhere: Callable[[bytes, float], PeersUntil] = lambda key, now: ((), inf)
-        # Whose announcements of a key are not told, for they have taken back what they announced; (key, now) -> who.
-        # Changes are told to `ready` likewise, and `elsewhere` says until when it holds.
+        # Whose announcements of a key are not told, for they have taken back what they announced; (key,
+        # now) -> who. Changes are told to `ready` likewise, and `elsewhere` says until when it holds.
         self.hidden: Callable[[bytes, float], Container[PeerId]] = lambda key, now: ()
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,

@@ -235,9 +235,10 @@ class Routing(PeerObserver):
                 self._place(key, contact, now)
 
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is there
-        any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the silent
-        are asked now and then."""
+        """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
+        there
+        any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
+        silent are asked now and then."""
         if kind is FailureKind.BUSY:
             return
         if kind in _HEARD:

@@ -20,7 +20,8 @@ from fastmarket.kad.search import End, Search
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40
 _TOKENS_OF_A_LOOKUP = 1 << 16
-# From an attempt that cannot have its quorum to the next one; then twice as long each time, up to the longest.
+# From an attempt that cannot have its quorum to the next one; then twice as long each time, up to the
+# longest.
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 # For people: what became of a storer that said nothing.
@@ -109,12 +110,14 @@ class StoreJob(Job):
     than the k-th closest is expected to be, along with the question of the lookup ("optimistic"). What these
     acknowledge counts while they are among the closest known.
 
-    The quorum is one of the k closest that are there: which answered this lookup, or are known to be alive, and
+    The quorum is one of the k closest that are there: which answered this lookup, or are known to be alive,
+    and
     were not found gone since. Gone is who said good-bye and whose addresses refuse; its place is taken by who
     comes next. A peer that refuses to store, or fails to, is there, and counts. Once met, a quorum stands.
 
     Until the caller's time is used up (`retry_s`) an attempt that can have no quorum any more is followed by
-    another: whom it missed is asked again, unless it refused for good, and who fell silent or left is not waited
+    another: whom it missed is asked again, unless it refused for good, and who fell silent or left is not
+    waited
     for again.
     """
 
@@ -159,7 +162,8 @@ class StoreJob(Job):
         retry_s: float = 0.0,
     ) -> None:
         """`size`: of the network; None, and nothing is stored before the lookup tells where. `again`: makes
-        another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is one."""
+        another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is
+        one."""
         self.result = None
         self._lookup = lookup
         self._store = store
@@ -423,7 +427,11 @@ class StoreJob(Job):
         """Counts over those that are to hold it: storers, once these are known, else the closest known."""
         if self._storing:
             tally = self._count(self._storers())
-            if not tally.asked and not tally.plain and (self._lookup.end is not End.COMPLETE or self._lookup.silent):
+            if (
+                not tally.asked
+                and not tally.plain
+                and (self._lookup.end is not End.COMPLETE or self._lookup.silent)
+            ):
                 return _Tally(0, 0, 1, 0)  # somebody may be there
             return tally
         estimate = None if self._size is None else self._size.estimate
@@ -434,10 +442,11 @@ class StoreJob(Job):
         expected = max(min(self._config.k, estimate) - near.plain, near.asked)
         acknowledged = near.acknowledged
         if estimate < self._config.k:
-            # Of few, one more that nobody has named so far changes the count: who acknowledged is to tell first
-            # whom it knows.
+            # Of few, one more that nobody has named so far changes the count: who acknowledged is to tell
+            # first whom it knows.
             acknowledged -= sum(
-                self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED for one in nearest
+                self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
+                for one in nearest
             )
         return _Tally(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
 

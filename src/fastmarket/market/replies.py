@@ -121,7 +121,8 @@ def registered_file(content: bytes, outcome: StoreOutcome) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
-    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen. `why` by
+    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen.
+    `why` by
     itself: outcomes are equal without it."""
     head = v1.RegisteredFile()
     if not outcome.reached:

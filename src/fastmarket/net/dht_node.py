@@ -39,6 +39,7 @@ from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
+from fastmarket.net.twins import Twins
 from fastmarket.offers.clocks import wrong_clock
 from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
@@ -102,6 +103,7 @@ class DhtNode:
         self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
+        self.twins = Twins(self.host, self.engine)
         self.public = PublicRouting(self.host, self._kad, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
@@ -142,11 +144,13 @@ class DhtNode:
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
         found = await self.host.listen(addr)
+        self.twins.start()
         return [addr.with_peer(self.peer_id) for addr in found]
 
     async def close(self) -> None:
         """Ends every job and connection."""
         self._offers.close()
+        self.twins.close()
         if self._keeping is not None:
             self._keeping.flush()
         self._kad.close()

@@ -85,6 +85,10 @@ class Dials:
                 raise DialFailed("this node is stopping", peer=peer.peer_id) from None
             raise
 
+    async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
+        """A connection with whoever is there and has that peer's key, apart from all others. Raises DialFailed."""
+        return await self._dialer.dial(peer_id, [addr])
+
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
         if peer.peer_id not in self._dials and len(self._dials) >= self._config.max_queued_dials:
@@ -141,7 +145,9 @@ class Dials:
                 return link  # it could reach us
             waiting = [addr for addr in known if addr not in candidates]
             # What failed lately was not tried now: why it failed then still counts.
-            fault.gone = (fault.gone or not candidates) and all(map(self._book.refuses, waiting)) and bool(known)
+            fault.gone = (
+                (fault.gone or not candidates) and all(map(self._book.refuses, waiting)) and bool(known)
+            )
             raise
 
     def _known(self, peer: PeerInfo) -> list[Multiaddr]:

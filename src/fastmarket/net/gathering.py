@@ -23,14 +23,17 @@ Together = Callable[[Sequence[OfferTerms], Settle], Coroutine[Any, Any, None]]
 """Registers many; ends when all have settled. Raises FastmarketError with none registered."""
 
 
+_NOBODY_ASKED = StoreOutcome(0, 0, 1)
+
+
 @dataclass(slots=True)
 class Registration:
-    """One caller's. `settled` is done when a quorum has the offer, or it cannot be had; it fails as a registration
-    does."""
+    """One caller's. `settled` is done when a quorum has the offer, or it cannot be had; it fails as a
+    registration does."""
 
     terms: OfferTerms
     settled: asyncio.Future[StoreOutcome]
-    latest: StoreOutcome = StoreOutcome(0, 0, 1)
+    latest: StoreOutcome = _NOBODY_ASKED
 
     def so_far(self) -> StoreOutcome:
         """How it turned out, or how it stands. Raises what `settled` failed with."""

@@ -93,6 +93,8 @@ class Host:
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
         """Told how long a peer took for its first answer on a connection: who it is."""
+        self.met_own_key: Callable[[Link], None] = lambda link: None
+        """Told of a connection from outside whose other end proved to have our key."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
@@ -228,6 +230,8 @@ class Host:
         if type(event) is Opened:
             if self.links.opened(link, event.peer, now):
                 self.identifier.begin(link, now)
+                if event.peer == self.peer_id and link.role is Role.LISTENER:
+                    self.met_own_key(link)
                 if link.role is Role.LISTENER:
                     self.dials.arrived(event.peer, link)
         elif type(event) is Closed:
@@ -275,7 +279,8 @@ class Host:
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
-        # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it next dials.
+        # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it
+        # next dials.
         for protocol in self._served:
             self._protocols.pop(protocol, None)
         self._push_addresses()

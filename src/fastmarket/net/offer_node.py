@@ -138,7 +138,8 @@ class OfferNode:
         await self._register_slice(many, settle, self.offers.config.retry_s)
 
     async def _register_slice(self, many: Sequence[OfferTerms], settle: Settle, retry_s: float) -> None:
-        """Signs, stores and announces together; ends when each has its quorum or can get none in that time."""
+        """Signs, stores and announces together; ends when each has its quorum or can get none in that
+        time."""
         sweep = self.offers.register_many(many, self._clock.now(), retry_s)
         places = _places(many, sweep.offers)
         running = self._announce(sweep)

@@ -1,7 +1,8 @@
-"""Whether this node's clock is wrong: what storers say that refuse its offers for their times, and those that do not.
+"""Whether this node's clock is wrong: what storers say that refuse its offers for their times, and those
+that do not.
 
-A storer that refuses tells its own time; one that takes an offer signed just now finds ours right. Each address
-block has one voice, so that a liar, or many of one machine, raise no alarm.
+A storer that refuses tells its own time; one that takes an offer signed just now finds ours right. Each
+address block has one voice, so that a liar, or many of one machine, raise no alarm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
 MAX_VOICES = 64  # blocks whose last word is kept; the least recent is forgotten first
-VOICE_S = 900.0  # a word counts for so long: a clock that was set right is believed a quarter of an hour later
+VOICE_S = (
+    900.0  # a word counts for so long: a clock that was set right is believed a quarter of an hour later
+)
 # at the latest, and at once when an offer is taken
 LEAST_OFF_S = 60.0  # less is no reason to refuse: who says so is wrong, or lies
 MOST_OFF_S = 100 * 365 * 86_400.0  # more is no clock
@@ -33,7 +36,8 @@ class ClockWatch:
         self._told_at = self._warned_at = float("-inf")
 
     def refused(self, peer: PeerInfo, theirs: float, now: float) -> float | None:
-        """A storer refused an offer signed by our clock, and told its own; the offset, None if it means nothing."""
+        """A storer refused an offer signed by our clock, and told its own; the offset, None if it means
+        nothing."""
         offset = now - theirs
         if not LEAST_OFF_S <= abs(offset) <= MOST_OFF_S:
             return None
@@ -90,7 +94,8 @@ class ClockWatch:
     # --- as a storer
 
     def refused_here(self, now: float) -> str:
-        """An offer of others was refused here for its times; what to tell the operator now, mostly nothing."""
+        """An offer of others was refused here for its times; what to tell the operator now, mostly
+        nothing."""
         self._refused_here += 1
         if self._refused_here < MANY_REFUSED or now < self._told_at + TELL_AGAIN_S:
             return ""

@@ -65,8 +65,8 @@ class FindRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoreReply:
-    """One acknowledgement for each offer, in order; `reasons` for each that is `EXPIRED` or `INVALID`, in their
-    order, None for one that is not known; `now`: the storer's clock, where it told (unix seconds)."""
+    """One acknowledgement for each offer, in order; `reasons` for each that is `EXPIRED` or `INVALID`, in
+    their order, None for one that is not known; `now`: the storer's clock, where it told (unix seconds)."""
 
     acks: tuple[Ack, ...]
     reasons: tuple[Refusal | None, ...] = ()
@@ -116,7 +116,8 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
 
 
 def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float = 0.0) -> bytes:
-    """An OfferReply to a STORE. `reasons`: one for each ack in `WITH_REASON`; `now` is told where it is one."""
+    """An OfferReply to a STORE. `reasons`: one for each ack in `WITH_REASON`; `now` is told where it is
+    one."""
     packed = bytes(acks)
     reply = _ACKS_TAG + encode_uvarint(len(packed)) + packed
     why = tuple(reasons)

@@ -19,7 +19,8 @@ _outcome = lru_cache(maxsize=1024)(StoreOutcome)
 
 
 Miss: TypeAlias = tuple[str, bool]
-"""Why a storer did not acknowledge an offer, for people; and whether it stays so however often it is asked."""
+"""Why a storer did not acknowledge an offer, for people; and whether it stays so however often it is
+asked."""
 
 # Nearly all parcels have none; never changed.
 _NONE_MISSED: dict[int, list[Miss]] = {}
@@ -38,8 +39,8 @@ class Parcel:
         "_failed",
         "_missed",
         "_told",
-        "again",
         "acknowledged",
+        "again",
         "asked",
         "envelope",
         "given",

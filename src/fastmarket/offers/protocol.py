@@ -225,8 +225,8 @@ class OfferProtocol:
         return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
 
     def withdrawn(self, content: bytes, now: float) -> frozenset[PeerId]:
-        """Who has taken back all of its offers for a content, as far as is known here: that it once told standard
-        libp2p nodes to be a provider counts no more, though these keep it until it expires."""
+        """Who has taken back all of its offers for a content, as far as is known here: that it once told
+        standard libp2p nodes to be a provider counts no more, though these keep it until it expires."""
         over: set[PeerId] = set()
         live: set[PeerId] = set()
         for offer in self.store.held(content):
@@ -239,8 +239,8 @@ class OfferProtocol:
     def register(self, terms: OfferTerms, now: float, retry_s: float = 0.0) -> Announcement:
         """Signs and stores an offer, to be announced at once and for as long as the node lives.
 
-        While its quorum is missing it is tried again for `retry_s` seconds. Raises `Busy` when there are too many
-        own offers.
+        While its quorum is missing it is tried again for `retry_s` seconds. Raises `Busy` when there are
+        too many own offers.
         """
         return self._announcement(self.own.register(terms, now), retry_s)
 

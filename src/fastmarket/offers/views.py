@@ -12,8 +12,8 @@ from fastmarket.formats.peer_info import PeerInfo
 class StoreOutcome:
     """How an announcement stands: of `asked` storers `acknowledged` did, `wanted` are a quorum.
 
-    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge. `why`: what those
-    that did not acknowledge said, for people; empty where the quorum was met.
+    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge. `why`: what
+    those that did not acknowledge said, for people; empty where the quorum was met.
     """
 
     acknowledged: int
@@ -24,8 +24,10 @@ class StoreOutcome:
 
     @property
     def reached(self) -> bool:
-        """The one condition under which a registration is acknowledged: it is kept here, and by a majority of the k
-        closest nodes that are there (`kad.storing.StoreJob`); where it is certain that nobody is, here is enough.
+        """The one condition under which a registration is acknowledged: it is kept here, and by a majority
+        of the k
+        closest nodes that are there (`kad.storing.StoreJob`); where it is certain that nobody is, here is
+        enough.
         """
         return self.acknowledged >= self.wanted
 

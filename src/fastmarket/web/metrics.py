@@ -177,7 +177,7 @@ class _NodeState(Collector):
             ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
             (
                 "clock_offset_seconds",
-                "How far this clock is ahead of the peers' by what they say, behind if negative; 0: not known to be.",
+                "How far this clock is ahead of the peers', by what they say; 0: nothing is known.",
                 offers.clock.offset_s(dht.now()),
             ),
             ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),

@@ -1,4 +1,5 @@
-"""A clock that is wrong: who refuses says why, who is refused learns by how much, and one liar raises no alarm."""
+"""A clock that is wrong: who refuses says why, who is refused learns by how much, and one liar raises no
+alarm."""
 
 from __future__ import annotations
 

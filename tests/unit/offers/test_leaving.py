@@ -1,4 +1,5 @@
-"""Small networks that nodes leave: who stays goes on taking registrations, and none is acknowledged for nothing."""
+"""Small networks that nodes leave: who stays goes on taking registrations, and none is acknowledged for
+nothing."""
 
 from __future__ import annotations
 
@@ -60,14 +61,14 @@ def register_many(net: MemoryNetwork, node: MemoryNode, count: int) -> Iterator[
 
 def holders(net: MemoryNetwork, number: int) -> set[PeerId]:
     content = b"\x12\x20" + number.to_bytes(32, "big")
-    return {one.peer_id for one in net.nodes.values() if one.alive and any(offers_of(one).store.held(content))}
+    return {
+        one.peer_id for one in net.nodes.values() if one.alive and any(offers_of(one).store.held(content))
+    }
 
 
 def minorities(size: int) -> list[tuple[int, ...]]:
     """Each minority of nodes 1 to size - 1; node 0 stays."""
-    return [
-        gone for count in range(1, (size - 1) // 2 + 1) for gone in combinations(range(1, size), count)
-    ]
+    return [gone for count in range(1, (size - 1) // 2 + 1) for gone in combinations(range(1, size), count)]
 
 
 CASES = [(size, gone) for size in range(3, 7) for gone in minorities(size)]

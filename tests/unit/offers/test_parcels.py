@@ -26,7 +26,7 @@ def test_every_offer_settles_once_and_rightly(storers: int) -> None:
             if missing is None:
                 parcel.failed("did not answer in time")
             else:
-                parcel.answered({slot: ("refused: no room", False) for slot in missing})
+                parcel.answered(dict.fromkeys(missing, ("refused: no room", False)))
             settled.update(slot for one in parcel.take_settled() for slot in one.slots)
         settled.update(slot for one in parcel.take_settled(end=True) for slot in one.slots)
         assert settled == {0: 1, 1: 1}, answers
