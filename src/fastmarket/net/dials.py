@@ -86,7 +86,7 @@ class Dials:
             raise
 
     async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
-        """A connection with whoever is there and has that peer's key, apart from all others. Raises DialFailed."""
+        """A connection with whoever is there and has that peer's key, a new one. Raises DialFailed."""
         return await self._dialer.dial(peer_id, [addr])
 
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:

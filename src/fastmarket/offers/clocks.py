@@ -100,8 +100,8 @@ class ClockWatch:
         if self._refused_here < MANY_REFUSED or now < self._told_at + TELL_AGAIN_S:
             return ""
         told = (
-            f"{self._refused_here} offers of others were refused here for their times: the clocks of their holders "
-            "are wrong, or this node's is"
+            f"{self._refused_here} offers of others were refused here for their times: the clocks of their "
+            "holders are wrong, or this node's is"
         )
         self._refused_here, self._told_at = 0, now
         return told
