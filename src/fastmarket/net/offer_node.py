@@ -19,6 +19,7 @@ from fastmarket.net.gathering import Gathering, Settle
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
+from fastmarket.offers.clocks import side
 from fastmarket.offers.known import KnownOffers
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
@@ -47,7 +48,7 @@ class OfferNode:
             self._register_together, config.max_gathering, config.register_slice, config.gather_s
         )
         self._table_size = 0
-        offers.warn = lambda text: logger.warning("%s", text)
+        offers.many_refused = _many_refused
         host.observers.append(self)
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
@@ -87,9 +88,13 @@ class OfferNode:
 
     def _look_at_clock(self, now: float) -> None:
         """A clock that several peers find wrong is told of, once in a while."""
-        told = self.offers.clock.warning(now)
-        if told:
-            logger.warning("%s", told)
+        offset_s = self.offers.clock.warning(now)
+        if offset_s is not None:
+            logger.warning(
+                "this node's clock is about %.0f s %s its peers': set it right, or they take no offers of it",
+                abs(offset_s),
+                side(offset_s),
+            )
 
     def _explained(self, outcome: StoreOutcome) -> StoreOutcome:
         """With what the storers say of our clock, if that is among the reasons."""
@@ -254,6 +259,14 @@ class OfferNode:
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)
+
+
+def _many_refused(count: int) -> None:
+    logger.warning(
+        "%d offers of others were refused here for their times: the clocks of their holders are wrong, or "
+        "this node's is",
+        count,
+    )
 
 
 def _places(many: Sequence[OfferTerms], offers: Sequence[Offer]) -> Sequence[Sequence[int]]:

@@ -79,43 +79,38 @@ class ClockWatch:
         if not off:
             return ""
         offset = middle(off)
-        return f"this node's clock is about {abs(offset):.0f} s {_side(offset)} the peers that refused"
+        return f"this node's clock is about {abs(offset):.0f} s {side(offset)} the peers that refused"
 
-    def warning(self, now: float) -> str:
-        """What to tell the operator now, mostly nothing."""
+    def warning(self, now: float) -> float | None:
+        """The offset to tell the operator of now; mostly None."""
         if self.refused_at == float("-inf") or now < self._warned_at + TELL_AGAIN_S:
-            return ""
+            return None
         offset_s = self.wrong_by(now)
-        if offset_s is None:
-            return ""
-        self._warned_at = now
-        return wrong_clock(offset_s)
+        if offset_s is not None:
+            self._warned_at = now
+        return offset_s
 
     # --- as a storer
 
-    def refused_here(self, now: float) -> str:
-        """An offer of others was refused here for its times; what to tell the operator now, mostly
-        nothing."""
+    def refused_here(self, now: float) -> int:
+        """An offer of others was refused here for its times; how many to tell the operator of now, mostly 0."""
         self._refused_here += 1
         if self._refused_here < MANY_REFUSED or now < self._told_at + TELL_AGAIN_S:
-            return ""
-        told = (
-            f"{self._refused_here} offers of others were refused here for their times: the clocks of their "
-            "holders are wrong, or this node's is"
-        )
-        self._refused_here, self._told_at = 0, now
-        return told
+            return 0
+        count, self._refused_here, self._told_at = self._refused_here, 0, now
+        return count
 
 
 def wrong_clock(offset_s: float) -> str:
     """For people: what is wrong, and what to do."""
     return (
-        f"this node's clock is about {abs(offset_s):.0f} s {_side(offset_s)} its peers': set it right "
+        f"this node's clock is about {abs(offset_s):.0f} s {side(offset_s)} its peers': set it right "
         "(NTP), or they take no offers of this node"
     )
 
 
-def _side(offset_s: float) -> str:
+def side(offset_s: float) -> str:
+    """Of the others, for people."""
     return "ahead of" if offset_s > 0 else "behind"
 
 

@@ -111,8 +111,8 @@ class OfferProtocol:
         """Why offers were not taken, those in replies to our own questions included."""
         self.clock = ClockWatch()
         """What others say of this node's clock."""
-        self.warn: Callable[[str], None] = lambda text: None
-        """Told what the operator is to know."""
+        self.many_refused: Callable[[int], None] = lambda count: None
+        """Told, now and then, how many offers of others were refused for their times: the operator is to know."""
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
@@ -190,8 +190,8 @@ class OfferProtocol:
     def _look_at_clocks(self, why: Iterable[Refusal], now: float) -> None:
         """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
         for reason in why:
-            if reason in OF_CLOCKS and (told := self.clock.refused_here(now)):
-                self.warn(told)
+            if reason in OF_CLOCKS and (count := self.clock.refused_here(now)):
+                self.many_refused(count)
 
     def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)
