@@ -3,6 +3,8 @@
 Only peers that identified themselves as servers of our protocol, with addresses of their own telling, get in;
 peers that others merely name never do (specs kad-dht, "Client and server mode"). Of one address block only a
 few do. An entry is told to others while it is fresh, and after that once it has answered us.
+
+Over 400 lines: who stays and who goes is one policy over one table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Put something on the k closest peers to a key, and know when enough of them have it."""
+"""Put something on the k closest peers to a key, and know when enough of them have it.
+
+Over 400 lines: what counts towards the quorum is one condition over one state, to be read in one place.
+"""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ class ClockWatch:
     # --- as a storer
 
     def refused_here(self, now: float) -> int:
-        """An offer of others was refused here for its times; how many to tell the operator of now, mostly 0."""
+        """An offer of others was refused here for its times; how many to tell the operator of now, mostly
+        0."""
         self._refused_here += 1
         if self._refused_here < MANY_REFUSED or now < self._told_at + TELL_AGAIN_S:
             return 0

@@ -2,6 +2,8 @@
 
 Sans-IO. The shell feeds requests, time, the size of the routing table and the outcome of every announcement,
 and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine.
+
+Over 400 lines: one object stands for the protocol; its parts lie in the modules it is made of.
 """
 
 from __future__ import annotations
@@ -112,7 +114,8 @@ class OfferProtocol:
         self.clock = ClockWatch()
         """What others say of this node's clock."""
         self.many_refused: Callable[[int], None] = lambda count: None
-        """Told, now and then, how many offers of others were refused for their times: the operator is to know."""
+        """Told, now and then, how many offers of others were refused for their times: the operator is to
+        know."""
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
