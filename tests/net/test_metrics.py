@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -130,8 +131,8 @@ def test_a_clock_that_most_storers_find_wrong_is_shown_and_makes_the_node_unread
                         market_pb2.RegisterFileRequest(user=USER, fileHash="ab" * 32), timeout=DEADLINE_S
                     )
             details = str(caught.value.details())
-            assert "2 refused: issued in the future by 1200 s" in details
-            assert "this node's clock is about 1200 s ahead of the peers that refused" in details
+            assert re.search("2 refused: issued in the future by (1199|120[01]) s", details)
+            assert re.search("clock is about (1199|120[01]) s ahead of the peers that refused", details)
             offset = (await scraped(http))[labelled("fastmarket_clock_offset_seconds")]
             assert 1199 < offset < 1202
             ready = await http.get("/readyz")

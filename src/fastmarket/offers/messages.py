@@ -125,7 +125,7 @@ def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float
         return reply
     reply += _REASONS_TAG + encode_uvarint(len(why)) + bytes(_REASONS.get(one, 0) for one in why)
     if any(one in OF_CLOCKS for one in why):
-        reply += _NOW_TAG + encode_uvarint(int(now))
+        reply += _NOW_TAG + encode_uvarint(round(now))
     return reply
 
 
