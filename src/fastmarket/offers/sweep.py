@@ -371,17 +371,17 @@ class SweepJob(Job):
         groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
         for parcel in self._parcels:
             groups += parcel.outcomes()
-        for index, given in enumerate(self._given):
-            if not given and index in self._last:  # no time was left to try once more
-                self._missing[index] = self._last[index]
+        for index, outcome in self._last.items():
+            if not self._given[index]:  # no time was left to try once more
+                self._missing[index] = outcome
         if self._missing:
             late = tuple(((self._order[index],), outcome) for index, outcome in self._missing.items())
             self._events.append(Settled(late))
             groups += [((self._offers[index],), outcome) for index, outcome in self._missing.items()]
         ungiven = [
             offer
-            for index, (offer, given) in enumerate(zip(self._offers, self._given, strict=True))
-            if not given and index not in self._missing
+            for index, offer in enumerate(self._offers)
+            if not self._given[index] and index not in self._missing
         ]
         if ungiven:
             groups.append((ungiven, None))
