@@ -219,7 +219,9 @@ class SimNetwork:
         )
         if target is None or not known or target.state is State.DOWN:
             node.connected.discard(action.peer.peer_id)
-            self.at(self._latency(), lambda: request.fail(FailureKind.UNREACHABLE))
+            gone = target is not None and target.state is State.DOWN
+            kind = FailureKind.GONE if gone else FailureKind.UNREACHABLE
+            self.at(self._latency(), lambda: request.fail(kind))
         elif target.state is State.UP:
             delay = self._latency()
             if target.info.peer_id not in node.connected:

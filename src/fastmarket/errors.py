@@ -75,9 +75,11 @@ class DialFailed(NetworkFault):
     """No address of the peer led to an authenticated connection.
 
     `failures`: what became of each address that was tried (`net.dial_reasons.Failure`).
+    `gone`: not for want of an answer; every address refused, or somebody else is there by now.
     """
 
     failures: tuple[object, ...] = ()
+    gone: bool = False
 
 
 class ConnectionLost(NetworkFault):
@@ -97,10 +99,13 @@ class NotFound(NetworkFault):
 
 
 class QuorumFailed(NetworkFault):
-    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored."""
+    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored. `why`: what the
+    others said, for people; empty where that is not known."""
 
-    def __init__(self, acknowledged: int, asked: int, wanted: int) -> None:
-        super().__init__(f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted")
+    def __init__(self, acknowledged: int, asked: int, wanted: int, why: str = "") -> None:
+        counts = f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted"
+        super().__init__(f"{counts}: {why}" if why else counts)
+        self.why = why
         self.acknowledged = acknowledged
         self.asked = asked
         self.wanted = wanted

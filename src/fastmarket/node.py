@@ -204,7 +204,7 @@ class Node(Live):
             return "starting"
         if why := self.dht.disk_trouble:
             return why
-        return self._outside()
+        return self._outside() or self.dht.clock_fault()
 
     def note(self) -> str:
         """What a node that is of use lacks all the same; "" when nothing."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc.aio
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastmarket._version import __version__
@@ -107,5 +109,34 @@ def test_ready_once_in_the_network(run: Run[None]) -> None:
             assert ready.status_code == 503
             assert "no bootstrap peer answers" in ready.text
             assert (await http.get("/healthz")).status_code == 200
+
+    run(main())
+
+
+def test_a_clock_that_most_storers_find_wrong_is_shown_and_makes_the_node_unready(run: Run[None]) -> None:
+    async def main() -> None:
+        async with (
+            watched(6) as (first, _),
+            watched(7, str(first.listen_addrs[0])) as (second, _),
+            watched(8, str(first.listen_addrs[0])) as (node, http),
+        ):
+            await until(lambda: node.dht.engine.table_size == 2)
+            await until(lambda: second.dht.engine.table_size == 2)
+            assert (await scraped(http))[labelled("fastmarket_clock_offset_seconds")] == 0
+            node.dht._clock._offset += 1200
+            async with grpc.aio.insecure_channel(node.grpc_address) as channel:
+                stub = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.RegisterFile(
+                        market_pb2.RegisterFileRequest(user=USER, fileHash="ab" * 32), timeout=DEADLINE_S
+                    )
+            details = str(caught.value.details())
+            assert re.search("2 refused: issued in the future by (1199|120[01]) s", details)
+            assert re.search("clock is about (1199|120[01]) s ahead of the peers that refused", details)
+            offset = (await scraped(http))[labelled("fastmarket_clock_offset_seconds")]
+            assert 1199 < offset < 1202
+            ready = await http.get("/readyz")
+            assert ready.status_code == 503
+            assert "set it right" in ready.text
 
     run(main())

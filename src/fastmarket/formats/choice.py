@@ -21,6 +21,7 @@ class FailureKind(Enum):
 
     TIMEOUT = "timeout"  # the deadline passed; the peer may be slow or gone
     UNREACHABLE = "unreachable"  # no address led to the peer
+    GONE = "nobody is there"  # nobody is there: all its addresses refuse, or have somebody else by now
     REFUSED = "refused"  # connected, but it speaks none of the protocols
     RESET = "reset"  # the stream was reset before the reply
     PEER_FAULT = "peer fault"  # the reply broke a rule

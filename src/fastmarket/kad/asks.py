@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import (
     Field,
@@ -62,13 +63,41 @@ class FindNode(Ask):
         return Answer(closer)
 
 
+class FindSelf(FindNode):
+    """Ask for the peers closest to ourselves; who knows us tells how, too, as go does."""
+
+    __slots__ = ("_local", "_named")
+
+    def __init__(self, config: KadConfig, local: PeerId, named: Callable[[PeerInfo], None]) -> None:
+        """`named(peer)`: ourselves, with the addresses that somebody has of us."""
+        super().__init__(config, local.raw)
+        self._local = local
+        self._named = named
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Closer peers alone."""
+        answer = super().read(peer, protocol, payload, now)
+        for one in answer.closer:
+            if one.peer_id == self._local:
+                self._named(one)
+        return answer
+
+
 class GetProviders(Ask):
     """Ask for who provides a key; every provider is an item, once."""
 
-    __slots__ = ("_choices", "_config", "_limit", "found")
+    __slots__ = ("_choices", "_config", "_hidden", "_limit", "found")
 
-    def __init__(self, config: KadConfig, key: bytes, limit: int | None = None) -> None:
-        """`limit`: this many providers are enough, None: all that the k closest know."""
+    def __init__(
+        self,
+        config: KadConfig,
+        key: bytes,
+        limit: int | None = None,
+        hidden: Callable[[float], Container[PeerId]] = lambda now: (),
+    ) -> None:
+        """`limit`: this many providers are enough, None: all that the k closest know. `hidden(now)`: who is
+        not taken for one, whatever others still hold of it."""
+        self._hidden = hidden
         super().__init__(seeks_peers=False)
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.GET_PROVIDERS, key)),)
@@ -87,6 +116,8 @@ class GetProviders(Ask):
             return Answer(closer)
         message = read_reply(config, Kind.GET_PROVIDERS, payload)
         entries = decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes)
+        if hidden := self._hidden(now):
+            entries = tuple([one for one in entries if one.peer_id not in hidden])
         return Answer(closer_peers(config, message), tuple(self.take(entries)), self.enough)
 
     @property
@@ -140,9 +171,13 @@ class AnnounceProvider:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Written is all there is to know."""
         return True
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """Nobody says no to what has no reply."""
+        return "refused", False
 
     def wanted(self, counting_peers: int) -> int:
         """One storer makes the key findable."""

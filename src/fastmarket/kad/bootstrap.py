@@ -16,12 +16,11 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import FindNode, read_reply
+from fastmarket.kad.asks import FindNode, FindSelf
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import PeerWatcher
 from fastmarket.kad.lookup import Learnt, Lookup
 from fastmarket.kad.lookup_job import Seeds
-from fastmarket.kad.messages import Kind
 from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
@@ -81,6 +80,8 @@ class Surroundings:
     entropy: Callable[[int], bytes]
     paces: Paces  # a node that has just joined knows already how quick its peers are
     size: NetworkSize
+    named: Callable[[PeerInfo], None] = lambda peer: None
+    """Told how others know us (`FindSelf`)."""
 
     def key_in(self, bucket: int) -> bytes:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
@@ -95,7 +96,9 @@ class Surroundings:
     def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
         """A FIND_NODE lookup, seeded from the table."""
         learnt = Learnt(self.paces, self.size)
-        lookup = Lookup(target, FindNode(self.config, raw_key), self.config, self.local, learnt)
+        own = raw_key == self.local.raw
+        ask = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
+        lookup = Lookup(target, ask, self.config, self.local, learnt)
         lookup.add(self.seeds(target, now))
         return lookup
 
@@ -220,7 +223,10 @@ class BootstrapJob(PeerWatcher):
         """From a seed or within a lookup; raises PeerFault."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
-            read_reply(self._around.config, Kind.FIND_NODE, payload)
+            around = self._around
+            FindSelf(around.config, around.local, around.named).read(
+                PeerInfo(around.local), protocol, payload, now
+            )
             self._round.answered(own)
         elif number in self._lookups:
             self._lookups[number].replied(own, protocol, payload, now)

@@ -63,6 +63,11 @@ class DisjointLookup(Search):
         return sum(path.failures for path in self._paths)
 
     @property
+    def silent(self) -> int:
+        """Peers asked that have not answered and may be there all the same."""
+        return sum(path.silent for path in self._paths)
+
+    @property
     def hops(self) -> int:
         """Of the farthest peer that answered, on any path."""
         return max(path.hops for path in self._paths)
@@ -105,6 +110,13 @@ class DisjointLookup(Search):
         """No answer will come."""
         own, number = divmod(token, len(self._paths))
         self._paths[number].failed(own, kind, now)
+
+    def lost(self, key: bytes) -> None:
+        """On every path."""
+        for path in self._paths:
+            path.lost(key)
+        if self.end is End.COMPLETE:
+            self.end = None
 
     def stop(self, end: End) -> None:
         """End now, with what was found."""

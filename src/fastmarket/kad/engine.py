@@ -73,6 +73,7 @@ class Engine:
         "liveness",
         "maintenance",
         "mode",
+        "named_us",
         "routing",
     )
 
@@ -101,8 +102,17 @@ class Engine:
         self.liveness = Liveness(config, local, self.jobs, self.routing)
         learnt = self.learnt
         self._around = Surroundings(
-            config, local, self.routing, self.seeds, entropy, learnt.paces, learnt.size
+            config,
+            local,
+            self.routing,
+            self.seeds,
+            entropy,
+            learnt.paces,
+            learnt.size,
+            lambda peer: self.named_us(peer),
         )
+        self.named_us: Callable[[PeerInfo], None] = lambda peer: None
+        """Told how others know us, whenever they say so: ours need not be the only node with this key."""
         self.maintenance = Maintenance(config, self.jobs, entropy, now)
         self.maintenance.connect(self._refresh, self._announce, self._sweep)
         self.routing.on_return = self._table_changed
@@ -246,10 +256,22 @@ class Engine:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
         return LookupJob(self.search(key, ask), self.seeds, self._timeout(timeout_s))
 
-    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
-        """Put something on the k closest to a raw key. Result: StoreResult; progress: QuorumReached."""
-        search, timeout_s = self.search(key, find), self._timeout(timeout_s)
-        return StoreJob(search, store, self.seeds, self.config, timeout_s, self.learnt.size)
+    def store_job(
+        self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None, retry_s: float = 0.0
+    ) -> StoreJob:
+        """Put something on the k closest to a raw key; tried again for `retry_s` seconds while the quorum is
+        missing. Result: StoreResult; progress: QuorumReached."""
+        timeout_s = self._timeout(timeout_s)
+        return StoreJob(
+            self.search(key, find),
+            store,
+            self.seeds,
+            self.config,
+            timeout_s,
+            self.learnt.size,
+            lambda: self.search(key, find),
+            retry_s,
+        )
 
     def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
         """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
@@ -321,8 +343,9 @@ class Engine:
     ) -> FindProvidersJob:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
-        ask = GetProviders(self.config, key, limit)
-        own = (*self.handlers.providers.providers(key, now), *self.handlers.known_elsewhere(key, now))
+        handlers = self.handlers
+        ask = GetProviders(self.config, key, limit, lambda now: handlers.hidden(key, now))
+        own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
     # --- private
@@ -345,13 +368,13 @@ class Engine:
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now))
         store = PutValue(self.config, record, quorum, now)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> StoreJob:
         if self._local.addrs:
             self.handlers.providers.add(key, self._local, now)
         store = AnnounceProvider(self.config, key, lambda: self._local)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s)
+        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 
     def _refresh(self, now: float) -> Job | None:
         timeout_s = self.config.job_timeout_s

@@ -49,6 +49,7 @@ class Handlers:
         "_local_key",
         "_rules",
         "elsewhere",
+        "hidden",
         "providers",
         "ready",
         "records",
@@ -75,6 +76,9 @@ class Handlers:
         # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
         # tells `ready` of changes: of the key, and of a provider's addresses.
         self.elsewhere: Callable[[bytes, float], PeersUntil] = lambda key, now: ((), inf)
+        # Whose announcements of a key are not told, for they have taken back what they announced; (key,
+        # now) -> who. Changes are told to `ready` likewise, and `elsewhere` says until when it holds.
+        self.hidden: Callable[[bytes, float], Container[PeerId]] = lambda key, now: ()
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,
@@ -184,7 +188,8 @@ class Handlers:
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)
         config, target = self._config, sha256(key)
-        records = self.providers.live(key, now)
+        hidden = self.hidden(key, now)
+        records = [one for one in self.providers.live(key, now) if one.provider.peer.peer_id not in hidden]
         others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
         entries = [record.entry(now) for record in records]
         entries += [encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes) for peer in others]
@@ -203,6 +208,12 @@ class Handlers:
         room = config.max_message_bytes - _REPLY_OVERHEAD_BYTES - len(providers)
         key = sender.key if sender is not None else None
         return self.routing.joined(_GET_PROVIDERS_REPLY, target, key, config.k, providers, room)
+
+    def known_providers(self, key: bytes, now: float) -> list[PeerInfo]:
+        """Who announced a key here, or is known by another protocol to provide it."""
+        hidden = self.hidden(key, now)
+        announced = [one for one in self.providers.providers(key, now) if one.peer_id not in hidden]
+        return announced + self.known_elsewhere(key, now)
 
     def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
         """Providers that other protocols know of and that have not announced themselves here."""

@@ -44,6 +44,9 @@ class Learnt:
             self.alive.disconnected(peer_id)
 
 
+# Nobody is there; or who is speaks none of our protocols.
+_ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
+
 # Who asks whom, where several lookups share one question: by 32-byte key.
 Claims = dict[bytes, Candidate]
 
@@ -60,6 +63,7 @@ class Lookup(Search):
     """
 
     __slots__ = (
+        "_absent",
         "_alive",
         "_answered",
         "_ask",
@@ -96,6 +100,7 @@ class Lookup(Search):
         self.end = None
         self._answered = 0
         self._failures = 0
+        self._absent = 0
         self._hops = 0
         self._ask = ask
         self._config = config
@@ -135,6 +140,11 @@ class Lookup(Search):
     def failures(self) -> int:
         """Peers of which no answer will come."""
         return self._failures
+
+    @property
+    def silent(self) -> int:
+        """Peers asked that have not answered and may be there all the same."""
+        return self._asked - self._answered - self._absent
 
     @property
     def hops(self) -> int:
@@ -215,8 +225,18 @@ class Lookup(Search):
             self.candidates.leave(candidate)
             self.candidates.fail(candidate)
             self._failures += 1
+            self._absent += kind in _ABSENT
             if kind is not FailureKind.BUSY:
                 self._surprised(candidate)
+
+    def lost(self, key: bytes) -> None:
+        """It is no candidate any more; a lookup that had found all goes on."""
+        for candidate in self.candidates.listed():
+            if candidate.key == key:
+                self.candidates.fail(candidate)
+                self._waited = 0
+                if self.end is End.COMPLETE:
+                    self.end = None
 
     def stop(self, end: End) -> None:
         """End now, with what was found."""

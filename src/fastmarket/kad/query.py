@@ -58,8 +58,11 @@ class Store(Protocol):
     def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Whether this peer's acknowledgement counts towards the quorum; None: whether it may."""
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Whether the reply says stored; None: it does not count after all. May raise PeerFault."""
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """Why that peer said no, for people; and whether it will say so again however often it is asked."""
 
     def wanted(self, counting_peers: int) -> int:
         """How many acknowledgements make a quorum of that many counting peers."""

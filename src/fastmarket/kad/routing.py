@@ -3,6 +3,8 @@
 Only peers that identified themselves as servers of our protocol, with addresses of their own telling, get in;
 peers that others merely name never do (specs kad-dht, "Client and server mode"). Of one address block only a
 few do. An entry is told to others while it is fresh, and after that once it has answered us.
+
+Over 400 lines: who stays and who goes is one policy over one table.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from fastmarket.kad.waiting import Waiting
 from fastmarket.trace import NULL_TRACE, Trace
 
 # Failures that came over the network: so it works, and the fault is not ours.
-_HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT})
+_HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE})
 _NEVER = float("-inf")
 MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
@@ -235,8 +237,10 @@ class Routing(PeerObserver):
                 self._place(key, contact, now)
 
     def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """A request to the peer failed; too often in a row and it leaves the table. While nobody at all is
-        heard, the fault is more likely ours: the table is kept, and the silent are asked now and then."""
+        """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
+        there
+        any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
+        silent are asked now and then."""
         if kind is FailureKind.BUSY:
             return
         if kind in _HEARD:
@@ -247,6 +251,10 @@ class Routing(PeerObserver):
         contact = self._table.get(key)
         if contact is None:
             self._waiting.drop(self._table.bucket_index(key), key)
+            return
+        if kind is FailureKind.GONE:
+            self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
+            self._lose(contact, now)
             return
         if contact.failures == 0:
             contact.failed_at = now

@@ -50,6 +50,12 @@ class Search:
         raise NotImplementedError
 
     @property
+    def silent(self) -> int:
+        """Peers asked that have not answered, and of which it is not known that they are gone, or no peers of
+        this network: each of them may be there."""
+        raise NotImplementedError
+
+    @property
     def hops(self) -> int:
         """Of the farthest peer that answered."""
         raise NotImplementedError
@@ -73,6 +79,11 @@ class Search:
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
+        raise NotImplementedError
+
+    def lost(self, key: bytes) -> None:
+        """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
+        asked first."""
         raise NotImplementedError
 
     def stop(self, end: End) -> None:

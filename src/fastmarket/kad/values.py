@@ -230,12 +230,16 @@ class PutValue:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Whether key and value came back as they were sent, as go checks it."""
         message = read_reply(self._config, Kind.PUT_VALUE, payload)
         if message.key != self._record.key or message.record is None:
             return False
         return decode_record(message.record, self._config.record_ttl_s, 0.0).value == self._record.value
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """It answered with something else than the value."""
+        return "refused", False
 
     def wanted(self, counting_peers: int) -> int:
         """The quorum of them."""

@@ -76,6 +76,7 @@ class _Failure:
 
     times: int
     until: float
+    refused: bool  # the last time: nobody listens there
 
 
 class DialBook:
@@ -105,13 +106,18 @@ class DialBook:
         failure = self._failures.get(addr.without_peer())
         return 0.0 if failure is None else failure.until
 
-    def failed(self, addr: Multiaddr, now: float) -> None:
-        """It did not lead to the peer."""
+    def refuses(self, addr: Multiaddr) -> bool:
+        """Whether it refused when it was last tried."""
+        failure = self._failures.get(addr.without_peer())
+        return failure is not None and failure.refused
+
+    def failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
+        """It did not lead to the peer; `refused`: the machine is there, and nobody listens."""
         addr = addr.without_peer()
         self._proven.pop(addr, None)
         times = self._failed_times(addr) + 1
         wait = self._config.dial_backoff_s * 2.0 ** min(times - 1, MAX_DOUBLINGS)
-        self._failures[addr] = _Failure(times, now + min(wait, self._config.max_dial_backoff_s))
+        self._failures[addr] = _Failure(times, now + min(wait, self._config.max_dial_backoff_s), refused)
         self._failures.move_to_end(addr)
         if len(self._failures) > self._config.max_known_peers:
             self._failures.popitem(last=False)

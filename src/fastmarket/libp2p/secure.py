@@ -34,9 +34,6 @@ class AnotherPeer(PeerFault):
         self.expected = expected
         self.found = found
 
-    def __reduce__(self) -> tuple[type[AnotherPeer], tuple[str, str]]:
-        return (type(self), (self.expected, self.found))
-
 
 @dataclass(frozen=True, slots=True)
 class NoiseStatic:

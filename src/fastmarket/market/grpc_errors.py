@@ -38,6 +38,7 @@ KEPT = "the offer is kept and announced further"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
 _COUNT_PREFIX = "fastmarket-quorum-"
+_WHY = "why"  # among the metadata of a QUORUM_MISSED
 _FIELD = re.compile(r"([A-Za-z0-9_.]{1,64}): (.*)", re.DOTALL)
 
 
@@ -84,11 +85,14 @@ def status_of(error: FastmarketError) -> Status:
     details = str(error)[:MAX_DETAILS_CHARS]
     if isinstance(error, QuorumFailed):
         counts = {name: str(getattr(error, name)) for name in _COUNTS}
-        details = f"acknowledged {error.acknowledged} of {error.asked} asked, {error.wanted} wanted; {KEPT}"
+        details = f"acknowledged {error.acknowledged} of {error.asked} asked, {error.wanted} wanted"
+        details = f"{details}: {error.why}"[:MAX_DETAILS_CHARS] if error.why else details
+        details = f"{details}; {KEPT}"
     if not kind.reason:
         return Status(kind.code, details)
     rich = pb.Status(code=kind.code.value[0], message=details)
-    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=kind.reason, domain=DOMAIN, metadata=counts))
+    told = {**counts, _WHY: error.why[:MAX_DETAILS_CHARS]} if isinstance(error, QuorumFailed) else counts
+    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=kind.reason, domain=DOMAIN, metadata=told))
     if kind.code is grpc.StatusCode.INVALID_ARGUMENT and isinstance(error, CallerFault):
         wrong = pb.BadRequest.FieldViolation(field=error.field, description=error.reason[:MAX_DETAILS_CHARS])
         _attach(rich, "BadRequest", pb.BadRequest(field_violations=[wrong]))
@@ -171,4 +175,15 @@ def _quorum_failed(error: grpc.aio.AioRpcError) -> QuorumFailed | None:
     metadata = dict(error.trailing_metadata() or ())
     counts = [metadata.get(_COUNT_PREFIX + name) for name in _COUNTS]
     numbers = [int(count) for count in counts if isinstance(count, str) and count.isdecimal()]
-    return QuorumFailed(*numbers) if len(numbers) == len(_COUNTS) else None
+    if len(numbers) != len(_COUNTS):
+        return None
+    acknowledged, asked, wanted = numbers
+    return QuorumFailed(acknowledged, asked, wanted, _why(rich_of(error)))
+
+
+def _why(rich: pb.Status) -> str:
+    for detail in rich.details:
+        if detail.type_url == f"{_TYPE_PREFIX}ErrorInfo":
+            with suppress(DecodeError):
+                return pb.ErrorInfo.FromString(detail.value).metadata.get(_WHY, "")
+    return ""

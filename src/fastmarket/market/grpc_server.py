@@ -96,8 +96,8 @@ class MarketServer:
         await self._service.close()
 
     def reload(self) -> access.Tokens | None:
-        """Reads the tokens again and returns them; looks whether the certificates can be used, which gRPC reads
-        when a caller connects. Raises `CallerFault`, with everything as it was."""
+        """Reads the tokens again and returns them; looks whether the certificates can be used, too, which gRPC
+        reads when a caller connects. Raises `CallerFault`, with everything as it was."""
         access.check_certificates(self._access)
         tokens = access.read_tokens(self._access)
         if self._guard is not None:

@@ -111,7 +111,7 @@ _NAMED_BY = {by: v1.RegisteredFile(named_by=by.name).SerializeToString() for by 
 def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
     """How the registration of one of many went, as a field of RegisterFilesResponse."""
     cid = content.cid.encode()
-    head, tail = _of_outcome(outcome)
+    head, tail = _of_outcome(outcome, outcome.why)
     by = _NAMED_BY[content.by]
     cid_size = encode_uvarint(len(cid))
     size = len(head) + 1 + len(cid_size) + len(cid) + len(tail) + len(by)
@@ -119,11 +119,13 @@ def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _of_outcome(outcome: StoreOutcome) -> tuple[bytes, bytes]:
-    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen."""
+def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
+    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen.
+    `why` by
+    itself: outcomes are equal without it."""
     head = v1.RegisteredFile()
     if not outcome.reached:
-        status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted))
+        status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, why))
         head.code, head.message = status.code.value[0], status.details
     tail = v1.RegisteredFile(acknowledged=outcome.acknowledged, asked=outcome.asked, wanted=outcome.wanted)
     return head.SerializeToString(), tail.SerializeToString()

@@ -59,7 +59,7 @@ class MarketService:
         except TimeoutError:
             raise RequestTimeout("not done within the call's time; the offer is announced further") from None
         if not outcome.reached:
-            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 
     def known(self, content: bytes) -> Known | None:
@@ -135,7 +135,7 @@ class MarketService:
         budget_s = self._budget(self._config.withdraw_budget_s, deadline_s)
         outcome = await self._dht.withdraw_offer(content, user_id, budget_s)
         if not outcome.reached:
-            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 
     async def put_record(

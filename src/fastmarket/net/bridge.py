@@ -195,7 +195,7 @@ class DhtClient(Live):
                 content.multihash, b"", "", metadata, deadline_s, content.form
             )
             if not outcome.reached:
-                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
         return await self._ask(call)
@@ -222,7 +222,7 @@ class DhtClient(Live):
         async def call(node: DhtNode) -> Cid:
             outcome = await node.withdraw_offer(content.multihash, b"", deadline_s)
             if not outcome.reached:
-                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+                raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
         return await self._ask(call)

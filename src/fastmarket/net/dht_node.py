@@ -27,6 +27,7 @@ from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.handlers import PeersUntil
 from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.maintenance import Own
 from fastmarket.kad.providing import FindProvidersResult
 from fastmarket.kad.query import Quorum
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
@@ -42,6 +43,8 @@ from fastmarket.net.keeping import Keeper, Keeping
 from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
+from fastmarket.net.twins import Twins
+from fastmarket.offers.clocks import wrong_clock
 from fastmarket.offers.known import Known, KnownOffers
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
@@ -106,10 +109,12 @@ class DhtNode:
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
         self.engine.handlers.elsewhere = self._holders
+        self.engine.handlers.hidden = self._no_providers
         self.offers.content_changed.append(self.engine.handlers.ready.changed)
         self.host.identifier.store.changed = self.engine.handlers.ready.changed
         self._kad = KadNode(self.host, self.engine, clock)
         self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
+        self.twins = Twins(self.host, self.engine)
         self.public = PublicRouting(self.host, self._kad, self.offers, clock)
         if config.server_mode:
             self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
@@ -142,14 +147,21 @@ class DhtNode:
         """Unix seconds on this node's one scale of time."""
         return self._clock.now()
 
+    def clock_fault(self) -> str:
+        """What is wrong with this node's clock by its peers; "" when nothing is."""
+        offset_s = self.offers.clock.wrong_by(self._clock.now())
+        return "" if offset_s is None else wrong_clock(offset_s)
+
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
         found = await self.host.listen(addr)
+        self.twins.start()
         return [addr.with_peer(self.peer_id) for addr in found]
 
     async def close(self) -> None:
         """Ends every job and connection."""
         self._offers.close()
+        self.twins.close()
         if self._keeping is not None:
             self._keeping.flush()
         self._kad.close()
@@ -215,7 +227,7 @@ class DhtNode:
         self.records.mark_own(key, self._clock.now())
         result = cast(StoreResult, await self._kad.run(job))
         if not result.succeeded:
-            raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
+            raise QuorumFailed(result.acknowledged, result.asked, result.wanted, result.why)
         return Stored(result.acknowledged, result.asked, result.wanted)
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
@@ -397,6 +409,13 @@ class DhtNode:
                 found.append(PeerInfo(peer_id, store.addrs(peer_id, now)))
                 until = min(until, store.hints_until(peer_id))
         return found, until
+
+    def _no_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Holders that took their offers back; not ourselves while we announce the key as such."""
+        withdrawn = self.offers.withdrawn(content, now)
+        if self.peer_id in withdrawn and self.engine.maintenance.publishes(Own.PROVIDER, content):
+            return withdrawn - {self.peer_id}
+        return withdrawn
 
     def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
         link = self.host.link_to(peer.peer_id)

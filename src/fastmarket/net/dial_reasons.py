@@ -52,6 +52,10 @@ class DialReason(Enum):
         return self.value
 
 
+ABSENT = frozenset({DialReason.REFUSED, DialReason.WRONG_IDENTITY, DialReason.SELF})
+"""The peer is known not to be there: for all others it may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One address, or one peer where no address is to blame."""

@@ -16,7 +16,15 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import DialRace, Target
 from fastmarket.net.addresses import OwnAddresses
-from fastmarket.net.dial_reasons import DialReason, Failure, NobodyThere, failed, of_handshake, of_system
+from fastmarket.net.dial_reasons import (
+    ABSENT,
+    DialReason,
+    Failure,
+    NobodyThere,
+    failed,
+    of_handshake,
+    of_system,
+)
 from fastmarket.net.link import Link
 from fastmarket.net.resolver import Resolver, plain
 
@@ -30,6 +38,7 @@ class DialEnd(Enum):
 
     CONNECTED = "connected"  # it led to the peer
     DEAD = "dead"  # nobody answered there, or not in time
+    REFUSED = "refused"  # the machine is there, and nobody listens
     WRONG = "wrong"  # somebody answered, but not as that peer
 
 
@@ -175,8 +184,7 @@ class _Dial:
         self._note(target.addr, fault)
         self._unsettled[target.addr] -= 1
         if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
-            dead = isinstance(fault, NobodyThere)
-            self._shell.tried(self._peer, target.addr, DialEnd.DEAD if dead else DialEnd.WRONG)
+            self._shell.tried(self._peer, target.addr, _end_of(fault))
         return None
 
     def _note(self, addr: Multiaddr, fault: BaseException) -> None:
@@ -217,7 +225,15 @@ class _Dial:
 def _together(failures: Sequence[Failure], text: str, peer: PeerId) -> DialFailed:
     fault = DialFailed(text or "; ".join(map(str, failures)), peer=peer)
     fault.failures = tuple(failures)
+    fault.gone = all(one.reason in ABSENT for one in failures)
     return fault
+
+
+def _end_of(fault: BaseException) -> DialEnd:
+    if not isinstance(fault, NobodyThere):
+        return DialEnd.WRONG
+    refused = any(isinstance(one, Failure) and one.reason is DialReason.REFUSED for one in fault.failures)
+    return DialEnd.REFUSED if refused else DialEnd.DEAD
 
 
 def _discard(task: asyncio.Task[Any]) -> None:

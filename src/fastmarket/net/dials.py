@@ -44,8 +44,8 @@ class Parcel(Protocol):
     def send(self, link: Link) -> None:
         """There is one."""
 
-    def unreachable(self) -> None:
-        """There is none to be had."""
+    def unreachable(self, gone: bool) -> None:
+        """There is none to be had; `gone`: because nobody is there (`DialFailed`)."""
 
 
 @dataclass(slots=True)
@@ -111,6 +111,10 @@ class Dials:
                 raise DialFailed("this node is stopping", peer=peer.peer_id) from None
             raise
 
+    async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
+        """A connection with whoever is there and has that peer's key, a new one. Raises DialFailed."""
+        return await self._dialer.dial(peer_id, [addr])
+
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
         if peer.peer_id not in self._dials and len(self._dials) >= self._config.max_queued_dials:
@@ -166,8 +170,9 @@ class Dials:
             raise NotDialed("this node is stopping", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
             raise NotDialed("too many dials wait already", peer=peer.peer_id)
+        known = self._known(peer)
+        candidates = self._candidates(known)
         try:
-            candidates = self._candidates(peer)
             if not candidates and (failures := self._left_out(peer)):
                 raise _failed(peer, *failures)
             return await self._dialer.dial(peer.peer_id, candidates, self._given)
@@ -176,18 +181,26 @@ class Dials:
                 self._faults.tell("a dial", fault, peer.peer_id)
                 fault = _failed(peer, Failure(str(peer.peer_id), DialReason.BUG))
             link = self._owner.link_to(peer.peer_id)
-            if link is None:
-                raise fault from None
-            return link  # it could reach us
+            if link is not None:
+                return link  # it could reach us
+            waiting = [addr for addr in known if addr not in candidates]
+            # What failed lately was not tried now: why it failed then still counts.
+            absent = fault.gone or not candidates
+            fault.gone = absent and all(map(self._book.refuses, waiting)) and bool(known)
+            raise fault from None
 
-    def _candidates(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What identify told and the caller knows, without ours (NAT, copied settings), those that failed
-        lately, and what strangers name in networks we are not in."""
-        now = self._clock.now()
-        known = [*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs]
+    def _known(self, peer: PeerInfo) -> list[Multiaddr]:
+        """What identify told and the caller knows, without ours (NAT, copied settings)."""
+        known = [*self._identifier.store.addrs(peer.peer_id, self._clock.now()), *peer.addrs]
         own = self._identifier.addresses
-        usable = [addr for addr in self._book.order(known, now) if addr not in own and worth_keeping(addr)]
-        return [addr for addr in usable if addr in self._given or _may_dial(own, addr)]
+        bare = dict.fromkeys(addr.without_peer() for addr in known)
+        return [addr for addr in bare if addr not in own and worth_keeping(addr)]
+
+    def _candidates(self, known: Iterable[Multiaddr]) -> list[Multiaddr]:
+        """Of those, without what failed lately, and what strangers name in networks we are not in."""
+        own = self._identifier.addresses
+        ordered = self._book.order(known, self._clock.now())
+        return [addr for addr in ordered if addr in self._given or _may_dial(own, addr)]
 
     def _left_out(self, peer: PeerInfo) -> list[Failure]:
         """Of a peer without any address to try: why not those there are."""
@@ -200,7 +213,7 @@ class Dials:
                 failures.append(Failure(str(addr), DialReason.SELF))
             elif self._book.waits_until(bare) > now:
                 failures.append(Failure(str(addr), DialReason.FAILED_LATELY))
-            elif addr not in self._given and not _may_dial(own, addr):
+            elif bare not in self._given and not _may_dial(own, addr):
                 failures.append(Failure(str(addr), DialReason.OUTSIDE))
         return failures
 
@@ -219,8 +232,8 @@ class Dials:
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
-        if end is DialEnd.DEAD:
-            self._book.failed(addr, now)
+        if end in (DialEnd.DEAD, DialEnd.REFUSED):
+            self._book.failed(addr, now, refused=end is DialEnd.REFUSED)
         elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
             self._identifier.store.forget(peer_id, addr)
         else:
@@ -240,8 +253,9 @@ class Dials:
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
             self._owner.unreachable(peer_id)
+        gone = isinstance(fault, DialFailed) and fault.gone
         for parcel in dial.waiting:
-            self._faults.run("giving up what waited for a dial", parcel.unreachable)
+            self._faults.run("giving up what waited for a dial", parcel.unreachable, gone)
 
 
 def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:

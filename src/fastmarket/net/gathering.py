@@ -16,19 +16,28 @@ from fastmarket.errors import ConnectionLost, FastmarketError
 from fastmarket.offers.model import OfferTerms
 from fastmarket.offers.views import StoreOutcome
 
-Settle = Callable[[int, StoreOutcome], None]
-"""Told how the offer at an index turned out."""
+Settle = Callable[[int, StoreOutcome, bool], None]
+"""Told how the offer at an index turned out; False: for the time being, it is tried again."""
 
 Together = Callable[[Sequence[OfferTerms], Settle], Coroutine[Any, Any, None]]
 """Registers many; ends when all have settled. Raises FastmarketError with none registered."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """One caller's registration."""
+_NOBODY_ASKED = StoreOutcome(0, 0, 1)
+
+
+@dataclass(slots=True)
+class Registration:
+    """One caller's. `settled` is done when a quorum has the offer, or it cannot be had; it fails as a
+    registration does."""
 
     terms: OfferTerms
-    outcome: asyncio.Future[StoreOutcome]
+    settled: asyncio.Future[StoreOutcome]
+    latest: StoreOutcome = _NOBODY_ASKED
+
+    def so_far(self) -> StoreOutcome:
+        """How it turned out, or how it stands. Raises what `settled` failed with."""
+        return self.settled.result() if self.settled.done() else self.latest
 
 
 class Gathering:
@@ -44,7 +53,7 @@ class Gathering:
         self._most_running = most_running
         self._most_together = most_together
         self._wait_s = wait_s
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Registration] = []
         self._running = 0
         self._expected = 1
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,13 +74,14 @@ class Gathering:
         finally:
             self._ended()
 
-    def join(self, terms: OfferTerms) -> asyncio.Future[StoreOutcome]:
-        """Done when a quorum has the offer, or it cannot be had. Fails as a registration does."""
-        outcome: asyncio.Future[StoreOutcome] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(_seen)
-        self._waiting.append(_Waiting(terms, outcome))
+    def join(self, terms: OfferTerms) -> Registration:
+        """It waits, and is under way at some time."""
+        settled: asyncio.Future[StoreOutcome] = asyncio.get_running_loop().create_future()
+        settled.add_done_callback(_seen)
+        registration = Registration(terms, settled)
+        self._waiting.append(registration)
         self._more()
-        return outcome
+        return registration
 
     def close(self) -> None:
         """Nothing is registered any more; who waits is told so."""
@@ -110,10 +120,13 @@ class Gathering:
         self._tasks.add(task)
         task.add_done_callback(self._batch_ended)
 
-    async def _register(self, taken: Sequence[_Waiting]) -> None:
-        def settle(index: int, outcome: StoreOutcome) -> None:
-            if not taken[index].outcome.done():
-                taken[index].outcome.set_result(outcome)
+    async def _register(self, taken: Sequence[Registration]) -> None:
+        def settle(index: int, outcome: StoreOutcome, final: bool = True) -> None:
+            one = taken[index]
+            if not final:
+                one.latest = outcome
+            elif not one.settled.done():
+                one.settled.set_result(outcome)
 
         try:
             await self._together([one.terms for one in taken], settle)
@@ -121,22 +134,22 @@ class Gathering:
             if len(taken) > 1:  # one may be at fault for all
                 for one in taken:
                     await self._register([one])
-            elif not taken[0].outcome.done():
-                taken[0].outcome.set_exception(fault)
+            elif not taken[0].settled.done():
+                taken[0].settled.set_exception(fault)
         except asyncio.CancelledError:
             self._tell_stopped(taken)
             raise
         except Exception as error:
             for one in taken:  # or they would wait until their deadline
-                if not one.outcome.done():
-                    one.outcome.set_exception(error)
+                if not one.settled.done():
+                    one.settled.set_exception(error)
             raise
 
     @staticmethod
-    def _tell_stopped(several: Sequence[_Waiting]) -> None:
+    def _tell_stopped(several: Sequence[Registration]) -> None:
         for one in several:
-            if not one.outcome.done():
-                one.outcome.set_exception(ConnectionLost("the node has stopped"))
+            if not one.settled.done():
+                one.settled.set_exception(ConnectionLost("the node has stopped"))
 
     def _batch_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -74,8 +74,9 @@ class _Request:
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
         link.wake()
 
-    def unreachable(self) -> None:
-        self.host.settle(Failed(self.request_id, FailureKind.UNREACHABLE))
+    def unreachable(self, gone: bool) -> None:
+        kind = FailureKind.GONE if gone else FailureKind.UNREACHABLE
+        self.host.settle(Failed(self.request_id, kind))
 
 
 class Host:
@@ -96,6 +97,8 @@ class Host:
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
         """Told how long a peer took for its first answer on a connection: who it is."""
+        self.met_own_key: Callable[[Link], None] = lambda link: None
+        """Told of a connection from outside whose other end proved to have our key."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
@@ -109,6 +112,7 @@ class Host:
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
             config.connection.max_ping_streams, self.links.siblings
         )
+        self._served: set[str] = set()
         self._servers: list[asyncio.Server] = []
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
@@ -140,6 +144,7 @@ class Host:
     def serve(self, protocol: str, handle: RpcHandler, limit: int) -> None:
         """Answers requests of at most `limit` bytes in a protocol of uvarint-framed requests and replies."""
         self._protocols[protocol] = RpcResponder.factory(handle, limit)
+        self._served.add(protocol)
 
     # -- listening
 
@@ -241,6 +246,8 @@ class Host:
         if type(event) is Opened:
             if self.links.opened(link, event.peer, now):
                 self.identifier.begin(link, now)
+                if event.peer == self.peer_id and link.role is Role.LISTENER:
+                    self.met_own_key(link)
                 if link.role is Role.LISTENER:
                     self.dials.arrived(event.peer, link)
         elif type(event) is Closed:
@@ -293,6 +300,11 @@ class Host:
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
+        # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it
+        # next dials.
+        for protocol in self._served:
+            self._protocols.pop(protocol, None)
+        self._push_addresses()
         links = self.links.all()
         ends = [link.ended.wait() for link in links]
         for link in links:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
@@ -19,6 +20,7 @@ from fastmarket.net.gathering import Gathering, Settle
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
+from fastmarket.offers.clocks import side
 from fastmarket.offers.known import KnownOffers
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
@@ -45,9 +47,10 @@ class OfferNode:
         config = offers.config
         self._slices = asyncio.Semaphore(config.max_registering)
         self._gathering = Gathering(
-            self._register_slice, config.max_gathering, config.register_slice, config.gather_s
+            self._register_together, config.max_gathering, config.register_slice, config.gather_s
         )
         self._table_size = 0
+        offers.many_refused = _many_refused
         host.observers.append(self)
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
@@ -69,11 +72,11 @@ class OfferNode:
             with self._gathering.alone():
                 return await self._register_alone(terms, deadline_s)
         outcome = self._gathering.join(terms)
-        await asyncio.wait({outcome}, timeout=deadline_s)
-        return outcome.result() if outcome.done() else StoreOutcome(0, 0, 1)
+        await asyncio.wait({outcome.settled}, timeout=deadline_s)
+        return self._explained(outcome.so_far())
 
     async def _register_alone(self, terms: OfferTerms, deadline_s: float) -> StoreOutcome:
-        announcement = self.offers.register(terms, self._clock.now())
+        announcement = self.offers.register(terms, self._clock.now(), deadline_s)
         running = self._announce(announcement)
         if running is not None:
             try:
@@ -83,7 +86,24 @@ class OfferNode:
                         break
             except TimeoutError:
                 pass  # the counts say how far it is
-        return outcome_of(announcement.job.so_far())
+        return self._explained(outcome_of(announcement.job.so_far()))
+
+    def _look_at_clock(self, now: float) -> None:
+        """A clock that several peers find wrong is told of, once in a while."""
+        offset_s = self.offers.clock.warning(now)
+        if offset_s is not None:
+            logger.warning(
+                "this node's clock is about %.0f s %s its peers': set it right, or they take no offers of it",
+                abs(offset_s),
+                side(offset_s),
+            )
+
+    def _explained(self, outcome: StoreOutcome) -> StoreOutcome:
+        """With what the storers say of our clock, if that is among the reasons."""
+        if outcome.reached or "refused" not in outcome.why:
+            return outcome
+        said = self.offers.clock.complained(self._clock.now())
+        return replace(outcome, why=f"{outcome.why}; {said}") if said else outcome
 
     async def register_many(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """As `register` for each, in the order given; slice by slice along the key space.
@@ -97,7 +117,8 @@ class OfferNode:
         order = sorted(range(len(many)), key=keys.__getitem__)
         size = self.offers.config.register_slice
         slices = [order[at : at + size] for at in range(0, len(order), size)]
-        tasks = [asyncio.ensure_future(self._register_part(many, part, outcomes)) for part in slices]
+        end = self._clock.now() + deadline_s
+        tasks = [asyncio.ensure_future(self._register_part(many, part, outcomes, end)) for part in slices]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=deadline_s)
@@ -107,34 +128,41 @@ class OfferNode:
         for task in tasks:
             if task.done():
                 task.result()
-        return outcomes
+        return [self._explained(outcome) for outcome in outcomes]
 
     async def _register_part(
-        self, many: Sequence[OfferTerms], part: list[int], outcomes: list[StoreOutcome]
+        self, many: Sequence[OfferTerms], part: list[int], outcomes: list[StoreOutcome], end: float
     ) -> None:
-        def settle(index: int, outcome: StoreOutcome) -> None:
+        def settle(index: int, outcome: StoreOutcome, final: bool = True) -> None:
             outcomes[part[index]] = outcome
 
         async with self._slices:
-            await self._register_slice([many[index] for index in part], settle)
+            left_s = max(end - self._clock.now(), 0.0)
+            await self._register_slice([many[index] for index in part], settle, left_s)
 
-    async def _register_slice(self, many: Sequence[OfferTerms], settle: Settle) -> None:
-        """Signs, stores and announces together; ends when each has its quorum or can get none."""
-        sweep = self.offers.register_many(many, self._clock.now())
+    async def _register_together(self, many: Sequence[OfferTerms], settle: Settle) -> None:
+        """As `_register_slice`, for callers that wait for one each."""
+        await self._register_slice(many, settle, self.offers.config.retry_s)
+
+    async def _register_slice(self, many: Sequence[OfferTerms], settle: Settle, retry_s: float) -> None:
+        """Signs, stores and announces together; ends when each has its quorum or can get none in that
+        time."""
+        sweep = self.offers.register_many(many, self._clock.now(), retry_s)
         places = _places(many, sweep.offers)
         running = self._announce(sweep)
         missing = len(sweep.offers)
         if running is None:
             for index in range(len(many)):
-                settle(index, StoreOutcome(0, 0, 1))
+                settle(index, StoreOutcome(0, 0, 1), True)
             return
         async for item in running.items():
             assert isinstance(item, Settled)
-            for group, outcome in item.groups:
-                for place in group:
-                    for index in places[place]:
-                        settle(index, outcome)
-                missing -= len(group)
+            for final, groups in ((False, item.again), (True, item.groups)):
+                for group, outcome in groups:
+                    for place in group:
+                        for index in places[place]:
+                            settle(index, outcome, final)
+                    missing -= len(group) * final
             if not missing:
                 break  # the storers after the quorum need not be waited for
 
@@ -143,11 +171,11 @@ class OfferNode:
 
         Not at the quorum: a storer that has not heard yet would still show the offer. Raises `CallerFault`.
         """
-        announcement = self.offers.withdraw(content, user_id, self._clock.now())
+        announcement = self.offers.withdraw(content, user_id, self._clock.now(), deadline_s)
         running = self._announce(announcement)
         if running is not None:
             await asyncio.wait({running.result}, timeout=deadline_s)
-        return outcome_of(announcement.job.so_far())
+        return self._explained(outcome_of(announcement.job.so_far()))
 
     async def find(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Offers as they are found; a tombstone only where its offer came before."""
@@ -230,6 +258,7 @@ class OfferNode:
 
     def _ended(self, wanted: Announcement | Sweep | Handover, result: object) -> None:
         now = self._clock.now()
+        self._look_at_clock(now)
         if isinstance(wanted, Sweep):
             assert result is None or isinstance(result, SweepResult)
             self.offers.swept(wanted, result, now)
@@ -239,6 +268,14 @@ class OfferNode:
         else:
             assert result is None or isinstance(result, StoreResult)
             self.offers.announced(wanted.offer, result, now)
+
+
+def _many_refused(count: int) -> None:
+    logger.warning(
+        "%d offers of others were refused here for their times: the clocks of their holders are wrong, or "
+        "this node's is",
+        count,
+    )
 
 
 def _places(many: Sequence[OfferTerms], offers: Sequence[Offer]) -> Sequence[Sequence[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from fastmarket.config import KadConfig, OfferConfig
@@ -13,7 +13,9 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.query import Answer, Ask, Quorum, quorum_size
+from fastmarket.offers.complaints import Complaints, reasons_of
 from fastmarket.offers.messages import (
+    OF_CLOCKS,
     Ack,
     FindReply,
     FindRequest,
@@ -30,7 +32,6 @@ from fastmarket.trace import NULL_TRACE, Trace
 # Offers of one reply that no storer would have kept. A signature takes 50 us to verify, a rare kind ten times
 # so long, and a reply has room for 200: who sends so many bad ones is not read on.
 MAX_BAD_A_REPLY = 16
-_OF_CLOCKS = (Refusal.EXPIRED, Refusal.FUTURE)  # an honest storer may send these
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,18 @@ class FindOffers(Ask):
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
-    def __init__(self, content: bytes, reading: Reading, local: PeerId) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        reading: Reading,
+        local: PeerId,
+        withdrawn: Callable[[float], Container[PeerId]] = lambda now: (),
+    ) -> None:
+        """`withdrawn(now)`: who is known here to have taken its offers back; it is no provider any more."""
         super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
-        self._providers = GetProviders(reading.kad, content)
+        self._providers = GetProviders(reading.kad, content, None, withdrawn)
         self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
         self.speakers = {local}
         """Ourselves and who answered on the offer protocol; asking them again brings nothing."""
@@ -103,7 +111,7 @@ class FindOffers(Ask):
             try:
                 offer = self._reading.verifier.open(envelope, now)
             except OfferRefused as refused:
-                bad += refused.refusal not in _OF_CLOCKS
+                bad += refused.refusal not in OF_CLOCKS  # an honest storer may send those
                 self._reading.refusals[refused.refusal] += 1
                 self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=refused.reason)
                 continue
@@ -142,8 +150,11 @@ class StoreOffer:
         reading: Reading,
         local: Callable[[], PeerInfo],
         current: Callable[[], Offer | None],
+        complaints: Complaints,
     ) -> None:
         """`local` is this peer with the addresses it has now, `current` the latest version of the offer."""
+        self._complaints = complaints
+        self._refusals: dict[bytes, tuple[Ack, Refusal | None]] = {}  # by the peer's key
         self._offer = offer
         self._protocol = reading.offers.protocol
         self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
@@ -162,14 +173,23 @@ class StoreOffer:
         """Those that acknowledge offers."""
         return answered_protocol in (None, self._protocol)
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Raises `PeerFault` for anything but one acknowledgement."""
         if protocol != self._protocol:
             return None
-        acks = decode_store_reply(payload).acks
+        reply = decode_store_reply(payload)
+        acks = reply.acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        return stored(acks[0], self._offer, self._current())
+        self._complaints.read(peer, reply, now)
+        if stored(acks[0], self._offer, self._current()):
+            return True
+        self._refusals[peer.peer_id.key] = acks[0], reasons_of(reply)[0]
+        return False
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """What its reply said."""
+        return self._complaints.text(*self._refusals[peer.peer_id.key])
 
     def wanted(self, counting_peers: int) -> int:
         """The majority; nobody there: here is enough."""

@@ -10,14 +10,16 @@ from fastmarket._batch import count_signatures
 from fastmarket._candidates import Answered
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
-from fastmarket.formats.choice import Choice
+from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
+from fastmarket.kad.storing import ABSENT, WHY
 from fastmarket.offers.asks import stored
+from fastmarket.offers.complaints import Complaints, reasons_of
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store
 from fastmarket.offers.model import Offer
-from fastmarket.offers.parcels import Parcel, Settlement, parcels
+from fastmarket.offers.parcels import Miss, Parcel, Settlement, parcels
 
 # Encoded messages kept: each goes to up to k peers, which take it at about the same time.
 _KEPT_MESSAGES = 8
@@ -51,8 +53,11 @@ class Deliveries:
         provide: Callable[[Offer, PeerInfo, str], tuple[Choice, ...]],
         current: Callable[[Offer], Offer | None],
         timeout_s: float,
+        complaints: Complaints,
     ) -> None:
-        """`provide(offer, peer, protocol)`: what a standard libp2p peer is sent. `current`: the latest."""
+        """`provide(offer, peer, protocol)`: what a standard libp2p peer is sent. `current`: the latest.
+        `complaints` reads why storers refuse."""
+        self._complaints = complaints
         self._config = config
         self._provide = provide
         self._current = current
@@ -123,41 +128,49 @@ class Deliveries:
         for storer in held:
             self._ready[storer.peer.peer_id] = storer
 
-    def reply(self, token: int, protocol: str, payload: bytes) -> None:
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements. Raises `PeerFault` unless there is one for each offer."""
         if token not in self._out:
             return
-        together = self._out[token][1]
+        storer, together = self._out[token]
         count = sum(len(parcel.offers) for parcel in together)
-        missing: Sequence[Sequence[int]] = ()
+        missing: Sequence[dict[int, Miss]] = ()
         if payload != _all_stored(count):
-            missing = self._missing(together, count, payload)
+            missing = self._missing(storer.peer, together, count, payload, now)
+        else:
+            self._complaints.took(storer.peer, now)
         self._leave(token)
         for at, parcel in enumerate(together):
-            parcel.answered(missing[at] if missing else ())
+            parcel.answered(missing[at] if missing else _NONE_MISSING)
             self._settled.extend(parcel.take_settled())
 
-    def _missing(self, together: Sequence[Parcel], count: int, payload: bytes) -> Sequence[Sequence[int]]:
-        """The slots of each parcel that were not acknowledged."""
-        acks = decode_store_reply(payload).acks
-        if len(acks) != count:
-            raise PeerFault(f"{len(acks)} acknowledgements of {count} offers")
-        left = iter(acks)
+    def _missing(
+        self, peer: PeerInfo, together: Sequence[Parcel], count: int, payload: bytes, now: float
+    ) -> Sequence[dict[int, Miss]]:
+        """The slots of each parcel that were not acknowledged, and why."""
+        reply = decode_store_reply(payload)
+        if len(reply.acks) != count:
+            raise PeerFault(f"{len(reply.acks)} acknowledgements of {count} offers")
+        self._complaints.read(peer, reply, now)
+        left = zip(reply.acks, reasons_of(reply), strict=True)
         return [
-            [
-                slot
-                for slot, (offer, ack) in enumerate(zip(parcel.offers, left, strict=False))
+            {
+                slot: self._complaints.text(ack, reason)
+                for slot, (offer, (ack, reason)) in enumerate(zip(parcel.offers, left, strict=False))
                 if not stored(ack, offer, self._current(offer))
-            ]
+            }
             for parcel in together
         ]
 
-    def failed(self, token: int) -> None:
-        """The peer has none of them."""
+    def failed(self, token: int, kind: FailureKind) -> None:
+        """The peer has none of them; one that is gone does not count."""
         if token not in self._out:
             return
         for parcel in self._leave(token):
-            parcel.failed()
+            if kind in ABSENT:
+                parcel.gone()
+            else:
+                parcel.failed(WHY[kind])
             self._settled.extend(parcel.take_settled())
 
     def take_settled(self) -> list[Settlement]:
@@ -221,6 +234,9 @@ class Deliveries:
             if len(self._messages) > _KEPT_MESSAGES:
                 self._messages.popitem(last=False)
         return (Choice(self._config.protocol, payload),)
+
+
+_NONE_MISSING: dict[int, Miss] = {}  # never changed
 
 
 @lru_cache(maxsize=1024)

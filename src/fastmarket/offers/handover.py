@@ -64,7 +64,7 @@ class HandoverJob(Job):
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements; raises PeerFault."""
-        self._deliveries.reply(token, protocol, payload)
+        self._deliveries.reply(token, protocol, payload, now)
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """A peer that fails once is not bothered with the rest."""

@@ -19,6 +19,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.kad.messages import decode_message, decode_peers, read_closer
 from fastmarket.offers.model import MAX_CONTENT_BYTES
+from fastmarket.offers.refusals import Refusal
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 
 MAX_ACKS = 4096  # in one reply; far above what any request of ours can bring
@@ -29,6 +30,8 @@ OFFER_OVERHEAD_BYTES = 4  # tag and length around one envelope of at most 2 MiB
 _ACKS_TAG = b"\x0a"  # packed, a byte each
 _OFFERS_TAG = b"\x12"
 _MORE = b"\x18\x01"
+_REASONS_TAG = b"\x22"  # packed, a byte each
+_NOW_TAG = b"\x28"
 
 
 class Ack(IntEnum):
@@ -62,9 +65,12 @@ class FindRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoreReply:
-    """One acknowledgement for each offer, in order."""
+    """One acknowledgement for each offer, in order; `reasons` for each that is `EXPIRED` or `INVALID`, in
+    their order, None for one that is not known; `now`: the storer's clock, where it told (unix seconds)."""
 
     acks: tuple[Ack, ...]
+    reasons: tuple[Refusal | None, ...] = ()
+    now: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +115,18 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
     return StoreRequest(tuple(request.store.offers), tuple(request.store.whole))
 
 
-def encode_acks(acks: Iterable[Ack]) -> bytes:
-    """An OfferReply to a STORE."""
+def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float = 0.0) -> bytes:
+    """An OfferReply to a STORE. `reasons`: one for each ack in `WITH_REASON`; `now` is told where it is
+    one."""
     packed = bytes(acks)
-    return _ACKS_TAG + encode_uvarint(len(packed)) + packed
+    reply = _ACKS_TAG + encode_uvarint(len(packed)) + packed
+    why = tuple(reasons)
+    if not why:
+        return reply
+    reply += _REASONS_TAG + encode_uvarint(len(why)) + bytes(_REASONS.get(one, 0) for one in why)
+    if any(one in OF_CLOCKS for one in why):
+        reply += _NOW_TAG + encode_uvarint(round(now))
+    return reply
 
 
 def encode_found(envelopes: Iterable[bytes], more: bool) -> bytes:
@@ -139,7 +153,11 @@ def decode_store_reply(payload: bytes) -> StoreReply:
     acks: list[int] = list(reply.acks)
     if acks.count(Ack.STORED) == len(acks):  # nearly always
         return StoreReply((Ack.STORED,) * len(acks))
-    return StoreReply(tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in acks))
+    told = tuple(_ACKS.get(ack, Ack.UNSPECIFIED) for ack in acks)
+    count = sum(ack in WITH_REASON for ack in told)
+    reasons = tuple(_REFUSALS.get(reason) for reason in reply.reasons[:count])
+    reasons += (None,) * (count - len(reasons))  # of an older node
+    return StoreReply(told, reasons, float(reply.now) if reply.HasField("now") else None)
 
 
 def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindReply:
@@ -159,6 +177,17 @@ def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindRe
 
 
 _ACKS = {int(ack): ack for ack in Ack}
+WITH_REASON = frozenset({Ack.EXPIRED, Ack.INVALID})
+OF_CLOCKS = frozenset({Refusal.EXPIRED, Refusal.FUTURE})
+_REASONS: dict[Refusal, int] = {
+    Refusal.MALFORMED: 1,
+    Refusal.FORGED: 2,
+    Refusal.FOREIGN: 3,
+    Refusal.LIFETIME: 4,
+    Refusal.FUTURE: 5,
+    Refusal.EXPIRED: 6,
+}
+_REFUSALS = {number: refusal for refusal, number in _REASONS.items()}
 
 
 def _read_reply(payload: bytes) -> pb.OfferReply:

@@ -32,8 +32,10 @@ class Neighbourhood(Protocol):
     def search(self, key: bytes, ask: Ask) -> Search:
         """A lookup towards a raw key."""
 
-    def store_job(self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None) -> StoreJob:
-        """Put something on those closest to a raw key."""
+    def store_job(
+        self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None, retry_s: float = 0.0
+    ) -> StoreJob:
+        """Put something on those closest to a raw key; tried again for `retry_s` seconds."""
 
     def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
         """Those of the table closest to a 32-byte key."""

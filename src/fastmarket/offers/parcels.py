@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fastmarket._batch import SignedBatch
 from fastmarket.kad.query import Quorum, quorum_size
@@ -18,8 +18,13 @@ from fastmarket.offers.views import StoreOutcome
 _outcome = lru_cache(maxsize=1024)(StoreOutcome)
 
 
+Miss: TypeAlias = tuple[str, bool]
+"""Why a storer did not acknowledge an offer, for people; and whether it stays so however often it is
+asked."""
+
 # Nearly all parcels have none; never changed.
-_NONE_MISSED: dict[int, int] = {}
+_NONE_MISSED: dict[int, list[Miss]] = {}
+_NONE_FAILED: dict[str, int] = {}
 _NONE_TOLD: set[int] = set()
 
 
@@ -31,9 +36,11 @@ class Parcel:
     """
 
     __slots__ = (
+        "_failed",
         "_missed",
         "_told",
         "acknowledged",
+        "again",
         "asked",
         "envelope",
         "given",
@@ -57,6 +64,8 @@ class Parcel:
         self.unknown = False  # if it has no storer: somebody may be there who did not answer
         self.asked = self.open = self.acknowledged = self.plain = 0
         self._missed = _NONE_MISSED  # by slot, acknowledgements that one offer lacks
+        self._failed = _NONE_FAILED  # storers that have none of them, by why
+        self.again: set[int] | None = None  # slots that are announced anew in another parcel
         self._told = _NONE_TOLD  # of those the settled ones
 
     @property
@@ -68,22 +77,50 @@ class Parcel:
         """So far, of one offer."""
         nobody = not self.asked and not self.plain
         wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked)
-        return _outcome(self.acknowledged - self._missed.get(slot, 0), self.asked, wanted, self.plain)
+        acknowledged = self.acknowledged - len(self._missed.get(slot, ()))
+        why = "" if acknowledged >= wanted else self._why(slot)
+        return _outcome(acknowledged, self.asked, wanted, self.plain, why)
 
-    def answered(self, missing: Sequence[int]) -> None:
+    def _why(self, slot: int) -> str:
+        counts = dict(self._failed)
+        for text, _ in self._missed.get(slot, ()):
+            counts[text] = counts.get(text, 0) + 1
+        if self.open:
+            counts["have not answered so far"] = self.open
+        if not counts and self.unknown:
+            return "nobody answers, and somebody may be there"
+        return "; ".join(f"{count} {text}" for text, count in counts.items())
+
+    def hopeful(self, slot: int) -> bool:
+        """Whether asking all of them again might bring the quorum: not so many refuse for good."""
+        if not self.asked:
+            return True
+        final = sum(stays for _, stays in self._missed.get(slot, ()))
+        return self.asked - final >= quorum_size(Quorum.MAJORITY, self.asked)
+
+    def answered(self, missing: Mapping[int, Miss]) -> None:
         """A storer has all but those at these slots."""
         self.open -= 1
         self.acknowledged += 1
         if missing and not self._missed:
             self._missed, self._told = {}, set()
-        for slot in missing:
+        for slot, miss in missing.items():
             if self.settled and slot not in self._missed:
                 self._told.add(slot)  # with all the others
-            self._missed[slot] = self._missed.get(slot, 0) + 1
+            self._missed.setdefault(slot, []).append(miss)
 
-    def failed(self) -> None:
+    def failed(self, why: str) -> None:
         """A storer has none."""
         self.open -= 1
+        if not self._failed:
+            self._failed = {}
+        self._failed[why] = self._failed.get(why, 0) + 1
+
+    def gone(self) -> None:
+        """A storer is none any more."""
+        self.open -= 1
+        self.asked -= 1
+        self.unknown = self.unknown or not self.asked  # others may have come in its place
 
     def take_settled(self, *, end: bool = False) -> Iterator[Settlement]:
         """What has settled since the last call; `end`: nothing more comes."""
@@ -97,19 +134,21 @@ class Parcel:
                 yield Settlement(self, common, self.outcome(common[0]))
         if len(self._told) < len(self._missed):
             for slot, lacking in self._missed.items():
-                met = 2 * (self.acknowledged - lacking) > self.asked
+                met = 2 * (self.acknowledged - len(lacking)) > self.asked
                 if slot not in self._told and (over or met):
                     self._told.add(slot)
                     yield Settlement(self, (slot,), self.outcome(slot))
 
     def outcomes(self) -> Iterator[tuple[Sequence[Offer], StoreOutcome]]:
-        """In the end, those of one outcome together."""
-        common = [offer for slot, offer in enumerate(self.offers) if slot not in self._missed]
+        """In the end, those of one outcome together; without those that are announced anew."""
+        apart = self._missed.keys() if self.again is None else self._missed.keys() | self.again
+        common = [offer for slot, offer in enumerate(self.offers) if slot not in apart]
         if common:
-            at = next(slot for slot in range(len(self.offers)) if slot not in self._missed)
+            at = next(slot for slot in range(len(self.offers)) if slot not in apart)
             yield common, self.outcome(at)
         for slot in self._missed:
-            yield (self.offers[slot],), self.outcome(slot)
+            if self.again is None or slot not in self.again:
+                yield (self.offers[slot],), self.outcome(slot)
 
 
 class Settlement(NamedTuple):

@@ -2,6 +2,8 @@
 
 Sans-IO. The shell feeds requests, time, the size of the routing table and the outcome of every announcement,
 and starts the jobs it is handed (`register`, `find`, `poll_jobs`) on the engine.
+
+Over 400 lines: one object stands for the protocol; its parts lie in the modules it is made of.
 """
 
 from __future__ import annotations
@@ -19,15 +21,19 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.asks import AnnounceProvider
 from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
-from fastmarket.kad.search import End, Search
+from fastmarket.kad.search import Search
 from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.storing import StoreJob, StoreResult
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.changes import AnyChange, Changes
+from fastmarket.offers.clocks import ClockWatch
+from fastmarket.offers.complaints import Complaints
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.find import FindOffersJob
 from fastmarket.offers.handover import HandoverJob, Handovers
 from fastmarket.offers.messages import (
+    OF_CLOCKS,
+    WITH_REASON,
     Ack,
     FindRequest,
     StoreRequest,
@@ -109,6 +115,11 @@ class OfferProtocol:
         """What became of the offers others wanted stored here, since the start."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
+        self.clock = ClockWatch()
+        """What others say of this node's clock."""
+        self.many_refused: Callable[[int], None] = lambda count: None
+        """Told, now and then, how many offers of others were refused for their times: the operator is to
+        know."""
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
@@ -134,15 +145,17 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
-            source = Source(block, sender.raw)
-            acks = [self._take(sender, source, envelope, now) for envelope in request.envelopes]
+            source, why = Source(block, sender.raw), list[Refusal]()
+            acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
             for batch in whole:
-                acks += self._take_whole(sender, source, batch, now)
+                acks += self._take_whole(sender, source, batch, now, why)
             stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
             self.acks[Ack.STORED] += stored
             if stored < len(acks):
                 self.acks.update(ack for ack in acks if ack is not Ack.STORED)
-            return encode_acks(acks)
+            if why:
+                self._look_at_clocks(why, now)
+            return encode_acks(acks, why, now)
         return self._find(sender, request, now)
 
     def _whole(self, request: StoreRequest) -> list[SignedBatch]:
@@ -157,38 +170,50 @@ class OfferProtocol:
             raise LimitExceeded("offers in a STORE", self.config.max_offers_per_store, count)
         return batches
 
-    def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float) -> Ack:
+    def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
         store = self.store
         if store.choosy(source):
             key = unverified_key(envelope)
             if key is not None and store.refuses(source, key, len(envelope)):
-                return self._counted(Ack.FULL)
+                return self._counted(Ack.FULL, why)
         try:
-            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source))
+            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
         except OfferRefused as refused:
-            return self._refused(sender, refused)
+            return self._refused(sender, refused, why)
 
-    def _take_whole(self, sender: PeerId, source: Source, batch: SignedBatch, now: float) -> list[Ack]:
+    def _take_whole(
+        self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
+    ) -> list[Ack]:
         if self.store.choosy(source) and self.store.refuses_batch(source, batch):
-            return [self._counted(Ack.FULL) for _ in range(batch.count)]
+            return [self._counted(Ack.FULL, why) for _ in range(batch.count)]
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
         if len(offers) == len(opened):
             acks = self.store.add_batch(offers, now, source=source)
-            return acks if acks.count(Ack.STORED) == len(acks) else list(map(self._counted, acks))
+            return acks if acks.count(Ack.STORED) == len(acks) else [self._counted(ack, why) for ack in acks]
         return [
-            self._counted(self.store.add(alone(one), now, source=source))
+            self._counted(self.store.add(alone(one), now, source=source), why)
             if isinstance(one, Offer)
-            else self._refused(sender, one)
+            else self._refused(sender, one, why)
             for one in opened
         ]
 
-    def _counted(self, ack: Ack) -> Ack:
+    def _counted(self, ack: Ack, why: list[Refusal]) -> Ack:
+        """`why` gets a reason for each ack that is to have one."""
         if ack is not Ack.STORED and (refusal := _REFUSED.get(ack)) is not None:
             self.refusals[refusal] += 1
+            if ack in WITH_REASON:
+                why.append(refusal)
         return ack
 
-    def _refused(self, sender: PeerId, refused: OfferRefused) -> Ack:
+    def _look_at_clocks(self, why: Iterable[Refusal], now: float) -> None:
+        """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
+        for reason in why:
+            if reason in OF_CLOCKS and (count := self.clock.refused_here(now)):
+                self.many_refused(count)
+
+    def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
+        why.append(refused.refusal)
         self.refusals[refused.refusal] += 1
         self._trace.event("offer.refused", peer=sender, reason=refused.reason)
         return Ack.EXPIRED if refused.refusal is Refusal.EXPIRED else Ack.INVALID
@@ -218,26 +243,37 @@ class OfferProtocol:
         """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
         return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
 
+    def withdrawn(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Who has taken back all of its offers for a content, as far as is known here: that it once told
+        standard libp2p nodes to be a provider counts no more, though these keep it until it expires."""
+        over: set[PeerId] = set()
+        live: set[PeerId] = set()
+        for offer in self.store.held(content):
+            if offer.not_after > now:
+                (over if offer.withdrawn else live).add(offer.provider)
+        return frozenset(over - live)
+
     # --- what this node wants
 
-    def register(self, terms: OfferTerms, now: float) -> Announcement:
+    def register(self, terms: OfferTerms, now: float, retry_s: float = 0.0) -> Announcement:
         """Signs and stores an offer, to be announced at once and for as long as the node lives.
 
-        Raises `Busy` when there are too many own offers.
+        While its quorum is missing it is tried again for `retry_s` seconds. Raises `Busy` when there are
+        too many own offers.
         """
-        return self._announcement(self.own.register(terms, now))
+        return self._announcement(self.own.register(terms, now), retry_s)
 
-    def register_many(self, many: Sequence[OfferTerms], now: float) -> Sweep:
+    def register_many(self, many: Sequence[OfferTerms], now: float, retry_s: float = 0.0) -> Sweep:
         """As `register`, all or none, with few signatures and by one job. Of terms for one offer the last
         count; so there may be fewer offers than terms."""
-        return self._sweep(self.own.register_many(many, now), scheduled=False)
+        return self._sweep(self.own.register_many(many, now), retry_s, scheduled=False)
 
-    def withdraw(self, content: bytes, user_id: bytes, now: float) -> Announcement:
+    def withdraw(self, content: bytes, user_id: bytes, now: float, retry_s: float = 0.0) -> Announcement:
         """Takes an own offer back: a tombstone takes its place here and, announced like an offer, elsewhere.
 
         It is announced until the offer would have expired. Raises `CallerFault`: no such own offer.
         """
-        return self._announcement(self.own.withdraw(content, user_id, now))
+        return self._announcement(self.own.withdraw(content, user_id, now), retry_s)
 
     def announced(self, offer: Offer, result: StoreResult | None, now: float) -> None:
         """The result of an `Announcement`'s job; None: it could not be started."""
@@ -260,7 +296,9 @@ class OfferProtocol:
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffers(content, self._reading, self._identity.peer_id)
+        ask = FindOffers(
+            content, self._reading, self._identity.peer_id, lambda now: self.withdrawn(content, now)
+        )
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
         around = self._neighbourhood
         job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
@@ -332,8 +370,8 @@ class OfferProtocol:
         room."""
         jobs: list[Announcement | Sweep | Handover] = []
         while offers := self.own.take_sweep(now):
-            jobs.append(self._sweep(offers, scheduled=True))
-        jobs.extend(self._announcement(offer) for offer in self.own.take_due(now))
+            jobs.append(self._sweep(offers, 0.0, scheduled=True))
+        jobs.extend(self._announcement(offer, 0.0) for offer in self.own.take_due(now))
         handover = self.handovers.take(now)
         if handover is not None:
             peer, offers = handover
@@ -341,13 +379,19 @@ class OfferProtocol:
             jobs.append(Handover(peer, job))
         return jobs
 
-    def _announcement(self, offer: Offer) -> Announcement:
+    def _announcement(self, offer: Offer, retry_s: float) -> Announcement:
         around, key = self._neighbourhood, offer.key
         find = FindStorers(offer.content, self._reading)
-        store = StoreOffer(offer, self._reading, lambda: around.local, lambda: self.own.current(key))
-        return Announcement(offer, around.store_job(offer.content, find, store))
+        store = StoreOffer(
+            offer,
+            self._reading,
+            lambda: around.local,
+            lambda: self.own.current(key),
+            Complaints(self.clock),
+        )
+        return Announcement(offer, around.store_job(offer.content, find, store, retry_s=retry_s))
 
-    def _sweep(self, offers: Sequence[Offer], *, scheduled: bool) -> Sweep:
+    def _sweep(self, offers: Sequence[Offer], retry_s: float, *, scheduled: bool) -> Sweep:
         around, config = self._neighbourhood, self.config
         kad = around.config
         pace = Pace(
@@ -357,13 +401,14 @@ class OfferProtocol:
             patient=scheduled,
             timeout_s=config.sweep_timeout_s,
             lookup_timeout_s=kad.job_timeout_s / 2,
+            retry_s=retry_s,
         )
         job = SweepJob(offers, self._find_storers, around.seeds, self._deliveries(), pace)
         return Sweep(tuple(offers), job, scheduled)
 
     def _deliveries(self) -> Deliveries:
         timeout_s = self._neighbourhood.config.request_timeout_s
-        return Deliveries(self.config, self._provide, self._current, timeout_s)
+        return Deliveries(self.config, self._provide, self._current, timeout_s, Complaints(self.clock))
 
     def _find_storers(self, content: bytes) -> Search:
         return self._neighbourhood.search(content, FindStorers(content, self._reading))
@@ -384,7 +429,4 @@ def outcome_of(result: StoreResult) -> StoreOutcome:
 
     Nobody there: here is enough. Somebody there, but silent, or no time to find anybody: no quorum.
     """
-    nobody = result.asked == 0 and result.plain == 0
-    unknown = result.end is not End.COMPLETE or result.silent > 0
-    wanted = 1 if nobody and unknown else result.wanted
-    return StoreOutcome(result.acknowledged, result.asked, wanted, result.plain)
+    return StoreOutcome(result.acknowledged, result.asked, result.wanted, result.plain, result.why)

@@ -33,10 +33,12 @@ _WINDOW_SHARE = 4
 class Settled:
     """Progress: offers whose quorum acknowledged, or that are done without one, each once.
 
-    By their places among those given to the job, those with one outcome together.
+    By their places among those given to the job, those with one outcome together. `again`: for the time being
+    without one; they are announced anew, and told of once more.
     """
 
     groups: tuple[tuple[Sequence[int], StoreOutcome], ...]
+    again: tuple[tuple[Sequence[int], StoreOutcome], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ class Pace:
     patient: bool
     timeout_s: float
     lookup_timeout_s: float
+    retry_s: float = 0.0
+    """What has no quorum is announced anew, with new lookups, for so long."""
+
+
+# From the end of a round to the next for what has no quorum; then twice as long each time, up to the longest.
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -106,9 +115,14 @@ class SweepJob(Job):
         self._searches: dict[int, _Search] = {}
         self._tokens: dict[int, tuple[int, int]] = {}  # ours -> search, its own token
         self._next_token = self._lookups = self._requests = 0
-        self._deadline = 0.0
+        self._deadline = self._retry_until = 0.0
         self._events: list[object] = []
         self._detours = 0
+        self._index_of = {place: index for index, place in enumerate(order)} if pace.retry_s else {}
+        self._missing: dict[int, StoreOutcome] = {}  # without a quorum so far, to be announced anew, by index
+        self._last: dict[int, StoreOutcome] = {}  # those that are: how it went the last time
+        self._resting_until: float | None = None
+        self._pause_s = _PAUSE_S
 
     @property
     def finished(self) -> bool:
@@ -118,19 +132,23 @@ class SweepJob(Job):
     def start(self, now: float) -> None:
         """The clock begins."""
         self._deadline = now + self._pace.timeout_s
+        self._retry_until = min(now + self._pace.retry_s, self._deadline)
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests of the lookups, then stores."""
-        if self.result is not None:
+        if self.result is not None or self._resting_until is not None:
             return []
         requests = self._poll_searches(now)
         idle = not self._searches and not self._left
         # Too much waits for company: without sending it there would be no more lookups, and no company.
         eager = idle or not self._pace.patient or not self._deliveries.room
         requests.extend(self._deliveries.poll(eager, self._token))
-        self._tell(self._deliveries.take_settled())
+        self._tell(self._deliveries.take_settled(), now)
         if idle and not self._deliveries.busy:
-            self._finish()
+            if self._missing and now + self._pause_s < self._retry_until:
+                self._resting_until = now + self._pause_s
+            else:
+                self._finish()
         self._requests += len(requests)
         return requests
 
@@ -138,7 +156,7 @@ class SweepJob(Job):
         """An answer to a lookup or a store; raises PeerFault."""
         at = self._tokens.get(token)
         if at is None:
-            self._deliveries.reply(token, protocol, payload)
+            self._deliveries.reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.replied(at[1], protocol, payload, now)
             del self._tokens[token]
@@ -147,7 +165,7 @@ class SweepJob(Job):
         """One peer less to wait for."""
         at = self._tokens.pop(token, None)
         if at is None:
-            self._deliveries.failed(token)
+            self._deliveries.failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.failed(at[1], kind, now)
 
@@ -155,7 +173,7 @@ class SweepJob(Job):
         """The earliest of the lookups' timers and deadlines, and our own."""
         if self.finished:
             return None
-        when = self._deadline
+        when = self._deadline if self._resting_until is None else min(self._resting_until, self._deadline)
         for search in self._searches.values():
             timer = search.lookup.next_timer()
             when = min(when, search.deadline, when if timer is None else timer)
@@ -166,6 +184,8 @@ class SweepJob(Job):
         if now >= self._deadline:
             self._stop(End.DEADLINE)
             return
+        if self._resting_until is not None and now >= self._resting_until:
+            self._begin_again()
         for search in self._searches.values():
             if now >= search.deadline:
                 search.lookup.stop(End.DEADLINE)
@@ -244,7 +264,7 @@ class SweepJob(Job):
     def _found(self, search: _Search) -> None:
         lookup = search.lookup
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
-        unknown = not complete or lookup.asked > lookup.answered
+        unknown = not complete or lookup.silent > 0
         if complete and closest:
             self._prove(search, closest)
             return
@@ -267,7 +287,7 @@ class SweepJob(Job):
             insort(proven, search.index)  # with the others of its batch
             self._give(proven, everybody, unknown=False)
         else:
-            self._give((search.index,), lookup.storers(), unknown=lookup.asked > lookup.answered)
+            self._give((search.index,), lookup.storers(), unknown=lookup.silent > 0)
             self._give_proven(proven)
         self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
 
@@ -310,9 +330,30 @@ class SweepJob(Job):
         self._next_token += 1
         return self._next_token
 
-    def _tell(self, settled: Sequence[Settlement]) -> None:
-        if settled:
-            self._events.append(Settled(tuple((one.places, one.outcome) for one in settled)))
+    def _tell(self, settled: Sequence[Settlement], now: float) -> None:
+        if not settled:
+            return
+        done: list[tuple[Sequence[int], StoreOutcome]] = []
+        again: list[tuple[Sequence[int], StoreOutcome]] = []
+        for one in settled:
+            if one.outcome.reached or now >= self._retry_until or not one.parcel.hopeful(one.slots[0]):
+                done.append((one.places, one.outcome))
+                continue
+            again.append((one.places, one.outcome))
+            one.parcel.again = {*(one.parcel.again or ()), *one.slots}
+            for place in one.places:
+                self._missing[self._index_of[place]] = one.outcome
+        self._events.append(Settled(tuple(done), tuple(again)))
+
+    def _begin_again(self) -> None:
+        """A round for what has no quorum: who holds it, and who is there, is looked up anew."""
+        self._resting_until = None
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._left = sorted(self._missing)
+        for index in self._left:
+            self._given[index] = 0
+        self._last, self._missing = self._missing, {}
+        self._coverage = Coverage(self._pace.k, self._pace.most_of_group)
 
     def _stop(self, end: End) -> None:
         for search in self._searches.values():
@@ -320,15 +361,28 @@ class SweepJob(Job):
         self._searches.clear()
         self._tokens.clear()
         self._left.clear()
+        self._resting_until = None
+        self._retry_until = float("-inf")
         self._deliveries.stop()
-        self._tell(self._deliveries.take_settled())
+        self._tell(self._deliveries.take_settled(), 0.0)
         self._finish()
 
     def _finish(self) -> None:
         groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
         for parcel in self._parcels:
             groups += parcel.outcomes()
-        ungiven = [offer for offer, given in zip(self._offers, self._given, strict=True) if not given]
+        for index, outcome in self._last.items():
+            if not self._given[index]:  # no time was left to try once more
+                self._missing[index] = outcome
+        if self._missing:
+            late = tuple(((self._order[index],), outcome) for index, outcome in self._missing.items())
+            self._events.append(Settled(late))
+            groups += [((self._offers[index],), outcome) for index, outcome in self._missing.items()]
+        ungiven = [
+            offer
+            for index, offer in enumerate(self._offers)
+            if not self._given[index] and index not in self._missing
+        ]
         if ungiven:
             groups.append((ungiven, None))
         self.result = SweepResult(tuple(groups), self._lookups, self._requests)

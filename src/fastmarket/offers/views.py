@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
@@ -12,17 +12,23 @@ from fastmarket.formats.peer_info import PeerInfo
 class StoreOutcome:
     """How an announcement stands: of `asked` storers `acknowledged` did, `wanted` are a quorum.
 
-    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge.
+    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge. `why`: what
+    those that did not acknowledge said, for people; empty where the quorum was met.
     """
 
     acknowledged: int
     asked: int
     wanted: int
     plain: int = 0
+    why: str = field(default="", compare=False)
 
     @property
     def reached(self) -> bool:
-        """Whether the quorum was met; where nobody could be asked, here is enough."""
+        """The one condition under which a registration is acknowledged: it is kept here, and by a majority
+        of the k
+        closest nodes that are there (`kad.storing.StoreJob`); where it is certain that nobody is, here is
+        enough.
+        """
         return self.acknowledged >= self.wanted
 
     @property

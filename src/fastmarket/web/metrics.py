@@ -202,6 +202,11 @@ class _NodeState(Collector):
             ("offers_stored_bytes", "Bytes of their envelopes.", offers.store.stored_bytes),
             ("offers_own", "Own offers that are announced.", len(offers.own)),
             ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
+            (
+                "clock_offset_seconds",
+                "How far this clock is ahead of the peers', by what they say; 0: nothing is known.",
+                offers.clock.offset_s(dht.now()),
+            ),
             ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),
             ("storage_up", "Whether own offers can be written to disk.", int(not dht.disk_trouble)),
         )

@@ -77,7 +77,7 @@ def test_dead_seeds_are_named_and_the_living_suffice() -> None:
     assert isinstance(result, BootstrapResult)
     assert result.connected == (nodes[3].info,)
     assert dict(result.failed) == {
-        nodes[1].info: FailureKind.UNREACHABLE,
+        nodes[1].info: FailureKind.GONE,
         nodes[2].info: FailureKind.TIMEOUT,
     }
     assert result.known >= 4
@@ -92,7 +92,7 @@ def test_all_seeds_dead_ends_soon_and_says_so() -> None:
     dead.state = State.DOWN
     node = network.add()
     result = node.run(node.engine.bootstrap([dead.info]), within_s=1.0)
-    assert result == BootstrapResult((), ((dead.info, FailureKind.UNREACHABLE),), 0, 0)
+    assert result == BootstrapResult((), ((dead.info, FailureKind.GONE),), 0, 0)
 
 
 def test_without_seeds_and_alone_it_ends_at_once() -> None:

@@ -44,8 +44,11 @@ class Keeping:
     def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes) -> bool | None:
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         return {b"y": True, b"n": False, b"p": None}[payload]
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        return "refused", False
 
     def wanted(self, counting_peers: int) -> int:
         return quorum_size(Quorum.MAJORITY, counting_peers)
@@ -54,12 +57,18 @@ class Keeping:
 class Driven:
     """A store job by hand: `finds` and `stores` are what it has asked, peer number to token."""
 
-    def __init__(self, *, known_size: bool = True) -> None:
-        size = NetworkSize(CONFIG)
+    def __init__(
+        self,
+        *,
+        known_size: bool = True,
+        size: NetworkSize | None = None,
+        seeds: tuple[int, ...] = (9, 30),
+    ) -> None:
+        size = size or NetworkSize(CONFIG)
         if known_size:
             size.learn(TARGET, [peer.peer_id.key for peer in PEERS[:4]])
         lookup = Lookup(TARGET, Naming(), CONFIG, peer_id_of("local"))
-        self.job = StoreJob(lookup, Keeping(), lambda *_: [PEERS[9], PEERS[30]], CONFIG, 30.0, size)
+        self.job = StoreJob(lookup, Keeping(), lambda *_: [PEERS[n] for n in seeds], CONFIG, 30.0, size)
         self.finds: dict[int, int] = {}
         self.stores: dict[int, int] = {}
         self.job.start(START)
@@ -78,8 +87,8 @@ class Driven:
         self.job.reply(self.stores.pop(number), "/store", how, START)
         self.poll()
 
-    def failed(self, number: int) -> None:
-        self.job.failed(self.stores.pop(number), FailureKind.RESET, START)
+    def failed(self, number: int, kind: FailureKind = FailureKind.RESET) -> None:
+        self.job.failed(self.stores.pop(number), kind, START)
         self.poll()
 
     def reached(self) -> list[object]:
@@ -97,6 +106,56 @@ def test_those_near_enough_are_stored_at_as_soon_as_they_are_named() -> None:
     driven.stored(2)
     assert driven.reached() == [QuorumReached(3, 4, 3)], "three of four, and nobody closer was asked so far"
     assert driven.job.result is None
+
+
+def test_a_quorum_once_met_stands_though_others_turn_out_to_be_closer() -> None:
+    driven = Driven()
+    driven.named(9, 1, 2, 3, 4)
+    for number in (2, 3, 4):
+        driven.stored(number)
+    assert driven.reached() == [QuorumReached(3, 4, 3)]
+    driven.named(1, 0)
+    assert 0 in driven.stores
+    so_far = driven.job.so_far()
+    assert (so_far.acknowledged, so_far.asked, so_far.wanted) == (3, 4, 3)
+    assert so_far.succeeded
+
+
+def test_of_few_who_acknowledges_is_to_tell_first_whom_it_knows() -> None:
+    size = NetworkSize(CONFIG)
+    size.learn(TARGET, [PEERS[0].peer_id.key])  # one other node
+    driven = Driven(known_size=False, size=size, seeds=(0,))
+    assert set(driven.stores) == {0}
+    driven.stored(0)
+    assert driven.reached() == []
+    driven.named(0, 1)
+    assert driven.reached() == []
+    driven.stored(1)
+    driven.named(1)
+    assert driven.reached() == [QuorumReached(2, 2, 2)]
+
+
+def test_a_storer_that_is_gone_does_not_count_and_the_next_takes_its_place() -> None:
+    driven = Driven(known_size=False)
+    driven.named(9, 0, 1, 2, 3, 4)
+    for number in (0, 1, 2, 3):
+        driven.named(number)
+    assert set(driven.stores) == {0, 1, 2, 3}
+    driven.failed(0, FailureKind.GONE)
+    driven.named(4)
+    assert set(driven.stores) == {1, 2, 3, 4}
+    for number in (1, 2, 3):
+        driven.stored(number)
+    assert driven.reached() == [QuorumReached(3, 4, 3)]
+    driven.stored(4)
+    assert driven.job.result == replace_closest(driven, StoreResult(4, 4, 3, 0, 1, (), End.COMPLETE))
+
+
+def replace_closest(driven: Driven, expected: StoreResult) -> StoreResult:
+    """Whom it found is looked at elsewhere; 30 was asked for its place in the table and never answers."""
+    result = driven.job.result
+    assert isinstance(result, StoreResult)
+    return replace(expected, closest=result.closest, silent=result.silent)
 
 
 def test_without_an_idea_of_the_size_the_lookup_ends_first() -> None:

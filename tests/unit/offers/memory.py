@@ -144,7 +144,7 @@ class MemoryNetwork:
         engine, request_id = sender.engine, action.request_id
         target = self.nodes.get(action.peer.peer_id)
         if target is None or not target.alive:
-            engine.request_failed(request_id, FailureKind.UNREACHABLE, self.now)
+            engine.request_failed(request_id, FailureKind.GONE, self.now)
             return
         if target.silent:
             heapq.heappush(self._lost, (action.deadline, request_id, sender, request_id))

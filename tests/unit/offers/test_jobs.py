@@ -32,7 +32,7 @@ def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes =
     speaks(node).announced(announcement.offer, result, net.now)
     reached = [item for item in progress if isinstance(item, QuorumReached)]
     outcome = outcome_of(result)
-    assert len(reached) == (outcome.reached or outcome.asked + outcome.plain == 0)
+    assert len(reached) == outcome.reached
     return outcome
 
 

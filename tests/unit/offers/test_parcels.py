@@ -24,9 +24,9 @@ def test_every_offer_settles_once_and_rightly(storers: int) -> None:
         settled: Counter[int] = Counter()
         for missing in answers:
             if missing is None:
-                parcel.failed()
+                parcel.failed("did not answer in time")
             else:
-                parcel.answered(missing)
+                parcel.answered(dict.fromkeys(missing, ("refused: no room", False)))
             settled.update(slot for one in parcel.take_settled() for slot in one.slots)
         settled.update(slot for one in parcel.take_settled(end=True) for slot in one.slots)
         assert settled == {0: 1, 1: 1}, answers

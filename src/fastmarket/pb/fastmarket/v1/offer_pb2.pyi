@@ -16,12 +16,29 @@ class Ack(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ACK_EXPIRED: _ClassVar[Ack]
     ACK_INVALID: _ClassVar[Ack]
     ACK_FULL: _ClassVar[Ack]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_MALFORMED: _ClassVar[Reason]
+    REASON_FORGED: _ClassVar[Reason]
+    REASON_FOREIGN: _ClassVar[Reason]
+    REASON_LIFETIME: _ClassVar[Reason]
+    REASON_FUTURE: _ClassVar[Reason]
+    REASON_EXPIRED: _ClassVar[Reason]
 ACK_UNSPECIFIED: Ack
 ACK_STORED: Ack
 ACK_SUPERSEDED: Ack
 ACK_EXPIRED: Ack
 ACK_INVALID: Ack
 ACK_FULL: Ack
+REASON_UNSPECIFIED: Reason
+REASON_MALFORMED: Reason
+REASON_FORGED: Reason
+REASON_FOREIGN: Reason
+REASON_LIFETIME: Reason
+REASON_FUTURE: Reason
+REASON_EXPIRED: Reason
 
 class OfferBody(_message.Message):
     __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn", "codec", "version")
@@ -114,13 +131,17 @@ class Find(_message.Message):
     def __init__(self, content: _Optional[bytes] = ..., max_price_per_mb: _Optional[int] = ..., limit: _Optional[int] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class OfferReply(_message.Message):
-    __slots__ = ("acks", "offers", "more", "closerPeers")
+    __slots__ = ("acks", "reasons", "now", "offers", "more", "closerPeers")
     ACKS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
     OFFERS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     CLOSERPEERS_FIELD_NUMBER: _ClassVar[int]
     acks: _containers.RepeatedScalarFieldContainer[Ack]
+    reasons: _containers.RepeatedScalarFieldContainer[Reason]
+    now: int
     offers: _containers.RepeatedScalarFieldContainer[bytes]
     more: bool
     closerPeers: _containers.RepeatedCompositeFieldContainer[_kad_pb2.Message.Peer]
-    def __init__(self, acks: _Optional[_Iterable[_Union[Ack, str]]] = ..., offers: _Optional[_Iterable[bytes]] = ..., more: bool = ..., closerPeers: _Optional[_Iterable[_Union[_kad_pb2.Message.Peer, _Mapping]]] = ...) -> None: ...
+    def __init__(self, acks: _Optional[_Iterable[_Union[Ack, str]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., now: _Optional[int] = ..., offers: _Optional[_Iterable[bytes]] = ..., more: bool = ..., closerPeers: _Optional[_Iterable[_Union[_kad_pb2.Message.Peer, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,130 @@
+"""Whether another node speaks with our key: two started from one image, or a copied data directory.
+
+Peers take the two for one, reach now this and now that, and each undoes what the other announces. Others
+say where they know us (`kad.asks.FindSelf`), which is where they met one of the two last; where that is an
+address that is none of ours, whoever is there is asked to prove who it is. An address alone is hearsay; the
+key is proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.asks import FindSelf
+from fastmarket.kad.engine import Engine
+from fastmarket.libp2p.outcomes import Outcome, Reply
+from fastmarket.libp2p.upgrade import Role
+from fastmarket.net.host import Host
+from fastmarket.net.link import Link
+
+logger = logging.getLogger(__name__)
+
+MAX_LOOKED_AT = 4  # addresses dialed for it at once; others may name any
+ASK_PAUSE_S = 60.0  # from one question how we are known to the next; one small request
+LOOK_PAUSE_S = 60.0  # from one such dial to the next
+TELL_AGAIN_S = 3600.0  # from one warning to the next
+IDENTIFY_S = 5.0  # for who is there to say who it is
+
+
+class Twins:
+    """Asks how others know us, looks at addresses that are none of ours, one look at a time, and warns."""
+
+    def __init__(self, host: Host, engine: Engine) -> None:
+        self._host = host
+        self._engine = engine
+        self._timer: asyncio.TimerHandle | None = None
+        engine.named_us = self.named
+        self._look: asyncio.Task[None] | None = None
+        self._look_at = self._tell_at = float("-inf")  # not before
+        self.found: Multiaddr | None = None
+        """Where another node with our key was last."""
+        host.met_own_key = self._met
+
+    def start(self) -> None:
+        """Asks from now on; once is enough."""
+        if self._timer is None:
+            self._ask_later()
+
+    def _ask_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(ASK_PAUSE_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._ask_later()
+        self.ask()
+
+    def ask(self) -> None:
+        """The closest of the peers that we have a connection with, how it knows us."""
+        host, config = self._host, self._engine.config
+        near = self._engine.closest(host.peer_id.raw, config.k)
+        peer = next((one for one in near if host.link_to(one.peer_id) is not None), None)
+        if peer is None:
+            return
+        find, now = FindSelf(config, host.peer_id, self.named), host.clock.now()
+
+        def done(outcome: Outcome) -> None:
+            if isinstance(outcome, Reply):
+                with suppress(PeerFault):  # a lookup that meets it will say so
+                    find.read(peer, outcome.protocol, outcome.payload, host.clock.now())
+
+        host.request(peer, find.choices(peer), now + config.request_timeout_s, done)
+
+    def named(self, us: PeerInfo) -> None:
+        """Somebody has these addresses of us."""
+        now = self._host.clock.now()
+        own = self._host.identifier.addresses
+        foreign = [addr for addr in us.addrs if addr not in own and addr.host_port() is not None]
+        if not foreign or now < self._look_at or (self._look is not None and not self._look.done()):
+            return
+        self._look_at = now + LOOK_PAUSE_S
+        self._look = asyncio.ensure_future(self._look_there(foreign[:MAX_LOOKED_AT]))
+
+    async def _look_there(self, addrs: Iterable[Multiaddr]) -> None:
+        for addr in addrs:
+            try:
+                link = await self._host.dials.prove(self._host.peer_id, addr)
+            except FastmarketError as fault:
+                logger.debug("nobody with our key at %s: %s", addr, fault)
+                continue
+            try:
+                async with asyncio.timeout(IDENTIFY_S):
+                    await asyncio.shield(link.identity_known.wait())
+            except TimeoutError:
+                continue
+            finally:
+                ourselves = any(one.role is Role.LISTENER for one in self._with_our_key())
+                link.close(self._host.clock.now())
+            if not ourselves:  # else a way to us that we did not know
+                self._tell(addr)
+
+    def _with_our_key(self) -> Iterable[Link]:
+        return self._host.links.by_peer.get(self._host.peer_id, ())
+
+    def _met(self, link: Link) -> None:
+        """Somebody dialed us and proved to have our key: another, unless we are looking just now."""
+        if self._look is None or self._look.done():
+            self._tell(link.connection.remote_addr)
+
+    def _tell(self, addr: Multiaddr | None) -> None:
+        self.found = addr
+        now = self._host.clock.now()
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_AGAIN_S
+            logger.warning(
+                "another node speaks with the key of this one, at %s: peers take the two for one, and lose "
+                "what either offers; give each its own data directory, or key",
+                addr,
+            )
+
+    def close(self) -> None:
+        """Asks and looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look_at = float("inf")
+        if self._look is not None:
+            self._look.cancel()
