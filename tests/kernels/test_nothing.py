@@ -99,7 +99,7 @@ CALLS: dict[str, tuple[Callable[[], object], object]] = {
     "_cid.encode_cid_v0": (lambda: _cid.encode_cid_v0(b""), REFUSED),
     "_cid.encode_cid_v1": (lambda: _cid.encode_cid_v1(0x55, b""), REFUSED),
     "_cid.leaf_digests": (lambda: _cid.leaf_digests(0, 0, 0, 1, True), b""),
-    "_cid.file_digests": (lambda: _cid.file_digests([], 1, True), []),
+    "_cid.file_digests": (lambda: _cid.file_digests([], 1, True, 0), []),
     "_codec.write_frame": (lambda: written(_codec.write_frame), written(codec_twin.write_frame)),
     "_codec.flag_frame": (lambda: written(lambda out, stream, data: _codec.flag_frame(out, stream, 4)), None),
     "_codec.receive_frames": (lambda: _codec.receive_frames(Mux(), b"", 0, 0.0, 1), 0),

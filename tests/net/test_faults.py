@@ -132,6 +132,20 @@ def test_a_turn_that_fails_has_a_next_one(bugs: Bugs, broken: str) -> None:
     bugs(scenario)
 
 
+def test_who_fails_with_more_to_do_holds_up_nobody(bugs: Bugs) -> None:
+    async def scenario() -> None:
+        agenda, broken, others = Agenda(Clock(), Faults()), Broken(times=1), Broken()
+        for _ in range(3):
+            agenda.later(broken)
+            agenda.later(others)
+        await until(lambda: broken.calls + others.calls == 6)
+        assert not agenda.crowded
+        agenda.later(others)
+        await until(lambda: others.calls == 4)
+
+    bugs(scenario)
+
+
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_what_repeats_goes_on(bugs: Bugs, kind: str) -> None:
     async def scenario() -> None:

@@ -32,13 +32,14 @@ from fastmarket.errors import (
     PeerFault,
     QuorumFailed,
 )
-from fastmarket.formats.cid import Cid, Codec, new_cidv0
+from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
 from fastmarket.formats.envelope import Envelope
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.keys import ED25519_BYTES
 from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint, UnknownMultiaddrProtocol
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
+from fastmarket.formats.pkcs8 import Pkcs8
 from fastmarket.formats.unixfs import Link
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.live import Live
@@ -83,6 +84,8 @@ VALUES: list[object] = [
     config.NodeConfig(fleet=config.FleetConfig(store=f"redis://me:{SECRET}@host:1")),
     CID,
     Cid(1, Codec.RAW, CID.multihash),
+    named(str(CID)),
+    Pkcs8(b"algorithm", SECRET.encode(), b"public"),
     KEY,
     PEER,
     ADDR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 INTEGER, OCTET_STRING, SEQUENCE = 0x02, 0x04, 0x30
 _ATTRIBUTES, _PUBLIC_KEY = 0xA0, 0x81  # [0] IMPLICIT SET OF, [1] IMPLICIT BIT STRING
@@ -15,7 +15,7 @@ class Pkcs8:
     """OneAsymmetricKey, which in its version 2 may have the public half, too; attributes are left out."""
 
     algorithm: bytes  # AlgorithmIdentifier, in DER
-    private: bytes  # what stands in the octet string; its form depends on the algorithm
+    private: bytes = field(repr=False)  # what stands in the octet string; its form depends on the algorithm
     public: bytes | None  # what stands in the bit string
 
     def version_1(self) -> bytes:

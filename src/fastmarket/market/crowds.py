@@ -16,7 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
+from fastmarket.repeating import Repeating
 from fastmarket.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,10 @@ class Crowds:
         self._seen: dict[int, tuple[str, int]] = {}  # by inode: whose connection, and in which look it came
         self._looks = 0
         self._seldom = Seldom(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
-        self._looking: asyncio.Task[None] | None = None
+        self._pause_s = LOOK_S
+        self._looking = Repeating(
+            "looking through the connections to the gRPC port", lambda: self._pause_s, self._look, Faults()
+        )
         self.ended = 0
 
     def __len__(self) -> int:
@@ -48,23 +53,16 @@ class Crowds:
     def start(self) -> None:
         """Where the system lists a process's descriptors."""
         if os.path.isdir(DESCRIPTORS):
-            self._looking = asyncio.create_task(self._look_on())
+            self._looking.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Safe to call twice."""
-        if self._looking is not None:
-            self._looking.cancel()
+        await self._looking.stop()
 
-    async def _look_on(self) -> None:
-        pause_s = LOOK_S
-        while True:
-            await asyncio.sleep(pause_s)
-            began = time.monotonic()
-            try:
-                await asyncio.to_thread(self.look, began)  # system calls, which the loop need not wait for
-            except Exception:
-                log.error("looking through the connections to the gRPC port failed", exc_info=True)
-            pause_s = max(LOOK_S, (time.monotonic() - began) / MAX_LOOKING)
+    async def _look(self) -> None:
+        began = time.monotonic()
+        await asyncio.to_thread(self.look, began)  # system calls, which the loop need not wait for
+        self._pause_s = max(LOOK_S, (time.monotonic() - began) / MAX_LOOKING)
 
     def look(self, now: float) -> None:
         """Ends what is too much."""

@@ -90,14 +90,16 @@ class MarketServer:
             if self._health is not None:
                 await self._health.say(NOT_SERVING)
             if self._crowds is not None:
-                self._crowds.stop()
+                await self._crowds.stop()
             self._service.end_watches()
             await server.stop(grace_s)
         await self._service.close()
 
     def reload(self) -> access.Tokens | None:
-        """Reads the tokens again and returns them; looks whether the certificates can be used, too, which gRPC
-        reads when a caller connects. Raises `CallerFault`, with everything as it was."""
+        """Reads the tokens again and returns them; looks whether the certificates can be used, too.
+
+        gRPC reads those when a caller connects. Raises `CallerFault`, with everything as it was.
+        """
         access.check_certificates(self._access)
         tokens = access.read_tokens(self._access)
         if self._guard is not None:

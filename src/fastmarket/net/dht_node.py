@@ -161,7 +161,7 @@ class DhtNode:
     async def close(self) -> None:
         """Ends every job and connection."""
         self._offers.close()
-        self.twins.close()
+        await self.twins.close()
         if self._keeping is not None:
             self._keeping.flush()
         self._kad.close()

@@ -22,6 +22,7 @@ from fastmarket.libp2p.outcomes import Outcome, Reply
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.host import Host
 from fastmarket.net.link import Link
+from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Twins:
     def __init__(self, host: Host, engine: Engine) -> None:
         self._host = host
         self._engine = engine
-        self._timer: asyncio.TimerHandle | None = None
+        self._asking = Repeating("asking how others know us", lambda: ASK_PAUSE_S, self.ask, host.faults)
         engine.named_us = self.named
         self._look: asyncio.Task[None] | None = None
         self._look_at = self._tell_at = float("-inf")  # not before
@@ -48,15 +49,8 @@ class Twins:
 
     def start(self) -> None:
         """Asks from now on; once is enough."""
-        if self._timer is None:
-            self._ask_later()
-
-    def _ask_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(ASK_PAUSE_S, self._ask_again)
-
-    def _ask_again(self) -> None:
-        self._ask_later()
-        self.ask()
+        if not self._asking.running:
+            self._asking.start()
 
     def ask(self) -> None:
         """The closest of the peers that we have a connection with, how it knows us."""
@@ -121,10 +115,9 @@ class Twins:
                 addr,
             )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Asks and looks no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        await self._asking.stop()
         self._look_at = float("inf")
         if self._look is not None:
             self._look.cancel()

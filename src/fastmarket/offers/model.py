@@ -140,8 +140,9 @@ class Offer(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the bytes that were signed, which say the same again."""
-        told = zip(self._fields[:-2], self[:-2], strict=True)
-        return f"Offer({', '.join(f'{name}={value!r}' for name, value in told)})"
+        told = zip(self._fields, self, strict=True)
+        shown = (f"{name}={value!r}" for name, value in told if name not in ("signed", "slot"))
+        return f"Offer({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[type[Offer], tuple[object, ...]]:
         """By itself: a pickle or a copy of one offer is not one of its whole batch."""

@@ -11,8 +11,10 @@ from weakref import WeakKeyDictionary
 from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
+from fastmarket.faults import Faults
 from fastmarket.offers.changes import AnyChange, Change, Displaced
 from fastmarket.offers.model import Offer
+from fastmarket.repeating import Repeating
 from fastmarket.storage.database import BatchRow, BatchWrites, Locked, OfferDatabase, RecordRow, Row
 from fastmarket.storage.unwritten import KeptBatch, Unwritten
 from fastmarket.storage.watch import Misplaced
@@ -45,7 +47,9 @@ class Journal:
         self._failing = ""  # why the last write failed
         self._misplaced = ""  # what is not where it was opened
         self._told: set[type[StorageFault]] = set()  # kinds of faults that the log has
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Repeating(
+            "looking after the data directory", lambda: config.look_s, self._look, Faults()
+        )
         self._closing = self._closed = False
         self.commits = 0
         """Writes that succeeded."""
@@ -63,7 +67,7 @@ class Journal:
     def look_on(self) -> None:
         """From now on looks every `look_s` whether the files are where they were, also when nothing is
         written."""
-        self._looking = asyncio.create_task(self._look_on())
+        self._looking.start()
 
     def took_up(self, batch: SignedBatch, row: BatchRow, dead: Iterable[int]) -> None:
         """A batch that lies in the database, from an earlier life."""
@@ -110,8 +114,7 @@ class Journal:
     async def close(self) -> None:
         """Writes what is left, once more if that has failed just now; nothing is tried after that."""
         self._closing = True
-        if self._looking is not None:
-            self._looking.cancel()
+        await self._looking.stop()
         if self._timer is not None:
             self._timer.cancel()
         if self._writing is not None:
@@ -185,20 +188,15 @@ class Journal:
             else:
                 return
 
-    async def _look_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._config.look_s)
-            try:
-                await loop.run_in_executor(self._thread, self._database.check)
-            except Misplaced as fault:
-                self._tell(fault)
-            except Exception:
-                log.exception("looking after the data directory failed")
-            else:
-                self._well()
-                if self._failing and self._writing is None:
-                    self._begin()  # what failed may have been let go; whether it would succeed now shows this
+    async def _look(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._database.check)
+        except Misplaced as fault:
+            self._tell(fault)
+        else:
+            self._well()
+            if self._failing and self._writing is None:
+                self._begin()  # what failed may have been let go; whether it would succeed now shows this
 
     def _tell(self, fault: StorageFault) -> None:
         """Once of each kind, until all is well again."""
