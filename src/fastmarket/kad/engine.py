@@ -37,7 +37,7 @@ from fastmarket.kad.ready import Nearby
 from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.routing import Routing
 from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY
+from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
 from fastmarket.run_all import run_all
@@ -321,10 +321,12 @@ class Engine:
     def put_value_once(
         self, key: bytes, value: bytes, now: float, quorum: Quorum | int, timeout_s: float | None = None
     ) -> StoreJob:
-        """As `put_value`, but not announced again: that is for the program whose value it is."""
+        """As `put_value`, but not announced again: that is for the program whose value it is. Here it takes a
+        share of the room for others' values, so CallerFault("value") where that is full."""
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
-        return self._put_job(key, value, quorum, now, timeout_s)
+        source = Source(NEARBY, self._local.peer_id.raw)
+        return self._put_job(key, value, quorum, now, timeout_s, source)
 
     def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> StoreJob:
         """Announce that we provide `key` until `unpublish`. Result: StoreResult. Raises CallerFault."""
@@ -362,11 +364,17 @@ class Engine:
             raise CallerFault("key", f"1 to {limit} bytes, got {len(key)}")
 
     def _put_job(
-        self, key: bytes, value: bytes, quorum: Quorum | int, now: float, timeout_s: float | None
+        self,
+        key: bytes,
+        value: bytes,
+        quorum: Quorum | int,
+        now: float,
+        timeout_s: float | None,
+        source: Source | None = None,
     ) -> StoreJob:
         record = Record(key, value, now, now + self.config.record_ttl_s, self._local.peer_id.raw)
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
-        _as_callers_fault("value", lambda: self.handlers.store_record(record, now))
+        _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
         store = PutValue(self.config, record, quorum, now)
         return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 

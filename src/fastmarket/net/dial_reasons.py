@@ -81,6 +81,7 @@ _ERRNOS = {
 _OF_REQUESTS = {
     FailureKind.TIMEOUT: DialReason.SILENT,
     FailureKind.UNREACHABLE: DialReason.UNREACHABLE,
+    FailureKind.GONE: DialReason.REFUSED,
     FailureKind.RESET: DialReason.LOST,
     FailureKind.CLOSED: DialReason.LOST,
     FailureKind.PEER_FAULT: DialReason.WRONG_ANSWER,
