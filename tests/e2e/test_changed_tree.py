@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from fastmarket.cli import client, registered, walking, withdrawing
 from fastmarket.cli.processes import ServerProcess, environment, executable
 from fastmarket.hashing import cid_of_file
+from fastmarket.market import grpc_client
 from tests.e2e.conftest import Done, Servers
 
 Change = Callable[[Path], None]
@@ -222,6 +223,50 @@ def test_a_tree_is_withdrawn_as_it_was_registered(user: User) -> None:
     shutil.rmtree(user.tree)
     assert user.run("unregister", "-r", str(user.tree), "--json").json["withdrawn"] == 2
     assert user.offered() == {kept}
+
+
+@pytest.mark.parametrize("command", ["register", "unregister"])
+def test_what_was_registered_before_a_tree_was_moved(user: User, command: str) -> None:
+    """Its old paths stand in the list, but no file is there any more: they keep no content offered."""
+    for name in ("stays", "goes"):
+        user.write(name, name)
+    user.register()
+    moved = user.home / "moved"
+    user.tree.rename(moved)
+    user.tree = moved
+    assert counts(user.register()) == (2, 0, 0, 0)
+    (moved / "goes").unlink()
+    told = user.run(command, "-r", str(moved), "--json").json
+    assert told["withdrawn"] == {"register": 1, "unregister": 2}[command]
+    assert len(user.offered()) == {"register": 1, "unregister": 0}[command]
+
+
+def test_what_the_node_took_before_a_run_was_killed(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has offers of it all, and the run never learned so: the next one withdraws what went since."""
+    for name in ("stays", "changes", "goes"):
+        user.write(name, name)
+
+    class Killed(BaseException):
+        pass
+
+    answers = grpc_client.MarketClient.register_many
+
+    async def unheard(
+        self: grpc_client.MarketClient, batches: AsyncIterator[list[grpc_client.Listing]]
+    ) -> AsyncIterator[list[object]]:
+        async for _ in answers(self, batches):
+            raise Killed
+            yield []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc_client.MarketClient, "register_many", unheard)
+        with pytest.raises(Killed):
+            user.run("register", "-r", str(user.tree))
+    assert len(user.offered()) == 3
+    now = user.write("changes", "since then")
+    (user.tree / "goes").unlink()
+    assert counts(user.register()) == (1, 1, 2, 0)
+    assert user.offered() == {now, str(cid_of_file(user.tree / "stays"))}
 
 
 @pytest.mark.parametrize("command", ["register", "unregister"])
