@@ -269,6 +269,34 @@ def test_what_the_node_took_before_a_run_was_killed(user: User, monkeypatch: pyt
     assert user.offered() == {now, str(cid_of_file(user.tree / "stays"))}
 
 
+def test_what_was_done_is_told_though_the_node_goes_meanwhile(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three"):
+        user.write(name, name)
+    answers = grpc_client.MarketClient.register_many
+
+    async def ending(
+        self: grpc_client.MarketClient, batches: AsyncIterator[list[grpc_client.Listing]]
+    ) -> AsyncIterator[object]:
+        async for outcomes in answers(self, batches):
+            yield outcomes
+        raise grpc_client.ServerUnavailable("the node stops")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc_client.MarketClient, "register_many", ending)
+        done = user.run("register", "-r", str(user.tree), "--json")
+        told = json.loads(done.out)
+        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node stops"])
+        assert "3 files (11 B) registered. The same command goes on" in done.err
+        user.write("four", "four")
+        done = user.run("register", "-r", str(user.tree))
+        assert (done.status, done.out) == (1, "")
+        assert "1 file (4 B) registered, 3 were before. The same command goes on" in done.err
+        assert done.err.endswith("fastmarket-client: the node stops\n")
+    assert counts(user.register()) == (0, 4, 0, 0)
+
+
 @pytest.mark.parametrize("command", ["register", "unregister"])
 def test_a_withdrawal_that_was_interrupted_goes_on(
     user: User, command: str, monkeypatch: pytest.MonkeyPatch
