@@ -272,7 +272,7 @@ def test_what_the_node_took_before_a_run_was_killed(user: User, monkeypatch: pyt
 def test_what_was_done_is_told_though_the_node_goes_meanwhile(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("one", "two", "three"):
+    for name in ("1 early", "2 early", "3 early"):
         user.write(name, name)
     answers = grpc_client.MarketClient.register_many
 
@@ -288,7 +288,7 @@ def test_what_was_done_is_told_though_the_node_goes_meanwhile(
         done = user.run("register", "-r", str(user.tree), "--json")
         told = json.loads(done.out)
         assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node stops"])
-        assert "3 files (11 B) registered. The same command goes on" in done.err
+        assert "3 files (21 B) registered. The same command goes on" in done.err
         user.write("four", "four")
         done = user.run("register", "-r", str(user.tree))
         assert (done.status, done.out) == (1, "")
