@@ -198,8 +198,8 @@ def check(desk: Desk, argument: str) -> None:
 
 
 def cid(desk: Desk, argument: str) -> None:
-    """The CID of a file."""
-    desk.screen.line(contents.hash_file(contents.path_of(argument)).text)
+    """The CID of a file, or what a CID says of itself."""
+    desk.screen.line(contents.cid_line(argument))
 
 
 def peers(desk: Desk) -> None:

@@ -211,13 +211,12 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 
 @client.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|CID")
 @click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
 @click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
 def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
-    """Print the CID of a file as `ipfs add` names it; needs no node."""
-    named = content.hash_file(content.path_of(file), cid_version=int(cid_version), raw_leaves=raw_leaves)
-    print(named.text)
+    """Print the CID of a file as `ipfs add` names it, or what a CID says of itself; needs no node."""
+    print(content.cid_line(file, cid_version=int(cid_version), raw_leaves=raw_leaves))
 
 
 client.add_command(completion_command(PROG))

@@ -69,6 +69,35 @@ def resolve(argument: str) -> Content:
     return Content(argument, named_by=named_by)
 
 
+def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = None) -> str:
+    """The CID of a file; of a CID, in whatever form it was copied, its usual text and what it says of itself.
+
+    Raises CallerFault and NodeFault.
+    """
+    path = path_of(argument)
+    if not _is_there(argument, path) and (said := _explained(argument)):
+        return said
+    return hash_file(path, cid_version=cid_version, raw_leaves=raw_leaves).text
+
+
+def _explained(argument: str) -> str:
+    """The human-readable form of the CID specification; "" for what is not a CID."""
+    try:
+        name = named(argument)
+    except CallerFault as fault:
+        raise CallerFault("content", fault.reason) from None
+    except UnicodeEncodeError:
+        return ""
+    if name.by is NamedBy.TEXT_HASH:
+        return ""
+    from multiformats import CID  # takes a tenth of a second: for this alone
+
+    try:
+        return f"{name.cid}  {CID.decode(name.cid).human_readable}"
+    except KeyError:  # of a codec that its tables lack
+        return name.cid
+
+
 def _is_there(argument: str, path: Path) -> bool:
     """Whether something has that name.
 
