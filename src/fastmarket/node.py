@@ -330,7 +330,7 @@ class Node(Live):
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
         self.bootstrapped, self._not_joined = True, ""
-        logger.info("in the network by %s: %d nodes known", joined.peer, joined.known)
+        logger.info("in the network by %s; nodes known: %d", joined.peer, joined.known)
         self._drop_ourselves(joined.failures)
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
