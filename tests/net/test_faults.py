@@ -110,7 +110,7 @@ def test_each_place_is_told_once_in_an_interval(bugs: Bugs) -> None:
     told = [context["message"] for context in bugs(scenario)]
     assert [message.partition(" ")[0] for message in told] == ["here", "there", "here", "there"]
     assert "a peer" in told[1]
-    assert "2 times more" in told[2]
+    assert "(2 similar messages suppressed)" in told[2]
 
 
 @pytest.mark.parametrize("broken", ["turn", "next_timer"])

@@ -273,7 +273,7 @@ def _name(desk: Desk, argument: str) -> Content:
     content = contents.resolve(argument)
     if contents.is_bare_text(content) and not desk.as_json:
         desk.screen.trouble(
-            f"note: {argument!r} is no file, CID or SHA-256 here; it stands for the hash of its text"
+            f"note: {argument!r} names no file, CID or SHA-256 here; the hash of that text is taken instead"
         )
     return content
 

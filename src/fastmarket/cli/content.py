@@ -144,7 +144,7 @@ def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = Non
         except CallerFault as fault:
             if fault.field != "file":
                 raise
-            raise NodeFault(f"cannot read {fault.reason}") from None
+            raise NodeFault(f"cannot read: {fault.reason}") from None
     return Content(str(done.cid), path, done.size, time.perf_counter() - started, done.state, seen_ns)
 
 

@@ -92,7 +92,7 @@ class Joining:
             logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
             return False
         self.joined, self._why = True, ""
-        logger.info("in the network by %s: %d nodes known", joined.peer, joined.known)
+        logger.info("in the network by %s; nodes known: %d", joined.peer, joined.known)
         self._drop_ourselves(dht, joined.failures)
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
