@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import sys
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Below this a file is hashed before a bar could be read.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
+# A CID that was typed, or cut: for people alone, for programs have always been able to register any text.
+_LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{36,60}|(baf|k[25])[0-9a-z]{36,80}")
 Report = Callable[[int, int], None]
 
 
@@ -64,8 +67,11 @@ def resolve(argument: str) -> Content:
         if argument.startswith(_PLAINLY_A_PATH) and not argument.startswith(IPFS_PATH):
             raise CallerFault(argument, "no such file") from None
         raise CallerFault("content", fault.reason) from None
-    if named_by is NamedBy.TEXT_HASH and argument.startswith(_PLAINLY_A_PATH):
-        raise CallerFault(argument, "no such file")
+    if named_by is NamedBy.TEXT_HASH:
+        if argument.startswith(_PLAINLY_A_PATH):
+            raise CallerFault(argument, "no such file")
+        if _LIKE_A_CID.fullmatch(argument):
+            raise CallerFault(argument, "looks like a CID, but is not one; was it copied whole?")
     return Content(argument, named_by=named_by)
 
 
