@@ -22,6 +22,7 @@ async def main() -> None:
         async with Node(config(address), Identity.from_seed(os.urandom(32))) as second:
             async with MarketClient(first.grpc_address) as seller:
                 terms = FileMetadata("192.0.2.1", 9001, price_per_mb=3)
+                # A text, for its hash; str(cid_of_file(path)) would name a file by what is in it.
                 await seller.register("holiday.mkv", terms, user_name="Ann")
             async with MarketClient(second.grpc_address) as buyer:
                 for holder in await buyer.find_holders("holiday.mkv"):

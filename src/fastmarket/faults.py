@@ -39,7 +39,7 @@ class Faults:
             return
         busy, more = (
             f" ({what})" if what else "",
-            f" (and {unsaid} times more since last told)" if unsaid else "",
+            f" ({unsaid} similar messages suppressed)" if unsaid else "",
         )
         message = f"{place} failed{busy}; everything else goes on{more}"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from fastmarket import descriptors
 from fastmarket.config import NodeConfig
-from fastmarket.errors import Busy, CallerFault, DialFailed, NetworkFault
+from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
 from fastmarket.live import Live
@@ -24,8 +23,7 @@ from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.dial_reasons import DialReason, Failure
-from fastmarket.repeating import Repeating
+from fastmarket.net.joining import Joining
 from fastmarket.trace import NULL_TRACE, Trace
 
 if TYPE_CHECKING:
@@ -42,12 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A bootstrap peer that does not answer is tried again after the first interval, then twice as long, up to the
-# longest: a network that restarts is joined soon, a dead address costs a dial every five minutes.
-BOOTSTRAP_RETRY_FIRST_S = 2.0
-BOOTSTRAP_RETRY_LONGEST_S = 300.0
-# One attempt, dials included.
-BOOTSTRAP_DEADLINE_S = 10.0
 # What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
 STOP_GRACE_S = 2.0
 
@@ -66,17 +58,12 @@ class Node(Live):
         self._data_dir = data_dir
         self._journal: Journal | None = None
         self._records: RecordKeeper | None = None
-        seeds = [_seed(text) for text in config.bootstrap]
-        self._seeds = [seed for seed in seeds if seed.peer_id != identity.peer_id]
-        self._ourselves = [seed for seed in seeds if seed.peer_id == identity.peer_id]
-        self._not_joined = ""  # why
+        self._joining = Joining(identity.peer_id, config.bootstrap)
         self._saved = SavedPeers(config.kad, identity.peer_id)
         self._saver: PeerSaver | None = None
         self._dht: DhtNode | None = None
         self._fleet: FleetNode | None = None
         self._grpc: MarketServer | None = None
-        self._rejoining: Repeating | None = None
-        self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
         self._webs: list[WebServer] = []
         self._writers: WriteAccess | None = None
         self._metrics: NodeMetrics | None = None
@@ -84,7 +71,6 @@ class Node(Live):
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
-        self.bootstrapped = False
 
     @property
     def peer_id(self) -> PeerId:
@@ -113,7 +99,7 @@ class Node(Live):
         these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
         web = self._config.web
         self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
-        self._dht.troubles.append(self._outside)
+        self._dht.troubles.append(self._joining.outside)
         try:
             if self._data_dir is not None:
                 self._take_up(self._dht, self._data_dir)
@@ -131,13 +117,7 @@ class Node(Live):
                 self.http_address = await self._serve_http(self._dht, web.port)
             if self._metrics is not None:
                 self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            self._leave_out_ourselves(self._dht)
-            if self.joins and not await self._join() and self.joins:
-                self._rejoin_wait_s = BOOTSTRAP_RETRY_FIRST_S
-                self._rejoining = Repeating(
-                    "joining again", lambda: self._rejoin_wait_s, self._rejoin, self._dht.host.faults
-                )
-                self._rejoining.start()
+            await self._joining.start(self._dht, self._saved)
         except BaseException:
             await self.stop()
             raise
@@ -165,8 +145,7 @@ class Node(Live):
             ending.push_async_callback(self._stop_webs)
             if self._metrics is not None:
                 ending.push_async_callback(self._metrics.stop)
-            if self._rejoining is not None:
-                ending.push_async_callback(self._rejoining.stop)
+            ending.push_async_callback(self._joining.stop)
 
     async def _stop_webs(self) -> None:
         await asyncio.gather(*(web.stop() for web in self._webs))
@@ -188,7 +167,12 @@ class Node(Live):
     @property
     def joins(self) -> bool:
         """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
-        return bool(self._seeds) or len(self._saved) > 0
+        return self._joining.possible
+
+    @property
+    def bootstrapped(self) -> bool:
+        """Whether it has joined one since the start."""
+        return self._joining.joined
 
     def reload(self) -> None:
         """Reads tokens and certificates again. Raises `CallerFault`, with everything as it was."""
@@ -204,17 +188,11 @@ class Node(Live):
             return "starting"
         if why := self.dht.disk_trouble:
             return why
-        return self._outside() or self.dht.clock_fault()
+        return self._joining.outside() or self.dht.clock_fault()
 
     def note(self) -> str:
         """What a node that is of use lacks all the same; "" when nothing."""
         return "; ".join(self.dht.node_info().troubles)
-
-    def _outside(self) -> str:
-        if not self._seeds or self.dht.engine.table_size:
-            return ""
-        why = f" ({self._not_joined})" if self._not_joined else ""
-        return f"not in the network: no bootstrap peer answers{why}"
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
         """Offers and peers of an earlier life; before anybody can reach us."""
@@ -318,71 +296,6 @@ class Node(Live):
         self._webs.append(WebServer(routes, config, config.host, port))
         return _at(config.host, await self._webs[-1].start())
 
-    async def _join(self) -> bool:
-        saved = self._saved.next_seeds(self.dht.now())
-        try:
-            joined = await self.dht.bootstrap(self._seeds, BOOTSTRAP_DEADLINE_S, saved)
-        except (NetworkFault, Busy) as fault:
-            failures = fault.failures if isinstance(fault, DialFailed) else ()
-            if self._drop_ourselves(failures) and not self.joins:
-                return False
-            self._not_joined = "; ".join(map(str, failures)) or str(fault)
-            logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
-            return False
-        self.bootstrapped, self._not_joined = True, ""
-        logger.info("in the network by %s: %d nodes known", joined.peer, joined.known)
-        self._drop_ourselves(joined.failures)
-        others = [why for why in joined.failures if why.reason is not DialReason.SELF]
-        if others:
-            why = "; ".join(map(str, others))
-            logger.warning(
-                "%d of %d bootstrap peers do not answer (%s)", joined.remaining, len(self._seeds), why
-            )
-        return True
-
-    async def _rejoin(self) -> bool:
-        """True: it need not be tried again."""
-        self._rejoin_wait_s = min(self._rejoin_wait_s * 2, BOOTSTRAP_RETRY_LONGEST_S)
-        if not self._seeds and self.dht.engine.table_size:
-            return True  # others came to us
-        return await self._join() or not self.joins
-
-    def _leave_out_ourselves(self, dht: DhtNode) -> None:
-        """One list of bootstrap peers for all nodes names each of them, too: by its id, or, where that has
-        changed, by its address."""
-        for seed in self._ourselves:
-            logger.info("%s is left out of the bootstrap peers: it is this node itself", seed.addrs[0])
-        own = dht.host.identifier.addresses
-        ours = {seed.peer_id for seed in self._seeds if all(addr in own for addr in seed.addrs)}
-        self._drop_seeds(ours)
-
-    def _drop_ourselves(self, failures: Sequence[object]) -> bool:
-        """Of names only a dial shows that they lead here. Whether there were any."""
-        reasons: dict[str, set[DialReason]] = {}
-        for one in failures:
-            if isinstance(one, Failure):
-                reasons.setdefault(one.where.rpartition("/p2p/")[0] or one.where, set()).add(one.reason)
-        ours = {
-            seed.peer_id
-            for seed in self._seeds
-            if all(reasons.get(str(addr)) == {DialReason.SELF} for addr in seed.addrs)
-        }
-        self._drop_seeds(ours)
-        return bool(ours)
-
-    def _drop_seeds(self, ours: Collection[PeerId]) -> None:
-        for seed in self._seeds:
-            if seed.peer_id in ours:
-                logger.warning(
-                    "%s is left out of the bootstrap peers: it leads to this node itself, whose id is %s; "
-                    "put that into the list",
-                    seed.addrs[0].with_peer(seed.peer_id),
-                    self.peer_id,
-                )
-        if ours:
-            self._seeds = [seed for seed in self._seeds if seed.peer_id not in ours]
-            self.dht.forget_seeds(ours)
-
 
 @contextmanager
 def _extra(field: str, extra: str) -> Iterator[None]:
@@ -403,10 +316,3 @@ def _record_rows(dht: DhtNode) -> list[RecordRow]:
 
 def _at(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _seed(text: str) -> PeerInfo:
-    addr = Multiaddr.from_text(text)
-    if addr.peer_id is None:
-        raise CallerFault("bootstrap", f"{text}: does not end in /p2p/PEER_ID")
-    return PeerInfo(addr.peer_id, (addr.without_peer(),))

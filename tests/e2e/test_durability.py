@@ -269,7 +269,9 @@ def test_sigterm_under_load_lets_the_calls_in_flight_finish(run: Run[None], tmp_
         for other in others:
             other.wait_ready()
         async with MarketClient(serving.ready["grpc"]) as market, AsyncExitStack() as watches:
-            watch = await watches.enter_async_context(aclosing(market.watch_holders("anything")))
+            watch = await watches.enter_async_context(
+                aclosing(market.watch_holders("anything", resume_s=0.0))
+            )
             await anext(watch)
             loads = [asyncio.create_task(load(market, number)) for number in range(4)]
             loads.append(asyncio.create_task(bulk(market)))

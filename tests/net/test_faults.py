@@ -18,9 +18,10 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.saved import SavedPeer, SavedPeers
 from fastmarket.libp2p.requests import Reply
 from fastmarket.net.clock import Clock
+from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.gathering import Gathering
 from fastmarket.net.turns import Agenda, Turns
 from fastmarket.node import Node
@@ -109,7 +110,7 @@ def test_each_place_is_told_once_in_an_interval(bugs: Bugs) -> None:
     told = [context["message"] for context in bugs(scenario)]
     assert [message.partition(" ")[0] for message in told] == ["here", "there", "here", "there"]
     assert "a peer" in told[1]
-    assert "2 times more" in told[2]
+    assert "(2 similar messages suppressed)" in told[2]
 
 
 @pytest.mark.parametrize("broken", ["turn", "next_timer"])
@@ -474,11 +475,11 @@ def test_the_shared_store_is_written_to_after_a_bug(bugs: Bugs, monkeypatch: pyt
 
 def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        import fastmarket.node as module
+        from fastmarket.net import joining as module
 
-        monkeypatch.setattr(module, "BOOTSTRAP_RETRY_FIRST_S", 0.05)
-        monkeypatch.setattr(module, "BOOTSTRAP_RETRY_LONGEST_S", 0.05)
-        monkeypatch.setattr(module, "BOOTSTRAP_DEADLINE_S", 1.0)
+        monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
+        monkeypatch.setattr(module, "RETRY_LONGEST_S", 0.05)
+        monkeypatch.setattr(module, "DEADLINE_S", 1.0)
         async with nodes(1) as (seed_node,):
             config = NodeConfig()
             at = str(seed_node.listen_addrs[0])
@@ -490,22 +491,21 @@ def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.Monk
             )
             node = Node(config, identity(70))
             tries: list[int] = []
-            real = node._join
+            real = node._joining._join
 
-            async def join() -> bool:
+            async def join(dht: DhtNode, saved: SavedPeers) -> bool:
                 tries.append(1)
                 if len(tries) == 1:
                     return False  # at the start nobody answers
                 if len(tries) < 4:
                     raise Bug
-                return await real()
+                return await real(dht, saved)
 
-            monkeypatch.setattr(node, "_join", join)
+            monkeypatch.setattr(node._joining, "_join", join)
             async with node:
                 async with asyncio.timeout(DEADLINE_S):
                     await until(lambda: node.bootstrapped)
-                assert node._rejoining is not None
-                await until(lambda: node._rejoining is not None and not node._rejoining.running)
+                await until(lambda: not node._joining.trying)
 
     assert len(bugs(scenario)) == 1
 

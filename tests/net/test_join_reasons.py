@@ -136,7 +136,7 @@ def test_why_a_bootstrap_peer_does_not_answer(
                 (trouble,) = (await market.get_node()).troubles
             assert told.search(trouble)
             with pytest.raises(DialFailed) as caught:  # at the next try, too
-                await node.dht.bootstrap(node._seeds, 5.0)
+                await node.dht.bootstrap(node._joining._seeds, 5.0)
             assert [one.reason for one in caught.value.failures if isinstance(one, Failure)] == [reason]
 
     with caplog.at_level(logging.INFO):
@@ -176,7 +176,7 @@ def test_a_list_that_names_the_node_itself_alone_makes_it_the_first(
             assert node.missing() == ""
             assert not node.joins
             assert node.dht.engine._seeds == ()
-            assert node._rejoining is None
+            assert not node._joining.trying
             assert node.dht.node_info().troubles == ()
             async with Node(settings(str(node.listen_addrs[0])), identity(72)) as second:
                 assert second.bootstrapped

@@ -76,7 +76,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         ONCE,
         "test_faults.py::test_offers_are_announced_again_after_a_bug",
     ),
-    ("node.py", "Node.start", "Repeating"): (
+    ("net/joining.py", "Joining.start", "Repeating"): (
         REPEATS,
         "test_faults.py::test_joining_is_tried_again_after_a_bug",
     ),

@@ -198,8 +198,8 @@ def check(desk: Desk, argument: str) -> None:
 
 
 def cid(desk: Desk, argument: str) -> None:
-    """The CID of a file."""
-    desk.screen.line(contents.hash_file(contents.path_of(argument)).text)
+    """The CID of a file, or what a CID says of itself."""
+    desk.screen.line(contents.cid_line(argument))
 
 
 def peers(desk: Desk) -> None:
@@ -273,7 +273,7 @@ def _name(desk: Desk, argument: str) -> Content:
     content = contents.resolve(argument)
     if contents.is_bare_text(content) and not desk.as_json:
         desk.screen.trouble(
-            f"note: {argument!r} is no file, CID or SHA-256 here; it stands for the hash of its text"
+            f"note: {argument!r} names no file, CID or SHA-256 here; the hash of that text is taken instead"
         )
     return content
 

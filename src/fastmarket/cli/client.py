@@ -12,7 +12,7 @@ import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
-from fastmarket.cli.completion import completion_command
+from fastmarket.cli.completion import FileOrText, completion_command
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
 
@@ -63,7 +63,8 @@ Command = Callable[..., Any]
 def _profile_options(command: Command) -> Command:
     for name, short, metavar, text in reversed(OPTIONS):
         words = [*([f"-{short}"] if short else []), f"--{name}", f"given_{name}".replace("-", "_")]
-        command = click.option(*words, metavar=metavar, help=text)(command)
+        kind = FileOrText() if metavar in ("FILE", "DIR") else None
+        command = click.option(*words, metavar=metavar, type=kind, help=text)(command)
     return command
 
 
@@ -76,7 +77,7 @@ def _given(options: dict[str, Any]) -> dict[str, str]:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_content = click.argument("content", metavar="FILE|CID|HASH")
+_content = click.argument("content", metavar="FILE|CID|HASH", type=FileOrText())
 
 
 @click.group(
@@ -211,13 +212,12 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 
 @client.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|CID", type=FileOrText())
 @click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
 @click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
 def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
-    """Print the CID of a file as `ipfs add` names it; needs no node."""
-    named = content.hash_file(content.path_of(file), cid_version=int(cid_version), raw_leaves=raw_leaves)
-    print(named.text)
+    """Print the CID of a file as `ipfs add` names it, or what a CID says of itself; needs no node."""
+    print(content.cid_line(file, cid_version=int(cid_version), raw_leaves=raw_leaves))
 
 
 client.add_command(completion_command(PROG))
@@ -234,6 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream, errors in streams:
         if isinstance(stream, io.TextIOWrapper):  # None when it was closed before the start
             stream.reconfigure(errors=errors)
+    # gRPC's core tells in its own lines what we tell in ours; GRPC_VERBOSITY=info shows them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return entry.run(client, PROG, argv)
 
 

@@ -29,7 +29,9 @@ WORDS: tuple[Word, ...] = (
     Word("unregister", ("file",), "take your offer of a file, CID or hash back", takes_file=True),
     Word("offers", (), "what this node offers"),
     Word("check", ("file",), "who offers a file, CID or hash, cheapest first", takes_file=True),
-    Word("cid", ("file",), "the name of a file, here and on IPFS", takes_file=True),
+    Word(
+        "cid", ("file",), "the name of a file, here and on IPFS; what a CID says of itself", takes_file=True
+    ),
     Word("peers", (), "the nodes this node knows"),
     Word("closest", ("file",), "the nodes closest to a file, CID or hash", takes_file=True),
     Word("id", (), "who this node is, and who you are"),

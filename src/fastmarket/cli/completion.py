@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
 HELP = """Print what a shell needs to complete commands and options.
@@ -13,6 +13,16 @@ HELP = """Print what a shell needs to complete commands and options.
   zsh    eval "$({prog} completion zsh)"           in ~/.zshrc
   fish   {prog} completion fish > ~/.config/fish/completions/{prog}.fish
 """
+
+
+class FileOrText(click.types.StringParamType):
+    """A text that may be the name of a file: shells complete it as one."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """For the shell to fill in."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 def completion_command(prog: str) -> click.Command:

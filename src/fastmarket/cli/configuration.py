@@ -133,8 +133,9 @@ def _identity(settings: ServerSettings) -> None:
 
     directory = settings.data_dir
     try:
+        secret = passphrase(settings)
         if directory is not None and (directory / KEY_FILE).exists():
-            load_or_create_identity(directory, passphrase(settings), settings.secrets_mode)
+            load_or_create_identity(directory, secret, settings.secrets_mode)
     except OSError as error:
         raise NodeFault(f"{directory}: {error.strerror}") from None
     except CallerFault as fault:

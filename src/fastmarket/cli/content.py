@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import sys
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Below this a file is hashed before a bar could be read.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
+# A CID that was typed, or cut: for people alone, for programs have always been able to register any text.
+_LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{36,60}|(baf|k[25])[0-9a-z]{36,80}")
 Report = Callable[[int, int], None]
 
 
@@ -64,9 +67,41 @@ def resolve(argument: str) -> Content:
         if argument.startswith(_PLAINLY_A_PATH) and not argument.startswith(IPFS_PATH):
             raise CallerFault(argument, "no such file") from None
         raise CallerFault("content", fault.reason) from None
-    if named_by is NamedBy.TEXT_HASH and argument.startswith(_PLAINLY_A_PATH):
-        raise CallerFault(argument, "no such file")
+    if named_by is NamedBy.TEXT_HASH:
+        if argument.startswith(_PLAINLY_A_PATH):
+            raise CallerFault(argument, "no such file")
+        if _LIKE_A_CID.fullmatch(argument):
+            raise CallerFault(argument, "looks like a CID, but is not one; was it copied whole?")
     return Content(argument, named_by=named_by)
+
+
+def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = None) -> str:
+    """The CID of a file; of a CID, in whatever form it was copied, its usual text and what it says of itself.
+
+    Raises CallerFault and NodeFault.
+    """
+    path = path_of(argument)
+    if not _is_there(argument, path) and (said := _explained(argument)):
+        return said
+    return hash_file(path, cid_version=cid_version, raw_leaves=raw_leaves).text
+
+
+def _explained(argument: str) -> str:
+    """The human-readable form of the CID specification; "" for what is not a CID."""
+    try:
+        name = named(argument)
+    except CallerFault as fault:
+        raise CallerFault("content", fault.reason) from None
+    except UnicodeEncodeError:
+        return ""
+    if name.by is NamedBy.TEXT_HASH:
+        return ""
+    from multiformats import CID  # takes a tenth of a second: for this alone
+
+    try:
+        return f"{name.cid}  {CID.decode(name.cid).human_readable}"
+    except KeyError:  # of a codec that its tables lack
+        return name.cid
 
 
 def _is_there(argument: str, path: Path) -> bool:
@@ -115,7 +150,7 @@ def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = Non
         except CallerFault as fault:
             if fault.field != "file":
                 raise
-            raise NodeFault(f"cannot read {fault.reason}") from None
+            raise NodeFault(f"cannot read: {fault.reason}") from None
     return Content(str(done.cid), path, done.size, time.perf_counter() - started, done.state, seen_ns)
 
 

@@ -252,7 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     given = content.path_of(arguments[0]) if arguments else None
     if len(arguments) > 1 or (given is not None and not os.path.isfile(given)):
-        wrong = "expects at most one FILE" if len(arguments) > 1 else f"{given}: no such file"
+        missing = "is a directory; expects a file" if given is not None and given.is_dir() else "no such file"
+        wrong = "expects at most one FILE" if len(arguments) > 1 else f"{given}: {missing}"
         print(f"{PROG}: {wrong}", file=sys.stderr)
         return 2
     console = Console(highlight=False)

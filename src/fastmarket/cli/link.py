@@ -1,4 +1,4 @@
-"""The client's side of one gRPC server: connected when first needed, and anew when it was lost."""
+"""The client's side of one gRPC server: connected when first needed, and again when it was lost."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class MarketLink:
             await client.get_node(timeout_s=CONNECT_TIMEOUT_S)
         except (ServerUnavailable, RequestTimeout):
             await client.close()
-            raise NetworkFault(f"cannot reach a fastmarket-server at {self.target}; is it running?") from None
+            from fastmarket.cli import unreachable
+
+            raise NetworkFault(await unreachable.why(self.target, self._tls)) from None
         except BaseException:
             await client.close()
             raise

@@ -282,7 +282,9 @@ class FleetNode(DhtNode):
     def _tell_key(self, content: bytes, why: str) -> None:
         unsaid = self._seldom.due(content.hex(), time.monotonic())
         if unsaid is not None:
-            log.warning("the shared store on %s: %s (and %d times more)", content.hex(), why, unsaid)
+            log.warning(
+                "the shared store on %s: %s (%d similar messages suppressed)", content.hex(), why, unsaid
+            )
 
     async def _take_over(self, content: bytes, user_id: bytes) -> None:
         """Servers that announce an earlier offer of the user are told that ours counts."""

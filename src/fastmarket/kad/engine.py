@@ -1,7 +1,8 @@
 """The Kademlia node as one object: requests in, replies and requests out, one timer.
 
 No clock, no socket, no randomness of its own: `now` (unix seconds) and `entropy` are given. After every call
-the shell takes `poll_actions` and `poll_events`, and arms `next_timer`.
+the shell takes `poll_actions` and `poll_events`, and arms `next_timer`. (Over 400 lines: a method for each
+thing that may be asked.)
 """
 
 from __future__ import annotations

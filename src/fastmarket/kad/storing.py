@@ -114,14 +114,13 @@ class StoreJob(Job):
     acknowledge counts while they are among the closest known.
 
     The quorum is one of the k closest that are there: which answered this lookup, or are known to be alive,
-    and
-    were not found gone since. Gone is who said good-bye and whose addresses refuse; its place is taken by who
-    comes next. A peer that refuses to store, or fails to, is there, and counts. Once met, a quorum stands.
+    and were not found gone since. Gone is who said good-bye and whose addresses refuse; its place is taken
+    by who comes next. A peer that refuses to store, or fails to, is there, and counts. Once met, a quorum
+    stands.
 
     Until the caller's time is used up (`retry_s`) an attempt that can have no quorum any more is followed by
     another: whom it missed is asked again, unless it refused for good, and who fell silent or left is not
-    waited
-    for again.
+    waited for again.
     """
 
     __slots__ = (

@@ -95,7 +95,7 @@ class Crowds:
         unsaid = self._seldom.due(host, now)
         if unsaid is not None:
             log.warning(
-                "ended connections of %s to the gRPC port: more than %d (and %d times more since last told)",
+                "ended connections of %s to the gRPC port: more than %d (%d similar messages suppressed)",
                 *(host, self._most, unsaid),
             )
 

@@ -271,7 +271,7 @@ class Guard:
     def _tell(self, caller: str, what: str) -> None:
         unsaid = self._seldom.due(caller, self._now())
         if unsaid is not None:
-            log.warning("refused a call: %s %s (and %d times more since last told)", caller, what, unsaid)
+            log.warning("refused a call: %s %s (%d similar messages suppressed)", caller, what, unsaid)
 
 
 def _number(code: object) -> int:

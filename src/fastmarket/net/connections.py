@@ -105,7 +105,7 @@ class Connections:
         unsaid = self._seldom.due(source, now)
         if unsaid is not None:
             logger.info(
-                "refused a connection from %s: %s (and %d times more since last told)",
+                "refused a connection from %s: %s (%d similar messages suppressed)",
                 source,
                 refusal.value,
                 unsaid,
@@ -200,7 +200,7 @@ class Connections:
             if unsaid is not None:
                 logger.warning(
                     "ended the connection to %s: it does not take the answers it asked for, and all"
-                    " connections together held more than %d MiB (and %d times more since last told)",
+                    " connections together held more than %d MiB (%d similar messages suppressed)",
                     link.remote_peer,
                     scope.limit >> 20,
                     unsaid,

@@ -1,6 +1,7 @@
 """The network half of a node: host, engine and offers put together, and what a program may ask of them.
 
-It is the `Dht` that market/ works over, and what the bridge's commands are carried out on.
+It is the `Dht` that market/ works over, and what the bridge's commands are carried out on. (Over 400 lines: a
+method for each thing that may be asked.)
 """
 
 from __future__ import annotations

@@ -73,6 +73,17 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
     assert "identity.pem" in found
 
 
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_a_passphrase_that_cannot_be_read_for_a_key_that_is_not_made_yet(
+    tmp_path: Path, mode: int | None
+) -> None:
+    if mode is not None:
+        (tmp_path / "phrase").write_text("a phrase\n")
+        (tmp_path / "phrase").chmod(mode)
+    (found,) = faults(settle(tmp_path, passphrase_file=str(tmp_path / "phrase")))
+    assert found.startswith("--passphrase-file: ")
+
+
 def test_an_extra_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastmarket.cli.configuration.find_spec", lambda name: None)
     (found,) = faults(settle(tmp_path, http_port="0"))
@@ -125,3 +136,20 @@ def test_bash_is_told_the_words() -> None:
         text=True,
     )
     assert {line.partition(",")[2] for line in done.stdout.split()} == {"check", "show"}
+
+
+@pytest.mark.parametrize("words", ["unregister ho", "register --tls-ca ho", "cid ho"])
+def test_bash_is_told_where_files_are_meant(words: str) -> None:
+    code = "import sys; from fastmarket.cli.client import main; sys.exit(main())"
+    line = f"fastmarket-client {words}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            "_FASTMARKET_CLIENT_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "file,ho\n"

@@ -15,6 +15,34 @@ from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.cid import NamedBy
 
 HELLO = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o"  # echo "hello world" | ipfs add -q
+RAW = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"  # printf hello, --cid-version 1
+
+
+@pytest.mark.parametrize("text", [HELLO[:-1], HELLO.replace("T", "0"), HELLO + "x", RAW[:-1], RAW + "7"])
+def test_what_looks_like_a_cid_is_no_name(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed, or cut: its hash is not what a person means."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CallerFault, match="CID"):
+        content.resolve(text)
+    Path(text).write_text("a file of that name")
+    assert content.resolve(text).path == Path(text)
+
+
+@pytest.mark.parametrize("form", ["{}", "ipfs://{}", " {}\n"])
+def test_what_a_cid_says_of_itself(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cids = {
+        HELLO: "base58btc - cidv0 - dag-pb - (sha2-256 : 256 : ",
+        RAW: "base32 - cidv1 - raw - (sha2-256 : 256 : 2CF24D",
+    }
+    for cid, said in cids.items():
+        assert content.cid_line(form.format(cid)).startswith(f"{cid}  {said}")
+    with pytest.raises(CallerFault, match="paths are not sold"):
+        content.cid_line(f"ipfs://{HELLO}/a.txt")
+    with pytest.raises(CallerFault, match="no such file"):
+        content.cid_line("holiday.mkv")
+    Path(HELLO).write_text("a file of that name\n")
+    assert content.cid_line(HELLO) == content.hash_file(Path(HELLO)).text
 
 
 def test_a_file_by_its_cid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,145 @@
+"""How a node gets into its network, and back into it: by bootstrap peers, and by those of an earlier run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+
+from fastmarket.errors import Busy, CallerFault, DialFailed, NetworkFault
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.saved import SavedPeers
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.dial_reasons import DialReason, Failure
+from fastmarket.repeating import Repeating
+
+logger = logging.getLogger(__name__)
+
+# A bootstrap peer that does not answer is tried again after the first interval, then twice as long, up to the
+# longest: a network that restarts is joined soon, a dead address costs a dial every five minutes.
+RETRY_FIRST_S = 2.0
+RETRY_LONGEST_S = 300.0
+# One attempt, dials included.
+DEADLINE_S = 10.0
+
+
+class Joining:
+    """Tries until it succeeds, whatever one try ends with."""
+
+    def __init__(self, peer_id: PeerId, bootstrap: Iterable[str]) -> None:
+        """`peer_id`: our own. `bootstrap`: addresses that end in /p2p/PEER_ID, else CallerFault."""
+        self._peer_id = peer_id
+        seeds = [_seed(text) for text in bootstrap]
+        self._seeds = [seed for seed in seeds if seed.peer_id != peer_id]
+        self._ourselves = [seed for seed in seeds if seed.peer_id == peer_id]
+        self._saved: SavedPeers | None = None
+        self._dht: DhtNode | None = None
+        self._why = ""  # the last try failed
+        self._wait_s = RETRY_FIRST_S
+        self._trying: Repeating | None = None
+        self.joined = False
+        """One try has succeeded."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is anybody to join a network by."""
+        return bool(self._seeds) or bool(self._saved)
+
+    @property
+    def trying(self) -> bool:
+        """It has failed so far, and goes on."""
+        return self._trying is not None and self._trying.running
+
+    def outside(self) -> str:
+        """Why the node is not in the network; "" when it is, or knows of none."""
+        if not self._seeds or self._dht is None or self._dht.engine.table_size:
+            return ""
+        why = f" ({self._why})" if self._why else ""
+        return f"not in the network: no bootstrap peer answers{why}"
+
+    async def start(self, dht: DhtNode, saved: SavedPeers) -> None:
+        """Returns after the first try; others follow if that failed. `saved`: peers of an earlier run."""
+        self._dht, self._saved = dht, saved
+        self._leave_out_ourselves(dht)
+        if self.possible and not await self._join(dht, saved) and self.possible:
+            self._wait_s = RETRY_FIRST_S
+            self._trying = Repeating(
+                "joining again", lambda: self._wait_s, lambda: self._again(dht, saved), dht.host.faults
+            )
+            self._trying.start()
+
+    async def stop(self) -> None:
+        """Tries no more."""
+        if self._trying is not None:
+            await self._trying.stop()
+
+    async def _again(self, dht: DhtNode, saved: SavedPeers) -> bool:
+        """True: it need not be tried again."""
+        self._wait_s = min(self._wait_s * 2, RETRY_LONGEST_S)
+        if not self._seeds and dht.engine.table_size:
+            return True  # others came to us
+        return await self._join(dht, saved) or not self.possible
+
+    async def _join(self, dht: DhtNode, saved: SavedPeers) -> bool:
+        try:
+            joined = await dht.bootstrap(self._seeds, DEADLINE_S, saved.next_seeds(dht.now()))
+        except (NetworkFault, Busy) as fault:
+            failures = fault.failures if isinstance(fault, DialFailed) else ()
+            if self._drop_ourselves(dht, failures) and not self.possible:
+                return False
+            self._why = "; ".join(map(str, failures)) or str(fault)
+            logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
+            return False
+        self.joined, self._why = True, ""
+        logger.info("in the network by %s; nodes known: %d", joined.peer, joined.known)
+        self._drop_ourselves(dht, joined.failures)
+        others = [why for why in joined.failures if why.reason is not DialReason.SELF]
+        if others:
+            why = "; ".join(map(str, others))
+            count = len(self._seeds)
+            logger.warning("%d of %d bootstrap peers do not answer (%s)", joined.remaining, count, why)
+        return True
+
+    def _leave_out_ourselves(self, dht: DhtNode) -> None:
+        """One list of bootstrap peers for all nodes names each of them, too: by its id, or, where that has
+        changed, by its address."""
+        for seed in self._ourselves:
+            logger.info("%s is left out of the bootstrap peers: it is this node itself", seed.addrs[0])
+        own = dht.host.identifier.addresses
+        ours = {seed.peer_id for seed in self._seeds if all(addr in own for addr in seed.addrs)}
+        self._drop_seeds(dht, ours)
+
+    def _drop_ourselves(self, dht: DhtNode, failures: Sequence[object]) -> bool:
+        """Of names only a dial shows that they lead here. Whether there were any."""
+        reasons: dict[str, set[DialReason]] = {}
+        for one in failures:
+            if isinstance(one, Failure):
+                reasons.setdefault(one.where.rpartition("/p2p/")[0] or one.where, set()).add(one.reason)
+        ours = {
+            seed.peer_id
+            for seed in self._seeds
+            if all(reasons.get(str(addr)) == {DialReason.SELF} for addr in seed.addrs)
+        }
+        self._drop_seeds(dht, ours)
+        return bool(ours)
+
+    def _drop_seeds(self, dht: DhtNode, ours: Collection[PeerId]) -> None:
+        for seed in self._seeds:
+            if seed.peer_id in ours:
+                logger.warning(
+                    "%s is left out of the bootstrap peers: it leads to this node itself, whose id is %s; "
+                    "put that into the list",
+                    seed.addrs[0].with_peer(seed.peer_id),
+                    self._peer_id,
+                )
+        if ours:
+            self._seeds = [seed for seed in self._seeds if seed.peer_id not in ours]
+            dht.forget_seeds(ours)
+
+
+def _seed(text: str) -> PeerInfo:
+    addr = Multiaddr.from_text(text)
+    if addr.peer_id is None:
+        raise CallerFault("bootstrap", f"{text}: does not end in /p2p/PEER_ID")
+    return PeerInfo(addr.peer_id, (addr.without_peer(),))
