@@ -52,7 +52,8 @@ def _page(command: click.Command) -> Iterator[str]:
 
 
 def _options(command: click.Command, known: frozenset[str] | set[str] = frozenset()) -> Iterator[str]:
-    context = click.Context(command)
+    # As every command of the programs has them; click keeps what the first context asked for.
+    context = click.Context(command, help_option_names=["-h", "--help"])
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and not _is_argument(parameter) and not set(parameter.opts) & known:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from fastmarket.cli import client, registered, walking, withdrawing
 from fastmarket.cli.processes import ServerProcess, environment, executable
 from fastmarket.hashing import cid_of_file
+from fastmarket.market import grpc_client
 from tests.e2e.conftest import Done, Servers
 
 Change = Callable[[Path], None]
@@ -222,6 +223,78 @@ def test_a_tree_is_withdrawn_as_it_was_registered(user: User) -> None:
     shutil.rmtree(user.tree)
     assert user.run("unregister", "-r", str(user.tree), "--json").json["withdrawn"] == 2
     assert user.offered() == {kept}
+
+
+@pytest.mark.parametrize("command", ["register", "unregister"])
+def test_what_was_registered_before_a_tree_was_moved(user: User, command: str) -> None:
+    """Its old paths stand in the list, but no file is there any more: they keep no content offered."""
+    for name in ("stays", "goes"):
+        user.write(name, name)
+    user.register()
+    moved = user.home / "moved"
+    user.tree.rename(moved)
+    user.tree = moved
+    assert counts(user.register()) == (2, 0, 0, 0)
+    (moved / "goes").unlink()
+    told = user.run(command, "-r", str(moved), "--json").json
+    assert told["withdrawn"] == {"register": 1, "unregister": 2}[command]
+    assert len(user.offered()) == {"register": 1, "unregister": 0}[command]
+
+
+def test_what_the_node_took_before_a_run_was_killed(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node has offers of it all, and the run never learned so: the next one withdraws what went since."""
+    for name in ("stays", "changes", "goes"):
+        user.write(name, name)
+
+    class Killed(BaseException):
+        pass
+
+    answers = grpc_client.MarketClient.register_many
+
+    async def unheard(
+        self: grpc_client.MarketClient, batches: AsyncIterator[list[grpc_client.Listing]]
+    ) -> AsyncIterator[list[object]]:
+        async for _ in answers(self, batches):
+            raise Killed
+            yield []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc_client.MarketClient, "register_many", unheard)
+        with pytest.raises(Killed):
+            user.run("register", "-r", str(user.tree))
+    assert len(user.offered()) == 3
+    now = user.write("changes", "since then")
+    (user.tree / "goes").unlink()
+    assert counts(user.register()) == (1, 1, 2, 0)
+    assert user.offered() == {now, str(cid_of_file(user.tree / "stays"))}
+
+
+def test_what_was_done_is_told_though_the_node_goes_meanwhile(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1 early", "2 early", "3 early"):
+        user.write(name, name)
+    answers = grpc_client.MarketClient.register_many
+
+    async def ending(
+        self: grpc_client.MarketClient, batches: AsyncIterator[list[grpc_client.Listing]]
+    ) -> AsyncIterator[object]:
+        async for outcomes in answers(self, batches):
+            yield outcomes
+        raise grpc_client.ServerUnavailable("the node stops")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc_client.MarketClient, "register_many", ending)
+        done = user.run("register", "-r", str(user.tree), "--json")
+        told = json.loads(done.out)
+        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node stops"])
+        assert "3 files (21 B) registered. The same command goes on" in done.err
+        user.write("four", "four")
+        done = user.run("register", "-r", str(user.tree))
+        assert (done.status, done.out) == (1, "")
+        assert "1 file (4 B) registered, 3 were before. The same command goes on" in done.err
+        assert done.err.endswith("fastmarket-client: the node stops\n")
+    assert counts(user.register()) == (0, 4, 0, 0)
 
 
 @pytest.mark.parametrize("command", ["register", "unregister"])

@@ -159,6 +159,7 @@ def parse_announce(raw: object) -> tuple[str, ...]:
         endpoint = address.host_port()
         if not address.is_dnsaddr and (endpoint is None or endpoint.port == 0):
             raise ValueError(f"nobody could dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
+        _check_place(text, address)
     return found
 
 
@@ -170,7 +171,16 @@ def parse_bootstrap(raw: object) -> tuple[str, ...]:
             raise ValueError(f"{text!r} does not end in /p2p/PEER_ID")
         if address.host_port() is None and not address.is_dnsaddr:
             raise ValueError(f"cannot dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT/p2p/PEER_ID")
+        _check_place(text, address)
     return found
+
+
+def _check_place(text: str, address: Multiaddr) -> None:
+    """0.0.0.0, [::] or port 0, copied from --listen, lead nowhere."""
+    from fastmarket.libp2p.peerstore import worth_keeping
+
+    if not worth_keeping(address):
+        raise ValueError(f"nobody could dial {text!r}; write where the node is reached, not where it listens")
 
 
 def multiaddr(text: str) -> Multiaddr:

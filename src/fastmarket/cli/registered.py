@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from fastmarket.cli.presence import Presence, presence
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec, content_multihash
 from fastmarket.hashing import FileState
@@ -25,6 +26,7 @@ BUSY_S = 30.0  # for other runs, which hold the file for a batch at a time
 # The coarsest times of a file system are FAT's. A file that changed so shortly before it was looked at is
 # hashed again the next time: another change might not have shown.
 SETTLED_NS = 2_000_000_000
+_UNSETTLED = "~"  # before a state
 BY_NAME = b"name:"  # in place of a path, which begins with a slash: registered by its CID or hash
 _SCHEMA = (
     """CREATE TABLE files (
@@ -56,14 +58,22 @@ class Entry(NamedTuple):
     @property
     def device(self) -> int | None:
         """Of the file."""
-        number = self.state.lstrip("~").partition(" ")[0]
-        return int(number) if number else None
+        return _device(self.state)
+
+    def sent(self) -> Entry:
+        """As it stands in the list while nobody knows whether the node has it: like no state of a file."""
+        return self if self.state.startswith(_UNSETTLED) else self._replace(state=_UNSETTLED + self.state)
 
 
 def state_text(state: FileState, now_ns: int) -> str:
     """As the list keeps it; with a `~`, so that none is like it, where the file may change unseen."""
     unsettled = now_ns - state.changed_ns < SETTLED_NS
-    return "~" * unsettled + exact(state)
+    return _UNSETTLED * unsettled + exact(state)
+
+
+def _device(state: str) -> int | None:
+    number = state.lstrip(_UNSETTLED).partition(" ")[0]
+    return int(number) if number else None
 
 
 def exact(state: FileState) -> str:
@@ -123,7 +133,7 @@ class RegisteredList:
         return [Entry(*row) for row in rows]
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """These are registered; what their paths had before is old."""
+        """These are registered, or being so; what their paths had before is old."""
         rows = [(*self._whose, *entry) for entry in entries]
         before = [(node, user, path, cid) for node, user, path, _, _, cid in rows]
         with self._faults(), self._change() as connection:
@@ -155,12 +165,18 @@ class RegisteredList:
         return [cid for (cid,) in rows]
 
     def needed(self, cid: str) -> bool:
-        """Whether a path has that content, or it was registered by its name."""
+        """Whether a file that is still there has that content, or it was registered by its name.
+
+        A path in the list may belong to a tree that was moved since.
+        """
         with self._faults():
-            found = self._connection.execute(
-                "SELECT 1 FROM files WHERE node=? AND user=? AND cid=? LIMIT 1", (*self._whose, cid)
-            ).fetchone()
-        return found is not None
+            paths = self._connection.execute(
+                "SELECT path, state FROM files WHERE node=? AND user=? AND cid=?", (*self._whose, cid)
+            ).fetchall()
+        return any(
+            path.startswith(BY_NAME) or presence(path, _device(state)) is not Presence.GONE
+            for path, state in paths
+        )
 
     def settle(self, root: bytes, cid: str) -> None:
         """An old content of that path, or of those below it, is offered no more, or still needed."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastmarket.cli.render import clean, counted, size_text
 from fastmarket.cli.walking import Troubles, files_under, path_text
-from fastmarket.errors import NetworkFault
+from fastmarket.errors import NetworkFault, NodeFault
 
 if TYPE_CHECKING:
     from fastmarket.cli.actions import Desk
@@ -53,6 +53,11 @@ class Tally:
         return [*self.directories, *self.files, *self.offers]
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was done."""
+        return bool(self.seen or self.withdrawn)
+
+    @property
     def seen(self) -> int:
         """Files that are done, one way or another."""
         return self.registered + self.skipped + len(self.files)
@@ -88,33 +93,41 @@ def troubles_of(tally: Tally) -> Troubles:
 
 @contextmanager
 def told(desk: Desk, tally: Tally, summary: Callable[[Tally], str] = Tally.summary) -> Iterator[None]:
-    """Says at the end how it went; raises NetworkFault where a part could not be done."""
+    """Says at the end how it went, also where it ends early; raises NetworkFault where a part could not be
+    done."""
     began = time.perf_counter()
     try:
         yield
     except KeyboardInterrupt:
         desk.screen.trouble(f"interrupted; {summary(tally)}. The same command goes on from here.")
         raise
-    took_s = time.perf_counter() - began
+    except (NetworkFault, NodeFault) as fault:
+        if tally.begun:
+            if desk.as_json:
+                desk.screen.json(_as_json(tally, [*tally.faults, str(fault)], began))
+            desk.screen.trouble(f"ended early; {summary(tally)}. The same command goes on from here.")
+        raise
     if desk.as_json:
-        desk.screen.json(
-            {
-                "registered": tally.registered,
-                "skipped": tally.skipped,
-                "withdrawn": tally.withdrawn,
-                "failed": len(tally.faults),
-                "bytes": tally.size,
-                "faults": tally.faults,
-                "left_out": tally.left_out,
-                "ms": round(took_s * 1000, 3),
-            }
-        )
+        desk.screen.json(_as_json(tally, tally.faults, began))
     else:
-        desk.screen.line(f"{summary(tally)} ({took_s:.1f} s)")
-    for fault in tally.faults:
-        desk.screen.trouble(clean(fault))
+        desk.screen.line(f"{summary(tally)} ({time.perf_counter() - began:.1f} s)")
+    for trouble in tally.faults:
+        desk.screen.trouble(clean(trouble))
     if tally.faults:
         raise NetworkFault(tally.failures())
+
+
+def _as_json(tally: Tally, faults: list[str], began: float) -> dict[str, object]:
+    return {
+        "registered": tally.registered,
+        "skipped": tally.skipped,
+        "withdrawn": tally.withdrawn,
+        "failed": len(faults),
+        "bytes": tally.size,
+        "faults": faults,
+        "left_out": tally.left_out,
+        "ms": round((time.perf_counter() - began) * 1000, 3),
+    }
 
 
 @contextmanager

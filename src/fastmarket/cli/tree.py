@@ -135,6 +135,8 @@ async def _register_wanted(run: _Run, client: MarketClient, report: Callable[[],
         async def batches() -> AsyncGenerator[list[Listing], None]:
             async with aclosing(_batches(_hashed(run, pool))) as hashed:
                 async for batch in hashed:
+                    # Whatever becomes of this run, a later one knows what to withdraw.
+                    run.done.add([file.entry.sent() for file in batch])
                     sent.append(batch)
                     yield [file.listing for file in batch]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from fastmarket.cli.actions import Desk
+from fastmarket.cli.presence import Presence, presence
 from fastmarket.cli.registered import Entry, RegisteredList
 from fastmarket.cli.render import counted
 from fastmarket.cli.tally import Tally, told
@@ -82,33 +82,13 @@ def gone(entries: Iterable[Entry], tally: Tally) -> list[bytes]:
     """The paths whose file is there no more. One whose file system is away has not gone."""
     found = []
     for entry in entries:
-        try:
-            if stat.S_ISREG(os.stat(entry.path).st_mode):
-                continue
-        except (FileNotFoundError, NotADirectoryError):
-            if _is_unmounted(entry):
-                tally.file(
-                    os.fsdecode(entry.path),
-                    "is not there, nor is the file system it was on, so its offer stays; "
-                    "if it is gone for good: unregister --recursive",
-                )
-                continue
-        except OSError:
-            continue  # nobody knows; the walk has told why
-        found.append(entry.path)
+        how = presence(entry.path, entry.device)
+        if how is Presence.GONE:
+            found.append(entry.path)
+        elif how is Presence.UNMOUNTED:
+            tally.file(
+                os.fsdecode(entry.path),
+                "is not there, nor is the file system it was on, so its offer stays; "
+                "if it is gone for good: unregister --recursive",
+            )
     return found
-
-
-def _is_unmounted(entry: Entry) -> bool:
-    """Whether the nearest directory above it is an empty one of another file system: a mount point."""
-    directory = os.path.dirname(entry.path)
-    while True:
-        try:
-            if os.stat(directory).st_dev == entry.device or entry.device is None:
-                return False
-            with os.scandir(directory) as entries:
-                return not any(entries)
-        except (FileNotFoundError, NotADirectoryError):
-            directory = os.path.dirname(directory)
-        except OSError:
-            return True

@@ -12,16 +12,20 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
+from fastmarket._sha256 import sha256
 from fastmarket.errors import StorageFault
 
+T = TypeVar("T")
+_Stamp: TypeAlias = tuple[int, int, int, int]  # device, inode, bytes, ns of the last change
 WHAT_TO_DO = (
     "what is registered now would be gone with this process, so nothing is. Stop the node, put its data "
     "directory back, identity.pem too, and start it again"
 )
 # The lock that a writer holds in WAL mode: a byte of the -shm file (sqlite.org/walformat.html, 2.2).
 _WAL_WRITE_LOCK = 120
+MAX_WANTED_BYTES = 64 * 1024  # of a file that has to stay as it is: a key
 _LOCKS = Path("/proc/locks")  # Linux; elsewhere nobody is named
 MAX_LOCK_BYTES = 1 << 20
 
@@ -43,7 +47,8 @@ class Watch:
     def __init__(self, directory: Path) -> None:
         self._directory = directory = directory.absolute()
         self._known: dict[Path, _Place] = {}
-        self._wanted: list[Path] = []  # there has to be such a file; another may take its place
+        # There has to be such a file, with the same in it; another may take its place.
+        self._wanted: dict[Path, tuple[_Stamp, bytes]] = {}
         self.take((directory,))
 
     def take(self, paths: Iterable[Path]) -> None:
@@ -53,8 +58,10 @@ class Watch:
                 self._known[path.absolute()] = _place(path)
 
     def want(self, paths: Iterable[Path]) -> None:
-        """Files that have to be there, by whatever inode."""
-        self._wanted += (path.absolute() for path in paths if path.exists())
+        """Files that have to be there as they are, by whatever inode; those that are not are left out."""
+        for path in paths:
+            with suppress(FileNotFoundError):
+                self._wanted[path.absolute()] = _stamp(path), _digest(path)
 
     def check(self) -> None:
         """Raises Misplaced with what is gone, or replaced, and what to do."""
@@ -62,9 +69,15 @@ class Watch:
             found = _found(path)
             if found != known:
                 raise Misplaced(f"{self._told(path, found)}: {WHAT_TO_DO}")
-        for path in self._wanted:
-            if _found(path) is None:
+        for path, (stamp, digest) in self._wanted.items():
+            now = _looked_at(path, _stamp)
+            if now == stamp:
+                continue
+            if now is None:
                 raise Misplaced(f"{self._told(path, None)}: {WHAT_TO_DO}")
+            if _looked_at(path, _digest) != digest:
+                raise Misplaced(f"{path} holds something else than at the start: {WHAT_TO_DO}")
+            self._wanted[path] = now, digest
 
     def holds(self, path: Path) -> bool:
         """Whether a path is still ours, or nobody's."""
@@ -175,8 +188,12 @@ def _name_of(pid: int) -> str:
 
 
 def _found(path: Path) -> _Place | None:
+    return _looked_at(path, _place)
+
+
+def _looked_at(path: Path, look: Callable[[Path], T]) -> T | None:
     try:
-        return _place(path)
+        return look(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -188,3 +205,17 @@ def _found(path: Path) -> _Place | None:
 def _place(path: Path) -> _Place:
     status = os.stat(path)
     return _Place(status.st_dev, status.st_ino)
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Another one: it is worth reading again."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _digest(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return sha256(os.read(descriptor, MAX_WANTED_BYTES))
+    finally:
+        os.close(descriptor)

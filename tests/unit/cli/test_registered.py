@@ -10,7 +10,16 @@ from threading import Barrier
 
 import pytest
 
-from fastmarket.cli.registered import FILE, Entry, RegisteredList, content_name, exact, path_key, state_text
+from fastmarket.cli.registered import (
+    BY_NAME,
+    FILE,
+    Entry,
+    RegisteredList,
+    content_name,
+    exact,
+    path_key,
+    state_text,
+)
 from fastmarket.errors import NodeFault
 from fastmarket.formats.cid import Cid, Codec, sha256_multihash
 from fastmarket.hashing import FileState
@@ -27,30 +36,55 @@ def done(tmp_path: Path) -> RegisteredList:
     return RegisteredList(tmp_path, "node", b"me")
 
 
-def test_what_a_path_held_before_is_old(done: RegisteredList) -> None:
-    done.add([entry(b"/a/1", "one"), entry(b"/a/2", "two"), entry(b"/ab", "three")])
-    assert done.entry(b"/a/1") == entry(b"/a/1", "one")
-    assert done.old_under(b"/") == []
-    done.add([entry(b"/a/1", "new"), entry(b"/a/2", "two")])
-    done.drop([b"/ab", b"/never"])
-    assert done.entry(b"/ab") is None
-    assert (done.old_under(b"/a"), done.old_under(b"/ab")) == (["one"], ["three"])
+def test_what_a_path_held_before_is_old(tmp_path: Path, done: RegisteredList) -> None:
+    root = os.fsencode(tmp_path)
+    for name in ("a/1", "a/2", "ab"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    done.add([entry(root + b"/a/1", "one"), entry(root + b"/a/2", "two"), entry(root + b"/ab", "three")])
+    assert done.entry(root + b"/a/1") == entry(root + b"/a/1", "one")
+    assert done.old_under(root) == []
+    done.add([entry(root + b"/a/1", "new"), entry(root + b"/a/2", "two")])
+    done.drop([root + b"/ab", b"/never"])
+    assert done.entry(root + b"/ab") is None
+    assert (done.old_under(root + b"/a"), done.old_under(root + b"/ab")) == (["one"], ["three"])
     assert sorted(done.old_under(b"/")) == ["one", "three"]
-    assert [found.path for found in done.under(b"/a")] == [b"/a/1", b"/a/2"]
-    assert [found.path for found in done.under(b"/a/1")] == [b"/a/1"]
+    assert [found.path for found in done.under(root + b"/a")] == [root + b"/a/1", root + b"/a/2"]
+    assert [found.path for found in done.under(root + b"/a/1")] == [root + b"/a/1"]
     assert [done.needed(cid) for cid in ("new", "two", "one", "three")] == [True, True, False, False]
-    done.settle(b"/a", "one")
+    done.settle(root + b"/a", "one")
     assert done.old_under(b"/") == ["three"]
     done.forget("two")
     done.forget("three")
-    assert (done.entry(b"/a/2"), done.old_under(b"/")) == (None, [])
+    assert (done.entry(root + b"/a/2"), done.old_under(b"/")) == (None, [])
+
+
+def test_a_content_is_needed_while_a_file_of_it_is_there(tmp_path: Path, done: RegisteredList) -> None:
+    here = tmp_path / "here"
+    here.touch()
+    done.add([entry(os.fsencode(here), "one"), entry(os.fsencode(tmp_path / "moved" / "away"), "one")])
+    done.add([entry(BY_NAME + b"two", "two")])
+    assert (done.needed("one"), done.needed("two")) == (True, True)
+    here.unlink()
+    assert (done.needed("one"), done.needed("two")) == (False, True)
+    here.mkdir()
+    assert not done.needed("one")
+
+
+def test_what_is_sent_is_like_no_file(done: RegisteredList) -> None:
+    known = entry(b"/a", "one")
+    assert known.sent().state not in ("", known.state)
+    assert known.sent() == known.sent().sent()
+    assert known.sent().device == known.device
 
 
 def test_nodes_and_users_do_not_meet(tmp_path: Path, done: RegisteredList) -> None:
-    done.add([entry(b"/a", "one")])
+    (tmp_path / "a").touch()
+    path = os.fsencode(tmp_path / "a")
+    done.add([entry(path, "one")])
     for node, user in (("node", b"you"), ("other", b"me")):
         with RegisteredList(tmp_path, node, user) as other:
-            assert other.entry(b"/a") is None
+            assert other.entry(path) is None
             assert not other.needed("one")
             other.forget("one")
     assert done.needed("one")

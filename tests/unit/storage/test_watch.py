@@ -65,6 +65,12 @@ def replaced(path: Path) -> None:
     copy.replace(path)
 
 
+def replaced_by(path: Path, text: str) -> None:
+    copy = path.with_name("copy")
+    copy.write_text(text)
+    copy.replace(path)
+
+
 def all_replaced(home: Path) -> None:
     shutil.copytree(home, home.with_name("copy"))
     home.rename(home.with_name("moved"))
@@ -94,6 +100,8 @@ LOSSES: dict[str, Callable[[Path], object]] = {
     "the index replaced": lambda home: replaced(home / f"{FILE}-shm"),
     "the lock removed": lambda home: (home / LOCK_FILE).unlink(),
     "the key removed": lambda home: (home / KEY_FILE).unlink(),
+    "another key": lambda home: (home / KEY_FILE).write_text("no key"),
+    "another key in its place": lambda home: replaced_by(home / KEY_FILE, "b key"),
 }
 
 
