@@ -70,6 +70,7 @@ class Watch:
     """What is done about every call; from outside: `around`, `observer`, `guard`, `bounds`."""
 
     bounds: Bounds
+    message_timeout_s: float
     unread_timeout_s: float
     around: Around | None = None
     observer: Observer | None = None
@@ -81,14 +82,16 @@ class Watch:
         handler: Any = method.handler
         inner = handler.stream_stream or handler.stream_unary or handler.unary_stream or handler.unary_unary
         streams = handler.request_streaming or handler.response_streaming
-        call = self._admitted(
-            self._writing(inner) if handler.response_streaming else inner, method.scope, path, streams
-        )
+        if handler.response_streaming:
+            inner = self._writing(inner)
+        if not handler.request_streaming:
+            inner = self._reading(inner)
+        call = self._admitted(inner, method.scope, path, streams)
         if self.observer is not None:
             call = self._observed(call, path)
         if self.around is not None:
             call = self._surrounded(call, path)
-        return _MAKERS[handler.request_streaming, handler.response_streaming](
+        return _MAKERS[handler.response_streaming](
             call, handler.request_deserializer, handler.response_serializer
         )
 
@@ -154,6 +157,24 @@ class Watch:
 
         return written
 
+    def _reading(self, inner: Any) -> Any:
+        """Of a method with one message. gRPC would wait for it as long as the connection lasts, and ask us
+        whether the call may be made after that."""
+
+        async def read(messages: Any, context: Context) -> Any:
+            try:
+                async with asyncio.timeout(self.message_timeout_s):
+                    message = await context.read()
+            except TimeoutError:
+                message = None
+            if message is None:
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "request: its message did not come")
+            if message is grpc.aio.EOF:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request: a call has one message")
+            return await inner(message, context)
+
+        return read
+
     def _surrounded(self, call: Any, path: str) -> Any:
         around = self.around
         assert around is not None
@@ -165,12 +186,11 @@ class Watch:
         return surrounded
 
 
-_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
+_MAKERS: dict[bool, Callable[..., Handler]] = {
+    False: grpc.stream_unary_rpc_method_handler,
+    True: grpc.stream_stream_rpc_method_handler,
 }
+"""By whether answers stream. Requests always do, as far as gRPC knows: see `Watch._reading`."""
 
 
 class Registry:
