@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,6 +31,7 @@ Observer: TypeAlias = Callable[[str, str, float], None]
 
 LAST_STATUS_S = 1.0  # how long the status of a call may take whose caller does not read
 RETRY_S = 0.1  # what a caller is told to wait that has too many calls under way
+_NOTHING = nullcontext()
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -63,6 +64,10 @@ class Bounds:
 
 class _UnreadError(Exception):
     """The caller takes no answer."""
+
+
+class _RevokedError(Exception):
+    """The caller's token is not good any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,10 @@ class Watch:
                         refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
-                    return await inner(request, context)
+                    with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
+                        return await inner(request, context)
+            except _RevokedError:
+                refusal = Status(grpc.StatusCode.UNAUTHENTICATED, "authorization: the token was taken back")
             except _UnreadError:  # what the call held is given back
                 refusal = too_many_calls("answers: not read in time", RETRY_S)
             try:
@@ -242,6 +250,8 @@ class Guard:
         self._now = now
         self._rate = CallRate(config.calls_per_second, config.burst_calls, config.max_callers)
         self._seldom = Seldom(config.refusal_log_interval_s, config.max_callers)
+        self._going_on: dict[asyncio.Task[Any], tuple[str, Scope]] = {}
+        self._revoked: set[asyncio.Task[Any]] = set()
 
     @property
     def tokens(self) -> Tokens | None:
@@ -251,6 +261,28 @@ class Guard:
     @tokens.setter
     def tokens(self, tokens: Tokens | None) -> None:
         self._tokens = tokens
+        good = {token.name: token.scope for token in tokens or ()}
+        for task, (caller, scope) in self._going_on.items():
+            if tokens is not None and not (caller in good and good[caller].allows(scope)):
+                self._revoked.add(task)
+                task.cancel()
+
+    @contextmanager
+    def going_on(self, caller: str, scope: Scope) -> Iterator[None]:
+        """A call that lasts as long as its caller likes, for the block: it ends with its token."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._going_on[task] = caller, scope
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._revoked:
+                raise
+            task.uncancel()
+            raise _RevokedError from None
+        finally:
+            del self._going_on[task]
+            self._revoked.discard(task)
 
     def admit(self, path: str, scope: Scope, caller: str, context: Context) -> tuple[str, Status | None]:
         """Whose call it is, and why it is not made (None: it is)."""
