@@ -96,6 +96,11 @@ class MarketServer:
             await server.stop(grace_s)
         await self._service.close()
 
+    @property
+    def tokens(self) -> access.Tokens | None:
+        """Those that are good now; None: nobody needs one."""
+        return None if self._guard is None else self._guard.tokens
+
     def reload(self) -> access.Tokens | None:
         """Reads the tokens again and returns them; looks whether the certificates can be used, too.
 
