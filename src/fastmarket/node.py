@@ -19,7 +19,6 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.records import Record
 from fastmarket.kad.saved import SavedPeers
 from fastmarket.live import Live
-from fastmarket.market.access import read_tokens
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
@@ -290,7 +289,7 @@ class Node(Live):
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
         config = self._config.web
-        self._writers = WriteAccess(read_tokens(self._config.access))
+        self._writers = WriteAccess(None if self._grpc is None else self._grpc.tokens)
         api = RoutingApi(dht.public, config, self._config.kad, self._writers)
         routes = [*api.routes(), *StatusPage(dht, config).routes()]
         self._webs.append(WebServer(routes, config, config.host, port))

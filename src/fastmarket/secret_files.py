@@ -7,15 +7,19 @@ refused, unless the operator says that modes up to `widest` are accepted; then i
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import select
 import stat
+import time
 from pathlib import Path
 
 from fastmarket.errors import CallerFault
 
 OWNER_ALONE = "0600"
 MAX_SECRET_BYTES = 1 << 20  # a thousand tokens or a chain of certificates take a tenth
+PIPE_S = 2.0  # of a command that writes one; nothing else goes on meanwhile
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 log = logging.getLogger(__name__)
 
@@ -26,13 +30,35 @@ def read_secret(name: str, field: str, widest: str = OWNER_ALONE) -> bytes:
     `widest`: the mode up to which a file is accepted, in octal digits.
     """
     try:
-        with open(name, "rb") as file:
-            check_mode(os.fstat(file.fileno()), name, field, widest)
-            content = file.read(MAX_SECRET_BYTES + 1)
+        with open(name, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            check_mode(status, name, field, widest)
+            if stat.S_ISFIFO(status.st_mode):
+                content = _from_pipe(file.fileno(), PIPE_S)
+            else:
+                content = file.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
         raise CallerFault(field, f"cannot read {name}: {error.strerror}") from None
     if len(content) > MAX_SECRET_BYTES:
         raise CallerFault(field, f"{name} is longer than {MAX_SECRET_BYTES} bytes")
+    return content
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """To open a pipe waits for somebody who writes to it; the node cannot do that."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _from_pipe(descriptor: int, within_s: float) -> bytes:
+    """What a shell hands over: `--tokens <(command)`. Raises OSError."""
+    content, end = b"", time.monotonic() + within_s
+    while len(content) <= MAX_SECRET_BYTES:
+        if not select.select([descriptor], [], [], max(end - time.monotonic(), 0.0))[0]:
+            raise TimeoutError(errno.ETIMEDOUT, f"a pipe that was not written to its end within {within_s} s")
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            break
+        content += part
     return content
 
 

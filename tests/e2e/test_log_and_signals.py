@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 from fastmarket.cli.processes import READY_DEADLINE_S, environment, executable
 from fastmarket.errors import NodeFault
 from fastmarket.market.grpc_client import MarketClient
+from fastmarket.offers.metadata import FileMetadata
+from fastmarket.web.media_types import IPNS_RECORD
 from tests.certificates import Authority
 from tests.e2e.conftest import LOOPBACK, Run, Servers
 from tests.e2e.test_server import STOP_WITHIN_S, eventually
@@ -142,6 +144,43 @@ def test_hangup_reads_tokens_and_level_again(servers: Servers, tmp_path: Path) -
     told(f"nothing was changed: {toml}: log-level")
     assert (allowed(first), allowed(second)) == (False, True)
     assert server.log().count("were read again") == 0, "at level warning"
+    assert server.terminate() == 0
+
+
+def test_a_token_taken_back_is_good_for_nothing_more(servers: Servers, tmp_path: Path) -> None:
+    """Neither for calls that go on, nor for writes over HTTP."""
+    old, new, kept = "o" * 20, "n" * 20, "k" * 20
+    tokens = tmp_path / "tokens"
+    tokens.touch(0o600)
+    tokens.write_text(f"write {old}\nread {kept}\n")
+    server = servers.start("--tokens", str(tokens), "--http-port", "0")
+    name = f"http://{server.ready['http']}/routing/v1/ipns/{server.ready['peer_id']}"
+
+    def status(token: str) -> int:
+        sent = {"Authorization": f"Bearer {token}", "Content-Type": IPNS_RECORD}
+        return httpx.put(name, content=b"no record", headers=sent, timeout=10).status_code
+
+    async def watched() -> None:
+        async with AsyncExitStack() as stack:
+            watches = []
+            for token in (old, kept):
+                client = await stack.enter_async_context(
+                    MarketClient(f"localhost:{server.port}", token=token)
+                )
+                watch = await stack.enter_async_context(aclosing(client.watch_holders("a", interval_s=1)))
+                await anext(watch)
+                watches.append(asyncio.ensure_future(anext(watch)))
+            assert (status(old), status(new)) == (400, 401)
+            tokens.write_text(f"write {new}\nread {kept}\n")
+            hang_up(server)("SIGHUP: ")
+            assert (status(old), status(new)) == (401, 400)
+            with pytest.raises(NodeFault, match="taken back"):
+                await asyncio.wait_for(watches[0], 10)
+            async with MarketClient(f"localhost:{server.port}", token=new) as client:
+                await client.register("a", FileMetadata("192.0.2.1", 4000, 1))
+            assert (await asyncio.wait_for(watches[1], 10)).present, "the other one goes on"
+
+    asyncio.run(watched())
     assert server.terminate() == 0
 
 

@@ -22,6 +22,7 @@ from tests.net.loopback import DEADLINE_S, identity, until
 from tests.net.test_metrics import LOOPBACK, MarketConfig
 
 HEAD = b"GET /page HTTP/1.1\r\nHost: localhost\r\n"
+REFUSED = b"PUT /refuses HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n"
 HALF_A_BODY = b"PUT /reads HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
 UPGRADE = HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 CONFIG = WebConfig(max_connections=6, max_connections_per_ip=6, reserved_connections=2, max_requests=4)
@@ -46,10 +47,20 @@ class Site:
         async def reads(request: Request) -> Response:
             return PlainTextResponse(str(len(await request.body())))
 
+        async def refuses(request: Request) -> Response:
+            return PlainTextResponse("no", 403)
+
         async def big(request: Request) -> Response:
             return Response(BIG)
 
-        routes = {"/page": page, "/waits": waits, "/reads": reads, "/big": big, "/healthz": page}
+        routes = {
+            "/page": page,
+            "/waits": waits,
+            "/reads": reads,
+            "/refuses": refuses,
+            "/big": big,
+            "/healthz": page,
+        }
         made = [Route(path, answer, methods=("GET", "PUT")) for path, answer in routes.items()]
         self.server = WebServer(made, config, "127.0.0.1", 0, always=PROBES)
         self.waiting = 0
@@ -91,6 +102,24 @@ def test_a_request_that_does_not_come_ends(run: Any, sent: bytes) -> None:
             assert await reader.read() == b""
             writer.close()
             await until(lambda: len(made.server.door) == 0)
+
+    run(main())
+
+
+def test_a_body_that_goes_on_behind_its_answer_ends(run: Any) -> None:
+    """A page may answer before it has read all, and nobody waits for the rest any more."""
+
+    async def main() -> None:
+        async with site(SOON) as made:
+            for drips in (0, 3):
+                reader, writer = await made.connect(REFUSED)
+                await reader.readuntil(b"no")
+                for _ in range(drips):
+                    writer.write(b"x")
+                    await writer.drain()
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await reader.read() == b""
+                writer.close()
 
     run(main())
 
@@ -247,6 +276,12 @@ def test_metrics_are_for_our_own_names(run: Any) -> None:
                         ("[::1]", True),
                         ("Node.Example.org", True),
                         ("rebound.example", False),
+                        ("127.0.0.1.rebound.example:80", False),
+                        ("localhost@rebound.example", False),
+                        ("rebound.example:80@localhost", False),
+                        ("rebound.example:99999999", False),
+                        ("[::1", False),
+                        (b"\xff.example", False),
                         ("node.example.org.evil.example", False),
                     ):
                         path = "/metrics" if address == node.metrics_address else "/status.json"

@@ -40,9 +40,10 @@ def signed(
     ttl_s: int | None = 300,
     writer: Identity = WRITER,
     value: bytes = b"/ipfs/bafy",
+    validity: bytes = b"",
 ) -> bytes:
     """A record as Kubo makes it, without the old fields."""
-    end = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000000Z").encode()
+    end = validity or datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000000Z").encode()
     fields: dict[str, bytes | int] = {
         "Value": value,
         "Validity": end,
@@ -166,6 +167,23 @@ def test_caches_keep_a_record_as_long_as_it_says(
                 assert again.headers["etag"] == tag
                 assert again.headers["cache-control"]
                 assert (await http.get(url(), headers={"If-None-Match": '"other"'})).content == record
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("validity", [b"9999-12-31T23:59:59.999999999Z", b"9999-12-31T23:59:59-23:59"])
+def test_a_record_for_ever_is_told(run: Run[None], validity: bytes) -> None:
+    async def scenario() -> None:
+        async with nodes(1) as (node,):
+            record = signed(1, 0, validity=validity)
+            store_at(node, record)
+            async with served(node) as http:
+                answer = await http.get(url())
+                assert (answer.status_code, answer.content) == (200, record)
+                assert answer.headers["expires"].endswith(" 9999 23:59:59 GMT")
+                tag = answer.headers["etag"]
+                for held in (f"W/{tag}", f'"a", W/{tag}', "*"):  # a proxy that compresses makes it weak
+                    assert (await http.get(url(), headers={"If-None-Match": held})).status_code == 304
 
     run(scenario())
 

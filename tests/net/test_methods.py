@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from fastmarket.config import AccessConfig
 from fastmarket.market.access import Scope
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
-from tests.net.test_access import READ, WRITE, bearer, serving
+from tests.net.loopback import until
+from tests.net.test_access import CONFIG, READ, WRITE, bearer, serving
 
 FILES = (market_pb2, v1, reflection_pb2, health_pb2)
 METHODS = {
@@ -93,5 +96,48 @@ def test_what_is_too_long_or_too_much_is_not_parsed(run: Any, path: str) -> None
     async def main() -> None:
         async with serving(AccessConfig()) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             assert await call(channel, path, raw, None) is grpc.StatusCode.INVALID_ARGUMENT
+
+    run(main())
+
+
+@pytest.mark.parametrize("path", [path for path in METHODS if not METHODS[path].client_streaming])
+def test_a_call_whose_message_does_not_come_ends(run: Any, path: str) -> None:
+    """gRPC would wait for it as long as the connection lasts, before it asks anybody whether the call may be
+    made; so many of them would be all the calls that there may be."""
+    config = replace(CONFIG, message_timeout_s=0.2)
+    answers = "stream" if METHODS[path].server_streaming else "unary"
+
+    async def main() -> None:
+        async with (
+            serving(AccessConfig(), config=config) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            made = getattr(channel, f"stream_{answers}")(path)(timeout=20)
+            assert await made.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "message" in await made.details()
+
+    run(main())
+
+
+def test_calls_whose_message_does_not_come_are_bounded_by_caller(run: Any) -> None:
+    """One caller's are no more than its part, and nobody's health is hidden by them."""
+    config = replace(CONFIG, max_concurrent_rpcs=8, max_calls_per_caller=4, health_rpcs=2)
+
+    async def main() -> None:
+        async with serving(AccessConfig(), config=config) as port, AsyncExitStack() as stack:
+            apart = (("grpc.use_local_subchannel_pool", 1),)  # callers of this machine are connections
+            ours, theirs = [
+                await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=apart))
+                for _ in range(2)
+            ]
+            made = [theirs.stream_unary("/market.Market/CheckHolders")() for _ in range(40)]
+            await until(lambda: sum(one.done() for one in made) == len(made) - 4)
+            check = market_pb2.CheckHoldersRequest(fileHash="a").SerializeToString()
+            for path, raw in (("/market.Market/CheckHolders", check), (f"{OPEN}Check", b"")):
+                assert await call(ours, path, raw, None) is grpc.StatusCode.OK
+            for one in made:
+                one.cancel()
+            await until(lambda: all(one.done() for one in made))
+            assert await call(theirs, "/market.Market/CheckHolders", check, None) is grpc.StatusCode.OK
 
     run(main())

@@ -193,3 +193,20 @@ def test_a_config_file_without_a_password_may_be_open(tmp_path: Path) -> None:
         path.write_text(f'store = "{store}"\n')
         path.chmod(0o644)
         check(resolve({"config": str(path)}, {}, tmp_path / "home"))
+
+
+def test_a_pipe_is_read_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret_files, "PIPE_S", 0.05)
+    read_end, write_end = os.pipe()
+    try:
+        os.write(write_end, b"secret")
+        with pytest.raises(CallerFault, match="a pipe that was not written"):
+            secret_files.read_secret(f"/dev/fd/{read_end}", "tokens")
+        os.write(write_end, b"secret")
+        os.close(write_end)
+        assert secret_files.read_secret(f"/dev/fd/{read_end}", "tokens") == b"secret"
+    finally:
+        os.close(read_end)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(CallerFault, match="a pipe that was not written"):
+        secret_files.read_secret(str(tmp_path / "pipe"), "tokens")

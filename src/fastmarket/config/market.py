@@ -34,6 +34,7 @@ class MarketConfig:
     max_connections_per_ip: int = 384  # ... of one address: three quarters; those beyond end within a second
     handshake_timeout_s: float = 10.0  # TLS and the begin of HTTP/2; as for a libp2p connection
     idle_timeout_s: float = 300.0  # a connection without a call; clients connect again by themselves
+    message_timeout_s: float = 10.0  # from a call to its message, of methods that take one: 16 KiB at most
     unread_timeout_s: float = 60.0  # a caller that streams and takes no answer for so long has left
     max_streams_per_connection: int = 256  # calls of one client at once
     keep_alive_s: float = 60.0  # a silent connection is asked whether its caller is still there

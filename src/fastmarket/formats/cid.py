@@ -6,6 +6,7 @@ Sources: multiformats/cid; multiformats/multicodec table.csv for the codecs.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
@@ -234,13 +235,15 @@ def _too_long() -> CallerFault:
 _URL = re.compile(r"ipfs://(?:ipfs/)?", re.IGNORECASE)
 _SUBDOMAIN = re.compile(r"(?:https?://)?([^.:/?#@\s]+)\.ipfs\.[^/?#\s]+(.*)", re.IGNORECASE | re.DOTALL)
 IPFS_PATH = "/ipfs/"  # go-cid reads what stands behind the first
+_SLASHED = frozenset("mM")  # multibases with a slash among their digits
+_MAX_SLASHES = 8  # looked at; a digest that ends in more is not met
 _MEANT = "is not a CID behind "
 
 
 def _cid_within(text: str) -> Cid | None:
     """The CID in one of its forms. CallerFault: there is one, but it cannot be used."""
     if "ipfs" not in text and "ipfs" not in text.lower():
-        return _cid_before_path(text)
+        return _cid_before_path(_without_query(text))
     url, subdomain = _URL.match(text), _SUBDOMAIN.fullmatch(text)
     before, path, behind = text.partition(IPFS_PATH)
     if url is not None:
@@ -249,19 +252,19 @@ def _cid_within(text: str) -> Cid | None:
         return _cid_before_path(_without_query(subdomain[1] + subdomain[2]))
     if path:
         return _cid_before_path(_without_query(behind), must_be="" if before else path)
-    return _cid_before_path(text)
+    return _cid_before_path(_without_query(text))
 
 
 def _without_query(text: str) -> str:
     """A query says how a gateway is to send it, not what is meant."""
-    return re.split("[?#]", text, maxsplit=1)[0]
+    return re.split("[?#]", text, maxsplit=1)[0] if "?" in text or "#" in text else text
 
 
 def _cid_before_path(text: str, must_be: str = "") -> Cid | None:
     """`must_be`: what stood before `text` and says that it is one."""
-    text = text.rstrip("/")
+    text, slashes = text.rstrip("/"), text
     head, _, path = text.partition("/")
-    cid = _bare_cid(text)  # base64 has slashes, too
+    cid = _slashed_cid(slashes, len(text)) or _bare_cid(text)  # base64 has slashes within, too
     if cid is None and path:
         cid = _bare_cid(head)
         if cid is not None:
@@ -270,6 +273,17 @@ def _cid_before_path(text: str, must_be: str = "") -> Cid | None:
     if cid is None and must_be:
         raise CallerFault("fileHash", _MEANT + must_be)
     return cid
+
+
+def _slashed_cid(text: str, end: int) -> Cid | None:
+    """One in base64 that ends in slashes; `end`: where these begin. How long a CID is stands in it."""
+    if text[:1] not in _SLASHED or end == len(text):
+        return None
+    for more in range(end + 1, min(end + _MAX_SLASHES, len(text)) + 1):
+        with suppress(CallerFault):
+            if cid := _bare_cid(text[:more]):
+                return cid
+    return None
 
 
 def _bare_cid(text: str) -> Cid | None:

@@ -183,9 +183,11 @@ class Stream:
                     if raw is not None:
                         working.append(asyncio.ensure_future(self._answer(raw)))
         finally:
-            await _end(*working, *([] if coming is None else [coming]))
-            for _ in range(self._slots):
-                self._work.messages.release(self._caller)
+            try:
+                await _end(*working, *([] if coming is None else [coming]))
+            finally:  # a caller may leave while its call ends
+                for _ in range(self._slots):
+                    self._work.messages.release(self._caller)
 
     async def _next(self) -> bytes | None:
         """The next message, with a slot; None: the caller has sent all. Raises `Busy`."""

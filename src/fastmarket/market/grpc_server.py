@@ -74,7 +74,8 @@ class MarketServer:
         describe(watched, (MARKET, V1, HEALTH))
         # Whoever has no token may at least see that the node lives, and does so when it is busy.
         of_health = Bounds(config.health_rpcs, None, config.health_rpcs // 2)
-        self._health = Health(Registry(server, Watch(of_health, config.unread_timeout_s)), (MARKET, V1))
+        for_health = Watch(of_health, config.message_timeout_s, config.unread_timeout_s)
+        self._health = Health(Registry(server, for_health), (MARKET, V1))
         bound = await bind(server, host, port, credentials)
         await server.start()
         await self._health.say(SERVING)
@@ -95,6 +96,11 @@ class MarketServer:
             await server.stop(grace_s)
         await self._service.close()
 
+    @property
+    def tokens(self) -> access.Tokens | None:
+        """Those that are good now; None: nobody needs one."""
+        return None if self._guard is None else self._guard.tokens
+
     def reload(self) -> access.Tokens | None:
         """Reads the tokens again and returns them; looks whether the certificates can be used, too.
 
@@ -112,7 +118,8 @@ class MarketServer:
         if tokens is not None or reachable:
             self._guard = Guard(self._access, tokens)
         bounds = Bounds(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls)
-        return Watch(bounds, config.unread_timeout_s, self._around, self._observer, self._guard)
+        times = config.message_timeout_s, config.unread_timeout_s
+        return Watch(bounds, *times, self._around, self._observer, self._guard)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,6 +31,7 @@ Observer: TypeAlias = Callable[[str, str, float], None]
 
 LAST_STATUS_S = 1.0  # how long the status of a call may take whose caller does not read
 RETRY_S = 0.1  # what a caller is told to wait that has too many calls under way
+_NOTHING = nullcontext()
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -65,11 +66,16 @@ class _UnreadError(Exception):
     """The caller takes no answer."""
 
 
+class _RevokedError(Exception):
+    """The caller's token is not good any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What is done about every call; from outside: `around`, `observer`, `guard`, `bounds`."""
 
     bounds: Bounds
+    message_timeout_s: float
     unread_timeout_s: float
     around: Around | None = None
     observer: Observer | None = None
@@ -81,14 +87,16 @@ class Watch:
         handler: Any = method.handler
         inner = handler.stream_stream or handler.stream_unary or handler.unary_stream or handler.unary_unary
         streams = handler.request_streaming or handler.response_streaming
-        call = self._admitted(
-            self._writing(inner) if handler.response_streaming else inner, method.scope, path, streams
-        )
+        if handler.response_streaming:
+            inner = self._writing(inner)
+        if not handler.request_streaming:
+            inner = self._reading(inner)
+        call = self._admitted(inner, method.scope, path, streams)
         if self.observer is not None:
             call = self._observed(call, path)
         if self.around is not None:
             call = self._surrounded(call, path)
-        return _MAKERS[handler.request_streaming, handler.response_streaming](
+        return _MAKERS[handler.response_streaming](
             call, handler.request_deserializer, handler.response_serializer
         )
 
@@ -107,7 +115,10 @@ class Watch:
                         refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
-                    return await inner(request, context)
+                    with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
+                        return await inner(request, context)
+            except _RevokedError:
+                refusal = Status(grpc.StatusCode.UNAUTHENTICATED, "authorization: the token was taken back")
             except _UnreadError:  # what the call held is given back
                 refusal = too_many_calls("answers: not read in time", RETRY_S)
             try:
@@ -154,6 +165,24 @@ class Watch:
 
         return written
 
+    def _reading(self, inner: Any) -> Any:
+        """Of a method with one message. gRPC would wait for it as long as the connection lasts, and ask us
+        whether the call may be made after that."""
+
+        async def read(messages: Any, context: Context) -> Any:
+            try:
+                async with asyncio.timeout(self.message_timeout_s):
+                    message = await context.read()
+            except TimeoutError:
+                message = None
+            if message is None:
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "request: its message did not come")
+            if message is grpc.aio.EOF:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request: a call has one message")
+            return await inner(message, context)
+
+        return read
+
     def _surrounded(self, call: Any, path: str) -> Any:
         around = self.around
         assert around is not None
@@ -165,12 +194,11 @@ class Watch:
         return surrounded
 
 
-_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
+_MAKERS: dict[bool, Callable[..., Handler]] = {
+    False: grpc.stream_unary_rpc_method_handler,
+    True: grpc.stream_stream_rpc_method_handler,
 }
+"""By whether answers stream. Requests always do, as far as gRPC knows: see `Watch._reading`."""
 
 
 class Registry:
@@ -222,6 +250,8 @@ class Guard:
         self._now = now
         self._rate = CallRate(config.calls_per_second, config.burst_calls, config.max_callers)
         self._seldom = Seldom(config.refusal_log_interval_s, config.max_callers)
+        self._going_on: dict[asyncio.Task[Any], tuple[str, Scope]] = {}
+        self._revoked: set[asyncio.Task[Any]] = set()
 
     @property
     def tokens(self) -> Tokens | None:
@@ -231,6 +261,28 @@ class Guard:
     @tokens.setter
     def tokens(self, tokens: Tokens | None) -> None:
         self._tokens = tokens
+        good = {token.name: token.scope for token in tokens or ()}
+        for task, (caller, scope) in self._going_on.items():
+            if tokens is not None and not (caller in good and good[caller].allows(scope)):
+                self._revoked.add(task)
+                task.cancel()
+
+    @contextmanager
+    def going_on(self, caller: str, scope: Scope) -> Iterator[None]:
+        """A call that lasts as long as its caller likes, for the block: it ends with its token."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._going_on[task] = caller, scope
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._revoked:
+                raise
+            task.uncancel()
+            raise _RevokedError from None
+        finally:
+            del self._going_on[task]
+            self._revoked.discard(task)
 
     def admit(self, path: str, scope: Scope, caller: str, context: Context) -> tuple[str, Status | None]:
         """Whose call it is, and why it is not made (None: it is)."""

@@ -41,6 +41,7 @@ class V1Methods:
         self._config = config
         self._listed: list[Offer] = []
         self._listed_at = 0.0
+        self._listings = 0  # begun
         self._work = work
         self._calls = Calls(work, config)
         self._searches = Searches(service, config, work)
@@ -217,22 +218,27 @@ class V1Methods:
         """Own offers behind that place. All pages from the second on share one order, made once: to look for
         each among all offers grows with the square of their number."""
         now = self._service.now()
-        every = tuple(self._service.own_offers())  # more may come while others have their turn
         if not after:
-            self._listed = []
+            self._listed, self._listings = [], self._listings + 1
             page: list[Offer] = []
-            async for offers in self._in_turns(every):
+            async for offers in self._in_turns(self._every()):
                 page = nsmallest(size, chain(page, offers), key=_place)
             return page
         listed = self._listed
         if not listed or not 0 <= now - self._listed_at <= LISTING_S:
-            pieces = [sorted(offers, key=_place) async for offers in self._in_turns(every)]
+            listings = self._listings
+            pieces = [sorted(offers, key=_place) async for offers in self._in_turns(self._every())]
             listed = [
                 offer async for offers in self._in_turns(merge(*pieces, key=_place)) for offer in offers
             ]
-            self._listed, self._listed_at = listed, now
+            if listings == self._listings:  # a listing that began since may have to show more
+                self._listed, self._listed_at = listed, now
         start = bisect_right(listed, after, key=_place)
         return listed[start : start + size]
+
+    def _every(self) -> tuple[Offer, ...]:
+        """More may come while others have their turn."""
+        return tuple(self._service.own_offers())
 
     async def _in_turns(self, offers: Iterable[Offer]) -> AsyncGenerator[list[Offer], None]:
         """Many of them at a time, each time when it is the caller's turn."""

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+import h11
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
@@ -151,7 +152,8 @@ class Guest(H11Protocol):
         if self.transport.is_closing():  # what is not read would keep it open
             self._take_unread(self.loop.call_later(self._times.unread_timeout_s, self.transport.abort))
         whole = self.busy and not self.cycle.more_body
-        if whole or (not self.busy and self.answered and not self.conn.trailing_data[0]):
+        between = not self.busy and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if whole or (between and self.answered):
             self._request_came()  # between requests uvicorn's keep-alive counts
         elif self._request_timer is None:
             self._unset_keepalive_if_required()

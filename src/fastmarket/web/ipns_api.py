@@ -20,6 +20,7 @@ from fastmarket.web.refused import Refused, cache_control, parsed
 from fastmarket.web.write_access import WriteAccess
 
 DEFAULT_TTL_S = 60  # of a record that does not say; the specification's
+LAST_DATE_S = 253_402_300_799  # the last second of 9999: HTTP has four digits for a year
 MAX_STALE_S = 48 * 3600  # however long it is valid: no longer than nodes hold it
 
 
@@ -53,7 +54,7 @@ class IpnsApi:
         if record is None:
             return PlainTextResponse("no record found\n", headers=self._headers_without())
         headers = self._headers(name, record)
-        if headers["Etag"] in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
+        if _is_held(headers["Etag"], request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=headers)
         return Response(record, media_type=IPNS_RECORD, headers=headers)
 
@@ -97,7 +98,7 @@ class IpnsApi:
         stale_s = min(left_s - max_age_s, MAX_STALE_S)
         return {
             "Cache-Control": cache_control(max_age_s, stale_s) if left_s else "no-store",
-            "Expires": formatdate(lifetime.end, usegmt=True),
+            "Expires": formatdate(min(lifetime.end, LAST_DATE_S), usegmt=True),
             "Last-Modified": formatdate(now, usegmt=True),
             "Etag": f'"{sha256(record)[:16].hex()}"',
             "Vary": "Accept",
@@ -110,3 +111,9 @@ class IpnsApi:
             "Cache-Control": cache_control(config.empty_max_age_s, config.empty_stale_s),
             "Vary": "Accept",
         }
+
+
+def _is_held(tag: str, none_match: str) -> bool:
+    """A weak tag counts (RFC 9110, 13.1.2): a proxy that compresses makes ours one."""
+    held = {one.strip().removeprefix("W/") for one in none_match.split(",")}
+    return not held.isdisjoint((tag, "*"))

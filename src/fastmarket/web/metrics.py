@@ -30,7 +30,7 @@ from fastmarket.log_writer import dropped_lines
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.repeating import Repeating
 from fastmarket.trace import Trace
-from fastmarket.web.hosts import UNKNOWN_HOST, is_ours
+from fastmarket.web.hosts import UNKNOWN_HOST, asked_host, is_ours
 
 # A node answers in fractions of a millisecond on its own machine, a lookup across the world takes a second.
 CALL_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -155,7 +155,7 @@ def metrics_routes(metrics: NodeMetrics, ready: Readiness, config: WebConfig) ->
     """/metrics, /healthz and /readyz."""
 
     async def show(request: Request) -> Response:
-        if not is_ours(request.url.hostname or "", config.metrics_host, config.names):
+        if not is_ours(asked_host(request), config.metrics_host, config.names):
             return PlainTextResponse(UNKNOWN_HOST, 421)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

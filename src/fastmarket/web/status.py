@@ -24,7 +24,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model import Offer
 from fastmarket.offers.views import PeerView
-from fastmarket.web.hosts import UNKNOWN_HOST, is_ours
+from fastmarket.web.hosts import UNKNOWN_HOST, asked_host, is_ours
 
 Json = dict[str, object]
 Page = Callable[[Request], Awaitable[Response]]
@@ -69,7 +69,7 @@ class StatusPage:
         async def answer(request: Request) -> Response:
             if request.headers.get("sec-fetch-site") not in OURS:
                 return PlainTextResponse("not from another site\n", 403, HEADERS)
-            if not is_ours(request.url.hostname or "", self._config.host, self._config.names):
+            if not is_ours(asked_host(request), self._config.host, self._config.names):
                 return PlainTextResponse(UNKNOWN_HOST, 421, HEADERS)
             try:
                 response = await page(request)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from fastmarket.market.access import Scope, Tokens, is_loopback
 from fastmarket.market.guard import from_here
+from fastmarket.web.hosts import asked_host
 
 # What a proxy adds to a request of somebody else. One that adds nothing cannot be told from a local program.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -46,7 +47,7 @@ class WriteAccess:
             return Refusal(
                 403, "only programs on the node's machine may write; for others start it with --tokens"
             )
-        if not is_loopback(_asked_host(request)):
+        if not is_loopback(asked_host(request)):
             # A name of somebody else's that leads here (DNS rebinding).
             return Refusal(421, "unknown host; write to a loopback address, or as localhost")
         return None
@@ -73,12 +74,6 @@ def _secret(authorization: str) -> str:
 
 def _is_same_origin(origin: str | None, request: Request) -> bool:
     return origin is None or origin.partition("://")[2] == request.headers.get("host", "")
-
-
-def _asked_host(request: Request) -> str:
-    """The name or address that the caller wrote, without the port."""
-    host: str = request.headers.get("host", "")
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _host(request: Request) -> str:

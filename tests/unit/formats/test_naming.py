@@ -31,6 +31,7 @@ BASES = [
     "base64",
     "base64urlpad",
 ]
+SLASHED = b"\x12\x20" + DIGEST[:-2] + b"\xff\xff"  # its last two digits in base64 are slashes
 CIDS = [str(Cid(0, Codec.DAG_PB, MULTIHASH)), *(multibase.get(base).encode(RAW.raw) for base in BASES)]
 FORMS = [
     "{}",
@@ -49,6 +50,8 @@ FORMS = [
     "ipfs://{}#page=2",
     "ipfs.io/ipfs/{}",
     "dweb:/ipfs/{}",
+    "{}?filename=a.pdf",
+    "{}/?download=true#x",
     "{}.ipfs.dweb.link",
     "{}.ipfs.localhost:8080",
     "https://{}.ipfs.dweb.link/",
@@ -59,6 +62,14 @@ FORMS = [
 
 def text_hash(text: str) -> Named:
     return Named(b"\x12\x20" + hashlib.sha256(text.encode()).digest(), NamedBy.TEXT_HASH, None)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if ".ipfs." not in form])
+@pytest.mark.parametrize("base", ["base64", "base64pad"])
+def test_a_slash_at_the_end_may_be_a_digit(form: str, base: str) -> None:
+    cid = multibase.encode(Cid(1, Codec.RAW, SLASHED).raw, base)
+    assert cid.endswith("//")
+    assert named(form.format(cid)) == Named(SLASHED, NamedBy.CID, (1, Codec.RAW))
 
 
 @pytest.mark.parametrize("form", FORMS)
