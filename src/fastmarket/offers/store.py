@@ -373,9 +373,7 @@ class OfferStore:
         _, provider, _ = key_of(batch.body(0))
         if provider not in self._bounded:
             newcomer = Newcomer(source, provider, cost_of(batch), self._shares.batch_distance(batch))
-            if not self._lacks(newcomer, batch.count, batch.size) or not self._lacks(
-                newcomer._replace(cost=batch.size + PLACE_BYTES), 1, batch.size
-            ):
+            if not all(self._lacks(newcomer, count, batch.size) for count in (batch.count, 1)):
                 return False
         return not any(content in self._shelves for content in contents(batch))
 
@@ -400,7 +398,7 @@ class OfferStore:
         if not self._provider_may(provider, count):
             return False
         size = self._batches.more(signed)
-        cost = size + count * PLACE_BYTES
+        cost = cost_of(signed) if size else 0  # as it counts: the first offer of a batch for all of them
         while True:
             full = self._full(count, size)
             if not full and (source is None or not shares.over(source, cost)):

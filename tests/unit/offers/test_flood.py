@@ -94,6 +94,18 @@ def test_nor_one_with_many_identities_in_one_block() -> None:
     assert storer.held(identity(6)) == 60
 
 
+def test_who_has_no_more_than_anybody_keeps_it_however_many_come() -> None:
+    """A batch that is refused as a whole does not come in by its first offer either."""
+    storer = Storer(OfferConfig(max_offers=512))
+    holder = identity(6)
+    assert storer.store(6, batch(holder, [(6, n) for n in range(16)])) == {Ack.STORED: 16}
+    for sender in range(100, 131):
+        assert storer.flood(sender, 1) == {Ack.STORED: 16}
+    for sender in range(200, 240):
+        assert storer.flood(sender, 1) == {Ack.FULL: 16}
+    assert storer.held(holder) == 16
+
+
 def test_an_offer_that_comes_by_way_of_the_flood_is_taken_in_the_place_of_a_batch() -> None:
     """Who hands over offers of many holders cannot say which of them are honest."""
     storer = Storer(OfferConfig(max_offers=512))
