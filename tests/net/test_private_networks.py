@@ -20,6 +20,7 @@ from fastmarket.kad.messages import Kind, encode_request
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.twins import Twins
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, LOOPBACK, ask, has_ipv6, identity, seed
 from tests.net.name_server import name_server
@@ -172,6 +173,23 @@ def test_a_stranger_sends_a_public_node_nowhere(run: Run[None], form: str) -> No
                 with pytest.raises(DialFailed):
                     await public.dial(named)
                 assert knocks.count == 2
+
+    run(scenario())
+
+
+@ipv6
+def test_nor_where_others_say_that_they_know_it_itself(run: Run[None]) -> None:
+    """Who looks whether another node has its key looks at addresses that strangers name."""
+
+    async def scenario() -> None:
+        async with Knocks().open() as knocks, node_of(1, PUBLIC) as public, node_of(2) as inside:
+            for node, count in ((public, 0), (inside, 1)):
+                us = PeerInfo(node.peer_id, (Multiaddr.from_text(f"/ip6/::1/tcp/{knocks.port}"),))
+                twins = Twins(node.host, node.engine)
+                twins.named(us)
+                assert twins._look is not None
+                await asyncio.wait_for(twins._look, DEADLINE_S)
+                assert knocks.count == count
 
     run(scenario())
 

@@ -112,8 +112,12 @@ class Dials:
             raise
 
     async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
-        """A connection with whoever is there and has that peer's key, a new one. Raises DialFailed."""
-        return await self._dialer.dial(peer_id, [addr])
+        """A connection with whoever is there and has that peer's key, a new one; where others named the
+        address. Raises DialFailed."""
+        allowed = addr in self._given or _may_dial(self._identifier.addresses, addr)
+        if not (allowed and worth_keeping(addr)):
+            raise _failed(PeerInfo(peer_id), Failure(str(addr), DialReason.OUTSIDE))
+        return await self._dialer.dial(peer_id, [addr], self._given)
 
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
