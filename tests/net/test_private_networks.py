@@ -17,6 +17,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import inner_network
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.libp2p.peerstore import AddrSource
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.dht_node import DhtNode
@@ -189,6 +190,20 @@ def test_nor_where_others_say_that_they_know_it_itself(run: Run[None]) -> None:
                 twins.named(us)
                 assert twins._look is not None
                 await asyncio.wait_for(twins._look, DEADLINE_S)
+                assert knocks.count == count
+
+    run(scenario())
+
+
+@ipv6
+def test_nor_does_whoever_asks_for_a_peer_vouch_for_what_others_say_of_it(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with Knocks().open() as knocks, node_of(1, PUBLIC) as public, node_of(2) as inside:
+            addr = Multiaddr.from_text(f"/ip6/::1/tcp/{knocks.port}")
+            for node, count in ((public, 0), (inside, 1)):
+                node.host.identifier.store.add(STRANGER, [addr], AddrSource.HINT, node.now())
+                stream = node.public.stream_peer(STRANGER, deadline_s=DEADLINE_S)
+                assert [found async for found in stream] == []
                 assert knocks.count == count
 
     run(scenario())

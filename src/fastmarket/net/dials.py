@@ -98,10 +98,10 @@ class Dials:
         """How the last dial of a peer failed; (): it did not, or that was long ago."""
         return self._failures.get(peer_id, ())
 
-    async def reach(self, peer: PeerInfo) -> Link:
-        """A new connection, from the dial under way if there is one; the caller vouches for the addresses.
-        Raises DialFailed."""
-        self._give(peer.addrs)
+    async def reach(self, peer: PeerInfo, *, given: bool) -> Link:
+        """A new connection, from the dial under way if there is one. Raises DialFailed."""
+        if given:
+            self._give(peer.addrs)
         # A caller that gives up must not take the dial away from the others who wait for it.
         task = self._dial(peer).task
         try:
