@@ -138,3 +138,17 @@ def test_what_storers_refuse_again_and_again_keeps_nobody_waiting(run: Run[None]
                 one.cancel()
 
     run(scenario())
+
+
+def test_of_many_at_once_none_is_tried_for_as_long_as_all_of_them_may_take(run: Run[None]) -> None:
+    async def scenario() -> None:
+        config = NodeConfig()
+        bounds = replace(config.offers, max_offers_per_content=1, retry_s=0.2)
+        async with nodes(4, replace(config, offers=bounds)) as made:
+            await asyncio.gather(*(node.bootstrap([seed(made[0])], DEADLINE_S) for node in made[1:]))
+            await made[1].register_offers(crowd(made[1], [0]), DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                outcomes = await made[0].register_offers(crowd(made[0], range(3)), 10 * DEADLINE_S)
+            assert [outcome.reached for outcome in outcomes] == [False, True, True]
+
+    run(scenario())

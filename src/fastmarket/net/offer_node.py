@@ -140,8 +140,9 @@ class OfferNode:
         await self._slices.acquire()
         turn = Turn(len(part), self._slices.release)
         try:
-            left_s = max(end - self._clock.now(), 0.0)
-            await self._register_slice([many[index] for index in part], settle, left_s)
+            # Of many some may be refused for good, and whoever registers them waits for all.
+            retry_s = max(min(end - self._clock.now(), self.offers.config.retry_s), 0.0)
+            await self._register_slice([many[index] for index in part], settle, retry_s)
         finally:
             turn.end()
 
