@@ -25,7 +25,16 @@ from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, OfferKey, SignedAlone, alone
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
-from fastmarket.offers.units import PLACE_BYTES, Newcomer, Unit, UnitShares, cost_of, unit_of, unknown
+from fastmarket.offers.units import (
+    PLACE_BYTES,
+    Newcomer,
+    Tombstone,
+    Unit,
+    UnitShares,
+    cost_of,
+    unit_of,
+    unknown,
+)
 
 # A tombstone is its offer, with a mark and a larger seq.
 _TOMBSTONE_EXTRA_BYTES = 16
@@ -421,7 +430,7 @@ class OfferStore:
         if isinstance(unit, SignedBatch):
             gone = self._held_of(unit)
         else:
-            held = self.get(unit)
+            held = self.get(unit.key if isinstance(unit, Tombstone) else unit)
             gone = [held] if held is not None else []
         assert gone
         for one in gone:
@@ -511,7 +520,7 @@ class OfferStore:
         else:
             self._bytes += signed.size
             if not own:
-                self._shares.enter(key, source or unknown(provider), cost_of(signed))
+                self._shares.enter(unit_of(offer), source or unknown(provider), cost_of(signed))
         self._ending(int(held_until // self._config.expiry_step_s)).add(key)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
@@ -556,7 +565,7 @@ class OfferStore:
                 self._shares.leave(signed, cost_of(signed))
         else:
             self._bytes -= signed.size
-            self._shares.leave(key, cost_of(signed))
+            self._shares.leave(unit_of(offer), cost_of(signed))
         ending = self._ends.get(int(held_until // self._config.expiry_step_s))
         if ending is not None:
             ending.discard(key)

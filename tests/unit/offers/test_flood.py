@@ -252,6 +252,23 @@ def test_offers_brought_first_by_a_flood_count_for_who_brings_them_next() -> Non
     assert storer.held(identity(6)) == 10
 
 
+def test_of_one_sender_tombstones_go_last() -> None:
+    """Without them the offers that were withdrawn could be brought back."""
+    storer = Storer(OfferConfig(max_offers=64))
+    offers = honest(6, 40)
+    assert set(storer.store(6, *offers)) == {Ack.STORED}
+    for number in range(24):  # the farthest or not
+        gone = sign_offer(
+            identity(6), terms(content=content((6, number))), START, previous=offers[number], withdrawn=True
+        )
+        assert storer.store(6, gone) == {Ack.STORED: 1}
+    for sender in range(100, 140):
+        storer.flood(sender, 1, 4)
+    left = [one for one in storer.offers.store if one.provider == identity(6).peer_id]
+    assert 0 < len(left) <= 24
+    assert all(one.withdrawn for one in left)
+
+
 def test_what_is_displaced_is_told_to_who_keeps_offers() -> None:
     storer = Storer(OfferConfig(max_offers=32))
     storer.offers.want_changes(lambda: None)
