@@ -90,7 +90,7 @@ def test_a_connection_not_kept_waits_for_its_last_stream(run: Run[None]) -> None
             smaller.host.streams.serve(ECHO, echo)
             surplus = await larger.host.connect(seed(smaller))
             stream = await larger.host.streams.open(surplus, [ECHO])
-            await smaller.host.dials.reach(seed(larger))
+            await smaller.host.dials.reach(seed(larger), given=True)
             await until(lambda: link_between(larger, smaller) is not surplus)
             for _ in range(100):  # requests go over the kept one; the stream goes on over the other
                 assert isinstance(await ask(larger, seed(smaller), FIND), Reply)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import Busy, ConnectionLost
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model import OfferTerms
 from fastmarket.offers.views import StoreOutcome
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, nodes, seed
+from tests.net.loopback import DEADLINE_S, nodes, seed, until
 
 CALLERS = 200
 
@@ -21,9 +24,11 @@ def content(number: int) -> bytes:
     return new_cidv0(b"file %d" % number).multihash
 
 
-def register(node: DhtNode, number: int, price: int = 1) -> asyncio.Task[StoreOutcome]:
+def register(
+    node: DhtNode, number: int, price: int = 1, deadline_s: float = DEADLINE_S
+) -> asyncio.Task[StoreOutcome]:
     metadata = FileMetadata("192.0.2.7", 9000, price)
-    return asyncio.ensure_future(node.register_offer(content(number), b"u", "ann", metadata, DEADLINE_S))
+    return asyncio.ensure_future(node.register_offer(content(number), b"u", "ann", metadata, deadline_s))
 
 
 async def found(node: DhtNode, number: int) -> list[int]:
@@ -98,5 +103,52 @@ def test_a_node_that_stops_tells_those_who_wait(run: Run[None]) -> None:
             async with asyncio.timeout(DEADLINE_S / 2):
                 ended = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(end, ConnectionLost) for end in ended)
+
+    run(scenario())
+
+
+def crowd(node: DhtNode, numbers: Iterable[int]) -> list[OfferTerms]:
+    metadata = FileMetadata("192.0.2.7", 9000, 1)
+    return [OfferTerms(content(number), node.peer_id.raw[:8], "ann", metadata) for number in numbers]
+
+
+def test_what_storers_refuse_again_and_again_keeps_nobody_waiting(run: Run[None]) -> None:
+    """Offers for contents that have as many as they may: one by one, and among many registered at once."""
+
+    async def scenario() -> None:
+        config = NodeConfig()
+        bounds = replace(config.offers, max_offers_per_content=1, register_slice=8, max_gathering=2)
+        bounds = replace(bounds, max_registering=2, retry_s=10 * DEADLINE_S)
+        async with nodes(4, replace(config, offers=bounds)) as made:
+            await asyncio.gather(*(node.bootstrap([seed(made[0])], DEADLINE_S) for node in made[1:]))
+            outcomes = await made[1].register_offers(crowd(made[1], range(64)), DEADLINE_S)
+            assert all(outcome.reached for outcome in outcomes)
+            late: list[asyncio.Future[Any]] = []
+            for number in range(8):
+                late.append(register(made[0], number, deadline_s=10 * DEADLINE_S))
+                await until(lambda: len(made[0].offers.own) > number)  # noqa: B023 - done before the next
+            assert (await register(made[0], 1000)).reached
+
+            every = crowd(made[0], range(64, 128)) + crowd(made[0], range(8, 16))
+            late.append(asyncio.ensure_future(made[0].register_offers(every, 10 * DEADLINE_S)))
+            await until(lambda: len(made[0].offers.own) == 8 + 1 + 72)
+            assert (await register(made[0], 1001)).reached
+            for one in late:
+                assert not one.done()
+                one.cancel()
+
+    run(scenario())
+
+
+def test_of_many_at_once_none_is_tried_for_as_long_as_all_of_them_may_take(run: Run[None]) -> None:
+    async def scenario() -> None:
+        config = NodeConfig()
+        bounds = replace(config.offers, max_offers_per_content=1, retry_s=0.2)
+        async with nodes(4, replace(config, offers=bounds)) as made:
+            await asyncio.gather(*(node.bootstrap([seed(made[0])], DEADLINE_S) for node in made[1:]))
+            await made[1].register_offers(crowd(made[1], [0]), DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                outcomes = await made[0].register_offers(crowd(made[0], range(3)), 10 * DEADLINE_S)
+            assert [outcome.reached for outcome in outcomes] == [False, True, True]
 
     run(scenario())

@@ -17,9 +17,11 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import inner_network
 from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.libp2p.peerstore import AddrSource
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.addresses import OwnAddresses
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.twins import Twins
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, LOOPBACK, ask, has_ipv6, identity, seed
 from tests.net.name_server import name_server
@@ -172,6 +174,37 @@ def test_a_stranger_sends_a_public_node_nowhere(run: Run[None], form: str) -> No
                 with pytest.raises(DialFailed):
                     await public.dial(named)
                 assert knocks.count == 2
+
+    run(scenario())
+
+
+@ipv6
+def test_nor_where_others_say_that_they_know_it_itself(run: Run[None]) -> None:
+    """Who looks whether another node has its key looks at addresses that strangers name."""
+
+    async def scenario() -> None:
+        async with Knocks().open() as knocks, node_of(1, PUBLIC) as public, node_of(2) as inside:
+            for node, count in ((public, 0), (inside, 1)):
+                us = PeerInfo(node.peer_id, (Multiaddr.from_text(f"/ip6/::1/tcp/{knocks.port}"),))
+                twins = Twins(node.host, node.engine)
+                twins.named(us)
+                assert twins._look is not None
+                await asyncio.wait_for(twins._look, DEADLINE_S)
+                assert knocks.count == count
+
+    run(scenario())
+
+
+@ipv6
+def test_nor_does_whoever_asks_for_a_peer_vouch_for_what_others_say_of_it(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with Knocks().open() as knocks, node_of(1, PUBLIC) as public, node_of(2) as inside:
+            addr = Multiaddr.from_text(f"/ip6/::1/tcp/{knocks.port}")
+            for node, count in ((public, 0), (inside, 1)):
+                node.host.identifier.store.add(STRANGER, [addr], AddrSource.HINT, node.now())
+                stream = node.public.stream_peer(STRANGER, deadline_s=DEADLINE_S)
+                assert [found async for found in stream] == []
+                assert knocks.count == count
 
     run(scenario())
 

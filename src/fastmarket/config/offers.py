@@ -53,10 +53,9 @@ class OfferConfig:
     sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
     register_slice: int = 1024  # offers of a large registration signed and stored together: 4 batches
     max_registering: int = 4  # such slices under way at once, of all callers; more wait
-    retry_s: float = (
-        10.0  # a registration among those that came together is tried again for so long while its
-    )
-    # quorum is missing: what its caller waits at most
+    # A registration among those that came together, or of many at once, is tried again for so long while its
+    # quorum is missing: what the caller of one waits at most.
+    retry_s: float = 10.0
     max_gathering: int = 16  # single registrations under way at once; what comes meanwhile goes together
     gather_s: float = 0.02  # ... and so long it is waited for, where many came at once before
 

@@ -15,7 +15,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.messages import Field, encode_peer
 from fastmarket.kad.records import Record
-from fastmarket.kad.shares import Shares, Source, distance
+from fastmarket.kad.shares import RESTORED, Shares, Source, distance
 
 # Of what a store may take in memory, these parts may come from one address block and from one sender.
 _BLOCK_SHARE = 0.75
@@ -62,6 +62,7 @@ class RecordStore:
                 self.expire(now)
             if not self._make_room(record, source):
                 return False
+            source = self._whose(record, source)
         self.remove(key)
         self._records[key] = record
         self._bytes += record.size
@@ -84,6 +85,15 @@ class RecordStore:
         for key in gone:
             self.remove(key)
         return len(gone)
+
+    def _whose(self, record: Record, source: Source) -> Source | None:
+        """Whom it counts for. A value that is there stays with whom it came from, for else anybody could have
+        it, our own too, put under a full share of his by bringing it again; but who the key names has it."""
+        key, old = record.key, self._records.get(record.key)
+        if old is None or old.value != record.value or key.endswith(source.sender):
+            return source
+        before = self._shares.source(key)
+        return source if before is not None and before.block == RESTORED else before
 
     def _make_room(self, record: Record, source: Source) -> bool:
         old = self._records.get(record.key)

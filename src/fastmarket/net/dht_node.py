@@ -357,12 +357,7 @@ class DhtNode:
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
         """With an offer or without; see `market.dht.Dht`."""
         found = await self.find_providers(content, deadline_s=deadline_s)
-        # Other libp2p nodes keep the record of who took its offer back.
-        held = list(self.offers.store.held(content))
-        gone = {offer.provider for offer in held if offer.withdrawn} - set(
-            self.offers.providers(content, self.now())
-        )
-        return [peer.peer_id for peer in found if peer.peer_id not in gone]
+        return [peer.peer_id for peer in found]
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """By a lookup, closest first."""

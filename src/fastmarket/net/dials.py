@@ -98,10 +98,10 @@ class Dials:
         """How the last dial of a peer failed; (): it did not, or that was long ago."""
         return self._failures.get(peer_id, ())
 
-    async def reach(self, peer: PeerInfo) -> Link:
-        """A new connection, from the dial under way if there is one; the caller vouches for the addresses.
-        Raises DialFailed."""
-        self._give(peer.addrs)
+    async def reach(self, peer: PeerInfo, *, given: bool) -> Link:
+        """A new connection, from the dial under way if there is one. Raises DialFailed."""
+        if given:
+            self._give(peer.addrs)
         # A caller that gives up must not take the dial away from the others who wait for it.
         task = self._dial(peer).task
         try:
@@ -112,8 +112,12 @@ class Dials:
             raise
 
     async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
-        """A connection with whoever is there and has that peer's key, a new one. Raises DialFailed."""
-        return await self._dialer.dial(peer_id, [addr])
+        """A connection with whoever is there and has that peer's key, a new one; where others named the
+        address. Raises DialFailed."""
+        allowed = addr in self._given or _may_dial(self._identifier.addresses, addr)
+        if not (allowed and worth_keeping(addr)):
+            raise _failed(PeerInfo(peer_id), Failure(str(addr), DialReason.OUTSIDE))
+        return await self._dialer.dial(peer_id, [addr], self._given)
 
     def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""

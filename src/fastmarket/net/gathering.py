@@ -24,6 +24,8 @@ Together = Callable[[Sequence[OfferTerms], Settle], Coroutine[Any, Any, None]]
 
 
 _NOBODY_ASKED = StoreOutcome(0, 0, 1)
+# Together with those that are tried again; of more each keeps its turn until it ends.
+_MOST_TASKS = 256
 
 
 @dataclass(slots=True)
@@ -40,9 +42,30 @@ class Registration:
         return self.settled.result() if self.settled.done() else self.latest
 
 
+class Turn:
+    """A place among what is under way at once, given up when each of `count` registrations was told of once,
+    or all has ended: what is tried again for long, at storers that refuse or hang, keeps nobody waiting."""
+
+    def __init__(self, count: int, give_up: Callable[[], None]) -> None:
+        self._untold = set(range(count))
+        self._give_up: Callable[[], None] | None = give_up
+
+    def told(self, index: int) -> None:
+        """How it turned out, or how it stands."""
+        self._untold.discard(index)
+        if not self._untold:
+            self.end()
+
+    def end(self) -> None:
+        """The place is given up, if it was not."""
+        give_up, self._give_up = self._give_up, None
+        if give_up is not None:
+            give_up()
+
+
 class Gathering:
-    """At most `most_running` registrations, alone or together, are under way; others are gathered meanwhile,
-    and taken up `most_together` at a time, in the order they came.
+    """At most `most_running` registrations, alone or together, are under way for the first time; others are
+    gathered meanwhile, and taken up `most_together` at a time, in the order they came.
 
     Many at once are followed by about as many, by callers that have waited for their answer: those are
     expected for `wait_s` seconds.
@@ -116,17 +139,20 @@ class Gathering:
         # As many as expected came before their time: perhaps there are more.
         self._expected = len(taken) * 2 if early else len(taken)
         self._running += 1
-        task = asyncio.ensure_future(self._register(taken))
+        turn = Turn(len(taken), self._ended)
+        task = asyncio.ensure_future(self._register(taken, turn))
         self._tasks.add(task)
-        task.add_done_callback(self._batch_ended)
+        task.add_done_callback(lambda task: self._batch_ended(task, turn))
 
-    async def _register(self, taken: Sequence[Registration]) -> None:
+    async def _register(self, taken: Sequence[Registration], turn: Turn | None = None) -> None:
         def settle(index: int, outcome: StoreOutcome, final: bool = True) -> None:
             one = taken[index]
             if not final:
                 one.latest = outcome
             elif not one.settled.done():
                 one.settled.set_result(outcome)
+            if turn is not None and len(self._tasks) <= _MOST_TASKS:
+                turn.told(index)
 
         try:
             await self._together([one.terms for one in taken], settle)
@@ -151,9 +177,9 @@ class Gathering:
             if not one.settled.done():
                 one.settled.set_exception(ConnectionLost("the node has stopped"))
 
-    def _batch_ended(self, task: asyncio.Task[None]) -> None:
+    def _batch_ended(self, task: asyncio.Task[None], turn: Turn) -> None:
         self._tasks.discard(task)
-        self._ended()
+        turn.end()
         if not task.cancelled():
             task.result()  # a bug of ours: told by the loop
 

@@ -179,9 +179,12 @@ class Host:
         """The open connection to a peer that requests go over."""
         return self.links.to(peer_id)
 
-    async def connect(self, peer: PeerInfo) -> Link:
-        """An open connection, the one there is or a new one. Raises DialFailed."""
-        return self.link_to(peer.peer_id) or await self.dials.reach(peer)
+    async def connect(self, peer: PeerInfo, *, given: bool = True) -> Link:
+        """An open connection, the one there is or a new one. Raises DialFailed.
+
+        `given`: our own operator or program vouches for the addresses; else they are a stranger's word.
+        """
+        return self.link_to(peer.peer_id) or await self.dials.reach(peer, given=given)
 
     def unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:

@@ -16,7 +16,7 @@ from fastmarket.kad.shares import NEARBY
 from fastmarket.kad.storing import StoreResult
 from fastmarket.libp2p.connection import Connection
 from fastmarket.net.clock import Clock
-from fastmarket.net.gathering import Gathering, Settle
+from fastmarket.net.gathering import Gathering, Settle, Turn
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.net.turns import Turns
@@ -108,7 +108,7 @@ class OfferNode:
     async def register_many(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
         """As `register` for each, in the order given; slice by slice along the key space.
 
-        A slice is signed and stored when one before has ended, so that little is held at once. What the
+        A slice is signed and stored when one before has been, so that little is held at once. What the
         deadline leaves unsigned was never registered: its outcome has nobody asked and one wanted.
         """
         self.offers.own.check_room(many)
@@ -135,10 +135,16 @@ class OfferNode:
     ) -> None:
         def settle(index: int, outcome: StoreOutcome, final: bool = True) -> None:
             outcomes[part[index]] = outcome
+            turn.told(index)
 
-        async with self._slices:
-            left_s = max(end - self._clock.now(), 0.0)
-            await self._register_slice([many[index] for index in part], settle, left_s)
+        await self._slices.acquire()
+        turn = Turn(len(part), self._slices.release)
+        try:
+            # Of many some may be refused for good, and whoever registers them waits for all.
+            retry_s = max(min(end - self._clock.now(), self.offers.config.retry_s), 0.0)
+            await self._register_slice([many[index] for index in part], settle, retry_s)
+        finally:
+            turn.end()
 
     async def _register_together(self, many: Sequence[OfferTerms], settle: Settle) -> None:
         """As `_register_slice`, for callers that wait for one each."""

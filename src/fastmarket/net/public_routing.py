@@ -200,7 +200,7 @@ class PublicRouting:
         """Whether a connection to the peer is there or can be made, and it says who it is."""
         try:
             async with asyncio.timeout(max(deadline - self.now(), 0.0)):
-                link = await self._host.connect(peer)
+                link = await self._host.connect(peer, given=False)
                 await asyncio.shield(link.identity_known.wait())
         except (NetworkFault, TimeoutError):
             return False

@@ -25,7 +25,16 @@ from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES, Ack, FindRequest
 from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, OfferKey, SignedAlone, alone
 from fastmarket.offers.offer_set import price_order
 from fastmarket.offers.store_index import StoreIndex
-from fastmarket.offers.units import PLACE_BYTES, Newcomer, Unit, UnitShares, cost_of, unit_of, unknown
+from fastmarket.offers.units import (
+    PLACE_BYTES,
+    Newcomer,
+    Tombstone,
+    Unit,
+    UnitShares,
+    cost_of,
+    unit_of,
+    unknown,
+)
 
 # A tombstone is its offer, with a mark and a larger seq.
 _TOMBSTONE_EXTRA_BYTES = 16
@@ -373,9 +382,7 @@ class OfferStore:
         _, provider, _ = key_of(batch.body(0))
         if provider not in self._bounded:
             newcomer = Newcomer(source, provider, cost_of(batch), self._shares.batch_distance(batch))
-            if not self._lacks(newcomer, batch.count, batch.size) or not self._lacks(
-                newcomer._replace(cost=batch.size + PLACE_BYTES), 1, batch.size
-            ):
+            if not all(self._lacks(newcomer, count, batch.size) for count in (batch.count, 1)):
                 return False
         return not any(content in self._shelves for content in contents(batch))
 
@@ -400,7 +407,7 @@ class OfferStore:
         if not self._provider_may(provider, count):
             return False
         size = self._batches.more(signed)
-        cost = size + count * PLACE_BYTES
+        cost = cost_of(signed) if size else 0  # as it counts: the first offer of a batch for all of them
         while True:
             full = self._full(count, size)
             if not full and (source is None or not shares.over(source, cost)):
@@ -423,7 +430,7 @@ class OfferStore:
         if isinstance(unit, SignedBatch):
             gone = self._held_of(unit)
         else:
-            held = self.get(unit)
+            held = self.get(unit.key if isinstance(unit, Tombstone) else unit)
             gone = [held] if held is not None else []
         assert gone
         for one in gone:
@@ -513,7 +520,7 @@ class OfferStore:
         else:
             self._bytes += signed.size
             if not own:
-                self._shares.enter(key, source or unknown(provider), cost_of(signed))
+                self._shares.enter(unit_of(offer), source or unknown(provider), cost_of(signed))
         self._ending(int(held_until // self._config.expiry_step_s)).add(key)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
@@ -558,7 +565,7 @@ class OfferStore:
                 self._shares.leave(signed, cost_of(signed))
         else:
             self._bytes -= signed.size
-            self._shares.leave(key, cost_of(signed))
+            self._shares.leave(unit_of(offer), cost_of(signed))
         ending = self._ends.get(int(held_until // self._config.expiry_step_s))
         if ending is not None:
             ending.discard(key)

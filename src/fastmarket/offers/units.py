@@ -1,5 +1,5 @@
-"""What the offer store shares out room by (`kad.shares`): an offer that came by itself, or a batch, which is
-there as long as one of its offers is."""
+"""What the offer store shares out room by (`kad.shares`): an offer that came by itself, a tombstone likewise,
+or a batch, which is there as long as one of its offers is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ from fastmarket.offers.model import Offer, OfferKey, SignedAlone
 PLACE_BYTES: Final = 600
 
 _ALL: Final = 1 << 64  # no distance is as large
+_NONE: Final = -1  # nor as small
 
-Unit: TypeAlias = OfferKey | SignedBatch
+
+class Tombstone(NamedTuple):
+    """Of what came from one sender the last to go: without it the offer that it took back could return."""
+
+    key: OfferKey
+
+
+Unit: TypeAlias = OfferKey | Tombstone | SignedBatch
 
 
 class Newcomer(NamedTuple):
@@ -32,7 +40,9 @@ class Newcomer(NamedTuple):
 
 def unit_of(offer: Offer) -> Unit:
     """What it is held as."""
-    return offer.signed if isinstance(offer.signed, SignedBatch) else offer.key
+    if isinstance(offer.signed, SignedBatch):
+        return offer.signed
+    return Tombstone(offer.key) if offer.withdrawn else offer.key
 
 
 def cost_of(signed: SignedAlone | SignedBatch) -> int:
@@ -80,14 +90,22 @@ class UnitShares(Shares[Unit]):
             return None
         unit, far, rival = found
         if rival:
-            provider = key_of(unit.body(0))[1] if isinstance(unit, SignedBatch) else unit[1]
+            provider = _provider_of(unit)
             if provider == newcomer.provider or far <= newcomer.distance():
                 return None
         return unit
 
     def _measured(self, unit: Unit) -> tuple[int, int]:
+        if isinstance(unit, Tombstone):
+            return _NONE, 1
         if not isinstance(unit, SignedBatch):
             return distance(self._local, unit[0]), 1
         ours = int.from_bytes(self._local[:8], "big")
         keys = sha256_many(list(contents(unit)))
         return _ALL + max(int.from_bytes(key[:8], "big") ^ ours for key in keys), unit.count
+
+
+def _provider_of(unit: Unit) -> bytes:
+    if isinstance(unit, SignedBatch):
+        return key_of(unit.body(0))[1]
+    return (unit.key if isinstance(unit, Tombstone) else unit)[1]

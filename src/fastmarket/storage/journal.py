@@ -95,6 +95,10 @@ class Journal:
                     unwritten.forget(offer, own=False)
                 continue
             if not change.own and len(unwritten) >= most:
+                # What it replaces is over all the same: a withdrawn offer must not come back from disk.
+                for old in (change.replaced,) if isinstance(change, Change) else change.replaced:
+                    if old is not None:
+                        unwritten.forget(old, own=False)
                 continue
             if isinstance(change, Change):
                 unwritten.add(change)

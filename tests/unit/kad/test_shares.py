@@ -50,6 +50,31 @@ def test_of_one_sender_the_values_nearest_to_us_stay() -> None:
     assert all(store.get(key, NOW) for key in nearest)
 
 
+@pytest.mark.parametrize("source", [Source(HOME, b"other"), Source(ELSEWHERE, b"other"), None])
+def test_who_brings_values_of_others_again_cannot_have_them_give_way(source: Source | None) -> None:
+    store = RecordStore(replace(KadConfig(), max_records=100), bytes(32))
+    honest = [record(("honest", n)) for n in range(20)]
+    for one in honest:
+        assert store.put(one, NOW, source)
+    for one in honest:
+        assert store.put(one, NOW + 1, FLOOD)
+    for n in range(1000):
+        store.put(record(n), NOW, FLOOD)
+    assert all(store.get(one.key, NOW) for one in honest)
+
+
+def test_but_a_value_is_his_whom_its_key_names() -> None:
+    store = RecordStore(replace(KadConfig(), max_records=100), bytes(32))
+    honest = [record(("honest", n)) for n in range(20)]
+    for one in honest:
+        store.put(one, NOW, FLOOD)
+    for one in honest:
+        assert store.put(one, NOW + 1, Source(ELSEWHERE, one.key[-10:]))
+    for n in range(1000):
+        store.put(record(n), NOW, FLOOD)
+    assert all(store.get(one.key, NOW) for one in honest)
+
+
 @pytest.mark.parametrize("source", [Source(HOME, b"other"), Source(ELSEWHERE, b"flood"), None])
 def test_providers_of_one_peer_keep_no_others_out(source: Source | None) -> None:
     store = ProviderStore(replace(KadConfig(), max_provider_records=100))

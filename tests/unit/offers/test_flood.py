@@ -94,6 +94,18 @@ def test_nor_one_with_many_identities_in_one_block() -> None:
     assert storer.held(identity(6)) == 60
 
 
+def test_who_has_no_more_than_anybody_keeps_it_however_many_come() -> None:
+    """A batch that is refused as a whole does not come in by its first offer either."""
+    storer = Storer(OfferConfig(max_offers=512))
+    holder = identity(6)
+    assert storer.store(6, batch(holder, [(6, n) for n in range(16)])) == {Ack.STORED: 16}
+    for sender in range(100, 131):
+        assert storer.flood(sender, 1) == {Ack.STORED: 16}
+    for sender in range(200, 240):
+        assert storer.flood(sender, 1) == {Ack.FULL: 16}
+    assert storer.held(holder) == 16
+
+
 def test_an_offer_that_comes_by_way_of_the_flood_is_taken_in_the_place_of_a_batch() -> None:
     """Who hands over offers of many holders cannot say which of them are honest."""
     storer = Storer(OfferConfig(max_offers=512))
@@ -238,6 +250,23 @@ def test_offers_brought_first_by_a_flood_count_for_who_brings_them_next() -> Non
     for sender in range(200, 210):
         storer.flood(sender, 4, 8, block=HOME)
     assert storer.held(identity(6)) == 10
+
+
+def test_of_one_sender_tombstones_go_last() -> None:
+    """Without them the offers that were withdrawn could be brought back."""
+    storer = Storer(OfferConfig(max_offers=64))
+    offers = honest(6, 40)
+    assert set(storer.store(6, *offers)) == {Ack.STORED}
+    for number in range(24):  # the farthest or not
+        gone = sign_offer(
+            identity(6), terms(content=content((6, number))), START, previous=offers[number], withdrawn=True
+        )
+        assert storer.store(6, gone) == {Ack.STORED: 1}
+    for sender in range(100, 140):
+        storer.flood(sender, 1, 4)
+    left = [one for one in storer.offers.store if one.provider == identity(6).peer_id]
+    assert 0 < len(left) <= 24
+    assert all(one.withdrawn for one in left)
 
 
 def test_what_is_displaced_is_told_to_who_keeps_offers() -> None:

@@ -293,3 +293,23 @@ def test_what_was_displaced_is_on_no_disk(run: Run[None], tmp_path: Path, writte
             assert not (single | batched) & names("s", "a", "b", "c")
 
     run(main())
+
+
+def test_what_was_replaced_is_on_no_disk_though_there_is_no_room_for_what_replaces_it(
+    run: Run[None], tmp_path: Path
+) -> None:
+    """Else a flood while an offer is withdrawn would bring it back after a restart."""
+
+    async def main() -> None:
+        config = StorageConfig(write_behind_s=3600.0, max_unwritten=1)
+        async with journal(tmp_path, config) as made:
+            alone, whole = offer("s"), batch("abc")
+            for change in (Change(alone, False), whole._replace(own=False)):
+                await made.keep([change, Change(offer("own"), True)])
+            assert kept(tmp_path) == (names("s", "own"), names("a", "b", "c"))
+            withdrawn = Change(offer("s", alone, withdrawn=True), False, alone)
+            newer = batch("ab", {"a": in_place(whole, "a"), "b": in_place(whole, "b")})._replace(own=False)
+            await made.keep([Change(offer("flood"), False), withdrawn, newer, Change(offer("later"), True)])
+            assert kept(tmp_path) == (names("own", "flood", "later"), names("c"))
+
+    run(main())
