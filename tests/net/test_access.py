@@ -200,6 +200,12 @@ def test_health_follows_the_server_and_reflection_names_the_services(run: Any) -
             for name in ("", MARKET, V1):
                 answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            if hasattr(health, "List"):
+                listed = await health.List(health_pb2.HealthListRequest())
+                assert {"", MARKET, V1} <= set(listed.statuses)
+                assert {one.status for one in listed.statuses.values()} == {
+                    health_pb2.HealthCheckResponse.SERVING
+                }
             asked = reflection_pb2.ServerReflectionRequest(list_services="")
             about = reflection_pb2.ServerReflectionRequest(file_containing_symbol=MARKET)
             calls = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from fastmarket.errors import CallerFault
@@ -21,6 +21,13 @@ from fastmarket.market.guard import Registry
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
+_messages: Any = health_pb2
+# Health/List came with the library's 1.85, whose own servicer lacks it.
+_LISTING = (
+    (_messages.HealthListRequest, _messages.HealthListResponse)
+    if hasattr(_messages, "HealthListRequest")
+    else None
+)
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _REFLECT = f"/{REFLECTION}/ServerReflectionInfo"
 
@@ -30,22 +37,29 @@ class Health:
 
     def __init__(self, registry: Registry, services: Sequence[str]) -> None:
         self._names = ("", *services)
+        self._status: int = HealthCheckResponse.UNKNOWN
         self._servicer = health.aio.HealthServicer()
         coding: tuple[Any, Any] = (HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString)
-        registry.add(
-            health.SERVICE_NAME,
-            {
-                "Check": Method(
-                    Scope.READ, grpc.unary_unary_rpc_method_handler(self._servicer.Check, *coding)
-                ),
-                "Watch": Method(
-                    Scope.READ, grpc.unary_stream_rpc_method_handler(self._servicer.Watch, *coding)
-                ),
-            },
-        )
+        methods = {
+            "Check": Method(Scope.READ, grpc.unary_unary_rpc_method_handler(self._servicer.Check, *coding)),
+            "Watch": Method(Scope.READ, grpc.unary_stream_rpc_method_handler(self._servicer.Watch, *coding)),
+        }
+        if _LISTING is not None:
+            asked, answer = _LISTING
+            handler = grpc.unary_unary_rpc_method_handler(
+                self._list, asked.FromString, answer.SerializeToString
+            )
+            methods["List"] = Method(Scope.READ, handler)
+        registry.add(health.SERVICE_NAME, methods)
+
+    async def _list(self, request: Any, context: Any) -> Any:
+        assert _LISTING is not None
+        status = HealthCheckResponse(status=self._status)
+        return _LISTING[1](statuses=dict.fromkeys(self._names, status))
 
     async def say(self, status: int) -> None:
         """SERVING or NOT_SERVING, to those who watch, too."""
+        self._status = status
         for name in self._names:
             await self._servicer.set(name, status)
 
