@@ -107,9 +107,7 @@ def ip_group(peer: PeerInfo) -> bytes | None:
 def _public_block(addr: Multiaddr) -> bytes | None:
     """The block of one address; None when it is not public."""
     ip = ip_of(addr)
-    if ip is None or scope_of(ip) is not Scope.PUBLIC:
-        return None
-    return ip.packed[: GROUP_BITS[ip.version] // 8]
+    return None if ip is None else _block(ip)
 
 
 def source_block(remote: Multiaddr | None) -> bytes | None:
@@ -120,4 +118,8 @@ def source_block(remote: Multiaddr | None) -> bytes | None:
     ip = ip_address(endpoint.host)
     if isinstance(ip, IPv6Address):
         ip = ip.ipv4_mapped or ip
+    return _block(ip)
+
+
+def _block(ip: IPv4Address | IPv6Address) -> bytes | None:
     return ip.packed[: GROUP_BITS[ip.version] // 8] if scope_of(ip) is Scope.PUBLIC else None

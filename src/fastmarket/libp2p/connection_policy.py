@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address
 from typing import Generic, TypeVar
 
 from fastmarket.config import HostConfig
+from fastmarket.formats.address_block import address_block
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.upgrade import Role
@@ -17,7 +18,6 @@ from fastmarket.libp2p.upgrade import Role
 LinkT = TypeVar("LinkT")
 
 _LOOPBACK = 127  # the first byte
-IPV6_PREFIX_BITS = 56  # addresses that one customer is given as a whole; go-libp2p counts by the same
 
 
 class Refusal(Enum):
@@ -125,14 +125,10 @@ def source_of(remote: Multiaddr | None, config: HostConfig) -> str | None:
     endpoint = remote.host_port() if remote is not None else None
     if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
         return None
-    address = ip_address(endpoint.host)
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    if address.is_loopback and not config.limit_loopback:
+    block = address_block(endpoint.host)
+    if not config.limit_loopback and "/" not in block and ip_address(block).is_loopback:
         return None
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, IPV6_PREFIX_BITS), strict=False))
-    return str(address)
+    return block
 
 
 def kept_role(local: PeerId, remote: PeerId) -> Role:
