@@ -28,16 +28,17 @@ if switch("NATIVE"):
     compile_args.append("-march=native")
 
 SOURCES = Path("src/fastmarket")
+HEADERS = SOURCES / "native" / "include"
 extensions = [
     Extension(
-        f"fastmarket.{source.stem}",
+        ".".join(source.with_suffix("").parts[1:]),
         [str(source)],
-        depends=[str(header) for header in sorted(SOURCES.glob("*.h"))],
-        include_dirs=[str(SOURCES)],
+        depends=[str(header) for header in sorted(HEADERS.glob("*.h"))],
+        include_dirs=[str(HEADERS)],
         extra_compile_args=compile_args,
         define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if line_trace else [],
     )
-    for source in sorted(SOURCES.glob("_*.pyx"))
+    for source in sorted(SOURCES.rglob("*.pyx"))
 ]
 
 # What a request touches on its way through engine and simulator, as native classes of the same sources.

@@ -14,24 +14,21 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import (
-    _batch,
-    _candidates,
-    _cid,
-    _codec,
-    _eventqueue,
-    _kbucket,
-    _merkle,
-    _peercache,
-    _sha256,
-    _xor,
-)
+from fastmarket import _kbucket, _xor
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
+from fastmarket.native import batch as _batch
+from fastmarket.native import candidates as _candidates
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native import event_queue as _eventqueue
+from fastmarket.native import merkle as _merkle
+from fastmarket.native import peer_cache as _peercache
+from fastmarket.native import sha256 as _sha256
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import candidates as candidates_twin

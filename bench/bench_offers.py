@@ -9,12 +9,12 @@ from random import Random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.messages import FindRequest, decode_find_reply, encode_find, encode_store
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers

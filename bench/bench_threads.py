@@ -24,9 +24,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.bench_wire import OUTSTANDING, RPC, joined
 from bench.ratio import report, seconds
-from fastmarket import _codec, _sha256, _sodium
 from fastmarket._kbucket import RoutingTable
-from fastmarket._peercache import PeerCache
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
@@ -44,6 +42,10 @@ from fastmarket.kad.messages import (
     read_peer,
 )
 from fastmarket.libp2p.events import StreamData
+from fastmarket.native import codec as _codec
+from fastmarket.native import sha256 as _sha256
+from fastmarket.native import sodium as _sodium
+from fastmarket.native.peer_cache import PeerCache
 from fastmarket.sim.network import Rules
 from fastmarket.sim.world import Plan, World
 

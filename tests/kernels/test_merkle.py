@@ -1,4 +1,4 @@
-"""fastmarket._merkle against its twin: good offers, damaged ones, any bytes."""
+"""fastmarket.native.merkle against its twin: good offers, damaged ones, any bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket import _merkle
-from fastmarket._merkle import PLAIN_BOUNDS, PlainOffers
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
+from fastmarket.native import merkle as _merkle
+from fastmarket.native.merkle import PLAIN_BOUNDS, PlainOffers
 from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
 from fastmarket.offers.model import (
     MAX_LIFETIME_S,

@@ -1,4 +1,4 @@
-"""fastmarket._peercache: against its twin, and that it forgets no more than it must."""
+"""fastmarket.native.peer_cache: against its twin, and that it forgets no more than it must."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from fastmarket._peercache import PeerCache
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.peer_cache import PeerCache
 from tests.reference.peercache import PeerCache as Twin
 
 TAG = 0x42

@@ -1,4 +1,4 @@
-"""fastmarket._simnet: whole simulated networks carried by it and by its twin."""
+"""fastmarket.native.sim_net: whole simulated networks carried by it and by its twin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from fastmarket._simnet import MessageLog, Ways
+from fastmarket.native.sim_net import MessageLog, Ways
 from fastmarket.sim import conditions, network
 from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.network import Network, Rules

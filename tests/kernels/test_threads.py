@@ -17,16 +17,22 @@ from threading import Barrier
 
 import pytest
 
-from fastmarket import _batch, _cid, _codec, _merkle, _sha256, _sodium, _xor
-from fastmarket._candidates import Candidates
-from fastmarket._eventqueue import EventQueue
+from fastmarket import _xor
 from fastmarket._kbucket import RoutingTable
-from fastmarket._peercache import PeerCache
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native import batch as _batch
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native import merkle as _merkle
+from fastmarket.native import sha256 as _sha256
+from fastmarket.native import sodium as _sodium
+from fastmarket.native.candidates import Candidates
+from fastmarket.native.event_queue import EventQueue
+from fastmarket.native.peer_cache import PeerCache
 
 THREADS = 4
 TURNS = 20
@@ -227,10 +233,11 @@ def test_a_list_may_change_while_it_is_hashed() -> None:
     reason="wants a free-threaded CPython: this one has a GIL",
 )
 def test_the_kernels_leave_the_gil_off() -> None:
-    """Importing each; but for `_sodium`, where PyNaCl's cffi decides."""
-    package = Path(_sha256.__file__).parent
-    names = {path.name.partition(".")[0] for path in package.glob("_*.so")} - {"_sodium"}
-    assert "_sha256" in names
+    """Importing each; but for `native.sodium`, where PyNaCl's cffi decides."""
+    package = Path(_xor.__file__).parent
+    sources = [path.relative_to(package).with_suffix("") for path in package.rglob("*.pyx")]
+    names = {".".join(path.parts) for path in sources} - {"native.sodium"}
+    assert names >= {"_xor", "native.sha256"}
     kernels = ", ".join(f"fastmarket.{name}" for name in sorted(names))
     program = f"import sys, {kernels}; sys.exit(sys._is_gil_enabled())"
     environment = {"PYTHONPATH": str(package.parent)}

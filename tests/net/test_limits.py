@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
@@ -24,6 +23,7 @@ from fastmarket.libp2p.connection_policy import Refusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
+from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream

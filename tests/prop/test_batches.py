@@ -13,9 +13,9 @@ from random import Random
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig, StorageConfig
 from fastmarket.kad.engine import Engine
+from fastmarket.native.batch import SignedBatch
 from fastmarket.net.keeping import Keeping
 from fastmarket.offers.messages import Ack, encode_store
 from fastmarket.offers.model import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers

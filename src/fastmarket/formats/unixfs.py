@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.sha256 import sha256
 
 CHUNK_BYTES = 256 * 1024
 """`ipfs add` cuts here unless told otherwise."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fastmarket._candidates import Connected
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.native.candidates import Connected
 
 _NEVER = float("-inf")
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fastmarket._sha256 import sha256, sha256_many
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -24,6 +23,7 @@ from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.routing import Routing
+from fastmarket.native.sha256 import sha256, sha256_many
 
 # Lookups of a refresh at once: it is nobody's hurry.
 PARALLEL_LOOKUPS = 3

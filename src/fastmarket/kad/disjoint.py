@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fastmarket._candidates import Answered, Candidate
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -18,6 +17,7 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup import Claims, Learnt, Lookup
 from fastmarket.kad.query import Ask
 from fastmarket.kad.search import End, Search, earlier
+from fastmarket.native.candidates import Answered, Candidate
 
 # Each path has so many slots at least: with one, a single slow peer would hold it.
 MIN_ALPHA = 3

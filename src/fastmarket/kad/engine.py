@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from enum import Enum
 from typing import TypeVar
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.choice import FailureKind
@@ -41,6 +40,7 @@ from fastmarket.kad.search import Search
 from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.storing import StoreJob
 from fastmarket.kad.values import GetValue, GetValueJob, PutValue
+from fastmarket.native.sha256 import sha256
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 

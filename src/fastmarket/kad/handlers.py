@@ -7,7 +7,6 @@ from itertools import islice
 from math import inf
 from typing import TypeAlias
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId
@@ -28,6 +27,7 @@ from fastmarket.kad.records import Record, RecordRule, decode_record, encode_rec
 from fastmarket.kad.routing import Routing
 from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.store import ProviderStore, RecordStore
+from fastmarket.native.sha256 import sha256
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
 _FIND_NODE_HEAD = b"\x08\x04\x12"

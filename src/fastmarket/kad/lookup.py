@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from fastmarket._candidates import Answered, Candidate, Candidates
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -18,6 +17,7 @@ from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Ask
 from fastmarket.kad.search import End, Search
 from fastmarket.kad.vouching import voucher
+from fastmarket.native.candidates import Answered, Candidate, Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ Claims = dict[bytes, Candidate]
 class Lookup(Search):
     """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
 
-    It ends when the closest peers it knows of (`_candidates`) have answered, failed ones left out; a late one
-    among them is waited for in proportion to how slow the others were. It asks nobody beyond them, and never
-    more than `max_asked` peers in all.
+    It ends when the closest peers it knows of (`native.candidates`) have answered, failed ones left out;
+    a late one among them is waited for in proportion to how slow the others were. It asks nobody beyond them,
+    and never more than `max_asked` peers in all.
 
     Where only peers are sought, those known to be alive need not answer once more (`kad.vouching`): the
     `agreeing` closest have to, and by then have named whom they know closer than the rest.
@@ -267,7 +267,7 @@ class Lookup(Search):
         return self.candidates.closest()
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: those, and more where an address block is crowded (`_candidates`)."""
+        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
         return self.candidates.storers()
 
     def nearest(self) -> list[Candidate]:

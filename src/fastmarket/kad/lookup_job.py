@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from fastmarket._candidates import Answered
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.search import End, Search, earlier
+from fastmarket.native.candidates import Answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from enum import IntEnum
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._codec import message_fields
-from fastmarket._peercache import PeerCache
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import parse_addrs
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.codec import message_fields
+from fastmarket.native.peer_cache import PeerCache
 from fastmarket.pb.libp2p import kad_pb2
 
 # Peer entries as received and parsed, kept across messages; only small ones, so that strangers cannot make

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-from fastmarket._candidates import Answered, Candidate
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
+from fastmarket.native.candidates import Answered, Candidate
 
 
 class End(Enum):
@@ -103,7 +103,7 @@ class Search:
         raise NotImplementedError
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: those, and more where an address block is crowded (`_candidates`)."""
+        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
         raise NotImplementedError
 
     def nearest(self) -> list[Candidate]:

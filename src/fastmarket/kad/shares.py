@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from fastmarket._sha256 import sha256
+from fastmarket.native.sha256 import sha256
 
 # Keys hashed at one time to find the farthest, half a millisecond: more is looked through bit by bit.
 _FILED_AT_ONCE: Final = 1024

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fastmarket._candidates import Answered, PeerState
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
@@ -19,6 +18,7 @@ from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.netsize import KEY_SPACE, NetworkSize
 from fastmarket.kad.query import Store
 from fastmarket.kad.search import End, Search
+from fastmarket.native.candidates import Answered, PeerState
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fastmarket._candidates import Answered
 from fastmarket.config import KadConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
@@ -17,6 +16,7 @@ from fastmarket.kad.messages import Kind, encode_put, encode_request
 from fastmarket.kad.query import Answer, Ask, Quorum, quorum_size
 from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.search import End, Search
+from fastmarket.native.candidates import Answered
 
 # Nobody waits for the answers to these; their tokens only have to be different.
 _FIRST_CACHE_TOKEN = -1000

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastmarket._candidates import Voucher
 from fastmarket.config import KadConfig
 from fastmarket.kad.alive import Alive
 from fastmarket.kad.netsize import KEY_SPACE, NetworkSize
 from fastmarket.kad.query import Ask
+from fastmarket.native.candidates import Voucher
 
 
 def voucher(ask: Ask, config: KadConfig, alive: Alive | None, size: NetworkSize) -> Voucher | None:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
@@ -35,6 +33,8 @@ from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
 from fastmarket.kad.shares import RESTORED, Source
 from fastmarket.kad.storing import StoreResult
 from fastmarket.kad.values import GetValueResult
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
 from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import Failure, of_seed
 from fastmarket.net.host import Host

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -15,6 +14,7 @@ from fastmarket.kad.search import End
 from fastmarket.kad.shares import NEARBY
 from fastmarket.kad.storing import StoreResult
 from fastmarket.libp2p.connection import Connection
+from fastmarket.native.sha256 import sha256_many
 from fastmarket.net.clock import Clock
 from fastmarket.net.gathering import Gathering, Settle, Turn
 from fastmarket.net.host import Host

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._batch import MAX_COUNT, SignedBatch, tree_root
-from fastmarket._merkle import HASH_BYTES, plain_body
 from fastmarket.errors import PeerFault
 from fastmarket.formats.envelope import open_envelope, seal
 from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.native.batch import MAX_COUNT, SignedBatch, tree_root
+from fastmarket.native.merkle import HASH_BYTES, plain_body
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBatch, OfferBody
 
 BATCH_DOMAIN = "fastmarket-offer-batch"

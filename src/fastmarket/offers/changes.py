@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from fastmarket._batch import SignedBatch
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model import Offer
 
 

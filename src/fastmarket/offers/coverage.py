@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
-from fastmarket._candidates import Answered
 from fastmarket.formats.scope import ip_group
+from fastmarket.native.candidates import Answered
 
 PLACE_BITS = 64  # of a key that count here: peers that share more do not exist in honest networks
 # Of a ball's subtrees the largest so many; each is at most half as large as the one before.

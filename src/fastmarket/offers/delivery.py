@@ -6,8 +6,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from fastmarket._batch import count_signatures
-from fastmarket._candidates import Answered
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
@@ -15,6 +13,8 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.storing import ABSENT, WHY
+from fastmarket.native.batch import count_signatures
+from fastmarket.native.candidates import Answered
 from fastmarket.offers.asks import stored
 from fastmarket.offers.complaints import Complaints, reasons_of
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_acks, encode_store

@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from fastmarket._candidates import Answered
-from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
+from fastmarket.native.candidates import Answered
+from fastmarket.native.sha256 import sha256
 from fastmarket.offers.coverage import PLACE_BITS, place
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fastmarket._batch import SignedBatch
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model import SignedAlone
 
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from fastmarket._batch import SignedBatch, encode_body
-from fastmarket._merkle import PlainOffers
-from fastmarket._sha256 import sha256_many
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.cid import CidForm, cid_form, cid_text
 from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import decode_uvarint
+from fastmarket.native.batch import SignedBatch, encode_body
+from fastmarket.native.merkle import PlainOffers
+from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.batch import MAX_BATCH_OFFERS, sign_batch
 from fastmarket.offers.metadata import FileMetadata, check_text, is_host
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from math import ceil
 
-from fastmarket._sha256 import sha256_many
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
+from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.coverage import PLACE_BITS, place, places
 from fastmarket.offers.model import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.store import OfferStore

@@ -8,8 +8,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
-from fastmarket._batch import SignedBatch
 from fastmarket.kad.query import Quorum, quorum_size
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.messages import OFFER_OVERHEAD_BYTES
 from fastmarket.offers.model import Offer
 from fastmarket.offers.views import StoreOutcome

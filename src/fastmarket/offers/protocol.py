@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from fastmarket._batch import SignedBatch, count_signatures
-from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
@@ -24,6 +22,8 @@ from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
 from fastmarket.kad.search import Search
 from fastmarket.kad.shares import NEARBY, Source
 from fastmarket.kad.storing import StoreJob, StoreResult
+from fastmarket.native.batch import SignedBatch, count_signatures
+from fastmarket.native.sha256 import sha256
 from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.changes import AnyChange, Changes
 from fastmarket.offers.clocks import ClockWatch

@@ -14,9 +14,9 @@ from math import inf
 from operator import attrgetter
 from typing import Final, TypeAlias
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import OfferConfig
 from fastmarket.kad.shares import Source
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.batch import contents, key_of
 from fastmarket.offers.changes import BatchChange, Change, Changes, Displaced
 from fastmarket.offers.crowd import Crowd

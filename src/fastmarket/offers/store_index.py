@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from struct import Struct
 
-from fastmarket._sha256 import sha256, sha256_many
+from fastmarket.native.sha256 import sha256, sha256_many
 
 # Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
 # fewer of them than one.

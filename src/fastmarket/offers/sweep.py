@@ -10,13 +10,13 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fastmarket._candidates import Answered
-from fastmarket._sha256 import sha256_many
 from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup_job import Seeds
 from fastmarket.kad.search import End, Search
+from fastmarket.native.candidates import Answered
+from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.coverage import Coverage, places
 from fastmarket.offers.delivery import Deliveries
 from fastmarket.offers.model import Offer

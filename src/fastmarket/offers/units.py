@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256_many
 from fastmarket.kad.shares import RESTORED, Shares, Source, distance
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.batch import contents, key_of
 from fastmarket.offers.model import Offer, OfferKey, SignedAlone
 

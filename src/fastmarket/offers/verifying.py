@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._batch import SignedBatch
-from fastmarket._merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
 from fastmarket.offers.batch import Batch, is_batched, key_of, open_batch
 from fastmarket.offers.metadata import FileMetadata, check_metadata, is_host
 from fastmarket.offers.model import (
@@ -31,7 +31,7 @@ from fastmarket.offers.refusals import OfferExpired, OfferRefused, Refusal
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 if TYPE_CHECKING:
-    from fastmarket._merkle import Body
+    from fastmarket.native.merkle import Body
 
 Signed: TypeAlias = SignedAlone | SignedBatch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import cycle
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.hostile import Conspiracy, ids_near
 from fastmarket.sim.measures import Figures, FindFigures, StoreFigures, mean

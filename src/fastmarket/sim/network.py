@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from fastmarket._simnet import Carrier, Exchange, Link, Port
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import FailureKind
+from fastmarket.native.sim_net import Carrier, Exchange, Link, Port
 from fastmarket.sim.conditions import Conditions, Latency
 from fastmarket.sim.node import Nature, SimNode, State, table_random
 from fastmarket.sim.population import Population

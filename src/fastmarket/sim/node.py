@@ -8,7 +8,6 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
-from fastmarket._simnet import Port
 from fastmarket.errors import Busy
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
@@ -17,6 +16,7 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.storing import StoreResult
+from fastmarket.native.sim_net import Port
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
 from fastmarket.offers.sweep import SweepResult

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -18,6 +17,7 @@ from fastmarket.formats.scope import ip_group
 from fastmarket.kad.contact import Contact, Trust
 from fastmarket.kad.messages import PEERS, Field, encode_peer
 from fastmarket.kad.routing import Routing
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from fastmarket._sha256 import sha256
 from fastmarket.kad.asks import FindNode
 from fastmarket.kad.lookup_job import LookupResult
 from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.native.sha256 import sha256
 from fastmarket.offers.metadata import FileMetadata
 from fastmarket.offers.model import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency

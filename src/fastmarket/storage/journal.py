@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.changes import AnyChange, Change, Displaced
 from fastmarket.offers.model import Offer
 from fastmarket.repeating import Repeating

@@ -14,8 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from fastmarket._sha256 import sha256
 from fastmarket.errors import StorageFault
+from fastmarket.native.sha256 import sha256
 
 T = TypeVar("T")
 _Stamp: TypeAlias = tuple[int, int, int, int]  # device, inode, bytes, ns of the last change

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
@@ -15,6 +14,7 @@ from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.query import Answer, Quorum, quorum_size
 from fastmarket.kad.search import End
 from fastmarket.kad.storing import QuorumReached, StoreJob, StoreResult
+from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._candidates import Answered
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
@@ -18,6 +17,7 @@ from fastmarket.kad.netsize import NetworkSize
 from fastmarket.kad.paces import Paces
 from fastmarket.kad.query import Answer
 from fastmarket.kad.search import End
+from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from fastmarket._batch import count_signatures
-from fastmarket._merkle import NODE_PREFIX, merkle_root
 from fastmarket.formats.envelope import seal
+from fastmarket.native.batch import count_signatures
+from fastmarket.native.merkle import NODE_PREFIX, merkle_root
 from fastmarket.offers.batch import (
     BATCH_DOMAIN,
     BATCH_PAYLOAD_TYPE,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import Cid, CidForm
 from fastmarket.formats.envelope import seal
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
 from fastmarket.offers.messages import Ack
 from fastmarket.offers.model import (
     OFFER_DOMAIN,

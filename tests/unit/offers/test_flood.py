@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import OfferConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.kad.shares import NEARBY, Source
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.changes import Displaced
 from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
 from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers

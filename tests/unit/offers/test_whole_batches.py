@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.batch import sign_batch
 from fastmarket.offers.messages import (
     Ack,

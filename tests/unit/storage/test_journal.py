@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.formats.cid import sha256_multihash
+from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.batch import contents
 from fastmarket.offers.changes import AnyChange, BatchChange, Change, Displaced
 from fastmarket.offers.metadata import FileMetadata

@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
-from fastmarket._merkle import PlainOffers
+from fastmarket.native.merkle import PlainOffers
 
 _Offer = TypeVar("_Offer")
 

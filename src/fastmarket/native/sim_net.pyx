@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastmarket._eventqueue cimport EventQueue, Happening
+from fastmarket.native.event_queue cimport EventQueue, Happening
 
 
 cdef enum:

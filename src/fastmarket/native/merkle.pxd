@@ -1,4 +1,4 @@
-# What _batch.pyx shares with _merkle.pyx: framing, hashing, and how a plain offer is made of its body.
+# What native/batch.pyx shares with native/merkle.pyx: framing, hashing, and how a plain offer is made of its body.
 
 from libc.stdint cimport uint8_t, uint64_t
 

@@ -2,10 +2,10 @@ from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Any, Final
 
-from fastmarket._eventqueue import EventQueue
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.events import SendRequest
+from fastmarket.native.event_queue import EventQueue
 
 NOBODY: Final = 0xFFFFFFFF
 

@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from fastmarket._merkle cimport HASH, PlainOffers, field, hash_leaf, hash_pair
+from fastmarket.native.merkle cimport HASH, PlainOffers, field, hash_leaf, hash_pair
 
 
 cdef extern from "Python.h":
