@@ -55,7 +55,7 @@ INTERPRETED = {
         "contact",
         "dag_cbor",
         "metadata",
-        "model",
+        "offer",
         "unixfs",
     )
 }
@@ -64,7 +64,7 @@ INTERPRETED = {
 def compiled() -> list[Extension]:
     from mypyc.build import mypycify
 
-    sources = [path for name in PACKAGES for path in sorted((SOURCES / name).glob("*.py"))]
+    sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)

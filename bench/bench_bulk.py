@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.market.grpc_client import Listing, MarketClient, Search
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = 1000

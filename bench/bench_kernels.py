@@ -20,7 +20,14 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
-from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
+from fastmarket.kad.wire.messages import (
+    PEER_CACHE_ENTRY_BYTES,
+    Field,
+    Kind,
+    encode_peer,
+    encode_reply,
+    read_peer,
+)
 from fastmarket.native import batch as _batch
 from fastmarket.native import candidates as _candidates
 from fastmarket.native import cid as _cid

@@ -32,7 +32,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.hashing import cid_of_file, cids_of_files
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.messages import (
+from fastmarket.kad.wire.messages import (
     PEER_CACHE_ENTRY_BYTES,
     Field,
     Kind,

@@ -21,7 +21,7 @@ from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
 from fastmarket.libp2p.identify import (

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient
     from fastmarket.net.bridge import DhtClient, DhtServer, bridge
     from fastmarket.node import Node
-    from fastmarket.offers.metadata import FileMetadata
-    from fastmarket.offers.model import Offer
+    from fastmarket.offers.model.metadata import FileMetadata
+    from fastmarket.offers.model.offer import Offer
 
 __all__ = [
     "Cid",

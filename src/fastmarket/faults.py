@@ -1,7 +1,7 @@
 """What a bug of ours costs: the one thing that it happened in.
 
 Whatever goes on, a timer, a loop, a callback for many, runs each part by itself and tells here of what that
-raised; `net.turns` and `repeating` settle the next time before they do anything.
+raised; `net.pump` and `repeating` settle the next time before they do anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastmarket.seldom import Seldom
+from fastmarket.log_throttle import Seldom
 
 # A place that fails at every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0

@@ -16,8 +16,8 @@ from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.kad.records import Record
-from fastmarket.kad.saved import SavedPeers
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.routing.peer_cache import SavedPeers
 from fastmarket.live import Live
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService

@@ -21,7 +21,7 @@ import pytest
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.errors import NetworkFault, QuorumFailed
 from fastmarket.market.grpc_client import Listing, MarketClient, Search
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.conftest import Run
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.batch import MAX_COUNT, SignedBatch, count_signatures, encode_body, tree_root
 from fastmarket.native.merkle import PlainOffers, plain_body
-from fastmarket.offers.metadata import FileMetadata, is_host
-from fastmarket.offers.model import Offer, SignedAlone
+from fastmarket.offers.model.metadata import FileMetadata, is_host
+from fastmarket.offers.model.offer import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.kernels.test_merkle import IN_ORDER, carefully, plain_enough
 from tests.reference import merkle as twin

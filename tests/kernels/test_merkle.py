@@ -13,8 +13,14 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.native import merkle as _merkle
 from fastmarket.native.merkle import PLAIN_BOUNDS, PlainOffers
-from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
-from fastmarket.offers.model import (
+from fastmarket.offers.model.metadata import (
+    MAX_FILE_NAME_BYTES,
+    MAX_HOST_CHARS,
+    MAX_PORT,
+    FileMetadata,
+    is_host,
+)
+from fastmarket.offers.model.offer import (
     MAX_LIFETIME_S,
     MAX_USER_ID_BYTES,
     MAX_USER_NAME_BYTES,

@@ -24,8 +24,8 @@ from fastmarket.native import peer_cache as _peercache
 from fastmarket.native import sha256 as _sha256
 from fastmarket.native import sim_net as _simnet
 from fastmarket.native import sodium as _sodium
-from fastmarket.offers.metadata import FileMetadata, is_host
-from fastmarket.offers.model import Offer, SignedAlone
+from fastmarket.offers.model.metadata import FileMetadata, is_host
+from fastmarket.offers.model.offer import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import codec as codec_twin
 from tests.reference import merkle as merkle_twin

@@ -17,17 +17,17 @@ from fastmarket.fleet.writer import SharedWriter
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.kad.saved import SavedPeer, SavedPeers
+from fastmarket.kad.routing.peer_cache import SavedPeer, SavedPeers
+from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.requests import Reply
+from fastmarket.net.batching import Gathering
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.gathering import Gathering
-from fastmarket.net.turns import Agenda, Turns
+from fastmarket.net.pump import Agenda, Turns
 from fastmarket.node import Node
-from fastmarket.offers.changes import Change
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.store.changes import Change
 from fastmarket.repeating import Repeating
 from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal

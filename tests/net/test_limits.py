@@ -17,7 +17,7 @@ from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.connection_policy import Refusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
@@ -27,9 +27,9 @@ from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream
-from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, Signing, sign_offers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, Signing, sign_offers
+from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store
 from tests.conftest import Run
 from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
 from tests.net.loopback import ask, identity, nodes, seed, until

@@ -24,7 +24,7 @@ from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.certificates import Authority
 from tests.net.loopback import DEADLINE_S, nodes, seed, until

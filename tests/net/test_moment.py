@@ -1,4 +1,4 @@
-"""fastmarket.net.moment."""
+"""fastmarket.net.one_shot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fastmarket.net.moment import Moment
+from fastmarket.net.one_shot import Moment
 
 
 def test_those_who_wait_and_those_who_come_later() -> None:

@@ -16,7 +16,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import LEGACY_DOMAIN, LEGACY_PAYLOAD_TYPE, encode_peer_record
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.kad.messages import Kind, decode_message, encode_request
+from fastmarket.kad.wire.messages import Kind, decode_message, encode_request
 from fastmarket.libp2p.connection import Connection, State
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL

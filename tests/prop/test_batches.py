@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from fastmarket.config import KadConfig, OfferConfig, StorageConfig
 from fastmarket.kad.engine import Engine
 from fastmarket.native.batch import SignedBatch
-from fastmarket.net.keeping import Keeping
-from fastmarket.offers.messages import Ack, encode_store
-from fastmarket.offers.model import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
+from fastmarket.net.durability import Keeping
+from fastmarket.offers.model.offer import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.store import OfferStore
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import Ack, encode_store
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.journal import Journal
 from tests.unit.offers.memory import START, identity, terms

@@ -12,8 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.messages import (
+from fastmarket.kad.lookup.iterative import Lookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.wire.messages import (
     Field,
     Kind,
     decode_message,
@@ -22,9 +25,6 @@ from fastmarket.kad.messages import (
     encode_reply,
     encode_request,
 )
-from fastmarket.kad.query import Answer
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import End
 from tests.reference.lookup import distance, iterative_lookup
 from tests.sim_network import START, addr_of, peer_id_of, peer_info_of
 

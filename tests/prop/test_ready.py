@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.kad.ready import ReadyAnswers
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.kad.wire.response_cache import ReadyAnswers
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.peerstore import AddrSource
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.messages import FindRequest, encode_find, encode_store
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, sign_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
+from fastmarket.offers.wire.messages import FindRequest, encode_find, encode_store
 from tests.sim_network import addr_of, peer_info_of
 from tests.unit.offers.memory import identity
 

@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from fastmarket.sim.__main__ import main
+from fastmarket.sim.churn import Sessions
 from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.measures import Missed
 from fastmarket.sim.network import Rules
 from fastmarket.sim.outcome import Outcome
 from fastmarket.sim.scenarios import SCENARIOS
-from fastmarket.sim.upheavals import Sessions
 from fastmarket.sim.world import Plan, World
 
 SMALL = Plan(nodes=250, signers=10, lookups=60, offers=10, finds=60, rules=Rules(seed=3))

@@ -49,10 +49,10 @@ from fastmarket.market.grpc_client import MarketClient
 from fastmarket.market.grpc_errors import ServerUnavailable, Status
 from fastmarket.net.bridge import DhtClient, DhtServer, FoundFile, bridge
 from fastmarket.node import Node
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, SignedAlone, Signing, sign_offers
-from fastmarket.offers.refusals import OfferRefused, Refusal
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, SignedAlone, Signing, sign_offers
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.storage.shared import StoreUrl
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

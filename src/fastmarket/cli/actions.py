@@ -57,7 +57,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
     price = profile.wanted_price()
     content = _name(desk, argument)
     user_id = profile.user_id().encode()
-    from fastmarket.offers.metadata import FileMetadata
+    from fastmarket.offers.model.metadata import FileMetadata
 
     terms = FileMetadata(profile.client_ip, profile.client_port, price, content.size, content.file_name)
     try:

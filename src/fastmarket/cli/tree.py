@@ -246,7 +246,7 @@ def _hash(run: _Run, files: list[_File]) -> list[_Hashed | CallerFault]:
 
 def _listed(run: _Run, file: _File, named: str | HashedFile | CallerFault) -> _Hashed:
     from fastmarket.market.grpc_client import Listing
-    from fastmarket.offers.metadata import FileMetadata
+    from fastmarket.offers.model.metadata import FileMetadata
 
     if isinstance(named, CallerFault):
         # It begins with the path, which is told anyhow.

@@ -15,14 +15,14 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import FindNode, FindSelf
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import PeerWatcher
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.lookup_job import Seeds
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.routing import Routing
+from fastmarket.kad.lookup.iterative import Learnt, Lookup
+from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.queries import FindNode, FindSelf
+from fastmarket.kad.lookup.rtt import Paces
+from fastmarket.kad.routing.table import Routing
 from fastmarket.native.sha256 import sha256, sha256_many
 
 # Lookups of a refresh at once: it is nobody's hurry.

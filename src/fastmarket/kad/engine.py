@@ -17,29 +17,29 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.alive import Alive
-from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
-from fastmarket.kad.contact import Contact
-from fastmarket.kad.disjoint import DisjointLookup
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.handlers import Handlers
 from fastmarket.kad.jobs import Job, JobRunner
-from fastmarket.kad.liveness import Liveness
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.lookup_job import LookupJob
+from fastmarket.kad.lookup.disjoint import DisjointLookup
+from fastmarket.kad.lookup.iterative import Learnt, Lookup
+from fastmarket.kad.lookup.known_alive import Alive
+from fastmarket.kad.lookup.lookup import Search
+from fastmarket.kad.lookup.lookup_job import LookupJob
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
+from fastmarket.kad.lookup.query import Ask, Quorum, Store, check_quorum
+from fastmarket.kad.lookup.rtt import Paces
 from fastmarket.kad.maintenance import Maintenance, Own
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.providing import FindProvidersJob
-from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
-from fastmarket.kad.ready import Nearby
-from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.storing import StoreJob
-from fastmarket.kad.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.providers.find_providers import FindProvidersJob
+from fastmarket.kad.records.put_job import StoreJob
+from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule, rule_for
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.records.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.routing.contact import Contact
+from fastmarket.kad.routing.liveness import Liveness
+from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.wire.response_cache import Nearby
 from fastmarket.native.sha256 import sha256
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace

@@ -11,7 +11,11 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import (
+from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
+from fastmarket.kad.records.record_store import ProviderStore, RecordStore
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.wire.messages import (
     Field,
     Kind,
     Message,
@@ -22,11 +26,7 @@ from fastmarket.kad.messages import (
     encode_reply,
     encode_request,
 )
-from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
-from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.store import ProviderStore, RecordStore
+from fastmarket.kad.wire.response_cache import ReadyAnswer, ReadyAnswers
 from fastmarket.native.sha256 import sha256
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.

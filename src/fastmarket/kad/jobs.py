@@ -8,10 +8,10 @@ from collections.abc import Callable
 from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.job import Job, PeerObserver, PeerWatcher
-from fastmarket.kad.paces import Paces
+from fastmarket.kad.lookup.known_alive import Alive
+from fastmarket.kad.lookup.rtt import Paces
 from fastmarket.trace import NULL_TRACE, Trace
 
 __all__ = ["Done", "Job", "JobRunner", "PeerObserver", "PeerWatcher"]

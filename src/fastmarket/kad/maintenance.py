@@ -10,7 +10,7 @@ from enum import Enum
 from fastmarket.config import KadConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.kad.jobs import Job, JobRunner
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.records.put_job import StoreResult
 from fastmarket.run_all import run_all
 
 # Intervals are stretched or shortened by up to this share, so that nodes started together spread out.

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 
 from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
+from fastmarket.log_throttle import Seldom
 from fastmarket.repeating import Repeating
-from fastmarket.seldom import Seldom
 
 log = logging.getLogger(__name__)
 

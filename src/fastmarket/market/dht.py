@@ -7,11 +7,11 @@ from typing import Protocol
 
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.query import Quorum
-from fastmarket.offers.known import Known
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.offers.lookup.local_answers import Known
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 
 
 class Acknowledged(Protocol):

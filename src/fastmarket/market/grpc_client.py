@@ -31,7 +31,7 @@ from fastmarket.market.client_values import (
 )
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
 from fastmarket.market.holder_watch import watch_on
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 

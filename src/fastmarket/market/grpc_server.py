@@ -13,15 +13,15 @@ from google.protobuf.message import Message
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
 from fastmarket.market.access import Scope
+from fastmarket.market.answer_cache import ReadyAnswers
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
 from fastmarket.market.guard import Around, Bounds, Guard, Observer, Registry, Watch
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
-from fastmarket.market.ready import ReadyAnswers
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.offer import Offer
 from fastmarket.pb import market_pb2
 
 MARKET = "market.Market"

@@ -23,8 +23,8 @@ from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.offer_set import OfferSet
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 DEFAULT_PAGE = 100

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Ask
+from fastmarket.kad.lookup.query import Ask
 
 MAX_LISTED: Final[int]
 

@@ -1,6 +1,6 @@
 """The candidates of one lookup: who is near its target, how far it has come with each, and whom it asks next.
 
-`kad.lookup` decides what answers, failures and silence mean; what it looks over after each of them lies here.
+`kad.lookup.iterative` decides what answers, failures and silence mean; what it looks over after each of them lies here.
 
 Who counts as closest: the nearest k, and as many more as it takes for k of few to an address block. Ids are
 free: whoever rents a few machines can place as many ids as it likes around a key, and be all of its k closest

@@ -230,7 +230,7 @@ def plain_body(bytes raw not None):
     )
 
 
-# Bounds of a plain offer; none above those of `offers.model` and `offers.metadata`.
+# Bounds of a plain offer; none above those of `offers.model.offer` and `offers.model.metadata`.
 cdef enum:
     _MAX_USER_ID = 1024
     _MAX_USER_NAME = 256

@@ -22,8 +22,8 @@ from fastmarket.libp2p.connection_policy import (
 )
 from fastmarket.libp2p.scopes import Scope
 from fastmarket.libp2p.upgrade import Role
+from fastmarket.log_throttle import Seldom
 from fastmarket.net.link import SETTLED_BYTES, Link
-from fastmarket.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 

@@ -25,33 +25,33 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.handlers import PeersUntil
-from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.maintenance import Own
-from fastmarket.kad.providing import FindProvidersResult
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
-from fastmarket.kad.shares import RESTORED, Source
-from fastmarket.kad.storing import StoreResult
-from fastmarket.kad.values import GetValueResult
+from fastmarket.kad.providers.find_providers import FindProvidersResult
+from fastmarket.kad.records.put_job import StoreResult
+from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule
+from fastmarket.kad.records.shares import RESTORED, Source
+from fastmarket.kad.records.tracked_store import KeptRecords
+from fastmarket.kad.records.values import GetValueResult
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
 from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import Failure, of_seed
+from fastmarket.net.durability import Keeper, Keeping
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
-from fastmarket.net.keeping import Keeper, Keeping
-from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.net.twins import Twins
-from fastmarket.offers.clocks import wrong_clock
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.announce.clocks import wrong_clock
+from fastmarket.offers.lookup.local_answers import Known, KnownOffers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.refusals import OfferRefused
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.refusals import OfferRefused
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
 Batch: TypeAlias = tuple[bytes, int, Collection[int]]
@@ -92,7 +92,7 @@ class DhtNode:
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
         trace: Trace = NULL_TRACE,
     ) -> None:
-        """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
+        """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
         self._keeping: Keeping | None = None
         self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
         """Each says what is wrong now, "" when nothing is."""

@@ -32,8 +32,8 @@ from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
+from fastmarket.net.pump import Agenda
 from fastmarket.net.streams import StreamTable
-from fastmarket.net.turns import Agenda
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from fastmarket.errors import Busy, CallerFault, DialFailed, NetworkFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeers
+from fastmarket.kad.routing.peer_cache import SavedPeers
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.repeating import Repeating

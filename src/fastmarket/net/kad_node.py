@@ -13,13 +13,13 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY
+from fastmarket.kad.lookup.lookup import Search
+from fastmarket.kad.records.shares import NEARBY
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Outcome, Reply
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
-from fastmarket.net.turns import Turns
+from fastmarket.net.pump import Turns
 
 
 class RunningJob:

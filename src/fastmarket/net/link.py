@@ -16,8 +16,8 @@ from fastmarket.libp2p.output import Sealed, compact, recycle
 from fastmarket.libp2p.requests import Outcome, RequestPool
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
-from fastmarket.net.moment import Moment
-from fastmarket.net.turns import Agenda, Turns
+from fastmarket.net.one_shot import Moment
+from fastmarket.net.pump import Agenda, Turns
 
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.

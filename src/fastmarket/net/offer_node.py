@@ -10,22 +10,22 @@ from dataclasses import replace
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.search import End
-from fastmarket.kad.shares import NEARBY
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.records.put_job import StoreResult
+from fastmarket.kad.records.shares import NEARBY
 from fastmarket.libp2p.connection import Connection
 from fastmarket.native.sha256 import sha256_many
+from fastmarket.net.batching import Gathering, Settle, Turn
 from fastmarket.net.clock import Clock
-from fastmarket.net.gathering import Gathering, Settle, Turn
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
-from fastmarket.net.turns import Turns
-from fastmarket.offers.clocks import side
-from fastmarket.offers.known import KnownOffers
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms
+from fastmarket.net.pump import Turns
+from fastmarket.offers.announce.clocks import side
+from fastmarket.offers.announce.sweep import Settled, SweepResult
+from fastmarket.offers.lookup.local_answers import KnownOffers
+from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
-from fastmarket.offers.sweep import Settled, SweepResult
-from fastmarket.offers.views import StoreOutcome
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from typing import Protocol
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Ask, Store
-from fastmarket.kad.ready import Nearby
-from fastmarket.kad.search import Search
-from fastmarket.kad.storing import StoreJob
+from fastmarket.kad.lookup.lookup import Search
+from fastmarket.kad.lookup.query import Ask, Store
+from fastmarket.kad.records.put_job import StoreJob
+from fastmarket.kad.wire.response_cache import Nearby
 
 
 class Neighbourhood(Protocol):

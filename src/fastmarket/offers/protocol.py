@@ -17,21 +17,28 @@ from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import AnnounceProvider
-from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.storing import StoreJob, StoreResult
+from fastmarket.kad.lookup.lookup import Search
+from fastmarket.kad.lookup.queries import AnnounceProvider
+from fastmarket.kad.records.put_job import StoreJob, StoreResult
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.wire.response_cache import ReadyAnswer, ReadyAnswers
 from fastmarket.native.batch import SignedBatch, count_signatures
 from fastmarket.native.sha256 import sha256
-from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
-from fastmarket.offers.changes import AnyChange, Changes
-from fastmarket.offers.clocks import ClockWatch
-from fastmarket.offers.complaints import Complaints
-from fastmarket.offers.delivery import Deliveries
-from fastmarket.offers.find import FindOffersJob
-from fastmarket.offers.handover import HandoverJob, Handovers
-from fastmarket.offers.messages import (
+from fastmarket.offers.announce.clocks import ClockWatch
+from fastmarket.offers.announce.complaints import Complaints
+from fastmarket.offers.announce.delivery import Deliveries
+from fastmarket.offers.announce.handover import HandoverJob, Handovers
+from fastmarket.offers.announce.reprovider import OwnOffers
+from fastmarket.offers.announce.sweep import Pace, SweepJob, SweepResult
+from fastmarket.offers.lookup.find_offers import FindOffersJob
+from fastmarket.offers.lookup.queries import FindOffers, FindStorers, Reading, StoreOffer
+from fastmarket.offers.model.offer import Offer, OfferTerms, alone
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.neighbourhood import Neighbourhood
+from fastmarket.offers.store.changes import AnyChange, Changes
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
     WITH_REASON,
     Ack,
@@ -42,14 +49,7 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_found,
 )
-from fastmarket.offers.model import Offer, OfferTerms, alone
-from fastmarket.offers.neighbourhood import Neighbourhood
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.refusals import OfferRefused, Refusal
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferReader, OfferVerifier, unverified_key
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, unverified_key
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 

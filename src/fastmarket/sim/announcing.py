@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks
-from fastmarket.offers.model import Signing, sign_offers
-from fastmarket.offers.sweep import SweepResult
+from fastmarket.offers.announce.sweep import SweepResult
+from fastmarket.offers.model.offer import Signing, sign_offers
+from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
 from fastmarket.sim.measures import StoreFigures, mean, share
 from fastmarket.sim.node import SimNode
 from fastmarket.sim.outcome import Outcome

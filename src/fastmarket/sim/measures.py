@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Answer, Ask
+from fastmarket.kad.lookup.query import Answer, Ask
 
 Figure: TypeAlias = float | int | None
 Figures: TypeAlias = dict[str, Figure]

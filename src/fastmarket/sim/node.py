@@ -15,11 +15,11 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.records.put_job import StoreResult
 from fastmarket.native.sim_net import Port
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.announce.sweep import SweepResult
+from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
-from fastmarket.offers.sweep import SweepResult
 
 if TYPE_CHECKING:
     from fastmarket.sim.network import Network

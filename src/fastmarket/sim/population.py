@@ -14,9 +14,9 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
-from fastmarket.kad.contact import Contact, Trust
-from fastmarket.kad.messages import PEERS, Field, encode_peer
-from fastmarket.kad.routing import Routing
+from fastmarket.kad.routing.contact import Contact, Trust
+from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.wire.messages import PEERS, Field, encode_peer
 from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace

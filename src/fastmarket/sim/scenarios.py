@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from fastmarket.sim.announcing import reannounce
 from fastmarket.sim.attacks import hostile, targeted
+from fastmarket.sim.churn import churn, partition
 from fastmarket.sim.measures import Figure, mean
 from fastmarket.sim.node import Nature, State
 from fastmarket.sim.outcome import Outcome
-from fastmarket.sim.upheavals import churn, partition
 from fastmarket.sim.world import Plan, World, with_kad
 
 # The share of nodes that are dead, slow or clients where a scenario has such nodes.

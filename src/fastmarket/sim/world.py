@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from fastmarket.kad.asks import FindNode
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.storing import QuorumReached, StoreResult
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.queries import FindNode
+from fastmarket.kad.records.put_job import QuorumReached, StoreResult
 from fastmarket.native.sha256 import sha256
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency
 from fastmarket.sim.measures import FindFigures, LookupFigures, Referrals, StoreFigures
 from fastmarket.sim.network import Network, Rules

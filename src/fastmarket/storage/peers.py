@@ -23,7 +23,7 @@ from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.routing.peer_cache import SavedPeer
 from fastmarket.repeating import Repeating
 from fastmarket.storage.watch import Misplaced, Watch
 

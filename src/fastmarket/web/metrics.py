@@ -25,7 +25,7 @@ from starlette.routing import Route
 from fastmarket._version import __version__
 from fastmarket.config import WebConfig
 from fastmarket.faults import Faults
-from fastmarket.kad.search import Search
+from fastmarket.kad.lookup.lookup import Search
 from fastmarket.log_writer import dropped_lines
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.repeating import Repeating

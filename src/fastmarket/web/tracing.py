@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fastmarket._version import __version__
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.search import Search
+from fastmarket.kad.lookup.lookup import Search
 
 TRACES_PATH = "/v1/traces"  # OTLP/HTTP
 EXPORT_TIMEOUT_S = 2  # of one batch, at the end of the node, too

@@ -8,12 +8,12 @@ from random import Random
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.disjoint import DisjointLookup
-from fastmarket.kad.lookup import Learnt
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.disjoint import DisjointLookup
+from fastmarket.kad.lookup.iterative import Learnt
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.lookup.rtt import Paces
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=5, alpha=6, disjoint_paths=3)

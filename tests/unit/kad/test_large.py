@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastmarket.config import KadConfig
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.large import LargeTable
+from fastmarket.kad.routing.full_table import LargeTable
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
 

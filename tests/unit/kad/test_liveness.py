@@ -12,7 +12,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.remembered import Remembered
+from fastmarket.kad.routing.unresponsive import Remembered
 from fastmarket.pb.libp2p import kad_pb2
 from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
 

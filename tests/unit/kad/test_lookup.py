@@ -10,10 +10,10 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.lookup_job import LookupJob, LookupResult
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import Lookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupJob, LookupResult
+from fastmarket.kad.lookup.query import Answer
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), alpha=3, k=5)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import MIN_SAMPLES, Estimate, Paces
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import Learnt, Lookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.rtt import MIN_SAMPLES, Estimate, Paces
 from tests.sim_network import START, peer_id_of
 from tests.unit.kad.test_lookup import PEERS, TARGET, Naming
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.ready import WHOLE_OVERHEAD_BYTES, ReadyAnswer, ReadyAnswers
+from fastmarket.kad.wire.response_cache import WHOLE_OVERHEAD_BYTES, ReadyAnswer, ReadyAnswers
 
 TARGET = bytes(32)
 NEAR, FAR = (PeerId(b"\x12\x20" + bytes([number]) * 32) for number in range(2))

@@ -9,8 +9,8 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.saved import SavedPeer, SavedPeers
+from fastmarket.kad.routing.peer_cache import SavedPeer, SavedPeers
+from fastmarket.kad.routing.table import Routing
 
 CONFIG = KadConfig()
 NOW = 1_000_000.0

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.records import Record
-from fastmarket.kad.shares import NEARBY, Shares, Source, distance
-from fastmarket.kad.store import ProviderStore, RecordStore
-from fastmarket.net.kept_records import KeptRecords
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.records.record_store import ProviderStore, RecordStore
+from fastmarket.kad.records.shares import NEARBY, Shares, Source, distance
+from fastmarket.kad.records.tracked_store import KeptRecords
 from tests.sim_network import peer_info_of
 
 NOW = 1_700_000_000.0

@@ -9,11 +9,11 @@ import pytest
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.query import Answer, Quorum, quorum_size
-from fastmarket.kad.search import End
-from fastmarket.kad.storing import QuorumReached, StoreJob, StoreResult
+from fastmarket.kad.lookup.iterative import Lookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer, Quorum, quorum_size
+from fastmarket.kad.records.put_job import QuorumReached, StoreJob, StoreResult
 from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of

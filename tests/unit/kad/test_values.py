@@ -11,12 +11,12 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.query import Quorum, quorum_size
-from fastmarket.kad.records import OPAQUE, Record
-from fastmarket.kad.search import End
-from fastmarket.kad.signed_values import sign_value, signed_key
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.kad.values import GetValueResult
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.query import Quorum, quorum_size
+from fastmarket.kad.records.put_job import QuorumReached, StoreResult
+from fastmarket.kad.records.record import OPAQUE, Record
+from fastmarket.kad.records.signed_values import sign_value, signed_key
+from fastmarket.kad.records.values import GetValueResult
 from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
 
 KEY = b"key"

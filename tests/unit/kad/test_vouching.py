@@ -10,13 +10,13 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.alive import Alive
-from fastmarket.kad.lookup import Claims, Learnt, Lookup
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import Claims, Learnt, Lookup
+from fastmarket.kad.lookup.known_alive import Alive
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.lookup.rtt import Paces
 from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of

@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from fastmarket.errors import NotFound, QuorumFailed
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.providing import FindProvidersResult
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.kad.values import GetValueResult
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.providers.find_providers import FindProvidersResult
+from fastmarket.kad.records.put_job import QuorumReached, StoreResult
+from fastmarket.kad.records.values import GetValueResult
+from fastmarket.offers.lookup.local_answers import Known, KnownOffers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode
 
 

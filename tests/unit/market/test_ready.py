@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastmarket.config import OfferConfig
-from fastmarket.market.ready import ENTRY_BYTES, ReadyAnswers
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.model import sign_offer
-from fastmarket.offers.store import OfferStore
+from fastmarket.market.answer_cache import ENTRY_BYTES, ReadyAnswers
+from fastmarket.offers.lookup.local_answers import Known, KnownOffers
+from fastmarket.offers.model.offer import sign_offer
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
 

@@ -15,8 +15,8 @@ from fastmarket.formats.cid import Cid, CidForm
 from fastmarket.formats.envelope import seal
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
-from fastmarket.offers.messages import Ack
-from fastmarket.offers.model import (
+from fastmarket.offers.announce.reprovider import OwnOffers
+from fastmarket.offers.model.offer import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
@@ -26,9 +26,9 @@ from fastmarket.offers.model import (
     sign_offers,
     terms_of,
 )
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.verifying import OfferReader, OfferVerifier, open_offer, read_offer
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import Ack
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, open_offer, read_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.unit.offers.memory import START, MemoryNetwork, identity, terms
 

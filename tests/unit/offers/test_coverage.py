@@ -10,7 +10,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.native.candidates import Answered
-from fastmarket.offers.coverage import Coverage, place
+from fastmarket.offers.announce.coverage import Coverage, place
 
 K = 20
 

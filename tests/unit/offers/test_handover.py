@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.native.sha256 import sha256
-from fastmarket.offers.model import sign_offer
+from fastmarket.offers.model.offer import sign_offer
 from fastmarket.offers.protocol import Handover, OfferProtocol
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, identity, terms
 

@@ -10,13 +10,13 @@ import pytest
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.offers.asks import MAX_BAD_A_REPLY
-from fastmarket.offers.messages import FindRequest
-from fastmarket.offers.model import Offer, SignedAlone, sign_offer
+from fastmarket.kad.records.put_job import QuorumReached, StoreResult
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
+from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, outcome_of
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.messages import FindRequest
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastmarket.config import OfferConfig
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.model import Offer, sign_offer
-from fastmarket.offers.store import OfferStore
+from fastmarket.offers.lookup.local_answers import Known, KnownOffers
+from fastmarket.offers.model.offer import Offer, sign_offer
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, MemoryNetwork, MemoryNode, identity, terms
 
 CONFIG = OfferConfig(max_known=2)

@@ -8,10 +8,10 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
-from fastmarket.offers.model import Offer, sign_offer
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.announce.reprovider import OwnOffers
+from fastmarket.offers.model.offer import Offer, sign_offer
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 CONFIG = OfferConfig()

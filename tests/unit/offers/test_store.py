@@ -6,9 +6,9 @@ from dataclasses import replace
 from hashlib import sha256
 
 from fastmarket.config import OfferConfig
-from fastmarket.offers.messages import Ack, FindRequest
-from fastmarket.offers.model import Offer, OfferTerms, sign_offer
-from fastmarket.offers.store import Found, OfferStore
+from fastmarket.offers.model.offer import Offer, OfferTerms, sign_offer
+from fastmarket.offers.store.offer_store import Found, OfferStore
+from fastmarket.offers.wire.messages import Ack, FindRequest
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 NOW = START

@@ -16,7 +16,7 @@ from fastmarket.errors import StorageFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.routing.peer_cache import SavedPeer
 from fastmarket.storage import peers as module
 from fastmarket.storage.peers import PeerFile, PeerSaver
 from tests.conftest import Run

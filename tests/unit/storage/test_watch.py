@@ -17,8 +17,8 @@ import pytest
 
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
-from fastmarket.net.keeping import Keeping
-from fastmarket.offers.changes import Change
+from fastmarket.net.durability import Keeping
+from fastmarket.offers.store.changes import Change
 from fastmarket.storage.database import FILE, Locked, OfferDatabase, RecordRow, reason
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE, data_directory
 from fastmarket.storage.journal import Journal
