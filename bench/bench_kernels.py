@@ -289,7 +289,7 @@ replies = [encode_reply(Kind.FIND_NODE, rng.sample(known_entries, 20)) for _ in 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "twin"])
 def test_reply_of_20_peers(benchmark, compiled):
     """Named before, as nearly always."""
-    ours = _peercache.PeerCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
+    ours = _peercache.PeerInfoCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
     twin = peercache_twin.PeerCache(PEER_CACHE_ENTRY_BYTES, read_peer)
     rows = [(reply, b"\x08\x04", 0x42, 40, False) for reply in replies]
     assert [ours.read_all(*row) for row in rows] == [twin.read_all(*row) for row in rows]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastmarket.log_throttle import Seldom
+from fastmarket.log_throttle import LogThrottle
 
 # A place that fails at every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0
@@ -29,7 +29,7 @@ class Faults:
         self.count = 0
         """How many there were."""
         self._now = now
-        self._seldom = Seldom(LOG_INTERVAL_S, MAX_PLACES)
+        self._seldom = LogThrottle(LOG_INTERVAL_S, MAX_PLACES)
 
     def tell(self, place: str, error: BaseException, what: object = "") -> None:
         """`place` names a piece of the program, and so is one of few; `what` it was busy with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 
-class Seldom:
+class LogThrottle:
     """Lets one thing be said of each name in an interval; the rest is counted."""
 
     def __init__(self, interval_s: float, max_names: int) -> None:

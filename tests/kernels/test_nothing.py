@@ -210,12 +210,12 @@ def test_an_offer_without_a_field(left_out: str) -> None:
 
 
 def test_tables_that_are_empty() -> None:
-    table = _kbucket.RoutingTable(bytes(32))
+    table = _kbucket.BucketTable(bytes(32))
     assert table.nearest(bytes(32), 20) == []
     assert table.nearest_keys(bytes(32), 20) == []
     assert table.joined(b"", bytes(32), None, 20, 0) == b""
     assert table.get(bytes(32)) is None
-    cache = _peercache.PeerCache(4, 64, lambda raw: raw)
+    cache = _peercache.PeerInfoCache(4, 64, lambda raw: raw)
     assert [cache.get(b""), cache.get(b"")] == [b"", b""]
     assert cache.read_all(b"", b"", 0x42, 4, False) == ()
     log = _simnet.MessageLog()

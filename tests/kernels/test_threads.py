@@ -18,7 +18,7 @@ from threading import Barrier
 import pytest
 
 from fastmarket import _xor
-from fastmarket._kbucket import RoutingTable
+from fastmarket._kbucket import BucketTable
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -32,7 +32,7 @@ from fastmarket.native import sha256 as _sha256
 from fastmarket.native import sodium as _sodium
 from fastmarket.native.candidates import Candidates
 from fastmarket.native.event_queue import EventQueue
-from fastmarket.native.peer_cache import PeerCache
+from fastmarket.native.peer_cache import PeerInfoCache
 
 THREADS = 4
 TURNS = 20
@@ -66,7 +66,7 @@ def at_once(job: Callable[[int], object]) -> list[object]:
 
 def table(random: Random) -> object:
     """A routing table that grows, turns peers away, forgets some and is asked."""
-    own: RoutingTable[int] = RoutingTable(random.randbytes(32), bucket_size=20, max_entries=300)
+    own: BucketTable[int] = BucketTable(random.randbytes(32), bucket_size=20, max_entries=300)
     keys = [random.randbytes(32) for _ in range(500)]
     told: list[object] = [own.insert(key, number, NOW + number) for number, key in enumerate(keys)]
     told += [own.touch(key, NOW + 1000) for key in random.sample(keys, 100)]
@@ -154,7 +154,7 @@ def replies(random: Random, count: int) -> list[bytes]:
 
 
 def cached(random: Random) -> object:
-    cache: PeerCache[str] = PeerCache(128, 300, bytes.hex)
+    cache: PeerInfoCache[str] = PeerInfoCache(128, 300, bytes.hex)
     return [cache.read_all(body, HEAD, TAG, 40, False) for body in replies(random, 50)]
 
 
@@ -184,7 +184,7 @@ def test_files_are_hashed_in_several_threads(tmp_path: Path) -> None:
 
 def test_one_cache_of_peers_serves_several_threads() -> None:
     """A process has one for all engines. What it tells is right also while another thread makes it anew."""
-    cache: PeerCache[str] = PeerCache(64, 300, bytes.hex)
+    cache: PeerInfoCache[str] = PeerInfoCache(64, 300, bytes.hex)
     bodies = replies(Random(1), 100)
     wanted = [tuple(raw.hex() for raw in _codec.message_fields(body, 40, 0)[3]) for body in bodies]
 

@@ -19,7 +19,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.connection_policy import Refusal
+from fastmarket.libp2p.connection_policy import ConnectionRefusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
@@ -125,7 +125,7 @@ def test_connections_of_one_address(run: Run[None], caplog: pytest.LogCaptureFix
         async with crowd(5, **bounds) as (node, _, many):
             came = [await come(peer, node, ELSEWHERE) for peer in many]
             assert [link is not None for link in came] == [True] * 3 + [False] * 2
-            assert node.host.links.refusals == {Refusal.SOURCE_FULL: 2}
+            assert node.host.links.refusals == {ConnectionRefusal.SOURCE_FULL: 2}
             (line,) = [record.message for record in caplog.records if "refused" in record.message]
             assert line.startswith("refused a connection from 127.0.0.9: too many"), "told once a minute"
             await many[0].close()

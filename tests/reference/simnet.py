@@ -10,7 +10,7 @@ from typing import Any
 
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
-from fastmarket.native.sim_net import NOBODY, Link, Port
+from fastmarket.native.sim_net import NOBODY, Port, SimLink
 from fastmarket.sim.traffic import FRAME_BYTES
 from tests.reference.eventqueue import EventQueue
 
@@ -54,7 +54,7 @@ class Carrier(EventQueue):
 
     make: Callable[[int], Port]
     dialable: Callable[[Exchange], bool]
-    dial: Callable[[Port, int], Link]
+    dial: Callable[[Port, int], SimLink]
     slowness: Callable[[], float]
 
     def __init__(

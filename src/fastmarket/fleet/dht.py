@@ -20,10 +20,10 @@ from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
-from fastmarket.log_throttle import Seldom
+from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.dht_node import DhtNode, Stored
 from fastmarket.net.durability import Keeper
-from fastmarket.offers.lookup.local_answers import Known
+from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
 from fastmarket.offers.model.results import StoreOutcome
@@ -73,7 +73,7 @@ class FleetNode(DhtNode):
         self.reachable: bool | None = None  # not known yet
         self.trouble = ""
         """Why the store does not answer, or refuses; "" while it serves."""
-        self._seldom = Seldom(TELL_S, MAX_TOLD_KEYS)
+        self._seldom = LogThrottle(TELL_S, MAX_TOLD_KEYS)
         self.troubles.append(lambda: self.trouble or self.writer.trouble)
         self._looking = Repeating(
             "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
@@ -154,7 +154,7 @@ class FleetNode(DhtNode):
         await self._in_store(key, end)
         return outcome
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         """Nothing is certain here: another server may just have put something into the store."""
         return None
 

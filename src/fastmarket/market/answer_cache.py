@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastmarket.offers.lookup.local_answers import Known
+from fastmarket.offers.lookup.local_answers import LocalAnswer
 
 ENTRY_BYTES = 256  # what keeping one takes beside its bytes
 
 
-class ReadyAnswers:
+class AnswerCache:
     """By the bytes of the request. At most `max_bytes` of requests and answers; the oldest ones go."""
 
     __slots__ = ("_bytes", "_kept", "_max_bytes", "_now")
@@ -18,7 +18,7 @@ class ReadyAnswers:
         """`now`: unix seconds."""
         self._now = now
         self._max_bytes = max_bytes
-        self._kept: dict[bytes, tuple[Known, bytes]] = {}
+        self._kept: dict[bytes, tuple[LocalAnswer, bytes]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class ReadyAnswers:
         self._drop(request)
         return None
 
-    def put(self, request: bytes, known: Known, answer: bytes) -> None:
+    def put(self, request: bytes, known: LocalAnswer, answer: bytes) -> None:
         """The answer to `request`, made of what is `known`; a very long one is not kept."""
         size = _size(request, answer)
         if size > self._max_bytes // 8:

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.query import Ask
+from fastmarket.kad.lookup.query import Query
 
 MAX_LISTED: Final[int]
 
@@ -48,7 +48,7 @@ class Connected:
 
 class Voucher:
     def __init__(
-        self, reach: bytes | None, connected: dict[bytes, Connected], alive_s: float, ask: Ask
+        self, reach: bytes | None, connected: dict[bytes, Connected], alive_s: float, ask: Query
     ) -> None: ...
 
 class Closest:

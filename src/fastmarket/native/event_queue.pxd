@@ -7,7 +7,7 @@ cdef struct Event:
     int32_t slot     # where its action is held
 
 
-cdef class Happening:
+cdef class NativeEvent:
     cdef int happen(self) except -1
 
 

@@ -12,7 +12,7 @@ cdef inline bint _before(const Event *a, const Event *b) noexcept nogil:
     return a.when < b.when or (a.when == b.when and a.order < b.order)
 
 
-cdef class Happening:
+cdef class NativeEvent:
     """Something that may come to pass: an event of kernels among themselves, with nothing to call by name."""
 
     cdef int happen(self) except -1:
@@ -50,7 +50,7 @@ cdef class EventQueue:
         self.push(when, action, args)
 
     cdef int push(self, double when, object action, tuple args) except -1:
-        """As `at`; without `args` the action is a `Happening`."""
+        """As `at`; without `args` the action is a `NativeEvent`."""
         cdef Event event
         cdef Py_ssize_t at, parent
         if self._size == self._room:
@@ -105,7 +105,7 @@ cdef class EventQueue:
         self._free.append(slot)
         self.events += 1
         if args is None:
-            (<Happening> action).happen()
+            (<NativeEvent> action).happen()
         else:
             action(*args)
         return True

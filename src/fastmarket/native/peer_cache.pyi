@@ -3,7 +3,7 @@ from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 
-class PeerCache(Generic[_T]):
+class PeerInfoCache(Generic[_T]):
     @property
     def capacity(self) -> int: ...
     @property

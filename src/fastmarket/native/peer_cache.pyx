@@ -59,7 +59,7 @@ cdef inline uint64_t _hash(const uint8_t *data, Py_ssize_t size) noexcept nogil:
     return h ^ (h >> 32)
 
 
-cdef class PeerCache:
+cdef class PeerInfoCache:
     """At most `capacity` entries of up to `longest` bytes; of those that share a place the oldest gives way.
 
     A process has one for all its engines, so on a free-threaded CPython several threads use it: one at a time.

@@ -17,7 +17,7 @@ class MessageLog:
     def note(self, now: float, what: str, node: int, other: int, request: int) -> None: ...
     def hexdigest(self) -> str: ...
 
-class Link:
+class SimLink:
     up_at: float
     used_at: float
     def __init__(self, up_at: float, used_at: float) -> None: ...
@@ -35,7 +35,7 @@ class Port:
     @property
     def peer_id(self) -> PeerId: ...
     @property
-    def links(self) -> dict[int, Link]: ...
+    def links(self) -> dict[int, SimLink]: ...
     def __init__(self, number: int, peer_id: PeerId) -> None: ...
 
 class Exchange:
@@ -47,7 +47,7 @@ class Exchange:
 class Carrier(EventQueue):
     make: Callable[[int], Port]
     dialable: Callable[[Exchange], bool]
-    dial: Callable[[Port, int], Link]
+    dial: Callable[[Port, int], SimLink]
     slowness: Callable[[], float]
     connections: int
     @property

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastmarket.native.event_queue cimport EventQueue, Happening
+from fastmarket.native.event_queue cimport EventQueue, NativeEvent
 
 
 cdef enum:
@@ -114,7 +114,7 @@ cdef class MessageLog:
 
 
 @cython.final
-cdef class Link:
+cdef class SimLink:
     """A connection, shared by its two ends. `up_at`: when requests may pass; `used_at`: the last one."""
 
     cdef public double up_at, used_at
@@ -129,7 +129,7 @@ cdef class Port:
 
     cdef readonly uint32_t number
     cdef readonly object peer_id
-    cdef readonly dict links       # of Link, by the number of the other end
+    cdef readonly dict links       # of SimLink, by the number of the other end
     cdef public object protocols   # as identify lists them
     cdef public object answer      # (sender, choice, now) -> the reply, None: none; raises PeerFault
     cdef public object answered    # (choice): told afterwards
@@ -148,7 +148,7 @@ cdef enum Stage:
 
 
 @cython.final
-cdef class Exchange(Happening):
+cdef class Exchange(NativeEvent):
     """One request on its way; exactly one outcome reaches its node."""
 
     cdef Carrier _carrier
@@ -209,7 +209,7 @@ cdef class Carrier(EventQueue):
         refused, and was reset; `fault`: what `Port.answer` raises to reset it.
 
         To be set: `make(number)`, the port of a node that comes into being; `dialable(exchange)`; `dial(port, number)`,
-        the new Link; `slowness()`, seconds that a slow node thinks."""
+        the new SimLink; `slowness()`, seconds that a slow node thinks."""
         EventQueue.__init__(self, start)
         self._ways, self._regions, self._log, self._draw = ways, regions, MessageLog(), draw
         self._loss, self._idle_s, self._frame_bytes = loss, idle_s, frame_bytes
@@ -246,7 +246,7 @@ cdef class Carrier(EventQueue):
         """Carry a request (kad.events.SendRequest) of that node; its outcome comes by its deadline."""
         cdef Exchange exchange = Exchange.__new__(Exchange)
         cdef object number = self.numbers.get(action.peer.peer_id.raw), state = self._up
-        cdef Link link
+        cdef SimLink link
         cdef double arrives
         exchange._carrier, exchange._port, exchange._action = self, port, action
         exchange._deadline, exchange._request = action.deadline, action.request_id
@@ -277,8 +277,8 @@ cdef class Carrier(EventQueue):
         exchange._stage = _ARRIVES
         self.push(arrives, exchange, None)
 
-    cdef Link _link(self, Port port, object number):
-        cdef Link link = port.links.get(number)
+    cdef SimLink _link(self, Port port, object number):
+        cdef SimLink link = port.links.get(number)
         cdef Port other
         if link is None or link.used_at + self._idle_s >= self.now:
             return link

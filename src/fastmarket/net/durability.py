@@ -27,7 +27,7 @@ class Keeper(Protocol):
         """Done when they would survive SIGKILL and power loss; raises StorageFault."""
 
 
-class Keeping:
+class Durability:
     """Takes the changes of each loop turn together."""
 
     def __init__(self, offers: OfferProtocol, keeper: Keeper, faults: Faults | None = None) -> None:

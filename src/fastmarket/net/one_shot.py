@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Generator
 
 
-class Moment:
+class OneShot:
     """Comes well or with a fault, and only the first time counts. Await it; where several do and one may give
     up, that one shields `wait()`."""
 

@@ -15,7 +15,7 @@ from fastmarket.kad.lookup.find_peer import FindPeer
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
-from fastmarket.kad.records.put_job import QuorumReached, StoreResult
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
 from fastmarket.kad.records.signed_values import IpnsRule, ipns_key
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.net.clock import Clock
@@ -127,7 +127,7 @@ class PublicRouting:
         async for item in running.items():
             if isinstance(item, QuorumReached) and item.acknowledged:
                 return  # the job goes on to the rest of the closest
-        result = cast(StoreResult, await running.result)
+        result = cast(PutResult, await running.result)
         if result.acknowledged and result.succeeded:
             return
         left_s = now + deadline_s - self.now()

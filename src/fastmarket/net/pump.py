@@ -19,7 +19,7 @@ MAX_IN_ONE_GO = 256
 REST_S = 0.002
 
 
-class Agenda:
+class RunQueue:
     """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
     turn come in the same one, and not after another look at the sockets.
 
@@ -33,7 +33,7 @@ class Agenda:
         self.faults = faults
         self._loop = asyncio.get_running_loop()
         self._planned = False
-        self._woken: deque[Turns] = deque()
+        self._woken: deque[Pump] = deque()
         self._late: deque[Callable[[], None]] = deque()
         self._going_on = False  # planned, or under way
 
@@ -61,8 +61,8 @@ class Agenda:
             if late:
                 self._loop.call_soon(self._go_on)
 
-    def add(self, turns: Turns) -> None:
-        """It is to have its turn, by `Turns.woken`."""
+    def add(self, turns: Pump) -> None:
+        """It is to have its turn, by `Pump.woken`."""
         self._woken.append(turns)
         if not self._planned:
             self._planned = True
@@ -81,7 +81,7 @@ class Agenda:
                 self._loop.call_soon(self._go)
 
 
-class Turns:
+class Pump:
     """`turn(now)` is called in the loop turn after `wake`, by `take`, and when `next_timer()` has come.
 
     An armed timer is only moved for an earlier time: one that fires early looks again and costs a call. So it
@@ -107,7 +107,7 @@ class Turns:
 
     def __init__(
         self,
-        agenda: Agenda,
+        agenda: RunQueue,
         next_timer: Callable[[], float | None],
         turn: Callable[[float], None],
         failed: Callable[[Exception], None],

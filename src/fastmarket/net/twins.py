@@ -18,7 +18,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.queries import FindSelf
-from fastmarket.libp2p.outcomes import Outcome, Reply
+from fastmarket.libp2p.outcomes import Reply, RequestResult
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.host import Host
 from fastmarket.net.link import Link
@@ -61,7 +61,7 @@ class Twins:
             return
         find, now = FindSelf(config, host.peer_id, self.named), host.clock.now()
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: RequestResult) -> None:
             if isinstance(outcome, Reply):
                 with suppress(PeerFault):  # a lookup that meets it will say so
                     find.read(peer, outcome.protocol, outcome.payload, host.clock.now())

@@ -8,8 +8,8 @@ from math import log
 from random import Random
 
 from fastmarket.sim.measures import SHARE_DIGITS
-from fastmarket.sim.node import SimNode, State, Watch
-from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.node import JobWatch, NodeState, SimNode
+from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.world import Plan, World
 
 PARTITION_S = 3600.0
@@ -23,9 +23,9 @@ HOLDER_SHARE = 0.02  # few: they stay, and what they store for others stays with
 SEEDS = 3  # nodes a newcomer knows of
 
 
-def partition(plan: Plan) -> Outcome:
+def partition(plan: Plan) -> ScenarioOutcome:
     """Two halves that do not hear each other for an hour, then do; offers from before and from within."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     world = outcome.world()
     standing, random = world.network.standing, Random(f"{plan.rules.seed} sides")
     for number in range(plan.nodes):
@@ -45,12 +45,12 @@ def partition(plan: Plan) -> Outcome:
     return outcome
 
 
-def churn(plan: Plan) -> Outcome:
+def churn(plan: Plan) -> ScenarioOutcome:
     """Nodes come and go, median session 1 h, as many away as there; holders stay and announce every 12 h."""
     offers = replace(plan.rules.offers, announce_interval_s=ANNOUNCE_INTERVAL_S)
     holders = max(1, int(plan.nodes * HOLDER_SHARE))
     plan = replace(plan, signers=holders, rules=replace(plan.rules, offers=offers))
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     world = outcome.world()
     Sessions(world).begin()
     world.rest(plan.rules.kad.refresh_interval_s)
@@ -84,7 +84,7 @@ class Sessions:
         world, states = self._world, self._world.network.standing.states
         for number in range(world.plan.signers, world.plan.nodes):
             if self._random.random() < 0.5:
-                states[number] = State.DOWN
+                states[number] = NodeState.DOWN
         up = [n for n in range(world.plan.nodes) if n not in states]
         world.population.list_servers(up)
         for number in up:
@@ -97,7 +97,7 @@ class Sessions:
         self._world.network.scheduler.after(self._random.expovariate(log(2) / MEDIAN_SESSION_S), what, number)
 
     def _go(self, number: int) -> None:
-        self._world.network.standing.states[number] = State.DOWN
+        self._world.network.standing.states[number] = NodeState.DOWN
         self._world.network.remove(number)
         self._later(self._come, number)
 
@@ -111,4 +111,4 @@ class Sessions:
 
     def _join(self, node: SimNode, seeds: list[int]) -> None:
         infos = [self._world.population.infos[seed] for seed in seeds]
-        node.start(node.engine.bootstrap(infos), Watch(lambda result, now: None))
+        node.start(node.engine.bootstrap(infos), JobWatch(lambda result, now: None))

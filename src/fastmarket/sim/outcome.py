@@ -35,7 +35,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ScenarioOutcome:
     """Filled by a scenario as it goes on; sections stand in the order they were measured."""
 
     plan: Plan

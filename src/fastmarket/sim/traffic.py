@@ -15,7 +15,7 @@ FRAME_BYTES = YAMUX_HEADER_BYTES + NOISE_BYTES
 CONNECTION_BYTES = 1600
 
 
-class Traffic:
+class MessageCounts:
     """Counted over a run; `messages` are requests and replies that were sent, arrived or not."""
 
     __slots__ = ("_carrier",)

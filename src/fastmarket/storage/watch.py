@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     inode: int
 
 
-class Watch:
+class FileWatch:
     """The paths of one data directory, as they were found. For any thread."""
 
     def __init__(self, directory: Path) -> None:
@@ -141,7 +141,7 @@ class Contents:
         try:
             status = os.stat(self._path)
         except OSError:
-            return None  # `Watch` tells of that
+            return None  # `FileWatch` tells of that
         return status.st_mtime_ns, status.st_size
 
 

@@ -15,7 +15,7 @@ from fastmarket.formats.cid import Cid, CidForm
 from fastmarket.formats.envelope import seal
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
-from fastmarket.offers.announce.reprovider import OwnOffers
+from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model.offer import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
@@ -121,7 +121,7 @@ def test_no_terms_with_a_form_that_the_content_has_not() -> None:
 def test_the_same_content_under_another_codec_is_a_new_version() -> None:
     config = OfferConfig()
     store = OfferStore(config)
-    own = OwnOffers(config, HOLDER, store, 20)
+    own = Reprovider(config, HOLDER, store, 20)
     first = own.register(wanted((0, 0x70)), START)
     second = own.register(wanted((1, 0x55)), START + 1)
     assert (first.key, len(own), len(store)) == (second.key, 1, 1)

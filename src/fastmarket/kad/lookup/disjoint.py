@@ -14,21 +14,23 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.lookup.iterative import Claims, Learnt, Lookup
-from fastmarket.kad.lookup.lookup import End, Search, earlier
-from fastmarket.kad.lookup.query import Ask
+from fastmarket.kad.lookup.iterative import Claims, IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.lookup import End, Lookup, earlier
+from fastmarket.kad.lookup.query import Query
 from fastmarket.native.candidates import Answered, Candidate
 
 # Each path has so many slots at least: with one, a single slow peer would hold it.
 MIN_ALPHA = 3
 
 
-class DisjointLookup(Search):
-    """`disjoint_paths` lookups for one question; a `kad.lookup.lookup.Search` as one lookup is."""
+class DisjointLookup(Lookup):
+    """`disjoint_paths` lookups for one question; a `kad.lookup.lookup.Lookup` as one lookup is."""
 
     __slots__ = ("_paths", "_target")
 
-    def __init__(self, target: bytes, ask: Ask, config: KadConfig, local: PeerId, learnt: Learnt) -> None:
+    def __init__(
+        self, target: bytes, ask: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
+    ) -> None:
         """`target`: 32-byte key (already hashed); `local` is never asked."""
         self.target = target
         self.end = None
@@ -40,7 +42,7 @@ class DisjointLookup(Search):
             max_asked=max(2 * config.max_asked // paths, 2 * config.k),
         )
         claims: Claims = {}
-        self._paths = [Lookup(target, ask, each, local, learnt, claims) for _ in range(paths)]
+        self._paths = [IterativeLookup(target, ask, each, local, learnt, claims) for _ in range(paths)]
 
     @property
     def asked(self) -> int:

@@ -7,10 +7,10 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.queries import FindNode
-from fastmarket.kad.lookup.query import Answer, Ask
+from fastmarket.kad.lookup.query import Answer, Query
 
 
-class FindPeer(Ask):
+class FindPeer(Query):
     """Ask for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
 
     That entry may be hearsay, as every FIND_NODE answer is: only a dial proves it.

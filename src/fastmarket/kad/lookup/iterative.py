@@ -11,24 +11,24 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.lookup.known_alive import Alive
-from fastmarket.kad.lookup.liveness_shortcut import voucher
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.liveness_shortcut import liveness_shortcut
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.network_size import NetworkSize
-from fastmarket.kad.lookup.query import Ask
-from fastmarket.kad.lookup.rtt import Paces
+from fastmarket.kad.lookup.query import Query
+from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.native.candidates import Answered, Candidate, Candidates
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class NetworkKnowledge:
     """What a node's lookups have taught it, for the next ones."""
 
-    paces: Paces
+    paces: RttEstimator
     size: NetworkSize
     named: Callable[[Iterable[PeerInfo]], None] | None = None
     """Told of the peers in every answer."""
-    alive: Alive | None = None
+    alive: KnownAlive | None = None
     """Who need not be asked to be found; None: everybody is asked."""
 
     def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
@@ -51,7 +51,7 @@ _ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 Claims = dict[bytes, Candidate]
 
 
-class Lookup(Search):
+class IterativeLookup(Lookup):
     """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
 
     It ends when the closest peers it knows of (`native.candidates`) have answered, failed ones left out;
@@ -86,10 +86,10 @@ class Lookup(Search):
     def __init__(
         self,
         target: bytes,
-        ask: Ask,
+        ask: Query,
         config: KadConfig,
         local: PeerId,
-        learnt: Learnt | None = None,
+        learnt: NetworkKnowledge | None = None,
         claims: Claims | None = None,
     ) -> None:
         """`target`: 32-byte key (already hashed); `local` is never asked.
@@ -105,7 +105,7 @@ class Lookup(Search):
         self._hops = 0
         self._ask = ask
         self._config = config
-        learnt = learnt or Learnt(Paces(config), NetworkSize(config))
+        learnt = learnt or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
         self._paces = learnt.paces
         self._size = learnt.size
         self._named = learnt.named
@@ -114,7 +114,7 @@ class Lookup(Search):
         self.candidates = Candidates(target, local.key, config, ip_group, claims)
         # On disjoint paths nobody is believed for having been there before.
         if claims is None:
-            self.candidates.voucher = voucher(ask, config, learnt.alive, learnt.size)
+            self.candidates.voucher = liveness_shortcut(ask, config, learnt.alive, learnt.size)
         self._asked = 0
         self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
         self._slowest: float | None = None
@@ -172,9 +172,9 @@ class Lookup(Search):
         if self.end is not None or self._waited > 0:
             return []
         requests: list[SendRequest] = []
-        voucher = self.candidates.voucher
+        liveness_shortcut = self.candidates.voucher
         end = self._walk(requests, now)
-        if self.candidates.voucher is not voucher:
+        if self.candidates.voucher is not liveness_shortcut:
             end = self._walk(requests, now)
         if end is not None and requests:
             self._held_until = now  # of silent ones: nobody waits for them, but they are asked

@@ -15,7 +15,7 @@ from fastmarket.native.candidates import Connected
 _NEVER = float("-inf")
 
 
-class Alive:
+class KnownAlive:
     """Of every identified peer with a connection; the host bounds how many these are."""
 
     __slots__ = ("alive_s", "connected")

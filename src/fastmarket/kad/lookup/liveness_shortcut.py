@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.lookup.known_alive import Alive
+from fastmarket.kad.lookup.known_alive import KnownAlive
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
-from fastmarket.kad.lookup.query import Ask
+from fastmarket.kad.lookup.query import Query
 from fastmarket.native.candidates import Voucher
 
 
-def voucher(ask: Ask, config: KadConfig, alive: Alive | None, size: NetworkSize) -> Voucher | None:
+def liveness_shortcut(
+    ask: Query, config: KadConfig, alive: KnownAlive | None, size: NetworkSize
+) -> Voucher | None:
     """None where everybody is to be asked: for what peers hold, and while nobody knows how near is near."""
     radius = size.radius
     if alive is None or radius is None or not ask.seeks_peers:

@@ -21,7 +21,7 @@ class End(Enum):
     CANCELLED = "cancelled"  # by its caller
 
 
-class Search:
+class Lookup:
     """A lookup as a job drives it: one `Lookup`, or several on disjoint paths."""
 
     __slots__ = ("end", "target")

@@ -9,7 +9,7 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Search, earlier
+from fastmarket.kad.lookup.lookup import End, Lookup, earlier
 from fastmarket.native.candidates import Answered
 
 
@@ -33,7 +33,7 @@ class LookupJob(Job):
 
     __slots__ = ("_deadline", "_events", "_last", "_seeds", "_timeout_s", "lookup")
 
-    def __init__(self, lookup: Search, seeds: Seeds, timeout_s: float) -> None:
+    def __init__(self, lookup: Lookup, seeds: Seeds, timeout_s: float) -> None:
         self.lookup = lookup
         self.result = None
         self._seeds = seeds
@@ -100,7 +100,7 @@ class LookupJob(Job):
         return []
 
 
-def lookup_result(lookup: Search) -> LookupResult:
+def lookup_result(lookup: Lookup) -> LookupResult:
     """The result of a lookup that has ended."""
     return LookupResult(
         lookup.closest(), lookup.end or End.CANCELLED, lookup.asked, lookup.answered, lookup.failures

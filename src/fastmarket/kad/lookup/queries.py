@@ -9,7 +9,7 @@ from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.query import Answer, Ask
+from fastmarket.kad.lookup.query import Answer, Query
 from fastmarket.kad.wire.messages import (
     Field,
     Kind,
@@ -40,7 +40,7 @@ def closer_peers(config: KadConfig, message: Message) -> tuple[PeerInfo, ...]:
     return decode_peers(message.closer, config.max_addrs_per_peer, config.max_peer_bytes)
 
 
-class FindNode(Ask):
+class FindNode(Query):
     """Ask for the peers closest to a key."""
 
     __slots__ = ("_choices", "_config")
@@ -83,7 +83,7 @@ class FindSelf(FindNode):
         return answer
 
 
-class GetProviders(Ask):
+class GetProviders(Query):
     """Ask for who provides a key; every provider is an item, once."""
 
     __slots__ = ("_choices", "_config", "_hidden", "_limit", "found")

@@ -1,7 +1,7 @@
 """What a lookup is given: how to ask a peer, and how to read its answer.
 
-Kademlia knows no offers: whoever owns a protocol supplies an `Ask` for it, and a `Store` where something is
-to be put on the peers found.
+Kademlia knows no offers: whoever owns a protocol supplies an `Query` for it, and a `PutRequest` where
+something is to be put on the peers found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Answer:
         self.stop = stop  # enough is known: the lookup need not go on
 
 
-class Ask:
+class Query:
     """The question a lookup puts to every peer it meets."""
 
     __slots__ = ("seeks_peers",)
@@ -46,8 +46,8 @@ class Ask:
         raise NotImplementedError
 
 
-class Store(Protocol):
-    """What a `StoreJob` leaves with the closest peers."""
+class PutRequest(Protocol):
+    """What a `PutJob` leaves with the closest peers."""
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         """The request for a peer that answered the lookup on `answered_protocol`; empty: leave it out.

@@ -40,7 +40,7 @@ class Estimate:
         return self.mean + DEVIATIONS * self.deviation
 
 
-class Paces:
+class RttEstimator:
     """Of connected peers each by itself; of those that have to be dialled first, all together.
 
     A peer that was late and has not been heard of since is silent: it is asked, but no lookup waits for it.

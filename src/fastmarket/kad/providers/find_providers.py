@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import LookupJob, LookupResult, Seeds, lookup_result
 from fastmarket.kad.lookup.queries import GetProviders
 
@@ -24,7 +24,7 @@ class FindProvidersJob(LookupJob):
     __slots__ = ("_ask", "_own")
 
     def __init__(
-        self, lookup: Search, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
+        self, lookup: Lookup, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
     ) -> None:
         """`own`: providers that are known here."""
         super().__init__(lookup, seeds, timeout_s)

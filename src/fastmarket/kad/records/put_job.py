@@ -14,10 +14,10 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
-from fastmarket.kad.lookup.query import Store
+from fastmarket.kad.lookup.query import PutRequest
 from fastmarket.native.candidates import Answered, PeerState
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
@@ -50,7 +50,7 @@ class QuorumReached:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreResult:
+class PutResult:
     """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted.
 
     `silent` peers were asked by the lookup, have not answered, and may be there. Where nobody is known to be
@@ -69,7 +69,7 @@ class StoreResult:
 
     @property
     def succeeded(self) -> bool:
-        """The quorum was met: of the k closest that are there (`StoreJob`)."""
+        """The quorum was met: of the k closest that are there (`PutJob`)."""
         return self.acknowledged >= self.wanted
 
 
@@ -105,7 +105,7 @@ class _Tally:
         return self.acknowledged >= self.wanted
 
 
-class StoreJob(Job):
+class PutJob(Job):
     """A lookup, and store requests to the closest, as soon as it is known well enough who they are.
 
     That is: when the lookup has ended, or only waits for late peers, so that one that hangs does not keep the
@@ -154,13 +154,13 @@ class StoreJob(Job):
 
     def __init__(
         self,
-        lookup: Search,
-        store: Store,
+        lookup: Lookup,
+        store: PutRequest,
         seeds: Seeds,
         config: KadConfig,
         timeout_s: float,
         size: NetworkSize | None = None,
-        again: Callable[[], Search] | None = None,
+        again: Callable[[], Lookup] | None = None,
         retry_s: float = 0.0,
     ) -> None:
         """`size`: of the network; None, and nothing is stored before the lookup tells where. `again`: makes
@@ -193,7 +193,7 @@ class StoreJob(Job):
         self._news = True  # since the last poll: of the lookup, or a store that failed
 
     @property
-    def lookup(self) -> Search:
+    def lookup(self) -> Lookup:
         """How it goes: of the attempt under way, or the last."""
         return self._lookup
 
@@ -202,12 +202,12 @@ class StoreJob(Job):
         """All have answered or failed, or the deadline passed."""
         return self.result is not None
 
-    def so_far(self) -> StoreResult:
+    def so_far(self) -> PutResult:
         """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
         tally = self._tally()
         if self._quorum is not None and not tally.met:
             tally = self._quorum  # others came since; what was enough then is enough
-        return StoreResult(
+        return PutResult(
             tally.acknowledged,
             tally.asked,
             tally.wanted,

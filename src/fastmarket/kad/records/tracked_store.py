@@ -8,7 +8,7 @@ from fastmarket.kad.records.record_store import RecordStore
 from fastmarket.kad.records.shares import Source
 
 
-class KeptRecords(RecordStore):
+class TrackedRecordStore(RecordStore):
     """A `RecordStore` that remembers what was put into it. Bounded as that is: one entry a key."""
 
     __slots__ = ("_changed", "_gone", "_own", "_taken")

@@ -10,10 +10,10 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import LookupJob, Seeds
 from fastmarket.kad.lookup.queries import closer_peers, read_reply
-from fastmarket.kad.lookup.query import Answer, Ask, Quorum, quorum_size
+from fastmarket.kad.lookup.query import Answer, Query, Quorum, quorum_size
 from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.wire.messages import Kind, encode_put, encode_request
 from fastmarket.native.candidates import Answered
@@ -51,7 +51,7 @@ class GetValueResult:
         return self.record is not None and self.agreed >= self.wanted
 
 
-class GetValue(Ask):
+class GetValue(Query):
     """Ask: the value of a key. Keeps what each peer holds; ends the lookup when enough agree."""
 
     __slots__ = ("_choices", "_config", "_enough", "_key", "_rule", "held", "holders")
@@ -144,7 +144,7 @@ class GetValueJob(LookupJob):
 
     def __init__(
         self,
-        lookup: Search,
+        lookup: Lookup,
         ask: GetValue,
         seeds: Seeds,
         timeout_s: float,

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 
-from fastmarket._kbucket import Inserted, RoutingTable
+from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -25,7 +25,7 @@ class _Entry:
     group: bytes | None
 
 
-class LargeTable:
+class FullTable:
     """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the longest unheard
     give way. Peers that others name are asked, by and by, and come in if they answer.
 
@@ -38,7 +38,7 @@ class LargeTable:
         self._config = config
         self._most = config.max_large_table if config.large_table else 0
         most = max(self._most, 1)
-        self._table: RoutingTable[_Entry] = RoutingTable(local.key, bucket_size=most, max_entries=most)
+        self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
         self._heard: OrderedDict[bytes, float] = OrderedDict()  # key -> when, the longest ago first
         self._groups: Counter[bytes] = Counter()
         self._named: OrderedDict[bytes, PeerInfo] = OrderedDict()  # by others, and not asked so far

@@ -11,12 +11,12 @@ from fastmarket.kad.jobs import JobRunner
 from fastmarket.kad.lookup.lookup import earlier
 from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.routing.contact import Contact
-from fastmarket.kad.routing.full_table import LargeTable
-from fastmarket.kad.routing.probe import CheckJob
-from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.routing.full_table import FullTable
+from fastmarket.kad.routing.probe import ProbeJob
+from fastmarket.kad.routing.table import RoutingTable
 
 
-class Liveness:
+class ProbeList:
     """Starts the checks of one node, few at a time; what they find out goes to the table."""
 
     __slots__ = (
@@ -31,7 +31,7 @@ class Liveness:
         "_routing",
     )
 
-    def __init__(self, config: KadConfig, local: PeerId, jobs: JobRunner, routing: Routing) -> None:
+    def __init__(self, config: KadConfig, local: PeerId, jobs: JobRunner, routing: RoutingTable) -> None:
         self._config = config
         self._ask = FindNode(config, local.raw)
         self._jobs = jobs
@@ -102,7 +102,7 @@ class Liveness:
         self._start(silent.info, done, now)
         return True
 
-    def _check_large(self, large: LargeTable, now: float) -> None:
+    def _check_large(self, large: FullTable, now: float) -> None:
         """Ask a peer of the large table who is around it; like any request this keeps it there or not."""
         info = large.take_due(now)
         if info is None:
@@ -114,12 +114,12 @@ class Liveness:
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
         ask = FindNode(self._config, info.peer_id.raw)
-        self._run(CheckJob(info, ask, self._config.check_timeout_s, large.named), done, now)
+        self._run(ProbeJob(info, ask, self._config.check_timeout_s, large.named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
-        self._run(CheckJob(peer, self._ask, self._config.check_timeout_s), done, now)
+        self._run(ProbeJob(peer, self._ask, self._config.check_timeout_s), done, now)
 
-    def _run(self, job: CheckJob, done: Callable[[bool, float], None], now: float) -> None:
+    def _run(self, job: ProbeJob, done: Callable[[bool, float], None], now: float) -> None:
         if len(self._jobs) >= self._config.max_jobs:
             done(True, now)  # no room to ask: nothing is known against it
         else:

@@ -14,11 +14,11 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
-from fastmarket.kad.routing.table import Routing
+from fastmarket.kad.routing.table import RoutingTable
 
 
 @dataclass(frozen=True, slots=True)
-class SavedPeer:
+class CachedPeer:
     """A peer that was in the table, with the addresses it told us; `seen`: its last sign of life, unix
     seconds."""
 
@@ -26,32 +26,32 @@ class SavedPeer:
     seen: float
 
 
-class SavedPeers:
+class PeerCache:
     """At most `max_saved` peers of this run and those before, none unseen for `saved_ttl_s`."""
 
     __slots__ = ("_config", "_earlier", "_local", "_turn", "_turns")
 
-    def __init__(self, config: KadConfig, local: PeerId, earlier: Iterable[SavedPeer] = ()) -> None:
+    def __init__(self, config: KadConfig, local: PeerId, earlier: Iterable[CachedPeer] = ()) -> None:
         """`earlier`: what `snapshot` gave when the last run ended."""
         self._config = config
         self._local = local
-        self._earlier: dict[PeerId, SavedPeer] = {saved.info.peer_id: saved for saved in earlier}
+        self._earlier: dict[PeerId, CachedPeer] = {saved.info.peer_id: saved for saved in earlier}
         self._turns: list[PeerInfo] | None = None  # in the order they are tried
         self._turn = 0
 
     def __len__(self) -> int:
         return len(self._earlier)
 
-    def snapshot(self, routing: Routing, now: float) -> tuple[SavedPeer, ...]:
+    def snapshot(self, routing: RoutingTable, now: float) -> tuple[CachedPeer, ...]:
         """The table, the silent, and those of earlier runs that have not been met again: last seen first.
 
         So a run that meets nobody forgets nobody.
         """
         peers = {peer_id: saved for peer_id, saved in self._earlier.items() if self._is_recent(saved, now)}
         for silent in routing.silent:
-            peers[silent.info.peer_id] = SavedPeer(silent.info, silent.since)
+            peers[silent.info.peer_id] = CachedPeer(silent.info, silent.since)
         for contact in routing.contacts():
-            peers[contact.info.peer_id] = SavedPeer(contact.info, contact.seen)
+            peers[contact.info.peer_id] = CachedPeer(contact.info, contact.seen)
         peers.pop(self._local, None)
         newest = sorted(peers.values(), key=lambda saved: (-saved.seen, saved.info.peer_id.raw))
         return tuple(newest[: self._config.max_saved])
@@ -82,5 +82,5 @@ class SavedPeers:
                 ranked.append((before, place, saved.info))
         return [info for _, _, info in sorted(ranked, key=lambda entry: entry[:2])]
 
-    def _is_recent(self, saved: SavedPeer, now: float) -> bool:
+    def _is_recent(self, saved: CachedPeer, now: float) -> bool:
         return saved.seen + self._config.saved_ttl_s > now

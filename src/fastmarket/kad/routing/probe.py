@@ -8,17 +8,17 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.query import Ask
+from fastmarket.kad.lookup.query import Query
 
 Named = Callable[[Iterable[PeerInfo]], None]
 
 
-class CheckJob(Job):
+class ProbeJob(Job):
     """Put one question, briefly. Its result is True when the peer answered."""
 
     __slots__ = ("_ask", "_deadline", "_named", "_outgoing", "_peer", "_timeout_s")
 
-    def __init__(self, peer: PeerInfo, ask: Ask, timeout_s: float, named: Named | None = None) -> None:
+    def __init__(self, peer: PeerInfo, ask: Query, timeout_s: float, named: Named | None = None) -> None:
         """`named` is told of the peers in the answer."""
         self.result = None
         self._peer = peer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastmarket.kad.routing.contact import Contact
 
 
-class Waiting:
+class ReplacementCache:
     """By bucket and key, at most k in a bucket, of one address block no more than may stand in one; the one
     that has waited longest gives way."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sized
 
-from fastmarket._kbucket import Inserted, RoutingTable
+from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -21,9 +21,9 @@ from fastmarket.formats.scope import ip_group
 from fastmarket.kad.jobs import PeerObserver
 from fastmarket.kad.routing.contact import Contact, Trust
 from fastmarket.kad.routing.diversity import Diversity
-from fastmarket.kad.routing.full_table import LargeTable
-from fastmarket.kad.routing.replacement_cache import Waiting
-from fastmarket.kad.routing.unresponsive import Remembered
+from fastmarket.kad.routing.full_table import FullTable
+from fastmarket.kad.routing.replacement_cache import ReplacementCache
+from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.kad.wire.messages import Field, encode_peer
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -33,7 +33,7 @@ _NEVER = float("-inf")
 MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
 
-class Routing(PeerObserver):
+class RoutingTable(PeerObserver):
     """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
 
     __slots__ = (
@@ -61,20 +61,20 @@ class Routing(PeerObserver):
         self._config = config
         self._local = local
         self._trace = trace
-        self._table: RoutingTable[Contact] = RoutingTable(local.key, bucket_size=config.k)
+        self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
         self._visitors: dict[bytes, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
         self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
         self._heard_at = _NEVER  # last sign of life from anybody
         self._diversity = Diversity(config)
-        self._waiting = Waiting(config.k, self._diversity.limit)
+        self._waiting = ReplacementCache(config.k, self._diversity.limit)
         self._doubtful = 0  # entries not told to others
         self.version = 0  # goes up whenever `joined` may give something else than before
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
-        self.silent = Remembered(config)
+        self.silent = UnresponsivePeers(config)
         self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
         """Told of a peer with its protocols that came into the table, or that had failed and is back."""
-        self.large = LargeTable(config, local)
+        self.large = FullTable(config, local)
         # A silent peer asked us something, and is to be asked before the timer that was told.
         self.on_hurry: Callable[[], None] = lambda: None
         # A silent peer is back, or nobody is left: the table is in need of a refresh.

@@ -14,7 +14,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 
 
-class Silent:
+class UnresponsivePeer:
     """A peer that was an entry, with the addresses it told us itself."""
 
     __slots__ = ("due", "info", "since")
@@ -25,16 +25,16 @@ class Silent:
         self.due = due  # when it is asked again
 
 
-class Remembered:
+class UnresponsivePeers:
     """At most `max_remembered` silent peers, each until it is back or `forget_after_s` have passed."""
 
     __slots__ = ("_config", "_order", "_peers", "_sequence")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        self._peers: dict[bytes, Silent] = {}
+        self._peers: dict[bytes, UnresponsivePeer] = {}
         # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
-        self._order: list[tuple[float, int, Silent]] = []
+        self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
 
     def __len__(self) -> int:
@@ -43,10 +43,10 @@ class Remembered:
     def __contains__(self, key: bytes) -> bool:
         return key in self._peers
 
-    def __iter__(self) -> Iterator[Silent]:
+    def __iter__(self) -> Iterator[UnresponsivePeer]:
         return iter(self._peers.values())
 
-    def get(self, peer_id: PeerId) -> Silent | None:
+    def get(self, peer_id: PeerId) -> UnresponsivePeer | None:
         """What is remembered of the peer."""
         return self._peers.get(peer_id.key)
 
@@ -60,10 +60,10 @@ class Remembered:
             return
         if len(self._peers) >= self._config.max_remembered:
             del self._peers[next(iter(self._peers))]
-        silent = self._peers[key] = Silent(info, now, 0.0)
+        silent = self._peers[key] = UnresponsivePeer(info, now, 0.0)
         self._arm(silent, now + self._config.probe_first_s if due is None else due)
 
-    def pop(self, key: bytes) -> Silent | None:
+    def pop(self, key: bytes) -> UnresponsivePeer | None:
         """It is back, or no server any more."""
         return self._peers.pop(key, None)
 
@@ -85,7 +85,7 @@ class Remembered:
             heapq.heappop(order)
         return None
 
-    def take_due(self, now: float) -> Silent | None:
+    def take_due(self, now: float) -> UnresponsivePeer | None:
         """The next one to ask, if any; when it will be asked after that, should it stay silent, is set."""
         while (due := self.next_due()) is not None and due <= now:
             silent = self._order[0][2]
@@ -96,7 +96,7 @@ class Remembered:
             del self._peers[silent.info.peer_id.key]
         return None
 
-    def _arm(self, silent: Silent, due: float) -> None:
+    def _arm(self, silent: UnresponsivePeer, due: float) -> None:
         silent.due = due
         self._sequence += 1
         heapq.heappush(self._order, (due, self._sequence, silent))
@@ -105,6 +105,6 @@ class Remembered:
             heapq.heapify(live)
             self._order = live
 
-    def _is_armed(self, entry: tuple[float, int, Silent]) -> bool:
+    def _is_armed(self, entry: tuple[float, int, UnresponsivePeer]) -> bool:
         due, _, silent = entry
         return silent.due == due and self._peers.get(silent.info.peer_id.key) is silent

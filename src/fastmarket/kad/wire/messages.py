@@ -18,7 +18,7 @@ from fastmarket.formats.multiaddr import parse_addrs
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.native.codec import message_fields
-from fastmarket.native.peer_cache import PeerCache
+from fastmarket.native.peer_cache import PeerInfoCache
 from fastmarket.pb.libp2p import kad_pb2
 
 # Peer entries as received and parsed, kept across messages; only small ones, so that strangers cannot make
@@ -119,7 +119,7 @@ def read_peer(raw: bytes) -> PeerInfo | None:
     return _parse_peer(raw, PEER_CACHE_ADDRS)
 
 
-PEERS: PeerCache[PeerInfo] = PeerCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
+PEERS: PeerInfoCache[PeerInfo] = PeerInfoCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
 """Of this process: who simulates more peers than it holds makes it larger."""
 
 

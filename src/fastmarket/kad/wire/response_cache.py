@@ -14,7 +14,7 @@ SOURCE_OVERHEAD_BYTES = 300
 WHOLE_OVERHEAD_BYTES = 2500
 
 
-class Nearby(Protocol):
+class TableVersion(Protocol):
     """The routing table, out of which the closer peers of answers come."""
 
     version: int
@@ -24,7 +24,7 @@ class Nearby(Protocol):
         """The keys of all that may be named as closest to `target`; without the asker only to one of them."""
 
 
-class ReadyAnswer:
+class CachedResponse:
     """The lasting part of an answer. It holds before `until` (unix seconds), and until one of `sources`
     (a content, a peer) changes.
 
@@ -50,20 +50,20 @@ class ReadyAnswer:
         return size if self.whole is None else size + WHOLE_OVERHEAD_BYTES + len(self.whole)
 
 
-Complete = Callable[[ReadyAnswer, PeerId | None], bytes | None]
+Complete = Callable[[CachedResponse, PeerId | None], bytes | None]
 """(answer, asker) -> the whole of it with the peers closest now; None: it is too long."""
 
 
-class ReadyAnswers:
+class ResponseCache:
     """By the whole request; at most `most_bytes` of memory. The oldest give way; those wanted come back."""
 
     __slots__ = ("_answers", "_by_source", "_bytes", "_complete", "_most_bytes", "_nearby", "get")
 
-    def __init__(self, most_bytes: int, nearby: Nearby, complete: Complete) -> None:
+    def __init__(self, most_bytes: int, nearby: TableVersion, complete: Complete) -> None:
         self._most_bytes = most_bytes
         self._nearby = nearby
         self._complete = complete
-        self._answers: dict[bytes, ReadyAnswer] = {}
+        self._answers: dict[bytes, CachedResponse] = {}
         self._by_source: dict[Hashable, set[bytes]] = {}
         self._bytes = 0
         self.get = self._answers.get
@@ -87,7 +87,7 @@ class ReadyAnswers:
             return whole
         return self._completed(request, ready, asker)
 
-    def _completed(self, request: bytes, ready: ReadyAnswer, asker: PeerId) -> bytes | None:
+    def _completed(self, request: bytes, ready: CachedResponse, asker: PeerId) -> bytes | None:
         version = self._nearby.version
         if ready.version != version:
             # Kept once it is asked for again: the table may change more often than that.
@@ -97,7 +97,7 @@ class ReadyAnswers:
             self._keep_whole(request, ready, self._complete(ready, None))
         return self._complete(ready, asker)
 
-    def _keep_whole(self, request: bytes, ready: ReadyAnswer, whole: bytes | None) -> None:
+    def _keep_whole(self, request: bytes, ready: CachedResponse, whole: bytes | None) -> None:
         before = ready.size
         ready.whole = whole
         if whole is not None and ready.size > self._most_bytes:
@@ -107,7 +107,7 @@ class ReadyAnswers:
         while self._bytes > self._most_bytes:
             self._forget(next(iter(self._answers)))
 
-    def put(self, request: bytes, answer: ReadyAnswer) -> None:
+    def put(self, request: bytes, answer: CachedResponse) -> None:
         """Keep it, in place of an older answer to the same."""
         self._forget(request)
         size = answer.size

@@ -47,7 +47,7 @@ class _Own:
     neighbours: int = 0  # size of the routing table when that began
 
 
-class OwnOffers:
+class Reprovider:
     """The schedule. Give it time (`handle_timer`), the table's size and the outcomes; take due offers.
 
     A failed or lonely announcement is repeated after a back-off, one that met its quorum after the interval.

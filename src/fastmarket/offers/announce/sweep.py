@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.native.candidates import Answered
 from fastmarket.native.sha256 import sha256_many
@@ -82,7 +82,7 @@ _LONGEST_PAUSE_S = 1.0
 class _Search:
     """A lookup for the offer at `index`."""
 
-    lookup: Search
+    lookup: Lookup
     index: int
     deadline: float
 
@@ -93,7 +93,7 @@ class SweepJob(Job):
     def __init__(
         self,
         offers: Sequence[Offer],
-        make_lookup: Callable[[bytes], Search],
+        make_lookup: Callable[[bytes], Lookup],
         seeds: Seeds,
         deliveries: Deliveries,
         pace: Pace,

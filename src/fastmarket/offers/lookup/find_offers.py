@@ -11,7 +11,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Search
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.offers.lookup.queries import FindOffers, MoreToFetch
 from fastmarket.offers.model.offer import Offer
@@ -72,7 +72,7 @@ class FindOffersJob(Job):
     """
 
     def __init__(
-        self, lookup: Search, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
+        self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
         """`lookup` is one that puts `ask`."""
         self.result = None
@@ -96,7 +96,7 @@ class FindOffersJob(Job):
         self._held = tuple(offers)
 
     @property
-    def lookup(self) -> Search:
+    def lookup(self) -> Lookup:
         """How it goes."""
         return self._lookup
 

@@ -11,7 +11,7 @@ from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.offers.store.offer_store import OfferStore
 
 
-class KnownOffers:
+class LocalAnswers:
     """The live offers of contents asked for lately, as they are at the moment of asking.
 
     What another node acknowledged to its caller (a new price, a withdrawal) has to be seen here at once, and
@@ -28,14 +28,14 @@ class KnownOffers:
         self.store = store
         self.table, self.large = others
         self.config = config
-        self._kept: dict[bytes, Known] = {}
+        self._kept: dict[bytes, LocalAnswer] = {}
         self._found: dict[bytes, tuple[tuple[Offer, ...], float]] = {}  # and until when it is fresh
         self._found_offers = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, content: bytes, now: float) -> Known | None:
+    def get(self, content: bytes, now: float) -> LocalAnswer | None:
         """What is known; None: a search has to be made."""
         kept = self._kept.pop(content, None)
         if kept is None or not kept.holds(now):
@@ -58,29 +58,29 @@ class KnownOffers:
         while len(self._found) > self.config.max_known or self._found_offers > self.config.max_fresh_offers:
             self._forget(next(iter(self._found)))
 
-    def _make(self, content: bytes, now: float) -> Known | None:
+    def _make(self, content: bytes, now: float) -> LocalAnswer | None:
         if not self.table and not self.large:
             live: Iterable[Offer] = self.store.offers(content, now)
-            return Known(tuple(live), float("inf"), self, searched=False)
+            return LocalAnswer(tuple(live), float("inf"), self, searched=False)
         offers, fresh_until = self._found.get(content, ((), 0.0))
         if now >= fresh_until:
             self._forget(content)
             return None
         offers_now = OfferSet((*offers, *self.store.held(content)))
-        return Known(tuple(offers_now.cheapest(now)), fresh_until, self, searched=True)
+        return LocalAnswer(tuple(offers_now.cheapest(now)), fresh_until, self, searched=True)
 
     def _forget(self, content: bytes) -> None:
         offers, _ = self._found.pop(content, ((), 0.0))
         self._found_offers -= len(offers)
 
 
-class Known:
+class LocalAnswer:
     """Live offers of a content, cheapest first."""
 
     __slots__ = ("_searched", "_source", "_until", "_version", "offers")
 
     def __init__(
-        self, offers: tuple[Offer, ...], until: float, source: KnownOffers, *, searched: bool
+        self, offers: tuple[Offer, ...], until: float, source: LocalAnswers, *, searched: bool
     ) -> None:
         """`until`: unix seconds, when it is old at the latest."""
         self.offers = offers

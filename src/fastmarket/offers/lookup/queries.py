@@ -12,7 +12,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
-from fastmarket.kad.lookup.query import Answer, Ask, Quorum, quorum_size
+from fastmarket.kad.lookup.query import Answer, Query, Quorum, quorum_size
 from fastmarket.offers.announce.complaints import Complaints, reasons_of
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
@@ -53,7 +53,7 @@ class Reading:
     trace: Trace = NULL_TRACE
 
 
-class FindOffers(Ask):
+class FindOffers(Query):
     """Ask for the offers of a content; where the peer does not know of offers, for its providers.
 
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
@@ -120,7 +120,7 @@ class FindOffers(Ask):
         return offers
 
 
-class FindStorers(Ask):
+class FindStorers(Query):
     """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
 
     def __init__(self, content: bytes, reading: Reading) -> None:

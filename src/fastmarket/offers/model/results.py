@@ -25,7 +25,7 @@ class StoreOutcome:
     @property
     def reached(self) -> bool:
         """The one condition under which a registration is acknowledged: it is kept here, and by a majority of
-        the k closest nodes that are there (`kad.records.put_job.StoreJob`); where it is certain that nobody
+        the k closest nodes that are there (`kad.records.put_job.PutJob`); where it is certain that nobody
         is, here is enough.
         """
         return self.acknowledged >= self.wanted

@@ -45,7 +45,7 @@ assert (Offer._fields[_CONTENT], Offer._fields[_NOT_AFTER]) == ("content", "not_
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundOffers:
     """Envelopes for one FIND reply, cheapest first, then tombstones; `more`: that was not all."""
 
     envelopes: tuple[bytes, ...]
@@ -290,7 +290,7 @@ class OfferStore:
             self._shares.enter(batch, source or unknown(offers[0].provider.raw), cost_of(batch))
         self._ending(step)
 
-    def find(self, request: FindRequest, now: float, max_bytes: int) -> Found:
+    def find(self, request: FindRequest, now: float, max_bytes: int) -> FoundOffers:
         """The cheapest live offers that the request wants and `max_bytes` can hold, then the tombstones.
 
         Those whatever their price: a storer that slept through a withdrawal still shows the offer, and who
@@ -309,9 +309,9 @@ class OfferStore:
             envelope = offer.envelope
             size += len(envelope) + OFFER_OVERHEAD_BYTES
             if len(envelopes) >= request.limit or size > max_bytes:
-                return Found(tuple(envelopes), True)
+                return FoundOffers(tuple(envelopes), True)
             envelopes.append(envelope)
-        return Found(tuple(envelopes), False)
+        return FoundOffers(tuple(envelopes), False)
 
     def offers(self, content: bytes, now: float) -> Iterator[Offer]:
         """The live offers for a content, cheapest first."""
