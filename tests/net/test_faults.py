@@ -341,7 +341,7 @@ def test_offers_are_announced_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.
             outcome = await node.register_offer(
                 content, b"u", "n", FileMetadata("192.0.2.1", 1, 1), DEADLINE_S
             )
-            assert not outcome.reached
+            assert not outcome.is_reached
             async with asyncio.timeout(DEADLINE_S):
                 await until(lambda: len(other.offers.store) == 1)
 

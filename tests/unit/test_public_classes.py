@@ -52,7 +52,8 @@ from fastmarket.node import Node
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, SignedAlone, Signing, sign_offers
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
+from fastmarket.kad.outcome import Outcome
+from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import StoreUrl
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -102,7 +103,7 @@ VALUES: list[object] = [
     *BATCH,
     SignedAlone(b"payload", b"travelling"),
     Signing(TERMS, OFFERS[0], True, 1.0),
-    StoreOutcome(1, 2, 3, 4),
+    Outcome(1, 2, 3, 4),
     PeerView(PEER_INFO, "agent", True, 5),
     NodeView((ADDR,), "agent", 1, 2, 3, 4, "server"),
     FoundFile(CID, METADATA, PEER_INFO),

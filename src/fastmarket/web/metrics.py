@@ -117,7 +117,7 @@ class NodeMetrics:
         calls.observe(seconds)
 
     def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
-        """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
+        """An observer of the node's jobs (`net.driver.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
             self._hops.labels(kind).observe(lookup.hops)

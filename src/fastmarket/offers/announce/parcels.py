@@ -9,13 +9,13 @@ from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.kad.lookup.query import Quorum, quorum_size
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.wire.messages import OFFER_OVERHEAD_BYTES
 
 # Of a hundred thousand offers a dozen different ones are told, twice each.
-_outcome = lru_cache(maxsize=1024)(StoreOutcome)
+_outcome = lru_cache(maxsize=1024)(Outcome)
 
 
 Miss: TypeAlias = tuple[str, bool]
@@ -73,7 +73,7 @@ class Parcel:
         """Bytes in a message."""
         return len(self.envelope if self.whole is None else self.whole.data) + OFFER_OVERHEAD_BYTES
 
-    def outcome(self, slot: int) -> StoreOutcome:
+    def outcome(self, slot: int) -> Outcome:
         """So far, of one offer."""
         nobody = not self.asked and not self.plain
         wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked)
@@ -139,7 +139,7 @@ class Parcel:
                     self._told.add(slot)
                     yield Settlement(self, (slot,), self.outcome(slot))
 
-    def outcomes(self) -> Iterator[tuple[Sequence[Offer], StoreOutcome]]:
+    def outcomes(self) -> Iterator[tuple[Sequence[Offer], Outcome]]:
         """In the end, those of one outcome together; without those that are announced anew."""
         apart = self._missed.keys() if self.again is None else self._missed.keys() | self.again
         common = [offer for slot, offer in enumerate(self.offers) if slot not in apart]
@@ -156,7 +156,7 @@ class Settlement(NamedTuple):
 
     parcel: Parcel
     slots: Sequence[int]
-    outcome: StoreOutcome
+    outcome: Outcome
 
     @property
     def places(self) -> Sequence[int]:

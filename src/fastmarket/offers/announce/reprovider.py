@@ -15,10 +15,10 @@ from math import ceil
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import PLACE_BITS, place, places
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
 
 # More stale entries than live ones, and at least so many: the heap of due times is made anew.
@@ -223,13 +223,13 @@ class Reprovider:
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))
 
-    def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
+    def announced(self, offer: Offer, outcome: Outcome | None, now: float) -> None:
         """How the announcement of `offer` ended; None: it could not be made."""
         self.announced_many((offer,), outcome, now)
 
-    def announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
+    def announced_many(self, offers: Sequence[Offer], outcome: Outcome | None, now: float) -> None:
         """As `announced`, of some that ended alike."""
-        met = outcome is not None and outcome.reached and outcome.copies > 0
+        met = outcome is not None and outcome.is_reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
         turn = self._turns(now)

@@ -16,13 +16,13 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.candidates import Answered
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import Coverage, places
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.announce.parcels import Parcel, Settlement
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import StoreOutcome
 
 # Lookups for others than the offer that needs them, before that one gets a lookup of its own.
 MAX_DETOURS = 3
@@ -38,20 +38,20 @@ class Settled:
     without one; they are announced anew, and told of once more.
     """
 
-    groups: tuple[tuple[Sequence[int], StoreOutcome], ...]
-    again: tuple[tuple[Sequence[int], StoreOutcome], ...] = ()
+    groups: tuple[tuple[Sequence[int], Outcome], ...]
+    again: tuple[tuple[Sequence[int], Outcome], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
     """How every offer ended, None: no time was left for it; and what it took."""
 
-    groups: tuple[tuple[Sequence[Offer], StoreOutcome | None], ...]
+    groups: tuple[tuple[Sequence[Offer], Outcome | None], ...]
     lookups: int
     requests: int
 
     @property
-    def outcomes(self) -> Iterator[tuple[Offer, StoreOutcome | None]]:
+    def outcomes(self) -> Iterator[tuple[Offer, Outcome | None]]:
         """Of each offer."""
         return ((offer, outcome) for offers, outcome in self.groups for offer in offers)
 
@@ -120,8 +120,8 @@ class SweepJob(Job):
         self._events: list[object] = []
         self._detours = 0
         self._index_of = {place: index for index, place in enumerate(order)} if pace.retry_s else {}
-        self._missing: dict[int, StoreOutcome] = {}  # without a quorum so far, to be announced anew, by index
-        self._last: dict[int, StoreOutcome] = {}  # those that are: how it went the last time
+        self._missing: dict[int, Outcome] = {}  # without a quorum so far, to be announced anew, by index
+        self._last: dict[int, Outcome] = {}  # those that are: how it went the last time
         self._resting_until: float | None = None
         self._pause_s = _PAUSE_S
 
@@ -334,10 +334,10 @@ class SweepJob(Job):
     def _tell(self, settled: Sequence[Settlement], now: float) -> None:
         if not settled:
             return
-        done: list[tuple[Sequence[int], StoreOutcome]] = []
-        again: list[tuple[Sequence[int], StoreOutcome]] = []
+        done: list[tuple[Sequence[int], Outcome]] = []
+        again: list[tuple[Sequence[int], Outcome]] = []
         for one in settled:
-            if one.outcome.reached or now >= self._retry_until or not one.parcel.hopeful(one.slots[0]):
+            if one.outcome.is_reached or now >= self._retry_until or not one.parcel.hopeful(one.slots[0]):
                 done.append((one.places, one.outcome))
                 continue
             again.append((one.places, one.outcome))
@@ -369,7 +369,7 @@ class SweepJob(Job):
         self._finish()
 
     def _finish(self) -> None:
-        groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
+        groups: list[tuple[Sequence[Offer], Outcome | None]] = []
         for parcel in self._parcels:
             groups += parcel.outcomes()
         for index, outcome in self._last.items():

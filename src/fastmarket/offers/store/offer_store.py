@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import groupby
@@ -15,7 +15,9 @@ from operator import attrgetter
 from typing import Final, TypeAlias
 
 from fastmarket.config import OfferConfig
+from fastmarket.formats.identity import PeerId
 from fastmarket.kad.records.shares import Source
+from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents, key_of
 from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, OfferKey, SignedAlone, alone
@@ -68,10 +70,16 @@ class OfferStore:
     nobody.
     """
 
-    def __init__(self, config: OfferConfig, changes: Changes | None = None, local: bytes = bytes(32)) -> None:
-        """`changes` are told of every offer put in; `local`: our key, from which distances count."""
-        self.changed: Callable[[Sequence[bytes]], None] = lambda contents: None
-        """Told of contents whose offers become others, but by running out."""
+    def __init__(
+        self,
+        config: OfferConfig,
+        changes: Changes | None = None,
+        local: bytes = bytes(32),
+        caches: ResponseCaches | None = None,
+    ) -> None:
+        """`changes` are told of every offer put in; `local`: our key, from which distances count; `caches`
+        hold replies made of contents, and are told when a content gets other offers, but not of expiry."""
+        self._caches = ResponseCaches() if caches is None else caches
         self.version = 0
         """Grows with everything that comes in or goes."""
         self._config = config
@@ -335,6 +343,20 @@ class OfferStore:
         else:
             yield from shelf.values()
 
+    def providers(self, content: bytes, now: float) -> list[PeerId]:
+        """Peers with a live offer for a content: what a standard libp2p node would call its providers."""
+        return list(dict.fromkeys(offer.provider for offer in self.held(content) if offer.live(now)))
+
+    def withdrawn_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Peers that have taken back all of their offers for a content, as far as is known here. Standard
+        libp2p nodes keep the provider records of these until they expire; they no longer count."""
+        withdrawn: set[PeerId] = set()
+        live: set[PeerId] = set()
+        for offer in self.held(content):
+            if offer.not_after > now:
+                (withdrawn if offer.withdrawn else live).add(offer.provider)
+        return frozenset(withdrawn - live)
+
     def next_timer(self) -> float | None:
         """When something expires."""
         return (self._steps[0] + 1) * self._config.expiry_step_s if self._steps else None
@@ -531,7 +553,8 @@ class OfferStore:
         if self._crowds:
             for content in contents:
                 self._crowds.pop(content, None)
-        self.changed(contents)
+        for content in contents:
+            self._caches.changed(content)
 
     def _ending(self, step: int) -> set[OfferKey]:
         """What ends in a step of time."""
