@@ -10,13 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+from fastmarket.net.durability import Durability
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig, OfferConfig, StorageConfig
 from fastmarket.kad.engine import Engine
 from fastmarket.native.batch import SignedBatch
-from fastmarket.net.durability import Durability
 from fastmarket.offers.model.offer import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.offer_store import OfferStore

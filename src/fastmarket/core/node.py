@@ -63,7 +63,6 @@ from fastmarket.kad.records.tracked_store import TrackedRecordStore
 from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.offers.lookup.local_answers import LocalAnswers
 from fastmarket.offers.protocol import OfferProtocol, Wanted
-from fastmarket.offers.store.changes import Changes
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -106,8 +105,8 @@ class NodeCore(OperationHost):
         self.config = config
         self.caches = ResponseCaches()
         """Told of contents, and of peers whose addresses changed: replies made of them are made again."""
-        self._changes = Changes()
-        store = OfferStore(config.offers, self._changes, local.key, self.caches)
+        store = OfferStore(config.offers, None, local.key, self.caches)
+        self._changes = store.changes
         self.records = TrackedRecordStore(config.kad, local.key)
         self.engine = Engine(
             config.kad,
@@ -202,7 +201,10 @@ class NodeCore(OperationHost):
         while awaiting and awaiting[0][0] <= ticket:
             for operation in awaiting.popleft()[1]:
                 if operation.number in self._operations:
-                    operation.on_persisted(now)
+                    try:
+                        operation.on_persisted(now)
+                    except Exception as error:  # noqa: BLE001 - it costs this command
+                        self._bug("acknowledging what is durable", error, operation, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -228,7 +230,10 @@ class NodeCore(OperationHost):
         while timers and timers[0][0] <= now:
             operation = self._operations.get(heapq.heappop(timers)[1])
             if operation is not None:
-                self._guard_timer("a command's timer", operation.on_timer, now)
+                try:
+                    operation.on_timer(now)
+                except Exception as error:  # noqa: BLE001 - it costs this command
+                    self._bug("a command's timer", error, operation, now)
 
     def poll_actions(self, now: float) -> list[Action]:
         """What to do, in order."""
@@ -281,7 +286,10 @@ class NodeCore(OperationHost):
 
     def begin_batch(self, batch: Batch, now: float) -> None:
         self._batches.add(batch)
-        batch.begin(now)
+        try:
+            batch.begin(now)
+        except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
+            self._bug("registering offers", error, batch, now)
 
     def end_batch(self, batch: Batch) -> None:
         self._batches.discard(batch)
@@ -374,7 +382,7 @@ class NodeCore(OperationHost):
     def _job_progress(self, event: JobProgress, now: float) -> None:
         running = self._jobs.get(event.job_id)
         if running is not None and running.owner is not None:
-            self._guard("the progress of a job", running.owner.on_progress, event.item, now)
+            self._tell(running.owner, running.owner.on_progress, event.item, now)
 
     def _job_finished(self, event: JobFinished, now: float) -> None:
         running = self._jobs.pop(event.job_id, None)
@@ -384,7 +392,7 @@ class NodeCore(OperationHost):
             self._guard("ending an announcement", self._end_announcement, running.wanted, event.result, now)
         owner = running.owner
         if owner is not None:
-            self._guard("the end of a job", owner.on_result, event.result, now)
+            self._tell(owner, owner.on_result, event.result, now)
         kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
         tag = None if owner is None else owner.tag
         self._events.append(JobEnded(kind, lookup, now - running.began, tag))
@@ -406,6 +414,17 @@ class NodeCore(OperationHost):
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))
+
+    def _tell(self, owner: JobOwner, call: Callable[[object, float], None], item: object, now: float) -> None:
+        """Tells the owner of a job; a bug in it costs what it does for its callers, who are told."""
+        try:
+            call(item, now)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._bug("following a job", error, owner, now)
+
+    def _bug(self, place: str, error: Exception, owner: JobOwner, now: float) -> None:
+        self._events.append(BugFound(place, error))
+        owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
 
     def _guard(self, place: str, call: Callable[..., object], *args: object) -> None:
         """A bug costs what `place` names, and nothing else."""

@@ -104,7 +104,7 @@ class OfferProtocol:
         """`caches`: those that `store` tells of changed contents; the one of FIND replies joins them."""
         self.config = config or OfferConfig()
         caches = ResponseCaches() if caches is None else caches
-        self.store = store or OfferStore(self.config, None, identity.peer_id.key, caches)
+        self.store = OfferStore(self.config, None, identity.peer_id.key, caches) if store is None else store
         self.response_cache = ResponseCache(
             self.config.max_ready_bytes, neighbourhood.nearby, self._completed
         )

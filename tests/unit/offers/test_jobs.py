@@ -10,11 +10,11 @@ import pytest
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.records.put_job import PutResult, Outcome
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
 from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol
 from fastmarket.offers.wire.messages import FindRequest
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms

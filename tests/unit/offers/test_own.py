@@ -8,9 +8,9 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model.offer import Offer, sign_offer
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 

@@ -10,9 +10,9 @@ import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import Busy
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.sweep import Settled, SweepResult
 from fastmarket.offers.model.offer import OfferTerms
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, terms
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.announce.parcels import Parcel, parcels
 from fastmarket.offers.model.batch import sign_batch
 from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
 from fastmarket.offers.model.refusals import Refusal
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.wire.messages import (
     Ack,

@@ -83,7 +83,7 @@ class OfferStore:
         self.version = 0
         """Grows with everything that comes in or goes."""
         self._config = config
-        self._changes = changes or Changes()
+        self.changes = Changes() if changes is None else changes
         # Plain dicts, no object around an offer, and none around the only one of a content: they are put in
         # and taken up again by the hundred thousand.
         self._shelves: dict[bytes, Offer | _Shelf] = {}
@@ -144,7 +144,7 @@ class OfferStore:
         put: list[Change] = []
         ack = self._take(offer, now, own, put, previous, source)
         for change in put:
-            self._changes.note(change)
+            self.changes.note(change)
         return ack
 
     def add_batch(
@@ -167,7 +167,7 @@ class OfferStore:
         if together and gone is None and fits:
             gone = self._put_newer(batch, offers, own, source)
         if gone is not None:
-            self._changes.note(BatchChange(batch, offers, own, gone))
+            self.changes.note(BatchChange(batch, offers, own, gone))
             return [Ack.STORED] * len(offers)
         if not fits:  # what they replace is no reason to hold all of a batch for the sake of one
             offers = [alone(offer) for offer in offers]
@@ -178,10 +178,10 @@ class OfferStore:
         ]
         if fits and len(put) == batch.count and len({change.own for change in put}) == 1:
             gone = [change.replaced for change in put if change.replaced is not None]
-            self._changes.note(BatchChange(batch, offers, put[0].own, gone))
+            self.changes.note(BatchChange(batch, offers, put[0].own, gone))
         else:
             for change in put:
-                self._changes.note(change)
+                self.changes.note(change)
         return acks
 
     def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
@@ -459,7 +459,7 @@ class OfferStore:
         assert gone
         for one in gone:
             self._drop(one.key, one)
-        self._changes.note(Displaced(gone))
+        self.changes.note(Displaced(gone))
 
     def _held_of(self, batch: SignedBatch) -> list[Offer]:
         return [one for content in contents(batch) for one in self.held(content) if one.signed is batch]
@@ -503,7 +503,7 @@ class OfferStore:
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)
-            self._changes.note(Displaced([displaced]))
+            self.changes.note(Displaced([displaced]))
         return self._admit(offer.signed, provider, source, offer.content)
 
     def _in_order(self, content: bytes) -> list[Offer]:
