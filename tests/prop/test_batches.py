@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from fastmarket.net.durability import Durability
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -112,11 +111,16 @@ class Life:
             self.journal.took_up(batch, row, dead)
         self.offers.own.seq_floor = database.seq_floor()
         self.journal.forget(self.offers.own.take_stale())
-        self.keeping = Durability(self.offers, self.journal)
+        self.offers.store.changes.collect()
+
+    async def keep(self) -> None:
+        """What has changed is on disk."""
+        if changes := self.offers.store.changes.take():
+            await self.journal.keep(changes)
 
     async def die(self) -> None:
         """Everything acknowledged is on disk; what is not closed was killed."""
-        await self.keeping.settled()
+        await self.keep()
         copy = Path(tempfile.mkdtemp())
         shutil.copytree(self.directory, copy, dirs_exist_ok=True)
         await self.journal.close()
@@ -177,7 +181,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_withdrawn_comes_back(
         try:
             for step in [*steps, ("restart",)]:
                 await take(life, step)
-                await life.keeping.settled()
+                await life.keep()
                 life.check()
         finally:
             await life.journal.close()
