@@ -7,9 +7,9 @@ address block has one voice, so that a liar, or many of one machine, raise no al
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
@@ -29,7 +29,7 @@ class ClockWatch:
     """Offsets in seconds: positive, and this node is ahead of the others."""
 
     def __init__(self) -> None:
-        self._voices: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # block -> offset, when
+        self._voices: BoundedMap[bytes, tuple[float, float]] = BoundedMap(MAX_VOICES)  # block -> offset, when
         self.refused_at = float("-inf")
         """When an offer of this node was last refused for its times by somebody whose clock differs."""
         self._refused_here = 0
@@ -51,10 +51,7 @@ class ClockWatch:
 
     def _note(self, peer: PeerInfo, offset: float, now: float) -> None:
         block = ip_group(peer) or peer.peer_id.raw
-        self._voices[block] = offset, now
-        self._voices.move_to_end(block)
-        if len(self._voices) > MAX_VOICES:
-            self._voices.popitem(last=False)
+        self._voices.put(block, (offset, now))
 
     def _offsets(self, now: float) -> list[float]:
         return [offset for offset, at in self._voices.values() if at + VOICE_S > now]

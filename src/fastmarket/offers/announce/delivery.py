@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
@@ -68,7 +69,7 @@ class Deliveries:
         self._out: dict[int, tuple[_Storer, tuple[Parcel, ...]]] = {}
         self._plain: deque[tuple[PeerInfo, tuple[Choice, ...]]] = deque()
         self._settled: list[Settlement] = []
-        self._messages: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._messages: BoundedMap[tuple[int, ...], bytes] = BoundedMap(_KEPT_MESSAGES)
         self._waiting = 0
 
     @property
@@ -226,13 +227,12 @@ class Deliveries:
 
     def _message(self, together: tuple[Parcel, ...]) -> tuple[Choice, ...]:
         key = tuple(map(id, together))
-        payload = self._messages.get(key)
+        payload = self._messages.peek(key)
         if payload is None:
             alone = [parcel.envelope for parcel in together if parcel.whole is None]
             whole = [parcel.whole.data for parcel in together if parcel.whole is not None]
-            payload = self._messages[key] = encode_store(alone, whole)
-            if len(self._messages) > _KEPT_MESSAGES:
-                self._messages.popitem(last=False)
+            payload = encode_store(alone, whole)
+            self._messages.put(key, payload)
         return (Choice(self._config.protocol, payload),)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Sized
 
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import OfferConfig
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
@@ -21,57 +22,52 @@ class LocalAnswers:
     meanwhile counts all the same.
     """
 
-    __slots__ = ("_found", "_found_offers", "_kept", "config", "large", "store", "table")
+    __slots__ = ("_found", "_kept", "config", "large", "store", "table")
 
     def __init__(self, store: OfferStore, others: tuple[Sized, Sized], config: OfferConfig) -> None:
         """`others`: whom searches begin with, from whatever is there at the time (`Engine.askable`)."""
         self.store = store
         self.table, self.large = others
         self.config = config
-        self._kept: dict[bytes, LocalAnswer] = {}
-        self._found: dict[bytes, tuple[tuple[Offer, ...], float]] = {}  # and until when it is fresh
-        self._found_offers = 0
+        self._kept: BoundedMap[bytes, LocalAnswer] = BoundedMap(
+            config.max_known, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        # With when it is fresh no longer; weighed in offers.
+        self._found: BoundedMap[bytes, tuple[tuple[Offer, ...], float]] = BoundedMap(
+            config.max_known, max_weight=config.max_fresh_offers
+        )
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, content: bytes, now: float) -> LocalAnswer | None:
         """What is known; None: a search has to be made."""
-        kept = self._kept.pop(content, None)
-        if kept is None or not kept.holds(now):
-            kept = self._make(content, now)
-            if kept is None:
-                return None
-        self._kept[content] = kept
-        if len(self._kept) > self.config.max_known:
-            del self._kept[next(iter(self._kept))]
+        kept = self._kept.get(content)
+        if kept is not None and kept.holds(now):
+            return kept
+        kept = self._make(content, now)
+        if kept is None:
+            self._kept.pop(content)
+        else:
+            self._kept.put(content, kept)
         return kept
 
     def found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
         """A search that began then, and asked all it wanted to, brought these: every version it met,
         tombstones, too."""
-        if not self.config.fresh_s:
-            return
-        self._forget(content)
-        self._found[content] = (tuple(offers), begun + self.config.fresh_s)
-        self._found_offers += len(offers)
-        while len(self._found) > self.config.max_known or self._found_offers > self.config.max_fresh_offers:
-            self._forget(next(iter(self._found)))
+        if self.config.fresh_s:
+            self._found.put(content, (tuple(offers), begun + self.config.fresh_s), len(offers))
 
     def _make(self, content: bytes, now: float) -> LocalAnswer | None:
         if not self.table and not self.large:
             live: Iterable[Offer] = self.store.offers(content, now)
             return LocalAnswer(tuple(live), float("inf"), self, searched=False)
-        offers, fresh_until = self._found.get(content, ((), 0.0))
+        offers, fresh_until = self._found.peek(content) or ((), 0.0)
         if now >= fresh_until:
-            self._forget(content)
+            self._found.pop(content)
             return None
         offers_now = OfferSet((*offers, *self.store.held(content)))
         return LocalAnswer(tuple(offers_now.cheapest(now)), fresh_until, self, searched=True)
-
-    def _forget(self, content: bytes) -> None:
-        offers, _ = self._found.pop(content, ((), 0.0))
-        self._found_offers -= len(offers)
 
 
 class LocalAnswer:

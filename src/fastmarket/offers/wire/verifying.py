@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
@@ -131,25 +131,15 @@ class OfferVerifier:
     hash the way up to it costs little more than to look for the offer.
     """
 
-    __slots__ = (
-        "_batches",
-        "_capacity",
-        "_known",
-        "_max_batches",
-        "_max_refused",
-        "_plain",
-        "_refused",
-        "verified",
-    )
+    __slots__ = ("_batches", "_known", "_plain", "_refused", "verified")
 
     def __init__(self, capacity: int, max_batches: int = 1, max_refused: int = 1) -> None:
         """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_refused` bad ones."""
-        self._capacity = capacity
-        self._max_batches = max_batches
-        self._max_refused = max_refused
-        self._known: OrderedDict[bytes, Offer] = OrderedDict()
-        self._batches: OrderedDict[bytes, Batch] = OrderedDict()
-        self._refused: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        self._known: BoundedMap[bytes, Offer] = BoundedMap(capacity, eviction=Eviction.LEAST_RECENTLY_USED)
+        self._batches: BoundedMap[bytes, Batch] = BoundedMap(
+            max_batches, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        self._refused: BoundedMap[bytes, tuple[Refusal, str]] = BoundedMap(max_refused)
         self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
         self.verified = 0
         """Signatures verified so far."""
@@ -167,10 +157,9 @@ class OfferVerifier:
     def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
         """As `open` for all offers of a batch: each, or why it is refused."""
         try:
-            self._check_root(whole)
+            signer = self._check_root(whole).signer
         except OfferRefused as refused:
             return [refused] * whole.count
-        signer = self._batches[whole.envelope].signer
         opened: list[Offer | OfferRefused] = []
         latest = now + MAX_CLOCK_SKEW_S
         offers = whole.offers(self._plain, signer, signer.raw)
@@ -186,13 +175,14 @@ class OfferVerifier:
                 opened.append(refused)
         return opened
 
-    def _check_root(self, whole: SignedBatch) -> None:
+    def _check_root(self, whole: SignedBatch) -> Batch:
         """Form and signature first: hashing a batch costs as much as verifying that."""
         if whole.longest > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes in a batch")
         batch = self._batch(whole.envelope)
         if whole.count != batch.count or whole.root() != batch.root:
             raise OfferRefused(Refusal.FORGED, "offers that are not those under the root of their batch")
+        return batch
 
     def __len__(self) -> int:
         return len(self._known)
@@ -200,7 +190,6 @@ class OfferVerifier:
     def _open_single(self, signed: bytes) -> Offer:
         known = self._known.get(signed)
         if known is not None:
-            self._known.move_to_end(signed)
             return known
         if signed[:1] != bytes((_ENVELOPE_FIRST,)):
             raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
@@ -211,9 +200,7 @@ class OfferVerifier:
             offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
         except PeerFault as fault:
             raise self._remembered(signed, fault) from None
-        self._known[signed] = offer
-        if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+        self._known.put(signed, offer)
         return offer
 
     def _open_batched(self, signed: bytes) -> Offer:
@@ -230,7 +217,6 @@ class OfferVerifier:
     def _batch(self, raw: bytes) -> Batch:
         batch = self._batches.get(raw)
         if batch is not None:
-            self._batches.move_to_end(raw)
             return batch
         self._look_among_refused(raw)
         try:
@@ -238,21 +224,18 @@ class OfferVerifier:
             batch = open_batch(raw)
         except PeerFault as fault:
             raise self._remembered(raw, fault) from None
-        self._batches[raw] = batch
-        if len(self._batches) > self._max_batches:
-            self._batches.popitem(last=False)
+        self._batches.put(raw, batch)
         return batch
 
     def _look_among_refused(self, signed: bytes) -> None:
         """A request full of offers under one bad signature costs one verification, too."""
-        if signed in self._refused:
-            raise OfferRefused(*self._refused[signed])
+        refused = self._refused.peek(signed)
+        if refused is not None:
+            raise OfferRefused(*refused)
 
     def _remembered(self, signed: bytes, fault: PeerFault) -> OfferRefused:
         refused = fault if isinstance(fault, OfferRefused) else _refused(fault)
-        self._refused[signed] = (refused.refusal, refused.reason)
-        if len(self._refused) > self._max_refused:
-            self._refused.popitem(last=False)
+        self._refused.put(signed, (refused.refusal, refused.reason))
         return refused
 
 
