@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Sequence, ValuesView
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -59,6 +59,10 @@ class BoundedMap(Generic[K, V]):
     def values(self) -> ValuesView[V]:
         """In order; the first is the first to leave."""
         return self._entries.values()
+
+    def items(self) -> ItemsView[K, V]:
+        """Likewise."""
+        return self._entries.items()
 
     def get(self, key: K) -> V | None:
         """The value of an entry, which is used by that; None: there is no such entry."""

@@ -112,6 +112,7 @@ class Agreement(RuleBasedStateMachine):
     @invariant()
     def agree(self) -> None:
         assert list(self.map) == [key for key, _, _ in self.model.entries]
+        assert list(self.map.items()) == [(key, value) for key, value, _ in self.model.entries]
         assert list(self.map.values()) == [value for _, value, _ in self.model.entries]
         assert len(self.map) == len(self.model.entries)
         assert self.map.weight == (0 if self.model.max_weight is None else self.model.weight())
