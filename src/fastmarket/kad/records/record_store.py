@@ -6,7 +6,7 @@ is refused by no bound, and gives way to nobody.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -168,7 +168,9 @@ class ProviderStore:
         self._config = config
         self._changed = changed
         self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
-        self._by_age: dict[tuple[bytes, bytes], float] = {}
+        # Ordered, so that the first is found at once: a plain dict searches past all that were removed before
+        # it, and 65,536 records that expire together would hold the node up for seconds.
+        self._by_age: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
         self._providers: BoundedMap[bytes, Provider] = BoundedMap(_KEPT_PROVIDERS)  # by raw id
 
     def __len__(self) -> int:
