@@ -40,8 +40,8 @@ class FullTable:
         self._most = config.max_large_table if config.large_table else 0
         most = max(self._most, 1)
         self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
-        # Key -> when, the longest ago first. Bounded by hand: the oldest has to leave the table, too, before a
-        # newcomer can enter that.
+        # Key -> when, the longest ago first. Bounded by hand: the oldest has to leave the table as well,
+        # before a newcomer can enter that.
         self._heard: OrderedDict[bytes, float] = OrderedDict()
         self._groups: Counter[bytes] = Counter()
         # By others, and not asked so far.
