@@ -317,7 +317,7 @@ def test_shares_are_those_of_what_is_held(
         else:
             store.add(offers[0], now, own=own, source=source)
         units = {unit_of(one): one for one in store if one.provider != identity(9).peer_id}
-        shares = store._shares
+        shares = store._budget.shares
         assert len(shares) == len(units)
         cost: Counter[Source] = Counter()
         for unit, one in units.items():
@@ -333,4 +333,4 @@ def test_shares_are_those_of_what_is_held(
         assert len(others) <= config.max_offers
     now += 49 * 3600
     store.handle_timer(now)
-    assert (len(store), len(store._shares), store._shares._blocks) == (0, 0, {})
+    assert (len(store), len(store._budget.shares), store._budget.shares._blocks) == (0, 0, {})

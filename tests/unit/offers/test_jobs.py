@@ -256,7 +256,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     announcement = speaks(a).register(terms(), net.now)
     for node in blocked:  # answer the lookup, refuse to store
         assert node.offers is not None
-        node.offers.store._config = replace(config, max_offers=0)
+        node.offers.store._budget._config = replace(config, max_offers=0)
     _, result = net.run(a, announcement.job)
     assert isinstance(result, PutResult)
     assert outcome_of(result) == StoreOutcome(1, 3, 2)
@@ -264,7 +264,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     speaks(a).announced(announcement.offer, result, net.now)
     for node in blocked:
         assert node.offers is not None
-        node.offers.store._config = config
+        node.offers.store._budget._config = config
     assert announce_due(net, a, net.now + config.retry_first_s) == [StoreOutcome(3, 3, 2)]
 
 
