@@ -1,22 +1,17 @@
-"""Own offers: each is announced, renewed and announced again for as long as the node lives.
-
-Over 400 lines: the schedule has one state, which all of its parts change.
-"""
+"""Own offers: each is announced, renewed and announced again for as long as the node lives."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
-from fastmarket.native.sha256 import sha256_many
-from fastmarket.offers.announce.coverage import PLACE_BITS, place, places
+from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
@@ -24,9 +19,7 @@ from fastmarket.offers.store.offer_store import OfferStore
 # More stale entries than live ones, and at least so many: the heap of due times is made anew.
 STALE_DUES = 256
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
-# Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
-# least the first share; what is due within the second goes along with a sweep that begins.
-LEAST_SHARE = 1 / 8
+# Of the interval: what is due within this share goes along with a sweep that begins.
 AHEAD_SHARE = 1 / 64
 
 
@@ -78,10 +71,7 @@ class Reprovider:
         self._grown_at: float | None = None
         self._withdrawn = 0
         self._sweeps = 0
-        self._interval = config.announce_interval_s
-        spread_s = max(config.restore_spread_s - config.restore_delay_s, 0.0)
-        self._restore_spread = spread_s / (1 << PLACE_BITS)  # seconds a place
-        self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
+        self._round = AnnounceRound(config, identity.peer_id)
 
     def __len__(self) -> int:
         return len(self._own) - self._withdrawn
@@ -167,14 +157,10 @@ class Reprovider:
         if known is None and len(self._own) >= self._config.max_own_offers:
             return
         self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
-        (where,) = self._all_where((offer,))
+        (where,) = self._round.places((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
-        due = min(
-            now + self._config.restore_delay_s + where * self._restore_spread,
-            offer.issued_at + self._interval,
-        )
-        self._schedule(key, own, due)
+        self._schedule(key, own, self._round.restored_turns(now)(where, offer.issued_at))
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
         """As `restore` of each; a whole batch at once."""
@@ -189,11 +175,10 @@ class Reprovider:
                 self.restore(offer, now)
             return
         self._store.add_own(offers, [None] * len(offers), now)
-        own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
-        waiting, soonest = _State.WAITING, now + self._config.restore_delay_s
-        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
-            due = min(soonest + where * spread, offer.issued_at + interval)
-            own[key] = _Own(offer, waiting, due, where)
+        own, dues, turn = self._own, self._dues, self._round.restored_turns(now)
+        for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
+            due = turn(where, offer.issued_at)
+            own[key] = _Own(offer, _State.WAITING, due, where)
             heapq.heappush(dues, (due, key))
 
     def take_stale(self) -> list[Offer]:
@@ -205,16 +190,10 @@ class Reprovider:
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)
 
-    def _all_where(self, offers: Sequence[Offer]) -> list[int]:
-        """The places of offers in our round through the key space."""
-        first, size = self._first_place, 1 << PLACE_BITS
-        found = places(sha256_many([offer.content for offer in offers]))
-        return [(at - first) % size for at in found]
-
     def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
         """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
-        turn = self._turns(now)
-        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
+        turn = self._round.turns(now, spread=self._spread())
+        for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
             if own is None:
@@ -232,7 +211,7 @@ class Reprovider:
         met = outcome is not None and outcome.reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
-        turn = self._turns(now)
+        turn = self._round.turns(now, spread=self._spread())
         for offer in offers:
             key = offer.key
             if self._under_way:
@@ -366,18 +345,10 @@ class Reprovider:
         self._store.add_own(renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
-        turn = self._turns(now)
+        turn = self._round.turns(now, spread=self._spread())
         for own in owned:
             own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
             self._schedule(own.offer.key, own, turn(own.place))
-
-    def _turns(self, now: float) -> Callable[[int], float]:
-        """When an offer at a place that is announced now is due again."""
-        interval = self._config.announce_interval_s
-        if not self._spread():
-            return lambda place: now + interval
-        soonest, scale = now / interval + LEAST_SHARE, 1 / (1 << PLACE_BITS)
-        return lambda place: interval * (ceil(soonest - place * scale) + place * scale)
 
     def _enqueue(self, key: OfferKey, own: _Own) -> None:
         own.state = _State.QUEUED
