@@ -53,11 +53,11 @@ class FleetView:
 
     def live(self, now: float) -> list[Offer]:
         """What a buyer may be shown."""
-        return [offer for offer in self.offers if offer.live(now) and not self.hides(offer)]
+        return [offer for offer in self.offers if offer.is_live(now) and not self.hides(offer)]
 
     def by_others(self, user_id: bytes, peer_id: PeerId, now: float) -> list[Offer]:
         """Live offers of a user that other servers announce."""
-        found = (offer for offer in self.offers if offer.user_id == user_id and offer.live(now))
+        found = (offer for offer in self.offers if offer.user_id == user_id and offer.is_live(now))
         return [offer for offer in found if offer.provider != peer_id]
 
 

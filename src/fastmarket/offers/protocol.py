@@ -241,7 +241,7 @@ class OfferProtocol:
 
     def providers(self, content: bytes, now: float) -> list[PeerId]:
         """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
-        return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
+        return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.is_live(now)))
 
     def withdrawn(self, content: bytes, now: float) -> frozenset[PeerId]:
         """Who has taken back all of its offers for a content, as far as is known here: that it once told

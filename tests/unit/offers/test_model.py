@@ -66,13 +66,13 @@ def test_a_tombstone_lives_as_long_as_what_it_takes_back() -> None:
     gone = sign_offer(HOLDER, terms(), NOW + 10, previous=first, withdrawn=True)
     assert gone.withdrawn
     assert gone.not_after == first.not_after
-    assert not gone.live(NOW + 10)
+    assert not gone.is_live(NOW + 10)
     assert open_offer(gone.envelope, NOW + 10) == gone
 
 
 def test_the_times_of_an_offer() -> None:
     offer = sign_offer(HOLDER, terms(), NOW, lifetime_s=100)
-    assert open_offer(offer.envelope, NOW + 99.9).live(NOW + 99.9)
+    assert open_offer(offer.envelope, NOW + 99.9).is_live(NOW + 99.9)
     with pytest.raises(OfferExpired):
         open_offer(offer.envelope, NOW + 100)
     open_offer(offer.envelope, NOW - MAX_CLOCK_SKEW_S)

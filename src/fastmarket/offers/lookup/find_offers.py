@@ -110,7 +110,7 @@ class FindOffersJob(Job):
         self._deadline = now + self._timeout_s
         self._lookup.add(self._seeds(self._lookup.target, now))
         self._offers = OfferSet(self._held)
-        self._events.extend(offer for offer in self._held if offer.live(now))
+        self._events.extend(offer for offer in self._held if offer.is_live(now))
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests of the lookup and those beside it."""
@@ -190,7 +190,7 @@ class FindOffersJob(Job):
             peer_id in self._ask.speakers
             or peer_id in self._directly_asked
             or len(self._directly_asked) >= self._config.max_direct_asks
-            or self._offers.offered_by(peer_id)
+            or self._offers.has_provider(peer_id)
         ):
             return
         self._directly_asked.add(peer_id)

@@ -149,7 +149,7 @@ class Offer(NamedTuple):
         """By itself: a pickle or a copy of one offer is not one of its whole batch."""
         return Offer, tuple(alone(self))
 
-    def live(self, now: float) -> bool:
+    def is_live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
         return not self.withdrawn and now < self.not_after
 

@@ -35,9 +35,9 @@ class OfferSet:
 
     def cheapest(self, now: float) -> list[Offer]:
         """The live ones, cheapest first."""
-        return sorted((offer for offer in self._offers.values() if offer.live(now)), key=price_order)
+        return sorted((offer for offer in self._offers.values() if offer.is_live(now)), key=price_order)
 
-    def offered_by(self, provider: PeerId) -> bool:
+    def has_provider(self, provider: PeerId) -> bool:
         """Whether there is anything of that provider, tombstones included."""
         return provider in self._providers
 

@@ -249,7 +249,7 @@ class OfferStore:
 
     def offers(self, content: bytes, now: float) -> Iterator[Offer]:
         """The live offers for a content, cheapest first."""
-        yield from (offer for offer in self._shelves.in_order(content) if offer.live(now))
+        yield from (offer for offer in self._shelves.in_order(content) if offer.is_live(now))
 
     def until(self, content: bytes, now: float) -> float:
         """When the first of the entries that hold runs out."""
