@@ -397,7 +397,7 @@ class DhtNode:
     def _holders(self, content: bytes, now: float) -> PeersUntil:
         """Holders of offers, told to peers that ask for providers and know no offers."""
         store = self.host.identifier.store
-        found, until = [], self.offers.store.until(content, now)
+        found, until = [], self.offers.store.next_expiry(content, now)
         for peer_id in self.offers.providers(content, now):
             if peer_id == self.peer_id:
                 found.append(self.engine.local)

@@ -172,9 +172,9 @@ class OfferProtocol:
 
     def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
         store = self.store
-        if store.choosy(source):
+        if store.may_refuse(source):
             key = unverified_key(envelope)
-            if key is not None and store.refuses(source, key, len(envelope)):
+            if key is not None and store.would_refuse(source, key, len(envelope)):
                 return self._counted(Ack.FULL, why)
         try:
             return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
@@ -184,7 +184,7 @@ class OfferProtocol:
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
     ) -> list[Ack]:
-        if self.store.choosy(source) and self.store.refuses_batch(source, batch):
+        if self.store.may_refuse(source) and self.store.would_refuse_batch(source, batch):
             return [self._counted(Ack.FULL, why) for _ in range(batch.count)]
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
@@ -226,7 +226,7 @@ class OfferProtocol:
         part = encode_found(found.envelopes, found.more)
         # Where the room was what ended it, it is one for this asker alone.
         if found.envelopes and (not found.more or len(found.envelopes) == request.limit):
-            until = self.store.until(request.content, now)
+            until = self.store.next_expiry(request.content, now)
             self.ready.put(encode_find(request), CachedResponse(part, target, until, (request.content,)))
         return part + closer
 

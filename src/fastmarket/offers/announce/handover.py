@@ -177,7 +177,7 @@ class Handovers:
             if not newcomer.contents:
                 if not newcomer.prefixes:
                     break
-                newcomer.contents = self._store.contents_under(newcomer.prefixes.pop())
+                newcomer.contents = self._store.contents_with_prefix(newcomer.prefixes.pop())
                 continue
             content = newcomer.contents.pop()
             left -= 1

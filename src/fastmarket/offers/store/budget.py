@@ -16,7 +16,7 @@ from fastmarket.offers.store.units import (
     UnitShares,
     cost_of,
     unit_of,
-    unknown,
+    unknown_source,
 )
 
 # A tombstone is its offer, with a mark and a larger seq.
@@ -44,7 +44,7 @@ class StoreBudget:
     @property
     def stored_bytes(self) -> int:
         """Bytes of all signed offers, and of batches as long as one of their offers is held."""
-        return self._bytes + self.batches.size
+        return self._bytes + self.batches.size_bytes
 
     # --- what comes and goes
 
@@ -55,11 +55,11 @@ class StoreBudget:
         self.count += 1
         if isinstance(signed, SignedBatch):
             if self.batches.put_one(signed) and not own:
-                self.shares.enter(signed, source or unknown(provider), cost_of(signed))
+                self.shares.enter(signed, source or unknown_source(provider), cost_of(signed))
         else:
             self._bytes += signed.size
             if not own:
-                self.shares.enter(unit_of(offer), source or unknown(provider), cost_of(signed))
+                self.shares.enter(unit_of(offer), source or unknown_source(provider), cost_of(signed))
 
     def add_batch(
         self, batch: SignedBatch, offers: Sequence[Offer], step: int, own: bool, source: Source | None
@@ -67,7 +67,7 @@ class StoreBudget:
         """The bytes of a whole batch; its offers are counted by `add_count`, unless they replace others."""
         self.batches.put_whole(batch, step, own)
         if not own:
-            self.shares.enter(batch, source or unknown(offers[0].provider.raw), cost_of(batch))
+            self.shares.enter(batch, source or unknown_source(offers[0].provider.raw), cost_of(batch))
 
     def add_count(self, provider: bytes, count: int) -> None:
         """So many offers more."""
@@ -135,11 +135,16 @@ class StoreBudget:
         """Whether there are the bytes. A version no longer than the held one is taken beyond the bound, up to
         twice it: where that was one of a batch, the batch stays for the sake of the others."""
         bound = self._config.max_stored_bytes
-        beyond = self.stored_bytes - bound + self.batches.more(newer.signed) - self.batches.less(held.signed)
+        beyond = (
+            self.stored_bytes
+            - bound
+            + self.batches.added_bytes(newer.signed)
+            - self.batches.freed_bytes(held.signed)
+        )
         extra = _TOMBSTONE_EXTRA_BYTES if newer.withdrawn else 0
         return beyond <= 0 or (newer.signed.size <= len(held.envelope) + extra and beyond <= bound)
 
     def cost(self, signed: SignedAlone | SignedBatch) -> tuple[int, int]:
         """The bytes that come with an offer, and what it counts for: the first of a batch for all of them."""
-        size = self.batches.more(signed)
+        size = self.batches.added_bytes(signed)
         return size, cost_of(signed) if size else 0

@@ -35,7 +35,7 @@ class Crowd:
         self._in_block = _most({source: source.block for source in self._senders}, self._senders)
         self._in_sender = _most({holder: holder[0] for holder in self._holders}, self._holders)
 
-    def gives(self, source: Source, provider: bytes) -> bool:
+    def has_place(self, source: Source, provider: bytes) -> bool:
         """Whether there is a place for one more."""
         return self._giver(source, provider) is not None
 

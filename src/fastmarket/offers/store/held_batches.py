@@ -11,10 +11,10 @@ from fastmarket.offers.model.offer import SignedAlone
 class HeldBatches:
     """Counts the offers held of each batch, whose bytes are there as long as one of them is."""
 
-    __slots__ = ("_ends", "_live", "_own", "_steps", "size")
+    __slots__ = ("_ends", "_live", "_own", "_steps", "size_bytes")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size_bytes = 0
         """Bytes of all."""
         self._live: dict[SignedBatch, int] = {}
         self._own: set[SignedBatch] = set()
@@ -24,7 +24,7 @@ class HeldBatches:
     def put_whole(self, batch: SignedBatch, step: int, own: bool) -> None:
         """All offers of a new batch, which end in that step of time."""
         self._live[batch] = batch.count
-        self.size += batch.size
+        self.size_bytes += batch.size
         self._steps[batch] = step
         self._ends.setdefault(step, set()).add(batch)
         if own:
@@ -35,7 +35,7 @@ class HeldBatches:
         live = self._live.get(batch, 0)
         self._live[batch] = live + 1
         if not live:
-            self.size += batch.size
+            self.size_bytes += batch.size
         return not live
 
     def drop_one(self, batch: SignedBatch) -> bool:
@@ -44,7 +44,7 @@ class HeldBatches:
         if live:
             return False
         del self._live[batch]
-        self.size -= batch.size
+        self.size_bytes -= batch.size
         self._own.discard(batch)
         step = self._steps.pop(batch, None)
         if step is not None and (ending := self._ends.get(step)) is not None:
@@ -61,10 +61,10 @@ class HeldBatches:
         """Whether it is a batch that was put in as an own one."""
         return isinstance(signed, SignedBatch) and signed in self._own
 
-    def more(self, signed: SignedAlone | SignedBatch) -> int:
+    def added_bytes(self, signed: SignedAlone | SignedBatch) -> int:
         """Bytes that come with an offer."""
         return 0 if isinstance(signed, SignedBatch) and signed in self._live else signed.size
 
-    def less(self, signed: SignedAlone | SignedBatch) -> int:
+    def freed_bytes(self, signed: SignedAlone | SignedBatch) -> int:
         """Bytes that go with an offer that is held."""
         return 0 if isinstance(signed, SignedBatch) and self._live[signed] > 1 else signed.size

@@ -25,7 +25,7 @@ from fastmarket.offers.store.units import (
     Unit,
     cost_of,
     unit_of,
-    unknown,
+    unknown_source,
 )
 from fastmarket.offers.wire.messages import Ack, FindRequest
 
@@ -251,14 +251,14 @@ class OfferStore:
         """The live offers for a content, cheapest first."""
         yield from (offer for offer in self._shelves.in_order(content) if offer.is_live(now))
 
-    def until(self, content: bytes, now: float) -> float:
+    def next_expiry(self, content: bytes, now: float) -> float:
         """When the first of the entries that hold runs out."""
         return self._shelves.next_expiry(content, now)
 
-    def contents_under(self, prefix: int) -> list[bytes]:
+    def contents_with_prefix(self, prefix: int) -> list[bytes]:
         """Contents held whose keys begin with a prefix of `offers.store.store_index.PREFIX_BITS` bits, in
         order."""
-        return self._shelves.index.under(prefix)
+        return self._shelves.index.with_prefix(prefix)
 
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
@@ -284,11 +284,11 @@ class OfferStore:
 
     # --- room
 
-    def choosy(self, source: Source) -> bool:
-        """Whether `refuses` may say so of anything that comes from there now."""
+    def may_refuse(self, source: Source) -> bool:
+        """Whether `would_refuse` may say so of anything that comes from there now."""
         return bool(self._crowds) or self._budget.is_tight(source)
 
-    def refuses(self, source: Source, key: OfferKey, size: int) -> bool:
+    def would_refuse(self, source: Source, key: OfferKey, size: int) -> bool:
         """Whether there would be no room for an offer of so many bytes, if it is what it says; so that one
         that has to be refused costs no signature. Nothing gives way yet."""
         if self.get(key) is not None:
@@ -298,12 +298,12 @@ class OfferStore:
             return True
         crowd = self._crowd(content)
         if crowd is not None:
-            return not crowd.gives(source, provider)
+            return not crowd.has_place(source, provider)
         newcomer = Newcomer(source, provider, PLACE_BYTES + size, self._budget.shares.distance(content))
         return self._budget.lacks(newcomer, 1, size)
 
-    def refuses_batch(self, source: Source, batch: SignedBatch) -> bool:
-        """As `refuses`, of all of a batch that is as it says."""
+    def would_refuse_batch(self, source: Source, batch: SignedBatch) -> bool:
+        """As `would_refuse`, of all of a batch that is as it says."""
         _, provider, _ = key_of(batch.body(0))
         budget = self._budget
         if not budget.has_refused(provider):
@@ -357,7 +357,7 @@ class OfferStore:
         """Offers for a content that are not our own, and whom they came from."""
         for one in self._shelves.held(content):
             if not self._is_own(one.key, one):
-                yield one, self._budget.shares.source(unit_of(one)) or unknown(one.provider.raw)
+                yield one, self._budget.shares.source(unit_of(one)) or unknown_source(one.provider.raw)
 
     def _is_own(self, key: OfferKey, held: Offer) -> bool:
         return key in self._own or self._budget.batches.is_own(held.signed)
@@ -368,7 +368,9 @@ class OfferStore:
             return False
         crowd = self._crowd(offer.content)
         if crowd is not None:
-            displaced = crowd.displaced(source or unknown(provider), provider, self._of_others(offer.content))
+            displaced = crowd.displaced(
+                source or unknown_source(provider), provider, self._of_others(offer.content)
+            )
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)

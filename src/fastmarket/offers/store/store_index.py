@@ -53,7 +53,7 @@ class StoreIndex:
             if not held:
                 del self._contents[prefix]
 
-    def under(self, prefix: int) -> list[bytes]:
+    def with_prefix(self, prefix: int) -> list[bytes]:
         """Those whose keys begin with these `PREFIX_BITS` bits, in order."""
         self._file()
         return sorted(self._contents.get(prefix, ()))

@@ -50,7 +50,7 @@ def cost_of(signed: SignedAlone | SignedBatch) -> int:
     return signed.size + PLACE_BYTES * (signed.count if isinstance(signed, SignedBatch) else 1)
 
 
-def unknown(provider: bytes) -> Source:
+def unknown_source(provider: bytes) -> Source:
     """Of what was kept on disk, whom it came from is forgotten."""
     return Source(RESTORED, provider)
 
