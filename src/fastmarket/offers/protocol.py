@@ -125,7 +125,7 @@ class OfferProtocol:
         self.handovers = Handovers(
             self.config, neighbourhood.config.k, identity.peer_id, self.store, neighbourhood.nearest_ids
         )
-        neighbourhood.watch_newcomers(self.handovers.newcomer)
+        neighbourhood.watch_newcomers(self.handovers.on_newcomer)
         self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
         self._trace = trace
 
@@ -209,7 +209,7 @@ class OfferProtocol:
     def _look_at_clocks(self, why: Iterable[Refusal], now: float) -> None:
         """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
         for reason in why:
-            if reason in OF_CLOCKS and (count := self.clock.refused_here(now)):
+            if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
                 self.many_refused(count)
 
     def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
@@ -278,21 +278,21 @@ class OfferProtocol:
     def announced(self, offer: Offer, result: PutResult | None, now: float) -> None:
         """The result of an `Announcement`'s job; None: it could not be started."""
         outcome = None if result is None else outcome_of(result)
-        self.own.announced(offer, outcome, now)
+        self.own.on_announced(offer, outcome, now)
 
     def swept(self, sweep: Sweep, result: SweepResult | None, now: float) -> None:
         """The result of a `Sweep`'s job; None: it could not be started."""
         if sweep.scheduled:
-            self.own.swept()
+            self.own.on_swept()
         if result is None:
-            self.own.announced_many(sweep.offers, None, now)
+            self.own.on_announced_many(sweep.offers, None, now)
         else:
             for offers, outcome in result.groups:
-                self.own.announced_many(offers, outcome, now)
+                self.own.on_announced_many(offers, outcome, now)
 
     def handed_over(self, handover: Handover, result: int | None, now: float) -> None:
         """The result of a `Handover`'s job; None: it could not be started."""
-        self.handovers.ended(handover.peer, result, now)
+        self.handovers.on_ended(handover.peer, result, now)
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
@@ -351,7 +351,7 @@ class OfferProtocol:
 
     def neighbours(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
-        self.own.neighbours(count, now)
+        self.own.on_table_size(count, now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""

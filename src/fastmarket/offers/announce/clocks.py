@@ -35,7 +35,7 @@ class ClockWatch:
         self._refused_here = 0
         self._told_at = self._warned_at = float("-inf")
 
-    def refused(self, peer: PeerInfo, theirs: float, now: float) -> float | None:
+    def on_refused(self, peer: PeerInfo, theirs: float, now: float) -> float | None:
         """A storer refused an offer signed by our clock, and told its own; the offset, None if it means
         nothing."""
         offset = now - theirs
@@ -45,7 +45,7 @@ class ClockWatch:
         self._note(peer, offset, now)
         return offset
 
-    def accepted(self, peer: PeerInfo, now: float) -> None:
+    def on_accepted(self, peer: PeerInfo, now: float) -> None:
         """A storer took an offer that was signed just now."""
         self._note(peer, 0.0, now)
 
@@ -89,7 +89,7 @@ class ClockWatch:
 
     # --- as a storer
 
-    def refused_here(self, now: float) -> int:
+    def on_refused_here(self, now: float) -> int:
         """An offer of others was refused here for its times; how many to tell the operator of now, mostly
         0."""
         self._refused_here += 1

@@ -25,20 +25,20 @@ class Complaints:
         self._clock = clock
         self._offsets: list[float] = []
 
-    def read(self, peer: PeerInfo, reply: StoreReply, now: float) -> None:
+    def on_reply(self, peer: PeerInfo, reply: StoreReply, now: float) -> None:
         """A reply to a STORE: what it says of our clock is noted."""
         if reply.now is not None:
-            offset = self._clock.refused(peer, reply.now, now)
+            offset = self._clock.on_refused(peer, reply.now, now)
             if offset is not None:
                 self._offsets.append(offset)
         elif Ack.STORED in reply.acks:
-            self.took(peer, now)
+            self.on_stored(peer, now)
 
-    def took(self, peer: PeerInfo, now: float) -> None:
+    def on_stored(self, peer: PeerInfo, now: float) -> None:
         """It stored what it was sent."""
-        self._clock.accepted(peer, now)
+        self._clock.on_accepted(peer, now)
 
-    def text(self, ack: Ack, reason: Refusal | None) -> tuple[str, bool]:
+    def reason_text(self, ack: Ack, reason: Refusal | None) -> tuple[str, bool]:
         """Why, for people; and whether it stays so however often the storer is asked."""
         final = ack not in _PASSING
         if reason is None:

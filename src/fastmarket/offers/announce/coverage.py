@@ -85,14 +85,14 @@ class Coverage:
         """Known peers around a place, the k closest among them."""
         return self._around(at)
 
-    def everybody(self) -> tuple[Answered, ...] | None:
+    def all_peers(self) -> tuple[Answered, ...] | None:
         """The closest to whatever place, in a network of no more than k."""
         return self._all if self._all is not None and len(self._all) <= self._k else None
 
     def closest(self, at: int) -> tuple[Answered, ...] | None:
         """The k closest to a place; None: there may be closer ones than those known, or some are a crowd,
         which takes a lookup to get past (`kad.closest`)."""
-        if (everybody := self.everybody()) is not None:
+        if (everybody := self.all_peers()) is not None:
             return everybody
         found = self._around(at)
         if len(found) >= self._k:

@@ -73,12 +73,12 @@ class Deliveries:
         self._waiting = 0
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Something waits or is under way."""
         return bool(self._out or self._ready or self._plain)
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         """Not too much waits."""
         return self._waiting < _MAX_WAITING
 
@@ -88,22 +88,22 @@ class Deliveries:
 
     def add(self, parcel: Parcel, storers: Sequence[Answered], unknown: bool) -> None:
         """The storers of offers; `unknown`: were there none, that would prove nothing."""
-        parcel.given, parcel.unknown = True, unknown
+        parcel.has_storers, parcel.unknown = True, unknown
         protocol = self._config.protocol
         for answered in storers:
             if answered.protocol == protocol:
                 storer = self._storers.get(answered.peer.peer_id) or self._storer(answered)
                 storer.waiting.append(parcel)
                 storer.count += len(parcel.offers)
-                parcel.asked += 1
+                parcel.asked_count += 1
                 if not storer.sending:
                     self._ready[storer.peer.peer_id] = storer
             else:
                 told = [self._provide(offer, answered.peer, answered.protocol) for offer in parcel.offers]
                 self._plain.extend((answered.peer, choices) for choices in told if choices)
-                parcel.plain += bool(told[0])
-        parcel.open = parcel.asked
-        self._waiting += parcel.asked * len(parcel.offers)
+                parcel.plain_count += bool(told[0])
+        parcel.open_count = parcel.asked_count
+        self._waiting += parcel.asked_count * len(parcel.offers)
         self._settled.extend(parcel.take_settled())
 
     def _storer(self, answered: Answered) -> _Storer:
@@ -129,7 +129,7 @@ class Deliveries:
         for storer in held:
             self._ready[storer.peer.peer_id] = storer
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements. Raises `PeerFault` unless there is one for each offer."""
         if token not in self._out:
             return
@@ -139,10 +139,10 @@ class Deliveries:
         if payload != _all_stored(count):
             missing = self._missing(storer.peer, together, count, payload, now)
         else:
-            self._complaints.took(storer.peer, now)
+            self._complaints.on_stored(storer.peer, now)
         self._leave(token)
         for at, parcel in enumerate(together):
-            parcel.answered(missing[at] if missing else _NONE_MISSING)
+            parcel.on_answered(missing[at] if missing else _NONE_MISSING)
             self._settled.extend(parcel.take_settled())
 
     def _missing(
@@ -152,26 +152,26 @@ class Deliveries:
         reply = decode_store_reply(payload)
         if len(reply.acks) != count:
             raise PeerFault(f"{len(reply.acks)} acknowledgements of {count} offers")
-        self._complaints.read(peer, reply, now)
+        self._complaints.on_reply(peer, reply, now)
         left = zip(reply.acks, reasons_of(reply), strict=True)
         return [
             {
-                slot: self._complaints.text(ack, reason)
+                slot: self._complaints.reason_text(ack, reason)
                 for slot, (offer, (ack, reason)) in enumerate(zip(parcel.offers, left, strict=False))
                 if not stored(ack, offer, self._current(offer))
             }
             for parcel in together
         ]
 
-    def failed(self, token: int, kind: FailureKind) -> None:
+    def on_failed(self, token: int, kind: FailureKind) -> None:
         """The peer has none of them; one that is gone does not count."""
         if token not in self._out:
             return
         for parcel in self._leave(token):
             if kind in ABSENT:
-                parcel.gone()
+                parcel.on_gone()
             else:
-                parcel.failed(WHY[kind])
+                parcel.on_failed(WHY[kind])
             self._settled.extend(parcel.take_settled())
 
     def take_settled(self) -> list[Settlement]:

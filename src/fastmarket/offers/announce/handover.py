@@ -58,13 +58,13 @@ class HandoverJob(Job):
         if self.result is not None:
             return []
         requests = list(self._deliveries.poll(eager=True, token=self._next_token))
-        if not requests and not self._deliveries.busy:
+        if not requests and not self._deliveries.is_busy:
             self.result = self._acknowledged()
         return requests
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements; raises PeerFault."""
-        self._deliveries.reply(token, protocol, payload, now)
+        self._deliveries.on_reply(token, protocol, payload, now)
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """A peer that fails once is not bothered with the rest."""
@@ -102,11 +102,11 @@ class _Newcomer:
     due: float
     prefixes: list[int] | None = None  # of the key space around it that are still to be looked through
     contents: list[bytes] = field(default_factory=list)  # of the prefix in turn
-    handed: int = 0
+    handed_count: int = 0
 
 
 class Handovers:
-    """The newcomers in turn, one handover at a time. After `take` comes `ended`, when that has ended."""
+    """The newcomers in turn, one handover at a time. After `take` comes `on_ended`, when that has ended."""
 
     def __init__(
         self, config: OfferConfig, k: int, local: PeerId, store: OfferStore, closest: Closest
@@ -120,10 +120,10 @@ class Handovers:
         self._waiting: set[PeerId] = set()
         self._under_way = False
         self._not_before = 0.0
-        self.handed = 0
+        self.acknowledged_count = 0
         """Offers that newcomers acknowledged."""
 
-    def newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
+    def on_newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A peer came into the table. Beyond `max_newcomers` the oldest go without."""
         if self._config.protocol not in protocols or peer.peer_id in self._waiting:
             return
@@ -147,8 +147,10 @@ class Handovers:
         newcomer, config = self._newcomers[0], self._config
         offers = self._gather(newcomer, now)
         self._not_before = now + config.handover_pause_s
-        newcomer.handed += len(offers)
-        if (not newcomer.prefixes and not newcomer.contents) or newcomer.handed >= config.max_handed_over:
+        newcomer.handed_count += len(offers)
+        if (
+            not newcomer.prefixes and not newcomer.contents
+        ) or newcomer.handed_count >= config.max_handed_over:
             self._newcomers.popleft()
             self._waiting.discard(newcomer.peer.peer_id)
         if not offers:
@@ -156,10 +158,10 @@ class Handovers:
         self._under_way = True
         return newcomer.peer, offers
 
-    def ended(self, peer: PeerInfo, acknowledged: int | None, now: float) -> None:
+    def on_ended(self, peer: PeerInfo, acknowledged: int | None, now: float) -> None:
         """How many offers the peer acknowledged; None, or none at all: it gets no more."""
         self._under_way = False
-        self.handed += acknowledged or 0
+        self.acknowledged_count += acknowledged or 0
         if not acknowledged and peer.peer_id in self._waiting:
             self._waiting.discard(peer.peer_id)
             self._newcomers = deque(one for one in self._newcomers if one.peer.peer_id != peer.peer_id)

@@ -39,16 +39,16 @@ class Parcel:
         "_failed",
         "_missed",
         "_told",
-        "acknowledged",
+        "acknowledged_count",
         "again",
-        "asked",
+        "asked_count",
         "envelope",
-        "given",
+        "has_storers",
+        "is_settled",
         "offers",
-        "open",
+        "open_count",
         "places",
-        "plain",
-        "settled",
+        "plain_count",
         "unknown",
         "whole",
     )
@@ -59,10 +59,10 @@ class Parcel:
         self.places: Sequence[int] = range(len(offers))
         self.whole = whole
         self.envelope = b"" if whole is not None else offers[0].envelope
-        self.given = False  # its storers are known
-        self.settled = False  # the quorum is met, or everything was answered
+        self.has_storers = False  # its storers are known
+        self.is_settled = False  # the quorum is met, or everything was answered
         self.unknown = False  # if it has no storer: somebody may be there who did not answer
-        self.asked = self.open = self.acknowledged = self.plain = 0
+        self.asked_count = self.open_count = self.acknowledged_count = self.plain_count = 0
         self._missed = _NONE_MISSED  # by slot, acknowledgements that one offer lacks
         self._failed = _NONE_FAILED  # storers that have none of them, by why
         self.again: set[int] | None = None  # slots that are announced anew in another parcel
@@ -75,66 +75,66 @@ class Parcel:
 
     def outcome(self, slot: int) -> StoreOutcome:
         """So far, of one offer."""
-        nobody = not self.asked and not self.plain
-        wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked)
-        acknowledged = self.acknowledged - len(self._missed.get(slot, ()))
+        nobody = not self.asked_count and not self.plain_count
+        wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked_count)
+        acknowledged = self.acknowledged_count - len(self._missed.get(slot, ()))
         why = "" if acknowledged >= wanted else self._why(slot)
-        return _outcome(acknowledged, self.asked, wanted, self.plain, why)
+        return _outcome(acknowledged, self.asked_count, wanted, self.plain_count, why)
 
     def _why(self, slot: int) -> str:
         counts = dict(self._failed)
         for text, _ in self._missed.get(slot, ()):
             counts[text] = counts.get(text, 0) + 1
-        if self.open:
-            counts["have not answered so far"] = self.open
+        if self.open_count:
+            counts["have not answered so far"] = self.open_count
         if not counts and self.unknown:
             return "nobody answers, and somebody may be there"
         return "; ".join(f"{count} {text}" for text, count in counts.items())
 
-    def hopeful(self, slot: int) -> bool:
+    def is_hopeful(self, slot: int) -> bool:
         """Whether asking all of them again might bring the quorum: not so many refuse for good."""
-        if not self.asked:
+        if not self.asked_count:
             return True
         final = sum(stays for _, stays in self._missed.get(slot, ()))
-        return self.asked - final >= quorum_size(Quorum.MAJORITY, self.asked)
+        return self.asked_count - final >= quorum_size(Quorum.MAJORITY, self.asked_count)
 
-    def answered(self, missing: Mapping[int, Miss]) -> None:
+    def on_answered(self, missing: Mapping[int, Miss]) -> None:
         """A storer has all but those at these slots."""
-        self.open -= 1
-        self.acknowledged += 1
+        self.open_count -= 1
+        self.acknowledged_count += 1
         if missing and not self._missed:
             self._missed, self._told = {}, set()
         for slot, miss in missing.items():
-            if self.settled and slot not in self._missed:
+            if self.is_settled and slot not in self._missed:
                 self._told.add(slot)  # with all the others
             self._missed.setdefault(slot, []).append(miss)
 
-    def failed(self, why: str) -> None:
+    def on_failed(self, why: str) -> None:
         """A storer has none."""
-        self.open -= 1
+        self.open_count -= 1
         if not self._failed:
             self._failed = {}
         self._failed[why] = self._failed.get(why, 0) + 1
 
-    def gone(self) -> None:
+    def on_gone(self) -> None:
         """A storer is none any more."""
-        self.open -= 1
-        self.asked -= 1
-        self.unknown = self.unknown or not self.asked  # others may have come in its place
+        self.open_count -= 1
+        self.asked_count -= 1
+        self.unknown = self.unknown or not self.asked_count  # others may have come in its place
 
     def take_settled(self, *, end: bool = False) -> Iterator[Settlement]:
         """What has settled since the last call; `end`: nothing more comes."""
-        over = end or not self.open
-        if not self.settled and (over or 2 * self.acknowledged > self.asked):
+        over = end or not self.open_count
+        if not self.is_settled and (over or 2 * self.acknowledged_count > self.asked_count):
             common: Sequence[int] = range(len(self.offers))
             if self._missed:
                 common = [slot for slot in common if slot not in self._missed]
-            self.settled = True
+            self.is_settled = True
             if common:
                 yield Settlement(self, common, self.outcome(common[0]))
         if len(self._told) < len(self._missed):
             for slot, lacking in self._missed.items():
-                met = 2 * (self.acknowledged - len(lacking)) > self.asked
+                met = 2 * (self.acknowledged_count - len(lacking)) > self.asked_count
                 if slot not in self._told and (over or met):
                     self._told.add(slot)
                     yield Settlement(self, (slot,), self.outcome(slot))

@@ -85,7 +85,7 @@ class Reprovider:
         return own.offer if own else None
 
     def register(self, terms: OfferTerms, now: float) -> Offer:
-        """Signs and stores an offer that the caller announces at once and then reports on (`announced`).
+        """Signs and stores an offer that the caller announces at once and then reports on (`on_announced`).
 
         Raises `Busy` when `max_own_offers`, tombstones included, are kept alive already.
         """
@@ -192,7 +192,7 @@ class Reprovider:
 
     def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
         """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
-        turn = self._round.turns(now, spread=self._spread())
+        turn = self._round.turns(now, spread=self._is_spread())
         for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
@@ -202,16 +202,16 @@ class Reprovider:
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))
 
-    def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
+    def on_announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
         """How the announcement of `offer` ended; None: it could not be made."""
-        self.announced_many((offer,), outcome, now)
+        self.on_announced_many((offer,), outcome, now)
 
-    def announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
-        """As `announced`, of some that ended alike."""
+    def on_announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
+        """As `on_announced`, of some that ended alike."""
         met = outcome is not None and outcome.reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
-        turn = self._round.turns(now, spread=self._spread())
+        turn = self._round.turns(now, spread=self._is_spread())
         for offer in offers:
             key = offer.key
             if self._under_way:
@@ -235,7 +235,7 @@ class Reprovider:
                 self._thin.discard(key)
             self._schedule(key, own, due)
 
-    def neighbours(self, count: int, now: float) -> None:
+    def on_table_size(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
         if count > self._neighbours and self._thin and self._grown_at is None:
             self._grown_at = now
@@ -244,7 +244,7 @@ class Reprovider:
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
         grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
-        while self._dues and self._put_off(*self._dues[0]):
+        while self._dues and self._is_stale(*self._dues[0]):
             heapq.heappop(self._dues)
         due = self._dues[0][0] if self._dues else None
         if grown is None or due is None:
@@ -261,7 +261,7 @@ class Reprovider:
                     self._enqueue(key, own)
         while self._dues and self._dues[0][0] <= now:
             due, key = heapq.heappop(self._dues)
-            if self._put_off(due, key):
+            if self._is_stale(due, key):
                 continue
             own = self._own[key]
             own.due = 0.0
@@ -276,7 +276,7 @@ class Reprovider:
         None while there are enough for a sweep.
         """
         offers: list[Offer] = []
-        if self._enough():
+        if self._has_sweep():
             return offers
         while self._queue and len(self._under_way) < self._config.max_announcing:
             key = self._queue.popleft()
@@ -291,10 +291,10 @@ class Reprovider:
     def take_sweep(self, now: float) -> list[Offer]:
         """Offers to announce now in one sweep, in the order of their keys; empty: there are too few.
 
-        Report on each (`announced`), then on the whole (`swept`).
+        Report on each (`on_announced`), then on the whole (`on_swept`).
         """
         config = self._config
-        if not self._enough() or self._sweeps >= config.max_sweeps:
+        if not self._has_sweep() or self._sweeps >= config.max_sweeps:
             return []
         self._take_along(now)
         waiting = {key: own for key in self._queue if (own := self._own.get(key))}
@@ -306,26 +306,26 @@ class Reprovider:
         self._sweeps += bool(chosen)
         return [own.offer for own in chosen]
 
-    def swept(self) -> None:
+    def on_swept(self) -> None:
         """A sweep has ended."""
         self._sweeps -= 1
 
-    def _spread(self) -> bool:
+    def _is_spread(self) -> bool:
         """Whether there are so many that each has its turn by its key."""
         return len(self._own) >= self._config.spread_from
 
-    def _enough(self) -> bool:
+    def _has_sweep(self) -> bool:
         """Whether what is queued is worth a sweep; where turns are spread others are due soon."""
-        return len(self._queue) >= (1 if self._spread() else self._config.sweep_from)
+        return len(self._queue) >= (1 if self._is_spread() else self._config.sweep_from)
 
     def _take_along(self, now: float) -> None:
         """What is due soon, when there are many."""
-        if not self._spread():
+        if not self._is_spread():
             return
         soon = now + self._config.announce_interval_s * AHEAD_SHARE
         while self._dues and self._dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
             due, key = heapq.heappop(self._dues)
-            if self._put_off(due, key):
+            if self._is_stale(due, key):
                 continue
             own = self._own[key]
             own.due = 0.0
@@ -345,7 +345,7 @@ class Reprovider:
         self._store.add_own(renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
-        turn = self._round.turns(now, spread=self._spread())
+        turn = self._round.turns(now, spread=self._is_spread())
         for own in owned:
             own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
             self._schedule(own.offer.key, own, turn(own.place))
@@ -354,7 +354,7 @@ class Reprovider:
         own.state = _State.QUEUED
         self._queue.append(key)
 
-    def _put_off(self, due: float, key: OfferKey) -> bool:
+    def _is_stale(self, due: float, key: OfferKey) -> bool:
         """Whether this entry of the heap counts no more."""
         own = self._own.get(key)
         return own is None or own.due != due

@@ -142,10 +142,10 @@ class SweepJob(Job):
         requests = self._poll_searches(now)
         idle = not self._searches and not self._left
         # Too much waits for company: without sending it there would be no more lookups, and no company.
-        eager = idle or not self._pace.patient or not self._deliveries.room
+        eager = idle or not self._pace.patient or not self._deliveries.has_room
         requests.extend(self._deliveries.poll(eager, self._token))
         self._tell(self._deliveries.take_settled(), now)
-        if idle and not self._deliveries.busy:
+        if idle and not self._deliveries.is_busy:
             if self._missing and now + self._pause_s < self._retry_until:
                 self._resting_until = now + self._pause_s
             else:
@@ -157,7 +157,7 @@ class SweepJob(Job):
         """An answer to a lookup or a store; raises PeerFault."""
         at = self._tokens.get(token)
         if at is None:
-            self._deliveries.reply(token, protocol, payload, now)
+            self._deliveries.on_reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.replied(at[1], protocol, payload, now)
             del self._tokens[token]
@@ -166,7 +166,7 @@ class SweepJob(Job):
         """One peer less to wait for."""
         at = self._tokens.pop(token, None)
         if at is None:
-            self._deliveries.failed(token, kind)
+            self._deliveries.on_failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.failed(at[1], kind, now)
 
@@ -209,7 +209,7 @@ class SweepJob(Job):
         for number, search in tuple(self._searches.items()):
             requests += self._poll_search(number, search, now)
         while self._left and len(self._searches) < self._window():
-            if not self._deliveries.room:
+            if not self._deliveries.has_room:
                 break  # stores are slower than lookups: let them catch up
             index = self._choose()
             if index is not None:
@@ -284,7 +284,7 @@ class SweepJob(Job):
         first = at >> bits << bits
         low, high = self._left_within(first, first + (1 << bits))
         proven = self._left[low:high]
-        if (everybody := self._coverage.everybody()) is not None:
+        if (everybody := self._coverage.all_peers()) is not None:
             insort(proven, search.index)  # with the others of its batch
             self._give(proven, everybody, unknown=False)
         else:
@@ -337,7 +337,7 @@ class SweepJob(Job):
         done: list[tuple[Sequence[int], StoreOutcome]] = []
         again: list[tuple[Sequence[int], StoreOutcome]] = []
         for one in settled:
-            if one.outcome.reached or now >= self._retry_until or not one.parcel.hopeful(one.slots[0]):
+            if one.outcome.reached or now >= self._retry_until or not one.parcel.is_hopeful(one.slots[0]):
                 done.append((one.places, one.outcome))
                 continue
             again.append((one.places, one.outcome))

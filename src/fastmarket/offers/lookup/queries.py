@@ -181,7 +181,7 @@ class StoreOffer:
         acks = reply.acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        self._complaints.read(peer, reply, now)
+        self._complaints.on_reply(peer, reply, now)
         if stored(acks[0], self._offer, self._current()):
             return True
         self._refusals[peer.peer_id.key] = acks[0], reasons_of(reply)[0]
@@ -189,7 +189,7 @@ class StoreOffer:
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
         """What its reply said."""
-        return self._complaints.text(*self._refusals[peer.peer_id.key])
+        return self._complaints.reason_text(*self._refusals[peer.peer_id.key])
 
     def wanted(self, counting_peers: int) -> int:
         """The majority; nobody there: here is enough."""
