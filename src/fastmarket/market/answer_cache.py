@@ -30,7 +30,7 @@ class AnswerCache:
         if kept is None:
             return None
         known, answer = kept
-        if known.holds(self._now()):
+        if known.is_current(self._now()):
             return answer
         self._kept.pop(request)
         return None

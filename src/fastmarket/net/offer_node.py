@@ -201,7 +201,7 @@ class OfferNode:
             running.cancel()
         whole = running.lookup is not None and running.lookup.end is End.COMPLETE
         if whole and self._clock.now() < begun + deadline_s:
-            self._known.found(content, met, begun)
+            self._known.on_found(content, met, begun)
 
     def arm(self) -> None:
         """The schedule has changed."""

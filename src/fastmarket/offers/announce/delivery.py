@@ -18,7 +18,7 @@ from fastmarket.native.batch import count_signatures
 from fastmarket.native.candidates import Answered
 from fastmarket.offers.announce.complaints import Complaints, reasons_of
 from fastmarket.offers.announce.parcels import Miss, Parcel, Settlement, parcels
-from fastmarket.offers.lookup.queries import stored
+from fastmarket.offers.lookup.queries import is_stored
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_acks, encode_store
 
@@ -158,7 +158,7 @@ class Deliveries:
             {
                 slot: self._complaints.reason_text(ack, reason)
                 for slot, (offer, (ack, reason)) in enumerate(zip(parcel.offers, left, strict=False))
-                if not stored(ack, offer, self._current(offer))
+                if not is_stored(ack, offer, self._current(offer))
             }
             for parcel in together
         ]

@@ -41,11 +41,11 @@ class _Paging:
         self._pages: dict[PeerId, int] = {}
         self._waiting: list[MoreToFetch] = []
 
-    def offer(self, more: MoreToFetch) -> None:
+    def add(self, more: MoreToFetch) -> None:
         """A peer has more."""
         self._waiting.append(more)
 
-    def give_up(self, peer_id: PeerId) -> None:
+    def on_failed(self, peer_id: PeerId) -> None:
         """The peer failed at a page."""
         self._pages.pop(peer_id, None)
 
@@ -139,7 +139,7 @@ class FindOffersJob(Job):
             if isinstance(item, PeerInfo):
                 self._ask_directly(item)
             elif isinstance(item, MoreToFetch):
-                self._paging.offer(item)
+                self._paging.add(item)
         self._fetch_more()
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
@@ -148,7 +148,7 @@ class FindOffersJob(Job):
         if extra is None:
             self._lookup.failed(token, kind, now)
         elif extra.skip:
-            self._paging.give_up(extra.peer.peer_id)
+            self._paging.on_failed(extra.peer.peer_id)
             self._fetch_more()
 
     def next_timer(self) -> float | None:

@@ -43,7 +43,7 @@ class LocalAnswers:
     def get(self, content: bytes, now: float) -> LocalAnswer | None:
         """What is known; None: a search has to be made."""
         kept = self._kept.get(content)
-        if kept is not None and kept.holds(now):
+        if kept is not None and kept.is_current(now):
             return kept
         kept = self._make(content, now)
         if kept is None:
@@ -52,7 +52,7 @@ class LocalAnswers:
             self._kept.put(content, kept)
         return kept
 
-    def found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
+    def on_found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
         """A search that began then, and asked all it wanted to, brought these: every version it met,
         tombstones, too."""
         if self.config.fresh_s:
@@ -86,7 +86,7 @@ class LocalAnswer:
         self._searched = searched
         self._version = source.store.version
 
-    def holds(self, now: float) -> bool:
+    def is_current(self, now: float) -> bool:
         """Whether that is still what is known. Of few steps: it stands before every answer given again."""
         source = self._source
         return (

@@ -182,7 +182,7 @@ class StoreOffer:
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
         self._complaints.on_reply(peer, reply, now)
-        if stored(acks[0], self._offer, self._current()):
+        if is_stored(acks[0], self._offer, self._current()):
             return True
         self._refusals[peer.peer_id.key] = acks[0], reasons_of(reply)[0]
         return False
@@ -196,7 +196,7 @@ class StoreOffer:
         return quorum_size(Quorum.MAJORITY, counting_peers)
 
 
-def stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
+def is_stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
     """Whether the peer holds `offer`, or the `current` version of it that was signed since."""
     if ack is Ack.SUPERSEDED:
         # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
