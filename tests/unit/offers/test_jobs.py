@@ -194,7 +194,7 @@ def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
         speaks(b).store.add(bad, net.now)
     speaks(b).store.add(good, net.now)
     assert find(net, a) == [good]  # the cheapest came first
-    assert speaks(a).verifier.verified == 1 + MAX_BAD_A_REPLY
+    assert speaks(a).verifier.verified_count == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:

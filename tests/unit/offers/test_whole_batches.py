@@ -70,12 +70,12 @@ def test_a_whole_batch_is_stored_and_its_offers_found_one_by_one() -> None:
     storer = Storer()
     whole, _ = batch(200)
     assert storer.store([whole.data]) == (Ack.STORED,) * 200
-    assert storer.offers.verifier.verified == 1
+    assert storer.offers.verifier.verified_count == 1
     for n in (0, 99, 199):
         (envelope,) = storer.find(n)
         assert open_offer(envelope, START).content == content(n)
     assert storer.store([whole.data]) == (Ack.STORED,) * 200, "held already"
-    assert (len(storer.offers.store), storer.offers.verifier.verified) == (200, 1)
+    assert (len(storer.offers.store), storer.offers.verifier.verified_count) == (200, 1)
     assert storer.offers.acks == {Ack.STORED: 400}
 
 
@@ -112,7 +112,7 @@ def test_what_lies_under_another_root_is_refused_and_counted() -> None:
         storer = Storer()
         assert storer.store([bad.data, bad.data]) == (Ack.INVALID,) * 2 * bad.count
         assert storer.offers.refusals == {reason: 2 * bad.count}
-        assert storer.offers.verifier.verified <= 1, "a bad one is verified once"
+        assert storer.offers.verifier.verified_count <= 1, "a bad one is verified once"
         assert len(storer.offers.store) == 0
 
 
@@ -170,7 +170,7 @@ def test_an_offer_too_long_to_travel_alone_is_refused_with_its_batch() -> None:
     storer = Storer()
     too_long = SignedBatch.join(whole.envelope, [long.SerializeToString(), offers[1].body])
     assert storer.store([too_long.data]) == (Ack.INVALID, Ack.INVALID)
-    assert (storer.offers.refusals, storer.offers.verifier.verified) == ({Refusal.MALFORMED: 2}, 0)
+    assert (storer.offers.refusals, storer.offers.verifier.verified_count) == ({Refusal.MALFORMED: 2}, 0)
 
 
 def test_garbage_is_counted_and_changes_nothing() -> None:

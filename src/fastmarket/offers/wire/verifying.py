@@ -131,7 +131,7 @@ class OfferVerifier:
     hash the way up to it costs little more than to look for the offer.
     """
 
-    __slots__ = ("_batches", "_known", "_plain", "_refused", "verified")
+    __slots__ = ("_batches", "_known", "_plain", "_refused", "verified_count")
 
     def __init__(self, capacity: int, max_batches: int = 1, max_refused: int = 1) -> None:
         """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_refused` bad ones."""
@@ -141,7 +141,7 @@ class OfferVerifier:
         )
         self._refused: BoundedMap[bytes, tuple[Refusal, str]] = BoundedMap(max_refused)
         self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
-        self.verified = 0
+        self.verified_count = 0
         """Signatures verified so far."""
 
     def open(self, signed: bytes, now: float) -> Offer:
@@ -193,13 +193,13 @@ class OfferVerifier:
             return known
         if signed[:1] != bytes((_ENVELOPE_FIRST,)):
             raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
-        self._look_among_refused(signed)
+        self._check_refused(signed)
         try:
-            self.verified += 1
+            self.verified_count += 1
             envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
             offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
         except PeerFault as fault:
-            raise self._remembered(signed, fault) from None
+            raise self._remember(signed, fault) from None
         self._known.put(signed, offer)
         return offer
 
@@ -218,22 +218,22 @@ class OfferVerifier:
         batch = self._batches.get(raw)
         if batch is not None:
             return batch
-        self._look_among_refused(raw)
+        self._check_refused(raw)
         try:
-            self.verified += 1
+            self.verified_count += 1
             batch = open_batch(raw)
         except PeerFault as fault:
-            raise self._remembered(raw, fault) from None
+            raise self._remember(raw, fault) from None
         self._batches.put(raw, batch)
         return batch
 
-    def _look_among_refused(self, signed: bytes) -> None:
+    def _check_refused(self, signed: bytes) -> None:
         """A request full of offers under one bad signature costs one verification, too."""
         refused = self._refused.peek(signed)
         if refused is not None:
             raise OfferRefused(*refused)
 
-    def _remembered(self, signed: bytes, fault: PeerFault) -> OfferRefused:
+    def _remember(self, signed: bytes, fault: PeerFault) -> OfferRefused:
         refused = fault if isinstance(fault, OfferRefused) else _refused(fault)
         self._refused.put(signed, (refused.refusal, refused.reason))
         return refused
