@@ -266,7 +266,7 @@ FULL = ("refused: no room", False)
 
 def parcel(count: int, asked: int) -> Parcel:
     made = Parcel(batch(count)[1], batch(count)[0])
-    made.given, made.asked, made.open = True, asked, asked
+    made.has_storers, made.asked_count, made.open_count = True, asked, asked
     return made
 
 
@@ -277,11 +277,11 @@ def settled(made: Parcel) -> list[tuple[list[int], StoreOutcome]]:
 def test_offers_of_a_parcel_settle_together_but_for_those_that_were_refused() -> None:
     made = parcel(4, asked=3)
     made.places = [10, 11, 12, 13]
-    made.answered({})
+    made.on_answered({})
     assert settled(made) == []
-    made.answered({2: FULL})
+    made.on_answered({2: FULL})
     assert settled(made) == [([10, 11, 13], StoreOutcome(2, 3, 2))]
-    made.answered({})
+    made.on_answered({})
     assert settled(made) == [([12], StoreOutcome(2, 3, 2))]
     outcomes = [([offer.slot for offer in offers], outcome) for offers, outcome in made.outcomes()]
     assert outcomes == [([0, 1, 3], StoreOutcome(3, 3, 2)), ([2], StoreOutcome(2, 3, 2))]
@@ -289,19 +289,19 @@ def test_offers_of_a_parcel_settle_together_but_for_those_that_were_refused() ->
 
 def test_what_is_refused_after_it_settled_is_not_told_again() -> None:
     made = parcel(2, asked=3)
-    made.answered({})
-    made.answered({})
+    made.on_answered({})
+    made.on_answered({})
     assert settled(made) == [([0, 1], StoreOutcome(2, 3, 2))]
-    made.answered({1: FULL})
+    made.on_answered({1: FULL})
     assert settled(made) == []
     assert {offers[0].slot: outcome.acknowledged for offers, outcome in made.outcomes()} == {0: 3, 1: 2}
 
 
 def test_storers_that_fail_settle_everything_in_the_end() -> None:
     made = parcel(2, asked=2)
-    made.failed("did not answer in time")
+    made.on_failed("did not answer in time")
     assert settled(made) == []
-    made.answered({0: FULL})
+    made.on_answered({0: FULL})
     assert settled(made) == [([1], StoreOutcome(1, 2, 2)), ([0], StoreOutcome(0, 2, 2))]
 
 
