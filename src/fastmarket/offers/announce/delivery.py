@@ -1,4 +1,4 @@
-"""Carries offers to their storers: what goes to one peer in few messages, one of them under way at a time."""
+"""Sends offers to their storers: few messages for each peer, one in flight at a time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from fastmarket.offers.lookup.queries import is_stored
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_acks, encode_store
 
-# Encoded messages kept: each goes to up to k peers, which take it at about the same time.
+# Encoded messages that are cached: each is sent to up to k peers at about the same time.
 _KEPT_MESSAGES = 8
-# Of a message, beside its offers.
+# Bytes of a message beside its offers.
 _FRAME_BYTES = 64
-# Offers that wait for one message each, in all; beyond it no more lookups are begun.
+# Queued offers, counted for each storer; beyond this no lookup is started.
 _MAX_WAITING = 65_536
-# Messages under way at once.
+# Messages in flight at once.
 _MAX_SENDING = 64
 
 
 class _Storer:
-    """What waits for one peer."""
+    """The queue of one peer."""
 
     __slots__ = ("count", "peer", "protocol", "sending", "waiting")
 
@@ -46,7 +46,7 @@ class _Storer:
 
 
 class Deliveries:
-    """STORE for peers that speak the offer protocol, a provider record an offer for others."""
+    """Sends STOREs to peers that speak the offer protocol, and a provider record for each offer to others."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Deliveries:
         timeout_s: float,
         complaints: Complaints,
     ) -> None:
-        """`provide(offer, peer, protocol)`: what a standard libp2p peer is sent. `current`: the latest.
-        `complaints` reads why storers refuse."""
+        """`provide(offer, peer, protocol)`: the request to a standard libp2p peer. `current`: the latest
+        version of an offer. `complaints` reads why storers refuse."""
         self._complaints = complaints
         self._config = config
         self._provide = provide
@@ -65,7 +65,7 @@ class Deliveries:
         self._timeout_s = timeout_s
         self._room = config.max_message_bytes - _FRAME_BYTES
         self._storers: dict[PeerId, _Storer] = {}
-        self._ready: OrderedDict[PeerId, _Storer] = OrderedDict()  # something waits, nothing is under way
+        self._ready: OrderedDict[PeerId, _Storer] = OrderedDict()  # with a queue, and nothing in flight
         self._out: dict[int, tuple[_Storer, tuple[Parcel, ...]]] = {}
         self._plain: deque[tuple[PeerInfo, tuple[Choice, ...]]] = deque()
         self._settled: list[Settlement] = []
@@ -74,20 +74,20 @@ class Deliveries:
 
     @property
     def is_busy(self) -> bool:
-        """Something waits or is under way."""
+        """Whether something is queued or in flight."""
         return bool(self._out or self._ready or self._plain)
 
     @property
     def has_room(self) -> bool:
-        """Not too much waits."""
+        """Whether more may be queued."""
         return self._waiting < _MAX_WAITING
 
     def parcels(self, offers: Sequence[Offer]) -> Iterator[Parcel]:
-        """In the order given, whole batches that fit a message together."""
+        """Groups offers in the order given; whole batches that fit one message stay together."""
         return parcels(offers, self._room, self._config.max_offers_per_store)
 
     def add(self, parcel: Parcel, storers: Sequence[Answered], unknown: bool) -> None:
-        """The storers of offers; `unknown`: were there none, that would prove nothing."""
+        """Queues a parcel for its storers. `unknown`: if there are none, the lookup did not prove that."""
         parcel.has_storers, parcel.unknown = True, unknown
         protocol = self._config.protocol
         for answered in storers:
@@ -111,7 +111,7 @@ class Deliveries:
         return storer
 
     def poll(self, eager: bool, token: Callable[[], int]) -> Iterable[SendRequest]:
-        """Messages to send now. Not `eager`: only full ones."""
+        """Messages to send now; unless `eager`, only full ones."""
         while self._plain:
             peer, choices = self._plain.popleft()
             yield SendRequest(token(), peer, choices, self._timeout_s)
@@ -130,7 +130,7 @@ class Deliveries:
             self._ready[storer.peer.peer_id] = storer
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Acknowledgements. Raises `PeerFault` unless there is one for each offer."""
+        """Reads the acknowledgements. Raises `PeerFault` unless there is one for each offer."""
         if token not in self._out:
             return
         storer, together = self._out[token]
@@ -148,7 +148,7 @@ class Deliveries:
     def _missing(
         self, peer: PeerInfo, together: Sequence[Parcel], count: int, payload: bytes, now: float
     ) -> Sequence[dict[int, Miss]]:
-        """The slots of each parcel that were not acknowledged, and why."""
+        """The slots of each parcel that were not acknowledged, with the reasons."""
         reply = decode_store_reply(payload)
         if len(reply.acks) != count:
             raise PeerFault(f"{len(reply.acks)} acknowledgements of {count} offers")
@@ -164,7 +164,7 @@ class Deliveries:
         ]
 
     def on_failed(self, token: int, kind: FailureKind) -> None:
-        """The peer has none of them; one that is gone does not count."""
+        """The peer stored none of them; a peer that is gone is not counted."""
         if token not in self._out:
             return
         for parcel in self._leave(token):
@@ -175,12 +175,12 @@ class Deliveries:
             self._settled.extend(parcel.take_settled())
 
     def take_settled(self) -> list[Settlement]:
-        """Since the last call."""
+        """Settlements since the last call."""
         settled, self._settled = self._settled, []
         return settled
 
     def stop(self) -> None:
-        """Nothing more is sent; what is not settled is now."""
+        """Sends nothing more, and settles what is not settled."""
         for storer in self._storers.values():
             self._end(storer.waiting)
             storer.waiting.clear()
@@ -204,7 +204,7 @@ class Deliveries:
             self._settled.extend(parcel.take_settled(end=True))
 
     def _take(self, storer: _Storer) -> tuple[Parcel, ...]:
-        """As many as one message holds."""
+        """Takes as many parcels as fit one message."""
         config, waiting = self._config, storer.waiting
         room, left = self._room, config.max_offers_per_store
         taken: list[Parcel] = []
@@ -241,7 +241,7 @@ _NONE_MISSING: dict[int, Miss] = {}  # never changed
 
 @lru_cache(maxsize=1024)
 def _all_stored(count: int) -> bytes:
-    """The reply that nearly always comes."""
+    """The most common reply."""
     return encode_acks([Ack.STORED] * count)
 
 

@@ -1,4 +1,4 @@
-"""When the offers of a holder have their turn: in the order of their keys, where there are many."""
+"""When offers are announced: in the order of their keys, if there are many."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import PLACE_BITS, place, places
 from fastmarket.offers.model.offer import Offer
 
-# Of the interval: between an announcement and the next turn of that offer's place in the key space lies at
-# least this share.
+# Of the interval: an announced offer has its next turn after this share of it at the earliest.
 LEAST_SHARE = 1 / 8
 
 _KEY_SPACE = 1 << PLACE_BITS
 
 
 class AnnounceRound:
-    """One way through the key space in each announce interval; every holder begins at its own key."""
+    """One pass through the key space in each announce interval; every node begins at its own key."""
 
     __slots__ = ("_first_place", "_interval_s", "_restore_delay_s", "_restore_s_per_place")
 
@@ -30,13 +29,13 @@ class AnnounceRound:
         self._first_place = place(peer_id.key)
 
     def places(self, offers: Sequence[Offer]) -> list[int]:
-        """Where the offers lie in the round."""
+        """The places of offers in the round."""
         found = places(sha256_many([offer.content for offer in offers]))
         return [(at - self._first_place) % _KEY_SPACE for at in found]
 
     def turns(self, now: float, *, spread: bool) -> Callable[[int], float]:
-        """When an offer at a place that is announced now is due again: at its next turn where offers are
-        `spread`, else an interval from now."""
+        """Maps the place of an offer that is announced now to when it is due again: its next turn if turns
+        are `spread`, else an interval from now."""
         interval = self._interval_s
         if not spread:
             return lambda place: now + interval
@@ -44,6 +43,6 @@ class AnnounceRound:
         return lambda place: interval * (ceil(soonest - place * scale) + place * scale)
 
     def restored_turns(self, now: float) -> Callable[[int, int], float]:
-        """When an offer at a place that was issued at a time, and restored now, is due."""
+        """Maps the place and the time of issue of an offer that is restored now to when it is due."""
         soonest, spread, interval = now + self._restore_delay_s, self._restore_s_per_place, self._interval_s
         return lambda place, issued_at: min(soonest + place * spread, issued_at + interval)

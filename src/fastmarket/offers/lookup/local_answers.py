@@ -1,5 +1,5 @@
-"""What is known of a content without asking others: everything, where there is nobody to ask; else what a
-search found a moment ago, if that is wanted."""
+"""Offers that are known without a lookup: all, if there are no peers to ask; else what a recent lookup found,
+if that is configured."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from fastmarket.offers.store.offer_store import OfferStore
 
 
 class LocalAnswers:
-    """The live offers of contents asked for lately, as they are at the moment of asking.
+    """The live offers of contents that were requested recently, as they are at each request.
 
-    What another node acknowledged to its caller (a new price, a withdrawal) has to be seen here at once, and
-    an acknowledgement is by a majority of the storers: being one of them is no certainty. So only a node that
-    a search would ask nobody for knows an answer without one. Whoever can do with an older answer says so:
-    with `fresh_s`, what a whole search found is told again for so long from its beginning; what came here
-    meanwhile counts all the same.
+    What another node acknowledged to its caller (a new price, a withdrawal) has to be visible here at once.
+    An acknowledgement is by a majority of the storers, which need not include this node. So a node knows an
+    answer without a lookup only if a lookup would have no peer to ask. With `fresh_s` the results of a
+    complete lookup are served for so long from its start, updated by what this node stores meanwhile.
     """
 
     __slots__ = ("_found", "_kept", "config", "large", "store", "table")
 
     def __init__(self, store: OfferStore, others: tuple[Sized, Sized], config: OfferConfig) -> None:
-        """`others`: whom searches begin with, from whatever is there at the time (`Engine.askable`)."""
+        """`others`: the peers that lookups start with, as they are at any time (`Engine.askable`)."""
         self.store = store
         self.table, self.large = others
         self.config = config
         self._kept: BoundedMap[bytes, LocalAnswer] = BoundedMap(
             config.max_known, eviction=Eviction.LEAST_RECENTLY_USED
         )
-        # With when it is fresh no longer; weighed in offers.
+        # With the time until which it is fresh; weighed in offers.
         self._found: BoundedMap[bytes, tuple[tuple[Offer, ...], float]] = BoundedMap(
             config.max_known, max_weight=config.max_fresh_offers
         )
@@ -41,7 +40,7 @@ class LocalAnswers:
         return len(self._kept)
 
     def get(self, content: bytes, now: float) -> LocalAnswer | None:
-        """What is known; None: a search has to be made."""
+        """The known answer; None: a lookup is needed."""
         kept = self._kept.get(content)
         if kept is not None and kept.is_current(now):
             return kept
@@ -53,8 +52,8 @@ class LocalAnswers:
         return kept
 
     def on_found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
-        """A search that began then, and asked all it wanted to, brought these: every version it met,
-        tombstones, too."""
+        """A complete lookup that started at `begun` found these: every version it met, tombstones
+        included."""
         if self.config.fresh_s:
             self._found.put(content, (tuple(offers), begun + self.config.fresh_s), len(offers))
 
@@ -78,7 +77,7 @@ class LocalAnswer:
     def __init__(
         self, offers: tuple[Offer, ...], until: float, source: LocalAnswers, *, searched: bool
     ) -> None:
-        """`until`: unix seconds, when it is old at the latest."""
+        """`until`: unix seconds, when the answer expires at the latest."""
         self.offers = offers
         self._until = min((offer.not_after for offer in offers), default=until)
         self._until = min(self._until, until)
@@ -87,7 +86,7 @@ class LocalAnswer:
         self._version = source.store.version
 
     def is_current(self, now: float) -> bool:
-        """Whether that is still what is known. Of few steps: it stands before every answer given again."""
+        """Whether this is still the answer. Cheap: it is called before each cached answer is served."""
         source = self._source
         return (
             source.store.version == self._version

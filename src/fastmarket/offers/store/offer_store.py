@@ -29,7 +29,7 @@ from fastmarket.offers.store.units import (
 )
 from fastmarket.offers.wire.messages import Ack, FindRequest
 
-# Of the tuple that an offer is: twice as quick to reach, for all of a batch.
+# Fields of an offer by index, which is twice as fast, for all of a batch.
 _CONTENT: Final = 0
 _NOT_AFTER: Final = 7
 assert (Offer._fields[_CONTENT], Offer._fields[_NOT_AFTER]) == ("content", "not_after")
@@ -45,18 +45,18 @@ class OfferStore:
     """
 
     def __init__(self, config: OfferConfig, changes: Changes | None = None, local: bytes = bytes(32)) -> None:
-        """`changes` are told of every offer put in; `local`: our key, from which distances count."""
+        """`changes` collects every offer that is put; distances are measured from `local`, our key."""
         self.changed: Callable[[Sequence[bytes]], None] = lambda contents: None
-        """Told of contents whose offers become others, but by running out."""
+        """Called with contents that have other offers from now on, but not for expiry."""
         self.version = 0
-        """Grows with everything that comes in or goes."""
+        """Goes up with every offer that is put or dropped."""
         self._config = config
         self._changes = changes or Changes()
         self._shelves = Shelves()
         self._budget = StoreBudget(config, local)
         self._expiry = ExpirySchedule(config.expiry_step_s)
         self._own: set[OfferKey] = set()
-        self._crowds: dict[bytes, Crowd] = {}  # of full contents for which something was refused since
+        self._crowds: dict[bytes, Crowd] = {}  # full contents for which something was refused
 
     def __len__(self) -> int:
         return self._budget.count
@@ -82,10 +82,10 @@ class OfferStore:
         previous: Offer | None = None,
         source: Source | None = None,
     ) -> Ack:
-        """Keeps a verified offer, if it is newer than what is held and there is room.
+        """Stores a verified offer, if it is newer than the held version and there is room.
 
-        `previous`: what an own one replaces; this may have ended here before. `source`: whom one of others
-        came from; None: from disk, and nothing gives way to it.
+        `previous`: what an own offer replaces, which may have expired here. `source`: where another's
+        offer came from; None: from disk, and nothing is evicted for it.
         """
         put: list[Change] = []
         ack = self._take(offer, now, own, put, previous, source)
@@ -102,7 +102,7 @@ class OfferStore:
         previous: Sequence[Offer | None] = (),
         source: Source | None = None,
     ) -> list[Ack]:
-        """`add` for all the offers of a batch, in its order."""
+        """Stores all the offers of a batch, in its order, as `add` does."""
         batch = offers[0].signed
         assert isinstance(batch, SignedBatch)
         together = len(offers) == batch.count and self._end_together(offers, now)
@@ -115,7 +115,7 @@ class OfferStore:
         if gone is not None:
             self._changes.note(BatchChange(batch, offers, own, gone))
             return [Ack.STORED] * len(offers)
-        if not fits:  # what they replace is no reason to hold all of a batch for the sake of one
+        if not fits:  # a replaced version is no reason to hold a whole batch for one offer
             offers = [alone(offer) for offer in offers]
         put: list[Change] = []
         before = previous or [None] * len(offers)
@@ -131,7 +131,7 @@ class OfferStore:
         return acks
 
     def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
-        """`add` of own offers; in one go where all of a batch come together."""
+        """Stores own offers, as `add` does; those of a whole batch together."""
         at = 0
         for signed, run in groupby(offers, attrgetter("signed")):
             together = list(run)
@@ -184,23 +184,23 @@ class OfferStore:
         self._drop(key, held)
         self._put(key, newer, held_until, own, source)
         if crowd is not None and shares.source(unit_of(newer)) == before:
-            self._crowds[key[0]] = crowd  # made again it would be the same
+            self._crowds[key[0]] = crowd  # it would be made the same again
 
     def _vouched(self, held: Offer, source: Source) -> None:
-        """Its holder brought it, too: it counts for him."""
+        """Its provider sent it as well: from now on it counts for the provider."""
         unit, shares = unit_of(held), self._budget.shares
         if shares.source(unit) not in (None, source):
             shares.vouched(unit, source, cost_of(held.signed))
             self._crowds.clear()
 
     def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
-        """Whether they are of different contents and end in one step of time, which lies ahead."""
+        """Whether they have different contents and expire in one step of time, which lies ahead."""
         ends = {offer[_NOT_AFTER] for offer in offers}
         first, last = (self._expiry.step_of(end(ends)) for end in (min, max))
         return first == last and min(ends) > now and len({offer[_CONTENT] for offer in offers}) == len(offers)
 
     def _put_new(self, batch: SignedBatch, offers: Sequence[Offer], own: bool, source: Source | None) -> bool:
-        """The quick way for a batch of whose contents none is known; False, and nothing put, for others."""
+        """The fast path for a batch of which no content is held; False, with nothing put, for others."""
         contents = [offer[_CONTENT] for offer in offers]
         provider = offers[0].provider.raw
         if not self._shelves.are_new(contents):
@@ -215,8 +215,8 @@ class OfferStore:
     def _put_newer(
         self, batch: SignedBatch, offers: Sequence[Offer], own: bool, source: Source | None
     ) -> list[Offer] | None:
-        """The quick way for a batch each of whose offers replaces the only one of its content, which it
-        outlives; those, or None, and nothing done, for others."""
+        """The fast path for a batch of which each offer replaces the only one of its content and outlives it.
+        Returns the replaced offers; None, with nothing put, for other batches."""
         replaced: list[Offer] = []
         for offer in offers:
             held = self._shelves.only(offer.content)
@@ -252,12 +252,11 @@ class OfferStore:
         yield from (offer for offer in self._shelves.in_order(content) if offer.is_live(now))
 
     def next_expiry(self, content: bytes, now: float) -> float:
-        """When the first of the entries that hold runs out."""
+        """When the first entry of a content that has not expired does."""
         return self._shelves.next_expiry(content, now)
 
     def contents_with_prefix(self, prefix: int) -> list[bytes]:
-        """Contents held whose keys begin with a prefix of `offers.store.store_index.PREFIX_BITS` bits, in
-        order."""
+        """Held contents whose keys begin with a prefix of `store_index.PREFIX_BITS` bits, in order."""
         return self._shelves.index.with_prefix(prefix)
 
     def held(self, content: bytes) -> Iterator[Offer]:
@@ -265,7 +264,7 @@ class OfferStore:
         return self._shelves.held(content)
 
     def next_timer(self) -> float | None:
-        """When something expires."""
+        """When the next offers expire."""
         return self._expiry.next_timer()
 
     def handle_timer(self, now: float) -> int:
@@ -285,12 +284,12 @@ class OfferStore:
     # --- room
 
     def may_refuse(self, source: Source) -> bool:
-        """Whether `would_refuse` may say so of anything that comes from there now."""
+        """Whether `would_refuse` can be true of an offer from there now."""
         return bool(self._crowds) or self._budget.is_tight(source)
 
     def would_refuse(self, source: Source, key: OfferKey, size: int) -> bool:
-        """Whether there would be no room for an offer of so many bytes, if it is what it says; so that one
-        that has to be refused costs no signature. Nothing gives way yet."""
+        """Whether there is no room for an offer of so many bytes, if it is what it claims to be. So a refused
+        offer costs no signature check. Nothing is evicted yet."""
         if self.get(key) is not None:
             return False  # a newer version, perhaps
         content, provider, _ = key
@@ -303,7 +302,7 @@ class OfferStore:
         return self._budget.lacks(newcomer, 1, size)
 
     def would_refuse_batch(self, source: Source, batch: SignedBatch) -> bool:
-        """As `would_refuse`, of all of a batch that is as it says."""
+        """Whether all offers of a batch would be refused, likewise."""
         _, provider, _ = key_of(batch.body(0))
         budget = self._budget
         if not budget.has_refused(provider):
@@ -315,7 +314,7 @@ class OfferStore:
     def _admit(
         self, signed: SignedAlone | SignedBatch, provider: bytes, source: Source | None, content: bytes
     ) -> bool:
-        """Makes room for an offer for that content, or (none) for all of a batch; False: there is none."""
+        """Makes room for an offer of a content, or of a whole batch if `content` is empty."""
         budget, shares = self._budget, self._budget.shares
         count = 1 if content or not isinstance(signed, SignedBatch) else signed.count
         far = shares.of_unit(signed, content)
@@ -345,7 +344,7 @@ class OfferStore:
         self._changes.note(Displaced(gone))
 
     def _crowd(self, content: bytes) -> Crowd | None:
-        """The offers of a content, if those are as many as may be."""
+        """The offers of a content that has as many as it may have; None: it has fewer."""
         if self._shelves.count(content) < self._config.max_offers_per_content:
             return None
         crowd = self._crowds.get(content)
@@ -354,7 +353,7 @@ class OfferStore:
         return crowd
 
     def _of_others(self, content: bytes) -> Iterator[tuple[Offer, Source]]:
-        """Offers for a content that are not our own, and whom they came from."""
+        """Offers of a content that are not our own, with their sources."""
         for one in self._shelves.held(content):
             if not self._is_own(one.key, one):
                 yield one, self._budget.shares.source(unit_of(one)) or unknown_source(one.provider.raw)
@@ -368,9 +367,8 @@ class OfferStore:
             return False
         crowd = self._crowd(offer.content)
         if crowd is not None:
-            displaced = crowd.displaced(
-                source or unknown_source(provider), provider, self._of_others(offer.content)
-            )
+            whose = source or unknown_source(provider)
+            displaced = crowd.displaced(whose, provider, self._of_others(offer.content))
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)
@@ -386,7 +384,7 @@ class OfferStore:
         self._expiry.add(key, offer.not_after, held_until)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
-        """Called by `_put_whole`, `_put` and `_drop`: nowhere else a content gets other offers."""
+        """Called by `_put_whole`, `_put` and `_drop`: no other method changes the offers of a content."""
         self.version += 1
         if self._crowds:
             for content in contents:
