@@ -211,7 +211,7 @@ def test_no_node_returns_an_offer_once_its_withdrawal_is_acknowledged(run: Run[N
                     "stays"
                 ]
                 found = [offer async for offer in node.find_offers(CONTENT, DEADLINE_S)]
-                assert [offer.user_name for offer in found if offer.live(node.now())] == ["stays"]
+                assert [offer.user_name for offer in found if offer.is_live(node.now())] == ["stays"]
             assert made[2].node_info().own_offers == 0
             with pytest.raises(CallerFault):
                 await made[3].withdraw_offer(CONTENT, b"goes", DEADLINE_S)

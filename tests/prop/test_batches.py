@@ -139,10 +139,10 @@ class Life:
         self.offers.handle_timer(self.now)
         own = self.offers.own
         while due := own.take_sweep(self.now):
-            own.announced_many(due, None, self.now)
-            own.swept()
+            own.on_announced_many(due, None, self.now)
+            own.on_swept()
         for offer in own.take_due(self.now):
-            own.announced(offer, None, self.now)
+            own.on_announced(offer, None, self.now)
 
 
 LIFE_STEP = st.one_of(

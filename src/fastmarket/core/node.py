@@ -349,7 +349,7 @@ class NodeCore(OperationHost):
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
         for newcomer in self.engine.take_newcomers():
-            self.offers.handovers.newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
+            self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
         size = self.engine.table_size
         if size != self._table_size:
             self._table_size = size

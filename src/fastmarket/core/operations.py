@@ -201,7 +201,7 @@ class OfferSearch(Query):
         assert isinstance(result, tuple)
         complete = self._search.lookup.end is End.COMPLETE
         if complete and now < self._begun + self._timeout_s:
-            self._host.local_answers.found(self._content, self._met, self._begun)
+            self._host.local_answers.on_found(self._content, self._met, self._begun)
         self._host.finish(self, result=OffersFound(result, complete))
 
 

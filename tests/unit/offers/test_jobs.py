@@ -194,7 +194,7 @@ def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
         speaks(b).store.add(bad, net.now)
     speaks(b).store.add(good, net.now)
     assert find(net, a) == [good]  # the cheapest came first
-    assert speaks(a).verifier.verified == 1 + MAX_BAD_A_REPLY
+    assert speaks(a).verifier.verified_count == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
@@ -256,7 +256,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     announcement = speaks(a).register(terms(), net.now)
     for node in blocked:  # answer the lookup, refuse to store
         assert node.offers is not None
-        node.offers.store._config = replace(config, max_offers=0)
+        node.offers.store._budget._config = replace(config, max_offers=0)
     _, result = net.run(a, announcement.job)
     assert isinstance(result, PutResult)
     assert result.outcome == Outcome(1, 3, 2)
@@ -264,7 +264,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     speaks(a).ended(announcement, result, net.now)
     for node in blocked:
         assert node.offers is not None
-        node.offers.store._config = config
+        node.offers.store._budget._config = config
     assert announce_due(net, a, net.now + config.retry_first_s) == [Outcome(3, 3, 2)]
 
 

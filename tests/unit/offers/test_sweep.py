@@ -63,7 +63,7 @@ def test_a_small_network_takes_one_lookup_and_a_message_a_batch() -> None:
     assert {outcome for _, outcome in result.outcomes} == {Outcome(7, 7, 4)}
     for node in nodes:
         assert len(speaks(node).store) == 600
-        assert speaks(node).verifier.verified == (0 if node is holder else 3)
+        assert speaks(node).verifier.verified_count == (0 if node is holder else 3)
 
 
 def test_every_offer_is_at_its_own_closest_and_lookups_are_few() -> None:
