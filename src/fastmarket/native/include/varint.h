@@ -15,7 +15,8 @@
 /* What a reader answers instead of the offset behind the varint. */
 #define FM_VARINT_CUT (-1)
 #define FM_VARINT_LONG (-2)
-#define FM_VARINT_PADDED (-3) /* not the shortest form */
+#define FM_VARINT_WIDE (-3)   /* one of protobuf, of more than 64 bits */
+#define FM_VARINT_PADDED (-4) /* not the shortest form */
 
 /* `protobuf` is a constant of the caller: what the other kind needs is not in the code. */
 static inline ptrdiff_t fm_varint_read_as(const uint8_t *data, ptrdiff_t size, ptrdiff_t at, uint64_t *value,
@@ -28,7 +29,7 @@ static inline ptrdiff_t fm_varint_read_as(const uint8_t *data, ptrdiff_t size, p
     }
     for (int shift = 0; shift < most; at++, shift += 7) {
         if (at >= size) return FM_VARINT_CUT;
-        if (protobuf && shift == 63 && data[at] > 1) return FM_VARINT_LONG;
+        if (protobuf && shift == 63 && data[at] > 1) return FM_VARINT_WIDE;
         *value |= (uint64_t)(data[at] & 0x7f) << shift;
         if (data[at] < 0x80) return !protobuf && data[at] == 0 ? FM_VARINT_PADDED : at + 1;
     }
@@ -48,7 +49,8 @@ static inline ptrdiff_t fm_protobuf_varint_read(const uint8_t *data, ptrdiff_t s
 
 static inline const char *fm_varint_fault(ptrdiff_t answer) {
     if (answer == FM_VARINT_PADDED) return "varint is not minimal";
-    return answer == FM_VARINT_CUT ? "varint is cut short" : "varint is too long";
+    if (answer == FM_VARINT_CUT) return "varint is cut short";
+    return answer == FM_VARINT_WIDE ? "varint of more than 64 bits" : "varint longer than 9 bytes";
 }
 
 /* How many bytes `fm_varint_write` writes, of both kinds. */
