@@ -11,7 +11,8 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.native.candidates import Candidate, Candidates, Closest, Connected, PeerState, Voucher
+from fastmarket.kad.lookup.policy import STATE_RULES, STATE_TABLE, PeerState, Transitions, hold_s, slow_hold_s
+from fastmarket.native.candidates import Candidate, Candidates, Closest, Connected, StateTable, Voucher
 from tests.reference import candidates as twin
 
 START = 1000.0
@@ -53,7 +54,7 @@ class Lookups:
         }
         self.patience = {peer_id.key: random.choice((0.2, 0.5, 0.9)) for peer_id in ids}
         self.silent = {peer_id.key for peer_id in ids if random.random() < 0.1}
-        self.ours = Candidates(target, LOCAL, config, self.block_of)
+        self.ours = Candidates(target, LOCAL, config, STATE_TABLE, self.block_of)
         self.twin = twin.Candidates(target, LOCAL, config, self.block_of, WANTED)
         self.connected: dict[bytes, Connected] = {}
         spoken: dict[bytes, tuple[set[str], float]] = {}
@@ -77,11 +78,13 @@ class Lookups:
         if one.key in self.silent:
             one.ask_silent(self.now, True)
         else:
-            mine.ask(one, self.now, False, self.patience[one.key])  # type: ignore[arg-type]
+            patience_s = self.patience[one.key]
+            mine.ask(one, self.now, False, patience_s, hold_s(self.config, patience_s))  # type: ignore[arg-type]
 
     def walk(self) -> None:
         ours, theirs = list[Candidate](), list[twin.Candidate]()
-        self.ours.begin(self.now, self.asked, self.slowest)
+        slow_s = None if self.slowest is None else slow_hold_s(self.config, self.slowest)
+        self.ours.begin(self.now, self.asked, slow_s)
         while (candidate := self.ours.next_asked()) is not None:
             ours.append(candidate)
             self._ask(self.ours, candidate)
@@ -90,7 +93,7 @@ class Lookups:
             theirs.append(one)
             self._ask(self.twin, one)
 
-        self.twin.walk(self.now, self.asked, self.slowest, ask_now)
+        self.twin.walk(self.now, self.asked, slow_s, ask_now)
         assert [one.key for one in ours] == [one.key for one in theirs]
         assert (self.ours.is_open, self.ours.cut, self.ours.held_until, self.ours.waited) == (
             self.twin.is_open,
@@ -168,14 +171,14 @@ def test_it_does_what_its_twin_does(seed: int) -> None:
 def test_who_is_asked_by_another_lookup_is_not_asked_again() -> None:
     peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
     claims: dict[bytes, Candidate] = {}
-    one, other = (Candidates(LOCAL, LOCAL, CONFIG, lambda peer: None, claims) for _ in range(2))
+    one, other = (Candidates(LOCAL, LOCAL, CONFIG, STATE_TABLE, lambda peer: None, claims) for _ in range(2))
     for lookup in (one, other):
         lookup.add(peers, 1)
         lookup.begin(START, 0, None)
     first = one.next_asked()
     assert first is not None
     claims[first.key] = first
-    one.ask(first, START, True, 0.5)
+    one.ask(first, START, True, 0.5, 1.0)
     second = other.next_asked()
     assert second is not None
     assert second.key != first.key
@@ -186,12 +189,12 @@ def test_a_peer_of_which_the_connection_ended_is_not_vouched_for() -> None:
     peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
     config = replace(CONFIG, agreeing=0)
     connected = {peer.peer_id.key: Connected({"/a"}, START) for peer in peers}
-    lookup = Candidates(LOCAL, LOCAL, config, lambda peer: None)
+    lookup = Candidates(LOCAL, LOCAL, config, STATE_TABLE, lambda peer: None)
     lookup.voucher = Voucher(None, connected, 6.0, Asking())
     lookup.add(peers, 1)
     lookup.begin(START, 0, None)
     assert lookup.next_asked() is None
-    assert {one.state for one in lookup.listed()} == {PeerState.VOUCHED}
+    assert {one.state for one in lookup.listed()} == {PeerState.KNOWN_ALIVE}
     gone = connected.pop(peers[0].peer_id.key)
     gone.answered_at = float("-inf")
     lookup.begin(START, 0, None)
@@ -209,7 +212,7 @@ def test_a_peer_of_which_the_connection_ended_is_not_vouched_for() -> None:
 )
 def test_what_it_refuses(changes: dict[str, int], target: bytes) -> None:
     with pytest.raises(ValueError, match="wanted"):
-        Candidates(target, LOCAL, replace(CONFIG, **changes), lambda peer: None)
+        Candidates(target, LOCAL, replace(CONFIG, **changes), STATE_TABLE, lambda peer: None)
 
 
 def test_a_block_is_short() -> None:
@@ -218,9 +221,35 @@ def test_a_block_is_short() -> None:
 
 
 def test_many_peers_are_met_once() -> None:
-    lookup = Candidates(LOCAL, LOCAL, replace(CONFIG, shortlist_size=500), lambda peer: None)
+    lookup = Candidates(LOCAL, LOCAL, replace(CONFIG, shortlist_size=500), STATE_TABLE, lambda peer: None)
     peers = [PeerInfo(PeerId(b"\x12\x20" + Random(n).randbytes(32))) for n in range(400)]
     assert lookup.add(peers, 1)
     assert not lookup.add(peers, 1)
     assert not lookup.add([PeerInfo(peer.peer_id) for peer in peers], 1)
     assert len(lookup.listed()) == 400
+
+
+def test_the_table_decides_what_a_state_means() -> None:
+    """In this one a late peer belongs to the result, and a failed one is late."""
+    late = replace(STATE_RULES[PeerState.LATE], is_found=True)
+    after = replace(Transitions(), on_failure=PeerState.LATE)
+    table = StateTable({**STATE_RULES, PeerState.LATE: late}, after)
+    peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
+    for given, found in ((STATE_TABLE, 0), (table, 1)):
+        lookup = Candidates(LOCAL, LOCAL, CONFIG, given, lambda peer: None)
+        lookup.add(peers, 1)
+        lookup.begin(START, 0, None)
+        first = lookup.next_asked()
+        assert first is not None
+        first.ask_silent(START, False)
+        assert len(lookup.closest()) == found
+        lookup.fail(first)
+        assert (first.state is PeerState.LATE) == (given is table)
+
+
+def test_a_table_numbers_its_states() -> None:
+    rules = {state: rule for state, rule in STATE_RULES.items() if state is not PeerState.LATE}
+    with pytest.raises(ValueError, match="states"):
+        StateTable(rules, Transitions())
+    with pytest.raises(ValueError, match="not in tuple"):
+        StateTable(STATE_RULES, replace(Transitions(), on_heard=7))

@@ -24,6 +24,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.kad.lookup.policy import STATE_TABLE
 from fastmarket.native import batch as _batch
 from fastmarket.native import cid as _cid
 from fastmarket.native import kad_fields as _kad_fields
@@ -78,12 +79,12 @@ def table(random: Random) -> object:
 
 def candidates(random: Random) -> object:
     """What a lookup hears of, asks and chooses."""
-    own = Candidates(random.randbytes(32), bytes(32), KadConfig(), ip_group)
+    own = Candidates(random.randbytes(32), bytes(32), KadConfig(), STATE_TABLE, ip_group)
     for _ in range(10):
         own.add([PeerInfo(PeerId(b"\x12\x20" + random.randbytes(32))) for _ in range(30)], 1)
         own.begin(NOW, 0, None)
         while (candidate := own.next_asked()) is not None:
-            own.ask(candidate, NOW, True, random.random())
+            own.ask(candidate, NOW, True, random.random(), 1.0)
         for candidate in own.overdue(NOW + 0.5):
             candidate.answer("/a", NOW + 1)
     keys = [candidate.key for candidate in own.listed()]

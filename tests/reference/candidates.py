@@ -7,10 +7,9 @@ from itertools import islice
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.native.candidates import PeerState
+from fastmarket.kad.lookup.policy import STATE_RULES, StateRule, Transitions
 
-_UNASKED = (PeerState.HEARD, PeerState.VOUCHED)
-_THERE = (PeerState.ANSWERED, PeerState.VOUCHED)
+AFTER = Transitions()
 
 
 class Closest:
@@ -54,18 +53,22 @@ class Candidate:
         self.peer = peer
         self.key = peer.peer_id.key
         self.hops = hops
-        self.state = PeerState.HEARD
+        self.state = AFTER.on_heard
         self.asked_at = self.late_at = self.hold_s = 0.0
         self.connected = False
         self.protocol = ""
 
+    @property
+    def rule(self) -> StateRule:
+        return STATE_RULES[self.state]
+
     def answer(self, protocol: str, now: float) -> float:
-        self.state = PeerState.ANSWERED
+        self.state = AFTER.on_answer
         self.protocol = protocol
         return now - self.asked_at
 
     def ask_silent(self, now: float, connected: bool) -> None:
-        self.asked_at, self.connected, self.state = now, connected, PeerState.LATE
+        self.asked_at, self.connected, self.state = now, connected, AFTER.on_query_unresponsive
 
 
 class Voucher:
@@ -142,15 +145,16 @@ class Candidates:
         return listed
 
     def fail(self, candidate: Candidate) -> None:
-        candidate.state = PeerState.FAILED
+        candidate.state = AFTER.on_failure
         if candidate in self._listed:
             self._listed.remove(candidate)
 
-    def ask(self, candidate: Candidate, now: float, connected: bool, patience_s: float) -> None:
-        config = self._config
-        candidate.asked_at, candidate.connected, candidate.state = now, connected, PeerState.WAITING
+    def ask(
+        self, candidate: Candidate, now: float, connected: bool, patience_s: float, hold_s: float
+    ) -> None:
+        candidate.asked_at, candidate.connected, candidate.state = now, connected, AFTER.on_query
         candidate.late_at = now + patience_s
-        candidate.hold_s = min(config.settle_s, config.settle_factor * patience_s)
+        candidate.hold_s = hold_s
         self._fresh.append(candidate)
 
     def leave(self, candidate: Candidate) -> None:
@@ -160,7 +164,7 @@ class Candidates:
     def overdue(self, now: float) -> list[Candidate]:
         overdue = [candidate for candidate in self._fresh if candidate.late_at <= now]
         for candidate in overdue:
-            candidate.state = PeerState.LATE
+            candidate.state = AFTER.on_soft_timeout
             self._fresh.remove(candidate)
         return overdue
 
@@ -170,7 +174,7 @@ class Candidates:
         return min(moments if held_until is None else [*moments, held_until], default=None)
 
     def walk(
-        self, now: float, asked: int, slowest: float | None, ask_now: Callable[[Candidate], None]
+        self, now: float, asked: int, slow_hold_s: float | None, ask_now: Callable[[Candidate], None]
     ) -> None:
         config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
         counted, answered, waited = 0, 0, 0
@@ -179,8 +183,9 @@ class Candidates:
             group = self._block_of(candidate.peer)
             if not chosen.wants(group):
                 continue
-            if candidate.state in _UNASKED:
-                if counted >= config.agreeing and self._vouched(candidate, chosen, now):
+            if candidate.rule.is_queryable:
+                skippable = candidate.rule.is_skippable and counted >= config.agreeing
+                if skippable and self._vouched(candidate, chosen, now):
                     if chosen.full:
                         break
                     continue
@@ -192,50 +197,48 @@ class Candidates:
                     break
                 ask_now(candidate)
                 asked += 1
-            if candidate.state is PeerState.LATE:
-                self.is_open = self._holds(candidate, slowest, now) or self.is_open
-            elif candidate.state is not PeerState.FAILED:
+            if candidate.rule.may_hold:
+                self.is_open = self._holds(candidate, slow_hold_s, now) or self.is_open
+            if candidate.rule.is_counted:
                 chosen.take(group)
                 counted += 1
-                answered += candidate.state is PeerState.ANSWERED
-                waited += candidate.state is PeerState.WAITING
-                self.is_open = self.is_open or candidate.state is PeerState.WAITING
+                answered += candidate.rule.has_answered
+                waited += candidate.rule.is_awaited
+                self.is_open = self.is_open or candidate.rule.is_awaited
                 if chosen.full or (answered >= config.beta and not self.is_open):
                     break
         self.waited = waited if config.beta >= config.k else 0
 
     def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
         if self.voucher is None or chosen.crowded or not self.voucher.vouches(candidate, self._wanted, now):
-            candidate.state = PeerState.HEARD
+            candidate.state = AFTER.on_doubt
             return False
-        candidate.state = PeerState.VOUCHED
+        candidate.state = AFTER.on_shortcut
         chosen.take(self._block_of(candidate.peer))
         return True
 
-    def _holds(self, late: Candidate, slowest: float | None, now: float) -> bool:
-        config = self._config
-        if slowest is None:
+    def _holds(self, late: Candidate, slow_hold_s: float | None, now: float) -> bool:
+        if slow_hold_s is None:
             return True
         if not late.hold_s:
             return False
-        hold = max(late.hold_s, config.settle_factor * slowest)
-        until = late.asked_at + min(hold, config.request_timeout_s)
+        until = late.asked_at + min(max(late.hold_s, slow_hold_s), self._config.request_timeout_s)
         if until <= now:
             return False
         self.held_until = until if self.held_until is None else min(self.held_until, until)
         return True
 
     def closest(self) -> list[tuple[PeerInfo, str]]:
-        there = (one for one in self._listed if one.state in _THERE)
+        there = (one for one in self._listed if one.rule.is_found)
         return [(one.peer, one.protocol) for one in islice(there, self._config.k)]
 
     def chosen(self, answered: bool) -> list[Candidate]:
         chosen, found = Closest(self._config.k, self._config.max_group_in_bucket), []
         for candidate in self._listed:
-            if answered and candidate.state not in _THERE:
+            if not (candidate.rule.is_found if answered else candidate.rule.is_present):
                 continue
             group = self._block_of(candidate.peer)
-            if candidate.state is not PeerState.FAILED and chosen.wants(group):
+            if chosen.wants(group):
                 chosen.take(group)
                 found.append(candidate)
                 if chosen.full:

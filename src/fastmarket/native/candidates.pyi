@@ -1,20 +1,15 @@
-from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.lookup.policy import PeerState, StateRule, Transitions
 from fastmarket.kad.lookup.query import Query
 
 MAX_LISTED: Final[int]
 
-class PeerState(IntEnum):
-    HEARD = 0
-    WAITING = 1
-    LATE = 2
-    ANSWERED = 3
-    VOUCHED = 4
-    FAILED = 5
+class StateTable:
+    def __init__(self, rules: Mapping[PeerState, StateRule], transitions: Transitions) -> None: ...
 
 class Answered:
     @property
@@ -67,6 +62,7 @@ class Candidates:
         target: bytes,
         local: bytes,
         config: KadConfig,
+        table: StateTable,
         block_of: Callable[[PeerInfo], bytes | None],
         claims: dict[bytes, Candidate] | None = None,
     ) -> None: ...
@@ -77,11 +73,13 @@ class Candidates:
     def listed(self) -> list[Candidate]: ...
     @property
     def in_flight(self) -> int: ...
-    def ask(self, candidate: Candidate, now: float, connected: bool, patience_s: float) -> None: ...
+    def ask(
+        self, candidate: Candidate, now: float, connected: bool, patience_s: float, hold_s: float
+    ) -> None: ...
     def leave(self, candidate: Candidate) -> None: ...
     def overdue(self, now: float) -> list[Candidate]: ...
     def next_timer(self, outstanding: dict[int, Candidate], held_until: float | None) -> float | None: ...
-    def begin(self, now: float, asked: int, slowest: float | None) -> None: ...
+    def begin(self, now: float, asked: int, slow_hold_s: float | None) -> None: ...
     def next_asked(self) -> Candidate | None: ...
     @property
     def is_open(self) -> bool: ...

@@ -15,6 +15,7 @@ from fastmarket.kad.lookup.known_alive import KnownAlive
 from fastmarket.kad.lookup.liveness_shortcut import liveness_shortcut
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.policy import STATE_TABLE, hold_s, slow_hold_s
 from fastmarket.kad.lookup.query import Query
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.native.candidates import Answered, Candidate, Candidates
@@ -78,6 +79,7 @@ class IterativeLookup(Lookup):
         "_outstanding",
         "_paces",
         "_size",
+        "_slow_hold_s",
         "_slowest",
         "_waited",
         "candidates",
@@ -111,13 +113,14 @@ class IterativeLookup(Lookup):
         self._named = learnt.named
         self._alive = learnt.alive
         self._claims = claims
-        self.candidates = Candidates(target, local.key, config, ip_group, claims)
+        self.candidates = Candidates(target, local.key, config, STATE_TABLE, ip_group, claims)
         # On disjoint paths nobody is believed for having been there before.
         if claims is None:
             self.candidates.voucher = liveness_shortcut(ask, config, learnt.alive, learnt.size)
         self._asked = 0
         self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
         self._slowest: float | None = None
+        self._slow_hold_s: float | None = None
         self._held_until: float | None = None
         # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
         self._waited = 0
@@ -185,7 +188,7 @@ class IterativeLookup(Lookup):
     def _walk(self, requests: list[SendRequest], now: float) -> End | None:
         """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
         candidates = self.candidates
-        candidates.begin(now, self._asked, self._slowest)
+        candidates.begin(now, self._asked, self._slow_hold_s)
         while (candidate := candidates.next_asked()) is not None:
             requests.append(self._ask_now(candidate, now))
         self._held_until, self._waited = candidates.held_until, candidates.waited
@@ -207,6 +210,7 @@ class IterativeLookup(Lookup):
         self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
+            self._slow_hold_s = slow_hold_s(self._config, took)
         hops = candidate.hops
         if hops > self._hops:
             self._hops = hops
@@ -295,7 +299,8 @@ class IterativeLookup(Lookup):
             candidate.ask_silent(now, connected)
             self._fell_silent(candidate)
         else:
-            self.candidates.ask(candidate, now, connected, paces.patience(peer_id, connected))
+            patience_s = paces.patience(peer_id, connected)
+            self.candidates.ask(candidate, now, connected, patience_s, hold_s(self._config, patience_s))
         return SendRequest(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
 
     def _complete(self, end: End) -> None:

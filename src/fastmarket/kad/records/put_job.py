@@ -17,8 +17,9 @@ from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
+from fastmarket.kad.lookup.policy import PeerState
 from fastmarket.kad.lookup.query import PutRequest
-from fastmarket.native.candidates import Answered, PeerState
+from fastmarket.native.candidates import Answered
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40
