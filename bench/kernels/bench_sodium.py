@@ -1,4 +1,4 @@
-"""libsodium (`native.sodium`, what the node uses) beside OpenSSL: `pytest bench/bench_crypto.py`.
+"""libsodium (`native.sodium`, what the node uses) beside OpenSSL: `pytest bench/kernels/bench_sodium.py`.
 
 `noise.BULK_BYTES` is where the second becomes the faster one for transport messages.
 """
