@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.kernels.sides import SIDES
 from fastmarket.native.event_queue import EventQueue
-from tests.reference import eventqueue as twin
+from tests.reference import event_queue as twin
 
 
 @SIDES

@@ -19,7 +19,7 @@ from fastmarket.kad.wire.messages import (
     read_peer,
 )
 from fastmarket.native.peer_cache import PeerInfoCache
-from tests.reference import peercache as twin
+from tests.reference import peer_cache as twin
 
 PEERS = [
     PeerInfo(PeerId(raw), (Multiaddr.from_endpoint(f"9.{number}.3.4", 4001),))

@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.kernels.sides import SIDES
 from fastmarket.sim import conditions, network
 from fastmarket.sim.world import Plan, World
-from tests.reference import simnet as twin
+from tests.reference import sim_net as twin
 
 
 @SIDES
