@@ -27,14 +27,14 @@ def compiled_lookup() -> list[bytes]:
     while True:
         lookup.begin(0.0, asked, None)
         out: list[Candidate] = []
-        while (candidate := lookup.next_asked()) is not None:
-            lookup.ask(candidate, *TIMES)
+        while (candidate := lookup.next_to_query()) is not None:
+            lookup.query(candidate, *TIMES)
             out.append(candidate)
         if not out:
             return lookup.closest_keys()
         asked += len(out)
         for candidate in out:
-            lookup.leave(candidate)
+            lookup.free_slot(candidate)
             candidate.answer("/a", 0.1)
             lookup.add(PEERS[asked % 40 :][:20], 2)
 
@@ -46,7 +46,7 @@ def twin_lookup() -> list[bytes]:
         out: list[twin.Candidate] = []
 
         def ask(candidate: twin.Candidate, out: list[twin.Candidate] = out) -> None:
-            lookup.ask(candidate, *TIMES)
+            lookup.query(candidate, *TIMES)
             out.append(candidate)
 
         lookup.walk(0.0, asked, None, ask)
@@ -54,7 +54,7 @@ def twin_lookup() -> list[bytes]:
             return [peer.peer_id.key for peer, _ in lookup.closest()]
         asked += len(out)
         for candidate in out:
-            lookup.leave(candidate)
+            lookup.free_slot(candidate)
             candidate.answer("/a", 0.1)
             lookup.add(PEERS[asked % 40 :][:20], 2)
 

@@ -83,8 +83,8 @@ def candidates(random: Random) -> object:
     for _ in range(10):
         own.add([PeerInfo(PeerId(b"\x12\x20" + random.randbytes(32))) for _ in range(30)], 1)
         own.begin(NOW, 0, None)
-        while (candidate := own.next_asked()) is not None:
-            own.ask(candidate, NOW, True, random.random(), 1.0)
+        while (candidate := own.next_to_query()) is not None:
+            own.query(candidate, NOW, True, random.random(), 1.0)
         for candidate in own.overdue(NOW + 0.5):
             candidate.answer("/a", NOW + 1)
     keys = [candidate.key for candidate in own.listed()]

@@ -68,7 +68,7 @@ def test_lookup_ends_and_never_exceeds_alpha(
             assert out.peer.peer_id not in {peer.peer_id for peer in asked.values()}, "asked twice"
             asked[out.token] = out.peer
             open_tokens.append(out.token)
-        assert lookup.in_flight <= SMALL.alpha
+        assert lookup.in_flight_count <= SMALL.alpha
         if lookup.end is not None:
             break
         step = data.draw(st.sampled_from(["answer", "fail", "again", "wait"] if open_tokens else ["wait"]))
@@ -80,9 +80,9 @@ def test_lookup_ends_and_never_exceeds_alpha(
         elif step == "again" and asked:
             token = data.draw(st.sampled_from(sorted(asked)))
             if token not in open_tokens:
-                before = (lookup.answered, lookup.in_flight)
+                before = (lookup.answered_count, lookup.in_flight_count)
                 assert lookup.replied(token, "/test", bytes(graph[0]), now) == ()
-                assert (lookup.answered, lookup.in_flight) == before
+                assert (lookup.answered_count, lookup.in_flight_count) == before
         else:
             token = open_tokens.pop(data.draw(st.integers(0, len(open_tokens) - 1)))
             if step == "answer":

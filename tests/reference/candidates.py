@@ -23,11 +23,11 @@ class Closest:
         self._counts: dict[bytes, int] = {}
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return self._diverse >= self._k
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         return self._near != self._diverse
 
     def wants(self, group: bytes | None) -> bool:
@@ -54,7 +54,7 @@ class Candidate:
         self.key = peer.peer_id.key
         self.hops = hops
         self.state = AFTER.on_heard
-        self.asked_at = self.late_at = self.hold_s = 0.0
+        self.queried_at = self.late_at = self.hold_s = 0.0
         self.connected = False
         self.protocol = ""
 
@@ -65,13 +65,13 @@ class Candidate:
     def answer(self, protocol: str, now: float) -> float:
         self.state = AFTER.on_answer
         self.protocol = protocol
-        return now - self.asked_at
+        return now - self.queried_at
 
-    def ask_silent(self, now: float, connected: bool) -> None:
-        self.asked_at, self.connected, self.state = now, connected, AFTER.on_query_unresponsive
+    def query_unresponsive(self, now: float, connected: bool) -> None:
+        self.queried_at, self.connected, self.state = now, connected, AFTER.on_query_unresponsive
 
 
-class Voucher:
+class LivenessShortcut:
     """`protocols`: by key, what peers speak and when they last answered."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Voucher:
         self._alive_s = alive_s
         self._spoken = spoken
 
-    def vouches(self, candidate: Candidate, wanted: Sequence[str], now: float) -> bool:
+    def is_alive(self, candidate: Candidate, wanted: Sequence[str], now: float) -> bool:
         distance = int.from_bytes(candidate.key, "big") ^ self._target
         if (self._reach is not None and distance > self._reach) or candidate.key not in self._spoken:
             return False
@@ -110,20 +110,20 @@ class Candidates:
         self._seen = {local}
         self._listed: list[Candidate] = []
         self._fresh: list[Candidate] = []
-        self.voucher: Voucher | None = None
-        self.is_open = self.cut = False
+        self.shortcut: LivenessShortcut | None = None
+        self.is_open = self.is_cut = False
         self.held_until: float | None = None
-        self.waited = 0
+        self.awaited_count = 0
 
     def _distance(self, candidate: Candidate) -> int:
         return int.from_bytes(candidate.key, "big") ^ self._target
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         return len(self._seen)
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         return len(self._fresh)
 
     def listed(self) -> list[Candidate]:
@@ -149,15 +149,15 @@ class Candidates:
         if candidate in self._listed:
             self._listed.remove(candidate)
 
-    def ask(
-        self, candidate: Candidate, now: float, connected: bool, patience_s: float, hold_s: float
+    def query(
+        self, candidate: Candidate, now: float, connected: bool, soft_timeout_s: float, hold_s: float
     ) -> None:
-        candidate.asked_at, candidate.connected, candidate.state = now, connected, AFTER.on_query
-        candidate.late_at = now + patience_s
+        candidate.queried_at, candidate.connected, candidate.state = now, connected, AFTER.on_query
+        candidate.late_at = now + soft_timeout_s
         candidate.hold_s = hold_s
         self._fresh.append(candidate)
 
-    def leave(self, candidate: Candidate) -> None:
+    def free_slot(self, candidate: Candidate) -> None:
         if candidate in self._fresh:
             self._fresh.remove(candidate)
 
@@ -170,7 +170,9 @@ class Candidates:
 
     def next_timer(self, outstanding: dict[int, Candidate], held_until: float | None) -> float | None:
         moments = [candidate.late_at for candidate in self._fresh]
-        moments += [one.asked_at + self._config.request_timeout_s for one in islice(outstanding.values(), 1)]
+        moments += [
+            one.queried_at + self._config.request_timeout_s for one in islice(outstanding.values(), 1)
+        ]
         return min(moments if held_until is None else [*moments, held_until], default=None)
 
     def walk(
@@ -178,19 +180,19 @@ class Candidates:
     ) -> None:
         config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
         counted, answered, waited = 0, 0, 0
-        self.is_open, self.cut, self.held_until = False, False, None
+        self.is_open, self.is_cut, self.held_until = False, False, None
         for candidate in self._listed:
             group = self._block_of(candidate.peer)
             if not chosen.wants(group):
                 continue
             if candidate.rule.is_queryable:
-                skippable = candidate.rule.is_skippable and counted >= config.agreeing
-                if skippable and self._vouched(candidate, chosen, now):
-                    if chosen.full:
+                skippable = candidate.rule.is_skippable and counted >= config.min_queried
+                if skippable and self._take_unqueried(candidate, chosen, now):
+                    if chosen.is_full:
                         break
                     continue
                 if asked >= config.max_asked:
-                    self.cut = True
+                    self.is_cut = True
                     continue
                 if len(self._fresh) >= config.alpha:
                     self.is_open, waited = True, 0
@@ -205,12 +207,16 @@ class Candidates:
                 answered += candidate.rule.has_answered
                 waited += candidate.rule.is_awaited
                 self.is_open = self.is_open or candidate.rule.is_awaited
-                if chosen.full or (answered >= config.beta and not self.is_open):
+                if chosen.is_full or (answered >= config.beta and not self.is_open):
                     break
-        self.waited = waited if config.beta >= config.k else 0
+        self.awaited_count = waited if config.beta >= config.k else 0
 
-    def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
-        if self.voucher is None or chosen.crowded or not self.voucher.vouches(candidate, self._wanted, now):
+    def _take_unqueried(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
+        if (
+            self.shortcut is None
+            or chosen.is_crowded
+            or not self.shortcut.is_alive(candidate, self._wanted, now)
+        ):
             candidate.state = AFTER.on_doubt
             return False
         candidate.state = AFTER.on_shortcut
@@ -222,7 +228,7 @@ class Candidates:
             return True
         if not late.hold_s:
             return False
-        until = late.asked_at + min(max(late.hold_s, slow_hold_s), self._config.request_timeout_s)
+        until = late.queried_at + min(max(late.hold_s, slow_hold_s), self._config.request_timeout_s)
         if until <= now:
             return False
         self.held_until = until if self.held_until is None else min(self.held_until, until)
@@ -241,6 +247,6 @@ class Candidates:
             if chosen.wants(group):
                 chosen.take(group)
                 found.append(candidate)
-                if chosen.full:
+                if chosen.is_full:
                     break
         return found

@@ -313,8 +313,8 @@ class BootstrapJob(PeerWatcher):
     def _count(self, number: int, ended: IterativeLookup) -> None:
         """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
         target = self._targets.pop(number, None)
-        if ended.asked > ended.answered and self._round.connected:
-            self._unanswered += ended.asked - ended.answered
+        if ended.queried_count > ended.answered_count and self._round.connected:
+            self._unanswered += ended.queried_count - ended.answered_count
             if target is not None:
                 self._around.routing.mark_refreshed(target, _NEVER)
 
@@ -360,7 +360,7 @@ class BootstrapJob(PeerWatcher):
             # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
             wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
         # Fewer than k in all, silent ones too: the self-lookup has met everybody, and so does the next one.
-        if own.asked >= around.config.k:
+        if own.queried_count >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
         self._again = bool(self._round.connected)
 

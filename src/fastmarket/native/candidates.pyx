@@ -115,7 +115,7 @@ cdef class StateTable:
 @cython.final
 @cython.freelist(256)
 cdef class Answered:
-    """A peer that answered, or is known to be alive (`Voucher`), and the protocol it does so on."""
+    """A peer that answered, or is known to be alive (`LivenessShortcut`), and the protocol it does so on."""
 
     cdef readonly object peer
     cdef readonly str protocol
@@ -150,16 +150,16 @@ cdef class Candidate:
     cdef readonly object peer
     cdef readonly bytes key
     cdef readonly int hops
-    cdef readonly double asked_at
+    cdef readonly double queried_at
     cdef readonly bint connected
     cdef readonly str protocol
     cdef double _late_at
-    cdef double _hold_s   # after asked_at: no longer does it hold the end, unless others are as slow
+    cdef double _hold_s   # after queried_at: no longer does it hold the end, unless others are as slow
     cdef StateTable _table
     cdef int _state
     cdef int _rule        # of its state
     cdef int64_t _block
-    cdef object _choices  # how it would be asked, where a voucher wanted to know
+    cdef object _choices  # how it would be asked, where a shortcut wanted to know
     cdef object _spoken   # the protocols that were looked at then
     cdef Connected _known  # and in what
 
@@ -175,11 +175,11 @@ cdef class Candidate:
         """It answered; the seconds it took."""
         self._enter(self._table._answer)
         self.protocol = protocol
-        return now - self.asked_at
+        return now - self.queried_at
 
-    def ask_silent(self, double now, bint connected) -> None:
+    def query_unresponsive(self, double now, bint connected) -> None:
         """It is asked at `now`, and was silent before: nobody waits for it."""
-        self.asked_at = now
+        self.queried_at = now
         self.connected = connected
         self._enter(self._table._query_unresponsive)
 
@@ -197,7 +197,7 @@ cdef class Connected:
 
 
 @cython.final
-cdef class Voucher:
+cdef class LivenessShortcut:
     """Vouches for candidates of one lookup: those known to be alive need not be asked.
 
     Only for those about as near as the k closest are expected to be: farther ones are steps on the way, of
@@ -208,20 +208,20 @@ cdef class Voucher:
     cdef bint _bounded
     cdef dict _connected
     cdef double _alive_s
-    cdef object _ask
+    cdef object _query
 
-    def __init__(self, bytes reach, dict connected not None, double alive_s, ask):
-        """`reach`: 32-byte distance within which it vouches, None: any. `connected`: `Connected` by 32-byte key,
-        believed in for `alive_s` seconds after their last answer. `ask.choices(peer)`: what each would be asked,
+    def __init__(self, bytes reach, dict connected not None, double alive_s, query):
+        """`reach`: 32-byte distance within which it is_alive, None: any. `connected`: `Connected` by 32-byte key,
+        believed in for `alive_s` seconds after their last answer. `query.choices(peer)`: what each would be asked,
         of which it has to speak one (its `protocol`)."""
         self._bounded = reach is not None
         if self._bounded:
             _load(&self._reach, reach)
         self._connected = connected
         self._alive_s = alive_s
-        self._ask = ask
+        self._query = query
 
-    cdef bint _vouches(self, Candidate candidate, const fm_key *distance, double now) except -1:
+    cdef bint _is_alive(self, Candidate candidate, const fm_key *distance, double now) except -1:
         cdef PyObject *found
         cdef Connected known = candidate._known
         if self._bounded and fm_key_compare(distance, &self._reach) > 0:
@@ -237,7 +237,7 @@ cdef class Voucher:
         if known.protocols is candidate._spoken:
             return True  # as before
         if candidate._choices is None:
-            candidate._choices = self._ask.choices(candidate.peer)
+            candidate._choices = self._query.choices(candidate.peer)
         for choice in candidate._choices:
             if choice.protocol in known.protocols:
                 candidate.protocol = choice.protocol
@@ -317,12 +317,12 @@ cdef class Closest:
         return 0
 
     @property
-    def full(self):
+    def is_full(self):
         """Nobody is wanted any more."""
         return self._sated()
 
     @property
-    def crowded(self):
+    def is_crowded(self):
         """Somebody of a crowd is among those that count."""
         return self._near != self._diverse
 
@@ -338,10 +338,10 @@ cdef class Closest:
 cdef class Candidates:
     """Those of one lookup, at most `shortlist_size`, closest first; and the walk over them.
 
-    A walk: `begin`, then `next_asked` until it returns None; each candidate that it returns is to be asked, by
-    `ask` or `Candidate.ask_silent`, before it goes on. Then `is_open` tells whether somebody is waited for,
-    `cut` whether somebody would have to be asked beyond `max_asked`, `held_until` up to when a late one holds the
-    end (None: none does), and `waited` how many have to answer before a walk can find anything new; 0: it may.
+    A walk: `begin`, then `next_to_query` until it returns None; each candidate that it returns is to be asked, by
+    `query` or `Candidate.query_unresponsive`, before it goes on. Then `is_open` tells whether somebody is waited for,
+    `is_cut` whether somebody would have to be asked beyond `max_asked`, `held_until` up to when a late one holds the
+    end (None: none does), and `awaited_count` how many have to answer before a walk can find anything new; 0: it may.
     """
 
     cdef fm_key _target
@@ -354,14 +354,14 @@ cdef class Candidates:
     cdef object _block_of
     cdef dict _claims
     cdef Closest _chosen
-    cdef Py_ssize_t _capacity, _k, _alpha, _beta, _agreeing, _max_asked
+    cdef Py_ssize_t _capacity, _k, _alpha, _beta, _min_queried, _max_asked
     cdef double _timeout_s
     cdef StateTable _table
-    cdef public Voucher voucher
+    cdef public LivenessShortcut shortcut
     # of the walk
     cdef double _now, _slow_hold_s, _held_until
-    cdef Py_ssize_t _at, _counted, _answered, _waited, _asked
-    cdef readonly bint is_open, cut
+    cdef Py_ssize_t _at, _counted, _answered, _awaited, _asked
+    cdef readonly bint is_open, is_cut
     cdef Candidate _returned
 
     def __cinit__(self, bytes target not None, bytes local not None, config, StateTable table not None, block_of,
@@ -382,7 +382,7 @@ cdef class Candidates:
         self._block_of = block_of
         self._claims = claims
         self._k, self._alpha, self._beta = config.k, config.alpha, config.beta
-        self._agreeing, self._max_asked = config.agreeing, config.max_asked
+        self._min_queried, self._max_asked = config.min_queried, config.max_asked
         self._table = table
         self._timeout_s = config.request_timeout_s
         self._chosen = Closest(self._k, config.max_group_in_bucket)
@@ -491,7 +491,7 @@ cdef class Candidates:
             del self._listed[at]
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far, and the local one."""
         return len(self._seen)
 
@@ -502,21 +502,21 @@ cdef class Candidates:
     # -- slots -----------------------------------------------------------------------------------------------
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         """Slots taken: asked, and not late."""
         return len(self._fresh)
 
-    def ask(self, Candidate candidate not None, double now, bint connected, double patience_s, double hold_s) -> None:
-        """It is asked at `now`, and takes a slot until it is `patience_s` later; late, it holds the end until
+    def query(self, Candidate candidate not None, double now, bint connected, double soft_timeout_s, double hold_s) -> None:
+        """It is asked at `now`, and takes a slot until it is `soft_timeout_s` later; late, it holds the end until
         `hold_s` after `now`, or longer where others are slow."""
-        candidate.asked_at = now
+        candidate.queried_at = now
         candidate.connected = connected
         candidate._enter(self._table._query)
-        candidate._late_at = now + patience_s
+        candidate._late_at = now + soft_timeout_s
         candidate._hold_s = hold_s
         self._fresh.append(candidate)
 
-    def leave(self, Candidate candidate not None) -> None:
+    def free_slot(self, Candidate candidate not None) -> None:
         """Its slot, if it has one, is free."""
         cdef Py_ssize_t at
         for at in range(len(self._fresh)):
@@ -541,7 +541,7 @@ cdef class Candidates:
         for one in self._fresh:
             when = min(when, (<Candidate> one)._late_at)
         if PyDict_Next(outstanding, &at, NULL, &oldest):
-            when = min(when, (<Candidate?> <object> oldest).asked_at + self._timeout_s)
+            when = min(when, (<Candidate?> <object> oldest).queried_at + self._timeout_s)
         return None if when == INFINITY else when
 
     # -- the walk --------------------------------------------------------------------------------------------
@@ -558,8 +558,8 @@ cdef class Candidates:
         self._now, self._asked = now, asked
         self._slow_hold_s = _NEVER if slow_hold_s is None else slow_hold_s
         self._held_until = _NEVER
-        self._at = self._counted = self._answered = self._waited = 0
-        self.is_open = self.cut = False
+        self._at = self._counted = self._answered = self._awaited = 0
+        self.is_open = self.is_cut = False
         self._returned = None
         self._chosen._start()
 
@@ -568,8 +568,8 @@ cdef class Candidates:
         return None if self._held_until == _NEVER else self._held_until
 
     @property
-    def waited(self) -> int:
-        return self._waited if self._claims is None and self._beta >= self._k else 0
+    def awaited_count(self) -> int:
+        return self._awaited if self._claims is None and self._beta >= self._k else 0
 
     cdef bint _holds(self, Candidate late) noexcept:
         """Whether a late peer holds the end: as long as others were slow, too, or nobody answered at all.
@@ -581,18 +581,18 @@ cdef class Candidates:
             return True
         if not late._hold_s:
             return False
-        until = late.asked_at + min(max(late._hold_s, self._slow_hold_s), self._timeout_s)
+        until = late.queried_at + min(max(late._hold_s, self._slow_hold_s), self._timeout_s)
         if until <= self._now:
             return False
         if self._held_until == _NEVER or until < self._held_until:
             self._held_until = until
         return True
 
-    cdef bint _vouched(self, Candidate candidate) except -1:
+    cdef bint _take_unqueried(self, Candidate candidate) except -1:
         """Whether it counts among the chosen without being asked. Past a crowd nobody does."""
         cdef Closest chosen = self._chosen
-        if (self.voucher is None or chosen._near != chosen._diverse
-                or not self.voucher._vouches(candidate, &self._distances[self._at], self._now)):
+        if (self.shortcut is None or chosen._near != chosen._diverse
+                or not self.shortcut._is_alive(candidate, &self._distances[self._at], self._now)):
             candidate._enter(self._table._doubt)  # also where it was vouched for before
             return False
         candidate._enter(self._table._shortcut)
@@ -603,7 +603,7 @@ cdef class Candidates:
         cdef PyObject *other = PyDict_GetItem(self._claims, listed.key)
         return listed if other == NULL else <Candidate?> <object> other
 
-    def next_asked(self):
+    def next_to_query(self):
         """Whom it is time to ask; None: nobody more."""
         cdef Candidate listed, candidate = self._returned
         cdef Closest chosen = self._chosen
@@ -621,13 +621,13 @@ cdef class Candidates:
             if self._claims is not None:
                 candidate = self._whoever_asks(listed)
             if candidate._rule & _QUERYABLE:
-                if candidate._rule & _SKIPPABLE and self._counted >= self._agreeing and self._vouched(candidate):
+                if candidate._rule & _SKIPPABLE and self._counted >= self._min_queried and self._take_unqueried(candidate):
                     if chosen._sated():
                         return None
                 elif self._asked >= self._max_asked:
-                    self.cut = True
+                    self.is_cut = True
                 elif len(self._fresh) >= self._alpha:
-                    self.is_open, self._waited = True, 0
+                    self.is_open, self._awaited = True, 0
                     return None
                 else:
                     self._returned = candidate
@@ -648,7 +648,7 @@ cdef class Candidates:
             if candidate._rule & _HAS_ANSWERED:
                 self._answered += 1
             if candidate._rule & _AWAITED:
-                self._waited += 1
+                self._awaited += 1
                 self.is_open = True
             return chosen._sated() or (self._answered >= self._beta and not self.is_open)
         return False

@@ -64,7 +64,7 @@ def test_nobody_is_asked_on_two_paths() -> None:
     everybody = {n: bytes(sorted(rng.sample(range(200), 12) + list(range(5)))) for n in range(200)}
     lookup = make([150, 151, 152, 153, 154, 155])
     asked = run(lookup, everybody)
-    assert len(asked) == len(set(asked)) == lookup.asked == lookup.answered
+    assert len(asked) == len(set(asked)) == lookup.queried_count == lookup.answered_count
     assert lookup.end is End.COMPLETE
     assert found(lookup) == [0, 1, 2, 3, 4]
 
@@ -86,7 +86,7 @@ def test_what_fails_on_one_path_is_waited_for_on_none() -> None:
     lookup = make([50, 51, 52])
     run(lookup, answers)
     assert lookup.end is End.COMPLETE
-    assert lookup.failures == 1
+    assert lookup.failed_count == 1
     assert found(lookup) == [0, 2, 3, 4, 5]
 
 
@@ -111,7 +111,7 @@ def test_silent_peers_are_given_up_in_time() -> None:
         lookup.poll(now)
     assert now <= START + CONFIG.request_timeout_s
     assert lookup.closest() == ()
-    assert lookup.failures == 3
+    assert lookup.failed_count == 3
 
 
 def test_what_the_paths_ask_is_bounded() -> None:
@@ -131,4 +131,4 @@ def test_what_the_paths_ask_is_bounded() -> None:
         for out in requests:
             lookup.replied(out.token, "/test", b"", START)
     assert lookup.end in (End.COMPLETE, End.LIMIT)
-    assert lookup.asked <= 2 * config.max_asked
+    assert lookup.queried_count <= 2 * config.max_asked

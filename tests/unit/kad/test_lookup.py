@@ -73,7 +73,7 @@ def test_nobody_beyond_the_k_closest_is_asked() -> None:
         lookup.replied(token, "/test", b"", START)
         tokens.update(asked(lookup, START))
     assert found(lookup) == [0, 1, 2, 3, 4]
-    assert lookup.asked == 5
+    assert lookup.queried_count == 5
 
 
 def test_a_failed_peer_is_replaced_by_the_next() -> None:
@@ -86,7 +86,7 @@ def test_a_failed_peer_is_replaced_by_the_next() -> None:
         lookup.replied(token, "/test", b"", START)
     lookup.poll(START)
     assert found(lookup) == [0, 1, 3, 4, 5]
-    assert (lookup.end, lookup.failures, lookup.answered) == (End.COMPLETE, 1, 5)
+    assert (lookup.end, lookup.failed_count, lookup.answered_count) == (End.COMPLETE, 1, 5)
 
 
 def test_a_slow_peer_gives_its_slot_away_and_its_late_answer_counts() -> None:
@@ -95,7 +95,7 @@ def test_a_slow_peer_gives_its_slot_away_and_its_late_answer_counts() -> None:
     now = lookup.next_timer()
     assert now == START + CONFIG.patience_s
     lookup.handle_timer(now)
-    assert lookup.in_flight == 0
+    assert lookup.in_flight_count == 0
     assert asked(lookup, now) == [(3, 3)]
     assert lookup.replied(0, "/test", bytes([7]), now + 1) == ("item",)
     assert asked(lookup, now + 1) == [(4, 7)]
@@ -143,7 +143,7 @@ def test_silence_of_all_ends_with_the_request_timeout() -> None:
     asked(lookup, START)
     lookup.handle_timer(START + CONFIG.request_timeout_s)
     assert lookup.poll(START + CONFIG.request_timeout_s) == []
-    assert (lookup.end, lookup.failures, found(lookup)) == (End.COMPLETE, 3, [])
+    assert (lookup.end, lookup.failed_count, found(lookup)) == (End.COMPLETE, 3, [])
 
 
 def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
@@ -156,7 +156,7 @@ def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
         for out in requests:
             lookup.replied(out.token, "/test", out.peer.peer_id.raw, START)
     assert lookup.end is End.LIMIT
-    assert lookup.asked == 12
+    assert lookup.queried_count == 12
     assert rounds <= 12
 
 
@@ -195,7 +195,7 @@ def test_a_fault_leaves_the_request_open_for_failed() -> None:
         lookup.replied(0, "/test", bytes([254]), START)
     lookup.failed(0, FailureKind.PEER_FAULT, START)
     lookup.poll(START)
-    assert (lookup.end, lookup.failures) == (End.COMPLETE, 1)
+    assert (lookup.end, lookup.failed_count) == (End.COMPLETE, 1)
 
 
 def test_we_never_ask_ourselves() -> None:

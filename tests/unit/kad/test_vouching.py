@@ -21,7 +21,7 @@ from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
 
-CONFIG = replace(KadConfig(), k=6, agreeing=2)
+CONFIG = replace(KadConfig(), k=6, min_queried=2)
 TARGET = bytes(32)
 PEERS = sorted((peer_info_of(n) for n in range(40)), key=lambda peer: peer.peer_id.key)
 SPOKEN = {"/other", "/test"}
@@ -80,7 +80,7 @@ def test_the_closest_are_asked_and_of_the_others_those_that_may_be_dead() -> Non
     for token in tokens.values():
         answer(lookup, token, 3, 4)
     assert asked(lookup) == {}
-    assert (lookup.end, lookup.asked, lookup.answered) == (End.COMPLETE, 3, 3)
+    assert (lookup.end, lookup.queried_count, lookup.answered_count) == (End.COMPLETE, 3, 3)
     assert found(lookup) == [0, 1, 2, 3, 4, 5]
     assert lookup.storers()[2] == Answered(PEERS[2], "/test")
 

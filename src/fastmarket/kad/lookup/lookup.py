@@ -30,27 +30,27 @@ class Lookup:
     end: End | None
 
     @property
-    def asked(self) -> int:
+    def queried_count(self) -> int:
         """Peers asked so far."""
         raise NotImplementedError
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far."""
         raise NotImplementedError
 
     @property
-    def answered(self) -> int:
+    def answered_count(self) -> int:
         """Peers that answered."""
         raise NotImplementedError
 
     @property
-    def failures(self) -> int:
+    def failed_count(self) -> int:
         """Peers of which no answer will come."""
         raise NotImplementedError
 
     @property
-    def silent(self) -> int:
+    def silent_count(self) -> int:
         """Peers asked that have not answered, and of which it is not known that they are gone, or no peers of
         this network: each of them may be there."""
         raise NotImplementedError
@@ -61,7 +61,7 @@ class Lookup:
         raise NotImplementedError
 
     @property
-    def only_late(self) -> bool:
+    def is_only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
         raise NotImplementedError
 

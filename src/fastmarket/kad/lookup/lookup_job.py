@@ -103,5 +103,9 @@ class LookupJob(Job):
 def lookup_result(lookup: Lookup) -> LookupResult:
     """The result of a lookup that has ended."""
     return LookupResult(
-        lookup.closest(), lookup.end or End.CANCELLED, lookup.asked, lookup.answered, lookup.failures
+        lookup.closest(),
+        lookup.end or End.CANCELLED,
+        lookup.queried_count,
+        lookup.answered_count,
+        lookup.failed_count,
     )

@@ -213,7 +213,7 @@ class PutJob(Job):
             tally.asked,
             tally.wanted,
             tally.plain,
-            self._lookup.silent,
+            self._lookup.silent_count,
             self._lookup.closest(),
             self._lookup.end or End.CANCELLED,
             "" if tally.met else self._reasons(),
@@ -246,7 +246,7 @@ class PutJob(Job):
             for request in requests:
                 request.token += self._base
         end = self._lookup.end
-        if end is None and (requests or not self._lookup.only_late):
+        if end is None and (requests or not self._lookup.is_only_late):
             # A store that has no reply leaves its stream to the question, so it goes first.
             eager = self._store_eagerly(now)
             if self._size is not None and self._copies and not self._storing:
@@ -390,7 +390,7 @@ class PutJob(Job):
 
     def _store_eagerly(self, now: float) -> list[SendRequest]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
-        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        known = self._lookup.heard_count, self._lookup.failed_count, len(self._tried)
         if known == self._known:
             return []  # they are the same as before
         self._known = known
@@ -433,7 +433,7 @@ class PutJob(Job):
             if (
                 not tally.asked
                 and not tally.plain
-                and (self._lookup.end is not End.COMPLETE or self._lookup.silent)
+                and (self._lookup.end is not End.COMPLETE or self._lookup.silent_count)
             ):
                 return _Tally(0, 0, 1, 0)  # somebody may be there
             return tally
@@ -490,8 +490,8 @@ class PutJob(Job):
             elif key in self._why:
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
-        if not told and self._lookup.silent:
-            return f"nobody answers, {self._lookup.silent} known may still be there"
+        if not told and self._lookup.silent_count:
+            return f"nobody answers, {self._lookup.silent_count} known may still be there"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:

@@ -265,7 +265,7 @@ class SweepJob(Job):
     def _found(self, search: _Search) -> None:
         lookup = search.lookup
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
-        unknown = not complete or lookup.silent > 0
+        unknown = not complete or lookup.silent_count > 0
         if complete and closest:
             self._prove(search, closest)
             return
@@ -288,7 +288,7 @@ class SweepJob(Job):
             insort(proven, search.index)  # with the others of its batch
             self._give(proven, everybody, unknown=False)
         else:
-            self._give((search.index,), lookup.storers(), unknown=lookup.silent > 0)
+            self._give((search.index,), lookup.storers(), unknown=lookup.silent_count > 0)
             self._give_proven(proven)
         self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
 
