@@ -229,7 +229,7 @@ class BootstrapJob(PeerWatcher):
             )
             self._round.answered(own)
         elif number in self._lookups:
-            self._lookups[number].replied(own, protocol, payload, now)
+            self._lookups[number].on_reply(own, protocol, payload, now)
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """A seed or a peer of a lookup failed."""
@@ -237,7 +237,7 @@ class BootstrapJob(PeerWatcher):
         if number == 0:
             self._round.fail(own, kind)
         elif number in self._lookups:
-            self._lookups[number].failed(own, kind, now)
+            self._lookups[number].on_failure(own, kind, now)
 
     def peer_identified(self, now: float) -> None:
         """Perhaps a seed, or an answerer, that was waited for."""

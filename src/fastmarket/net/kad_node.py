@@ -87,7 +87,7 @@ class KadNode:
         host.observers.append(self)
         host.links.neighbours = self._neighbours
         # So the first lookup knows whom it need not wait for.
-        host.on_pace = lambda peer_id, took_s: engine.learnt.paces.answered(peer_id, took_s, True)
+        host.on_pace = lambda peer_id, took_s: engine.learnt.rtt.on_answer(peer_id, took_s, True)
 
     def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request; what it sets off (a liveness check) comes with `on_hurry`."""

@@ -49,9 +49,9 @@ def run(lookup: DisjointLookup, answer: dict[int, bytes | None], now: float = ST
             asked.append(number)
             payload = answer[number]
             if payload is None:
-                lookup.failed(out.token, FailureKind.RESET, now)
+                lookup.on_failure(out.token, FailureKind.RESET, now)
             else:
-                lookup.replied(out.token, "/test", payload, now)
+                lookup.on_reply(out.token, "/test", payload, now)
     return asked
 
 
@@ -93,7 +93,7 @@ def test_what_fails_on_one_path_is_waited_for_on_none() -> None:
 def test_an_answer_that_is_enough_ends_all_paths() -> None:
     lookup = make([50, 51, 52])
     first = lookup.poll(START)[0]
-    lookup.replied(first.token, "/test", bytes([255]), START)
+    lookup.on_reply(first.token, "/test", bytes([255]), START)
     assert lookup.end is End.STOPPED
     assert lookup.poll(START) == []
     assert lookup.next_timer() is None
@@ -129,6 +129,6 @@ def test_what_the_paths_ask_is_bounded() -> None:
     lookup.add([PEERS[1], PEERS[2], PEERS[3]])
     while requests := lookup.poll(START):
         for out in requests:
-            lookup.replied(out.token, "/test", b"", START)
+            lookup.on_reply(out.token, "/test", b"", START)
     assert lookup.end in (End.COMPLETE, End.LIMIT)
     assert lookup.queried_count <= 2 * config.max_asked

@@ -104,23 +104,23 @@ class DisjointLookup(Lookup):
             self.end = End.LIMIT if End.LIMIT in ends else End.COMPLETE
         return requests
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `on_failure` then."""
         own, number = divmod(token, len(self._paths))
-        items = self._paths[number].replied(own, protocol, payload, now)
+        items = self._paths[number].on_reply(own, protocol, payload, now)
         if self._paths[number].end is End.STOPPED:
             self.stop(End.STOPPED)
         return items
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
         own, number = divmod(token, len(self._paths))
-        self._paths[number].failed(own, kind, now)
+        self._paths[number].on_failure(own, kind, now)
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """On every path."""
         for path in self._paths:
-            path.lost(key)
+            path.on_lost(key)
         if self.end is End.COMPLETE:
             self.end = None
 

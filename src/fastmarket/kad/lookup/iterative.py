@@ -25,24 +25,24 @@ from fastmarket.native.candidates import Answered, Candidate, Candidates
 class NetworkKnowledge:
     """What a node's lookups have taught it, for the next ones."""
 
-    paces: RttEstimator
+    rtt: RttEstimator
     size: NetworkSize
     named: Callable[[Iterable[PeerInfo]], None] | None = None
     """Told of the peers in every answer."""
     alive: KnownAlive | None = None
     """Who need not be asked to be found; None: everybody is asked."""
 
-    def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A connection to the peer is open, and it said what it speaks."""
-        self.paces.connected(peer_id)
+        self.rtt.on_connected(peer_id)
         if self.alive is not None:
-            self.alive.identified(peer_id, protocols, now)
+            self.alive.on_identified(peer_id, protocols, now)
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection to the peer ended."""
-        self.paces.disconnected(peer_id)
+        self.rtt.on_disconnected(peer_id)
         if self.alive is not None:
-            self.alive.disconnected(peer_id)
+            self.alive.on_disconnected(peer_id)
 
 
 # Nobody is there; or who is speaks none of our protocols.
@@ -76,9 +76,9 @@ class IterativeLookup(Lookup):
         "_hops",
         "_named",
         "_outstanding",
-        "_paces",
         "_queried_count",
         "_query",
+        "_rtt",
         "_size",
         "_slow_hold_s",
         "_slowest",
@@ -108,7 +108,7 @@ class IterativeLookup(Lookup):
         self._query = query
         self._config = config
         learnt = learnt or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
-        self._paces = learnt.paces
+        self._rtt = learnt.rtt
         self._size = learnt.size
         self._named = learnt.named
         self._alive = learnt.alive
@@ -196,8 +196,8 @@ class IterativeLookup(Lookup):
             return None
         return End.LIMIT if candidates.is_cut else End.COMPLETE
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
         candidate = self._outstanding.get(token)
         if candidate is None or self.end is not None:
             return ()
@@ -207,7 +207,7 @@ class IterativeLookup(Lookup):
         took = candidate.answer(protocol, now)
         self._answered_count += 1
         self._awaited_count -= 1
-        self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
+        self._rtt.on_answer(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
             self._slow_hold_s = slow_hold_s(self._config, took)
@@ -221,7 +221,7 @@ class IterativeLookup(Lookup):
             self.end = End.STOPPED
         return answer.items
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come; the next closest moves up."""
         candidate = self._outstanding.get(token)
         if candidate is not None and self.end is None:
@@ -234,7 +234,7 @@ class IterativeLookup(Lookup):
             if kind is not FailureKind.BUSY:
                 self._surprised(candidate)
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """It is no candidate any more; a lookup that had found all goes on."""
         for candidate in self.candidates.listed():
             if candidate.key == key:
@@ -259,13 +259,13 @@ class IterativeLookup(Lookup):
         outstanding = self._outstanding
         self._awaited_count = 0
         for candidate in self.candidates.overdue(now):
-            self._paces.late(candidate.peer.peer_id, now)
+            self._rtt.on_late(candidate.peer.peer_id, now)
             self._fell_silent(candidate)
         while outstanding:
             token, candidate = next(iter(outstanding.items()))
             if candidate.queried_at + self._config.request_timeout_s > now:
                 break
-            self.failed(token, FailureKind.TIMEOUT, now)
+            self.on_failure(token, FailureKind.TIMEOUT, now)
 
     def closest(self) -> tuple[Answered, ...]:
         """The up to k closest peers that answered or are known to be alive, closest first."""
@@ -289,18 +289,18 @@ class IterativeLookup(Lookup):
     def _query_now(self, candidate: Candidate, now: float) -> SendRequest:
         token = self._queried_count
         self._queried_count += 1
-        peer, paces = candidate.peer, self._paces
+        peer, rtt = candidate.peer, self._rtt
         peer_id = peer.peer_id
-        connected = paces.is_connected(peer_id)
+        connected = rtt.is_connected(peer_id)
         self._outstanding[token] = candidate
         if self._claims is not None:
             self._claims[candidate.key] = candidate
-        if paces.is_silent(peer_id, now):
+        if rtt.is_unresponsive(peer_id, now):
             candidate.query_unresponsive(now, connected)
             self._fell_silent(candidate)
         else:
-            patience_s = paces.patience(peer_id, connected)
-            self.candidates.query(candidate, now, connected, patience_s, hold_s(self._config, patience_s))
+            late_s = rtt.soft_timeout_s(peer_id, connected)
+            self.candidates.query(candidate, now, connected, late_s, hold_s(self._config, late_s))
         return SendRequest(token, peer, self._query.choices(peer), self._config.request_timeout_s)
 
     def _complete(self, end: End) -> None:
@@ -310,7 +310,7 @@ class IterativeLookup(Lookup):
 
     def _fell_silent(self, late: Candidate) -> None:
         if self._alive is not None:
-            self._alive.doubted(late.peer.peer_id)
+            self._alive.on_doubt(late.peer.peer_id)
         self._surprised(late)
 
     def _surprised(self, candidate: Candidate) -> None:

@@ -73,15 +73,15 @@ class Lookup:
         """The requests to send now; notices the end."""
         raise NotImplementedError
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
         raise NotImplementedError
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
         raise NotImplementedError
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
         asked first."""
         raise NotImplementedError

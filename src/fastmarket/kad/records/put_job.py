@@ -259,7 +259,7 @@ class PutJob(Job):
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # else of an attempt that is over
                 self._news = True
-                self._lookup.replied(token - self._base, protocol, payload, now)
+                self._lookup.on_reply(token - self._base, protocol, payload, now)
             return
         out = self._out.get(token)
         if out is None:
@@ -280,7 +280,7 @@ class PutJob(Job):
         self._news = True
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:
-                self._lookup.failed(token - self._base, kind, now)
+                self._lookup.on_failure(token - self._base, kind, now)
             return
         out = self._out.pop(token, None)
         if out is None:
@@ -292,7 +292,7 @@ class PutJob(Job):
         elif self._copies.get(key) is _Copy.ASKED:
             if kind in ABSENT:
                 del self._copies[key]
-                self._lookup.lost(key)
+                self._lookup.on_lost(key)
             else:
                 self._copies[key] = _Copy.FAILED
                 self._why[key] = WHY[kind], False

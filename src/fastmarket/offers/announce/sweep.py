@@ -159,7 +159,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.replied(at[1], protocol, payload, now)
+            search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
@@ -168,7 +168,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.failed(at[1], kind, now)
+            search.lookup.on_failure(at[1], kind, now)
 
     def next_timer(self) -> float | None:
         """The earliest of the lookups' timers and deadlines, and our own."""
