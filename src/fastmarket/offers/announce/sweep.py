@@ -158,7 +158,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.on_reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.replied(at[1], protocol, payload, now)
+            search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
@@ -167,7 +167,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.on_failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.failed(at[1], kind, now)
+            search.lookup.on_failure(at[1], kind, now)
 
     def next_timer(self) -> float | None:
         """The earliest of the lookups' timers and deadlines, and our own."""
@@ -264,7 +264,7 @@ class SweepJob(Job):
     def _found(self, search: _Search) -> None:
         lookup = search.lookup
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
-        unknown = not complete or lookup.silent > 0
+        unknown = not complete or lookup.silent_count > 0
         if complete and closest:
             self._prove(search, closest)
             return
@@ -287,7 +287,7 @@ class SweepJob(Job):
             insort(proven, search.index)  # together with its batch
             self._give(proven, everybody, unknown=False)
         else:
-            self._give((search.index,), lookup.storers(), unknown=lookup.silent > 0)
+            self._give((search.index,), lookup.storers(), unknown=lookup.silent_count > 0)
             self._give_proven(proven)
         self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
 
