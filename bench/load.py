@@ -22,7 +22,6 @@ from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, encode_request
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
 from fastmarket.libp2p.identify import (
     IDENTIFY_PROTOCOL,
@@ -30,7 +29,8 @@ from fastmarket.libp2p.identify import (
     IdentifyResponder,
     encode_identify,
 )
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 
 MAX_REPLY_BYTES = 64 * 1024
 DEADLINE_S = 120.0

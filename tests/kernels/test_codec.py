@@ -14,11 +14,11 @@ from fastmarket.formats.addr_protocols import PROTOCOLS, VARIABLE
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import encode_uvarint, frame
-from fastmarket.libp2p import yamux
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import ResponderFailed, StreamData
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp import yamux
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.native import codec as _codec
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import codec as twin

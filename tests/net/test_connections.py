@@ -15,10 +15,10 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Kind, encode_request
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream

@@ -18,11 +18,11 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.connection_policy import ConnectionRefusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link

@@ -17,8 +17,8 @@ from grpc_status import rpc_status
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.errors import CallerFault, NodeFault, NotFound, QuorumFailed, RequestTimeout
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.streams import RpcHandler
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.market.client_values import ClientTls, HolderSearch, Listing
 from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer

@@ -9,9 +9,9 @@ from hashlib import sha256
 import pytest
 
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.libp2p import output
-from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.output import OUTPUT_BYTES
+from fastmarket.libp2p.tcp import output
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.output import OUTPUT_BYTES
 from fastmarket.net import link as links
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream

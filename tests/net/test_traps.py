@@ -17,11 +17,11 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import LEGACY_DOMAIN, LEGACY_PAYLOAD_TYPE, encode_peer_record
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, decode_message, encode_request
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
 from fastmarket.libp2p.requests import Reply
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.streams import Stream
 from fastmarket.pb.libp2p.envelope_pb2 import PeerRecord

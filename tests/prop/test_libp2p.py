@@ -13,15 +13,15 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, ResponderFailed, StreamData, StreamReady
 from fastmarket.libp2p.identify import IdentifyCollector, IdentifyPushResponder, IdentifyResponder
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, encode_token
-from fastmarket.libp2p.noise import CipherState
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.noise import CipherState
+from fastmarket.libp2p.tcp.upgrade import Role
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, default_protocols, echo, endpoint_of
 
 ENDS = endpoint_of(1), endpoint_of(2)

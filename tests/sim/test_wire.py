@@ -11,7 +11,7 @@ from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, PUSH_PROTOCOL, Identif
 from fastmarket.libp2p.identify import encode_identify as encode
 from fastmarket.libp2p.ping import PING_PROTOCOL
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint
+from fastmarket.libp2p.tcp.upgrade import Endpoint
 from fastmarket.sim.traffic import CONNECTION_BYTES
 from tests.reference.simnet import wire_bytes
 from tests.unit.libp2p.pair import Pair, endpoint_of, identity_of

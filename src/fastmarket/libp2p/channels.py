@@ -16,8 +16,8 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
-from fastmarket.libp2p.yamux import Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.tcp.yamux import Yamux
+from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 from fastmarket.native.codec import PIECE_BYTES, Served
 
 

@@ -16,8 +16,8 @@ from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.pb.libp2p.identify_pb2 import Identify
 
 if TYPE_CHECKING:
-    from fastmarket.libp2p.connection import Connection
     from fastmarket.libp2p.streams import ResponderFactory
+    from fastmarket.libp2p.tcp.connection import Connection
 
 IDENTIFY_PROTOCOL = "/ipfs/id/1.0.0"
 PUSH_PROTOCOL = "/ipfs/id/push/1.0.0"

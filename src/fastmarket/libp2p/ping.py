@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from fastmarket.errors import LimitExceeded, PeerFault
 
 if TYPE_CHECKING:
-    from fastmarket.libp2p.connection import Connection
     from fastmarket.libp2p.streams import ResponderFactory
+    from fastmarket.libp2p.tcp.connection import Connection
 
 PING_PROTOCOL = "/ipfs/ping/1.0.0"
 PING_BYTES = 32

@@ -21,7 +21,6 @@ from math import inf
 from fastmarket.errors import ConnectionLost, LimitExceeded, PeerFault, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     Event,
@@ -34,6 +33,7 @@ from fastmarket.libp2p.events import (
 )
 from fastmarket.libp2p.kept_stream import KeptStream, Request
 from fastmarket.libp2p.outcomes import Failed, Reply, RequestResult
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
 
 __all__ = ["Failed", "RequestResult", "Reply", "RequestPool"]
 

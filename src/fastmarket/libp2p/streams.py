@@ -8,7 +8,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.varint import FrameDecoder, frame, try_uvarint
 
 if TYPE_CHECKING:
-    from fastmarket.libp2p.connection import Connection
+    from fastmarket.libp2p.tcp.connection import Connection
 
 _ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fastmarket.config import HostConfig
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.connection_policy import (
     Admission,
     ConnectionRefusal,
@@ -21,7 +20,8 @@ from fastmarket.libp2p.connection_policy import (
     to_trim,
 )
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
 

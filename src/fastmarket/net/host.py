@@ -20,13 +20,13 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, RequestPool, RequestResult
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials

@@ -13,7 +13,6 @@ from fastmarket.faults import Faults
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_record import encode_peer_record
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import (
     Event,
     NegotiationFailed,
@@ -35,7 +34,8 @@ from fastmarket.libp2p.identify import (
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.net.addresses import OwnAddresses, is_loopback
 from fastmarket.net.link import Link
 

@@ -15,8 +15,8 @@ from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendReques
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.records.shares import NEARBY
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Reply, RequestResult
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.pump import Pump

@@ -9,12 +9,12 @@ from typing import Protocol, cast
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
-from fastmarket.libp2p.output import Sealed, compact, recycle
 from fastmarket.libp2p.requests import RequestPool, RequestResult
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.output import Sealed, compact, recycle
+from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.net.clock import Clock
 from fastmarket.net.one_shot import OneShot
 from fastmarket.net.pump import Pump, RunQueue

@@ -13,7 +13,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.shares import NEARBY
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.net.batching import Gathering, Settle, Turn
 from fastmarket.net.clock import Clock

@@ -7,10 +7,10 @@ from random import Random
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import Event
 from fastmarket.libp2p.streams import ResponderFactory, RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 
 START = 1_000_000.0
 ECHO = "/test/echo/1"

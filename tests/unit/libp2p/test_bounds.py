@@ -12,13 +12,13 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
-from fastmarket.libp2p.noise import KeyPair
-from fastmarket.libp2p.secure import NoiseStatic
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.noise import KeyPair
+from fastmarket.libp2p.tcp.secure import NoiseStatic
+from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.pb.libp2p.noise_pb2 import NoiseHandshakePayload
 from tests.unit.libp2p.pair import ECHO, START, Pair, default_protocols, endpoint_of, identity_of
 

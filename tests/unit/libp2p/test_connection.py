@@ -5,7 +5,6 @@ import pytest
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import ConnectionLost, StreamFailed
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     NegotiationFailed,
@@ -19,7 +18,8 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.upgrade import Role
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, endpoint_of, identity_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastmarket.errors import NetworkFault, PeerFault
-from fastmarket.libp2p.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, KeyPair, XXHandshake
+from fastmarket.libp2p.tcp.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, KeyPair, XXHandshake
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "noise.json").read_text())
 

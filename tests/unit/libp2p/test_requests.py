@@ -5,10 +5,10 @@ import pytest
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import StreamOpened
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool, RequestResult
 from fastmarket.libp2p.streams import RpcResponder
+from fastmarket.libp2p.tcp.connection import Connection
 from tests.unit.libp2p.pair import ECHO, RAW, Pair, Protocols, echo, endpoint_of
 
 OTHER = "/test/other/1"

@@ -12,9 +12,9 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
-from fastmarket.libp2p.noise import LENGTH_BYTES
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.secure import (
+from fastmarket.libp2p.tcp.noise import LENGTH_BYTES
+from fastmarket.libp2p.tcp.secure import (
     NOISE_PROTOCOL,
     YAMUX_PROTOCOL,
     NoiseStatic,

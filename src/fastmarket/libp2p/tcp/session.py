@@ -9,13 +9,13 @@ from fastmarket.errors import PeerFault
 from fastmarket.libp2p.channels import EventStream, ResponderStream
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
-from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
-from fastmarket.libp2p.output import Output
 from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.streams import Responder, ResponderFactory
-from fastmarket.libp2p.upgrade import Endpoint
-from fastmarket.libp2p.yamux import GoAway, Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
+from fastmarket.libp2p.tcp.output import Output
+from fastmarket.libp2p.tcp.upgrade import Endpoint
+from fastmarket.libp2p.tcp.yamux import GoAway, Yamux
+from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 
 
 class Liveness:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
-from fastmarket.libp2p.noise import CipherState, KeyPair, XXHandshake
+from fastmarket.libp2p.tcp.noise import CipherState, KeyPair, XXHandshake
 from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
 
 NOISE_PROTOCOL = "/noise"

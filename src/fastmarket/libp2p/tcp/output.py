@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from fastmarket.libp2p.noise import BULK_BYTES, CipherState, sealed_bytes
+from fastmarket.libp2p.tcp.noise import BULK_BYTES, CipherState, sealed_bytes
 
 # Encrypted without a look at the shell: what 64 requests call for that have answers of 6 KiB.
 AHEAD_BYTES = 384 << 10
