@@ -13,6 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.streams import RpcResponder
@@ -30,7 +31,7 @@ REPLY = bytes(1600)  # 20 peers with two addresses each
 NOW = 1_000_000.0
 
 
-def answer(connection: Connection, request: bytes, now: float) -> bytes:
+def answer(peer: RemotePeer, request: bytes, now: float) -> bytes:
     return REPLY
 
 

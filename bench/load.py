@@ -20,6 +20,7 @@ from bench.served import REPLY_BYTES, REQUEST_BYTES
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
@@ -80,7 +81,7 @@ class Dialer(asyncio.Protocol):
         info = IdentifyInfo(public_key=identity.public_key, agent_version="bench/1")
         message = encode_identify(info)
 
-        def tell(connection: Connection) -> bytes:
+        def tell(peer: RemotePeer) -> bytes:
             self.told = True
             return message
 

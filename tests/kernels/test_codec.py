@@ -13,6 +13,7 @@ from fastmarket.errors import FastmarketError, PeerFault
 from fastmarket.formats.addr_protocols import PROTOCOLS, VARIABLE
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import encode_uvarint, frame
 from fastmarket.libp2p.events import ResponderFailed, StreamData
 from fastmarket.libp2p.streams import RpcResponder
@@ -28,7 +29,7 @@ NOW = 1_000_000.0
 LIMIT = 700
 
 
-def answer(connection: Connection, request: bytes, now: float) -> bytes | None:
+def answer(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
     """Long, short, none, a refusal, a bug: by the first byte."""
     first = request[0] if request else 5
     if first == 0:

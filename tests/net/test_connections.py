@@ -267,7 +267,7 @@ def test_a_request_to_a_peer_that_left_with_its_handshake_has_an_outcome(run: Ru
 def test_a_closed_connection_whose_peer_reads_nothing_is_ended(run: Run[None]) -> None:
     async def scenario() -> None:
         async with nodes(1) as (node,), guests(1) as (deaf,):
-            node.host.serve("/test/long", lambda connection, body, now: b"y" * 200_000, 100)
+            node.host.serve("/test/long", lambda peer, body, now: b"y" * 200_000, 100)
             link = await come(deaf, node)
             assert link is not None
             streams = [await deaf.host.streams.open(link, ["/test/long"]) for _ in range(40)]

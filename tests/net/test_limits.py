@@ -16,13 +16,13 @@ from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferCon
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.libp2p.connection_policy import ConnectionRefusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
-from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
@@ -226,7 +226,7 @@ def test_outbound_streams_of_a_connection(run: Run[None]) -> None:
                 await node.host.streams.open(link, [DEAF])
             for stream in kept:
                 stream.reset()
-            peer.host.serve(KAD, lambda connection, body, now: body, 100)
+            peer.host.serve(KAD, lambda peer, body, now: body, 100)
             # Its identify listed no Kad; the host proposes it all the same to who has not been asked yet.
             link.requests.set_protocols(frozenset([KAD]))
             outcomes = await asyncio.gather(*(ask(node, PeerInfo(peer.peer_id), FIND) for _ in range(50)))
@@ -295,7 +295,7 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
         async with crowd(max_blocked_bytes=bound) as (node, _, (greedy,)):
             reply = b"y" * 16_000
             frame_size = len(frame(reply))
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             link = await met(greedy, node)
             there = node.host.link_to(greedy.peer_id)
             assert there is not None
@@ -321,7 +321,7 @@ def test_more_replies_than_a_turn_writes_follow_at_once(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd() as (node, _, (eager,)):
             reply = b"y" * 1500
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             link = await met(eager, node)
             streams = [await eager.host.streams.open(link, [DEAF]) for _ in range(20)]
             for _ in range(4):
@@ -369,7 +369,7 @@ def test_who_sends_much_at_once_has_one_turn_after_the_other(run: Run[None], flo
                 if handled.total() < floods * count:
                     loop.call_soon(tick)
 
-            def handle(connection: Connection, body: bytes, now: float) -> bytes:
+            def handle(peer: RemotePeer, body: bytes, now: float) -> bytes:
                 handled[turn] += 1
                 return b""
 
@@ -439,7 +439,7 @@ def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
         budget, reply = 3 << 20, b"y" * 190_000
         bounds = {"peer_budget_bytes": budget, "max_connections_per_peer": 100}
         async with crowd(1, **bounds) as (node, _, (honest,)), many_armed() as deaf_one:
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             ears = Ears(node, deaf_one, DEAF)
             asking = asyncio.ensure_future(ears.ask(30, streams, 20))
             highest, answered = 0, 0
@@ -566,7 +566,7 @@ def test_a_message_too_long(run: Run[None], protocol: str, limit: int) -> None:
 def test_a_reply_too_long(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd(max_reply_bytes=10_000) as (node, _, (peer,)):
-            peer.host.serve(KAD, lambda connection, body, now: b"x" * 10_001, 100)
+            peer.host.serve(KAD, lambda peer, body, now: b"x" * 10_001, 100)
             await met(peer, node)
             outcome = await ask(node, PeerInfo(peer.peer_id), FIND)
             assert isinstance(outcome, Failed)
@@ -576,7 +576,7 @@ def test_a_reply_too_long(run: Run[None]) -> None:
 
 
 def test_an_identify_message_too_long(run: Run[None]) -> None:
-    def endless(connection: Connection) -> bytes:
+    def endless(peer: RemotePeer) -> bytes:
         return frame(b"x" * 100_000)
 
     async def scenario() -> None:

@@ -118,10 +118,8 @@ def lie(node: DhtNode) -> None:
     config = node._config
     kad = encode_reply(Kind.FIND_NODE, [odd_peer(number) for number in range(7)])
     offers = b"".join(odd_peer(number) for number in range(7))
-    node.host.serve(config.kad.protocol, lambda connection, body, now: kad, config.kad.max_request_bytes)
-    node.host.serve(
-        config.offers.protocol, lambda connection, body, now: offers, config.offers.max_message_bytes
-    )
+    node.host.serve(config.kad.protocol, lambda peer, body, now: kad, config.kad.max_request_bytes)
+    node.host.serve(config.offers.protocol, lambda peer, body, now: offers, config.offers.max_message_bytes)
 
 
 def content(number: int) -> bytes:

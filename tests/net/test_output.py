@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.libp2p.tcp import output
 from fastmarket.libp2p.tcp.connection import Connection
@@ -29,7 +30,7 @@ def reply_to(request: bytes) -> bytes:
     return b"".join(sha256(seed + bytes([n])).digest() for n in range(250)) * (REPLY_BYTES // 8000 + 1)
 
 
-def long(connection: Connection, body: bytes, now: float) -> bytes:
+def long(peer: RemotePeer, body: bytes, now: float) -> bytes:
     return reply_to(body)
 
 

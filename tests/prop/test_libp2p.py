@@ -223,8 +223,8 @@ def test_any_bytes_to_a_responder(body: bytes, protocol: str, end: bool) -> None
     served = {
         **default_protocols(),
         PING_PROTOCOL: PingResponder,
-        "/id": IdentifyResponder.factory(lambda connection: b"\x00"),
-        "/push": IdentifyPushResponder.factory(lambda connection, info, now: None),
+        "/id": IdentifyResponder.factory(lambda peer: b"\x00"),
+        "/push": IdentifyPushResponder.factory(lambda peer, info, now: None),
     }
     pair = Pair(dialer=ENDS[0], listener=endpoint_of(2, served)).open()
     stream = pair.dialer.open_stream([protocol], pair.now, lazy=True)

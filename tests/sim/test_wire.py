@@ -36,8 +36,8 @@ def _endpoint(seed: int) -> Endpoint:
         )
     )
     protocols = {
-        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda connection: message),
-        KAD: RpcResponder.factory(lambda connection, request, now: REPLY, 1 << 16),
+        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda peer: message),
+        KAD: RpcResponder.factory(lambda peer, request, now: REPLY, 1 << 16),
     }
     return endpoint_of(seed, protocols)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.events import (
     Event,
     ResponderFailed,
@@ -28,10 +29,8 @@ class Channels(Protocol):
     mux: Yamux
     protocols: Mapping[str, ResponderFactory | None]
     emit: Callable[[Event], None]
+    peer: RemotePeer
     used_at: float  # when a stream of either side last carried something
-
-    def respond(self, factory: ResponderFactory) -> Responder:
-        """A responder for a new inbound stream."""
 
     @property
     def room(self) -> bool:
@@ -88,9 +87,9 @@ class ResponderStream(Served):
     def start(self, factory: ResponderFactory, now: float) -> None:
         """Makes the responder and writes its first bytes."""
         try:
-            self._responder = responder = self.channels.respond(factory)
+            self._responder = responder = factory(self.channels.peer)
             if isinstance(responder, RpcResponder):
-                self.connection, self.limit = responder.connection, responder.limit
+                self.connection, self.limit = responder.peer, responder.limit
             self._write(responder, responder.opened(now))
         except PeerFault:
             self._drop()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from fastmarket.errors import LimitExceeded, PeerFault
-
-if TYPE_CHECKING:
-    from fastmarket.libp2p.streams import ResponderFactory
-    from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.formats.remote_peer import RemotePeer
+from fastmarket.libp2p.streams import ResponderFactory
 
 PING_PROTOCOL = "/ipfs/ping/1.0.0"
 PING_BYTES = 32
@@ -20,22 +17,20 @@ class PingResponder:
 
     __slots__ = ("_partial", "finished", "quiet")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, peer: RemotePeer) -> None:
         self._partial = b""
         self.finished = False
         self.quiet = False
 
     @classmethod
-    def factory(
-        cls, limit: int, connections: Callable[[Connection], Iterable[Connection]]
-    ) -> ResponderFactory:
-        """For the table of protocols: at most `limit` streams at once of one peer, over all its
-        `connections(connection)`."""
+    def factory(cls, limit: int, open_streams: Callable[[RemotePeer], int]) -> ResponderFactory:
+        """For the table of protocols: at most `limit` streams at once of one peer, `open_streams(peer)` of
+        which are open over all its connections."""
 
-        def make(connection: Connection) -> PingResponder:
-            if sum(each.responding(PING_PROTOCOL) for each in connections(connection)) >= limit:
+        def make(peer: RemotePeer) -> PingResponder:
+            if open_streams(peer) >= limit:
                 raise LimitExceeded("ping streams", limit, protocol=PING_PROTOCOL)
-            return cls(connection)
+            return cls(peer)
 
         return make
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from fastmarket.errors import PeerFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame, try_uvarint
-
-if TYPE_CHECKING:
-    from fastmarket.libp2p.tcp.connection import Connection
 
 _ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
 
@@ -34,15 +32,15 @@ class Responder(Protocol):
 
 
 class ResponderFactory(Protocol):
-    """Makes the responder of one new stream."""
+    """Makes the responder of one new stream, opened by `peer`."""
 
-    def __call__(self, connection: Connection, /) -> Responder: ...
+    def __call__(self, peer: RemotePeer, /) -> Responder: ...
 
 
 class RpcHandler(Protocol):
-    """(connection, request, now) -> reply, or None for none, bodies all; a PeerFault resets the stream."""
+    """(peer, request, now) -> reply, or None for none, bodies all; a PeerFault resets the stream."""
 
-    def __call__(self, connection: Connection, request: bytes, now: float, /) -> bytes | None: ...
+    def __call__(self, peer: RemotePeer, request: bytes, now: float, /) -> bytes | None: ...
 
 
 class RpcResponder:
@@ -51,10 +49,10 @@ class RpcResponder:
     `limit` bounds a request, in bytes.
     """
 
-    __slots__ = ("_decoder", "_handle", "connection", "finished", "limit", "quiet")
+    __slots__ = ("_decoder", "_handle", "finished", "limit", "peer", "quiet")
 
-    def __init__(self, connection: Connection, handle: RpcHandler, limit: int) -> None:
-        self.connection = connection
+    def __init__(self, peer: RemotePeer, handle: RpcHandler, limit: int) -> None:
+        self.peer = peer
         self._handle = handle
         self.limit = limit
         self._decoder: FrameDecoder | None = None  # only while a request has come in part
@@ -64,7 +62,7 @@ class RpcResponder:
     @classmethod
     def factory(cls, handle: RpcHandler, limit: int) -> ResponderFactory:
         """For the table of protocols."""
-        return lambda connection: cls(connection, handle, limit)
+        return lambda peer: cls(peer, handle, limit)
 
     @property
     def whole(self) -> RpcHandler | None:
@@ -92,7 +90,7 @@ class RpcResponder:
             if size > _ONE_BYTE_LENGTH:
                 size, start = (size & _ONE_BYTE_LENGTH) | data[1] << 7, 2
             if start + size == len(data) and size <= self.limit and (start == 1 or 0 < data[1] < 0x80):
-                reply = self._handle(self.connection, data[start:], now)
+                reply = self._handle(self.peer, data[start:], now)
                 self.quiet = reply is None
                 return b"" if reply is None else frame(reply)
         return self._decode(data, now)
@@ -104,7 +102,7 @@ class RpcResponder:
         replies = []
         bodies = decoder.feed(data)
         for body in bodies:
-            reply = self._handle(self.connection, body, now)
+            reply = self._handle(self.peer, body, now)
             if reply is not None:
                 replies.append(frame(reply))
         if not decoder.pending:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fastmarket.config import HostConfig
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.connection_policy import (
     Admission,
     ConnectionRefusal,
@@ -20,7 +21,7 @@ from fastmarket.libp2p.connection_policy import (
     to_trim,
 )
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.connection import ConnectionState
 from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
@@ -77,15 +78,14 @@ class Connections:
         """When its handshake was done."""
         return self._held[link].opened_at
 
-    def of(self, connection: Connection) -> Link | None:
-        """The open link whose connection this is."""
-        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
-        return next((link for link in links if link.connection is connection), None)
+    def of(self, peer: RemotePeer) -> Link | None:
+        """The open link at whose other end this is."""
+        links = self.by_peer.get(peer.peer_id, ())
+        return next((link for link in links if link.connection.remote is peer), None)
 
-    def siblings(self, connection: Connection) -> list[Connection]:
-        """All open connections with the same peer, this one included."""
-        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
-        return [link.connection for link in links]
+    def responding(self, peer: RemotePeer, protocol: str) -> int:
+        """Streams that we answer in `protocol`, over all open connections with that peer."""
+        return sum(link.connection.responding(protocol) for link in self.by_peer.get(peer.peer_id, ()))
 
     # -- the life of one
 

@@ -110,7 +110,7 @@ class Host:
         self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
-            config.connection.max_ping_streams, self.links.siblings
+            config.connection.max_ping_streams, lambda peer: self.links.responding(peer, PING_PROTOCOL)
         )
         self._served: set[str] = set()
         self._servers: list[asyncio.Server] = []

@@ -10,13 +10,13 @@ from contextvars import copy_context
 from fastmarket.errors import ConnectionLost, NodeFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.records.shares import NEARBY
 from fastmarket.libp2p.requests import Reply, RequestResult
-from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.pump import Pump
@@ -89,11 +89,9 @@ class KadNode:
         # So the first lookup knows whom it need not wait for.
         host.on_pace = lambda peer_id, took_s: engine.learnt.paces.answered(peer_id, took_s, True)
 
-    def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
+    def handle(self, peer: RemotePeer, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request; what it sets off (a liveness check) comes with `on_hurry`."""
-        sender = connection.remote_peer
-        assert sender is not None
-        return self.engine.handle_request(sender, body, now, connection.block or NEARBY)
+        return self.engine.handle_request(peer.peer_id, body, now, peer.block or NEARBY)
 
     def start(self, job: Job) -> RunningJob:
         """Runs a job. Raises Busy when too many are running, ConnectionLost once the node is stopped."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.shares import NEARBY
-from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.net.batching import Gathering, Settle, Turn
 from fastmarket.net.clock import Clock
@@ -53,13 +53,11 @@ class OfferNode:
         offers.many_refused = _many_refused
         host.observers.append(self)
 
-    def handle(self, connection: Connection, body: bytes, now: float) -> bytes | None:
+    def handle(self, peer: RemotePeer, body: bytes, now: float) -> bytes | None:
         """Answers an inbound request."""
-        sender = connection.remote_peer
-        assert sender is not None
-        reply = self.offers.ready.answer(body, sender, now)
+        reply = self.offers.ready.answer(body, peer.peer_id, now)
         if reply is None:
-            reply = self.offers.handle_request(sender, body, now, connection.block or NEARBY)
+            reply = self.offers.handle_request(peer.peer_id, body, now, peer.block or NEARBY)
             self._turns.arm()
         return reply
 

@@ -7,6 +7,7 @@ from random import Random
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.events import Event
 from fastmarket.libp2p.streams import ResponderFactory, RpcResponder
 from fastmarket.libp2p.tcp.connection import Connection
@@ -19,7 +20,7 @@ Protocols = Mapping[str, ResponderFactory | None]
 Split = Callable[[bytes], Iterator[bytes]]
 
 
-def echo(connection: Connection, request: bytes, now: float) -> bytes | None:
+def echo(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
     """Answers what it was asked, `silent` excepted."""
     return None if request == b"silent" else b"re:" + request
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
@@ -27,7 +28,7 @@ REPLY = bytes(10_000)
 
 
 def big_endpoint(**bounds: int) -> Endpoint:
-    def handle(connection: Connection, request: bytes, now: float) -> bytes | None:
+    def handle(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         return REPLY
 
     return endpoint_of(2, {BIG: RpcResponder.factory(handle, 100)}, ConnectionConfig(**bounds))

@@ -4,6 +4,7 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import ConnectionLost, StreamFailed
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import (
     Closed,
@@ -233,7 +234,7 @@ def test_close_is_orderly() -> None:
 
 
 def test_a_bug_in_a_responder_is_shown_and_costs_one_stream() -> None:
-    def broken(connection: Connection, request: bytes, now: float) -> bytes:
+    def broken(peer: RemotePeer, request: bytes, now: float) -> bytes:
         raise ZeroDivisionError
 
     pair = Pair(listener=endpoint_of(2, {"/broken/1": RpcResponder.factory(broken, 100)})).open()

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import NetworkFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.libp2p.events import Closed, StreamData
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.tcp import bulk_cipher, output
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.connection import ConnectionState
 from fastmarket.libp2p.tcp.noise import BULK_BYTES, MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
 from fastmarket.libp2p.tcp.output import AHEAD_BYTES, OUTPUT_BYTES, Output, Sealed, compact, recycle
 from tests.unit.libp2p.pair import START, Pair, endpoint_of
@@ -149,7 +150,7 @@ def test_nonces_that_end_leave_the_plaintext() -> None:
 def asked(count: int, **bounds: int) -> Pair:
     """A listener that has as many requests for a reply of 10 kB before it, and has sent nothing yet."""
 
-    def handle(connection: Connection, request: bytes, now: float) -> bytes | None:
+    def handle(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         return REPLY
 
     listener = endpoint_of(2, {BIG: RpcResponder.factory(handle, 100)}, ConnectionConfig(**bounds))

@@ -4,11 +4,11 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamOpened
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool, RequestResult
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.tcp.connection import Connection
 from tests.unit.libp2p.pair import ECHO, RAW, Pair, Protocols, echo, endpoint_of
 
 OTHER = "/test/other/1"
@@ -247,7 +247,7 @@ def test_requests_made_before_the_handshake_wait_for_it() -> None:
 
 
 def test_every_stream_in_use_is_counted_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(connection: Connection, request: bytes, now: float) -> bytes | None:
+    def faulty(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         raise ValueError
 
     asker = Requester({OTHER: RpcResponder.factory(faulty, 100), ECHO: RpcResponder.factory(echo, 100)})

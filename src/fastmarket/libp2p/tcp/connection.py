@@ -23,7 +23,7 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import source_block
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
@@ -60,12 +60,12 @@ class Connection:
         "_outbox",
         "_session",
         "_upgrade",
-        "block",
         "early_muxer",
         "emit",
         "endpoint",
         "liveness",
         "output",
+        "remote",
         "remote_addr",
         "remote_peer",
         "remote_public_key",
@@ -88,8 +88,8 @@ class Connection:
         self.endpoint = endpoint
         self.role = role
         self.remote_addr = remote_addr
-        self.block = source_block(remote_addr)
-        """The address block the peer is in (`formats.scope`)."""
+        self.remote: RemotePeer | None = None
+        """The peer, for those who answer it; None before the handshake is done."""
         self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
@@ -248,6 +248,7 @@ class Connection:
         self.early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
+        self.remote = RemotePeer.at(secured.remote_peer, self.remote_addr)
         self.output.cipher = secured.sending
         self._session = session = Session(
             self.endpoint,
@@ -256,7 +257,7 @@ class Connection:
             self.liveness,
             dialer=self.role is Role.DIALER,
             emit=self.emit,
-            respond=lambda factory: factory(self),
+            peer=self.remote,
             scope=self.scope,
         )
         session.mux.slice_bytes = self.slice_bytes

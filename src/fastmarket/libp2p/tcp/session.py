@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from fastmarket.errors import PeerFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, ResponderStream
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.streams import Responder, ResponderFactory
+from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.tcp.output import Output
 from fastmarket.libp2p.tcp.upgrade import Endpoint
@@ -65,8 +66,8 @@ class Session:
         "liveness",
         "mux",
         "output",
+        "peer",
         "protocols",
-        "respond",
         "unread",
         "used_at",
     )
@@ -80,7 +81,7 @@ class Session:
         *,
         dialer: bool,
         emit: Callable[[Event], None],
-        respond: Callable[[ResponderFactory], Responder],
+        peer: RemotePeer,
         scope: MemoryScope,
     ) -> None:
         self._scope = scope
@@ -89,7 +90,7 @@ class Session:
         self.liveness = liveness
         self.mux = Yamux(endpoint.config, self, dialer=dialer)
         self.emit = emit
-        self.respond = respond
+        self.peer = peer
         self.check_due = inf  # no stream's deadline is earlier
         self._receiving = receiving
         self.output = output

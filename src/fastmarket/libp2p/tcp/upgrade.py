@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
 from fastmarket.libp2p.scopes import MemoryScope
+from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.libp2p.tcp.noise import LENGTH_BYTES
 from fastmarket.libp2p.tcp.secure import (
     NOISE_PROTOCOL,
@@ -21,9 +21,6 @@ from fastmarket.libp2p.tcp.secure import (
     SecureHandshake,
     SecureSession,
 )
-
-if TYPE_CHECKING:
-    from fastmarket.libp2p.streams import ResponderFactory
 
 MAX_HANDSHAKE_MESSAGE_BYTES = 16 << 10  # an 8192-bit RSA key and its signature take 2 KiB
 _PROPOSALS = (NOISE_PROTOCOL,)
