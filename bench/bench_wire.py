@@ -16,12 +16,12 @@ from fastmarket.formats.identity import Identity
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamData
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.noise import CipherState
 from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
 from fastmarket.libp2p.tcp.yamux import Yamux
-from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 
 RPC = "/bench/rpc/1"
 OUTSTANDING = 64

@@ -6,12 +6,12 @@ import asyncio
 import gc
 from collections import Counter
 
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.requests import RequestPool
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.session import Session
 from fastmarket.libp2p.tcp.upgrade import Upgrade
 from fastmarket.libp2p.tcp.yamux import Yamux
-from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from tests.conftest import Run

@@ -16,9 +16,9 @@ from fastmarket.libp2p.events import (
     StreamEnded,
     StreamReset,
 )
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.tcp.yamux import Yamux
-from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 from fastmarket.native.codec import PIECE_BYTES, Served
 
 

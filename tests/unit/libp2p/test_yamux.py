@@ -6,8 +6,8 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, MuxStream
 from fastmarket.libp2p.tcp.yamux import MAX_IDLE_FRAMES, GoAway, SessionState, Yamux
-from fastmarket.libp2p.tcp.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8

@@ -27,13 +27,13 @@ from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, Taken
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.scopes import STREAM_BYTES, MemoryScope
 from fastmarket.libp2p.tcp.output import Output, Sealed, compact
 from fastmarket.libp2p.tcp.session import Liveness, Session, holds_message
 from fastmarket.libp2p.tcp.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.tcp.yamux import WHOLE, GoAway, SessionState
-from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 
 
 class ConnectionState(Enum):

@@ -9,6 +9,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, ResponderStream
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.streams import ResponderFactory
@@ -16,7 +17,6 @@ from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.tcp.output import Output
 from fastmarket.libp2p.tcp.upgrade import Endpoint
 from fastmarket.libp2p.tcp.yamux import GoAway, Yamux
-from fastmarket.libp2p.tcp.yamux_stream import MuxStream
 
 
 class Liveness:

@@ -14,7 +14,7 @@ from struct import Struct
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.tcp.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
 from fastmarket.native.codec import (
     GRANT_BYTES,
     HEADER_BYTES,
