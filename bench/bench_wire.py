@@ -15,12 +15,14 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.noise import CipherState
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.libp2p.tcp.yamux import Yamux
 
 RPC = "/bench/rpc/1"
@@ -41,7 +43,13 @@ def joined(number: int = 0) -> tuple[Connection, Connection]:
     for seed, role in ((2 * number + 1, Role.DIALER), (2 * number + 2, Role.LISTENER)):
         identity = Identity.from_seed(bytes([seed]) * 32)
         protocols = {RPC: RpcResponder.factory(answer, 4096)}
-        ends.append(Connection(Endpoint.create(identity, Random(seed).randbytes, protocols), role, now=NOW))
+        ends.append(
+            Connection(
+                NoiseEndpoint.create(Endpoint.create(identity, Random(seed).randbytes, protocols)),
+                role,
+                now=NOW,
+            )
+        )
     dialer, listener = ends
     while (data := dialer.data_to_send()) or listener.unsent:
         listener.receive_data(data, NOW)

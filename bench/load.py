@@ -23,6 +23,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, encode_request
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
 from fastmarket.libp2p.identify import (
     IDENTIFY_PROTOCOL,
@@ -30,8 +31,9 @@ from fastmarket.libp2p.identify import (
     IdentifyResponder,
     encode_identify,
 )
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.muxed import ConnectionState, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 
 MAX_REPLY_BYTES = 64 * 1024
 DEADLINE_S = 120.0
@@ -85,7 +87,9 @@ class Dialer(asyncio.Protocol):
             self.told = True
             return message
 
-        endpoint = Endpoint.create(identity, entropy, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
+        endpoint = NoiseEndpoint.create(
+            Endpoint.create(identity, entropy, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
+        )
         loop = asyncio.get_running_loop()
         self.connection = Connection(endpoint, Role.DIALER, now=time.time(), expected_peer=addr.peer_id)
         self.ready: asyncio.Future[None] = loop.create_future()

@@ -15,11 +15,13 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import encode_uvarint, frame
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import ResponderFailed, StreamData
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.tcp import yamux
 from fastmarket.libp2p.tcp.connection import Connection
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.native import codec as _codec
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import codec as twin
@@ -50,7 +52,9 @@ class Pair:
             identity = Identity.from_seed(bytes([seed]) * 32)
             protocols = {RPC: RpcResponder.factory(answer, LIMIT), "/test/events/1": None}
             config = ConnectionConfig(max_unsent_bytes=20_000, max_blocked_bytes=50_000)
-            endpoint = Endpoint.create(identity, Random(seed).randbytes, protocols, config)
+            endpoint = NoiseEndpoint.create(
+                Endpoint.create(identity, Random(seed).randbytes, protocols, config)
+            )
             self.ends.append(Connection(endpoint, role, now=NOW))
         self.dialer, self.listener = self.ends
         self.seen: list[object] = []

@@ -15,10 +15,12 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Kind, encode_request
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.libp2p.tcp.connection import Connection
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
@@ -239,7 +241,7 @@ def test_nothing_is_lost_when_a_peer_leaves(run: Run[None]) -> None:
 
 
 def test_a_request_to_a_peer_that_left_with_its_handshake_has_an_outcome(run: Run[None]) -> None:
-    endpoint = Endpoint.create(identity(2), os.urandom, {})
+    endpoint = NoiseEndpoint.create(Endpoint.create(identity(2), os.urandom, {}))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(endpoint, Role.LISTENER, now=0.0)

@@ -10,6 +10,7 @@ import pytest
 
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
+from fastmarket.libp2p.muxed import Sealed
 from fastmarket.libp2p.tcp import output
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.output import OUTPUT_BYTES
@@ -69,7 +70,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
     kinds: set[str] = set()
     taken = Connection.take_output
 
-    def watched(connection: Connection) -> output.Sealed:
+    def watched(connection: Connection) -> Sealed:
         sealed = taken(connection)
         kinds.add(type(sealed).__name__)
         return sealed
@@ -77,7 +78,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
     waiting: list[int] = []
     write = links._write
 
-    def watched_write(transport: asyncio.Transport, data: output.Sealed) -> None:
+    def watched_write(transport: asyncio.Transport, data: Sealed) -> None:
         write(transport, data)
         waiting.append(transport.get_write_buffer_size())
 
@@ -128,7 +129,7 @@ def test_a_peer_that_does_not_read_holds_one_buffer(run: Run[None]) -> None:
                 await stream.write(b"".join(frame(b"%d" % number) for number in range(40)))
             await until(lambda: there._writing_paused and not there.connection.wants_read)
             assert there.connection.output.size <= OUTPUT_BYTES
-            piece = there.connection.endpoint.config.max_unsent_bytes + 2 * REPLY_BYTES
+            piece = there.connection.config.max_unsent_bytes + 2 * REPLY_BYTES
             high = links.WRITE_HIGH_WATER_BYTES
             assert high < there._transport.get_write_buffer_size() < high + OUTPUT_BYTES
             assert there.connection.output.size + piece < OUTPUT_BYTES

@@ -17,11 +17,13 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import LEGACY_DOMAIN, LEGACY_PAYLOAD_TYPE, encode_peer_record
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, decode_message, encode_request
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.requests import Reply
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.streams import Stream
 from fastmarket.pb.libp2p.envelope_pb2 import PeerRecord
@@ -157,7 +159,7 @@ class Raw(asyncio.Protocol):
     """A connection driven by hand: `script` sees every turn."""
 
     def __init__(self, node: DhtNode, script: Callable[[Raw], None]) -> None:
-        endpoint = Endpoint.create(identity(60), lambda size: bytes(size), {})
+        endpoint = NoiseEndpoint.create(Endpoint.create(identity(60), lambda size: bytes(size), {}))
         self.node = node
         self.connection = Connection(endpoint, Role.DIALER, now=node.now(), expected_peer=node.peer_id)
         self.script = script

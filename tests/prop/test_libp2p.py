@@ -16,12 +16,12 @@ from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import Closed, Event, ResponderFailed, StreamData, StreamReady
 from fastmarket.libp2p.identify import IdentifyCollector, IdentifyPushResponder, IdentifyResponder
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, encode_token
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.noise import CipherState
-from fastmarket.libp2p.tcp.upgrade import Role
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, default_protocols, echo, endpoint_of
 
 ENDS = endpoint_of(1), endpoint_of(2)
@@ -129,7 +129,7 @@ def test_one_changed_byte_anywhere_in_the_upgrade(data: st.DataObject) -> None:
         for event in drain(connection):
             assert not isinstance(event, ResponderFailed)
         if connection.state is not ConnectionState.CLOSED:
-            assert connection.remote_peer in {end.identity.peer_id for end in ENDS}
+            assert connection.remote_peer in {end.host.identity.peer_id for end in ENDS}
 
 
 FRAME = st.builds(

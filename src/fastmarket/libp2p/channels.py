@@ -17,20 +17,42 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import Taken
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
-from fastmarket.libp2p.tcp.yamux import Yamux
 from fastmarket.native.codec import PIECE_BYTES, Served
+
+
+class Muxer(Protocol):
+    """What the sinks need of what carries their streams."""
+
+    blocked_bytes: int  # output that waits for window, over all streams
+    slice_bytes: int  # input processed in one go
+
+    def write(self, stream: MuxStream, data: bytes) -> None:
+        """Sends `data` as far as the window goes, and the rest later; CallerFault after `finish`."""
+
+    def finish(self, stream: MuxStream) -> None:
+        """Half-closes once everything written has gone."""
+
+    def reset(self, stream: MuxStream) -> None:
+        """Drops the stream both ways; the sink is not told. Harmless on one that is gone."""
+
+    def consumed(self, stream: MuxStream, size: int) -> None:
+        """Gives `size` bytes of window back."""
 
 
 class Channels(Protocol):
     """What the sinks need of their connection."""
 
     config: ConnectionConfig
-    mux: Yamux
     protocols: Mapping[str, ResponderFactory | None]
     emit: Callable[[Event], None]
     peer: RemotePeer
     used_at: float  # when a stream of either side last carried something
+
+    @property
+    def mux(self) -> Muxer:
+        """Whose streams they are."""
 
     @property
     def room(self) -> bool:
@@ -228,9 +250,6 @@ class ResponderStream(Served):
         self.gone()
         if error is not None:
             self.channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
-
-
-Taken = Callable[[bytes, float], None]
 
 
 class EventStream:

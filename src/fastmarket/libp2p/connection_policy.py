@@ -13,7 +13,7 @@ from fastmarket.config import HostConfig
 from fastmarket.formats.address_block import address_block
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.tcp.upgrade import Role
+from fastmarket.libp2p.muxed import Role
 
 LinkT = TypeVar("LinkT")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
-from fastmarket.libp2p.channels import Channels, EventStream, ResponderStream, Taken
+from fastmarket.libp2p.channels import Channels, EventStream, ResponderStream
 from fastmarket.libp2p.events import NegotiationFailed, StreamOpened, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
 from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import Taken
 
 
 class InboundNegotiation:

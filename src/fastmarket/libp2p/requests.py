@@ -32,8 +32,8 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.kept_stream import KeptStream, Request
+from fastmarket.libp2p.muxed import ConnectionState, MuxedConnection
 from fastmarket.libp2p.outcomes import Failed, Reply, RequestResult
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
 
 __all__ = ["Failed", "RequestResult", "Reply", "RequestPool"]
 
@@ -58,9 +58,9 @@ class RequestPool:
         "held",
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: MuxedConnection) -> None:
         self._connection = connection
-        self._config = connection.endpoint.config
+        self._config = connection.config
         self._supported: frozenset[str] | None = None  # what identify said
         self._keep = True
         self._refused: set[str] = set()  # what negotiation showed, until identify speaks

@@ -20,9 +20,8 @@ from fastmarket.libp2p.connection_policy import (
     source_of,
     to_trim,
 )
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.tcp.connection import ConnectionState
-from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
 

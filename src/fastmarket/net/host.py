@@ -20,13 +20,15 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, RequestPool, RequestResult
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.libp2p.tcp.connection import Connection
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
@@ -102,6 +104,7 @@ class Host:
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
+        self._noise = NoiseEndpoint.create(self._endpoint)
         self.links = Connections(config.host, identity.peer_id, self.faults)
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
@@ -230,7 +233,7 @@ class Host:
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
     ) -> tuple[Connection, RequestPool]:
         connection = Connection(
-            self._endpoint,
+            self._noise,
             role,
             now=self.clock.now(),
             expected_peer=expected_peer,

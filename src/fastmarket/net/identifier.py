@@ -32,10 +32,10 @@ from fastmarket.libp2p.identify import (
     identify_body,
     observing,
 )
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
-from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.net.addresses import OwnAddresses, is_loopback
 from fastmarket.net.link import Link
 

@@ -11,10 +11,10 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.muxed import ConnectionState, Role, Sealed
 from fastmarket.libp2p.requests import RequestPool, RequestResult
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
-from fastmarket.libp2p.tcp.output import Sealed, compact, recycle
-from fastmarket.libp2p.tcp.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.output import compact, recycle
 from fastmarket.net.clock import Clock
 from fastmarket.net.one_shot import OneShot
 from fastmarket.net.pump import Pump, RunQueue

@@ -18,8 +18,8 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.queries import FindSelf
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.outcomes import Reply, RequestResult
-from fastmarket.libp2p.tcp.upgrade import Role
 from fastmarket.net.host import Host
 from fastmarket.net.link import Link
 from fastmarket.repeating import Repeating

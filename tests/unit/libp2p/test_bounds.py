@@ -13,13 +13,15 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
+from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.noise import KeyPair
 from fastmarket.libp2p.tcp.secure import NoiseStatic
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.pb.libp2p.noise_pb2 import NoiseHandshakePayload
 from tests.unit.libp2p.pair import ECHO, START, Pair, default_protocols, endpoint_of, identity_of
 
@@ -27,7 +29,7 @@ BIG = "/test/big/1"
 REPLY = bytes(10_000)
 
 
-def big_endpoint(**bounds: int) -> Endpoint:
+def big_endpoint(**bounds: int) -> NoiseEndpoint:
     def handle(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         return REPLY
 
@@ -111,7 +113,9 @@ def test_a_peer_without_early_muxer(plain: Role) -> None:
     """rust-libp2p sends no `stream_muxers`: multistream agrees on yamux inside the channel."""
     ends = {Role.DIALER: endpoint_of(1), Role.LISTENER: endpoint_of(2)}
     config = ConnectionConfig(early_muxer=False)
-    ends[plain] = Endpoint.create(ends[plain].identity, Random(5).randbytes, ends[plain].protocols, config)
+    ends[plain] = NoiseEndpoint.create(
+        Endpoint.create(ends[plain].host.identity, Random(5).randbytes, ends[plain].host.protocols, config)
+    )
     pair = Pair(dialer=ends[Role.DIALER], listener=ends[Role.LISTENER]).open()
     assert not pair.dialer.early_muxer
     assert not pair.listener.early_muxer
@@ -130,7 +134,7 @@ def foreign_identities() -> list[Identity]:
 
 @pytest.mark.parametrize("identity", foreign_identities(), ids=["rsa", "ecdsa", "secp256k1"])
 def test_peers_with_other_keys(identity: Identity) -> None:
-    end = Endpoint.create(identity, Random(3).randbytes, default_protocols())
+    end = NoiseEndpoint.create(Endpoint.create(identity, Random(3).randbytes, default_protocols()))
     assert Pair(dialer=end).open().listener.remote_peer == identity.peer_id
     assert Pair(listener=end, expected=identity.peer_id).open().dialer.remote_peer == identity.peer_id
 
@@ -178,8 +182,8 @@ def test_streams_beyond_the_bound_are_reset_and_the_rest_served() -> None:
 def test_who_was_believed_once_has_to_prove_itself_again() -> None:
     """The same payload under another Noise key is a thief's; what an honest peer showed does not help it."""
     honest = endpoint_of(2)
-    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
-    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.host.identity.peer_id
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.host.identity.peer_id
     stolen = NoiseStatic(KeyPair(bytes(range(32))), honest.static.payload)
     pair = Pair(dialer=dataclasses.replace(honest, static=stolen))
     pair.run()

@@ -18,9 +18,9 @@ from fastmarket.libp2p.events import (
     StreamReady,
     StreamReset,
 )
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.tcp.connection import Connection, ConnectionState
-from fastmarket.libp2p.tcp.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, endpoint_of, identity_of
 
 

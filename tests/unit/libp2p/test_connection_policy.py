@@ -19,7 +19,7 @@ from fastmarket.libp2p.connection_policy import (
     source_of,
     to_trim,
 )
-from fastmarket.libp2p.tcp.upgrade import Role
+from fastmarket.libp2p.muxed import Role
 from tests.unit.libp2p.pair import identity_of
 
 NOW = 1_000_000.0

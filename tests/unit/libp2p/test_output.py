@@ -14,11 +14,11 @@ from fastmarket.errors import NetworkFault
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.libp2p.events import Closed, StreamData
+from fastmarket.libp2p.muxed import ConnectionState, Sealed
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.tcp import bulk_cipher, output
-from fastmarket.libp2p.tcp.connection import ConnectionState
 from fastmarket.libp2p.tcp.noise import BULK_BYTES, MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
-from fastmarket.libp2p.tcp.output import AHEAD_BYTES, OUTPUT_BYTES, Output, Sealed, compact, recycle
+from fastmarket.libp2p.tcp.output import AHEAD_BYTES, OUTPUT_BYTES, Output, compact, recycle
 from tests.unit.libp2p.pair import START, Pair, endpoint_of
 
 KEY = bytes(range(32))

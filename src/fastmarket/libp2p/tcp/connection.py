@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 
 from fastmarket.errors import (
     CallerFault,
@@ -24,25 +23,17 @@ from fastmarket.errors import (
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.remote_peer import RemotePeer
-from fastmarket.libp2p.channels import EventStream, Taken
+from fastmarket.libp2p.channels import EventStream
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import ConnectionState, Role, Sealed, Taken
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.scopes import STREAM_BYTES, MemoryScope
-from fastmarket.libp2p.tcp.output import Output, Sealed, compact
+from fastmarket.libp2p.tcp.output import Output, compact
 from fastmarket.libp2p.tcp.session import Liveness, Session, holds_message
-from fastmarket.libp2p.tcp.upgrade import Endpoint, Role, Upgrade
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint, Upgrade
 from fastmarket.libp2p.tcp.yamux import WHOLE, GoAway, SessionState
-
-
-class ConnectionState(Enum):
-    """Where a connection stands."""
-
-    UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
-    OPEN = "open"  # `Opened` is out; streams both ways
-    CLOSED = "closed"  # `Closed` is out; only the last `data_to_send` still matters
-
 
 # To ask an Enum's class for a member costs 80 ns in Python 3.11, and these are asked for in every turn.
 _UPGRADING, _OPEN, _CLOSED = ConnectionState
@@ -56,13 +47,14 @@ class Connection:
         "_cork",
         "_events",
         "_handshake_due",
+        "_host",
         "_inbox",
         "_outbox",
         "_session",
         "_upgrade",
+        "config",
         "early_muxer",
         "emit",
-        "endpoint",
         "liveness",
         "output",
         "remote",
@@ -77,15 +69,16 @@ class Connection:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: NoiseEndpoint,
         role: Role,
         *,
         now: float,
         expected_peer: PeerId | None = None,
         remote_addr: Multiaddr | None = None,
     ) -> None:
-        config = endpoint.config
-        self.endpoint = endpoint
+        host = endpoint.host
+        self.config = config = host.config
+        self._host = host
         self.role = role
         self.remote_addr = remote_addr
         self.remote: RemotePeer | None = None
@@ -106,7 +99,7 @@ class Connection:
         self.slice_bytes = WHOLE
         """Input processed in one go, once the connection is open: a shell with others to serve sets it
         before, and goes on by `resume` when their turn was."""
-        self.scope = MemoryScope(parent=endpoint.scope)
+        self.scope = MemoryScope(parent=host.scope)
         """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
@@ -223,6 +216,10 @@ class Connection:
             self._outbox.clear()
         return sealed
 
+    def pause_output(self, paused: bool) -> None:
+        """The transport's own buffer is full, or is not any more."""
+        self.output.paused = paused
+
     def _process(self, data: bytes, now: float) -> None:
         try:
             if self._session is None:
@@ -251,7 +248,7 @@ class Connection:
         self.remote = RemotePeer.at(secured.remote_peer, self.remote_addr)
         self.output.cipher = secured.sending
         self._session = session = Session(
-            self.endpoint,
+            self._host,
             secured.receiving,
             self.output,
             self.liveness,

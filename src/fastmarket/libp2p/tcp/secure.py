@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
+from fastmarket.libp2p.muxed import AnotherPeer
 from fastmarket.libp2p.tcp.noise import CipherState, KeyPair, XXHandshake
 from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
 
@@ -24,15 +25,6 @@ PROOF_CACHE = 1024
 _KEY_BYTES = 32
 _SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
 _FAULT = "noise"
-
-
-class AnotherPeer(PeerFault):
-    """Whoever is there has proved to be somebody else: `found`, a peer id as text."""
-
-    def __init__(self, expected: str, found: str) -> None:
-        super().__init__(f"expected {expected}, found {found}", protocol=_FAULT)
-        self.expected = expected
-        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +118,7 @@ class SecureHandshake:
             raise PeerFault("malformed payload", protocol=_FAULT) from error
         key = _proven_key(message.identity_key, self._handshake.remote_static, message.identity_sig)
         if self._expected is not None and key.peer_id != self._expected:
-            raise AnotherPeer(str(self._expected), str(key.peer_id))
+            raise AnotherPeer(str(self._expected), str(key.peer_id), protocol=_FAULT)
         # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
         # specification lets the handshake fail there.
         return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

@@ -8,6 +8,7 @@ from math import inf
 from fastmarket.errors import PeerFault
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, ResponderStream
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
@@ -15,7 +16,6 @@ from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.tcp.output import Output
-from fastmarket.libp2p.tcp.upgrade import Endpoint
 from fastmarket.libp2p.tcp.yamux import GoAway, Yamux
 
 

@@ -3,16 +3,14 @@ handshake did not agree on it already (specs: connections/README.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.identity import PeerId
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
-from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.streams import ResponderFactory
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.tcp.noise import LENGTH_BYTES
 from fastmarket.libp2p.tcp.secure import (
     NOISE_PROTOCOL,
@@ -27,36 +25,17 @@ _PROPOSALS = (NOISE_PROTOCOL,)
 MAX_MUXER_PROPOSALS = 8  # mplex, yamux and what else a peer may try
 
 
-class Role(Enum):
-    """Which side of a connection we are."""
-
-    DIALER = "dialer"  # initiator of Noise, odd yamux ids
-    LISTENER = "listener"  # responder, even ids
-
-
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What all connections of a host share."""
+class NoiseEndpoint:
+    """What all connections of a host share that are secured by Noise: the host, and one key."""
 
-    config: ConnectionConfig
-    identity: Identity
+    host: Endpoint
     static: NoiseStatic
-    entropy: Callable[[int], bytes]
-    protocols: Mapping[str, ResponderFactory | None]  # inbound; None: delivered as events
-    scope: MemoryScope  # what all of them hold for their peers
 
     @classmethod
-    def create(
-        cls,
-        identity: Identity,
-        entropy: Callable[[int], bytes],
-        protocols: Mapping[str, ResponderFactory | None],
-        config: ConnectionConfig | None = None,
-    ) -> Endpoint:
-        """With a fresh Noise key. `protocols` may change while connections live."""
-        config = config or ConnectionConfig()
-        static = NoiseStatic.create(identity, entropy, early_muxer=config.early_muxer)
-        return cls(config, identity, static, entropy, protocols, MemoryScope(config.peer_budget_bytes))
+    def create(cls, host: Endpoint) -> NoiseEndpoint:
+        """With a fresh Noise key."""
+        return cls(host, NoiseStatic.create(host.identity, host.entropy, early_muxer=host.config.early_muxer))
 
 
 class _Stage(Enum):
@@ -81,13 +60,16 @@ class Upgrade:
 
     __slots__ = ("_begun", "_buffer", "_dialer", "_handshake", "_negotiation", "_stage", "session")
 
-    def __init__(self, endpoint: Endpoint, role: Role, expected_peer: PeerId | None) -> None:
+    def __init__(self, endpoint: NoiseEndpoint, role: Role, expected_peer: PeerId | None) -> None:
         self._dialer = role is Role.DIALER
         self._stage = _SECURITY
         self._handshake = SecureHandshake(
-            endpoint.static, initiator=self._dialer, entropy=endpoint.entropy, expected_peer=expected_peer
+            endpoint.static,
+            initiator=self._dialer,
+            entropy=endpoint.host.entropy,
+            expected_peer=expected_peer,
         )
-        self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.config.max_proposals)
+        self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.host.config.max_proposals)
         self._begun = False
         self._buffer = bytearray()
         self.session: SecureSession | None = None

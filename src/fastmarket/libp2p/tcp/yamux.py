@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
+from typing import Protocol
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Sink
 from fastmarket.native.codec import (
     GRANT_BYTES,
     HEADER_BYTES,
@@ -77,6 +78,22 @@ class SessionState(Enum):
 _OPEN, _LEAVING, _REMOTE_LEAVING, _CLOSED = SessionState
 _DATA = int(FrameType.DATA)
 _SYN, _ACK, _FIN, _RST = (int(flag) for flag in Flag)
+
+
+class Owner(Protocol):
+    """What a session asks of its connection."""
+
+    def accept(self, stream: MuxStream, now: float) -> Sink:
+        """A new inbound stream."""
+
+    def relieve(self) -> bool:
+        """Takes what stands in `out`; False: the shell has to, first."""
+
+    def pong(self, value: int, now: float) -> None:
+        """An answer to a ping of ours."""
+
+    def went_away(self, code: int, now: float) -> None:
+        """The peer ends the session."""
 
 
 class Yamux:
