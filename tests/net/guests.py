@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import Link
+from fastmarket.net.transports.tcp.link import Link
 from tests.net.loopback import identity
 
 ELSEWHERE = "127.0.0.9"  # another address of this machine than the one nodes dial each other from

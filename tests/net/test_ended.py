@@ -13,7 +13,7 @@ from fastmarket.libp2p.tcp.session import Session
 from fastmarket.libp2p.tcp.upgrade import Upgrade
 from fastmarket.libp2p.tcp.yamux import Yamux
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import Link
+from fastmarket.net.transports.tcp.link import Link
 from tests.conftest import Run
 from tests.net.loopback import nodes, seed, until
 

@@ -14,9 +14,9 @@ from fastmarket.libp2p.muxed import Sealed
 from fastmarket.libp2p.tcp import output
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.output import OUTPUT_BYTES
-from fastmarket.net import link as links
-from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
+from fastmarket.net.transports.tcp import link as links
+from fastmarket.net.transports.tcp.link import Link
 from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import nodes, until

@@ -25,8 +25,8 @@ from fastmarket.net.dial_reasons import (
     of_handshake,
     of_system,
 )
-from fastmarket.net.link import Link
 from fastmarket.net.resolver import Resolver, plain
+from fastmarket.net.transports.tcp.link import Link
 
 # A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
 # made to keep us busy.

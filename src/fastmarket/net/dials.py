@@ -22,7 +22,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
-from fastmarket.net.link import Link
+from fastmarket.net.transports.tcp.link import Link
 
 logger = logging.getLogger(__name__)
 

@@ -33,9 +33,9 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
-from fastmarket.net.link import Link, Traffic
 from fastmarket.net.pump import RunQueue
 from fastmarket.net.streams import StreamTable
+from fastmarket.net.transports.tcp.link import Link, Traffic
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)

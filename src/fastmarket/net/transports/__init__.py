@@ -1,0 +1,1 @@
+"""Where connections come from: one folder for each transport, and one row in `table`."""
