@@ -14,9 +14,9 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Quorum
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.link import Link
 from fastmarket.net.pinging import ping
 from fastmarket.net.streams import Stream
-from fastmarket.net.transports.tcp.link import Link
 
 SLOW_READER_S = 1.0
 JOB_S = 20.0  # the command's own time limit is what counts

@@ -22,8 +22,8 @@ from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
-from fastmarket.net.transports.tcp.link import Link
 from fastmarket.pb.libp2p.identify_pb2 import Identify
 from tests.conftest import Run
 from tests.net.guests import come, guests

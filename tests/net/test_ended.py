@@ -13,11 +13,11 @@ from fastmarket.libp2p.tcp.session import Session
 from fastmarket.libp2p.tcp.upgrade import Upgrade
 from fastmarket.libp2p.tcp.yamux import Yamux
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.transports.tcp.link import TcpLink
 from tests.conftest import Run
 from tests.net.loopback import nodes, seed, until
 
-OF_A_CONNECTION = (Connection, Link, MuxStream, RequestPool, Session, Upgrade, Yamux)
+OF_A_CONNECTION = (Connection, TcpLink, MuxStream, RequestPool, Session, Upgrade, Yamux)
 VISITS = 5
 
 

@@ -25,8 +25,9 @@ from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
-from fastmarket.net.transports.tcp.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
+from fastmarket.net.transports.tcp.link import MAX_WRITES_A_TURN, SLICE_BYTES
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, Signing, sign_offers
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store

@@ -23,7 +23,7 @@ from fastmarket.kad.wire.messages import Field, Kind, encode_reply
 from fastmarket.libp2p.identify import PUSH_PROTOCOL
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
 from fastmarket.offers.model.metadata import FileMetadata
 from tests.conftest import Run
 from tests.net.guests import come, guests

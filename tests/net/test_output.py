@@ -16,7 +16,7 @@ from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.output import OUTPUT_BYTES
 from fastmarket.net.streams import Stream
 from fastmarket.net.transports.tcp import link as links
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.transports.tcp.link import TcpLink
 from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import nodes, until
@@ -45,7 +45,7 @@ async def ask(stream: Stream, name: bytes, count: int) -> None:
             got += 1
 
 
-async def halting(link: Link, asked: asyncio.Future[list[None]]) -> None:
+async def halting(link: TcpLink, asked: asyncio.Future[list[None]]) -> None:
     """Lets the other side's bytes pile up in the kernel again and again."""
     while not asked.done():
         transport = link._transport
@@ -58,7 +58,7 @@ async def halting(link: Link, asked: asyncio.Future[list[None]]) -> None:
         await asyncio.sleep(0)
 
 
-def narrow(link: Link | None) -> None:
+def narrow(link: TcpLink | None) -> None:
     """The kernel takes little of what it is given."""
     assert link is not None
     assert link._transport is not None
@@ -89,7 +89,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
         async with nodes(1) as (node,), guests(3) as peers:
             node.host.serve(LONG, long, 100)
             streams: list[tuple[Stream, bytes]] = []
-            met: list[Link] = []
+            met: list[TcpLink] = []
             for number, peer in enumerate(peers):
                 link = await come(peer, node)
                 assert link is not None

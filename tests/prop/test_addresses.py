@@ -133,7 +133,7 @@ def dialed(addr: Multiaddr) -> None:
     book.succeeded(addr)
     endpoint = addr.host_port()
     if endpoint is not None:
-        target = Target(addr, endpoint.host, endpoint.port)
+        target = Target(addr, "tcp", endpoint.host, endpoint.port)
         race.add(target, 1)
         assert race.start(NOW) == target
 

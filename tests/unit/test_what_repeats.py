@@ -48,7 +48,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
     ("net/host.py", "Host.__init__", "Repeating"): (REPEATS, "test_faults.py::test_the_sweep_goes_on"),
-    ("net/transports/tcp/link.py", "Link.__init__", "Turns"): (
+    ("net/link.py", "Link.__init__", "Turns"): (
         REPEATS,
         "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
     ),

@@ -15,9 +15,11 @@ MAX_DOUBLINGS = 32  # beyond which the wait has long reached its bound
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to. `addr` is what it came from: the address of that host, or a name."""
+    """Where to connect to, over which transport. `addr` is what it came from: the address of that host, or a
+    name."""
 
     addr: Multiaddr
+    transport: str
     host: str
     port: int
 
@@ -37,13 +39,13 @@ class DialRace:
         self._stagger_s = stagger_s
         self._left = max_targets
         self._waiting: list[tuple[int, Target]] = []
-        self._known: set[tuple[str, int]] = set()
+        self._known: set[tuple[str, str, int]] = set()
         self._last_was_ip6 = False
         self._not_before = 0.0
 
     def add(self, target: Target, rank: int) -> bool:
         """Lets it take part, at any time; the lower the rank, the earlier. False: it does already."""
-        place = (target.host, target.port)
+        place = (target.transport, target.host, target.port)
         if place in self._known:
             return False
         self._known.add(place)

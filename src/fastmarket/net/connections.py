@@ -23,7 +23,7 @@ from fastmarket.libp2p.connection_policy import (
 from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.log_throttle import LogThrottle
-from fastmarket.net.transports.tcp.link import SETTLED_BYTES, Link
+from fastmarket.net.link import SETTLED_BYTES, Link
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
+from fastmarket.net.transports.table import IP_KINDS, Transports, endpoint_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,11 @@ class DialOwner(Protocol):
     def link_to(self, peer_id: PeerId) -> Link | None:
         """The connection there is by now."""
 
-    def outbound_link(self, expected_peer: PeerId) -> Link:
-        """A link that is not connected yet."""
-
     def unreachable(self, peer_id: PeerId) -> None:
         """A dial has failed."""
 
     faults: Faults
+    transports: Transports
 
 
 class Dials:
@@ -88,7 +87,7 @@ class Dials:
         self._given: OrderedDict[Multiaddr, None] = OrderedDict()
         own = identifier.addresses
         self._dialer = Dialer(
-            config.host, owner.outbound_link, self._tried, self._book.rank, own, owner.faults
+            config.host, owner.transports.dial, self._tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
         self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
@@ -270,5 +269,5 @@ def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
 
 def _may_dial(own: OwnAddresses, addr: Multiaddr) -> bool:
     """On a stranger's word. What a name stands for is looked at when that is known."""
-    endpoint = addr.host_port()
-    return endpoint is None or endpoint.kind not in ("ip4", "ip6") or own.may_dial(endpoint.host)
+    found = endpoint_of(addr)
+    return found is None or found[1].kind not in IP_KINDS or own.may_dial(found[1].host)

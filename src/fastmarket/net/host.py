@@ -25,17 +25,16 @@ from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, Respon
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
-from fastmarket.libp2p.requests import Failed, RequestPool, RequestResult
+from fastmarket.libp2p.requests import Failed, RequestResult
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
-from fastmarket.libp2p.tcp.connection import Connection
-from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
+from fastmarket.net.link import Link, Traffic
 from fastmarket.net.pump import RunQueue
 from fastmarket.net.streams import StreamTable
-from fastmarket.net.transports.tcp.link import Link, Traffic
+from fastmarket.net.transports.table import Transports
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ class Host:
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
-        self._noise = NoiseEndpoint.create(self._endpoint)
+        self.transports = Transports(self, self._endpoint, clock)
         self.links = Connections(config.host, identity.peer_id, self.faults)
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
@@ -116,7 +115,6 @@ class Host:
             config.connection.max_ping_streams, lambda peer: self.links.responding(peer, PING_PROTOCOL)
         )
         self._served: set[str] = set()
-        self._servers: list[asyncio.Server] = []
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
         self._sweeper = Repeating(
@@ -153,19 +151,11 @@ class Host:
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
-        endpoint = addr.host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or addr.peer_id is not None:
-            raise CallerFault("listen", f"{addr}: expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
-        loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(
-                self._inbound_link, endpoint.host, endpoint.port, reuse_address=True, backlog=512
-            )
+            bound = await self.transports.listen(addr)
         except OSError as error:
             raise CallerFault("listen", f"{addr}: {os.strerror(error.errno or 0).lower()}") from None
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        return self.identifier.addresses.listen_on(endpoint.host, port, self.clock.now())
+        return self.identifier.addresses.listen_on(bound.host, bound.port, self.clock.now())
 
     def _push_addresses(self) -> None:
         for link in self.links.all():
@@ -229,18 +219,6 @@ class Host:
 
     # -- LinkOwner
 
-    def make_connection(
-        self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
-    ) -> tuple[Connection, RequestPool]:
-        connection = Connection(
-            self._noise,
-            role,
-            now=self.clock.now(),
-            expected_peer=expected_peer,
-            remote_addr=remote_addr,
-        )
-        return connection, RequestPool(connection)
-
     def link_made(self, link: Link) -> bool:
         if self._closing or not self.links.admit(link, self.clock.now()):
             return False
@@ -301,8 +279,7 @@ class Host:
         """Stops listening, says good-bye on every connection, and ends what does not end by itself."""
         self._closing = True
         await self._sweeper.stop()
-        for server in self._servers:
-            server.close()
+        self.transports.stop_listening()
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
@@ -319,8 +296,7 @@ class Host:
             await asyncio.wait(ends, timeout=self._config.host.close_grace_s)
         for link in self.links.all():
             link.abort()
-        for server in self._servers:
-            await server.wait_closed()
+        await self.transports.wait_stopped()
 
     def _sweep(self) -> None:
         now = self.clock.now()
@@ -330,9 +306,3 @@ class Host:
             ("the sweep of connections", lambda: self.links.sweep(now)),
         ):
             self.faults.run(place, sweep)
-
-    def _inbound_link(self) -> Link:
-        return Link(self, self.clock, Role.LISTENER)
-
-    def outbound_link(self, expected_peer: PeerId) -> Link:
-        return Link(self, self.clock, Role.DIALER, expected_peer=expected_peer)

@@ -37,7 +37,7 @@ from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.net.addresses import OwnAddresses, is_loopback
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import os
 from fastmarket.errors import StreamFailed
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL, PingExchange
 from fastmarket.net.host import Host
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
 
 
 async def ping(host: Host, link: Link, count: int = 1) -> list[float]:

@@ -20,7 +20,7 @@ from fastmarket.libp2p.events import (
 )
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.net.clock import Clock
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from fastmarket.kad.lookup.queries import FindSelf
 from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.outcomes import Reply, RequestResult
 from fastmarket.net.host import Host
-from fastmarket.net.transports.tcp.link import Link
+from fastmarket.net.link import Link
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ STAGGER_S = 0.25
 
 
 def target(host: str) -> Target:
-    return Target(Multiaddr.from_endpoint(host, 1), host, 1)
+    return Target(Multiaddr.from_endpoint(host, 1), "tcp", host, 1)
 
 
 def race_of(*hosts: str, most: int = 100) -> DialRace:

@@ -1,0 +1,176 @@
+"""One connection of a host, whatever it goes over: a transport feeds it, and sends what it has to send."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastmarket.errors import ConnectionLost
+from fastmarket.formats.identity import PeerId
+from fastmarket.libp2p.events import Closed, Event, Opened
+from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.muxed import ConnectionState, MuxedConnection, Role
+from fastmarket.libp2p.requests import RequestPool, RequestResult
+from fastmarket.net.clock import Clock
+from fastmarket.net.one_shot import OneShot
+from fastmarket.net.pump import Pump, RunQueue
+
+# What a peer in good order may have under way: its streams, an answer on its way. Who holds no more is not
+# among those that are ended when all hold too much, however long it has been so.
+SETTLED_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of all connections since the start, handshakes included."""
+
+    received: int = 0
+    sent: int = 0
+
+
+class LinkOwner(Protocol):
+    """Who gets what a link finds out; every call comes from the link's own turn."""
+
+    traffic: Traffic
+    agenda: RunQueue
+
+    def link_made(self, link: Link) -> bool:
+        """False: refused, there are too many."""
+
+    def link_event(self, link: Link, event: Event, now: float) -> None: ...
+
+    def link_outcome(self, link: Link, outcome: RequestResult) -> None: ...
+
+    def link_turned(self, link: Link, now: float) -> None: ...
+
+    def links_full(self, now: float) -> None:
+        """All links together hold too much."""
+
+    def link_lost(self, link: Link) -> None: ...
+
+
+class Link(ABC):
+    """One connection. `handshake` is done when the peer has proved who it is, or failed with the reason;
+    `identified` is what the peer then told about itself, None until it did (`identity_known` says when);
+    `ended` is done when the connection is over."""
+
+    connection: MuxedConnection
+    requests: RequestPool
+
+    def __init__(self, owner: LinkOwner, clock: Clock, role: Role) -> None:
+        self.role = role
+        self.identified: IdentifyInfo | None = None
+        self._owner = owner
+        self._clock = clock
+        self._attached = False  # there is a connection, and the network has not ended it
+        self.handshake = OneShot()
+        self.identity_known = OneShot()
+        self.ended = OneShot()
+        self._turns = Pump(owner.agenda, self._next_timer, self._turn, self._failed)
+        self._moved_at = 0.0  # when it last held little, or less than before
+
+    @property
+    def remote_peer(self) -> PeerId | None:
+        """Who it is, once the handshake has shown it."""
+        return self.connection.remote_peer
+
+    @property
+    def is_open(self) -> bool:
+        """The handshake is done and the connection not over."""
+        return self._attached and self.connection.state is ConnectionState.OPEN
+
+    @property
+    def usable(self) -> bool:
+        """Open, and neither side is leaving it: new requests and streams may go over it."""
+        connection = self.connection
+        return self._attached and connection.state is ConnectionState.OPEN and not connection.leaving
+
+    @property
+    def busy(self) -> bool:
+        """A request or stream is under way, in either direction; streams kept for later are not."""
+        return self.requests.pending > 0 or self.connection.active_streams > self.requests.resting
+
+    # -- the owner's calls
+
+    def wake(self) -> None:
+        """Something was given to the connection outside a turn: take one soon, one for all of them."""
+        self._turns.wake()
+
+    def leave(self, now: float) -> None:
+        """Ends the connection when everything under way on it has ended, whichever side began it."""
+        self.connection.leave(now)
+        self.requests.retire(now)
+        self.wake()
+
+    def close(self, now: float) -> None:
+        """Says good-bye and ends the connection."""
+        self.connection.close(now)
+        self.wake()
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends it at once, without a word."""
+
+    @abstractmethod
+    def measure(self, now: float) -> int:
+        """Settles what is held for the peer (`_settle`), and returns that: bytes."""
+
+    def burden(self, now: float) -> float:
+        """How much it holds, and for how long it has not held less: bytes times seconds, and one more."""
+        return self.measure(now) * (1.0 + now - self._moved_at)
+
+    # -- what a transport calls
+
+    def _attach(self, connection: MuxedConnection) -> bool:
+        """The network has brought it; False: there are too many."""
+        self.connection = connection
+        self.requests = RequestPool(connection)
+        self._attached = True
+        return self._owner.link_made(self)
+
+    def _detach(self, now: float) -> None:
+        """The network has ended it, as the connection was told."""
+        try:
+            self._deliver(now)
+        except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
+            self._failed(error)
+        lost = ConnectionLost("the connection ended", peer=self.remote_peer)
+        self.handshake.come(lost)
+        self.identity_known.come(lost)
+        self.ended.come()
+        self._attached = False
+        self._turns.close()
+        self._owner.link_lost(self)
+        self.connection.release()
+        self.connection.scope.settle(0)
+
+    def _failed(self, error: Exception) -> None:
+        """A bug of ours costs this connection: in what state it left that, nobody knows."""
+        self._owner.agenda.faults.tell("serving a connection", error, self.connection.remote_peer)
+        self.abort()
+
+    @abstractmethod
+    def _next_timer(self) -> float | None:
+        """When a turn is wanted: by the connection, or by its requests."""
+
+    @abstractmethod
+    def _turn(self, now: float) -> None:
+        """Handles timers where one is due, delivers events, sends."""
+
+    def _deliver(self, now: float) -> None:
+        """Events may call for more of the same, so both queues are emptied until neither yields anything."""
+        connection, requests, owner = self.connection, self.requests, self._owner
+        while True:
+            while (event := connection.next_event()) is not None:
+                if type(event) is Opened:
+                    self.handshake.come()
+                elif type(event) is Closed:
+                    self.handshake.come(event.fault or ConnectionLost(event.reason))
+                if not requests.feed(event, now):
+                    owner.link_event(self, event, now)
+            outcomes = requests.poll_outcomes()
+            if not outcomes:
+                return
+            for outcome in outcomes:
+                owner.link_outcome(self, outcome)
