@@ -587,7 +587,7 @@ def test_an_identify_message_too_long(run: Run[None]) -> None:
             assert link.identified is not None  # what we say of ourselves
             there = node.host.link_to(peer.peer_id)
             assert there is not None
-            await until(lambda: not there.busy)
+            await until(lambda: not there.is_busy)
             assert there.identified is None
             assert there.is_open
             beside = node.host.link_to(honest.peer_id)

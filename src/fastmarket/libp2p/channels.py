@@ -55,7 +55,7 @@ class Channels(Protocol):
         """Whose streams they are."""
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         """Replies may be written: neither the shell nor the peer has left too many where they are."""
 
     def hold(self, size: int) -> bool:
@@ -102,7 +102,7 @@ class ResponderStream(Served):
         return self.used_at + self.channels.config.idle_stream_timeout_s
 
     @property
-    def resting(self) -> bool:
+    def is_resting(self) -> bool:
         """Nothing is under way: what was asked is answered, and the answer is with the peer."""
         return self._responder is None or (self.partial == 0 and not self.held and not self._stream.outbox)
 
@@ -144,7 +144,7 @@ class ResponderStream(Served):
         try:
             reply = responder.received(data, now)
             self.handle = responder.whole if isinstance(responder, RpcResponder) else None
-            if reply or responder.quiet:
+            if reply or responder.is_quiet:
                 self._answered()
             if reply:
                 self.channels.mux.write(self._stream, reply)
@@ -152,7 +152,7 @@ class ResponderStream(Served):
             waits = self.handle is None if isinstance(responder, RpcResponder) else not reply
             if waits and not self._keep_partial(len(data)):
                 raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
-            if responder.finished:
+            if responder.is_finished:
                 self._done()
         except PeerFault:
             self._drop()
@@ -186,7 +186,7 @@ class ResponderStream(Served):
         channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and not stream.outbox:
-            if not channels.room or done >= channels.mux.slice_bytes:
+            if not channels.has_room or done >= channels.mux.slice_bytes:
                 channels.wait_for_room(self)
                 break
             piece = bytes(held[: self._piece(held)])
@@ -211,7 +211,7 @@ class ResponderStream(Served):
         responder = self._responder
         if responder is None or self._stream.fin_queued:
             return
-        responder.finished = True
+        responder.is_finished = True
         try:
             self._write(responder, responder.ended(now))
         except PeerFault:
@@ -222,7 +222,7 @@ class ResponderStream(Served):
     def _write(self, responder: Responder, data: bytes) -> None:
         if data:
             self.channels.mux.write(self._stream, data)
-        if responder.finished:
+        if responder.is_finished:
             self._done()
 
     def _done(self) -> None:

@@ -171,13 +171,13 @@ def apply_push(old: IdentifyInfo, push: IdentifyInfo) -> IdentifyInfo:
 class IdentifyResponder:
     """Writes the message, framed, and closes."""
 
-    __slots__ = ("_message", "_peer", "finished", "quiet")
+    __slots__ = ("_message", "_peer", "is_finished", "is_quiet")
 
     def __init__(self, peer: RemotePeer, message: Callable[[RemotePeer], bytes]) -> None:
         self._peer = peer
         self._message = message
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
     def factory(cls, message: Callable[[RemotePeer], bytes]) -> ResponderFactory:
@@ -185,7 +185,7 @@ class IdentifyResponder:
         return lambda peer: cls(peer, message)
 
     def opened(self, now: float) -> bytes:
-        self.finished = True
+        self.is_finished = True
         return self._message(self._peer)
 
     def received(self, data: bytes, now: float) -> bytes:
@@ -198,14 +198,14 @@ class IdentifyResponder:
 class IdentifyPushResponder:
     """Collects what the peer pushes and hands it on when the stream ends."""
 
-    __slots__ = ("_collector", "_peer", "_pushed", "finished", "quiet")
+    __slots__ = ("_collector", "_peer", "_pushed", "is_finished", "is_quiet")
 
     def __init__(self, peer: RemotePeer, pushed: Callable[[RemotePeer, IdentifyInfo, float], None]) -> None:
         self._peer = peer
         self._pushed = pushed
         self._collector = IdentifyCollector(remote_peer=peer.peer_id)
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
     def factory(cls, pushed: Callable[[RemotePeer, IdentifyInfo, float], None]) -> ResponderFactory:

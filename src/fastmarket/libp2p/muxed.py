@@ -86,7 +86,7 @@ class MuxedConnection(Protocol):
         """When a stream last carried something; of one that is not open yet, when the peer was last heard."""
 
     @property
-    def leaving(self) -> bool:
+    def is_leaving(self) -> bool:
         """Open, but one side takes no new streams any more."""
 
     @property
@@ -154,7 +154,7 @@ class ByteStreamConnection(MuxedConnection, Protocol):
     and goes on by `resume` when their turn was."""
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Input waits inside and may go on by `resume`."""
 
     @property

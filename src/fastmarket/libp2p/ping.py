@@ -15,12 +15,12 @@ PING_BYTES = 32
 class PingResponder:
     """Returns each whole block; less than one is kept."""
 
-    __slots__ = ("_partial", "finished", "quiet")
+    __slots__ = ("_partial", "is_finished", "is_quiet")
 
     def __init__(self, peer: RemotePeer) -> None:
         self._partial = b""
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
     def factory(cls, limit: int, open_streams: Callable[[RemotePeer], int]) -> ResponderFactory:

@@ -34,18 +34,18 @@ class MemoryScope:
         self.held = held
 
     @property
-    def strained(self) -> bool:
+    def is_strained(self) -> bool:
         """Whether what can wait should wait."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit * _STRAINED
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether something has to go."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit
 
     @property
-    def relieved(self) -> bool:
+    def is_relieved(self) -> bool:
         """Whether enough has gone."""
         return self.held <= self.limit * _RELIEVED

@@ -14,12 +14,12 @@ _ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
 class Responder(Protocol):
     """One inbound stream's protocol. Each method returns bytes to write; a PeerFault resets the stream.
 
-    `finished`: close our writing side after the bytes returned. `quiet`: where none were, all that came was
-    answered, by nothing: none of it waits.
+    `is_finished`: close our writing side after the bytes returned. `is_quiet`: where none were, all that came
+    was answered, by nothing: none of it waits.
     """
 
-    finished: bool
-    quiet: bool
+    is_finished: bool
+    is_quiet: bool
 
     def opened(self, now: float) -> bytes:
         """Once the protocol is agreed."""
@@ -49,15 +49,15 @@ class RpcResponder:
     `limit` bounds a request, in bytes.
     """
 
-    __slots__ = ("_decoder", "_handle", "finished", "limit", "peer", "quiet")
+    __slots__ = ("_decoder", "_handle", "is_finished", "is_quiet", "limit", "peer")
 
     def __init__(self, peer: RemotePeer, handle: RpcHandler, limit: int) -> None:
         self.peer = peer
         self._handle = handle
         self.limit = limit
         self._decoder: FrameDecoder | None = None  # only while a request has come in part
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
     def factory(cls, handle: RpcHandler, limit: int) -> ResponderFactory:
@@ -91,7 +91,7 @@ class RpcResponder:
                 size, start = (size & _ONE_BYTE_LENGTH) | data[1] << 7, 2
             if start + size == len(data) and size <= self.limit and (start == 1 or 0 < data[1] < 0x80):
                 reply = self._handle(self.peer, data[start:], now)
-                self.quiet = reply is None
+                self.is_quiet = reply is None
                 return b"" if reply is None else frame(reply)
         return self._decode(data, now)
 
@@ -107,7 +107,7 @@ class RpcResponder:
                 replies.append(frame(reply))
         if not decoder.pending:
             self._decoder = None
-        self.quiet = bool(bodies) and self._decoder is None
+        self.is_quiet = bool(bodies) and self._decoder is None
         return b"".join(replies)
 
     def ended(self, now: float) -> bytes:

@@ -69,7 +69,7 @@ class Connections:
     def to(self, peer_id: PeerId) -> Link | None:
         """The open connection to a peer that requests go over."""
         for link in self.by_peer.get(peer_id, ()):
-            if link.usable:
+            if link.is_usable:
                 return link
         return None
 
@@ -131,7 +131,7 @@ class Connections:
         if len({link.role for link in links}) == 2:
             kept = kept_role(self._local, peer_id)
             for link in links:
-                if link.role is kept and link.usable:
+                if link.role is kept and link.is_usable:
                     link.connection.ping(now)
                     link.wake()
 
@@ -139,21 +139,21 @@ class Connections:
         """The peer has answered a ping on it."""
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id, []) if peer_id is not None else []
-        if peer_id is None or len(links) < 2 or link not in links or not link.usable:
+        if peer_id is None or len(links) < 2 or link not in links or not link.is_usable:
             return
         if link.role is not kept_role(self._local, peer_id):
             return
         links.remove(link)
         links.insert(0, link)
         for other in links:
-            if other.role is not link.role and other.usable:
+            if other.role is not link.role and other.is_usable:
                 self.surplus.add(other)
                 other.requests.retire(now)
                 other.wake()
 
     def turned(self, link: Link, now: float) -> None:
         """It has taken a turn."""
-        if link in self.surplus and not link.busy:
+        if link in self.surplus and not link.is_busy:
             peer_id = link.remote_peer
             if peer_id is not None and self.to(peer_id) not in (None, link):
                 self._leave(link, now)
@@ -189,10 +189,10 @@ class Connections:
         """Together they hold too much for their peers: ends those that hold most and have taken nothing for
         longest, until there is room. `scope`: of them all."""
         burdens = {link: link.burden(now) for link in self._held}
-        if not scope.full:
+        if not scope.is_full:
             return  # some have been read from without a word of it
         for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
-            if scope.relieved or link.connection.scope.held <= SETTLED_BYTES:
+            if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
                 break
             self.dropped += 1
             unsaid = self._seldom.due("", now)
@@ -224,7 +224,7 @@ class Connections:
                 link.abort()  # a peer that reads nothing would keep it for ever
         if not link.is_open:
             return
-        if link.busy:
+        if link.is_busy:
             held.busy_at = now
         elif held.leaving_at is not None:
             if now - held.leaving_at >= config.leave_grace_s:
@@ -253,11 +253,11 @@ class Connections:
                 link,
                 held.opened_at,
                 max(held.busy_at, link.connection.used_at),
-                link.busy,
+                link.is_busy,
                 link.remote_peer in protected,
             )
             for link, held in self._held.items()
-            if link.usable
+            if link.is_usable
         ]
         for link in to_trim(standings, config, now):
             self._leave(link, now)

@@ -247,7 +247,7 @@ class Host:
         self.settle(outcome)
 
     def link_turned(self, link: Link, now: float) -> None:
-        if self.streams.any:
+        if self.streams.has_streams:
             self.streams.turned(link)
         if self.links.surplus:
             self.links.turned(link, now)

@@ -81,13 +81,13 @@ class Link(ABC):
         return self._attached and self.connection.state is ConnectionState.OPEN
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Open, and neither side is leaving it: new requests and streams may go over it."""
         connection = self.connection
-        return self._attached and connection.state is ConnectionState.OPEN and not connection.leaving
+        return self._attached and connection.state is ConnectionState.OPEN and not connection.is_leaving
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """A request or stream is under way, in either direction; streams kept for later are not."""
         return self.requests.pending > 0 or self.connection.active_streams > self.requests.resting
 

@@ -84,7 +84,7 @@ class Stream:
         self._link.wake()
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Neither side will write any more."""
         return self._fault is not None or (self._ended and self._finished)
 
@@ -144,7 +144,7 @@ class StreamTable:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def any(self) -> bool:
+    def has_streams(self) -> bool:
         """Whether any link has such streams."""
         return bool(self._streams)
 
@@ -185,7 +185,7 @@ class StreamTable:
         if known:
             for stream_id, stream in list(known.items()):
                 stream.turned()
-                if stream.over:
+                if stream.is_over:
                     del known[stream_id]
 
     def lost(self, link: Link) -> None:
@@ -207,5 +207,5 @@ class StreamTable:
         except Exception as error:  # noqa: BLE001 - it costs this stream
             self._faults.tell(f"the handler of {stream.protocol}", error, stream.remote_peer)
         finally:
-            if not stream.over:
+            if not stream.is_over:
                 stream.reset()

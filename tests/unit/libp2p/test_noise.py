@@ -39,8 +39,8 @@ def test_published_vectors(vector: dict[str, object]) -> None:
         assert writer.write_message(payload) == wire
         assert reader.read_message(wire) == payload
         writer, reader = reader, writer
-    assert initiator.finished
-    assert responder.finished
+    assert initiator.is_finished
+    assert responder.is_finished
     assert initiator.handshake_hash == responder.handshake_hash
     if "handshake_hash" in vector:
         assert initiator.handshake_hash.hex() == vector["handshake_hash"]

@@ -223,7 +223,7 @@ def test_the_go_away_comes_behind_what_was_encrypted_ahead() -> None:
     pair.listener.close(START)
     pair.run()
     assert replies(pair) == 30
-    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.leaving
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.is_leaving
 
 
 @pytest.mark.parametrize("left", [0, 2])

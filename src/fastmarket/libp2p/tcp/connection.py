@@ -125,7 +125,7 @@ class Connection:
         return self._session.used_at if self._session else self.liveness.heard_at
 
     @property
-    def leaving(self) -> bool:
+    def is_leaving(self) -> bool:
         """Open, but one side takes no new streams any more."""
         return self._session is not None and self._session.mux.state is not _SESSION_OPEN
 
@@ -155,9 +155,9 @@ class Connection:
         return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Input waits inside and may go on by `resume`."""
-        return self._session is not None and self.state is _OPEN and self._session.resumable
+        return self._session is not None and self.state is _OPEN and self._session.is_resumable
 
     @property
     def wants_read(self) -> bool:
@@ -239,7 +239,7 @@ class Connection:
         assert upgrade is not None  # as long as there is no session
         self._outbox += upgrade.receive(data)
         secured = upgrade.session
-        if secured is None or not upgrade.done:
+        if secured is None or not upgrade.is_done:
             return b""
         self._upgrade = None  # and with it the ephemeral key
         self.early_muxer = secured.early_muxer
@@ -289,7 +289,7 @@ class Connection:
             return None
         if session is None:
             return self._handshake_due
-        if session.resumable:
+        if session.is_resumable:
             return self.liveness.heard_at
         deadline = self.liveness.deadline
         return deadline if deadline < session.check_due else session.check_due
@@ -316,7 +316,7 @@ class Connection:
         """Goes on with input that waits inside, a slice of it; False where none does, or for more room than
         there is."""
         session = self._session
-        if session is None or self.state is _CLOSED or not session.resumable:
+        if session is None or self.state is _CLOSED or not session.is_resumable:
             return False
         try:
             session.resume(now)

@@ -164,7 +164,7 @@ class XXHandshake:
         self._symmetric.mix_hash(prologue)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """All three messages are through."""
         return self._turn == _MAX_HANDSHAKE_MESSAGES
 

@@ -105,7 +105,7 @@ class SecureHandshake:
             return handshake.write_message(self._static.payload)  # the responder's only message
         # Checked before the initiator's last message goes out: an impostor shall not learn who we are.
         key, early_muxer = self._authenticate(payload)
-        reply = None if handshake.finished else handshake.write_message(self._static.payload)
+        reply = None if handshake.is_finished else handshake.write_message(self._static.payload)
         sending, receiving = handshake.split()
         self.session = SecureSession(sending, receiving, key, key.peer_id, early_muxer)
         return reply

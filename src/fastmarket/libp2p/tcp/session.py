@@ -124,12 +124,12 @@ class Session:
     # channels.Channels
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         mux, config = self.mux, self.config
         if len(mux.out) > config.max_unsent_bytes:
             return False
         return not mux.blocked_bytes or (
-            mux.blocked_bytes <= config.max_blocked_bytes and not self._scope.strained
+            mux.blocked_bytes <= config.max_blocked_bytes and not self._scope.is_strained
         )
 
     def hold(self, size: int) -> bool:
@@ -153,7 +153,7 @@ class Session:
     def active_streams(self) -> int:
         """Streams but those of a responder with nothing to do."""
         streams = self.mux.streams.values()
-        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.resting))
+        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.is_resting))
 
     def responding(self, protocol: str) -> int:
         """Open streams that a responder of ours serves in `protocol`."""
@@ -161,18 +161,18 @@ class Session:
         return sum(1 for sink in sinks if isinstance(sink, ResponderStream) and sink.protocol == protocol)
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Input waits inside, and there is room for its output. What the muxer itself waits with does not
         need the peer's windows: it may be they that it brings."""
         if not self.mux.stalled:
-            return self._congested != {} and self.room
+            return self._congested != {} and self.has_room
         return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
         """Processes what waited for room."""
         congested, self._congested = self._congested, {}
         for key, sink in congested.items():
-            if self.room:
+            if self.has_room:
                 sink.drained(now)
             else:
                 self._congested[key] = sink

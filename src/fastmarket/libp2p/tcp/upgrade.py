@@ -52,7 +52,7 @@ _SECURITY, _HANDSHAKE, _MUXER, _DONE = _Stage
 
 
 class Upgrade:
-    """One side's upgrade. After each `receive` send what it returns; it is over when `done`.
+    """One side's upgrade. After each `receive` send what it returns; it is over when `is_done`.
 
     The dialer puts its first handshake message behind the proposal at once (rust's V1Lazy): two round trips
     in all.
@@ -75,7 +75,7 @@ class Upgrade:
         self.session: SecureSession | None = None
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Yamux may begin; `take_rest` holds its first bytes."""
         return self._stage is _DONE
 

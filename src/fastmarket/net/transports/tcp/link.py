@@ -178,7 +178,7 @@ class TcpLink(Link, asyncio.Protocol):
             self._deliver(now)
         else:
             more = True
-        if (more or connection.resumable) and not self._late:
+        if (more or connection.is_resumable) and not self._late:
             # Not by `wake`: that turn would come before the sockets of others are looked at.
             self._late = True
             self._owner.agenda.later(self._go_on)
@@ -190,7 +190,7 @@ class TcpLink(Link, asyncio.Protocol):
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.link_turned(self, now)
         self.measure(now)
-        if connection.scope.full:
+        if connection.scope.is_full:
             self._owner.links_full(now)
 
 
