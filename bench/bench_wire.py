@@ -51,7 +51,7 @@ def joined(number: int = 0) -> tuple[Connection, Connection]:
             )
         )
     dialer, listener = ends
-    while (data := dialer.data_to_send()) or listener.unsent:
+    while (data := dialer.data_to_send()) or listener.unsent_bytes:
         listener.receive_data(data, NOW)
         dialer.receive_data(listener.data_to_send(), NOW)
     return dialer, listener

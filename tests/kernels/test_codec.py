@@ -71,7 +71,7 @@ class Pair:
             self.listener.handle_timer(now)
             self.dialer.receive_data(back, now)
             self.collect(now)
-            if not back and not self.dialer.unsent and not self.listener.unsent:
+            if not back and not self.dialer.unsent_bytes and not self.listener.unsent_bytes:
                 return
 
     def collect(self, now: float) -> None:

@@ -35,7 +35,7 @@ async def visit(one: DhtNode, other: DhtNode) -> None:
     link = one.host.link_to(other.peer_id)
     assert link is not None
     link.close(one.now())
-    await until(lambda: one.host.connections == other.host.connections == 0)
+    await until(lambda: one.host.connection_count == other.host.connection_count == 0)
 
 
 def test_an_ended_connection_is_freed_without_the_collector(run: Run[None]) -> None:

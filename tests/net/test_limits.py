@@ -100,7 +100,7 @@ def test_connections_in_all(run: Run[None]) -> None:
             for peer in peers[:3]:
                 assert isinstance(await ask(peer, seed(node), FIND), Reply)
             await peers[0].close()
-            await until(lambda: node.host.connections == 2)
+            await until(lambda: node.host.connection_count == 2)
             assert await come(peers[4], node) is not None
 
     run(scenario())
@@ -110,8 +110,8 @@ def test_connections_of_one_peer(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd(max_connections_per_peer=2) as (node, _, (greedy,)):
             links = [await come(greedy, node) for _ in range(5)]
-            await until(lambda: node.host.connections == 1 + 2)
-            await until(lambda: greedy.host.connections == 2)
+            await until(lambda: node.host.connection_count == 1 + 2)
+            await until(lambda: greedy.host.connection_count == 2)
             assert [link is not None and link.is_open for link in links] == [True] * 2 + [False] * 3
             assert isinstance(await ask(greedy, seed(node), FIND), Reply)
 
@@ -130,7 +130,7 @@ def test_connections_of_one_address(run: Run[None], caplog: pytest.LogCaptureFix
             (line,) = [record.message for record in caplog.records if "refused" in record.message]
             assert line.startswith("refused a connection from 127.0.0.9: too many"), "told once a minute"
             await many[0].close()
-            await until(lambda: node.host.connections == 3)
+            await until(lambda: node.host.connection_count == 3)
             assert await come(many[4], node, ELSEWHERE) is not None
 
     run(scenario())
@@ -153,7 +153,7 @@ def test_the_rate_of_connections_of_one_address(run: Run[None]) -> None:
                 assert (link is not None) is (peer in many[:4])
                 if link is not None:
                     link.abort()
-                await until(lambda: node.host.connections == 1)
+                await until(lambda: node.host.connection_count == 1)
 
     run(scenario())
 
@@ -166,10 +166,10 @@ def test_handshakes_under_way_from_one_address(run: Run[None]) -> None:
             ]
             for reader, _ in half_open[3:]:
                 assert await reader.read() == b""
-            assert node.host.connections == 1 + 3
+            assert node.host.connection_count == 1 + 3
             assert await come(other, node, ELSEWHERE) is None
             half_open[0][1].close()
-            await until(lambda: node.host.connections == 3)
+            await until(lambda: node.host.connection_count == 3)
             assert await come(other, node, ELSEWHERE) is not None
             for _, writer in half_open:
                 writer.close()
@@ -184,7 +184,7 @@ def test_the_time_of_a_handshake(run: Run[None]) -> None:
             writer.write(b"\x13/multistream/1.0.0\n")  # a promising start, and no more
             assert (await reader.read()).startswith(b"\x13/multistream/1.0.0\n")
             writer.close()
-            await until(lambda: node.host.connections == 1)
+            await until(lambda: node.host.connection_count == 1)
 
     run(scenario())
 
@@ -208,7 +208,7 @@ def test_inbound_streams_of_a_connection(run: Run[None]) -> None:
                     await greedy.host.streams.open(link, [DEAF])
             kept[0].reset()
             await greedy.host.streams.open(link, [DEAF])
-            assert link.connection.streams == 4
+            assert link.connection.stream_count == 4
 
     run(scenario())
 
@@ -232,7 +232,7 @@ def test_outbound_streams_of_a_connection(run: Run[None]) -> None:
             link.requests.set_protocols(frozenset([KAD]))
             outcomes = await asyncio.gather(*(ask(node, PeerInfo(peer.peer_id), FIND) for _ in range(50)))
             assert all(isinstance(outcome, Reply) for outcome in outcomes)
-            assert link.connection.streams == 4
+            assert link.connection.stream_count == 4
 
     run(scenario())
 
@@ -304,10 +304,12 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
             count = 150
             for stream in streams:  # 19 MB of replies, for which no window is given
                 await stream.write(frame(b"more") * count)
-            await until(lambda: there.connection.unsent > bound)
+            await until(lambda: there.connection.unsent_bytes > bound)
             for _ in range(500):
                 await asyncio.sleep(0)
-                assert there.connection.unsent <= bound + frame_size + ConnectionConfig().max_unsent_bytes
+                assert (
+                    there.connection.unsent_bytes <= bound + frame_size + ConnectionConfig().max_unsent_bytes
+                )
             # Those who waited go on as soon as there is room.
             sizes = await asyncio.gather(*(amount(stream, count * frame_size) for stream in streams))
             assert sizes == [count * frame_size] * len(streams)
@@ -444,7 +446,7 @@ def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
             ears = Ears(node, deaf_one, DEAF)
             asking = asyncio.ensure_future(ears.ask(30, streams, 20))
             highest, answered = 0, 0
-            while not asking.done() or node.host.links.dropped == 0:
+            while not asking.done() or node.host.links.dropped_count == 0:
                 outcome = await ask(honest, seed(node), Choice(DEAF, b"more"))
                 assert isinstance(outcome, Reply)
                 assert outcome.payload == reply
@@ -456,7 +458,7 @@ def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
             assert honest.host.link_to(node.peer_id) is not None
             for link in ears.links:
                 link.abort()
-            await until(lambda: node.host.connections == 2)
+            await until(lambda: node.host.connection_count == 2)
             assert accounted(node) < 64 << 10
 
     run(scenario())
@@ -468,7 +470,7 @@ def test_requests_half_sent_on_many_connections_count_for_the_budget(run: Run[No
         async with crowd(1, **bounds) as (node, honest, _), many_armed() as greedy:
             half = b"\x80\x80\x04" + b"x" * 60_000  # of 64 KiB
             links = []
-            while node.host.links.dropped == 0:
+            while node.host.links.dropped_count == 0:
                 link = await come(greedy, node, ELSEWHERE)
                 assert link is not None
                 links.append(link)
@@ -501,7 +503,7 @@ def test_replies_half_sent_count_for_the_budget(run: Run[None]) -> None:
             ]
             link = node.host.link_to(peer.peer_id)
             assert link is not None
-            await until(lambda: link.requests.held > 290_000)
+            await until(lambda: link.requests.held_bytes > 290_000)
             assert accounted(node) > 290_000
             link.abort()
             await asyncio.gather(*asked)

@@ -106,7 +106,7 @@ def test_upkeep_goes_on_after_odd_pushes(run: Run[None], caplog: pytest.LogCaptu
                 await come(guest, node)
             assert there.is_open
             async with asyncio.timeout(DEADLINE_S):
-                await until(lambda: node.host.connections == 0)
+                await until(lambda: node.host.connection_count == 0)
 
     with errors_logged(caplog) as found:
         run(scenario())

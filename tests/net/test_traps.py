@@ -111,7 +111,7 @@ def test_a_stream_stays_open_behind_add_provider(run: Run[None]) -> None:
                 assert reply.type == Message.FIND_NODE
                 providers = a.engine.handlers.providers.providers(request.key, a.now())
                 assert [peer.peer_id for peer in providers] == [b.peer_id]
-            assert link.connection.streams == 1
+            assert link.connection.stream_count == 1
 
     run(scenario())
 
@@ -150,7 +150,7 @@ def test_one_stream_for_many_requests_and_one_for_each(run: Run[None]) -> None:
                 assert await single.read() == b""
             kept.close_write()
             assert await kept.read() == b""
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())
 
@@ -208,7 +208,7 @@ def test_a_stream_may_open_with_header_proposal_and_request_in_one_frame(run: Ru
             (body,) = FrameDecoder(1 << 20).feed(raw.received[sent[0]])
             assert Message.FromString(body).type == Message.FIND_NODE
             transport.abort()
-            await until(lambda: a.host.connections == 0)
+            await until(lambda: a.host.connection_count == 0)
 
     run(scenario())
 
@@ -331,6 +331,6 @@ def test_py_libp2p_gets_a_stream_for_each_request(run: Run[None]) -> None:
                 reply = await ask(b, seed(a), Choice(KAD, encode_request(Kind.FIND_NODE, b"k")))
                 assert isinstance(reply, Reply)
                 assert len(opened) == number
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())

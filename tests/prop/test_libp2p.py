@@ -281,7 +281,7 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
                 if isinstance(event, StreamData):
                     pair.listener.consumed(event.stream_id, len(event.data), pair.now)
             outcomes.extend(pool.poll_outcomes())
-            if not events and not theirs and not pair.dialer.unsent:
+            if not events and not theirs and not pair.dialer.unsent_bytes:
                 return
 
     def theirs() -> list[int]:
@@ -323,8 +323,8 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
     assert sorted(first) == list(range(asked))
     late = {o.request_id for o in outcomes if isinstance(o, Reply) and o.late}
     assert late <= {o.request_id for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.TIMEOUT}
-    assert pool.pending == 0
-    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.streams == 0
+    assert pool.pending_count == 0
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.stream_count == 0
 
 
 @settings(max_examples=30, deadline=None)

@@ -71,14 +71,14 @@ class MuxedConnection(Protocol):
     # What it is doing
 
     @property
-    def streams(self) -> int:
+    def stream_count(self) -> int:
         """Streams open now, both ways."""
 
     @property
-    def active_streams(self) -> int:
+    def active_stream_count(self) -> int:
         """Of these, those with something under way: an inbound one between two requests has not."""
 
-    def responding(self, protocol: str) -> int:
+    def responder_count(self, protocol: str) -> int:
         """Open inbound streams that a responder serves in `protocol`."""
 
     @property
@@ -90,10 +90,10 @@ class MuxedConnection(Protocol):
         """Open, but one side takes no new streams any more."""
 
     @property
-    def holding(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
 
-    def unsent_of(self, stream_id: int) -> int:
+    def unsent_bytes_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream."""
 
     # Streams

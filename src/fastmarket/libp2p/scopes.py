@@ -1,7 +1,7 @@
 """What strangers make us hold, counted where it is bounded: by connection, and over all of them.
 
 A scope counts bytes, and its parent those of all its children. It only counts: the shell measures a
-connection after each of its turns (`Connection.holding`) and ends the worst when all of them together hold
+connection after each of its turns (`Connection.held_bytes`) and ends the worst when all of them together hold
 too much; before it comes to that, no answer is made for who has not taken the ones before.
 """
 

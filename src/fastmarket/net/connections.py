@@ -49,7 +49,7 @@ class Connections:
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
         self.refusals: Counter[ConnectionRefusal] = Counter()  # connections not taken, since the start
-        self.dropped = 0  # connections ended for what they made us hold, since the start
+        self.dropped_count = 0  # connections ended for what they made us hold, since the start
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
@@ -82,9 +82,9 @@ class Connections:
         links = self.by_peer.get(peer.peer_id, ())
         return next((link for link in links if link.connection.remote is peer), None)
 
-    def responding(self, peer: RemotePeer, protocol: str) -> int:
+    def responder_count(self, peer: RemotePeer, protocol: str) -> int:
         """Streams that we answer in `protocol`, over all open connections with that peer."""
-        return sum(link.connection.responding(protocol) for link in self.by_peer.get(peer.peer_id, ()))
+        return sum(link.connection.responder_count(protocol) for link in self.by_peer.get(peer.peer_id, ()))
 
     # -- the life of one
 
@@ -194,7 +194,7 @@ class Connections:
         for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
             if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
                 break
-            self.dropped += 1
+            self.dropped_count += 1
             unsaid = self._seldom.due("", now)
             if unsaid is not None:
                 logger.warning(

@@ -112,7 +112,7 @@ class Host:
         self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
-            config.connection.max_ping_streams, lambda peer: self.links.responding(peer, PING_PROTOCOL)
+            config.connection.max_ping_streams, lambda peer: self.links.responder_count(peer, PING_PROTOCOL)
         )
         self._served: set[str] = set()
         self._requests: dict[int, _Request] = {}
@@ -128,7 +128,7 @@ class Host:
         return self.identity.peer_id
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """Open or opening, both directions."""
         return len(self.links)
 

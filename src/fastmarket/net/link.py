@@ -89,7 +89,10 @@ class Link(ABC):
     @property
     def is_busy(self) -> bool:
         """A request or stream is under way, in either direction; streams kept for later are not."""
-        return self.requests.pending > 0 or self.connection.active_streams > self.requests.resting
+        return (
+            self.requests.pending_count > 0
+            or self.connection.active_stream_count > self.requests.resting_stream_count
+        )
 
     # -- the owner's calls
 

@@ -69,7 +69,10 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Queues the bytes, and waits while the other side does not take them. Raises StreamFailed."""
         for start in range(0, len(data), MAX_UNSENT_BYTES):
-            while self._fault is None and self._link.connection.unsent_of(self._stream_id) > MAX_UNSENT_BYTES:
+            while (
+                self._fault is None
+                and self._link.connection.unsent_bytes_of(self._stream_id) > MAX_UNSENT_BYTES
+            ):
                 await self._wait()
             self._check()
             piece = data[start : start + MAX_UNSENT_BYTES]

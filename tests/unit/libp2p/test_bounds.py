@@ -52,7 +52,7 @@ def test_output_nobody_takes_stops_the_reading() -> None:
     listener = pair.listener
     listener.receive_data(asked, START)
     assert not listener.wants_read
-    assert listener.unsent < 2 << 20  # of the 8 MB asked for
+    assert listener.unsent_bytes < 2 << 20  # of the 8 MB asked for
     timer = listener.next_timer()
     assert timer is not None
     assert timer > START  # nothing to do until output is taken
@@ -68,7 +68,7 @@ def test_output_nobody_takes_stops_the_reading() -> None:
         assert timer is not None
         if timer <= START:
             listener.handle_timer(START)
-        assert listener.unsent < 3 << 20
+        assert listener.unsent_bytes < 3 << 20
     assert listener.wants_read
 
 
@@ -79,12 +79,12 @@ def test_requests_of_a_peer_that_reads_nothing_are_held_then_dropped() -> None:
     dialer, _ = pair.run()
     got = sum(len(e.data) for e in dialer if isinstance(e, StreamData))
     assert got == (256 << 10) - len(HEADER + encode_token(BIG))  # the window, no more
-    assert 0 < pair.listener.unsent <= len(frame(REPLY)), "the next answer is not made before"
+    assert 0 < pair.listener.unsent_bytes <= len(frame(REPLY)), "the next answer is not made before"
     for _ in range(9):
         pair.dialer.send(stream, frame(b"q") * 1000, START)
         pair.run()
-        assert pair.listener.unsent <= len(frame(REPLY))
-    assert pair.listener.streams == 1
+        assert pair.listener.unsent_bytes <= len(frame(REPLY))
+    assert pair.listener.stream_count == 1
     pair.dialer.send(stream, frame(b"q") * 10_000, START)
     assert StreamReset(stream, "reset by peer") in pair.run()[0]
     assert pair.listener.state is ConnectionState.OPEN
@@ -105,7 +105,7 @@ def test_held_requests_are_answered_once_the_peer_reads() -> None:
         got += sum(pieces)
         pair.dialer.consumed(stream, sum(pieces), START)
     assert got == 5000 * len(frame(REPLY))
-    assert pair.listener.streams == pair.dialer.streams == 0
+    assert pair.listener.stream_count == pair.dialer.stream_count == 0
 
 
 @pytest.mark.parametrize("plain", list(Role))

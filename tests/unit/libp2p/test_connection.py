@@ -91,7 +91,7 @@ def test_nothing_supported(lazy: bool) -> None:
     if lazy:
         pair.dialer.send(stream, b"x" * 100, pair.now)
     assert NegotiationFailed(stream) in pair.run()[0]
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
 
 
 def test_event_streams_both_ways_and_half_close() -> None:
@@ -106,7 +106,7 @@ def test_event_streams_both_ways_and_half_close() -> None:
     pair.dialer.send(stream, b"answer", pair.now)
     pair.dialer.close_write(stream, pair.now)
     assert pair.run()[1] == [StreamData(stream, b"answer"), StreamEnded(stream)]
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
     with pytest.raises(StreamFailed):
         pair.dialer.send(stream, b"late", pair.now)
 
@@ -145,7 +145,7 @@ def test_a_stream_lives_on_after_a_request_without_reply(before: list[bytes]) ->
     for request in (*before, b"silent"):
         pair.dialer.send(stream, frame(request), pair.now)
         pair.run()
-    assert pair.listener.active_streams == 0  # it does not keep its connection
+    assert pair.listener.active_stream_count == 0  # it does not keep its connection
     assert StreamEnded(stream) not in pair.advance(59)[0]
     pair.dialer.send(stream, frame(b"again"), pair.now)
     assert data_of(pair.run()[0], stream).endswith(frame(b"re:again"))
@@ -184,9 +184,9 @@ def test_a_silent_negotiation_is_given_up_by_both_sides() -> None:
     pair = Pair().open()
     pair.dialer._session.mux.open()  # type: ignore[union-attr]
     pair.run()
-    assert pair.listener.streams == 1
+    assert pair.listener.stream_count == 1
     pair.advance(10.5)
-    assert pair.listener.streams == 0
+    assert pair.listener.stream_count == 0
 
 
 def test_handshake_timeout() -> None:

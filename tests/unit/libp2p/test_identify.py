@@ -134,7 +134,7 @@ def test_identify_push_and_ping_over_a_connection() -> None:
     assert exchange.rtt_s == 0.5
     pair.dialer.close_write(stream, pair.now)
     pair.run()
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
 
 
 def test_a_wrong_ping_echo_is_a_fault() -> None:

@@ -180,10 +180,10 @@ def replies(pair: Pair) -> int:
 
 def test_replies_to_one_input_go_in_one_write() -> None:
     pair = asked(30)
-    assert pair.listener.unsent > 30 * len(REPLY)
+    assert pair.listener.unsent_bytes > 30 * len(REPLY)
     taken = pair.listener.take_output()
     assert len(taken) > 30 * len(REPLY)
-    assert pair.listener.unsent == 0
+    assert pair.listener.unsent_bytes == 0
     pair.dialer.receive_data(compact(taken), START)
     pair.run()
     assert replies(pair) == 30
@@ -193,7 +193,7 @@ def test_more_than_is_encrypted_ahead_waits_for_the_shell() -> None:
     pair = asked(100)
     listener = pair.listener
     assert not listener.wants_read
-    assert listener.unsent <= OUTPUT_BYTES
+    assert listener.unsent_bytes <= OUTPUT_BYTES
     taken = listener.take_output()
     assert AHEAD_BYTES <= len(taken) <= OUTPUT_BYTES
     pair.dialer.receive_data(compact(taken), START)
@@ -211,7 +211,7 @@ def test_a_shell_that_waits_has_no_more_than_a_piece_made_for_it() -> None:
         pair.dialer.send(stream, frame(b"q"), START)
     listener.receive_data(pair.dialer.data_to_send(), START)
     assert listener.output.size == 0
-    assert config.max_unsent_bytes < listener.unsent < config.max_unsent_bytes + 2 * len(REPLY)
+    assert config.max_unsent_bytes < listener.unsent_bytes < config.max_unsent_bytes + 2 * len(REPLY)
     assert not listener.wants_read
     listener.output.paused = False
     pair.run()

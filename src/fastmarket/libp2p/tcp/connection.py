@@ -106,18 +106,18 @@ class Connection:
         self._cork: MuxStream | None = None
 
     @property
-    def streams(self) -> int:
+    def stream_count(self) -> int:
         """Streams open now, both ways."""
         return len(self._session.mux.streams) if self._session else 0
 
     @property
-    def active_streams(self) -> int:
+    def active_stream_count(self) -> int:
         """Of these, those with something under way: an inbound one between two requests has not."""
-        return self._session.active_streams if self._session else 0
+        return self._session.active_stream_count if self._session else 0
 
-    def responding(self, protocol: str) -> int:
+    def responder_count(self, protocol: str) -> int:
         """Open inbound streams that a responder serves in `protocol`."""
-        return self._session.responding(protocol) if self._session else 0
+        return self._session.responder_count(protocol) if self._session else 0
 
     @property
     def used_at(self) -> float:
@@ -130,14 +130,14 @@ class Connection:
         return self._session is not None and self._session.mux.state is not _SESSION_OPEN
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes accepted from us and not yet handed out, those that wait for the peer's window included."""
         session = self._session
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner + self.output.size
 
     @property
-    def holding(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
         session = self._session
         size = len(self._inbox) + len(self._outbox) + self.output.size
@@ -147,7 +147,7 @@ class Connection:
             size += STREAM_BYTES * len(mux.streams)
         return size
 
-    def unsent_of(self, stream_id: int) -> int:
+    def unsent_bytes_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream: its own that wait for the peer's
         window, and what all streams have ready to be handed out."""
         mux = self._session.mux if self._session else None

@@ -150,12 +150,12 @@ class Session:
     # What the connection drives
 
     @property
-    def active_streams(self) -> int:
+    def active_stream_count(self) -> int:
         """Streams but those of a responder with nothing to do."""
         streams = self.mux.streams.values()
         return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.is_resting))
 
-    def responding(self, protocol: str) -> int:
+    def responder_count(self, protocol: str) -> int:
         """Open streams that a responder of ours serves in `protocol`."""
         sinks = (stream.sink for stream in self.mux.streams.values())
         return sum(1 for sink in sinks if isinstance(sink, ResponderStream) and sink.protocol == protocol)

@@ -122,7 +122,7 @@ class TcpLink(Link, asyncio.Protocol):
 
     def measure(self, now: float) -> int:
         transport, connection = self._transport, self.connection
-        held = connection.holding + self.requests.held
+        held = connection.held_bytes + self.requests.held_bytes
         if transport is not None:
             waiting = transport.get_write_buffer_size()
             if waiting:
