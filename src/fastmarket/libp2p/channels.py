@@ -112,7 +112,7 @@ class ResponderStream(Served):
             self._responder = responder = factory(self.channels.peer)
             if isinstance(responder, RpcResponder):
                 self.connection, self.limit = responder.peer, responder.limit
-            self._write(responder, responder.opened(now))
+            self._write(responder, responder.on_open(now))
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this stream and is shown to the shell
@@ -142,7 +142,7 @@ class ResponderStream(Served):
         if responder is None:
             return  # what follows the last answer is read and dropped
         try:
-            reply = responder.received(data, now)
+            reply = responder.on_data(data, now)
             self.handle = responder.whole if isinstance(responder, RpcResponder) else None
             if reply or responder.is_quiet:
                 self._answered()
@@ -213,7 +213,7 @@ class ResponderStream(Served):
             return
         responder.is_finished = True
         try:
-            self._write(responder, responder.ended(now))
+            self._write(responder, responder.on_end(now))
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - as in `start`

@@ -63,7 +63,7 @@ class DialRace:
         self._not_before = now + self._stagger_s
         return best[1]
 
-    def failed(self, now: float) -> None:
+    def on_failed(self, now: float) -> None:
         """One that was tried leads nowhere: the next need not wait."""
         self._not_before = min(self._not_before, now)
 
@@ -113,7 +113,7 @@ class DialBook:
         failure = self._failures.get(addr.without_peer())
         return failure is not None and failure.refused
 
-    def failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
+    def on_failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
         """It did not lead to the peer; `refused`: the machine is there, and nobody listens."""
         addr = addr.without_peer()
         self._proven.pop(addr, None)
@@ -124,7 +124,7 @@ class DialBook:
         if len(self._failures) > self._config.max_known_peers:
             self._failures.popitem(last=False)
 
-    def succeeded(self, addr: Multiaddr) -> None:
+    def on_succeeded(self, addr: Multiaddr) -> None:
         """It did."""
         self.forgive(addr)
         self._proven[addr.without_peer()] = None

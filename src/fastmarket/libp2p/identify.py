@@ -184,14 +184,14 @@ class IdentifyResponder:
         """`message(peer)` is the framed message for that peer: `encode_identify`."""
         return lambda peer: cls(peer, message)
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         self.is_finished = True
         return self._message(self._peer)
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         return b""
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         return b""
 
 
@@ -212,14 +212,14 @@ class IdentifyPushResponder:
         """`pushed(peer, info, now)`; merge it into what is known by `apply_push`."""
         return lambda peer: cls(peer, pushed)
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         return b""
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         self._collector.feed(data)
         return b""
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         self._pushed(self._peer, self._collector.finish(), now)
         return b""
 

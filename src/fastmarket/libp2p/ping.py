@@ -34,16 +34,16 @@ class PingResponder:
 
         return make
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         return b""
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         data = self._partial + data
         whole = len(data) - len(data) % PING_BYTES
         self._partial = data[whole:]
         return data[:whole]
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         return b""
 
 

@@ -21,13 +21,13 @@ class Responder(Protocol):
     is_finished: bool
     is_quiet: bool
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         """Once the protocol is agreed."""
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         """The next bytes, in any chunking."""
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         """The peer wrote its last byte; our side closes after the bytes returned."""
 
 
@@ -69,7 +69,7 @@ class RpcResponder:
         """What answers the next request if it comes whole; None while one has come in part."""
         return self._handle if self._decoder is None else None
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         return b""
 
     def piece(self, data: bytes | bytearray) -> int:
@@ -80,10 +80,10 @@ class RpcResponder:
         try:
             head = try_uvarint(data)
         except PeerFault:
-            return len(data)  # `received` says so
+            return len(data)  # `on_data` says so
         return len(data) if head is None else min(head[0] + head[1], len(data))
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         # The common case first: one whole request of at most two length bytes, nothing held.
         if self._decoder is None and len(data) > 2:
             size, start = data[0], 1
@@ -110,5 +110,5 @@ class RpcResponder:
         self.is_quiet = bool(bodies) and self._decoder is None
         return b"".join(replies)
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         return b""

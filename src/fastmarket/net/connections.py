@@ -110,7 +110,7 @@ class Connections:
                 unsaid,
             )
 
-    def opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
+    def on_opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
         """Its handshake is done; False: closed at once, there are too many with that peer."""
         held = self._held[link]
         self._settle(link, held)
@@ -135,7 +135,7 @@ class Connections:
                     link.connection.ping(now)
                     link.wake()
 
-    def answered(self, link: Link, now: float) -> None:
+    def on_pong(self, link: Link, now: float) -> None:
         """The peer has answered a ping on it."""
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id, []) if peer_id is not None else []
@@ -151,21 +151,21 @@ class Connections:
                 other.requests.retire(now)
                 other.wake()
 
-    def turned(self, link: Link, now: float) -> None:
+    def on_turned(self, link: Link, now: float) -> None:
         """It has taken a turn."""
         if link in self.surplus and not link.is_busy:
             peer_id = link.remote_peer
             if peer_id is not None and self.to(peer_id) not in (None, link):
                 self._leave(link, now)
 
-    def lost(self, link: Link) -> PeerId | None:
+    def on_lost(self, link: Link) -> PeerId | None:
         """It is over; returns the peer if that was the last connection with it."""
         held = self._held.pop(link, None)
         self.surplus.discard(link)
         if held is None:
             return None
         self._settle(link, held)
-        self._admission.ended(link.role, held.source)
+        self._admission.on_ended(link.role, held.source)
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id) if peer_id is not None else None
         if peer_id is None or links is None:
@@ -181,7 +181,7 @@ class Connections:
     def _settle(self, link: Link, held: _Held) -> None:
         if not held.settled:
             held.settled = True
-            self._admission.opened(link.role, held.source)
+            self._admission.on_opened(link.role, held.source)
 
     # -- ending what holds too much
 

@@ -44,7 +44,7 @@ class DialEnd(Enum):
 
 
 Connect = Callable[[Target, PeerId], Awaitable[Link]]
-Tried = Callable[[PeerId, Multiaddr, DialEnd], None]
+OnTried = Callable[[PeerId, Multiaddr, DialEnd], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Shell:
 
     config: HostConfig
     connect: Connect
-    tried: Tried
+    on_tried: OnTried
     rank: Callable[[Multiaddr], int]
     resolver: Resolver
     own: OwnAddresses
@@ -63,22 +63,22 @@ class _Shell:
 class Dialer:
     """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
 
-    `connect(target, peer)` is a transport's: a link whose handshake is done. `tried(peer, addr, end)` is told
-    how each address turned out, `rank(addr)` is asked which go first (see `libp2p.dialing.DialBook`); `own`
-    tells which of the IP addresses that a stranger's name stands for may be dialed.
+    `connect(target, peer)` is a transport's: a link whose handshake is done. `on_tried(peer, addr, end)` is
+    told how each address turned out, `rank(addr)` is asked which go first (see `libp2p.dialing.DialBook`);
+    `own` tells which of the IP addresses that a stranger's name stands for may be dialed.
     """
 
     def __init__(
         self,
         config: HostConfig,
         connect: Connect,
-        tried: Tried,
+        on_tried: OnTried,
         rank: Callable[[Multiaddr], int],
         own: OwnAddresses,
         faults: Faults,
     ) -> None:
         resolver = Resolver(config.nameservers, config.dial_timeout_s)
-        self._shell = _Shell(config, connect, tried, rank, resolver, own, faults)
+        self._shell = _Shell(config, connect, on_tried, rank, resolver, own, faults)
         self._places = asyncio.Semaphore(config.max_dials)
 
     async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr], given: Collection[Multiaddr] = ()) -> Link:
@@ -178,17 +178,17 @@ class _Dial:
         if name is not None:
             if fault is not None:
                 self._note(name, fault)
-                self._shell.tried(self._peer, name, DialEnd.DEAD)
+                self._shell.on_tried(self._peer, name, DialEnd.DEAD)
             return None
         target = self._attempts.pop(task)
         if fault is None:
             link: Link = task.result()
             return link
-        self._race.failed(asyncio.get_running_loop().time())
+        self._race.on_failed(asyncio.get_running_loop().time())
         self._note(target.addr, fault)
         self._unsettled[target.addr] -= 1
         if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
-            self._shell.tried(self._peer, target.addr, _end_of(fault))
+            self._shell.on_tried(self._peer, target.addr, _end_of(fault))
         return None
 
     def _note(self, addr: Multiaddr, fault: BaseException) -> None:
@@ -209,7 +209,7 @@ class _Dial:
             async with asyncio.timeout(timeout_s):
                 link = await self._shell.connect(target, self._peer)
             # Here and not when the race is decided: identify must find the address known when it comes.
-            self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
+            self._shell.on_tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
             raise failed(target.addr, DialReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except OSError as error:

@@ -45,7 +45,7 @@ class PendingRequest(Protocol):
     def send(self, link: Link) -> None:
         """There is one."""
 
-    def unreachable(self, gone: bool) -> None:
+    def on_unreachable(self, gone: bool) -> None:
         """There is none to be had; `gone`: because nobody is there (`DialFailed`)."""
 
 
@@ -66,7 +66,7 @@ class DialOwner(Protocol):
     def link_to(self, peer_id: PeerId) -> Link | None:
         """The connection there is by now."""
 
-    def unreachable(self, peer_id: PeerId) -> None:
+    def on_unreachable(self, peer_id: PeerId) -> None:
         """A dial has failed."""
 
     faults: Faults
@@ -87,7 +87,7 @@ class Dials:
         self._given: OrderedDict[Multiaddr, None] = OrderedDict()
         own = identifier.addresses
         self._dialer = Dialer(
-            config.host, owner.transports.dial, self._tried, self._book.rank, own, owner.faults
+            config.host, owner.transports.dial, self._on_tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
         self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
@@ -128,7 +128,7 @@ class Dials:
         dial.waiting.append(parcel)
         return True
 
-    def arrived(self, peer_id: PeerId, link: Link) -> None:
+    def on_arrived(self, peer_id: PeerId, link: Link) -> None:
         """The peer has dialed us meanwhile; what waits need not wait longer. The dial itself goes on: the
         peer may have given up on its own for the sake of it."""
         dial = self._dials.get(peer_id)
@@ -233,14 +233,14 @@ class Dials:
             if len(self._failures) > MAX_TOLD_FAILURES:
                 self._failures.popitem(last=False)
 
-    def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
+    def _on_tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
         if end in (DialEnd.DEAD, DialEnd.REFUSED):
-            self._book.failed(addr, now, refused=end is DialEnd.REFUSED)
+            self._book.on_failed(addr, now, refused=end is DialEnd.REFUSED)
         elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
             self._identifier.store.forget(peer_id, addr)
         else:
-            self._book.succeeded(addr)
+            self._book.on_succeeded(addr)
             self._identifier.store.add(peer_id, [addr], AddrSource.DIALED, now)
 
     def _ended(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
@@ -255,10 +255,10 @@ class Dials:
         fault = None if task.cancelled() else task.exception()
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
-            self._owner.unreachable(peer_id)
+            self._owner.on_unreachable(peer_id)
         gone = isinstance(fault, DialFailed) and fault.gone
         for parcel in dial.waiting:
-            self._faults.run("giving up what waited for a dial", parcel.unreachable, gone)
+            self._faults.run("giving up what waited for a dial", parcel.on_unreachable, gone)
 
 
 def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:

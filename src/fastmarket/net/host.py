@@ -75,7 +75,7 @@ class _Request:
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
         link.wake()
 
-    def unreachable(self, gone: bool) -> None:
+    def on_unreachable(self, gone: bool) -> None:
         kind = FailureKind.GONE if gone else FailureKind.UNREACHABLE
         self.host.settle(Failed(self.request_id, kind))
 
@@ -98,7 +98,7 @@ class Host:
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
         """Told how long a peer took for its first answer on a connection: who it is."""
-        self.met_own_key: Callable[[Link], None] = lambda link: None
+        self.on_own_key_met: Callable[[Link], None] = lambda link: None
         """Told of a connection from outside whose other end proved to have our key."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
@@ -179,7 +179,7 @@ class Host:
         """
         return self.link_to(peer.peer_id) or await self.dials.reach(peer, given=given)
 
-    def unreachable(self, peer_id: PeerId) -> None:
+    def on_unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:
             self.faults.run(
                 "telling of an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
@@ -219,45 +219,45 @@ class Host:
 
     # -- LinkOwner
 
-    def link_made(self, link: Link) -> bool:
+    def on_link_made(self, link: Link) -> bool:
         if self._closing or not self.links.admit(link, self.clock.now()):
             return False
         if not self._sweeper.running:
             self._sweeper.start()
         return True
 
-    def link_event(self, link: Link, event: Event, now: float) -> None:
+    def on_link_event(self, link: Link, event: Event, now: float) -> None:
         if type(event) is Opened:
-            if self.links.opened(link, event.peer, now):
+            if self.links.on_opened(link, event.peer, now):
                 self.identifier.begin(link, now)
                 if event.peer == self.peer_id and link.role is Role.LISTENER:
-                    self.met_own_key(link)
+                    self.on_own_key_met(link)
                 if link.role is Role.LISTENER:
-                    self.dials.arrived(event.peer, link)
+                    self.dials.on_arrived(event.peer, link)
         elif type(event) is Closed:
             logger.debug("connection to %s closed: %s", link.remote_peer, event.reason)
         elif type(event) is PingAnswered:
-            self.links.answered(link, now)
+            self.links.on_pong(link, now)
         elif self.identifier.feed(link, event, now) or self.streams.feed(link, event):
             pass
         elif type(event) is ResponderFailed:
             self.faults.tell(f"answering {event.protocol}", event.error, link.remote_peer)
 
-    def link_outcome(self, link: Link, outcome: RequestResult) -> None:
+    def on_link_outcome(self, link: Link, outcome: RequestResult) -> None:
         self.settle(outcome)
 
-    def link_turned(self, link: Link, now: float) -> None:
+    def on_link_turned(self, link: Link, now: float) -> None:
         if self.streams.has_streams:
-            self.streams.turned(link)
+            self.streams.on_turned(link)
         if self.links.surplus:
-            self.links.turned(link, now)
+            self.links.on_turned(link, now)
 
-    def links_full(self, now: float) -> None:
+    def on_links_full(self, now: float) -> None:
         self.links.relieve(self._endpoint.scope, now)
 
-    def link_lost(self, link: Link) -> None:
-        self.streams.lost(link)
-        lost = self.links.lost(link)
+    def on_link_lost(self, link: Link) -> None:
+        self.streams.on_lost(link)
+        lost = self.links.on_lost(link)
         if lost is not None:
             for observer in self.observers:
                 self.faults.run(

@@ -35,19 +35,19 @@ class LinkOwner(Protocol):
     traffic: Traffic
     agenda: RunQueue
 
-    def link_made(self, link: Link) -> bool:
+    def on_link_made(self, link: Link) -> bool:
         """False: refused, there are too many."""
 
-    def link_event(self, link: Link, event: Event, now: float) -> None: ...
+    def on_link_event(self, link: Link, event: Event, now: float) -> None: ...
 
-    def link_outcome(self, link: Link, outcome: RequestResult) -> None: ...
+    def on_link_outcome(self, link: Link, outcome: RequestResult) -> None: ...
 
-    def link_turned(self, link: Link, now: float) -> None: ...
+    def on_link_turned(self, link: Link, now: float) -> None: ...
 
-    def links_full(self, now: float) -> None:
+    def on_links_full(self, now: float) -> None:
         """All links together hold too much."""
 
-    def link_lost(self, link: Link) -> None: ...
+    def on_link_lost(self, link: Link) -> None: ...
 
 
 class Link(ABC):
@@ -130,7 +130,7 @@ class Link(ABC):
         self.connection = connection
         self.requests = RequestPool(connection)
         self._attached = True
-        return self._owner.link_made(self)
+        return self._owner.on_link_made(self)
 
     def _detach(self, now: float) -> None:
         """The network has ended it, as the connection was told."""
@@ -144,7 +144,7 @@ class Link(ABC):
         self.ended.come()
         self._attached = False
         self._turns.close()
-        self._owner.link_lost(self)
+        self._owner.on_link_lost(self)
         self.connection.release()
         self.connection.scope.settle(0)
 
@@ -171,9 +171,9 @@ class Link(ABC):
                 elif type(event) is Closed:
                     self.handshake.come(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
-                    owner.link_event(self, event, now)
+                    owner.on_link_event(self, event, now)
             outcomes = requests.poll_outcomes()
             if not outcomes:
                 return
             for outcome in outcomes:
-                owner.link_outcome(self, outcome)
+                owner.on_link_outcome(self, outcome)

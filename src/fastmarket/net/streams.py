@@ -97,7 +97,7 @@ class Stream:
         self._fail("reset by us")
         self._link.wake()
 
-    def take(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """For the table: what happened to the stream."""
         if isinstance(event, StreamData):
             self._received += event.data
@@ -111,7 +111,7 @@ class Stream:
             self._fail(event.reason)
         self._news.set()
 
-    def turned(self) -> None:
+    def on_turned(self) -> None:
         """For the table: the connection has written, so there may be room."""
         self._news.set()
 
@@ -179,22 +179,22 @@ class StreamTable:
         stream_id = getattr(event, "stream_id", -1)
         if stream_id not in known:
             return False
-        known[stream_id].take(event)
+        known[stream_id].on_event(event)
         return True
 
-    def turned(self, link: Link) -> None:
+    def on_turned(self, link: Link) -> None:
         """A link has written what it had."""
         known = self._streams.get(link)
         if known:
             for stream_id, stream in list(known.items()):
-                stream.turned()
+                stream.on_turned()
                 if stream.is_over:
                     del known[stream_id]
 
-    def lost(self, link: Link) -> None:
+    def on_lost(self, link: Link) -> None:
         """A link is over, and all its streams."""
         for stream_id, stream in self._streams.pop(link, {}).items():
-            stream.take(StreamReset(stream_id, "the connection ended"))
+            stream.on_event(StreamReset(stream_id, "the connection ended"))
 
     async def close(self) -> None:
         """Ends the handlers."""

@@ -45,7 +45,7 @@ class Twins:
         self._look_at = self._tell_at = float("-inf")  # not before
         self.found: Multiaddr | None = None
         """Where another node with our key was last."""
-        host.met_own_key = self._met
+        host.on_own_key_met = self._met
 
     def start(self) -> None:
         """Asks from now on; once is enough."""

@@ -60,10 +60,10 @@ class Side:
         self.logs[stream.stream_id] = log = Log(self.share)
         return log
 
-    def pong(self, value: int, now: float) -> None:
+    def on_pong(self, value: int, now: float) -> None:
         self.pongs.append(value)
 
-    def went_away(self, code: int, now: float) -> None:
+    def on_go_away(self, code: int, now: float) -> None:
         self.away.append(code)
 
     def relieve(self) -> bool:

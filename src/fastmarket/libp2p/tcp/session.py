@@ -111,12 +111,12 @@ class Session:
     def relieve(self) -> bool:
         return self.output.run_ahead(self.mux.out)
 
-    def pong(self, value: int, now: float) -> None:
+    def on_pong(self, value: int, now: float) -> None:
         rtt = self.liveness.answered(value, now)
         if rtt is not None:
             self.emit(PingAnswered(rtt))
 
-    def went_away(self, code: int, now: float) -> None:
+    def on_go_away(self, code: int, now: float) -> None:
         if code != GoAway.NORMAL:
             raise PeerFault(f"went away with code {code}", protocol="yamux")
         self.emit(PeerLeaving())

@@ -89,10 +89,10 @@ class Owner(Protocol):
     def relieve(self) -> bool:
         """Takes what stands in `out`; False: the shell has to, first."""
 
-    def pong(self, value: int, now: float) -> None:
+    def on_pong(self, value: int, now: float) -> None:
         """An answer to a ping of ours."""
 
-    def went_away(self, code: int, now: float) -> None:
+    def on_go_away(self, code: int, now: float) -> None:
         """The peer ends the session."""
 
 
@@ -241,12 +241,12 @@ class Yamux:
         if flags & _SYN:
             self.out += _pack(FrameType.PING, _ACK, 0, length)
         elif flags & _ACK:
-            self._owner.pong(length, now)
+            self._owner.on_pong(length, now)
 
     def _on_go_away(self, flags: int, stream_id: int, length: int, now: float) -> None:
         if length or self.state is not _REMOTE_LEAVING:
             self.state = _REMOTE_LEAVING
-            self._owner.went_away(length, now)
+            self._owner.on_go_away(length, now)
 
     def _addressed(self, flags: int, stream_id: int, now: float) -> MuxStream | None:
         """The stream a frame is for, opened or ended as its flags say; None when it is gone."""

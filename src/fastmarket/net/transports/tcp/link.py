@@ -188,10 +188,10 @@ class TcpLink(Link, asyncio.Protocol):
         if connection.wants_read is self._reading_paused:
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
-        self._owner.link_turned(self, now)
+        self._owner.on_link_turned(self, now)
         self.measure(now)
         if connection.scope.is_full:
-            self._owner.links_full(now)
+            self._owner.on_links_full(now)
 
 
 def _write(transport: asyncio.Transport, data: Sealed) -> bool:
