@@ -17,7 +17,7 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.mux_stream import MuxStream
-from fastmarket.libp2p.muxed import Taken
+from fastmarket.libp2p.muxed import OnData
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.native.codec import PIECE_BYTES, Served
 
@@ -254,14 +254,16 @@ class ResponderStream(Served):
 
 class EventStream:
     """A stream whose bytes go out as events, and whose owner gives the window back; or they go to
-    `taken(data, now)`, which is done with them at once."""
+    `on_data(data, now)`, which is done with them at once."""
 
-    __slots__ = ("_channels", "_stream", "_unread", "_used_at", "taken")
+    __slots__ = ("_channels", "_stream", "_unread", "_used_at", "on_data")
 
-    def __init__(self, channels: Channels, stream: MuxStream, now: float, taken: Taken | None = None) -> None:
+    def __init__(
+        self, channels: Channels, stream: MuxStream, now: float, on_data: OnData | None = None
+    ) -> None:
         self._channels = channels
         self._stream = stream
-        self.taken = taken
+        self.on_data = on_data
         self._unread = 0
         self._used_at = channels.used_at = now
         if stream.inbound:
@@ -278,8 +280,8 @@ class EventStream:
 
     def received(self, data: bytes, now: float) -> int:
         self._used_at = self._channels.used_at = now
-        if self.taken is not None:
-            self.taken(data, now)
+        if self.on_data is not None:
+            self.on_data(data, now)
             return len(data)
         self._unread += len(data)
         if self._channels.keep_unread(len(data)):

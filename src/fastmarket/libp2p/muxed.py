@@ -22,7 +22,7 @@ from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.events import Event
 from fastmarket.libp2p.scopes import MemoryScope
 
-Taken: TypeAlias = Callable[[bytes, float], None]
+OnData: TypeAlias = Callable[[bytes, float], None]
 """Takes the bytes of one stream as they come, `(data, now)`, and is done with them when it returns."""
 
 Sealed: TypeAlias = bytes | memoryview
@@ -105,8 +105,8 @@ class MuxedConnection(Protocol):
         connection takes no streams, LimitExceeded when too many are open.
         """
 
-    def deliver(self, stream_id: int, taken: Taken) -> None:
-        """From now on the bytes of an own stream are no events: they go to `taken`."""
+    def deliver(self, stream_id: int, on_data: OnData) -> None:
+        """From now on the bytes of an own stream are no events: they go to `on_data`."""
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""

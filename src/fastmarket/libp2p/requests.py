@@ -214,7 +214,7 @@ class RequestPool:
         kept.guessed = lazy and not known
         self._slots[choice.protocol] = slots + 1
         self._streams[stream_id] = kept
-        self._connection.deliver(stream_id, partial(self._taken, kept))
+        self._connection.deliver(stream_id, partial(self._on_data, kept))
         kept.request, request.kept = request, kept
         if lazy:
             self._write(kept, request, choice, now)
@@ -275,7 +275,7 @@ class RequestPool:
             self._place(request, now)
         self._serve_queues(now)
 
-    def _taken(self, kept: KeptStream, data: bytes, now: float) -> None:
+    def _on_data(self, kept: KeptStream, data: bytes, now: float) -> None:
         """Bytes of a kept stream, straight from the muxer."""
         if kept.leaving:
             return  # py-libp2p answers even what expects no reply

@@ -27,7 +27,7 @@ from fastmarket.libp2p.channels import EventStream
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.mux_stream import MuxStream
-from fastmarket.libp2p.muxed import ConnectionState, Role, Sealed, Taken
+from fastmarket.libp2p.muxed import ConnectionState, OnData, Role, Sealed
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.scopes import STREAM_BYTES, MemoryScope
 from fastmarket.libp2p.tcp.output import Output, compact
@@ -358,12 +358,12 @@ class Connection:
             self._uncork(b"")
         return stream.stream_id
 
-    def deliver(self, stream_id: int, taken: Taken) -> None:
-        """From now on the bytes of an own stream are no events: they go to `taken(data, now)` as they come,
+    def deliver(self, stream_id: int, on_data: OnData) -> None:
+        """From now on the bytes of an own stream are no events: they go to `on_data(data, now)` as they come,
         which is done with them when it returns."""
         sink = self._stream(stream_id)[1].sink
         if isinstance(sink, EventStream | OutboundNegotiation):
-            sink.taken = taken
+            sink.on_data = on_data
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""
