@@ -1,4 +1,4 @@
-"""The peer at the other end of a connection, as those see it that answer its requests."""
+"""The peer at the other end of a connection, as the code that answers its requests sees it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fastmarket.formats.scope import source_block
 
 @dataclass(frozen=True, slots=True)
 class RemotePeer:
-    """Made once for each connection: two connections of one peer have two of them, told apart by `is`.
+    """One object for each connection: `is` tells two connections of one peer apart.
 
-    `block` is the address block it connects from, None for this machine or a private network; `addr` is None
-    where the transport does not tell.
+    `block` is the address block that the peer connects from, None for this machine or a private network;
+    `addr` is None if the transport does not report it.
     """
 
     peer_id: PeerId
@@ -23,5 +23,5 @@ class RemotePeer:
 
     @classmethod
     def at(cls, peer_id: PeerId, addr: Multiaddr | None) -> RemotePeer:
-        """With the block that `addr` is in."""
+        """With the address block of `addr`."""
         return cls(peer_id, source_block(addr), addr)

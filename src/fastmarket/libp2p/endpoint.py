@@ -1,4 +1,4 @@
-"""What all connections of a host share, whatever they go over."""
+"""What all connections of a host share, over any transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastmarket.libp2p.streams import ResponderFactory
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host as its connections know it. `protocols` may change while they live."""
+    """The host as its connections know it. `protocols` may change while they are open."""
 
     config: ConnectionConfig
     identity: Identity
@@ -29,6 +29,6 @@ class Endpoint:
         protocols: Mapping[str, ResponderFactory | None],
         config: ConnectionConfig | None = None,
     ) -> Endpoint:
-        """With a budget of its own for what they hold."""
+        """With a memory budget of its own (`ConnectionConfig.peer_budget_bytes`)."""
         config = config or ConnectionConfig()
         return cls(config, identity, entropy, protocols, MemoryScope(config.peer_budget_bytes))

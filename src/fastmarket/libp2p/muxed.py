@@ -1,11 +1,10 @@
-"""What a connection is: authenticated, for the peer has proved its key, and muxed, many streams each way.
+"""What a connection is: authenticated (the peer has proved its key) and muxed (many streams, each both ways).
 
-Requests, identify, ping, responders and the whole of `net/` know connections by this page. What makes one of
-something is a transport: a folder of its own beside this file (`tcp/`), and one under `net/transports/` for
-its sockets.
+Requests, identify, ping, responders and all of `net/` know a connection only by what this module states.
+A transport implements it: one folder beside this file (`tcp/`), and one in `net/transports/` for its sockets.
 
-How one is driven: whatever input it takes, take all `next_event`s afterwards, send what it has to send, and
-arm one timer for `next_timer()`, which calls `handle_timer`.
+How to drive a connection: after any input take all `next_event`s, send what it has to send, and arm one timer
+for `next_timer()`, which calls `handle_timer`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from fastmarket.libp2p.events import Event
 from fastmarket.libp2p.scopes import MemoryScope
 
 OnData: TypeAlias = Callable[[bytes, float], None]
-"""Takes the bytes of one stream as they come, `(data, now)`, and is done with them when it returns."""
+"""`(data, now)`: takes the bytes of one stream as they arrive, and has processed them when it returns."""
 
 Sealed: TypeAlias = bytes | memoryview
-"""Bytes for the network; a view may go back to whoever made it, once it is written."""
+"""Bytes for the network. A view may be given back to the connection's buffers once it is written."""
 
 
 class Role(Enum):
@@ -45,7 +44,7 @@ class ConnectionState(Enum):
 
 
 class AnotherPeer(PeerFault):
-    """Whoever is there has proved to be somebody else: `found`, a peer id as text."""
+    """The other end proved the key of another peer: `found`, a peer id as text."""
 
     def __init__(self, expected: str, found: str, *, protocol: str) -> None:
         super().__init__(f"expected {expected}, found {found}", protocol=protocol)
@@ -60,13 +59,13 @@ class MuxedConnection(Protocol):
     role: Role
     state: ConnectionState
     remote_addr: Multiaddr | None
-    """Where the peer is, as the network tells; None where it does not."""
+    """The peer's address as the network reports it; None if it does not."""
     remote_peer: PeerId | None
-    """Proven by the handshake; None before."""
+    """Proved by the handshake; None before it is done."""
     remote: RemotePeer | None
-    """Both, for those who answer the peer; None before the handshake is done."""
+    """The same with its address, as responders get it; None before the handshake is done."""
     scope: MemoryScope
-    """What it is known to hold for its peer; whoever drives it settles it."""
+    """Bytes held for the peer; the driver of the connection settles it."""
 
     # What it is doing
 
@@ -76,25 +75,25 @@ class MuxedConnection(Protocol):
 
     @property
     def active_stream_count(self) -> int:
-        """Of these, those with something under way: an inbound one between two requests has not."""
+        """Those with something under way; an inbound stream between two requests does not count."""
 
     def responder_count(self, protocol: str) -> int:
-        """Open inbound streams that a responder serves in `protocol`."""
+        """Open inbound streams that a responder of `protocol` serves."""
 
     @property
     def used_at(self) -> float:
-        """When a stream last carried something; of one that is not open yet, when the peer was last heard."""
+        """When a stream last carried something; before the connection is open, when the peer last sent."""
 
     @property
     def is_leaving(self) -> bool:
-        """Open, but one side takes no new streams any more."""
+        """The connection is open, but one side accepts no new streams."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
+        """Bytes held for the peer inside the connection: output, input, streams."""
 
     def unsent_bytes_of(self, stream_id: int) -> int:
-        """Bytes that stand before the next one written to that stream."""
+        """Bytes queued before the next byte written to that stream."""
 
     # Streams
 
@@ -106,7 +105,7 @@ class MuxedConnection(Protocol):
         """
 
     def deliver(self, stream_id: int, on_data: OnData) -> None:
-        """From now on the bytes of an own stream are no events: they go to `on_data`."""
+        """From now on the bytes of a stream of ours go to `on_data`, not into events."""
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""
@@ -118,7 +117,7 @@ class MuxedConnection(Protocol):
         """Drops the stream, without an event; harmless when it is gone."""
 
     def consumed(self, stream_id: int, size: int, now: float) -> None:
-        """`size` bytes of the stream's `StreamData` are done with; harmless when it is gone."""
+        """`size` bytes of the stream's `StreamData` were processed; harmless when it is gone."""
 
     # Events and time
 
@@ -140,26 +139,26 @@ class MuxedConnection(Protocol):
         """Asks the peer to end the connection when what is under way has ended; no new streams of ours."""
 
     def close(self, now: float) -> None:
-        """Says good-bye; send what there is, then close the transport."""
+        """Says good-bye; send the output that is left, then close the transport."""
 
     def release(self) -> None:
-        """After `Closed`, when the transport is gone: lets go of what only the open connection needed."""
+        """After `Closed`, when the transport is gone: drops what only the open connection needed."""
 
 
 class ByteStreamConnection(MuxedConnection, Protocol):
-    """A connection that lies in one ordered stream of bytes each way: of TCP, or through a relay."""
+    """A connection over one ordered stream of bytes each way: TCP, or a stream through a relay."""
 
     slice_bytes: int
-    """Input processed in one go, once the connection is open: a shell with others to serve sets it before,
-    and goes on by `resume` when their turn was."""
+    """Bytes of input processed in one go once the connection is open. A driver with other connections to
+    serve sets it first, and continues by `resume` after their turn."""
 
     @property
     def is_resumable(self) -> bool:
-        """Input waits inside and may go on by `resume`."""
+        """Input waits inside, and `resume` can process it."""
 
     @property
     def wants_read(self) -> bool:
-        """False while so much output waits that more input would only be kept."""
+        """False while so much output waits that more input would only be queued."""
 
     def receive_data(self, data: bytes, now: float) -> None:
         """The next bytes of the transport, in any chunking."""
@@ -168,13 +167,14 @@ class ByteStreamConnection(MuxedConnection, Protocol):
         """As `receive_data`, but nothing is processed before `resume`: others come first."""
 
     def resume(self, now: float) -> bool:
-        """Goes on with input that waits inside, a slice of it; False where none does."""
+        """Processes the next slice of the input that waits inside; False if there is none."""
 
     def receive_eof(self, now: float) -> None:
         """The peer closed the transport."""
 
     def pause_output(self, paused: bool) -> None:
-        """While the transport's own buffer is full, nothing is prepared ahead, nor `take_output` called."""
+        """The transport's own buffer is full: until the call with False nothing is prepared ahead, and
+        `take_output` is not called."""
 
     def take_output(self) -> Sealed:
-        """Everything that is to be sent now; empty when there is nothing."""
+        """All bytes to send now; empty if there are none."""

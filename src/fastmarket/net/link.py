@@ -1,4 +1,4 @@
-"""One connection of a host, whatever it goes over: a transport feeds it, and sends what it has to send."""
+"""One connection of a host, over any transport: the transport feeds it and sends its output."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Traffic:
 
 
 class LinkOwner(Protocol):
-    """Who gets what a link finds out; every call comes from the link's own turn."""
+    """Gets what a link finds out; the link calls it from its own turn."""
 
     traffic: Traffic
     agenda: RunQueue
 
     def on_link_made(self, link: Link) -> bool:
-        """False: refused, there are too many."""
+        """False: refused, there are too many links."""
 
     def on_link_event(self, link: Link, event: Event, now: float) -> None: ...
 
@@ -117,7 +117,8 @@ class Link(ABC):
 
     @abstractmethod
     def measure(self, now: float) -> int:
-        """Settles what is held for the peer (`_settle`), and returns that: bytes."""
+        """Settles the bytes held for the peer in its scope, notes when they went down (`_moved_at`), returns
+        them."""
 
     def burden(self, now: float) -> float:
         """How much it holds, and for how long it has not held less: bytes times seconds, and one more."""
@@ -126,14 +127,14 @@ class Link(ABC):
     # -- what a transport calls
 
     def _attach(self, connection: MuxedConnection) -> bool:
-        """The network has brought it; False: there are too many."""
+        """The transport is connected; False: refused, there are too many links."""
         self.connection = connection
         self.requests = RequestPool(connection)
         self._attached = True
         return self._owner.on_link_made(self)
 
     def _detach(self, now: float) -> None:
-        """The network has ended it, as the connection was told."""
+        """The transport has ended; the connection was told."""
         try:
             self._deliver(now)
         except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait

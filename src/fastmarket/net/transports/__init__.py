@@ -1,1 +1,1 @@
-"""Where connections come from: one folder for each transport, and one row in `table`."""
+"""Transports: one folder for each, and one row in `table`."""

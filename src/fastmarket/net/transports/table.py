@@ -1,4 +1,4 @@
-"""The transports there are: one row for each. Whoever dials or listens chooses by the address."""
+"""The table of transports, one row each. The address decides which one dials or listens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IP_KINDS = ("ip4", "ip6")
 
 
 def endpoint_of(addr: Multiaddr) -> tuple[str, TcpEndpoint] | None:
-    """The transport of an address and where it leads; None for one that we cannot dial, or a /dnsaddr."""
+    """The transport of an address and its endpoint; None for a /dnsaddr, or a transport we do not have."""
     for row in TABLE:
         endpoint = row.endpoint_of(addr)
         if endpoint is not None:
@@ -34,7 +34,7 @@ def endpoint_of(addr: Multiaddr) -> tuple[str, TcpEndpoint] | None:
 
 
 class Transports:
-    """Those of one host, by name."""
+    """The transports of one host."""
 
     def __init__(self, owner: LinkOwner, endpoint: Endpoint, clock: Clock) -> None:
         self._by_name: dict[str, Transport] = {row.name: row.make(owner, endpoint, clock) for row in TABLE}
@@ -44,7 +44,7 @@ class Transports:
         return await self._by_name[target.transport].dial(target, expected_peer)
 
     async def listen(self, addr: Multiaddr) -> TcpEndpoint:
-        """Where it listens then. Raises OSError, CallerFault for an address that nobody can listen on."""
+        """The endpoint that is bound. Raises OSError, CallerFault for an address of the wrong form."""
         found = endpoint_of(addr)
         if found is None or found[1].kind not in IP_KINDS or addr.peer_id is not None:
             forms = ", ".join(row.listen_forms for row in TABLE)
@@ -54,11 +54,11 @@ class Transports:
         return TcpEndpoint(asked.kind, asked.host, port)
 
     def stop_listening(self) -> None:
-        """No new connection comes any more."""
+        """Accepts no new connections."""
         for transport in self._by_name.values():
             transport.stop_listening()
 
     async def wait_stopped(self) -> None:
-        """Until nothing listens any more."""
+        """Returns when all listening sockets are closed."""
         for transport in self._by_name.values():
             await transport.wait_stopped()

@@ -1,4 +1,4 @@
-"""What a host needs of a transport: connections that it dials, and those that come to where it listens."""
+"""What a host needs of a transport: it dials and it listens."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from fastmarket.net.link import Link, LinkOwner
 
 
 class Transport(Protocol):
-    """One transport of one host. Every link it makes, dialed or come, is told to its `LinkOwner`."""
+    """One transport of one host. It reports every link, outbound or inbound, to its `LinkOwner`."""
 
     async def dial(self, target: Target, expected_peer: PeerId) -> Link:
-        """A link whose handshake is done; whoever gives up cancels it. Raises OSError, UnicodeError for a
-        host that the system does not take, and what the handshake failed with."""
+        """A link whose handshake is done. Cancelling it ends the attempt. Raises OSError, UnicodeError for a
+        host name that the system does not accept, and the fault that ended the handshake."""
 
     async def listen(self, host: str, port: int) -> int:
-        """Listens on that IP address; the port, which is chosen where 0 was asked for. Raises OSError."""
+        """Listens on that IP address; returns the port (for 0 the system chooses one). Raises OSError."""
 
     def stop_listening(self) -> None:
-        """No new connection comes any more; those there are go on."""
+        """Accepts no new connections; those that are open stay."""
 
     async def wait_stopped(self) -> None:
-        """Until what listened is gone."""
+        """Returns when the listening sockets are closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportRow:
-    """One row of the table: how its addresses look, and what makes it."""
+    """One row of the table: which addresses are its own, and how to make it."""
 
     name: str
-    listen_forms: str  # for people
-    endpoint_of: Callable[[Multiaddr], TcpEndpoint | None]  # where an address leads; None: elsewhere
+    listen_forms: str  # for error messages
+    endpoint_of: Callable[[Multiaddr], TcpEndpoint | None]  # None: the address is of another transport
     make: Callable[[LinkOwner, Endpoint, Clock], Transport]

@@ -1,4 +1,4 @@
-"""Sockets: dials and listens, and hands each connection to a link of its own."""
+"""TCP sockets: dials and listens; each connection gets a link of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.link import LinkOwner
 from fastmarket.net.transports.tcp.link import TcpLink
 
-# Connections that the kernel takes while we are busy.
+# Connections that the kernel accepts for us while we are busy.
 BACKLOG = 512
 
 
@@ -56,7 +56,7 @@ class TcpTransport:
             await server.wait_closed()
 
     def outbound_link(self, expected_peer: PeerId) -> TcpLink:
-        """For a transport of asyncio that is not connected yet."""
+        """A protocol for asyncio, not connected yet."""
         return TcpLink(self._owner, self._clock, Role.DIALER, self._connection, expected_peer=expected_peer)
 
     def _inbound_link(self) -> TcpLink:
