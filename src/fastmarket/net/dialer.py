@@ -26,7 +26,7 @@ from fastmarket.net.dial_reasons import (
     of_system,
 )
 from fastmarket.net.link import Link
-from fastmarket.net.resolver import Resolver, plain
+from fastmarket.net.resolver import FAMILIES, Resolver, plain
 from fastmarket.net.transports.table import IP_KINDS, NAMES, endpoint_of
 
 # A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
@@ -141,12 +141,13 @@ class _Dial:
                 task.add_done_callback(_discard)
 
     def _consider(self, addrs: Iterable[Multiaddr], depth: int, *, trusted: bool) -> None:
-        """Hosts take part in the race at once, names when they are resolved."""
+        """Names take part in the race when they are resolved, all others at once."""
         for addr in addrs:
             found = endpoint_of(addr)
-            if found is not None and found[1].kind in IP_KINDS:
+            if found is not None and found[1].kind not in FAMILIES:
                 transport, endpoint = found
-                self._add(Target(addr, transport, endpoint.host, endpoint.port), trusted or depth == 0)
+                allowed = trusted or depth == 0 or endpoint.kind not in IP_KINDS
+                self._add(Target(addr, transport, endpoint.host, endpoint.port), allowed)
             elif (found is not None or addr.is_dnsaddr) and self._lookups_left:
                 self._lookups_left -= 1
                 self._lookups[asyncio.ensure_future(self._look_up(addr, depth, trusted))] = addr

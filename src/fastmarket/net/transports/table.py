@@ -9,6 +9,7 @@ from fastmarket.libp2p.dialing import Target
 from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.net.clock import Clock
 from fastmarket.net.link import Link, LinkOwner
+from fastmarket.net.resolver import FAMILIES
 from fastmarket.net.transports.tcp.transport import TcpTransport
 from fastmarket.net.transports.transport import Transport, TransportRow
 
@@ -46,7 +47,7 @@ class Transports:
     async def listen(self, addr: Multiaddr) -> TcpEndpoint:
         """The endpoint that is bound. Raises OSError, CallerFault for an address of the wrong form."""
         found = endpoint_of(addr)
-        if found is None or found[1].kind not in IP_KINDS or addr.peer_id is not None:
+        if found is None or found[1].kind in FAMILIES or addr.peer_id is not None:
             forms = ", ".join(row.listen_forms for row in TABLE)
             raise CallerFault("listen", f"{addr}: expects {forms}")
         name, asked = found

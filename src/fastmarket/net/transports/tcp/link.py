@@ -213,6 +213,8 @@ def _write(transport: asyncio.Transport, data: Sealed) -> bool:
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
-    """Where the other end of the transport is, as the kernel sees it."""
+    """Where the other end of the transport is, as the kernel sees it; None where it has no IP address."""
     address = transport.get_extra_info("peername")
-    return Multiaddr.from_endpoint(address[0].partition("%")[0], address[1]) if address else None
+    if not address or isinstance(address, str):
+        return None
+    return Multiaddr.from_endpoint(address[0].partition("%")[0], address[1])
