@@ -11,6 +11,8 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from fastmarket.cli.memory import GC_THRESHOLDS
+
 T = TypeVar("T")
 
 Run = Callable[[Coroutine[Any, Any, T]], T]
@@ -21,9 +23,11 @@ settings.load_profile("fastmarket")
 
 
 def pytest_collection_finish() -> None:
-    """What importing all tests made stays for ever: `run` has the collector look at what its test made alone."""
+    """What importing all tests made stays for ever: the collector looks at what a test makes, and not at it;
+    and no more often than it does in our programs."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 @pytest.fixture
