@@ -1,6 +1,7 @@
 # Everything runs in .venv, made here from any Python >= 3.11 that is found (or PYTHON=...).
 #   make demo [FILE=path]   three real nodes, two holders, one of them killed
-#   make test               lint, types, layers, all tests
+#   make test               lint, types, layers, all tests, one process of tests a core; the types beside them
+#   make unit PYTEST_ARGS="-n 0 tests/unit/libp2p"   tests alone, some of them, in one process
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
@@ -15,6 +16,8 @@ BIN := $(VENV)/bin
 # What `make sim` runs, each at its own size, two at a time: some 45 minutes of CPU, 8 GiB at the most.
 # SIM="static growth" for some of them, SIM_ARGS="--nodes 1000" for another size.
 SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients
+# Shares of the tests for each core, and whoever is done takes from another: no file has to wait for a long one.
+PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
@@ -37,7 +40,12 @@ build: .make/build
 demo: build
 	@$(BIN)/python -m fastmarket.cli.demo $(if $(FILE),"$(FILE)")
 
-test: build lint types layers unit
+# The cheap checks first. mypy would leave a core idle: it runs beside the tests and speaks only if it fails.
+test: build lint layers
+	@$(MAKE) --no-print-directory types > .make/types.log 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory unit; unit=$$?; \
+	wait $$types || { cat .make/types.log; exit 1; }; \
+	exit $$unit
 
 lint: build
 	$(BIN)/ruff check .
@@ -49,8 +57,11 @@ types: build
 layers: build
 	$(BIN)/lint-imports
 
+# Hundreds of processes are started: each one reads what an earlier one compiled, whatever the environment says.
+# PYTEST_ARGS="-p no:xdist" takes the options of that plugin away with it.
+unit: export PYTHONDONTWRITEBYTECODE :=
 unit: build
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(findstring no:xdist,$(PYTEST_ARGS)),,$(PARALLEL)) $(PYTEST_ARGS)
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json .make/bench.json $(PYTEST_ARGS)

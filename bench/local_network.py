@@ -23,7 +23,7 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
 
 FREE_PORTS = ("-p", "0", "-l", "/ip4/127.0.0.1/tcp/0", "--ephemeral")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,27 @@ from typing import Any, TypeVar
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
+
+from fastmarket.cli.memory import GC_THRESHOLDS
 
 T = TypeVar("T")
 
 Run = Callable[[Coroutine[Any, Any, T]], T]
+
+DEADLINE_S = 120.0  # ends what never comes; a busy machine takes as long as it takes
+
+# Speed is what benchmarks judge: on a busy machine an example may take its time to be made and to be run.
+settings.register_profile("fastmarket", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fastmarket")
+
+
+def pytest_collection_finish() -> None:
+    """What importing all tests made stays for ever: the collector looks at what a test makes, and not at it;
+    and no more often than it does in our programs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 @pytest.fixture
@@ -20,7 +37,7 @@ def run() -> Run[Any]:
     """Runs a coroutine on uvloop, as the programs do, within a deadline; an exception that nobody handled,
     in a callback, a task or a future, fails the test."""
 
-    def runner(coroutine: Coroutine[Any, Any, T], deadline_s: float = 30.0) -> T:
+    def runner(coroutine: Coroutine[Any, Any, T], deadline_s: float = DEADLINE_S) -> T:
         unhandled: list[dict[str, Any]] = []
 
         async def main() -> T:

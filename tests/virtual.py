@@ -85,7 +85,6 @@ class VirtualNode(Driver):
         self.config = config
         self.disk = Disk()
         self.is_up = False
-        self.is_plain = False  # speaks Kademlia alone, as a standard libp2p node
         self.kill_at: int | None = None
         self.action_count = 0
         self.events: list[Event] = []
@@ -116,8 +115,9 @@ class VirtualNode(Driver):
     @property
     def protocols(self) -> frozenset[str]:
         """As identify lists them."""
-        kad, offers = self.config.kad.protocol, self.config.offers.protocol
-        return frozenset({kad} if self.is_plain else {kad, offers})
+        if not self.config.server_mode:
+            return frozenset()
+        return frozenset({self.config.kad.protocol, self.config.offers.protocol})
 
     def start(self, command: Command) -> int:
         """Begins a command."""

@@ -1,6 +1,8 @@
-"""What a whole node answers: out of its caches, and to peers that know no offers; and that faults are found."""
+"""What a whole node answers: out of its caches, and to peers that know no offers. Faults in that are found."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -26,29 +28,35 @@ def prices(node: VirtualNode, number: int) -> list[int]:
     return [offer.price_per_mb for offer in result.offers]
 
 
+def client_of(network: VirtualNetwork, seed: VirtualNode) -> VirtualNode:
+    """A node that stores nothing for others: what it finds, others have answered."""
+    client = network.add(replace(CONFIG, server_mode=False))
+    network.join(client, seed)
+    return client
+
+
 def check_new_price() -> None:
     network = VirtualNetwork(config=CONFIG)
     holder, *others = network.grow(5)
+    client = client_of(network, others[0])
     assert register(holder, 1, 5).is_reached
     for _ in range(3):  # the second and third are answered out of the caches
-        assert prices(others[0], 1) == [5]
+        assert prices(client, 1) == [5]
     assert register(holder, 1, 3).is_reached
     network.rest(1.0)
-    assert prices(others[0], 1) == [3]
+    assert prices(client, 1) == [3]
     assert holder.run(c.Withdraw(content(1), b"u", TIMEOUT_S)).fault is None
-    assert prices(others[0], 1) == []
+    assert prices(client, 1) == []
 
 
 def check_provider() -> None:
     network = VirtualNetwork(config=CONFIG)
     holder, *others = network.grow(4)
-    plain = network.add()
-    plain.is_plain = True
-    network.join(plain, holder)
+    client = client_of(network, others[0])
     assert register(holder, 1, 5).is_reached
     network.rest(1.0)
-    for node in (plain, others[0]):
-        result = node.run(c.FindProviders(content(1), None, TIMEOUT_S)).result
+    for _ in range(2):
+        result = client.run(c.FindProviders(content(1), None, TIMEOUT_S)).result
         assert isinstance(result, FindProvidersResult)
         found = {peer.peer_id: peer.addrs for peer in result.providers}
         assert found == {holder.info.peer_id: holder.info.addrs}

@@ -17,7 +17,7 @@ from fcntl import ioctl
 from pathlib import Path
 from types import TracebackType
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 # Not as preexec_fn: see fastmarket.cli.processes.
 _AT_TERMINAL = """
 import fcntl, os, sys, termios

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -149,6 +150,11 @@ def test_there_is_no_place_without_a_home(tmp_path: Path, capsys: pytest.Capture
         with pytest.raises(CallerFault, match=f"--{name}: '~/x': there is no such home"):
             resolve_settings({name: "~/x"}, {}, None)
     assert resolve_settings({"ephemeral": True}, {}, None).data_dir is None
-    assert server(["config", "check"]) == 2
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        assert server(["config", "check"]) == 2
+    finally:  # this process stays what signals meant to it
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     assert "--ephemeral" in capsys.readouterr().err
     assert Profile().data_dir is None

@@ -70,6 +70,12 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+def end_idle_connections(node: DhtNode, after_s: float) -> None:
+    """From now on: what a test sets up before is not ended meanwhile, however slow the machine is."""
+    links = node.host.links
+    links._config = replace(links._config, idle_timeout_s=after_s)
+
+
 @asynccontextmanager
 async def nodes(count: int, config: NodeConfig | None = None, first: int = 0) -> AsyncIterator[list[DhtNode]]:
     """Listening nodes that do not know each other yet, with the identities from `first` on."""

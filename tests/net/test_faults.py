@@ -35,7 +35,7 @@ from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver
 from fastmarket.storage.records import RecordKeeper
 from tests.net.guests import come, guests
-from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until
+from tests.net.loopback import DEADLINE_S, ask, end_idle_connections, identity, nodes, seed, until
 from tests.unit.storage.test_journal import NOW, held, offer
 
 KAD = NodeConfig().kad.protocol
@@ -172,7 +172,7 @@ def test_what_repeats_goes_on(bugs: Bugs, kind: str) -> None:
 
 
 def sweeping(**host: Any) -> NodeConfig:
-    return replace(NodeConfig(), host=replace(HostConfig(), idle_sweep_s=0.05, idle_timeout_s=0.2, **host))
+    return replace(NodeConfig(), host=replace(HostConfig(), idle_sweep_s=0.05, **host))
 
 
 @pytest.mark.parametrize("broken", ["report", "busy", "refresh", "neighbours"])
@@ -198,6 +198,7 @@ def test_the_sweep_goes_on(bugs: Bugs, monkeypatch: pytest.MonkeyPatch, broken: 
                 monkeypatch.setattr(host.links, "_config", replace(host.links._config, high_connections=0))
             for guest in many:
                 await come(guest, node)
+            end_idle_connections(node, 0.2)
             async with asyncio.timeout(DEADLINE_S):
                 await until(lambda: host.connection_count == 0)
             assert host._sweeper.running

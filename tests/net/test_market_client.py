@@ -426,11 +426,11 @@ def test_a_deadline_ends_the_lookup_too(
     run: Any, call: Callable[[MarketClient], Coroutine[Any, Any, object]]
 ) -> None:
     async def main() -> None:
-        async with beside_a_mute_peer() as (node, client, _):
+        async with beside_a_mute_peer() as (node, client, heard):
             before = len(node.engine.jobs)
             client._timeout_s = 0.4
             calling = asyncio.ensure_future(call(client))
-            await until(lambda: len(node.engine.jobs) > before)
+            await until(lambda: len(heard) > 0)
             await until(lambda: len(node.engine.jobs) <= before)
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)

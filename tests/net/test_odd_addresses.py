@@ -73,11 +73,17 @@ def odd_peer(number: int) -> bytes:
 
 
 def push(link: Link, node: DhtNode, body: bytes) -> None:
-    connection, now = link.connection, node.now()
-    stream = connection.open_stream([PUSH_PROTOCOL], now, lazy=True)
-    connection.send(stream, frame(body), now)
-    connection.close_write(stream, now)
+    stream = begin_push(link, node, frame(body))
+    link.connection.close_write(stream, node.now())
     link.wake()
+
+
+def begin_push(link: Link, node: DhtNode, data: bytes) -> int:
+    """The stream; until it ends, the connection is in use."""
+    stream = link.connection.open_stream([PUSH_PROTOCOL], node.now(), lazy=True)
+    link.connection.send(stream, data, node.now())
+    link.wake()
+    return stream
 
 
 @contextmanager
@@ -99,12 +105,15 @@ def test_upkeep_goes_on_after_odd_pushes(run: Run[None], caplog: pytest.LogCaptu
             assert link is not None
             there = node.host.link_to(odd.peer_id)
             assert there is not None
+            unfinished = begin_push(link, odd, b"\x40")  # so that it is not idle, however slow all this is
             for raw in ODD:
                 push(link, odd, field(4, raw) + field(2, raw))
             await until(lambda: node.host.identifier.store.protocols(odd.peer_id) is not None)
             for guest in many:
                 await come(guest, node)
             assert there.is_open
+            link.connection.reset(unfinished, odd.now())
+            link.wake()
             async with asyncio.timeout(DEADLINE_S):
                 await until(lambda: node.host.connection_count == 0)
 

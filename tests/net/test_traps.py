@@ -30,7 +30,7 @@ from fastmarket.pb.libp2p.envelope_pb2 import PeerRecord
 from fastmarket.pb.libp2p.identify_pb2 import Identify
 from fastmarket.pb.libp2p.kad_pb2 import Message
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until
+from tests.net.loopback import DEADLINE_S, ask, end_idle_connections, identity, nodes, seed, until
 
 KAD = NodeConfig().kad.protocol
 FIND_NODE = frame(encode_request(Kind.FIND_NODE, b"somewhere"))
@@ -121,11 +121,12 @@ def test_a_stream_that_carried_add_provider_alone_does_not_keep_its_connection(r
 
     async def scenario() -> None:
         config = NodeConfig()
-        brief = replace(config, host=replace(config.host, idle_sweep_s=0.1, idle_timeout_s=0.2))
+        brief = replace(config, host=replace(config.host, idle_sweep_s=0.1))
         async with nodes(2) as (a, _), nodes(1, brief, first=50) as (b,):
             link = await a.host.connect(seed(b))
             stream = await a.host.streams.open(link, [KAD])
             await stream.write(frame(add_provider(a).SerializeToString()))
+            end_idle_connections(b, 0.2)
             await link.ended.wait()
 
     run(scenario())

@@ -35,8 +35,13 @@ def test_a_thousand_nodes_find_the_true_closest() -> None:
     assert 2 <= hops <= 4
 
 
-def test_offers_are_found_with_a_fifth_of_the_nodes_dead() -> None:
-    outcome = SCENARIOS["dead20"].run(SMALL)
+@pytest.fixture(scope="module")
+def a_fifth_dead() -> ScenarioOutcome:
+    return SCENARIOS["dead20"].run(SMALL)
+
+
+def test_offers_are_found_with_a_fifth_of_the_nodes_dead(a_fifth_dead: ScenarioOutcome) -> None:
+    outcome = a_fifth_dead
     finds, lookups = outcome.sections["finds"], outcome.sections["lookups"]
     assert finds["success"] == 1.0
     unanswered = lookups["unanswered_mean"]
@@ -70,9 +75,8 @@ def test_hops_grow_with_the_number_of_nodes() -> None:
     assert 1 < (means[-1] or 0.0) < 4
 
 
-def test_why_lookups_miss_is_told_by_kind() -> None:
-    outcome = SCENARIOS["dead20"].run(replace(SMALL, finds=10))
-    lookups = outcome.sections["lookups"]
+def test_why_lookups_miss_is_told_by_kind(a_fifth_dead: ScenarioOutcome) -> None:
+    lookups = a_fifth_dead.sections["lookups"]
     missed = sum(lookups[f"missed_{how.value}"] or 0 for how in Missed)
     share = lookups["share_of_true_closest"]
     assert share is not None

@@ -14,7 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-READY_DEADLINE_S = 30.0
+READY_DEADLINE_S = (
+    120.0  # ends what never comes: on a busy machine a dozen servers that start at once take long
+)
 STOP_DEADLINE_S = 10.0
 TAIL_LINES = 12
 MAX_READY_BYTES = 64 * 1024
