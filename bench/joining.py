@@ -51,14 +51,14 @@ class _Watch:
     at: float = 0.0
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
+    def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
         if not self.at and self.node.engine.routing.known() >= self.enough:
             self.at = time.monotonic()
             self.done.set()
 
-    def peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
+    def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
 
-    def peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
+    def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
 
 
 async def _work(count: int, enough: int) -> None:

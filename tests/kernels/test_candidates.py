@@ -11,7 +11,8 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.policy import STATE_RULES, STATE_TABLE, PeerState, Transitions, hold_s, slow_hold_s
+from fastmarket.kad.lookup.peer_state import PeerState, Transitions
+from fastmarket.kad.lookup.policy import STATE_RULES, STATE_TABLE, hold_s, slow_hold_s
 from fastmarket.native.candidates import (
     Candidate,
     Candidates,

@@ -57,7 +57,7 @@ def test_what_changes_is_told_at_the_next_look() -> None:
     interfaces = ["127.0.0.1", "10.0.0.5"]
     own = OwnAddresses(OURS, interfaces=lambda: interfaces)
     heard: list[tuple[Multiaddr, ...]] = []
-    own.changed.append(lambda: heard.append(own.announced))
+    own.on_changed.append(lambda: heard.append(own.announced))
     assert own.listen_on("0.0.0.0", 4001, 0.0) == [tcp("127.0.0.1"), tcp("10.0.0.5")]
     assert heard == [(tcp("10.0.0.5"), tcp("127.0.0.1"))]  # what reaches farther goes first
     own.refresh(1.0)

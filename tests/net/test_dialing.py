@@ -152,11 +152,11 @@ def test_more_dials_than_we_have_room_for_say_nothing_of_the_peer(run: Run[None]
         def __init__(self) -> None:
             self.unreachable: list[PeerId] = []
 
-        def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
+        def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
 
-        def peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
+        def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
 
-        def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+        def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
             self.unreachable.append(peer_id)
 
     async def scenario() -> None:

@@ -254,13 +254,13 @@ def test_observers_and_requests_do_not_share_a_fault(bugs: Bugs) -> None:
             if self.broken:
                 raise Bug
 
-        def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
+        def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
             self.told("identified")
 
-        def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+        def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
             self.told("disconnected")
 
-        def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+        def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
             self.told("unreachable")
 
     async def scenario() -> None:
@@ -295,8 +295,8 @@ def test_changed_addresses_are_told_to_all(bugs: Bugs) -> None:
         async with nodes(1) as (node,):
             told: list[str] = []
             addresses = node.host.identifier.addresses
-            addresses.changed[:0] = [Broken()]
-            addresses.changed.append(lambda: told.append("there"))
+            addresses.on_changed[:0] = [Broken()]
+            addresses.on_changed.append(lambda: told.append("there"))
             await node.listen(node.host.listen_addrs[0].from_text("/ip4/127.0.0.1/tcp/0"))
             assert told == ["there"]
             assert len(node.engine.local.addrs) == 2

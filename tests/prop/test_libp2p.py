@@ -173,7 +173,7 @@ def spoken(steps: list[tuple[str, bytes] | bytes]) -> Iterator[bytes]:
 def check_bounds(victim: Connection) -> None:
     session = victim._session
     assert session is not None
-    assert victim.streams <= SMALL.max_inbound_streams + 1
+    assert victim.stream_count <= SMALL.max_inbound_streams + 1
     assert len(session.mux.out) < SMALL.max_unsent_bytes + 50_000
     assert session.held <= SMALL.max_held_bytes
 

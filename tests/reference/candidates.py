@@ -7,7 +7,8 @@ from itertools import islice
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.policy import STATE_RULES, StateRule, Transitions
+from fastmarket.kad.lookup.peer_state import StateRule, Transitions
+from fastmarket.kad.lookup.policy import STATE_RULES
 
 AFTER = Transitions()
 

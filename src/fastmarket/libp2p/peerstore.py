@@ -58,10 +58,10 @@ class PeerStore:
     its port is the dialer's ephemeral one, where nobody listens.
     """
 
-    __slots__ = ("_config", "_peers", "_unproven", "changed")
+    __slots__ = ("_config", "_peers", "_unproven", "on_changed")
 
     def __init__(self, config: ConnectionConfig) -> None:
-        self.changed: Callable[[PeerId], None] = lambda peer_id: None
+        self.on_changed: Callable[[PeerId], None] = lambda peer_id: None
         """Told when a peer's addresses may have become others; not of hints that are forgotten in time."""
         self._config = config
         self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()  # least recently touched first
@@ -85,7 +85,7 @@ class PeerStore:
                 better = source if known is None else max(source, known.source)
                 peer.addrs[plain] = _Known(better, now)
         self._shorten(peer, now)
-        self.changed(peer_id)
+        self.on_changed(peer_id)
 
     def identified(self, peer_id: PeerId, info: IdentifyInfo, now: float) -> None:
         """The peer's own word, complete: what it said before and does not say now is dropped."""
@@ -130,7 +130,7 @@ class PeerStore:
         peer = self._peers.get(peer_id)
         if peer is not None:
             peer.addrs.pop(addr.without_peer(), None)
-            self.changed(peer_id)
+            self.on_changed(peer_id)
 
     def _touch(self, peer_id: PeerId, source: AddrSource) -> _Peer:
         peer = self._peers.get(peer_id)
@@ -152,7 +152,7 @@ class PeerStore:
     def _forget_peer(self, peer_id: PeerId) -> None:
         del self._peers[peer_id]
         self._unproven.pop(peer_id, None)
-        self.changed(peer_id)
+        self.on_changed(peer_id)
 
     def _shorten(self, peer: _Peer, now: float) -> None:
         """Drops expired hints, then the least believed and oldest beyond the bound."""

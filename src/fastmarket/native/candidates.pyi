@@ -3,7 +3,7 @@ from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.policy import PeerState, StateRule, Transitions
+from fastmarket.kad.lookup.peer_state import PeerState, StateRule, Transitions
 from fastmarket.kad.lookup.query import Query
 
 MAX_LISTED: Final[int]

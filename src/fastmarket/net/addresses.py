@@ -23,7 +23,7 @@ Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as
 class OwnAddresses:
     """What we listen on, what enough peers observed beyond it, or, instead of both, what the operator says.
 
-    `changed` are called after `announced` has become another; by `listen_on` at once, by everything that
+    `on_changed` are called after `announced` has become another; by `listen_on` at once, by everything that
     others or the system can change only by `refresh`, so that the time between two of those is the caller's.
     """
 
@@ -38,7 +38,7 @@ class OwnAddresses:
         self._faults = faults or Faults()
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
-        self.changed: list[Callable[[], None]] = []
+        self.on_changed: list[Callable[[], None]] = []
         self.peer_id = peer_id
         self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
         self._interfaces = interfaces
@@ -68,7 +68,7 @@ class OwnAddresses:
         changed, self.announced = announced != self.announced, announced
         self._place()
         if changed:
-            for call in self.changed:
+            for call in self.on_changed:
                 self._faults.run("telling of changed addresses", call)
 
     def _place(self) -> None:

@@ -100,8 +100,8 @@ class DhtNode:
         self.engine = core.engine
         self.offers = core.offers
         self.records = core.records
-        addresses.changed = core.caches.changed
-        self.host.identifier.addresses.changed.append(self._addresses_changed)
+        addresses.on_changed = core.caches.changed
+        self.host.identifier.addresses.on_changed.append(self._addresses_changed)
         self._addresses_changed()
         self.twins = Twins(self.host, self.engine)
         self._driver = NodeDriver(core, self.host, clock, self.twins)

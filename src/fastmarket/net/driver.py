@@ -127,7 +127,7 @@ class NodeDriver(Driver):
         host.observers.append(self)
         host.links.neighbours = self._neighbours
         # So the first lookup knows which peers it need not wait for.
-        host.on_pace = self._on_first_answer
+        host.on_first_answer = self._on_first_answer
 
     def responder(self, protocol: str) -> RpcHandler:
         """Answers inbound requests of a protocol, within the turn that brought them."""
@@ -226,13 +226,13 @@ class NodeDriver(Driver):
 
     # -- HostObserver
 
-    def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
+    def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
         self._tell(PeerIdentified(peer, protocols), now)
 
-    def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         self._tell(PeerDisconnected(peer_id), now)
 
-    def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         self._tell(PeerUnreachable(peer_id), now)
 
     def _on_first_answer(self, peer_id: PeerId, took_s: float) -> None:

@@ -45,11 +45,11 @@ Done = Callable[[RequestResult], None]
 class HostObserver(Protocol):
     """Learns who is there; called from within a link's turn."""
 
-    def peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
+    def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
 
-    def peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
+    def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None: ...
 
-    def peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
+    def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
 
 
 # A request whose connection ended before it was sent goes over another one, this many times.
@@ -96,7 +96,7 @@ class Host:
         self.agenda = RunQueue(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
-        self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
+        self.on_first_answer: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
         """Told how long a peer took for its first answer on a connection: who it is."""
         self.on_own_key_met: Callable[[Link], None] = lambda link: None
         """Told of a connection from outside whose other end proved to have our key."""
@@ -108,7 +108,7 @@ class Host:
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
         )
-        self.identifier.addresses.changed.append(self._push_addresses)
+        self.identifier.addresses.on_changed.append(self._push_addresses)
         self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
@@ -182,7 +182,7 @@ class Host:
     def on_unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:
             self.faults.run(
-                "telling of an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
+                "telling of an unreachable peer", observer.on_peer_unreachable, peer_id, self.clock.now()
             )
 
     # -- requests
@@ -261,17 +261,19 @@ class Host:
         if lost is not None:
             for observer in self.observers:
                 self.faults.run(
-                    "telling of a peer that left", observer.peer_disconnected, lost, self.clock.now()
+                    "telling of a peer that left", observer.on_peer_disconnected, lost, self.clock.now()
                 )
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
         if not link.identity_known.done():
-            self.on_pace(link.remote_peer, now - self.links.opened_at(link))
+            self.on_first_answer(link.remote_peer, now - self.links.opened_at(link))
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         protocols = frozenset(info.protocols)
         for observer in self.observers:
-            self.faults.run("telling of an identified peer", observer.peer_identified, peer, protocols, now)
+            self.faults.run(
+                "telling of an identified peer", observer.on_peer_identified, peer, protocols, now
+            )
 
     # -- ending
 

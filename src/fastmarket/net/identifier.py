@@ -78,7 +78,7 @@ class Identifier:
     ) -> None:
         self._faults = faults
         self.addresses = OwnAddresses(identity.peer_id, config.host.announce, faults=faults)
-        self.addresses.changed.append(self._addresses_changed)
+        self.addresses.on_changed.append(self._addresses_changed)
         self.store = PeerStore(config.connection)
         self._identity = identity
         self._timeout_s = config.host.identify_timeout_s

@@ -18,7 +18,7 @@ from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
-from fastmarket.kad.lookup.policy import PeerState
+from fastmarket.kad.lookup.peer_state import PeerState
 from fastmarket.kad.lookup.query import PutRequest
 from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.native.candidates import Answered
