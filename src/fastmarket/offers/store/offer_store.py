@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Final
 
 from fastmarket.config import OfferConfig
@@ -129,19 +127,6 @@ class OfferStore:
             for change in put:
                 self._changes.note(change)
         return acks
-
-    def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
-        """Stores own offers, as `add` does; those of a whole batch together."""
-        at = 0
-        for signed, run in groupby(offers, attrgetter("signed")):
-            together = list(run)
-            before = previous[at : at + len(together)]
-            at += len(together)
-            if isinstance(signed, SignedBatch) and len(together) == signed.count:
-                self.add_batch(together, now, own=True, previous=before)
-            else:
-                for offer, last in zip(together, before, strict=True):
-                    self.add(offer, now, own=True, previous=last)
 
     def _take(
         self,
