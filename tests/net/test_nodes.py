@@ -171,7 +171,7 @@ def test_several_holders_of_one_content_survive_one_of_them(run: Run[None]) -> N
                 outcome = await node.register_offer(
                     CONTENT, b"u%d" % price, f"u{price}", FileMetadata("192.0.2.1", 80, price), DEADLINE_S
                 )
-                assert outcome.reached
+                assert outcome.is_reached
                 assert outcome.asked == 3
             await made[0].close()
             found = [offer async for offer in made[3].find_offers(CONTENT, DEADLINE_S)]
@@ -229,7 +229,7 @@ def test_many_offers_are_registered_at_once_and_found_from_everywhere(run: Run[N
             many.append(OfferTerms(contents[0], b"", "", FileMetadata("192.0.2.7", 9000, 4)))
             outcomes = await made[0].register_offers(many, DEADLINE_S)
             assert len(outcomes) == 3001
-            assert all(outcome.reached and outcome.asked == 4 for outcome in outcomes)
+            assert all(outcome.is_reached and outcome.asked == 4 for outcome in outcomes)
             assert made[0].node_info().own_offers == 3000
             for node in made:
                 for content, price in ((contents[0], 4), (contents[1], 5), (contents[2999], 5)):
@@ -259,7 +259,7 @@ def test_a_node_alone_withdraws_at_once(run: Run[None]) -> None:
         async with nodes(1) as (alone,):
             await alone.register_offer(CONTENT, b"u", "ann", METADATA, DEADLINE_S)
             outcome = await alone.withdraw_offer(CONTENT, b"u", DEADLINE_S)
-            assert outcome.reached
+            assert outcome.is_reached
             assert [offer async for offer in alone.find_offers(CONTENT, DEADLINE_S)] == []
 
     run(scenario())
@@ -290,8 +290,8 @@ def test_a_peer_is_given_the_time_it_took_for_its_first_word(run: Run[None]) -> 
         async with nodes(2, config) as (a, b):
             await b.dial(seed(a))
             await until(lambda: a.engine.table_size == 1)
-            assert b.engine.learnt.paces.patience(a.peer_id) < 3600.0
-            assert a.engine.learnt.paces.patience(b.peer_id) < 3600.0
+            assert b.engine.learnt.rtt.soft_timeout_s(a.peer_id) < 3600.0
+            assert a.engine.learnt.rtt.soft_timeout_s(b.peer_id) < 3600.0
 
     run(scenario())
 

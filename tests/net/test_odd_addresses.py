@@ -141,7 +141,7 @@ def test_searches_are_not_slowed_by_odd_replies(run: Run[None]) -> None:
                         await one.dial(seed(other))
             offer = FileMetadata("192.0.2.1", 5, 5)
             outcome = await honest[1].register_offer(content(1), b"u", "n", offer, DEADLINE_S)
-            assert outcome.reached
+            assert outcome.is_reached
 
             async def find(number: int) -> int:
                 return len([found async for found in honest[0].find_offers(content(number), 60.0)])

@@ -40,7 +40,6 @@ class Twins:
         self._host = host
         self._engine = engine
         self._asking = Repeating("asking how others know us", lambda: ASK_PAUSE_S, self.ask, host.faults)
-        engine.named_us = self.named
         self._look: asyncio.Task[None] | None = None
         self._look_at = self._tell_at = float("-inf")  # not before
         self.found: Multiaddr | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from fastmarket.config import KadConfig
@@ -39,9 +39,6 @@ class Neighbourhood(Protocol):
 
     def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
         """Those of the table closest to a 32-byte key."""
-
-    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
-        """`told` is called for each peer that comes into the table."""
 
     def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""

@@ -117,12 +117,12 @@ class NodeMetrics:
         calls.observe(seconds)
 
     def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
-        """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
+        """An observer of the node's jobs (`net.driver.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
             self._hops.labels(kind).observe(lookup.hops)
-            self._asked.labels(kind).observe(lookup.asked)
-            self._failures.labels(kind).inc(lookup.failures)
+            self._asked.labels(kind).observe(lookup.queried_count)
+            self._failures.labels(kind).inc(lookup.failed_count)
 
     def start(self) -> None:
         """Begins to measure the event loop."""

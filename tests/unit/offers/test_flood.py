@@ -271,10 +271,10 @@ def test_of_one_sender_tombstones_go_last() -> None:
 
 def test_what_is_displaced_is_told_to_who_keeps_offers() -> None:
     storer = Storer(OfferConfig(max_offers=32))
-    storer.offers.want_changes(lambda: None)
+    storer.offers.store.changes.collect()
     storer.flood(5, 8, 8)
     storer.store(6, *honest(6, 4))
-    changes = storer.offers.poll_changes()
+    changes = storer.offers.store.changes.take()
     gone = [one.key for change in changes if isinstance(change, Displaced) for one in change.offers]
     come = [one.key for change in changes if not isinstance(change, Displaced) for one in change.offers]
     assert gone

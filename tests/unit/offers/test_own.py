@@ -8,16 +8,16 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model.offer import Offer, sign_offer
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 CONFIG = OfferConfig()
-GOOD = StoreOutcome(20, 20, 11)
-SHORT = StoreOutcome(1, 3, 2)
-LONELY = StoreOutcome(0, 0, 0)
+GOOD = Outcome(20, 20, 11)
+SHORT = Outcome(1, 3, 2)
+LONELY = Outcome(0, 0, 0)
 
 
 def schedule(config: OfferConfig = CONFIG) -> Reprovider:
@@ -87,7 +87,7 @@ def test_what_was_registered_alone_is_announced_when_a_neighbour_comes() -> None
     assert due(own, START + 1) == []
     own.on_table_size(2, START + 2)  # does not put it off
     assert due(own, START + 1 + CONFIG.settle_s) == [offer]
-    own.on_announced(offer, StoreOutcome(2, 2, 2), START + 4)
+    own.on_announced(offer, Outcome(2, 2, 2), START + 4)
     assert due(own, START + 20) == []
     own.on_table_size(1, START + 20)
     own.on_table_size(2, START + 21)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.announce.parcels import Parcel, parcels
 from fastmarket.offers.model.batch import sign_batch
 from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
 from fastmarket.offers.model.refusals import Refusal
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.wire.messages import (
     Ack,
@@ -270,7 +270,7 @@ def parcel(count: int, asked: int) -> Parcel:
     return made
 
 
-def settled(made: Parcel) -> list[tuple[list[int], StoreOutcome]]:
+def settled(made: Parcel) -> list[tuple[list[int], Outcome]]:
     return [(list(told.places), told.outcome) for told in made.take_settled()]
 
 
@@ -280,18 +280,18 @@ def test_offers_of_a_parcel_settle_together_but_for_those_that_were_refused() ->
     made.on_answered({})
     assert settled(made) == []
     made.on_answered({2: FULL})
-    assert settled(made) == [([10, 11, 13], StoreOutcome(2, 3, 2))]
+    assert settled(made) == [([10, 11, 13], Outcome(2, 3, 2))]
     made.on_answered({})
-    assert settled(made) == [([12], StoreOutcome(2, 3, 2))]
+    assert settled(made) == [([12], Outcome(2, 3, 2))]
     outcomes = [([offer.slot for offer in offers], outcome) for offers, outcome in made.outcomes()]
-    assert outcomes == [([0, 1, 3], StoreOutcome(3, 3, 2)), ([2], StoreOutcome(2, 3, 2))]
+    assert outcomes == [([0, 1, 3], Outcome(3, 3, 2)), ([2], Outcome(2, 3, 2))]
 
 
 def test_what_is_refused_after_it_settled_is_not_told_again() -> None:
     made = parcel(2, asked=3)
     made.on_answered({})
     made.on_answered({})
-    assert settled(made) == [([0, 1], StoreOutcome(2, 3, 2))]
+    assert settled(made) == [([0, 1], Outcome(2, 3, 2))]
     made.on_answered({1: FULL})
     assert settled(made) == []
     assert {offers[0].slot: outcome.acknowledged for offers, outcome in made.outcomes()} == {0: 3, 1: 2}
@@ -302,7 +302,7 @@ def test_storers_that_fail_settle_everything_in_the_end() -> None:
     made.on_failed("did not answer in time")
     assert settled(made) == []
     made.on_answered({0: FULL})
-    assert settled(made) == [([1], StoreOutcome(1, 2, 2)), ([0], StoreOutcome(0, 2, 2))]
+    assert settled(made) == [([1], Outcome(1, 2, 2)), ([0], Outcome(0, 2, 2))]
 
 
 def test_whole_batches_go_together_where_all_of_them_is_there_and_fits() -> None:

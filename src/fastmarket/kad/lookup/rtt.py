@@ -34,7 +34,7 @@ class Estimate:
         self.mean += MEAN_GAIN * (took - self.mean)
 
     @property
-    def patience(self) -> float:
+    def soft_timeout_s(self) -> float:
         """Who takes longer is late."""
         return self.mean + DEVIATIONS * self.deviation
 
@@ -46,7 +46,7 @@ class RttEstimator:
     So a node that hangs costs one lookup its patience, not every one.
     """
 
-    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_silent")
+    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_unresponsive")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
@@ -57,21 +57,21 @@ class RttEstimator:
         self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
             config.max_paces, eviction=Eviction.LEAST_RECENTLY_USED
         )
-        self._silent: BoundedMap[bytes, float] = BoundedMap(config.max_paces)  # since when
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_paces)  # since when
 
-    def connected(self, peer_id: PeerId) -> None:
+    def on_connected(self, peer_id: PeerId) -> None:
         """A connection is open: what is sent need not wait for a dial."""
         self._connected.add(peer_id.raw)
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
         self._connected.discard(peer_id.raw)
 
     def is_connected(self, peer_id: PeerId) -> bool:
-        """To be remembered with a request, for `answered`."""
+        """To be remembered with a request, for `on_answer`."""
         return peer_id.raw in self._connected
 
-    def patience(self, peer_id: PeerId, connected: bool | None = None) -> float:
+    def soft_timeout_s(self, peer_id: PeerId, connected: bool | None = None) -> float:
         """Seconds until a request to the peer is late; `patience_s` where nothing is known.
 
         `connected`: what `is_connected` said, where that was asked already.
@@ -87,9 +87,9 @@ class RttEstimator:
             estimate = self._dialled
         if estimate.count < least:
             return config.patience_s
-        return min(max(estimate.patience, config.min_patience_s), config.patience_s)
+        return min(max(estimate.soft_timeout_s, config.min_patience_s), config.patience_s)
 
-    def answered(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
+    def on_answer(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
         """A request was answered after `took` seconds."""
         if not was_connected:
             self._dialled.add(took)
@@ -101,22 +101,22 @@ class RttEstimator:
             self._peers.put(peer_id.raw, estimate)
         estimate.add(took)
 
-    def late(self, peer_id: PeerId, now: float) -> None:
+    def on_late(self, peer_id: PeerId, now: float) -> None:
         """A request to the peer has outlasted its patience."""
-        if self._silent.peek(peer_id.raw) is None:
-            self._silent.put(peer_id.raw, now)
+        if self._unresponsive.peek(peer_id.raw) is None:
+            self._unresponsive.put(peer_id.raw, now)
 
-    def heard(self, peer_id: PeerId) -> None:
+    def on_heard(self, peer_id: PeerId) -> None:
         """The peer said something, however late."""
-        if self._silent.peek(peer_id.raw) is not None:
-            self._silent.pop(peer_id.raw)
+        if self._unresponsive.peek(peer_id.raw) is not None:
+            self._unresponsive.pop(peer_id.raw)
 
-    def is_silent(self, peer_id: PeerId, now: float) -> bool:
+    def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
         """Late, not heard of since, and that less than `silent_s` ago."""
-        since = self._silent.peek(peer_id.raw)
+        since = self._unresponsive.peek(peer_id.raw)
         if since is None:
             return False
         if now - since < self._config.silent_s:
             return True
-        self._silent.pop(peer_id.raw)
+        self._unresponsive.pop(peer_id.raw)
         return False

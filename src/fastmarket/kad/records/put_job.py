@@ -6,8 +6,9 @@ Over 400 lines: what counts towards the quorum is one condition over one state, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
@@ -17,8 +18,10 @@ from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
+from fastmarket.kad.lookup.policy import PeerState
 from fastmarket.kad.lookup.query import PutRequest
-from fastmarket.native.candidates import Answered, PeerState
+from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
+from fastmarket.native.candidates import Answered
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40
@@ -41,36 +44,18 @@ ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
-class QuorumReached:
-    """Progress, once: enough peers acknowledged. The job goes on to the rest."""
-
-    acknowledged: int
-    asked: int
-    wanted: int
-
-
-@dataclass(frozen=True, slots=True)
 class PutResult:
-    """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted.
+    """How a put ended: `outcome` counts the peers that were asked to store; a copy stored here is not
+    counted.
 
-    `silent` peers were asked by the lookup, have not answered, and may be there. Where nobody is known to be
-    there and it is not certain that nobody is, one is wanted. `why`: of those asked that did not acknowledge,
-    for people.
+    `silent` peers were asked by the lookup, have not answered, and may be there. Where no peer is known to be
+    there and it is not certain that there is none, one is wanted.
     """
 
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int
+    outcome: Outcome
     silent: int
     closest: tuple[Answered, ...]
     end: End
-    why: str = ""
-
-    @property
-    def succeeded(self) -> bool:
-        """The quorum was met: of the k closest that are there (`PutJob`)."""
-        return self.acknowledged >= self.wanted
 
 
 class _Copy(Enum):
@@ -91,18 +76,12 @@ class _Out:
     eager: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int
-    open: int = 0  # of those asked, from which an answer may still come
-    final: int = 0  # of those asked, that refuse for good
+class _Tally(NamedTuple):
+    """The counts of an attempt, of those asked how many may still answer, and how many refuse for good."""
 
-    @property
-    def met(self) -> bool:
-        return self.acknowledged >= self.wanted
+    outcome: Outcome
+    open: int = 0
+    final: int = 0
 
 
 class PutJob(Job):
@@ -188,7 +167,7 @@ class PutJob(Job):
         self._tried: set[bytes] = set()  # eagerly, in vain; they have a second chance once they answer
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
-        self._quorum: _Tally | None = None  # as it was when it was met
+        self._quorum: Outcome | None = None  # as it was when it was met
         self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
         self._news = True  # since the last poll: of the lookup, or a store that failed
 
@@ -204,19 +183,12 @@ class PutJob(Job):
 
     def so_far(self) -> PutResult:
         """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
-        tally = self._tally()
-        if self._quorum is not None and not tally.met:
-            tally = self._quorum  # others came since; what was enough then is enough
-        return PutResult(
-            tally.acknowledged,
-            tally.asked,
-            tally.wanted,
-            tally.plain,
-            self._lookup.silent,
-            self._lookup.closest(),
-            self._lookup.end or End.CANCELLED,
-            "" if tally.met else self._reasons(),
-        )
+        outcome = self._tally().outcome
+        if not outcome.is_reached:
+            # A quorum that was met stays met, though others came since.
+            outcome = self._quorum or replace(outcome, why=self._reasons())
+        lookup = self._lookup
+        return PutResult(outcome, lookup.silent_count, lookup.closest(), lookup.end or End.CANCELLED)
 
     def start(self, now: float) -> None:
         """Begin the lookup; half the time is kept for storing."""
@@ -245,7 +217,7 @@ class PutJob(Job):
             for request in requests:
                 request.token += self._base
         end = self._lookup.end
-        if end is None and (requests or not self._lookup.only_late):
+        if end is None and (requests or not self._lookup.is_only_late):
             # A store that has no reply leaves its stream to the question, so it goes first.
             eager = self._store_eagerly(now)
             if self._size is not None and self._copies and not self._storing:
@@ -258,7 +230,7 @@ class PutJob(Job):
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # else of an attempt that is over
                 self._news = True
-                self._lookup.replied(token - self._base, protocol, payload, now)
+                self._lookup.on_reply(token - self._base, protocol, payload, now)
             return
         out = self._out.get(token)
         if out is None:
@@ -279,7 +251,7 @@ class PutJob(Job):
         self._news = True
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:
-                self._lookup.failed(token - self._base, kind, now)
+                self._lookup.on_failure(token - self._base, kind, now)
             return
         out = self._out.pop(token, None)
         if out is None:
@@ -291,7 +263,7 @@ class PutJob(Job):
         elif self._copies.get(key) is _Copy.ASKED:
             if kind in ABSENT:
                 del self._copies[key]
-                self._lookup.lost(key)
+                self._lookup.on_lost(key)
             else:
                 self._copies[key] = _Copy.FAILED
                 self._why[key] = WHY[kind], False
@@ -325,7 +297,7 @@ class PutJob(Job):
             self._lookup.handle_timer(now)
 
     def poll_events(self) -> list[object]:
-        """QuorumReached, once."""
+        """The `Outcome`, once: its quorum is reached. The job goes on to the other storers."""
         events, self._events = self._events, []
         return events
 
@@ -344,12 +316,10 @@ class PutJob(Job):
         """Whether this attempt can have no quorum any more, but another might."""
         if self._quorum is not None or not self._storing:
             return False
-        tally = self._tally()
-        if tally.acknowledged + tally.open >= tally.wanted and tally.asked:
-            return False
-        if not tally.asked:
-            return not tally.met
-        return tally.asked - tally.final >= tally.wanted
+        outcome, still_open, final = self._tally()
+        if not outcome.asked:
+            return not outcome.is_reached
+        return outcome.acknowledged + still_open < outcome.wanted and outcome.asked - final >= outcome.wanted
 
     def _begin_again(self, now: float) -> None:
         """Look up anew. Who has it keeps it, and who was asked and has not answered may still do so."""
@@ -389,7 +359,7 @@ class PutJob(Job):
 
     def _store_eagerly(self, now: float) -> list[SendRequest]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
-        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        known = self._lookup.heard_count, self._lookup.failed_count, len(self._tried)
         if known == self._known:
             return []  # they are the same as before
         self._known = known
@@ -429,18 +399,15 @@ class PutJob(Job):
         """Counts over those that are to hold it: storers, once these are known, else the closest known."""
         if self._storing:
             tally = self._count(self._storers())
-            if (
-                not tally.asked
-                and not tally.plain
-                and (self._lookup.end is not End.COMPLETE or self._lookup.silent)
-            ):
-                return _Tally(0, 0, 1, 0)  # somebody may be there
+            certain = self._lookup.end is End.COMPLETE and not self._lookup.silent_count
+            if not certain and not tally.outcome.asked and not tally.outcome.plain:
+                return _Tally(NOBODY_ASKED)
             return tally
         estimate = None if self._size is None else self._size.estimate
         if estimate is None:
-            return _Tally(0, 0, 1, 0)
+            return _Tally(NOBODY_ASKED)
         nearest = self._lookup.nearest()
-        near = self._count([candidate.key for candidate in nearest])
+        near = self._count([candidate.key for candidate in nearest]).outcome
         expected = max(min(self._config.k, estimate) - near.plain, near.asked)
         acknowledged = near.acknowledged
         if estimate < self._config.k:
@@ -450,7 +417,7 @@ class PutJob(Job):
                 self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
                 for one in nearest
             )
-        return _Tally(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
+        return _Tally(Outcome(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain))
 
     def _storers(self) -> list[bytes]:
         """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
@@ -466,18 +433,18 @@ class PutJob(Job):
         plain = copies.count(_Copy.PLAIN)
         asked = len(copies) - plain
         final = sum(self._why[key][1] for key in keys if key in self._why) if self._why else 0
-        wanted, under_way = self._store.wanted(asked), copies.count(_Copy.ASKED)
-        return _Tally(copies.count(_Copy.STORED), asked, wanted, plain, under_way, final)
+        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)
+        return _Tally(outcome, copies.count(_Copy.ASKED), final)
 
     def _check_quorum(self) -> None:
         if self._quorum is not None:
             return
-        tally = self._tally()
-        if not tally.asked and (not self._storing or self._lookup.end is None):
+        outcome = self._tally().outcome
+        if not outcome.asked and (not self._storing or self._lookup.end is None):
             return  # a late peer may still be one that counts
-        if tally.met:
-            self._quorum = tally
-            self._events.append(QuorumReached(tally.acknowledged, tally.asked, tally.wanted))
+        if outcome.is_reached:
+            self._quorum = outcome
+            self._events.append(outcome)
 
     def _reasons(self) -> str:
         """Of those that count and have not acknowledged, by reason."""
@@ -489,8 +456,8 @@ class PutJob(Job):
             elif key in self._why:
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
-        if not told and self._lookup.silent:
-            return f"nobody answers, {self._lookup.silent} known may still be there"
+        if not told and self._lookup.silent_count:
+            return f"nobody answers, {self._lookup.silent_count} known may still be there"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:

@@ -55,6 +55,24 @@ Complete = Callable[[CachedResponse, PeerId | None], bytes | None]
 """(answer, asker) -> the whole of it with the peers closest now; None: it is too long."""
 
 
+class ResponseCaches:
+    """The caches of a node that hold answers made of the same things."""
+
+    __slots__ = ("_caches",)
+
+    def __init__(self) -> None:
+        self._caches: list[ResponseCache] = []
+
+    def add(self, cache: ResponseCache) -> None:
+        """From now on the cache is told what changes."""
+        self._caches.append(cache)
+
+    def changed(self, source: Hashable) -> None:
+        """Cached responses made of `source` (a content, a peer) are no longer true."""
+        for cache in self._caches:
+            cache.changed(source)
+
+
 class ResponseCache:
     """By the whole request; at most `most_bytes` of memory. The oldest give way; those wanted come back."""
 

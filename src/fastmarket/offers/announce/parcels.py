@@ -9,13 +9,13 @@ from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.kad.lookup.query import Quorum, quorum_size
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.wire.messages import OFFER_OVERHEAD_BYTES
 
 # A hundred thousand offers have a dozen different outcomes, each reported twice.
-_outcome = lru_cache(maxsize=1024)(StoreOutcome)
+_outcome = lru_cache(maxsize=1024)(Outcome)
 
 
 Miss: TypeAlias = tuple[str, bool]
@@ -72,7 +72,7 @@ class Parcel:
         """Bytes in a message."""
         return len(self.envelope if self.whole is None else self.whole.data) + OFFER_OVERHEAD_BYTES
 
-    def outcome(self, slot: int) -> StoreOutcome:
+    def outcome(self, slot: int) -> Outcome:
         """The outcome of one offer so far."""
         nobody = not self.asked_count and not self.plain_count
         wanted = int(self.unknown) if nobody else quorum_size(Quorum.MAJORITY, self.asked_count)
@@ -138,7 +138,7 @@ class Parcel:
                     self._told.add(slot)
                     yield Settlement(self, (slot,), self.outcome(slot))
 
-    def outcomes(self) -> Iterator[tuple[Sequence[Offer], StoreOutcome]]:
+    def outcomes(self) -> Iterator[tuple[Sequence[Offer], Outcome]]:
         """The final outcomes, with the offers of each; without those that are announced again."""
         apart = self._missed.keys() if self.again is None else self._missed.keys() | self.again
         common = [offer for slot, offer in enumerate(self.offers) if slot not in apart]
@@ -155,7 +155,7 @@ class Settlement(NamedTuple):
 
     parcel: Parcel
     slots: Sequence[int]
-    outcome: StoreOutcome
+    outcome: Outcome
 
     @property
     def places(self) -> Sequence[int]:

@@ -11,9 +11,9 @@ from enum import Enum
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.own_offers import add_own
 
@@ -204,13 +204,13 @@ class Reprovider:
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))
 
-    def on_announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
+    def on_announced(self, offer: Offer, outcome: Outcome | None, now: float) -> None:
         """The announcement of `offer` has ended; `outcome` None: it could not be started."""
         self.on_announced_many((offer,), outcome, now)
 
-    def on_announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
+    def on_announced_many(self, offers: Sequence[Offer], outcome: Outcome | None, now: float) -> None:
         """The announcements of several offers have ended with the same outcome."""
-        met = outcome is not None and outcome.reached and outcome.copies > 0
+        met = outcome is not None and outcome.is_reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
         turn = self._round.turns(now, spread=self._is_spread())

@@ -15,13 +15,13 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.candidates import Answered
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import Coverage, places
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.announce.parcels import Parcel, Settlement
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import StoreOutcome
 
 # Lookups near an offer that may prove its storers, before it gets a lookup of its own.
 MAX_DETOURS = 3
@@ -37,20 +37,20 @@ class Settled:
     which are announced again and will be reported once more.
     """
 
-    groups: tuple[tuple[Sequence[int], StoreOutcome], ...]
-    again: tuple[tuple[Sequence[int], StoreOutcome], ...] = ()
+    groups: tuple[tuple[Sequence[int], Outcome], ...]
+    again: tuple[tuple[Sequence[int], Outcome], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
     """The outcome of every offer, None: no time was left for it; and the cost of the sweep."""
 
-    groups: tuple[tuple[Sequence[Offer], StoreOutcome | None], ...]
+    groups: tuple[tuple[Sequence[Offer], Outcome | None], ...]
     lookups: int
     requests: int
 
     @property
-    def outcomes(self) -> Iterator[tuple[Offer, StoreOutcome | None]]:
+    def outcomes(self) -> Iterator[tuple[Offer, Outcome | None]]:
         """The outcome of each offer."""
         return ((offer, outcome) for offers, outcome in self.groups for offer in offers)
 
@@ -119,8 +119,8 @@ class SweepJob(Job):
         self._events: list[object] = []
         self._detours = 0
         self._index_of = {place: index for index, place in enumerate(order)} if pace.retry_s else {}
-        self._missing: dict[int, StoreOutcome] = {}  # without a quorum so far, by index
-        self._last: dict[int, StoreOutcome] = {}  # those that are announced again: their last outcome
+        self._missing: dict[int, Outcome] = {}  # without a quorum so far, by index
+        self._last: dict[int, Outcome] = {}  # those that are announced again: their last outcome
         self._resting_until: float | None = None
         self._pause_s = _PAUSE_S
 
@@ -158,7 +158,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.on_reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.replied(at[1], protocol, payload, now)
+            search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
@@ -167,7 +167,7 @@ class SweepJob(Job):
         if at is None:
             self._deliveries.on_failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
-            search.lookup.failed(at[1], kind, now)
+            search.lookup.on_failure(at[1], kind, now)
 
     def next_timer(self) -> float | None:
         """The earliest of the lookups' timers and deadlines, and our own."""
@@ -264,7 +264,7 @@ class SweepJob(Job):
     def _found(self, search: _Search) -> None:
         lookup = search.lookup
         closest, complete = lookup.closest(), lookup.end is End.COMPLETE
-        unknown = not complete or lookup.silent > 0
+        unknown = not complete or lookup.silent_count > 0
         if complete and closest:
             self._prove(search, closest)
             return
@@ -287,7 +287,7 @@ class SweepJob(Job):
             insort(proven, search.index)  # together with its batch
             self._give(proven, everybody, unknown=False)
         else:
-            self._give((search.index,), lookup.storers(), unknown=lookup.silent > 0)
+            self._give((search.index,), lookup.storers(), unknown=lookup.silent_count > 0)
             self._give_proven(proven)
         self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
 
@@ -333,10 +333,10 @@ class SweepJob(Job):
     def _tell(self, settled: Sequence[Settlement], now: float) -> None:
         if not settled:
             return
-        done: list[tuple[Sequence[int], StoreOutcome]] = []
-        again: list[tuple[Sequence[int], StoreOutcome]] = []
+        done: list[tuple[Sequence[int], Outcome]] = []
+        again: list[tuple[Sequence[int], Outcome]] = []
         for one in settled:
-            if one.outcome.reached or now >= self._retry_until or not one.parcel.is_hopeful(one.slots[0]):
+            if one.outcome.is_reached or now >= self._retry_until or not one.parcel.is_hopeful(one.slots[0]):
                 done.append((one.places, one.outcome))
                 continue
             again.append((one.places, one.outcome))
@@ -368,7 +368,7 @@ class SweepJob(Job):
         self._finish()
 
     def _finish(self) -> None:
-        groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
+        groups: list[tuple[Sequence[Offer], Outcome | None]] = []
         for parcel in self._parcels:
             groups += parcel.outcomes()
         for index, outcome in self._last.items():

@@ -130,7 +130,7 @@ class FindOffersJob(Job):
             items = self._ask.read_page(extra.peer, payload, extra.skip, now).items
             del self._extras[token]
         else:
-            items = self._lookup.replied(token, protocol, payload, now)
+            items = self._lookup.on_reply(token, protocol, payload, now)
         for item in items:
             if isinstance(item, Offer):
                 self._take(item)
@@ -146,7 +146,7 @@ class FindOffersJob(Job):
         """A request has failed."""
         extra = self._extras.pop(token, None)
         if extra is None:
-            self._lookup.failed(token, kind, now)
+            self._lookup.on_failure(token, kind, now)
         elif extra.skip:
             self._paging.on_failed(extra.peer.peer_id)
             self._fetch_more()

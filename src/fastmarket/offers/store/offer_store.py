@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fastmarket.config import OfferConfig
+from fastmarket.formats.identity import PeerId
 from fastmarket.kad.records.shares import Source
+from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents, key_of
 from fastmarket.offers.model.offer import Offer, OfferKey, SignedAlone, alone
@@ -42,14 +44,20 @@ class OfferStore:
     offer needs no room, unless it is longer. Own offers (`own=True`) are neither refused nor displaced.
     """
 
-    def __init__(self, config: OfferConfig, changes: Changes | None = None, local: bytes = bytes(32)) -> None:
-        """`changes` collects every offer that is put; distances are measured from `local`, our key."""
-        self.changed: Callable[[Sequence[bytes]], None] = lambda contents: None
-        """Called with contents that have other offers from now on, but not for expiry."""
+    def __init__(
+        self,
+        config: OfferConfig,
+        changes: Changes | None = None,
+        local: bytes = bytes(32),
+        caches: ResponseCaches | None = None,
+    ) -> None:
+        """`changes` are told of every offer put in; `local`: our key, from which distances count; `caches`
+        hold replies made of contents, and are told when a content gets other offers, but not of expiry."""
+        self._caches = ResponseCaches() if caches is None else caches
         self.version = 0
         """Goes up with every offer that is put or dropped."""
         self._config = config
-        self._changes = changes or Changes()
+        self.changes = Changes() if changes is None else changes
         self._shelves = Shelves()
         self._budget = StoreBudget(config, local)
         self._expiry = ExpirySchedule(config.expiry_step_s)
@@ -88,7 +96,7 @@ class OfferStore:
         put: list[Change] = []
         ack = self._take(offer, now, own, put, previous, source)
         for change in put:
-            self._changes.note(change)
+            self.changes.note(change)
         return ack
 
     def add_batch(
@@ -111,7 +119,7 @@ class OfferStore:
         if together and gone is None and fits:
             gone = self._put_newer(batch, offers, own, source)
         if gone is not None:
-            self._changes.note(BatchChange(batch, offers, own, gone))
+            self.changes.note(BatchChange(batch, offers, own, gone))
             return [Ack.STORED] * len(offers)
         if not fits:  # a replaced version is no reason to hold a whole batch for one offer
             offers = [alone(offer) for offer in offers]
@@ -122,10 +130,10 @@ class OfferStore:
         ]
         if fits and len(put) == batch.count and len({change.own for change in put}) == 1:
             gone = [change.replaced for change in put if change.replaced is not None]
-            self._changes.note(BatchChange(batch, offers, put[0].own, gone))
+            self.changes.note(BatchChange(batch, offers, put[0].own, gone))
         else:
             for change in put:
-                self._changes.note(change)
+                self.changes.note(change)
         return acks
 
     def _take(
@@ -248,6 +256,20 @@ class OfferStore:
         """Every entry for a content, tombstones and expired ones included."""
         return self._shelves.held(content)
 
+    def providers(self, content: bytes, now: float) -> list[PeerId]:
+        """Peers with a live offer for a content: what a standard libp2p node would call its providers."""
+        return list(dict.fromkeys(offer.provider for offer in self.held(content) if offer.is_live(now)))
+
+    def withdrawn_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Peers that have taken back all of their offers for a content, as far as is known here. Standard
+        libp2p nodes keep the provider records of these until they expire; they no longer count."""
+        withdrawn: set[PeerId] = set()
+        live: set[PeerId] = set()
+        for offer in self.held(content):
+            if offer.not_after > now:
+                (withdrawn if offer.withdrawn else live).add(offer.provider)
+        return frozenset(withdrawn - live)
+
     def next_timer(self) -> float | None:
         """When the next offers expire."""
         return self._expiry.next_timer()
@@ -326,7 +348,7 @@ class OfferStore:
         assert gone
         for one in gone:
             self._drop(one.key, one)
-        self._changes.note(Displaced(gone))
+        self.changes.note(Displaced(gone))
 
     def _crowd(self, content: bytes) -> Crowd | None:
         """The offers of a content that has as many as it may have; None: it has fewer."""
@@ -357,7 +379,7 @@ class OfferStore:
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)
-            self._changes.note(Displaced([displaced]))
+            self.changes.note(Displaced([displaced]))
         return self._admit(offer.signed, provider, source, offer.content)
 
     def _put(self, key: OfferKey, offer: Offer, held_until: int, own: bool, source: Source | None) -> None:
@@ -374,7 +396,8 @@ class OfferStore:
         if self._crowds:
             for content in contents:
                 self._crowds.pop(content, None)
-        self.changed(contents)
+        for content in contents:
+            self._caches.changed(content)
 
     def _drop(self, key: OfferKey, offer: Offer) -> None:
         self._shelves.remove(key)

@@ -12,7 +12,7 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
 from fastmarket.native.sim_net import NOBODY, Port, SimLink
 from fastmarket.sim.traffic import FRAME_BYTES
-from tests.reference.eventqueue import EventQueue
+from tests.reference.event_queue import EventQueue
 
 _RECORD = Struct("<dcIIQ")  # time, what, node, other node, request
 
