@@ -199,7 +199,7 @@ def test_the_sweep_goes_on(bugs: Bugs, monkeypatch: pytest.MonkeyPatch, broken: 
             for guest in many:
                 await come(guest, node)
             async with asyncio.timeout(DEADLINE_S):
-                await until(lambda: host.connections == 0)
+                await until(lambda: host.connection_count == 0)
             assert host._sweeper.running
 
     assert bugs(scenario)
@@ -234,7 +234,7 @@ def test_a_bug_over_a_connection_costs_that_connection(
                 else:
                     await ask(guest, seed(node), FIND_NODE)
                 await until(there.ended.done)
-            await until(lambda: node.host.connections == 1)
+            await until(lambda: node.host.connection_count == 1)
             assert isinstance(await ask(other, seed(node), FIND_NODE), Reply)
 
     assert len(bugs(scenario)) == 1

@@ -26,8 +26,7 @@ KEY = new_cidv0(b"a key").multihash
 
 async def kill(node: DhtNode) -> None:
     """As the system ends a process: no good-bye, and the port refuses."""
-    for server in node.host._servers:
-        server.close()
+    node.host.transports.stop_listening()
     for link in node.host.links.all():
         link.abort()
 

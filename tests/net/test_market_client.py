@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.errors import CallerFault, NodeFault, NotFound, QuorumFailed, RequestTimeout
-from fastmarket.libp2p.connection import Connection
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.streams import RpcHandler
 from fastmarket.market.client_values import ClientTls, HolderSearch, Listing
 from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
@@ -358,9 +358,9 @@ async def beside_a_mute_peer() -> AsyncIterator[tuple[DhtNode, MarketClient, lis
         kad, offers = peer._config.kad, peer._config.offers
 
         def quieted(handle: RpcHandler) -> RpcHandler:
-            def answer(connection: Connection, body: bytes, now: float) -> bytes | None:
+            def answer(sender: RemotePeer, body: bytes, now: float) -> bytes | None:
                 if not mute:
-                    return handle(connection, body, now)
+                    return handle(sender, body, now)
                 heard.append(body)
                 return None
 

@@ -89,7 +89,7 @@ def test_somebody_else_at_the_address_is_not_the_peer(run: Run[None]) -> None:
             impostor = PeerInfo(identity(77).peer_id, a.host.listen_addrs)
             with pytest.raises(DialFailed):
                 await b.dial(impostor)
-            assert b.host.connections == 0 or not b.host.peers
+            assert b.host.connection_count == 0 or not b.host.peers
 
     run(scenario())
 

@@ -35,11 +35,12 @@ from fastmarket.errors import (
 from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
 from fastmarket.formats.envelope import Envelope
 from fastmarket.formats.identity import Identity
-from fastmarket.formats.keys import ED25519_BYTES
+from fastmarket.formats.key_types import ED25519_BYTES
 from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint, UnknownMultiaddrProtocol
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.unixfs import DagLink
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
@@ -92,6 +93,7 @@ VALUES: list[object] = [
     ADDR,
     TcpEndpoint("ip4", "192.0.2.1", 4001),
     PEER_INFO,
+    RemotePeer(PEER, b"block", ADDR),
     PeerRecord(PEER, 7, (ADDR,)),
     Envelope(KEY, b"type", b"payload", PEER),
     DagLink(b"cid", 1, 2),

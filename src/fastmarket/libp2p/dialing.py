@@ -15,9 +15,11 @@ MAX_DOUBLINGS = 32  # beyond which the wait has long reached its bound
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to. `addr` is what it came from: the address of that host, or a name."""
+    """Where to connect to, over which transport. `addr` is what it came from: the address of that host, or a
+    name."""
 
     addr: Multiaddr
+    transport: str
     host: str
     port: int
 
@@ -37,13 +39,13 @@ class DialRace:
         self._stagger_s = stagger_s
         self._left = max_targets
         self._waiting: list[tuple[int, Target]] = []
-        self._known: set[tuple[str, int]] = set()
+        self._known: set[tuple[str, str, int]] = set()
         self._last_was_ip6 = False
         self._not_before = 0.0
 
     def add(self, target: Target, rank: int) -> bool:
         """Lets it take part, at any time; the lower the rank, the earlier. False: it does already."""
-        place = (target.host, target.port)
+        place = (target.transport, target.host, target.port)
         if place in self._known:
             return False
         self._known.add(place)
@@ -61,7 +63,7 @@ class DialRace:
         self._not_before = now + self._stagger_s
         return best[1]
 
-    def failed(self, now: float) -> None:
+    def on_failed(self, now: float) -> None:
         """One that was tried leads nowhere: the next need not wait."""
         self._not_before = min(self._not_before, now)
 
@@ -111,7 +113,7 @@ class DialBook:
         failure = self._failures.peek(addr.without_peer())
         return failure is not None and failure.refused
 
-    def failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
+    def on_failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
         """It did not lead to the peer; `refused`: the machine is there, and nobody listens."""
         addr = addr.without_peer()
         self._proven.pop(addr)
@@ -120,7 +122,7 @@ class DialBook:
         until = now + min(wait, self._config.max_dial_backoff_s)
         self._failures.put(addr, _Failure(times, until, refused))
 
-    def succeeded(self, addr: Multiaddr) -> None:
+    def on_succeeded(self, addr: Multiaddr) -> None:
         """It did."""
         self.forgive(addr)
         self._proven.put(addr.without_peer(), None)

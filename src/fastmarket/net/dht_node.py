@@ -368,7 +368,7 @@ class DhtNode:
             listen=self.listen_addrs,
             agent_version=AGENT_VERSION,
             peers=self.engine.table_size,
-            connections=self.host.connections,
+            connections=self.host.connection_count,
             offers=len(self.offers.store),
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,

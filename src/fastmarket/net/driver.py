@@ -32,11 +32,12 @@ from fastmarket.core.node import NodeCore
 from fastmarket.errors import ConnectionLost, NotDurable, StorageFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.records.shares import NEARBY
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.requests import Reply, RequestResult
+from fastmarket.libp2p.streams import RpcHandler
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.pump import Pump
@@ -128,15 +129,13 @@ class NodeDriver(Driver):
         # So the first lookup knows which peers it need not wait for.
         host.on_pace = self._on_first_answer
 
-    def responder(self, protocol: str) -> Callable[[Connection, bytes, float], bytes | None]:
+    def responder(self, protocol: str) -> RpcHandler:
         """Answers inbound requests of a protocol, within the turn that brought them."""
         core, turns = self.core, self._pump
         respond, table, offers = core.responders[protocol], core.engine.routing, core.offers
 
-        def handle(connection: Connection, body: bytes, now: float) -> bytes | None:
-            sender = connection.remote_peer
-            assert sender is not None
-            reply = respond(sender, body, now, connection.block or NEARBY)
+        def handle(peer: RemotePeer, body: bytes, now: float) -> bytes | None:
+            reply = respond(peer.peer_id, body, now, peer.block or NEARBY)
             if table.timer_moved or offers.timer_moved:  # `NodeCore.is_turn_wanted`, without a call
                 turns.wake()
             return reply
