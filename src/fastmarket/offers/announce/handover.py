@@ -8,10 +8,10 @@ well: a storer that missed a withdrawal learns of it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import OfferConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -116,8 +116,7 @@ class Handovers:
         self._local = local
         self._store = store
         self._closest = closest
-        self._newcomers: deque[_Newcomer] = deque()
-        self._waiting: set[PeerId] = set()
+        self._newcomers: BoundedMap[PeerId, _Newcomer] = BoundedMap(config.max_newcomers)
         self._under_way = False
         self._not_before = 0.0
         self.acknowledged_count = 0
@@ -125,34 +124,30 @@ class Handovers:
 
     def on_newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A peer entered the table. Beyond `max_newcomers` the oldest are dropped."""
-        if self._config.protocol not in protocols or peer.peer_id in self._waiting:
+        if self._config.protocol not in protocols or peer.peer_id in self._newcomers:
             return
-        if len(self._newcomers) >= self._config.max_newcomers:
-            self._waiting.discard(self._newcomers.popleft().peer.peer_id)
         # Not at once: the newcomer has to meet others first, and may leave again.
-        self._newcomers.append(_Newcomer(peer, now, now + self._config.handover_delay_s))
-        self._waiting.add(peer.peer_id)
+        self._newcomers.put(peer.peer_id, _Newcomer(peer, now, now + self._config.handover_delay_s))
 
     def next_timer(self) -> float | None:
         """When `take` may return something."""
         if self._under_way or not self._newcomers:
             return None
-        return max(self._newcomers[0].due, self._not_before)
+        return max(self._first().due, self._not_before)
 
     def take(self, now: float) -> tuple[PeerInfo, list[Offer]] | None:
         """A newcomer and offers for it; None: nothing now, see `next_timer`."""
         due = self.next_timer()
         if due is None or due > now:
             return None
-        newcomer, config = self._newcomers[0], self._config
+        newcomer, config = self._first(), self._config
         offers = self._gather(newcomer, now)
         self._not_before = now + config.handover_pause_s
         newcomer.handed_count += len(offers)
         if (
             not newcomer.prefixes and not newcomer.contents
         ) or newcomer.handed_count >= config.max_handed_over:
-            self._newcomers.popleft()
-            self._waiting.discard(newcomer.peer.peer_id)
+            self._newcomers.pop(newcomer.peer.peer_id)
         if not offers:
             return None
         self._under_way = True
@@ -162,9 +157,11 @@ class Handovers:
         """How many offers the peer acknowledged; after None or 0 it gets no more."""
         self._under_way = False
         self.acknowledged_count += acknowledged or 0
-        if not acknowledged and peer.peer_id in self._waiting:
-            self._waiting.discard(peer.peer_id)
-            self._newcomers = deque(one for one in self._newcomers if one.peer.peer_id != peer.peer_id)
+        if not acknowledged:
+            self._newcomers.pop(peer.peer_id)
+
+    def _first(self) -> _Newcomer:
+        return next(iter(self._newcomers.values()))
 
     def _gather(self, newcomer: _Newcomer, now: float) -> list[Offer]:
         """Up to one message of offers, out of `handover_slice` contents at most.

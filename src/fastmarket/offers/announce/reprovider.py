@@ -15,6 +15,7 @@ from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.store.own_offers import add_own
 
 # The heap of due times is rebuilt when it has more stale entries than live ones, and at least so many.
 STALE_DUES = 256
@@ -103,7 +104,7 @@ class Reprovider:
             for terms, before in zip(wanted.values(), previous, strict=True)
         ]
         offers = self._sign(signings, now)
-        self._store.add_own(offers, previous, now)
+        add_own(self._store, offers, previous, now)
         self._begin(tuple(wanted), offers, now)
         return offers
 
@@ -175,7 +176,7 @@ class Reprovider:
             for offer in offers:
                 self.restore(offer, now)
             return
-        self._store.add_own(offers, [None] * len(offers), now)
+        add_own(self._store, offers, [None] * len(offers), now)
         own, dues, turn = self._own, self._dues, self._round.restored_turns(now)
         for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             due = turn(where, offer.issued_at)
@@ -343,7 +344,7 @@ class Reprovider:
         ]
         signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
         renewed = self._sign(signings, now)
-        self._store.add_own(renewed, [own.offer for own in aged], now)
+        add_own(self._store, renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
         turn = self._round.turns(now, spread=self._is_spread())

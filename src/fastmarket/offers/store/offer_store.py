@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import Final
 
 from fastmarket.config import OfferConfig
@@ -53,8 +51,8 @@ class OfferStore:
         local: bytes = bytes(32),
         caches: ResponseCaches | None = None,
     ) -> None:
-        """`changes` are told of every offer put in; `local`: our key, from which distances count; `caches`
-        hold replies made of contents, and are told when a content gets other offers, but not of expiry."""
+        """`changes` collects every offer that is put; distances are measured from `local`, our key; `caches`
+        are told which contents get other offers, but not of expiry."""
         self._caches = ResponseCaches() if caches is None else caches
         self.version = 0
         """Goes up with every offer that is put or dropped."""
@@ -137,19 +135,6 @@ class OfferStore:
             for change in put:
                 self.changes.note(change)
         return acks
-
-    def add_own(self, offers: Sequence[Offer], previous: Sequence[Offer | None], now: float) -> None:
-        """Stores own offers, as `add` does; those of a whole batch together."""
-        at = 0
-        for signed, run in groupby(offers, attrgetter("signed")):
-            together = list(run)
-            before = previous[at : at + len(together)]
-            at += len(together)
-            if isinstance(signed, SignedBatch) and len(together) == signed.count:
-                self.add_batch(together, now, own=True, previous=before)
-            else:
-                for offer, last in zip(together, before, strict=True):
-                    self.add(offer, now, own=True, previous=last)
 
     def _take(
         self,
@@ -272,18 +257,12 @@ class OfferStore:
         return self._shelves.held(content)
 
     def providers(self, content: bytes, now: float) -> list[PeerId]:
-        """Peers with a live offer for a content: what a standard libp2p node would call its providers."""
-        return list(dict.fromkeys(offer.provider for offer in self.held(content) if offer.is_live(now)))
+        """Peers with a live offer for a content: what a standard libp2p node calls its providers."""
+        return self._shelves.providers(content, now)
 
     def withdrawn_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
-        """Peers that have taken back all of their offers for a content, as far as is known here. Standard
-        libp2p nodes keep the provider records of these until they expire; they no longer count."""
-        withdrawn: set[PeerId] = set()
-        live: set[PeerId] = set()
-        for offer in self.held(content):
-            if offer.not_after > now:
-                (withdrawn if offer.withdrawn else live).add(offer.provider)
-        return frozenset(withdrawn - live)
+        """Peers that have withdrawn all of their offers for a content, as far as is known here."""
+        return self._shelves.withdrawn_providers(content, now)
 
     def next_timer(self) -> float | None:
         """When the next offers expire."""
@@ -302,8 +281,6 @@ class OfferStore:
                 for one in self._shelves.of_batch(batch):
                     self._drop(one.key, one)
         return before - len(self)
-
-    # --- room
 
     def may_refuse(self, source: Source) -> bool:
         """Whether `would_refuse` can be true of an offer from there now."""
@@ -326,10 +303,9 @@ class OfferStore:
     def would_refuse_batch(self, source: Source, batch: SignedBatch) -> bool:
         """Whether all offers of a batch would be refused, likewise."""
         _, provider, _ = key_of(batch.body(0))
-        budget = self._budget
-        if not budget.has_refused(provider):
-            newcomer = Newcomer(source, provider, cost_of(batch), budget.shares.batch_distance(batch))
-            if not all(budget.lacks(newcomer, count, batch.size) for count in (batch.count, 1)):
+        if not self._budget.has_refused(provider):
+            newcomer = Newcomer(source, provider, cost_of(batch), self._budget.shares.batch_distance(batch))
+            if not all(self._budget.lacks(newcomer, count, batch.size) for count in (batch.count, 1)):
                 return False
         return not any(content in self._shelves for content in contents(batch))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TypeAlias
 
+from fastmarket.formats.identity import PeerId
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents
 from fastmarket.offers.model.offer import Offer, OfferKey
@@ -67,6 +68,20 @@ class Shelves:
             yield shelf
         else:
             yield from shelf.values()
+
+    def providers(self, content: bytes, now: float) -> list[PeerId]:
+        """Peers with a live offer for a content."""
+        return list(dict.fromkeys(offer.provider for offer in self.held(content) if offer.is_live(now)))
+
+    def withdrawn_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
+        """Peers that have withdrawn all of their offers for a content. Standard libp2p nodes keep the
+        provider records of these until they expire."""
+        withdrawn: set[PeerId] = set()
+        live: set[PeerId] = set()
+        for offer in self.held(content):
+            if offer.not_after > now:
+                (withdrawn if offer.withdrawn else live).add(offer.provider)
+        return frozenset(withdrawn - live)
 
     def of_batch(self, batch: SignedBatch) -> list[Offer]:
         """Entries that are held as part of a batch."""
