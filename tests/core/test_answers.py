@@ -1,4 +1,4 @@
-"""What a whole node answers: out of its caches, and to peers that know no offers. Faults in that are found."""
+"""What a whole node answers, out of its caches and to peers that know no offers; faults in that are found."""
 
 from __future__ import annotations
 
