@@ -134,16 +134,16 @@ def test_hangup_reads_tokens_and_level_again(servers: Servers, tmp_path: Path) -
     told = hang_up(server)
     tokens.write_text(f"read {second}\n")
     toml.write_text('log-level = "warning"\nmode = "client"\n')
-    told("a restart is needed for mode")
+    told("restart needed to apply mode")
     assert (allowed(first), allowed(second)) == (False, True)
     # Wrong files change nothing.
     tokens.write_text("nonsense\n")
-    told("nothing was changed: --tokens: ")
+    told("nothing changed: --tokens: ")
     tokens.write_text(f"read {first}\n")
     toml.write_text('log-level = "loud"\n')
-    told(f"nothing was changed: {toml}: log-level")
+    told(f"nothing changed: {toml}: log-level")
     assert (allowed(first), allowed(second)) == (False, True)
-    assert server.log().count("were read again") == 0, "at level warning"
+    assert server.log().count("reloaded tokens") == 0, "at level warning"
     assert server.terminate() == 0
 
 
