@@ -281,19 +281,19 @@ def test_what_was_done_is_told_though_the_node_goes_meanwhile(
     ) -> AsyncIterator[object]:
         async for outcomes in answers(self, batches):
             yield outcomes
-        raise grpc_client.ServerUnavailable("the node stops")
+        raise grpc_client.ServerUnavailable("the node is shutting down")
 
     with monkeypatch.context() as patched:
         patched.setattr(grpc_client.MarketClient, "register_many", ending)
         done = user.run("register", "-r", str(user.tree), "--json")
         told = json.loads(done.out)
-        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node stops"])
+        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node is shutting down"])
         assert "3 files (21 B) registered. Run the same command to continue" in done.err
         user.write("four", "four")
         done = user.run("register", "-r", str(user.tree))
         assert (done.status, done.out) == (1, "")
         assert "1 file (4 B) registered, 3 already registered. Run the same command to continue" in done.err
-        assert done.err.endswith("fastmarket-client: the node stops\n")
+        assert done.err.endswith("fastmarket-client: the node is shutting down\n")
     assert counts(user.register()) == (0, 4, 0, 0)
 
 
@@ -495,7 +495,9 @@ def test_each_part_that_cannot_be_read_is_named(user: User, tmp_path: Path) -> N
     }
     assert found["left_out"] == [f"{tree}/up"]
     assert people.status == 1
-    assert people.out.startswith("0 files (0 B) registered, 1 already registered, 1 link to directories skipped")
+    assert people.out.startswith(
+        "0 files (0 B) registered, 1 already registered, 1 link to directories skipped"
+    )
     assert set(people.err.splitlines()) >= {f"{path}: {reason}" for path, reason in reasons.items()}
     assert "1 directory could not be read, 6 files could not be registered" in people.err
     assert alone.status == 1

@@ -286,7 +286,7 @@ def test_sigterm_under_load_lets_the_calls_in_flight_finish(run: Run[None], tmp_
             serving.process.send_signal(signal.SIGTERM)
             with suppress(QuorumFailed):
                 await slow
-            with pytest.raises(NetworkFault, match="the node stops"):
+            with pytest.raises(NetworkFault, match="the node is shutting down"):
                 await anext(watch)
             assert await asyncio.to_thread(serving.wait, 5.0) == 0
             assert asyncio.get_running_loop().time() - began < 5.0

@@ -174,7 +174,7 @@ def test_a_token_taken_back_is_good_for_nothing_more(servers: Servers, tmp_path:
             tokens.write_text(f"write {new}\nread {kept}\n")
             hang_up(server)("SIGHUP: ")
             assert (status(old), status(new)) == (401, 400)
-            with pytest.raises(NodeFault, match="taken back"):
+            with pytest.raises(NodeFault, match="revoked"):
                 await asyncio.wait_for(watches[0], 10)
             async with MarketClient(f"localhost:{server.port}", token=new) as client:
                 await client.register("a", FileMetadata("192.0.2.1", 4000, 1))
