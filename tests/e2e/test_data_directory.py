@@ -42,7 +42,7 @@ def test_a_data_directory_that_goes_away_under_a_node(
 ) -> None:
     home = tmp_path / "home"
     server = servers.start("--data-dir", str(home), "--metrics-port", "0")
-    assert "a new identity, " in server.log()
+    assert "created identity " in server.log()
     sell = ("-p", server.port, "register", "--price", "1")
     with closing(sqlite3.connect(home / "offers.db")) as reader:
         reader.execute(f"VACUUM INTO '{home.with_name('saved')}'")
