@@ -117,7 +117,7 @@ def test_a_poisoned_content_costs_that_content_alone(
             assert nobody_waits(dht)
 
     run(main())
-    assert "the shared store on" in caplog.text
+    assert "shared store, content" in caplog.text
 
 
 def test_registering_what_somebody_has_poisoned_says_why(
@@ -139,7 +139,7 @@ def test_registering_what_somebody_has_poisoned_says_why(
             await register(only.dht, CONTENT)
 
     run(main())
-    assert caplog.text.count("offers could not be written to the shared store (the value under") == 1
+    assert caplog.text.count("offers to the shared store (the value under") == 1
 
 
 @pytest.mark.parametrize(

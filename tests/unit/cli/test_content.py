@@ -123,7 +123,7 @@ def test_a_file_that_changes_while_it_is_hashed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(content, "_bar", bar)
     for name in (content.hash_file, lambda path: content.resolve(str(path))):
         path.write_bytes(bytes(10_000_000))
-        with pytest.raises(NodeFault, match="film changed while it was read"):
+        with pytest.raises(NodeFault, match="film changed while it was being read"):
             name(path)
 
 
