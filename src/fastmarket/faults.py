@@ -1,7 +1,7 @@
 """Contains bugs of ours: each affects only the operation in which it occurs.
 
 Timers, loops and callbacks that serve many parts run each part separately and report its exceptions here;
-`net.turns` and `repeating` schedule the next run before they do anything.
+`net.pump` and `repeating` schedule the next run before they do anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastmarket.seldom import Seldom
+from fastmarket.log_throttle import LogThrottle
 
 # Something that fails on every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0
@@ -29,7 +29,7 @@ class Faults:
         self.count = 0
         """How many there have been."""
         self._now = now
-        self._seldom = Seldom(LOG_INTERVAL_S, MAX_PLACES)
+        self._seldom = LogThrottle(LOG_INTERVAL_S, MAX_PLACES)
 
     def tell(self, place: str, error: BaseException, what: object = "") -> None:
         """`place` names a part of the program, one of few; `what` says what it was doing."""

@@ -1,4 +1,4 @@
-"""Twin of fastmarket._peercache: the entries sliced out and read one by one, nothing remembered."""
+"""Twin of fastmarket.native.peer_cache: the entries sliced out and read one by one, nothing remembered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class PeerCache(Generic[_T]):
+class PeerInfoCache(Generic[_T]):
     def __init__(self, longest: int, parse: Callable[[bytes], _T | None]) -> None:
         self.longest = longest
         self.get = parse

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Context:
     """The context of a command: the node it calls, the user it acts for, and the screen it writes to."""
 
     link: MarketLink
@@ -48,7 +48,7 @@ PEER_COLUMNS = (
 )
 
 
-def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
+def register(desk: Context, argument: str, *, keep: bool = False) -> None:
     """Offer content in the user's name; prints how many nodes store the offer.
 
     Offers for earlier contents of the same file are withdrawn unless `keep` is set.
@@ -57,7 +57,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
     price = profile.wanted_price()
     content = _name(desk, argument)
     user_id = profile.user_id().encode()
-    from fastmarket.offers.metadata import FileMetadata
+    from fastmarket.offers.model.metadata import FileMetadata
 
     terms = FileMetadata(profile.client_ip, profile.client_port, price, content.size, content.file_name)
     try:
@@ -95,7 +95,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
         desk.screen.line(f"Offers for its previous contents withdrawn: {counted(withdrawn, 'offer')}")
 
 
-def unregister(desk: Desk, argument: str) -> None:
+def unregister(desk: Context, argument: str) -> None:
     """Withdraw the user's offer everywhere. For a file, the offer of its contents when it was registered."""
     listed = single.as_registered(desk, argument)
     try:
@@ -122,7 +122,7 @@ def unregister(desk: Desk, argument: str) -> None:
     desk.screen.line(f"{done.cid or clean(content.text)} is no longer offered, {told} ({took_ms:.1f} ms)")
 
 
-def _withdrawn(desk: Desk, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
+def _withdrawn(desk: Context, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
     """Withdraws the content recorded in the list, or else the content that `argument` names now."""
     user_id = desk.profile.user_id().encode()
     if listed is not None:
@@ -149,7 +149,7 @@ OFFER_COLUMNS = (
 )
 
 
-def offers(desk: Desk) -> None:
+def offers(desk: Context) -> None:
     """List the node's own offers."""
 
     async def listed(client: MarketClient) -> list[OwnOffer]:
@@ -179,7 +179,7 @@ def offers(desk: Desk) -> None:
     desk.screen.table(counted(len(found), "offer"), OFFER_COLUMNS, rows)
 
 
-def check(desk: Desk, argument: str) -> None:
+def check(desk: Context, argument: str) -> None:
     """List every live offer for the content, cheapest first."""
     content = _name(desk, argument)
     found = desk.link.call(lambda client: client.search_holders(content.text))
@@ -199,12 +199,12 @@ def check(desk: Desk, argument: str) -> None:
     desk.screen.holders(content.text, found.holders, cid=found.cid, unpriced=found.providers_without_price)
 
 
-def cid(desk: Desk, argument: str) -> None:
+def cid(desk: Context, argument: str) -> None:
     """Print the CID of a file, or explain a CID."""
     desk.screen.line(contents.cid_line(argument))
 
 
-def peers(desk: Desk) -> None:
+def peers(desk: Context) -> None:
     """Print the node's routing table; if it is empty, print the node's troubles as well."""
     found = desk.link.call(lambda client: client.list_peers())
     _peers(desk, "known peer", found, {})
@@ -213,14 +213,14 @@ def peers(desk: Desk) -> None:
             desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
-def closest(desk: Desk, argument: str) -> None:
+def closest(desk: Context, argument: str) -> None:
     """List the nodes closest to the content in the key space."""
     content = _name(desk, argument)
     peers = desk.link.call(lambda client: client.closest_peers(content.text))
     _peers(desk, "closest peer", peers, {"content": content.text, "named_by": content.named_by.name})
 
 
-def identities(desk: Desk) -> None:
+def identities(desk: Context) -> None:
     """Show the identities of the node and of the user."""
     profile = desk.profile
     user_id = profile.user_id()
@@ -256,7 +256,7 @@ def identities(desk: Desk) -> None:
         desk.screen.line(f"{name:<10}  {clean(value)}")
 
 
-def greet(desk: Desk) -> None:
+def greet(desk: Context) -> None:
     """Print one line about the node; an unreachable node is reported but is not a failure."""
     try:
         node = desk.link.call(lambda client: client.get_node())
@@ -270,7 +270,7 @@ def greet(desk: Desk) -> None:
         desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
-def _name(desk: Desk, argument: str) -> Content:
+def _name(desk: Context, argument: str) -> Content:
     """Resolves `argument`; warns a person when it is taken as bare text, since that may be a mistyped
     file."""
     content = contents.resolve(argument)
@@ -285,7 +285,7 @@ def _hashed_ms(content: Content) -> float | None:
     return None if content.hashed_in_s is None else round(content.hashed_in_s * 1000, 3)
 
 
-def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry], asked: dict[str, str]) -> None:
+def _peers(desk: Context, noun: str, peers: Sequence[PeerEntry], asked: dict[str, str]) -> None:
     if desk.as_json:
         found = [
             {

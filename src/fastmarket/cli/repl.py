@@ -33,7 +33,7 @@ ReadLine = Callable[[], str]
 class Repl:
     """One session. `set` replaces `desk`; everything else is in the table of commands."""
 
-    def __init__(self, desk: actions.Desk) -> None:
+    def __init__(self, desk: actions.Context) -> None:
         """Commands write to `desk.screen`."""
         self.desk = desk
 
@@ -93,7 +93,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
 }
 
 
-def converse(desk: actions.Desk) -> None:
+def converse(desk: actions.Context) -> None:
     """Run a session on stdin: with line editing on a terminal, with plain lines in a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))

@@ -23,13 +23,13 @@ from fastmarket.cli.registered import (
 from fastmarket.errors import FastmarketError, NotFound
 
 if TYPE_CHECKING:
-    from fastmarket.cli.actions import Desk
+    from fastmarket.cli.actions import Context
     from fastmarket.market.grpc_client import MarketClient
 
 T = TypeVar("T")
 
 
-def list_registered(desk: Desk, content: Content, *, keep: bool) -> int:
+def list_registered(desk: Context, content: Content, *, keep: bool) -> int:
     """Records the offer, and withdraws offers for the file's earlier contents; returns how many it
     withdrew."""
     name = content_name(content.text)
@@ -53,7 +53,7 @@ def list_registered(desk: Desk, content: Content, *, keep: bool) -> int:
     return _with_list(desk, replaced, 0)
 
 
-def as_registered(desk: Desk, argument: str) -> Content | None:
+def as_registered(desk: Context, argument: str) -> Content | None:
     """The content that the file of that name had when registered, even if it has changed or gone since."""
     try:
         path = path_of(argument)
@@ -68,7 +68,7 @@ def as_registered(desk: Desk, argument: str) -> Content | None:
     return _with_list(desk, registered, None) if _is_listed(desk) else None
 
 
-def list_withdrawn(desk: Desk, content: Content) -> None:
+def list_withdrawn(desk: Context, content: Content) -> None:
     """Records that the content is no longer offered: the next run registers any file that has it again."""
 
     async def forget(client: MarketClient, done: RegisteredList, user_id: bytes) -> None:
@@ -78,14 +78,14 @@ def list_withdrawn(desk: Desk, content: Content) -> None:
         _with_list(desk, forget, None)
 
 
-def _is_listed(desk: Desk) -> bool:
+def _is_listed(desk: Context) -> bool:
     """Whether the list exists; looking something up does not create it."""
     directory = desk.profile.data_dir
     return directory is not None and os.path.exists(directory / FILE)
 
 
 def _with_list(
-    desk: Desk, act: Callable[[MarketClient, RegisteredList, bytes], Awaitable[T]], otherwise: T
+    desk: Context, act: Callable[[MarketClient, RegisteredList, bytes], Awaitable[T]], otherwise: T
 ) -> T:
     directory = desk.profile.data_dir
     if directory is None:

@@ -20,15 +20,15 @@ from fastmarket.secret_files import read_secret
 _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
 
-class Scope(Enum):
+class AccessScope(Enum):
     """The access that a token grants and a method requires."""
 
     READ = "read"
     WRITE = "write"  # includes read access
 
-    def allows(self, wanted: Scope) -> bool:
+    def allows(self, wanted: AccessScope) -> bool:
         """Whether a token of this scope may call a method that requires `wanted`."""
-        return self is wanted or self is Scope.WRITE
+        return self is wanted or self is AccessScope.WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Token:
     """A token; only the SHA-256 of its secret is kept."""
 
     digest: bytes
-    scope: Scope
+    scope: AccessScope
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ def read_tokens(config: AccessConfig) -> Tokens | None:
             raise CallerFault(
                 "tokens", f"{where}: a token needs at least {config.min_token_chars} characters"
             )
-        tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), Scope(match[1])))
+        tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), AccessScope(match[1])))
     if not 0 < len(tokens) <= config.max_tokens:
         raise CallerFault(
             "tokens", f"{config.tokens}: expects 1 to {config.max_tokens} tokens, got {len(tokens)}"

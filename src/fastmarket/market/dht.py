@@ -7,11 +7,11 @@ from typing import Protocol
 
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.query import Quorum
-from fastmarket.offers.known import Known
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.offers.lookup.local_answers import LocalAnswer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 
 
 class Acknowledged(Protocol):
@@ -69,7 +69,7 @@ class Dht(Protocol):
         Raises `CallerFault` if this node has no such offer.
         """
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         """The result of `find_offers` if it is known without querying peers, else None.
 
         An offer acknowledged elsewhere must be visible here at once, and only a search guarantees that. So

@@ -18,20 +18,20 @@ from fastmarket.market.client_values import (
     Found,
     Holder,
     HolderChange,
+    HolderSearch,
     Listing,
     NodeInfo,
-    Outcome,
     OwnOffer,
     PeerEntry,
     RecordPut,
     Registered,
-    Search,
+    RegisterResult,
     SearchResult,
     Withdrawn,
 )
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
 from fastmarket.market.holder_watch import watch_on
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -43,12 +43,12 @@ __all__ = [
     "Listing",
     "MarketClient",
     "NodeInfo",
-    "Outcome",
+    "RegisterResult",
     "OwnOffer",
     "PeerEntry",
     "RecordPut",
     "Registered",
-    "Search",
+    "HolderSearch",
     "SearchResult",
     "ServerUnavailable",
     "Withdrawn",
@@ -199,11 +199,11 @@ class MarketClient(Live):
                 yield Found(holders, reply.provisional, reply.cid, named_by, unpriced)
 
     async def find_many(
-        self, searches: AsyncIterable[Search], *, timeout_s: float | None = None
+        self, searches: AsyncIterable[HolderSearch], *, timeout_s: float | None = None
     ) -> AsyncGenerator[SearchResult, None]:
         """Many searches on one stream; each result as soon as it is ready. `timeout_s` is for the whole
         stream."""
-        asked: dict[int, Search] = {}
+        asked: dict[int, HolderSearch] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
             number = 0
@@ -218,11 +218,11 @@ class MarketClient(Live):
                 yield SearchResult(asked.pop(reply.id), holders, reply.message, _named_by(reply.named_by))
 
     async def find_batches(
-        self, batches: AsyncIterable[Sequence[Search]], *, timeout_s: float | None = None
+        self, batches: AsyncIterable[Sequence[HolderSearch]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[list[SearchResult], None]:
         """Like `find_many`, with 1 to 1,000 searches per message: yields the results of a batch, in the order
         of its searches, as each batch is answered. This is the cheaper way to look up many contents."""
-        asked: dict[int, Sequence[Search]] = {}
+        asked: dict[int, Sequence[HolderSearch]] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
             number = 0
@@ -286,7 +286,7 @@ class MarketClient(Live):
 
     async def register_many(
         self, batches: AsyncIterable[Sequence[Listing]], *, timeout_s: float | None = None
-    ) -> AsyncGenerator[list[Outcome], None]:
+    ) -> AsyncGenerator[list[RegisterResult], None]:
         """Offers many files; yields the outcomes of each batch (1 to 2,000 files, best 1,000) in order.
 
         Further batches are requested while the node works on earlier ones. `timeout_s` is for the whole
@@ -300,7 +300,7 @@ class MarketClient(Live):
         async with aclosing(self._exchange(_REGISTER_FILES, requests(), timeout_s)) as replies:
             async for reply in replies:
                 yield [
-                    Outcome(f.cid, f.message, f.acknowledged, f.asked, f.wanted, _named_by(f.named_by))
+                    RegisterResult(f.cid, f.message, f.acknowledged, f.asked, f.wanted, _named_by(f.named_by))
                     for f in reply.files
                 ]
 
@@ -416,7 +416,7 @@ def _peers(reply: v1.ListPeersResponse) -> list[PeerEntry]:
     ]
 
 
-def _search(search: Search) -> v1.FindHoldersRequest:
+def _search(search: HolderSearch) -> v1.FindHoldersRequest:
     return v1.FindHoldersRequest(content=search.content, max_price=search.max_price, limit=search.limit)
 
 
