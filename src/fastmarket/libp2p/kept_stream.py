@@ -40,9 +40,8 @@ class KeptStream:
     def __init__(self, stream_id: int, limit: int, proposed: Choice) -> None:
         self.stream_id = stream_id
         self.proposed = proposed
-        self.slot: str | None = (
-            proposed.protocol
-        )  # the protocol whose limit it counts against; None once it does not
+        # The protocol whose limit it counts against; None once it does not.
+        self.slot: str | None = proposed.protocol
         self.protocol: str | None = None  # agreed, or assumed to be
         self.request: Request | None = None
         self.guessed = False  # assumed before it was known that the peer supports it

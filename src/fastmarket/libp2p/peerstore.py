@@ -66,9 +66,8 @@ class PeerStore:
         """Called when a peer's addresses may have changed; not when hints expire."""
         self._config = config
         self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()  # least recently touched first
-        self._unproven: OrderedDict[PeerId, None] = (
-            OrderedDict()
-        )  # those of them never dialed nor given, likewise
+        # Those of them that were never dialed or given, in the same order.
+        self._unproven: OrderedDict[PeerId, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._peers)
