@@ -1,7 +1,7 @@
 """Generates packaging/grafana/fastmarket.json: one dashboard for the metrics in docs/operations.md.
 
-`python tools/make_dashboard.py` writes it; tests/unit/test_packaging.py fails when it is out of date, or queries a
-metric that no node has.
+`python tools/make_dashboard.py` writes it; tests/unit/test_packaging.py fails when it is out of date, or
+queries a metric that no node has.
 """
 
 from __future__ import annotations
