@@ -1,4 +1,4 @@
-"""How a log stays short whatever others do: one line a name in an interval."""
+"""Limits repeated log lines: one per name and interval."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastmarket.bounded_map import BoundedMap
 
 
 class LogThrottle:
-    """Lets one thing be said of each name in an interval; the rest is counted."""
+    """Allows one message per name and interval; suppressed ones are counted."""
 
     def __init__(self, interval_s: float, max_names: int) -> None:
         self._interval_s = interval_s

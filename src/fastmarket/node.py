@@ -1,4 +1,4 @@
-"""The composition root: a configuration and an identity become a running node, and stop in order."""
+"""The composition root: turns a configuration and an identity into a running node, and stops it in order."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
+# Time given to gRPC calls in progress at shutdown; the whole node must exit within 5 s of SIGTERM.
 STOP_GRACE_S = 2.0
 
 
 class Node(Live):
-    """A whole node: the network, the offers, and the gRPC services for local programs.
+    """A whole node: the DHT, the offers, and the gRPC services for local programs.
 
-    `async with Node(config, identity) as node:` or `start()` and `stop()`.
+    Use `async with Node(config, identity) as node:`, or `start()` and `stop()`.
     """
 
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
-        """`data_dir` keeps offers and peers across restarts; whoever starts the node holds its lock
-        (`storage.directory`). None: nothing is kept."""
+        """`data_dir` stores offers and peers across restarts; the caller holds its lock
+        (`storage.directory`). None: nothing is stored."""
         self._config = config = descriptors.fitted(config, descriptors.limit())
         self._identity = identity
         self._data_dir = data_dir
@@ -73,29 +73,29 @@ class Node(Live):
 
     @property
     def peer_id(self) -> PeerId:
-        """This node."""
+        """This node's peer id."""
         return self._identity.peer_id
 
     @property
     def dht(self) -> DhtNode:
-        """The network half of a started node."""
+        """The network part of a started node."""
         if self._dht is None:
-            raise CallerFault("node", "not started")
+            raise CallerFault("node", "is not started")
         return self._dht
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """What this node listens on, one for each interface, /p2p included; empty before the start."""
+        """The addresses listened on, one per interface, with /p2p; empty before the start."""
         return () if self._dht is None else self._dht.listen_addrs
 
     @property
     def announced_addrs(self) -> tuple[Multiaddr, ...]:
-        """What others are told; the same unless the operator says otherwise or peers observed more."""
+        """The addresses announced; the same unless the operator configured others or peers observed more."""
         return () if self._dht is None else self._dht.announced_addrs
 
     async def start(self) -> None:
-        """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
-        these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
+        """Returns when the node serves and, with bootstrap peers, has joined the network or found them all
+        dead; it then keeps trying them. Raises CallerFault (a port in use, ...)."""
         web = self._config.web
         self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
         self._dht.troubles.append(self._joining.outside)
@@ -122,9 +122,9 @@ class Node(Live):
             raise
 
     async def stop(self) -> None:
-        """Calls under way end first, then the network. Safe to call twice."""
-        async with AsyncExitStack() as ending:  # whatever one of them raises, the others end
-            # The last in is the first out.
+        """Lets calls in progress end first, then stops the network. Safe to call twice."""
+        async with AsyncExitStack() as ending:  # if one raises, the others are still stopped
+            # Last in, first out.
             if self._journal is not None:
                 journal, self._journal = self._journal, None
                 ending.push_async_callback(journal.close)
@@ -160,21 +160,21 @@ class Node(Live):
 
     @property
     def store(self) -> str:
-        """The fleet's store without its password; empty: none."""
+        """The fleet's store without its password; empty if there is none."""
         return "" if self._fleet is None else self._fleet.store.url.shown
 
     @property
     def joins(self) -> bool:
-        """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
+        """Whether there is a peer to join through: a bootstrap peer, or a peer of an earlier run."""
         return self._joining.possible
 
     @property
     def bootstrapped(self) -> bool:
-        """Whether it has joined one since the start."""
+        """Whether it has joined a network since the start."""
         return self._joining.joined
 
     def reload(self) -> None:
-        """Reads tokens and certificates again. Raises `CallerFault`, with everything as it was."""
+        """Reads tokens and certificates again. Raises `CallerFault` and then changes nothing."""
         if self._grpc is None:
             return
         tokens = self._grpc.reload()
@@ -182,7 +182,7 @@ class Node(Live):
             self._writers.tokens = tokens
 
     def missing(self) -> str:
-        """What keeps the node from being of use, "" when nothing does."""
+        """Why the node is not usable, or ""."""
         if not self.grpc_address:
             return "starting"
         if why := self.dht.disk_trouble:
@@ -190,12 +190,12 @@ class Node(Live):
         return self._joining.outside() or self.dht.clock_fault()
 
     def note(self) -> str:
-        """What a node that is of use lacks all the same; "" when nothing."""
+        """What a usable node lacks, or ""."""
         return "; ".join(self.dht.node_info().troubles)
 
     def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
-        """Offers and peers of an earlier life; before anybody can reach us."""
-        # SQLite takes a node 1 MB, which one that keeps nothing does without.
+        """Restores offers and peers saved by the previous run, before listening."""
+        # SQLite takes 1 MB of memory, which a node without storage saves.
         from fastmarket.storage.database import OfferDatabase
         from fastmarket.storage.journal import Journal
         from fastmarket.storage.peers import PeerFile, PeerSaver
@@ -227,23 +227,23 @@ class Node(Live):
         self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
         self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
         if bad:
-            logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
+            logger.error("cannot read %d offers in %s; they were left in place", bad, database.path)
         if dht.offers.of_other_keys:
             logger.error(
-                "%d offers of %s were made with another key than identity.pem holds now; restore that key to "
-                "renew them",
+                "%d offers in %s were signed with another key than the one now in identity.pem; restore that "
+                "key to renew them",
                 dht.offers.of_other_keys,
                 database.path,
             )
         own, held = len(dht.offers.own), len(dht.offers.store)
         if held:
             took = time.perf_counter() - began
-            logger.info("%d offers kept, %d of them ours, read in %.2f s", held, own, took)
+            logger.info("restored %d offers, %d of them own, in %.2f s", held, own, took)
 
-    # Extras are loaded on use: a node starts without them, and sooner.
+    # Extras are imported on use: a node starts without them, and faster.
 
     def _made(self, trace: Trace) -> DhtNode:
-        """One of a fleet, or one by itself."""
+        """The network part: of a fleet, or standalone."""
         if not self._config.fleet.store:
             return DhtNode(self._identity, self._config, trace=trace)
         with _extra("store", "fleet"):

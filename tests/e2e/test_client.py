@@ -119,7 +119,7 @@ def test_a_copied_cid_is_kept_as_it_was_given(run_client: Run, node: ServerProce
     done = run_client(*at, "unregister", hashlib.sha256(b"hello\n").hexdigest(), "--json").json
     assert (done["cid"], done["named_by"]) == (raw, "SHA256")
     refused = run_client(*at, "register", f"/ipfs/{raw}/a.txt")
-    assert (refused.status != 0, "path behind the CID" in refused.err) == (True, True)
+    assert (refused.status != 0, "path after the CID" in refused.err) == (True, True)
     assert run_client(*at, "check", "some name", "--json").json["named_by"] == "TEXT_HASH"
 
 
@@ -157,7 +157,7 @@ def test_an_offer_is_listed_and_taken_back(servers: Servers, run_client: Run, he
     assert HELLO_V0 in run_client(*me, "offers").out
     done = run_client(*me, "unregister", str(hello))
     assert done.out.startswith("Successfully unregistered file!\n")
-    assert f"{HELLO_V0} is offered no more, this node and 1 other know" in done.out
+    assert f"{HELLO_V0} is no longer offered, this node and 1 other know" in done.out
     for server in (first, second):
         assert run_client("-p", server.port, "check", HELLO_V0, "--json").json["holders"] == []
     again = run_client("-p", second.port, "-i", "a", "unregister", HELLO_V0)

@@ -11,7 +11,7 @@ from fastmarket.cli.render import Screen
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a command is run: whom it asks, for whom, and where it writes."""
+    """The context of a command: the node it calls, the user it acts for, and the screen it writes to."""
 
     link: MarketLink
     profile: Profile

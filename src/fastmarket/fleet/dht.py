@@ -1,4 +1,4 @@
-"""A node of a fleet: what it accepts goes into the shared store, what it is asked comes from there, too."""
+"""A node of a fleet: writes what it accepts to the shared store, and answers from the store as well."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 log = logging.getLogger(__name__)
 
-LETTER_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
-AT_ONCE = 16  # looks into the store on behalf of one call; half of the connections to a node of the engine
-STOP_S = 1.0  # for what waits to be written when the node stops
-READ_SLICE = 64  # offers verified before others have their turn: 5 ms where each has its own signature
-TELL_S = 60.0  # from one line about a key of the store to the next about the same
-MAX_TOLD_KEYS = 256  # remembered for that
+LETTER_BUDGET_S = 10.0  # to announce a withdrawal on behalf of another server
+AT_ONCE = 16  # concurrent reads of the store per call; half of the connections to a node of the engine
+STOP_S = 1.0  # for pending writes at shutdown
+READ_SLICE = 64  # offers verified before yielding to the event loop: 5 ms if each has its own signature
+TELL_S = 60.0  # between log lines about the same key of the store
+MAX_TOLD_KEYS = 256  # tracked for that
 
 
 class FleetNode(DhtNode):
-    """A `DhtNode` with a store shared by several.
+    """A `DhtNode` with a store shared by several servers.
 
-    A registration is acknowledged when the store has it, too, and fails with StorageFault while it is away.
-    A lookup shows what the store holds and what the network holds; without the store, the network alone.
+    A registration is acknowledged when the store has it as well, and fails with StorageFault while the store
+    is down. A lookup returns offers of the store and of the network; without the store, of the network only.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class FleetNode(DhtNode):
         self.public = FleetRouting(
             self.public, InStore(self.fleet_providers, self._shared_value, self._share_value)
         )
-        self.reachable: bool | None = None  # not known yet
+        self.reachable: bool | None = None  # unknown yet
         self.trouble = ""
-        """Why the store does not answer, or refuses; "" while it serves."""
+        """Why the store does not answer, or refuses; "" while it works."""
         self._seldom = LogThrottle(TELL_S, MAX_TOLD_KEYS)
         self.troubles.append(lambda: self.trouble or self.writer.trouble)
         self._looking = Repeating(
             "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
         )
-        self._runs: frozenset[str] = frozenset()  # of the engine, as last seen
+        self._runs: frozenset[str] = frozenset()  # run ids of the engine, as last seen
         self._repaired_at = 0.0
         self._sweeps: set[asyncio.Task[None]] = set()
 
     async def open(self, keeper: Keeper | None) -> None:
-        """Before anybody can reach us. `keeper` keeps offers on disk, too."""
+        """Called before listening. `keeper` also stores offers on disk."""
         self.keep_offers(Told(self.writer, self._changed, keeper))
         self.writer.start()
         self.writer.take(self.offers.own)
@@ -91,7 +91,7 @@ class FleetNode(DhtNode):
         self._looking.start(at_once=True)
 
     async def close(self) -> None:
-        """Writes what waits, if the store is there."""
+        """Writes pending offers, if the store is up."""
         await super().close()
         for ending in (self._looking.stop(), *map(_ended, self._sweeps)):
             with suppress(TimeoutError):
@@ -101,7 +101,7 @@ class FleetNode(DhtNode):
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
         except TimeoutError:
-            log.warning("%d offers could not be written to the shared store", len(self.writer))
+            log.warning("%d offers were not written to the shared store", len(self.writer))
         await self.store.close()
 
     # -- market.dht.Dht
@@ -115,7 +115,7 @@ class FleetNode(DhtNode):
         deadline_s: float,
         form: CidForm | None = None,
     ) -> Outcome:
-        """As of a node, and when the store has it. Raises StorageFault."""
+        """As for any node, and returns when the store has it, too. Raises StorageFault."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
@@ -125,7 +125,7 @@ class FleetNode(DhtNode):
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
-        """As of a node; what the store did not take has one wanted and nobody asked."""
+        """As for any node; offers the store did not accept have `wanted` 1 and `asked` 0."""
         end = time.monotonic() + deadline_s
         outcomes = await super().register_offers(many, deadline_s)
         keys = [(terms.content, self.peer_id.raw, terms.user_id) for terms in many]
@@ -140,7 +140,8 @@ class FleetNode(DhtNode):
         ]
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
-        """Of whichever server took it: one that is told takes it back in the network within seconds."""
+        """Withdraws an offer that any server accepted: its server withdraws it in the network within
+        seconds."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
@@ -155,15 +156,15 @@ class FleetNode(DhtNode):
         return outcome
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
-        """Nothing is certain here: another server may just have put something into the store."""
+        """Always None: another server may just have written to the store."""
         return None
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        """The store's at once, the network's as they come; what another server superseded is not shown."""
+        """The store's offers at once, the network's as they arrive; those superseded elsewhere are hidden."""
         begun = time.monotonic()
         view = await self.views.get(content)
         for offer in view.live(self.now()):
-            if offer.provider != self.peer_id:  # of own ones we know better
+            if offer.provider != self.peer_id:  # our own state is more recent
                 yield offer
         recent = self.recent.get(content)
         if recent is not None:
@@ -178,20 +179,20 @@ class FleetNode(DhtNode):
                 found.append(offer)
                 if not view.hides(offer):
                     yield offer
-        if time.monotonic() < end:  # else it was cut off, and is no whole one
+        if time.monotonic() < end:  # else it was cut off and is incomplete
             self.recent.put(content, found, begun)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
     ) -> Outcome:
-        """As of a node, and when the store has it. Raises StorageFault."""
+        """As for any node, and returns when the store has it, too. Raises StorageFault."""
         stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
         await self._share_value(key, value)
         return stored
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
-        """The best of what the network and the store have; of values without a rule the store's, which the
-        fleet put last."""
+        """The best value of the network and the store; for values without a rule the store's, which the fleet
+        put last."""
         try:
             held = await self._shared_value(key)
         except StorageFault:
@@ -208,16 +209,16 @@ class FleetNode(DhtNode):
         return held
 
     async def _share_value(self, key: bytes, value: bytes) -> None:
-        """Into the store, unless it has a better one. Raises StorageFault."""
+        """Writes a value to the store unless it has a better one. Raises StorageFault."""
         try:
             held = await self._shared_value(key)
         except KeyFault:
-            held = None  # what is of no use there gives way
+            held = None  # an unusable value is replaced
         if held is None or held == value or rule_for(self._rules, key).replaces(key, value, held):
             await self.store.put_value(key, value, int(self._record_ttl_s))
 
     async def _shared_value(self, key: bytes) -> bytes | None:
-        """The store's, where it may stand there. Raises StorageFault."""
+        """The store's value if it is valid. Raises StorageFault."""
         value = await self.store.get_value(key, self._max_value_bytes)
         try:
             if value is not None:
@@ -227,14 +228,14 @@ class FleetNode(DhtNode):
         return value
 
     async def fleet_providers(self, content: bytes) -> list[PeerInfo]:
-        """Other servers of the fleet that hold live offers, with the addresses known of them."""
+        """Other servers of the fleet with live offers, with their known addresses."""
         now = self.now()
         peers = dict.fromkeys(offer.provider for offer in (await self.views.get(content)).live(now))
         addrs = self.host.identifier.store.addrs
         return [PeerInfo(peer, tuple(addrs(peer, now))) for peer in peers if peer != self.peer_id]
 
     def _changed(self, content: bytes) -> None:
-        """An offer for it came here, or was taken back."""
+        """Invalidates the caches: an offer for the content arrived or was withdrawn here."""
         self.views.forget(content)
         self.recent.forget(content)
 
@@ -255,7 +256,7 @@ class FleetNode(DhtNode):
         view = reader.view()
         if wrong := reader.wrong + found.left_out:
             self._tell_key(
-                content, f"{wrong} entries are not offers of that content, or are too many or too long"
+                content, f"{wrong} entries are not offers for that content, exceed the limit, or are too long"
             )
         if view.over:
             sweep = asyncio.ensure_future(self._sweep(content, view.over))
@@ -267,14 +268,15 @@ class FleetNode(DhtNode):
         try:
             await self.store.drop(content, fields)
         except StorageFault as fault:
-            log.debug("expired offers stay in the shared store: %s", fault)
+            log.debug("cannot delete expired offers from the shared store: %s", fault)
 
     async def _fresh(self, content: bytes) -> FleetView:
-        """Not from memory, and with a writer's patience. Raises StorageFault."""
+        """Bypasses the cache, with the timeout of a write. Raises StorageFault."""
         return await self._read(content, self.fleet.write_timeout_s)
 
     async def _in_store(self, key: OfferKey, end: float) -> None:
-        """Until the store has one of our offers, at the latest at `end` (monotonic). Raises StorageFault."""
+        """Waits until the store has one of our offers, at most until `end` (monotonic). Raises
+        StorageFault."""
         missing = await self.writer.settled([key], max(end - time.monotonic(), 0.0))
         if missing:
             raise unavailable(missing[key])
@@ -283,11 +285,11 @@ class FleetNode(DhtNode):
         unsaid = self._seldom.due(content.hex(), time.monotonic())
         if unsaid is not None:
             log.warning(
-                "the shared store on %s: %s (%d similar messages suppressed)", content.hex(), why, unsaid
+                "shared store, content %s: %s (%d similar messages suppressed)", content.hex(), why, unsaid
             )
 
     async def _take_over(self, content: bytes, user_id: bytes) -> None:
-        """Servers that announce an earlier offer of the user are told that ours counts."""
+        """Tells servers that announce an earlier offer of the user that ours supersedes it."""
         own = self.offers.own.current((content, self.peer_id.raw, user_id))
         if own is None:
             return
@@ -297,11 +299,11 @@ class FleetNode(DhtNode):
                     letter = Letter(content, user_id, own.seq).encode()
                     await self.store.send(offer.provider.raw, letter)
         except StorageFault as fault:
-            # The offer is in the store, and hides the other there; that one is over within two days.
-            log.warning("cannot tell another server of an offer that was taken over: %s", fault)
+            # The offer is in the store and hides the other one there; that one expires within two days.
+            log.warning("cannot notify another server of a superseded offer: %s", fault)
 
     async def _take_back(self, content: bytes, user_id: bytes, others: Sequence[Offer]) -> None:
-        """Offers that other servers announce: hidden from now on, and withdrawn by those."""
+        """Hides offers that other servers announce from now on, and asks those servers to withdraw them."""
         now = self.now()
         seq = max(int(now * 1_000_000), *(offer.seq for offer in others))
         not_after = max(offer.not_after for offer in others)
@@ -315,7 +317,7 @@ class FleetNode(DhtNode):
     # -- looking after it
 
     async def _look(self) -> None:
-        """Whether the engine is there, is the one it was, and has letters for us."""
+        """Checks that the engine is up and the same instance, and reads our messages."""
         now = time.monotonic()
         try:
             seen = await self.store.runs()
@@ -324,7 +326,7 @@ class FleetNode(DhtNode):
             self._tell(str(fault))
             return
         self._tell("")
-        # A primary that began anew, or took another's place, may lack what was written last.
+        # A primary that restarted or was replaced may lack the latest writes.
         if seen - self._runs or now - self._repaired_at >= self.fleet.repair_s:
             if self._runs:
                 self.writer.take(self._every_own())
@@ -337,17 +339,17 @@ class FleetNode(DhtNode):
         try:
             letters = await self.store.letters(self.peer_id.raw)
         except KeyFault as fault:
-            log.warning("a letter in the shared store cannot be read: %s", fault)
-            await self.store.forget_letters(self.peer_id.raw)  # else no server could leave us any
+            log.warning("cannot read a message in the shared store: %s", fault)
+            await self.store.forget_letters(self.peer_id.raw)  # else no server could send us any
             return
         for raw in letters:
             try:
                 await self._obey(Letter.decode(raw))
             except PeerFault as fault:
-                log.warning("a letter in the shared store cannot be read: %s", fault)
+                log.warning("cannot read a message in the shared store: %s", fault)
             except StorageFault:
                 raise
-            except Exception as error:  # noqa: BLE001 - or this letter kept the others from being read
+            except Exception as error:  # noqa: BLE001 - or this message would block the others
                 self.host.faults.tell("obeying a letter in the shared store", error)
         if letters:
             await self.store.answered(self.peer_id.raw, len(letters))
@@ -359,16 +361,16 @@ class FleetNode(DhtNode):
         try:
             await super().withdraw_offer(letter.content, letter.user_id, LETTER_BUDGET_S)
         except FastmarketError as fault:
-            log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
+            log.warning("cannot withdraw an offer superseded by another server yet: %s", fault)
 
     def _tell(self, why: str) -> None:
         before, self.trouble = self.trouble, why
         if self.reachable is not (not why):
             self.reachable = not why
             if self.reachable:
-                log.info("the shared store %s answers", self.store.url.shown)
+                log.info("the shared store %s is up", self.store.url.shown)
         if why and why != before:
-            log.error("%s; lookups go on in the network, registrations wait for it", why)
+            log.error("%s; lookups use the network only, registrations wait for the store", why)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of keys, and Ed25519, the one that nearly every peer has (libp2p specs: peer-ids.md, "Keys")."""
+"""Key types, and Ed25519, the one that nearly every peer uses (libp2p specs: peer-ids.md, "Keys")."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
 
 
 class KeyType(IntEnum):
-    """The kinds of keys and their numbers on the wire."""
+    """Key types and their numbers on the wire."""
 
-    RSA = 0  # nodes of older networks
-    ED25519 = 1  # what we generate, and nearly every peer has
-    SECP256K1 = 2  # Ethereum's neighbourhood
+    RSA = 0  # older nodes
+    ED25519 = 1  # what we generate, and nearly every peer uses
+    SECP256K1 = 2  # the Ethereum world
     ECDSA = 3  # on NIST curves: browsers
 
 
 class PrivateKey(Protocol):
-    """A private key with what libp2p writes of it."""
+    """A private key and its libp2p serialisations."""
 
     key_type: KeyType
     public: bytes
@@ -39,7 +39,7 @@ class PrivateKey(Protocol):
 
 
 class Ed25519Key:
-    """Of 32 secret bytes."""
+    """An Ed25519 key from 32 secret bytes."""
 
     __slots__ = ("_secret", "public")
 
@@ -50,7 +50,7 @@ class Ed25519Key:
         self.public = self._secret[ED25519_BYTES:]
 
     def sign(self, message: bytes) -> bytes:
-        """RFC 8032."""
+        """Signs as in RFC 8032."""
         return ed25519_sign(self._secret, message)
 
     def to_data(self) -> bytes:
@@ -58,5 +58,5 @@ class Ed25519Key:
         return self._secret
 
     def to_pkcs8(self) -> bytes:
-        """As RFC 8410 has it."""
+        """PKCS#8 as in RFC 8410."""
         return ED25519_PKCS8 + self._secret[:ED25519_BYTES]

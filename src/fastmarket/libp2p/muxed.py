@@ -36,11 +36,11 @@ class Role(Enum):
 
 
 class ConnectionState(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
-    UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
-    OPEN = "open"  # `Opened` is out; streams both ways
-    CLOSED = "closed"  # `Closed` is out; only the last output still matters
+    UPGRADING = "upgrading"  # initially: security, identity and muxer are being negotiated
+    OPEN = "open"  # `Opened` has been emitted; streams both ways
+    CLOSED = "closed"  # `Closed` has been emitted; only the last output still matters
 
 
 class AnotherPeer(PeerFault):

@@ -1,4 +1,4 @@
-"""/ipfs/ping/1.0.0 (specs: ping/ping.md): echo 32-byte blocks until the stream ends."""
+"""/ipfs/ping/1.0.0 (specs: ping/ping.md): echoes 32-byte blocks until the stream ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PING_BYTES = 32
 
 
 class PingResponder:
-    """Returns each whole block; less than one is kept."""
+    """Returns each complete block; an incomplete one is kept."""
 
     __slots__ = ("_partial", "is_finished", "is_quiet")
 
@@ -24,7 +24,7 @@ class PingResponder:
 
     @classmethod
     def factory(cls, limit: int, open_streams: Callable[[RemotePeer], int]) -> ResponderFactory:
-        """For the table of protocols: at most `limit` streams at once of one peer, `open_streams(peer)` of
+        """For the table of protocols: at most `limit` concurrent streams per peer, `open_streams(peer)` of
         which are open over all its connections."""
 
         def make(peer: RemotePeer) -> PingResponder:
@@ -48,7 +48,7 @@ class PingResponder:
 
 
 class PingExchange:
-    """One ping of ours on a stream: send `block`, feed what comes, and `rtt_s` is known."""
+    """One ping of ours on a stream: send `block`, feed the reply, and `rtt_s` is set."""
 
     __slots__ = ("_left", "_sent_at", "block", "rtt_s")
 
@@ -59,9 +59,9 @@ class PingExchange:
         self._left = block
 
     def feed(self, data: bytes, now: float) -> None:
-        """PeerFault when the peer echoes anything else."""
+        """Raises PeerFault if the peer echoes anything else."""
         if not data or not self._left.startswith(data):
-            raise PeerFault("not the bytes sent", protocol=PING_PROTOCOL)
+            raise PeerFault("the echo differs from the bytes sent", protocol=PING_PROTOCOL)
         self._left = self._left[len(data) :]
         if not self._left:
             self.rtt_s = now - self._sent_at

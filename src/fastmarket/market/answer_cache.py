@@ -1,4 +1,4 @@
-"""Encoded answers, given again as they are while what they were made of holds."""
+"""A cache of encoded answers, served as long as what they were made from is valid."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 
-ENTRY_BYTES = 256  # what keeping one takes beside its bytes
+ENTRY_BYTES = 256  # memory overhead of an entry
 
 
 class AnswerCache:
-    """By the bytes of the request. At most `max_bytes` of requests and answers; the oldest ones go."""
+    """Answers by request bytes. At most `max_bytes` of requests and answers; the oldest are evicted."""
 
     __slots__ = ("_kept", "_max_bytes", "_now")
 
     def __init__(self, now: Callable[[], float], max_bytes: int) -> None:
-        """`now`: unix seconds."""
+        """`now` returns Unix seconds."""
         self._now = now
         self._max_bytes = max_bytes
         self._kept: BoundedMap[bytes, tuple[LocalAnswer, bytes]] = BoundedMap(max_weight=max_bytes)

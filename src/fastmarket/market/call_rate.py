@@ -1,4 +1,4 @@
-"""How often one caller may call: a token bucket each, bounded in number."""
+"""Limits how often each caller may call: one token bucket per caller, for a bounded number of callers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["CallRate"]
 
 
 class CallRate:
-    """`per_second` calls of each caller, and up to `burst` at once after a pause.
+    """Allows `per_second` calls per caller, and up to `burst` at once after a pause.
 
-    Of more than `max_callers` the one seen longest ago is forgotten: it begins anew with a full bucket.
+    Beyond `max_callers`, the least recently seen caller is forgotten and starts again with a full bucket.
     """
 
     def __init__(self, per_second: float, burst: int, max_callers: int) -> None:
