@@ -10,15 +10,14 @@ class LogThrottle:
 
     def __init__(self, interval_s: float, max_names: int) -> None:
         self._interval_s = interval_s
-        self._said: BoundedMap[str, tuple[float, int]] = BoundedMap(
-            max_names
-        )  # when, and how often not since
+        # Last logged at, suppressed since.
+        self._logged: BoundedMap[str, tuple[float, int]] = BoundedMap(max_names)
 
     def due(self, name: str, now: float) -> int | None:
-        """None: not now. Else how often nothing was said of it since the last time."""
-        at, unsaid = self._said.peek(name) or (float("-inf"), 0)
+        """Number of suppressed calls since the last one, or None while throttled."""
+        at, suppressed = self._logged.peek(name) or (float("-inf"), 0)
         if now - at < self._interval_s:
-            self._said.put(name, (at, unsaid + 1))
+            self._logged.put(name, (at, suppressed + 1))
             return None
-        self._said.put(name, (now, 0))
-        return unsaid
+        self._logged.put(name, (now, 0))
+        return suppressed

@@ -243,7 +243,7 @@ def test_both_calls_answer_within_the_second_a_go_client_gives_them(run: Any) ->
             for node in market.nodes[1:]:
                 node.silent = True
             short = fails_with(
-                grpc.StatusCode.UNAVAILABLE, "acknowledged 0 of 0 asked, 1 wanted: nobody answers"
+                grpc.StatusCode.UNAVAILABLE, "acknowledged 0 of 0 asked, 1 wanted: no peer answers"
             )
             request = market_pb2.RegisterFileRequest(user=USER, fileHash=HASH)
             await short(stub.RegisterFile(request, timeout=1.0))

@@ -175,7 +175,7 @@ def test_a_stopped_node_gives_up_what_waits(run: Run[None]) -> None:
                 dialing = asyncio.ensure_future(a.dial(PeerInfo(identity(55).peer_id, (addr,))))
                 await until(lambda: a.host.connection_count == 1)
                 await a.close()
-                with pytest.raises(DialFailed, match="stopping"):
+                with pytest.raises(DialFailed, match="shutting down"):
                     await dialing
 
     run(scenario())

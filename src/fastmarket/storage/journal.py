@@ -86,7 +86,7 @@ class Journal:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_seen)
         if self._closed:
-            done.set_exception(StorageFault("the node is stopping"))
+            done.set_exception(StorageFault("the node is shutting down"))
             return done
         urgent = any(change.own for change in changes)
         unwritten, most = self._unwritten, self._config.max_unwritten

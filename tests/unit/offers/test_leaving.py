@@ -119,7 +119,7 @@ def test_who_hears_nobody_acknowledges_nothing(size: int) -> None:
         leave(net, other, Way.HUNG)
     outcome = register(net, node, 2)
     assert not outcome.is_reached
-    assert "may still be there" in outcome.why or "answer" in outcome.why
+    assert "may still be up" in outcome.why or "answer" in outcome.why
     for other in others:
         other.silent = False
     assert register(net, node, 3).is_reached
