@@ -446,11 +446,11 @@ def test_what_is_no_offer_in_the_store_is_left_out(run: Run[None], engine: Engin
             ]
             for field, value in (("o1", "rubbish"), ("m1", "short"), ("?", "")):
                 node.ask("HSET", key, field, value)
-            letters = f"fastmarket:/fastmarket:letters:{{{second.dht.peer_id.raw.hex()}}}"
+            messages = f"fastmarket:/fastmarket:letters:{{{second.dht.peer_id.raw.hex()}}}"
             for place in engine.nodes:
-                slot = place.ask("CLUSTER", "KEYSLOT", letters)
+                slot = place.ask("CLUSTER", "KEYSLOT", messages)
                 if int(str(slot)) * 3 // 16384 == engine.nodes.index(place):
-                    place.ask("RPUSH", letters, "rubbish")
+                    place.ask("RPUSH", messages, "rubbish")
             await comes_true(lambda: sees(second, [("Ann", 7)]))
 
     run(main())

@@ -173,7 +173,7 @@ def test_a_value_is_bounded_as_everywhere_and_gives_way(
 @pytest.mark.parametrize(
     "command", [("SET", LONG), ("RPUSH", LONG), ("HSET", "a", LONG)], ids=["value", "list", "hash"]
 )
-def test_poisoned_letters_cost_nobody_theirs(
+def test_poisoned_messages_cost_nobody_theirs(
     run: Run[None], engine: EngineCluster, command: tuple[str, ...]
 ) -> None:
     async def main() -> None:
@@ -181,10 +181,10 @@ def test_poisoned_letters_cost_nobody_theirs(
             node = engine.nodes[0]
             await register(first.dht, CONTENT)
             before = sent_bytes(node)
-            node.ask(command[0], first.dht.store._letters(first.dht.peer_id.raw), *command[1:])
+            node.ask(command[0], first.dht.store._messages(first.dht.peer_id.raw), *command[1:])
 
             async def read() -> bool:
-                return not node.ask("EXISTS", first.dht.store._letters(first.dht.peer_id.raw))
+                return not node.ask("EXISTS", first.dht.store._messages(first.dht.peer_id.raw))
 
             await comes_true(read)
             assert first.dht.reachable

@@ -22,10 +22,10 @@ class FleetConfig:
     max_field_bytes: int = 4096  # of one of them: the longest offer there can be; longer ones are not fetched
     write_slice: int = 512  # offers in one group of writes: 0.4 MiB, one way to each node of the engine
     retry_s: float = 1.0  # from a write that failed to the next try
-    look_s: float = 2.0  # between looks whether the engine is there, is the same, and has letters for us
+    look_s: float = 2.0  # between looks whether the engine is there, is the same, and has messages for us
     repair_s: float = 600.0  # own offers are written anew so often, whatever the engine says of itself
-    max_letters: int = 256  # read in one look: what other servers took over or took back of ours
-    max_letter_bytes: int = (
+    max_messages: int = 256  # read in one look: what other servers took over or took back of ours
+    max_message_bytes: int = (
         1280  # of one: a content, a user id, what it says; longer ones count as unreadable
     )
     max_connections: int = 64  # to one node of the engine, and calls to all of them at once

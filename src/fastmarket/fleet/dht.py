@@ -11,7 +11,7 @@ from itertools import islice
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
-from fastmarket.fleet.fields import Letter, mark_row
+from fastmarket.fleet.fields import ServerMessage, mark_row
 from fastmarket.fleet.routing import FleetRouting, InStore
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader
 from fastmarket.fleet.writer import SharedWriter, Told, unavailable
@@ -35,7 +35,7 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 log = logging.getLogger(__name__)
 
-LETTER_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
+WITHDRAW_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
 AT_ONCE = 16  # looks into the store on behalf of one call; half of the connections to a node of the engine
 STOP_S = 1.0  # for what waits to be written when the node stops
 READ_SLICE = 64  # offers verified before others have their turn: 5 ms where each has its own signature
@@ -294,8 +294,8 @@ class FleetNode(DhtNode):
         try:
             for offer in (await self._fresh(content)).by_others(user_id, self.peer_id, self.now()):
                 if offer.seq < own.seq:
-                    letter = Letter(content, user_id, own.seq).encode()
-                    await self.store.send(offer.provider.raw, letter)
+                    message = ServerMessage(content, user_id, own.seq).encode()
+                    await self.store.send(offer.provider.raw, message)
         except StorageFault as fault:
             # The offer is in the store, and hides the other there; that one is over within two days.
             log.warning("cannot tell another server of an offer that was taken over: %s", fault)
@@ -310,16 +310,16 @@ class FleetNode(DhtNode):
             raise unavailable(why)
         self._changed(content)
         for offer in others:
-            await self.store.send(offer.provider.raw, Letter(content, user_id, seq).encode())
+            await self.store.send(offer.provider.raw, ServerMessage(content, user_id, seq).encode())
 
     # -- looking after it
 
     async def _look(self) -> None:
-        """Whether the engine is there, is the one it was, and has letters for us."""
+        """Whether the engine is there, is the one it was, and has messages for us."""
         now = time.monotonic()
         try:
             seen = await self.store.runs()
-            await self._read_letters()
+            await self._read_messages()
         except StorageFault as fault:
             self._tell(str(fault))
             return
@@ -333,31 +333,31 @@ class FleetNode(DhtNode):
     def _every_own(self) -> list[Offer]:
         return [offer for offer in self.offers.store if offer.provider == self.peer_id]
 
-    async def _read_letters(self) -> None:
+    async def _read_messages(self) -> None:
         try:
-            letters = await self.store.letters(self.peer_id.raw)
+            messages = await self.store.messages(self.peer_id.raw)
         except KeyFault as fault:
-            log.warning("a letter in the shared store cannot be read: %s", fault)
-            await self.store.forget_letters(self.peer_id.raw)  # else no server could leave us any
+            log.warning("a message in the shared store cannot be read: %s", fault)
+            await self.store.forget_messages(self.peer_id.raw)  # else no server could leave us any
             return
-        for raw in letters:
+        for raw in messages:
             try:
-                await self._obey(Letter.decode(raw))
+                await self._obey(ServerMessage.decode(raw))
             except PeerFault as fault:
-                log.warning("a letter in the shared store cannot be read: %s", fault)
+                log.warning("a message in the shared store cannot be read: %s", fault)
             except StorageFault:
                 raise
-            except Exception as error:  # noqa: BLE001 - or this letter kept the others from being read
-                self.host.faults.tell("obeying a letter in the shared store", error)
-        if letters:
-            await self.store.answered(self.peer_id.raw, len(letters))
+            except Exception as error:  # noqa: BLE001 - or this message kept the others from being read
+                self.host.faults.tell("obeying a message in the shared store", error)
+        if messages:
+            await self.store.answered(self.peer_id.raw, len(messages))
 
-    async def _obey(self, letter: Letter) -> None:
-        own = self.offers.own.current((letter.content, self.peer_id.raw, letter.user_id))
-        if own is None or own.withdrawn or own.seq > letter.seq:
+    async def _obey(self, message: ServerMessage) -> None:
+        own = self.offers.own.current((message.content, self.peer_id.raw, message.user_id))
+        if own is None or own.withdrawn or own.seq > message.seq:
             return
         try:
-            await super().withdraw_offer(letter.content, letter.user_id, LETTER_BUDGET_S)
+            await super().withdraw_offer(message.content, message.user_id, WITHDRAW_BUDGET_S)
         except FastmarketError as fault:
             log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
 

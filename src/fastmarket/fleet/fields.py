@@ -1,4 +1,4 @@
-"""What stands in the shared store: fields of a content's hash, and letters from server to server.
+"""What stands in the shared store: fields of a content's hash, and messages from server to server.
 
 A field is an offer as it was signed, or a mark that offers of a user up to a seq count no more: another
 server was asked to take them back, which cannot sign for their provider.
@@ -20,7 +20,7 @@ SEQ_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ServerMessage:
     """To the server that announces it: your offer of this user is over, unless it is newer than `seq`."""
 
     content: bytes
@@ -32,7 +32,7 @@ class Letter:
         return self.seq.to_bytes(SEQ_BYTES, "big") + _framed(self.content) + _framed(self.user_id)
 
     @classmethod
-    def decode(cls, raw: bytes) -> Letter:
+    def decode(cls, raw: bytes) -> ServerMessage:
         """Raises PeerFault."""
         content, at = _unframed(raw, SEQ_BYTES, MAX_CONTENT_BYTES)
         user_id, _ = _unframed(raw, at, MAX_USER_ID_BYTES)
@@ -80,5 +80,5 @@ def _framed(data: bytes) -> bytes:
 def _unframed(raw: bytes, at: int, most: int) -> tuple[bytes, int]:
     size, begin = decode_uvarint(raw, at)
     if size > most or begin + size > len(raw):
-        raise PeerFault("a letter of wrong size")
+        raise PeerFault("a message of wrong size")
     return raw[begin : begin + size], begin + size

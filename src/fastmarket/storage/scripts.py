@@ -36,13 +36,13 @@ local size = redis.call('STRLEN', KEYS[1])
 if size > tonumber(ARGV[1]) then return size end
 return redis.call('GET', KEYS[1])
 """
-# KEYS: a list. ARGV: most letters, most bytes of one. Longer ones are empty, so that they count.
-LETTERS = """
+# KEYS: a list. ARGV: most messages, most bytes of one. Longer ones are empty, so that they count.
+MESSAGES = """
 local found = {}
 for at = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
-  local letter = redis.call('LINDEX', KEYS[1], at)
-  if #letter > tonumber(ARGV[2]) then letter = '' end
-  found[#found + 1] = letter
+  local message = redis.call('LINDEX', KEYS[1], at)
+  if #message > tonumber(ARGV[2]) then message = '' end
+  found[#found + 1] = message
 end
 return found
 """
