@@ -12,6 +12,7 @@ from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
 from fastmarket.fleet.fields import offer_row
+from fastmarket.fleet.offers import FleetOffers
 from fastmarket.net.durability import Keeper
 from fastmarket.offers.model.offer import Offer, OfferKey
 from fastmarket.offers.store.changes import AnyChange
@@ -162,13 +163,13 @@ class SharedWriter:
             self._news.set()
 
 
-class Told(Keeper):
+class FleetKeeper(Keeper):
     """Keeps changes on disk, where there is one, and gives own offers to the writer."""
 
-    def __init__(self, writer: SharedWriter, kept: Callable[[bytes], None], keeper: Keeper | None) -> None:
-        """`kept` is told of each content that has changed."""
+    def __init__(self, writer: SharedWriter, offers: FleetOffers, keeper: Keeper | None) -> None:
+        """`offers` forgets what it has of each content that changes."""
         self._writer = writer
-        self._kept = kept
+        self._offers = offers
         self._keeper = keeper
 
     @property
@@ -185,7 +186,7 @@ class Told(Keeper):
         """As the disk says; what the store says is asked of the writer (`settled`)."""
         for change in changes:
             for offer in change.offers:
-                self._kept(offer.content)
+                self._offers.forget(offer.content)
         self._writer.take(offer for change in changes if change.own for offer in change.offers)
         if self._keeper is not None:
             return self._keeper.keep(changes)
