@@ -42,7 +42,7 @@ Exit status: 0 done, 1 the operation failed, 2 bad usage.
 
 # Long name, short name, metavar, help. Values are texts here; profile.py reads them.
 OPTIONS = (
-    ("port", "p", "PORT", "gRPC port of the node.  [default: 8080]"),
+    ("port", "p", "PORT", f"gRPC port of the node.  [default: {profile.Profile().port}]"),
     ("host", "", "ADDRESS", "Where the node runs.  [default: 127.0.0.1]"),
     ("username", "u", "NAME", "Your name in offers.  [default: the login name]"),
     ("price", "", "N", "What you ask per MB; registering needs it."),

@@ -1,4 +1,4 @@
-"""How a setting is read: out of an option's or a variable's text, or a TOML value. Each raises ValueError."""
+"""Parsers of settings, from an option's or variable's text or a TOML value. Each raises ValueError."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 
 MAX_PORT = 65535
-MAX_PATHS = 16  # of one lookup: with more, each has but two or three peers of the table to begin with
-MAX_FRESH_S = 60.0  # beyond it a buyer is sent to holders that took their offer back
-MAX_KEEP_ALIVE_S = 3600  # an idle connection takes a place
-MAX_PREFIX_CHARS = 128  # a multistream token is at most 1024 bytes; protocol ids are read by people
+MAX_PATHS = 16  # per lookup: more would leave each only two or three peers to start from
+MAX_FRESH_S = 60.0  # longer would send buyers to holders that withdrew their offer
+MAX_KEEP_ALIVE_S = 3600  # idle connections count against the limit
+MAX_PREFIX_CHARS = 128  # well below multistream's 1024 bytes; people read protocol ids
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -23,7 +23,7 @@ _EXPECTS = "expects {}, not {!r}"
 
 
 def parse_port(raw: object) -> int:
-    """0 (any free one) to 65535; raises ValueError."""
+    """0 (any free port) to 65535; raises ValueError."""
     text = str(raw)
     if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > MAX_PORT:
         raise ValueError(f"expects a port from 0 to {MAX_PORT}, not {text!r}")
@@ -57,7 +57,7 @@ def parse_path(raw: object) -> Path:
 
 
 def parse_mode(raw: object) -> str:
-    """Of a file, in octal digits. A number is not taken: TOML's 444 would be another than 0444."""
+    """A file mode in octal digits. Numbers are rejected: TOML's 444 would not be 0444."""
     if not isinstance(raw, str) or not re.fullmatch(r"0?[0-7]{3}", raw.strip()):
         raise ValueError(f"expects octal digits such as 0440, not {raw!r}")
     return raw.strip().zfill(4)
@@ -105,7 +105,7 @@ def parse_prefix(raw: object) -> str:
 
 
 def parse_store(raw: object) -> str:
-    """Its form alone, and without repeating it: a password may stand in it."""
+    """Checks only the form, and never repeats the value: it may contain a password."""
     text = parse_text(raw)
     if not re.fullmatch(r"(redis|valkey)s?://\S+", text):
         raise ValueError("expects redis://HOST:PORT,... (rediss:// for TLS)")
@@ -130,7 +130,7 @@ def one_of(*words: str) -> Callable[[object], str]:
 
 
 def texts(raw: object) -> tuple[str, ...]:
-    """A list, or one text in which commas or blanks separate the items."""
+    """A list, or one text whose items are separated by commas or blanks."""
     if isinstance(raw, str):
         return tuple(raw.replace(",", " ").split())
     if not isinstance(raw, list | tuple):
@@ -158,7 +158,7 @@ def parse_announce(raw: object) -> tuple[str, ...]:
         address = multiaddr(text)
         endpoint = address.host_port()
         if not address.is_dnsaddr and (endpoint is None or endpoint.port == 0):
-            raise ValueError(f"nobody could dial {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
+            raise ValueError(f"cannot be dialed: {text!r}; expects /ip4|ip6|dns/HOST/tcp/PORT")
         _check_place(text, address)
     return found
 
@@ -176,11 +176,11 @@ def parse_bootstrap(raw: object) -> tuple[str, ...]:
 
 
 def _check_place(text: str, address: Multiaddr) -> None:
-    """0.0.0.0, [::] or port 0, copied from --listen, lead nowhere."""
+    """Rejects 0.0.0.0, [::] and port 0, copied from --listen: they cannot be dialed."""
     from fastmarket.libp2p.peerstore import worth_keeping
 
     if not worth_keeping(address):
-        raise ValueError(f"nobody could dial {text!r}; write where the node is reached, not where it listens")
+        raise ValueError(f"cannot be dialed: {text!r}; give an address where others reach the node")
 
 
 def multiaddr(text: str) -> Multiaddr:

@@ -1,4 +1,4 @@
-"""`fastmarket-server`: settings to a running node, `ready` on stdout, and an orderly end."""
+"""`fastmarket-server`: from settings to a running node, `ready` on stdout, and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -29,49 +29,49 @@ if TYPE_CHECKING:
     from fastmarket.node import Node
 
 PROG = "fastmarket-server"
-LAST_WORDS_S = 0.1  # for what was logged, where the end is to come at once
+LAST_WORDS_S = 0.1  # to flush the log before an immediate exit
 STOP_DEADLINE_S = 4.0  # SIGTERM to exit is promised within 5 s
 log = logging.getLogger("fastmarket.server")
 
-HELP = "Run a node of the market. It keeps offers for the network and serves local programs by gRPC."
-SHOW_HELP = "Print the settings in force, as TOML, and where each was told. Passwords are left out."
-CHECK_HELP = "Tell whether a node would start with these settings: files, keys, certificates, extras."
+HELP = "Run a node of the market. It stores offers for the network and serves local programs over gRPC."
+SHOW_HELP = "Print the settings in force as TOML, with the source of each. Passwords are masked."
+CHECK_HELP = "Check whether a node would start with these settings: files, keys, certificates, extras."
 EXAMPLES = """\b
 Examples:
   fastmarket-server
-      join nothing, listen on TCP 16899, serve gRPC on 127.0.0.1:8080
-  fastmarket-server -b /dns4/seed.example.org/tcp/16899/p2p/12D3KooW...
-      join a network by a node that is in it
+      start a network of its own, listen on TCP LISTEN_PORT, serve gRPC on GRPC_HOST:GRPC_PORT
+  fastmarket-server -b /dns4/seed.example.org/tcp/LISTEN_PORT/p2p/12D3KooW...
+      join a network through one of its nodes
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
-      a node behind a forwarded port, known to others by that name and port
+      run behind a forwarded port that others reach at that name and port
   fastmarket-server --metrics-port 9100 --http-port 8081
-      watched by Prometheus, with a page at http://127.0.0.1:8081
+      serve metrics to Prometheus, and a status page at http://127.0.0.1:8081
   fastmarket-server --host 0.0.0.0 --tls-cert node.crt --tls-key node.key --tokens tokens
-      gRPC for other machines, encrypted, for those with a token
+      serve gRPC to other machines over TLS to callers with a token
   fastmarket-server --store redis://10.0.0.5:6379,10.0.0.6:6379
-      one of several servers behind one name
+      run as one of several servers behind one name
   fastmarket-server --config node.toml config check
-      whether a node would start with that file
+      check whether a node would start with that file
   fastmarket-server --ephemeral -p 0 -l /ip4/127.0.0.1/tcp/0
-      a throw-away node on free loopback ports
+      run a throw-away node on free loopback ports
 
 \b
-Every option may also stand in the environment (--log-level is
-FASTMARKET_LOG_LEVEL; several addresses are separated by commas) or in the
-TOML file of --config (log-level = "debug", listen = ["...", "..."]).
-An option beats the environment, and that beats the file.
+Every option can also be set as an environment variable (--log-level is
+FASTMARKET_LOG_LEVEL; separate several addresses with commas) or in the TOML
+file of --config (log-level = "debug", listen = ["...", "..."]).
+Options take precedence over the environment, the environment over the file.
 
 \b
-When it serves, one line on stdout says so; everything else goes to stderr:
+When the server is ready, it prints one line to stdout; all else goes to stderr:
   ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "announce": ["/ip4/..."],
-         "grpc": "127.0.0.1:8080", ...}
+         "grpc": "GRPC_HOST:GRPC_PORT", ...}
 
 \b
-SIGTERM and SIGINT stop it in order, within 5 s; the second one at once.
-SIGHUP reads tokens, certificates and the log level again.
+SIGTERM and SIGINT shut it down cleanly within 5 s; a second one, at once.
+SIGHUP reloads tokens, certificates and the log level.
 
 \b
-Exit status: 0 stopped in order, 1 it failed, 2 bad usage or settings,
+Exit status: 0 clean shutdown, 1 failure, 2 bad usage or settings,
 128 + N ended by a second signal N.
 """
 
@@ -80,28 +80,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_before_start)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to read again yet
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing to reload yet
     return entry.run(server_command(), PROG, argv)
 
 
 def _leave_before_start(number: int, frame: FrameType | None) -> None:
-    """A signal that comes while modules are still being loaded."""
+    """Handles a signal that arrives while modules are still being imported."""
     raise SystemExit(entry.DONE)
 
 
 def server_command() -> click.Command:
-    """The command line, for the manual page, too."""
+    """The command line; the manual page is made from it, too."""
+    from fastmarket.cli.defaults import with_defaults
+
     server = click.Group(
         PROG,
         callback=_serve_alone,
         invoke_without_command=True,
         params=_options(),
         help=HELP,
-        epilog=EXAMPLES,
+        epilog=with_defaults(EXAMPLES),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         subcommand_metavar="[COMMAND]",
     )
-    config = click.Group("config", help="Look at the settings without starting a node.")
+    config = click.Group("config", help="Show or check the settings without starting a node.")
     for name, callback, text in (("show", _show, SHOW_HELP), ("check", _check, CHECK_HELP)):
         config.add_command(click.Command(name, callback=callback, params=_options(), help=text))
     server.add_command(config)
@@ -110,14 +112,14 @@ def server_command() -> click.Command:
 
 
 def _options() -> list[click.Parameter]:
-    """One for each setting; they may stand before and after a command."""
+    """One option for each setting; valid before and after a subcommand."""
     from fastmarket.cli.settings import SETTINGS
 
     options: list[click.Parameter] = [
         click.Option(
             [*([f"-{setting.short}"] if setting.short else []), f"--{setting.name}", setting.field],
             metavar=setting.metavar or None,
-            help=setting.help,
+            help=setting.described,
             multiple=setting.repeated,
             is_flag=setting.flag,
             default=None,
@@ -131,14 +133,14 @@ def _options() -> list[click.Parameter]:
 
 
 def _serve_alone(**given: object) -> int | None:
-    """Runs the node, where no command is named; else keeps the options for that."""
+    """Runs the node if no subcommand is given; otherwise keeps the options for it."""
     context = click.get_current_context()
     context.obj = given
     return None if context.invoked_subcommand is not None else _serve(partial(_resolved, given))
 
 
 def _resolved(*given: Mapping[str, object]) -> ServerSettings:
-    """Of options given in two places the later counts."""
+    """The settings; an option given after the subcommand overrides one given before it."""
     from fastmarket.cli import settings
     from fastmarket.cli.places import user_data_directory
 
@@ -194,7 +196,7 @@ def _check_config_file(settings: ServerSettings) -> None:
 
 @contextmanager
 def _data_dir(settings: ServerSettings) -> Iterator[None]:
-    """Hold the data directory; a node that keeps nothing needs none."""
+    """Holds the data directory's lock; an ephemeral node has none."""
     from fastmarket.storage.directory import data_directory
 
     if settings.data_dir is None:
@@ -226,7 +228,7 @@ def _identity(settings: ServerSettings) -> Identity:
 
 
 async def _live(settings: ServerSettings, identity: Identity, resolved: Callable[[], ServerSettings]) -> int:
-    """Start the node, say `ready`, wait for a signal, stop the node."""
+    """Start the node, print `ready`, wait for a signal, stop the node."""
     from fastmarket.cli import memory
 
     loop = asyncio.get_running_loop()
@@ -241,7 +243,7 @@ async def _live(settings: ServerSettings, identity: Identity, resolved: Callable
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            starting.result()  # a fault of the start ends the program here
+            starting.result()  # a fault during the start ends the program here
             memory.settle()
             _say_ready(node, settings)
             await stopping
@@ -254,7 +256,7 @@ def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:
     def on_signal() -> None:
         if stop.is_set():
             logs.flush(LAST_WORDS_S)
-            os._exit(128 + number)  # asked twice: at once
+            os._exit(128 + number)  # a second signal: exit at once
         log.info("%s: stopping", number.name)
         stop.set()
 
@@ -268,13 +270,13 @@ async def _stop(node: Node, *waiting: asyncio.Future[Any]) -> None:
     try:
         await asyncio.wait_for(node.stop(), STOP_DEADLINE_S)
     except TimeoutError:
-        log.error("the node did not stop within %s s; leaving anyway", STOP_DEADLINE_S)
+        log.error("the node did not stop within %s s; exiting anyway", STOP_DEADLINE_S)
         logs.flush()
         os._exit(entry.DONE)
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """A bug of ours in a callback or task: told in full; the node goes on serving everybody else."""
+    """Logs a bug of ours in a callback or task; the node goes on serving."""
     error = context.get("exception")
     log.error(
         "unhandled: %s", context.get("message"), exc_info=error if isinstance(error, Exception) else None
@@ -292,55 +294,27 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "store": node.store or None,
         "version": __version__,
         "pid": os.getpid(),
-        # Null where there is nobody to join by, not even a peer of an earlier run.
+        # Null if there is nothing to join through: no bootstrap peer, nor a peer of an earlier run.
         "bootstrapped": node.bootstrapped if node.joins else None,
         "data_dir": None if settings.data_dir is None else str(Path(settings.data_dir).absolute()),
     }
-    log.info("%s serves gRPC at %s, nodes at %s", node.peer_id, ready["grpc"], ", ".join(ready["listen"]))
-    logs.flush()  # who has read `ready` finds in the log what came before
+    log.info("%s serves gRPC at %s and peers at %s", node.peer_id, ready["grpc"], ", ".join(ready["listen"]))
+    logs.flush()  # a reader of `ready` finds everything earlier in the log
     try:
         print("ready", json.dumps(ready), flush=True)
     except OSError as error:
-        log.warning("nobody reads stdout (%s); serving all the same", error.strerror)
+        log.warning("stdout is closed (%s); serving anyway", error.strerror)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compose(settings: ServerSettings, identity: Identity) -> Node:
-    from fastmarket import config
-    from fastmarket.cli.configuration import access_config
     from fastmarket.node import Node
 
-    return Node(
-        config.NodeConfig(
-            server_mode=settings.mode == "server",
-            bootstrap=settings.bootstrap,
-            kad=config.KadConfig(
-                prefix=settings.kad_prefix,
-                large_table=settings.large_table,
-                disjoint_paths=settings.disjoint_paths,
-            ),
-            host=config.HostConfig(listen=settings.listen, announce=settings.announce),
-            offers=config.OfferConfig(fresh_s=settings.fresh),
-            market=config.MarketConfig(host=settings.host, port=settings.port),
-            access=access_config(settings),
-            fleet=config.FleetConfig(store=settings.store),
-            web=config.WebConfig(
-                host=settings.http_host,
-                port=settings.http_port,
-                metrics_host=settings.metrics_host,
-                metrics_port=settings.metrics_port,
-                names=settings.http_name,
-                keep_alive_s=settings.http_keep_alive,
-                trace_endpoint=settings.trace_endpoint,
-            ),
-        ),
-        identity,
-        settings.data_dir,
-    )
+    return Node(settings.node_config(), identity, settings.data_dir)
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:
-    """Start it; a fault of the settings is named as the user wrote them."""
+    """Start the node; a fault in the settings is reported under the name the user wrote."""
     try:
         await node.start()
     except CallerFault as fault:

@@ -1,7 +1,7 @@
-"""What `fastmarket-server` can be told, in one table, and where it was told it.
+"""The settings of `fastmarket-server` in one table, and where each value came from.
 
-Order of precedence: option, environment variable, TOML file, default. Every fault names the place the value
-came from ("--port", "FASTMARKET_PORT", "node.toml: port").
+Order of precedence: option, environment variable, TOML file, default. Every fault names the source of the
+value ("--port", "FASTMARKET_PORT", "node.toml: port").
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
+from fastmarket.cli.defaults import FIELDS, MODES, default_of, node_config, shown_default
 from fastmarket.cli.parsing import (
     one_of,
     parse_announce,
@@ -31,19 +32,17 @@ from fastmarket.cli.parsing import (
     parse_store,
 )
 from fastmarket.cli.places import NO_HOME, expanded
+from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 
 ENVIRONMENT_PREFIX = "FASTMARKET_"
-DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/16899"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
-MODES = ("server", "client")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Everything the server runs by. `data_dir` None: a node that keeps nothing (--ephemeral)."""
+    """All settings of the server. `data_dir` None: a node that stores nothing (--ephemeral)."""
 
     port: int
     host: str
@@ -63,7 +62,7 @@ class ServerSettings:
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     data_dir: Path | None
-    store: str = field(repr=False)  # a password may stand in it
+    store: str = field(repr=False)  # it may contain a password
     kad_prefix: str
     large_table: bool
     disjoint_paths: int
@@ -76,14 +75,18 @@ class ServerSettings:
     sources: Mapping[str, str]
     config_file: Path | None = None
 
+    def node_config(self) -> NodeConfig:
+        """The configuration of the node."""
+        return node_config({name: getattr(self, _BY_NAME[name].field) for name in FIELDS})
+
     def source(self, name: str) -> str:
-        """Where the setting `name` ("data-dir") came from, as a user would write it."""
+        """The source of the setting `name` ("data-dir"), as the user would write it."""
         return self.sources.get(name, f"--{name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row: `parse` turns an option's text, a variable's text or a TOML value into the setting's value."""
+    """One row: `parse` turns an option's text, a variable's text or a TOML value into the value."""
 
     name: str
     parse: Callable[[object], object]
@@ -94,69 +97,73 @@ class Setting:
     flag: bool = False
 
     @property
+    def described(self) -> str:
+        """The help text with the default."""
+        shown = shown_default(self.name)
+        return f"{self.help}  [{shown}]" if shown else self.help
+
+    @property
     def variable(self) -> str:
-        """The environment variable."""
+        """The environment variable's name."""
         return ENVIRONMENT_PREFIX + self.name.replace("-", "_").upper()
 
     @property
     def field(self) -> str:
-        """The name as Python spells it."""
+        """The name in Python's spelling."""
         return self.name.replace("-", "_")
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
+    Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.", short="p"),
     Setting(
         "host",
         parse_host,
         "ADDRESS",
-        "gRPC address; beyond this machine see --tls-cert.  [default: 127.0.0.1]",
+        "gRPC address; beyond loopback see --tls-cert.",
     ),
-    Setting("tls-cert", parse_path, "FILE", "PEM certificate for gRPC; beyond loopback TLS is needed."),
-    Setting("tls-key", parse_path, "FILE", "Its private key, PEM, mode 0600."),
-    Setting("tls-client-ca", parse_path, "FILE", "Callers need a certificate signed by one of these (mTLS)."),
+    Setting("tls-cert", parse_path, "FILE", "PEM certificate for gRPC; TLS is required beyond loopback."),
+    Setting("tls-key", parse_path, "FILE", "PEM private key of --tls-cert, mode 0600."),
     Setting(
-        "tokens", parse_path, "FILE", "Callers need a token: lines of `read TOKEN` or `write TOKEN`, 0600."
+        "tls-client-ca", parse_path, "FILE", "Require client certificates signed by one of these CAs (mTLS)."
+    ),
+    Setting(
+        "tokens", parse_path, "FILE", "Require a token; lines of `read TOKEN` or `write TOKEN`, mode 0600."
     ),
     Setting(
         "insecure",
         parse_flag,
         "",
-        "Serve gRPC in plain text beyond loopback, where all can read it.",
+        "Serve gRPC in plain text beyond loopback, readable by anyone on the path.",
         flag=True,
     ),
-    Setting(
-        "http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP.  [off]"
-    ),
-    Setting(
-        "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free port.  [off]"
-    ),
-    Setting("metrics-host", parse_host, "ADDRESS", "Address for those.  [default: 127.0.0.1]"),
+    Setting("http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP."),
+    Setting("metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one."),
+    Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port."),
     Setting(
         "trace-endpoint",
         parse_http_url,
         "URL",
-        "Send OpenTelemetry spans of calls to this OTLP/HTTP collector.  [off]",
+        "Export OpenTelemetry spans of calls to this OTLP/HTTP collector.",
     ),
-    Setting("http-host", parse_host, "ADDRESS", "HTTP address.  [default: 127.0.0.1]"),
+    Setting("http-host", parse_host, "ADDRESS", "Address for --http-port."),
     Setting(
         "http-name",
         parse_names,
         "NAME",
-        "A host name by which the page and /metrics may be asked for, beside addresses; may be repeated.",
+        "Host name accepted in requests for the page and /metrics, besides addresses; may be repeated.",
         repeated=True,
     ),
     Setting(
         "http-keep-alive",
         parse_keep_alive,
         "SECONDS",
-        "Keep idle HTTP connections so long; longer than a load balancer does.  [default: 75]",
+        "Idle timeout of HTTP connections; set it longer than a load balancer's.",
     ),
     Setting(
         "listen",
         parse_listen,
         "MULTIADDR",
-        f"Where to accept other nodes; may be repeated.  [default: {DEFAULT_LISTEN}]",
+        "Address to listen on for other nodes; may be repeated.",
         short="l",
         repeated=True,
     ),
@@ -164,14 +171,14 @@ SETTINGS: tuple[Setting, ...] = (
         "announce",
         parse_announce,
         "MULTIADDR",
-        "Tell others this address alone, not those listened on or observed; may be repeated.",
+        "Announce this address instead of the listened-on and observed ones; may be repeated.",
         repeated=True,
     ),
     Setting(
         "bootstrap",
         parse_bootstrap,
         "MULTIADDR",
-        "A node to join the network by, ending in /p2p/PEER_ID; may be repeated.",
+        "Node through which to join the network, ending in /p2p/PEER_ID; may be repeated.",
         short="b",
         repeated=True,
     ),
@@ -179,45 +186,57 @@ SETTINGS: tuple[Setting, ...] = (
         "data-dir",
         parse_path,
         "DIR",
-        "Where the node keeps its key, offers and peers.  [default: the user's data directory]",
+        "Directory of the node's key, offers and peers.",
     ),
-    Setting("ephemeral", parse_flag, "", "Keep nothing: a new identity, gone at exit.", flag=True),
+    Setting("ephemeral", parse_flag, "", "Store nothing on disk; use a new identity each time.", flag=True),
     Setting(
         "store",
         parse_store,
         "URL",
-        "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.  [off]",
+        "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.",
     ),
-    Setting("kad-prefix", parse_prefix, "PREFIX", "Network to take part in.  [default: /fastmarket]"),
+    Setting(
+        "kad-prefix",
+        parse_prefix,
+        "PREFIX",
+        "Protocol prefix of the network to join.",
+    ),
     Setting(
         "large-table",
         parse_flag,
         "",
-        "Keep every peer that lives, for lookups of one hop: some 1 KiB a peer, and 30 KB/s to check them.",
+        "Keep every live peer in the routing table for one-hop lookups: 1 KiB each, and 30 KB/s of probes.",
         flag=True,
     ),
     Setting(
         "disjoint-paths",
         parse_paths,
         "N",
-        "Paths of one lookup that share no peer; 8 where many lie, for twice the requests.  [default: 1]",
+        "Disjoint paths per lookup; 8 if many peers are malicious, at twice the requests.",
     ),
     Setting(
         "fresh",
         parse_fresh,
         "SECONDS",
-        "Answer again what a search found so lately; changes elsewhere are seen as late.  [default: 0]",
+        "Serve search results up to SECONDS old from cache; remote changes may appear that much later.",
     ),
-    Setting("mode", one_of(*MODES), "server|client", "A client asks, but stores nothing.  [default: server]"),
-    Setting("passphrase-file", parse_path, "FILE", "Its first line protects the key at rest."),
+    Setting(
+        "mode",
+        one_of(*MODES),
+        "server|client",
+        "A client queries the network but stores nothing for it.",
+    ),
+    Setting(
+        "passphrase-file", parse_path, "FILE", "File whose first line is the passphrase of the node's key."
+    ),
     Setting(
         "secrets-mode",
         parse_mode,
         "MODE",
-        "Accept secrets in files as wide as that (0444: of Docker), with a warning.  [default: 0600]",
+        "Widest file mode accepted for secrets (Docker's: 0444); wider than 0600 warns.",
     ),
-    Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "[default: info]"),
-    Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "[default: text]"),
+    Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "Least severe level to log."),
+    Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "Format of log lines."),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -225,9 +244,9 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The settings told in one place; `label` turns a setting's name into what the user wrote there."""
+    """The settings from one source; `label` turns a setting's name into what the user wrote there."""
 
-    values: Mapping[str, object] = field(repr=False)  # the store's password may be among them
+    values: Mapping[str, object] = field(repr=False)  # may contain the store's password
     label: Callable[[Setting], str]
 
 
@@ -236,8 +255,8 @@ def resolve(
 ) -> ServerSettings:
     """The settings in force.
 
-    `options` are those given on the command line by name ("kad-prefix", and "config" for the TOML file).
-    Raises CallerFault whose field says where the wrong value stands.
+    `options` are those given on the command line, by name ("kad-prefix", and "config" for the TOML file).
+    Raises CallerFault whose field names the source of the wrong value.
     """
     layers = [
         Layer({k: v for k, v in options.items() if k != "config"}, lambda s: f"--{s.name}"),
@@ -288,7 +307,7 @@ def _is_yes(raw: object) -> bool:
 
 
 def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
-    """A data directory named in a stronger place undoes --ephemeral of a weaker one, and vice versa."""
+    """A data directory from a stronger source overrides --ephemeral from a weaker one, and vice versa."""
     if "data-dir" in layer.values:
         values["ephemeral"] = False
     elif values.get("ephemeral") and "ephemeral" in layer.values:
@@ -298,56 +317,17 @@ def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
 def _settings(
     values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
-    ephemeral = _pick(values, "ephemeral", False)
-    data_dir = None if ephemeral else _path(values, "data-dir") or default_data_dir
+    ephemeral = bool(values.get("ephemeral"))
+    data_dir = None if ephemeral else values.get("data-dir") or default_data_dir
     if data_dir is None and not ephemeral:
-        raise CallerFault("--data-dir", f"missing; {NO_HOME}. Give it, or --ephemeral to keep nothing")
-    return ServerSettings(
-        port=_pick(values, "port", 8080),
-        host=_pick(values, "host", "127.0.0.1"),
-        tls_cert=_path(values, "tls-cert"),
-        tls_key=_path(values, "tls-key"),
-        tls_client_ca=_path(values, "tls-client-ca"),
-        tokens=_path(values, "tokens"),
-        insecure=_pick(values, "insecure", False),
-        http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
-        http_host=_pick(values, "http-host", "127.0.0.1"),
-        http_name=_pick(values, "http-name", ()),
-        http_keep_alive=_pick(values, "http-keep-alive", 75),
-        metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
-        metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
-        trace_endpoint=_pick(values, "trace-endpoint", ""),
-        listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
-        announce=_pick(values, "announce", ()),
-        bootstrap=_pick(values, "bootstrap", ()),
-        data_dir=data_dir,
-        store=_pick(values, "store", ""),
-        kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
-        large_table=_pick(values, "large-table", False),
-        disjoint_paths=_pick(values, "disjoint-paths", 1),
-        fresh=_pick(values, "fresh", 0.0),
-        mode=_pick(values, "mode", "server"),
-        passphrase_file=_path(values, "passphrase-file"),
-        secrets_mode=_pick(values, "secrets-mode", "0600"),
-        log_level=_pick(values, "log-level", "info"),
-        log_format=_pick(values, "log-format", "text"),
-        sources=sources,
-    )
-
-
-def _pick(values: Mapping[str, object], name: str, default: T) -> T:
-    """The value its row's `parse` returned; the default is of the same type."""
-    value = values.get(name, default)
-    assert isinstance(value, type(default))
-    return value
-
-
-def _path(values: Mapping[str, object], name: str) -> Path | None:
-    return _pick(values, name, Path()) if name in values else None
+        raise CallerFault("--data-dir", f"missing; {NO_HOME}. Give it, or --ephemeral to store nothing")
+    chosen: dict[str, Any] = {row.field: values.get(row.name, default_of(row.name)) for row in SETTINGS}
+    del chosen["ephemeral"]
+    return ServerSettings(**{**chosen, "data_dir": data_dir}, sources=sources)
 
 
 def read_toml(path: Path) -> Layer:
-    """The settings of a TOML file; a key may be written with `-` or `_`. Paths in it are relative to it."""
+    """The settings of a TOML file; keys may use `-` or `_`. Paths are relative to the file."""
     import difflib
     import tomllib
 

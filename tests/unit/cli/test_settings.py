@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.cli.settings import DEFAULT_LISTEN, SETTINGS, ServerSettings, resolve
+from fastmarket.cli.settings import SETTINGS, ServerSettings, resolve
+from fastmarket.config import HostConfig
 from fastmarket.errors import CallerFault
 
 HOME = Path("/nowhere/data")
@@ -31,7 +32,7 @@ def toml_file(tmp_path: Path, text: str) -> Path:
 
 def test_defaults() -> None:
     settings = settle()
-    assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", (DEFAULT_LISTEN,))
+    assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", HostConfig().listen)
     assert settings.announce == ()
     assert (settings.bootstrap, settings.data_dir, settings.kad_prefix) == ((), HOME, "/fastmarket")
     assert (settings.mode, settings.log_level, settings.log_format) == ("server", "info", "text")
@@ -145,16 +146,16 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
         ({"listen": (SEED.replace("/p2p/", "/ipfs/"),)}, "--listen", "cannot listen"),
         ({"listen": ("/ip4/300.0.0.1/tcp/1",)}, "--listen", "not a multiaddr"),
         ({"announce": ("node.example.org:4001",)}, "--announce", "not a multiaddr"),
-        ({"announce": ("/ip4/1.2.3.4/tcp/0",)}, "--announce", "nobody could dial"),
-        ({"announce": ("/ip4/1.2.3.4/udp/1/quic-v1",)}, "--announce", "nobody could dial"),
+        ({"announce": ("/ip4/1.2.3.4/tcp/0",)}, "--announce", "cannot be dialed"),
+        ({"announce": ("/ip4/1.2.3.4/udp/1/quic-v1",)}, "--announce", "cannot be dialed"),
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1",)}, "--bootstrap", "/p2p/PEER_ID"),
         ({"bootstrap": ("/ip4/127.0.0.1/tcp/1/p2p/xyz",)}, "--bootstrap", "not a multiaddr"),
         ({"bootstrap": (f"/p2p/{PEER}",)}, "--bootstrap", "cannot dial"),
-        ({"bootstrap": (f"/ip4/0.0.0.0/tcp/1/p2p/{PEER}",)}, "--bootstrap", "where the node is reached"),
-        ({"bootstrap": (f"/ip6/::/tcp/1/p2p/{PEER}",)}, "--bootstrap", "where the node is reached"),
-        ({"bootstrap": (f"/dns/a.example/tcp/0/p2p/{PEER}",)}, "--bootstrap", "where the node is reached"),
-        ({"announce": ("/ip4/0.0.0.0/tcp/1",)}, "--announce", "where the node is reached"),
-        ({"announce": ("/ip6/::/tcp/1",)}, "--announce", "where the node is reached"),
+        ({"bootstrap": (f"/ip4/0.0.0.0/tcp/1/p2p/{PEER}",)}, "--bootstrap", "where others reach the node"),
+        ({"bootstrap": (f"/ip6/::/tcp/1/p2p/{PEER}",)}, "--bootstrap", "where others reach the node"),
+        ({"bootstrap": (f"/dns/a.example/tcp/0/p2p/{PEER}",)}, "--bootstrap", "where others reach the node"),
+        ({"announce": ("/ip4/0.0.0.0/tcp/1",)}, "--announce", "where others reach the node"),
+        ({"announce": ("/ip6/::/tcp/1",)}, "--announce", "where others reach the node"),
         ({"kad-prefix": "fastmarket"}, "--kad-prefix", "/fastmarket"),
         ({"fresh": "61"}, "--fresh", "0 to 60"),
         ({"fresh": "nan"}, "--fresh", "0 to 60"),
