@@ -1,6 +1,6 @@
-"""Writes docs/parameters.md: every parameter of every layer, with its default and the comment beside it.
+"""Generates docs/parameters.md: every parameter of every layer, with its default and its comment.
 
-`python tools/make_parameters.py` writes it; tests/unit/test_parameters.py tells when it is out of date.
+`python tools/make_parameters.py` writes it; tests/unit/test_parameters.py fails when it is out of date.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ PAGE = ROOT / "docs" / "parameters.md"
 GROUP = "---"  # begins a comment that is the heading of several fields
 HEAD = """# Parameters
 
-Every parameter and bound of a node, by layer: the frozen dataclasses of `fastmarket.config`, which a
-`NodeConfig` holds together. The unit is part of the name: `_s` seconds, `_bytes` bytes, no suffix a count.
-Written by `python tools/make_parameters.py` out of those classes; a test compares.
+All parameters and limits of a node, by layer: the frozen dataclasses of `fastmarket.config`, which a
+`NodeConfig` combines. Names end in their unit: `_s` is seconds, `_bytes` bytes, no suffix a count.
+Generated from those classes by `python tools/make_parameters.py`; a test compares.
 """
-COLUMNS = "| parameter | default | what, and why |\n|---|---|---|\n"
+COLUMNS = "| parameter | default | meaning and reason |\n|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def page() -> str:
             rows = [f"| `{p.name}` | {p.default} | {p.reason} |" for p in parameters(config_class, source)]
             about = (config_class.__doc__ or "").partition("\n")[0]
             parts.append(
-                f"## {node.name}\n\n{about}\n\n| parameter | default | what, and why |\n|---|---|---|\n"
+                f"## {node.name}\n\n{about}\n\n| parameter | default | meaning and reason |\n|---|---|---|\n"
             )
             parts[-1] += "\n".join(rows) + "\n"
     return "\n".join(parts)
@@ -95,7 +95,12 @@ def _reason(node: ast.AnnAssign, comments: dict[int, tuple[bool, str]]) -> str:
     while beside and line in comments and comments[line][0] and not _begins(comments[line][1]):
         beside.append(comments[line][1])
         line += 1
-    return " ".join(above + beside).replace("|", "\\|")
+    return _capitalized(" ".join(above + beside)).replace("|", "\\|")
+
+
+def _capitalized(text: str) -> str:
+    """As a sentence, unless it begins with a name."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].strip(",:;").isalpha() else text
 
 
 def _begins(text: str) -> bool:

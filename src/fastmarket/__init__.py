@@ -1,6 +1,6 @@
 """fastmarket: a peer-to-peer market node (signed file offers in a libp2p Kademlia DHT).
 
-The names below are imported when they are first used: a program that needs a CID does not load a DHT for it.
+The names below are imported on first use: a program that needs a CID does not load a DHT.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m fastmarket server|client|demo ...`: the commands without their installed scripts."""
+"""`python -m fastmarket server|client|demo ...`: the commands, without their installed scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ USAGE = f"usage: python -m fastmarket {{{'|'.join(COMMANDS)}}} ..."
 
 
 def main() -> int:
-    """Run the command named first with the words after it; 2 when there is none of that name."""
+    """Runs the command named by the first argument with the others; 2 if there is no such command."""
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(USAGE, *(f"  {name:<7} {about}" for name, about in COMMANDS.items()), sep="\n")
-        print("Each tells more: python -m fastmarket server --help")
+        print("For the options of a command: python -m fastmarket server --help")
         return 0
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         print(USAGE, file=sys.stderr)

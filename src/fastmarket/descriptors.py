@@ -1,4 +1,5 @@
-"""File descriptors: a process has so many, and every connection takes one, whoever opened it."""
+"""File descriptors: a process has a limited number, and every connection takes one, whichever side opened
+it."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from fastmarket.config import HostConfig, MarketConfig, NodeConfig, WebConfig
 log = logging.getLogger(__name__)
 
 # Standard streams, listening sockets, event loops, the database and its journal, the data directory's lock,
-# name lookups under way.
+# DNS lookups in progress.
 OTHER_FILES = 96
-WANTED_AT_MOST = 65_536  # where the system knows no bound, or a very high one
+WANTED_AT_MOST = 65_536  # if the system sets no limit, or a very high one
 
 
 def raise_limit() -> None:
-    """The soft limit of this process up to the hard one; it is low for the sake of programs with select."""
+    """Raises this process's soft limit to the hard one; it is low only for programs that use select."""
     try:
         import resource
     except ImportError:
@@ -31,7 +32,7 @@ def raise_limit() -> None:
 
 
 def limit() -> int:
-    """How many this process may have open."""
+    """How many descriptors this process may have open."""
     try:
         import resource
     except ImportError:
@@ -41,7 +42,7 @@ def limit() -> int:
 
 
 def wanted(config: NodeConfig) -> int:
-    """The most that a node with these bounds may have open."""
+    """The most descriptors that a node with these limits may have open."""
     host, market, web = config.host, config.market, config.web
     ports = [port for port in (web.port, web.metrics_port) if port is not None]
     http = len(ports) * (web.max_connections + web.reserved_connections)
@@ -49,15 +50,15 @@ def wanted(config: NodeConfig) -> int:
 
 
 def fitted(config: NodeConfig, most: int) -> NodeConfig:
-    """The configuration with bounds on connections that `most` descriptors are enough for.
+    """The configuration with connection limits that fit into `most` descriptors.
 
-    Every kind of connection keeps its part: callers of one port do not take what other nodes need.
+    All kinds of connections are scaled alike: clients of one port cannot take what other nodes need.
     """
     needed = wanted(config)
     if needed <= most:
         return config
     part = max(most - OTHER_FILES, 0) / (needed - OTHER_FILES)
-    log.warning("%d open files are allowed and %d are wanted; fewer connections are taken", most, needed)
+    log.warning("only %d open files are allowed, %d are needed; reducing connection limits", most, needed)
 
     def less(count: int) -> int:
         return max(1, int(count * part))

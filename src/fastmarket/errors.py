@@ -1,19 +1,19 @@
 """The error tree: one class per party at fault.
 
 `PeerFault`     the remote broke a rule; it costs that stream or connection, never more.
-`CallerFault`   whoever called us passed something wrong; the field is named.
-`NetworkFault`  nobody's fault: a host is gone, a deadline passed, too few answered.
-`NodeFault`     ours: a bug, a full disk, a corrupt file.
+`CallerFault`   our caller passed a wrong argument; the field is named.
+`NetworkFault`  no party is at fault: a host is gone, a deadline passed, too few peers answered.
+`NodeFault`     our own: a bug, a full disk, a corrupt file.
 """
 
 from __future__ import annotations
 
 
 class FastmarketError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Root of every error this package raises deliberately."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """By its text and fields; `Exception` would call the class with the text alone."""
+        """Reduces to text and fields; `Exception` would call the class with the text alone."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -26,7 +26,7 @@ def _restored(kind: type[FastmarketError], args: tuple[object, ...], fields: dic
 
 
 class PeerFault(FastmarketError):
-    """The remote broke a rule of `protocol`."""
+    """The remote violated `protocol`."""
 
     def __init__(self, reason: str, *, protocol: str = "") -> None:
         super().__init__(f"{protocol}: {reason}" if protocol else reason)
@@ -46,7 +46,7 @@ class LimitExceeded(PeerFault):
 
 
 class CallerFault(FastmarketError, ValueError):
-    """An argument is wrong: `field` says which, `reason` why."""
+    """An argument is wrong: `field` names it, `reason` says why."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -74,8 +74,8 @@ class NetworkFault(FastmarketError):
 class DialFailed(NetworkFault):
     """No address of the peer led to an authenticated connection.
 
-    `failures`: what became of each address that was tried (`net.dial_reasons.Failure`).
-    `gone`: not for want of an answer; every address refused, or somebody else is there by now.
+    `failures`: the outcome for each address that was tried (`net.dial_reasons.Failure`).
+    `gone`: true if every address refused, or another peer answered there; false if some did not answer.
     """
 
     failures: tuple[object, ...] = ()
@@ -83,7 +83,7 @@ class DialFailed(NetworkFault):
 
 
 class ConnectionLost(NetworkFault):
-    """The connection ended before the answer."""
+    """The connection ended before the reply."""
 
 
 class StreamFailed(NetworkFault):
@@ -91,7 +91,7 @@ class StreamFailed(NetworkFault):
 
 
 class RequestTimeout(NetworkFault):
-    """The deadline passed first."""
+    """The deadline passed without a reply."""
 
 
 class NotFound(NetworkFault):
@@ -99,8 +99,8 @@ class NotFound(NetworkFault):
 
 
 class QuorumFailed(NetworkFault):
-    """Fewer peers acknowledged than the quorum wants; what did get stored stays stored. `why`: what the
-    others said, for people; empty where that is not known."""
+    """Fewer peers acknowledged than the quorum requires; what was stored stays stored. `why`: reasons given
+    by the other peers, for people; empty if unknown."""
 
     def __init__(self, acknowledged: int, asked: int, wanted: int, why: str = "") -> None:
         counts = f"{acknowledged} of {asked} asked acknowledged, {wanted} wanted"
@@ -112,12 +112,12 @@ class QuorumFailed(NetworkFault):
 
 
 class NodeFault(FastmarketError):
-    """Our own failure: a bug, a full disk, a file we cannot read."""
+    """Our own failure: a bug, a full disk, a file that cannot be read."""
 
 
 class StorageFault(NodeFault):
-    """The disk took nothing: it is full, or gone. What was kept before still is."""
+    """Nothing could be stored: the disk is full, or gone. What was stored before still is."""
 
 
 class NotDurable(StorageFault):
-    """What was asked is not on disk. The node goes on trying by itself: to ask again at once is of no use."""
+    """The change is not on disk. The node keeps retrying by itself: an immediate retry is useless."""

@@ -1,6 +1,6 @@
 """The CIDs of files on disk, hashed by several threads in constant memory.
 
-A file is looked at before and after it is read: a CID is of bytes that stood in it together, or not told.
+A file's state is checked before and after it is read: a CID is of one consistent content, or there is none.
 """
 
 from __future__ import annotations
@@ -33,59 +33,59 @@ from fastmarket.native.cid import (
 )
 
 PART_BYTES = 16 * CHUNK_BYTES
-"""What one thread takes at a time: some 2 ms of hashing, so that handing it out costs nothing."""
+"""Hashed by one thread at a time: some 2 ms of work, so that handing it out costs nothing."""
 
 PARTS_AHEAD = 3
-"""Parts in hand for each thread; each is only its digests, 32 bytes a chunk."""
+"""Parts in progress per thread; each holds only its digests, 32 bytes a chunk."""
 
 FILES_A_BATCH = 128
-"""Small files that one thread takes at a time, in one compiled call: some 2 ms of work."""
+"""Small files hashed by one thread at a time, in one compiled call: some 2 ms of work."""
 
 BATCHES_AHEAD = 3
-"""Such batches in hand for each thread."""
+"""Such batches in progress per thread."""
 
 MAX_THREADS = 64
-"""Hashing outruns any disk long before."""
+"""Hashing outruns any disk long before that."""
 
 MAX_UNSIZED_BYTES = 1 << 30
-"""Of a file whose size is not its length, as in /proc: some of those never end, and none is so long."""
+"""Limit for files whose size is not their length, as in /proc: some never end, and no real one is so long."""
 
 TICK_NS = 10_000_000
-"""By how much a file system's times may lag: a tick of the kernel's clock (10 ms at 100 Hz). Of two changes
-within one the second does not show."""
+"""Granularity of a file system's timestamps: a tick of the kernel's clock (10 ms at 100 Hz). Of two changes
+within one tick, the second is invisible."""
 
 SETTLING_LOOKS = 3
-"""A file that changes at each of so many looks, a tick apart, is being written to."""
+"""A file that changes at each of this many checks, a tick apart, is being written to."""
 
 _FAULTS = {
     FILE_DIRECTORY: "is a directory",
     FILE_IRREGULAR: "is not a regular file",
-    FILE_UNSETTLED: "changed while it was read",
+    FILE_UNSETTLED: "changed while it was being read",
 }
 
 
 class FileState(NamedTuple):
-    """What tells one content of a path from the next. Times are Unix time in ns."""
+    """Distinguishes one content of a path from the next. Times are Unix time in ns."""
 
     device: int
     inode: int
-    size: int  # bytes, as the file system says
+    size: int  # bytes, as reported by the file system
     modified_ns: int
-    changed_ns: int  # of the inode: not to be set by any program, so new bytes under an old time show
+    changed_ns: int  # of the inode: no program can set it, so new bytes with an old mtime are detected
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
-        """Out of what `os.stat` and `os.fstat` return."""
+        """From the result of `os.stat` or `os.fstat`."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def settled(self, now_ns: int) -> bool:
-        """Whether the next change would show. Times ahead of ours are of another machine's clock."""
+        """Whether a further change would show. Times in the future come from another machine's clock."""
         return not 0 <= now_ns - self.changed_ns < TICK_NS
 
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """`size`: the bytes that were read, and `state` the file's as they were."""
+    """`size`: the bytes read; `state`: the file's at that time."""
 
     cid: Cid
     size: int
@@ -100,11 +100,11 @@ def cid_of_file(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cid:
-    """The CID `ipfs add` gives the file at `path` (`--cid-version`, `--raw-leaves`).
+    """The CID `ipfs add` gives to the file at `path` (`--cid-version`, `--raw-leaves`).
 
-    `threads`: default one for each processor this process may use. `progress` is called in the calling thread
-    with (bytes done, bytes in all); what it raises ends the work. CallerFault("file", ...) where the path is
-    no readable regular file, or the file changes meanwhile.
+    `threads`: by default one per processor this process may use. `progress` is called in the calling thread
+    with (bytes done, total bytes); an exception from it ends the work. Raises CallerFault("file", ...) if the
+    path is not a readable regular file, or the file changes meanwhile.
     """
     hashed = hashed_file(
         path, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads, progress=progress
@@ -120,7 +120,7 @@ def hashed_file(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> HashedFile:
-    """As `cid_of_file`, with what the CID is of."""
+    """Like `cid_of_file`, with the size and state of the hashed file."""
     importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
     threads = _checked(threads)
     name = os.fsdecode(path)
@@ -128,7 +128,7 @@ def hashed_file(
         state = _settled(fd, name)
         done, whole = 0, True
         parts = _hashed_parts(fd, state.size, importer.raw_leaves, threads)
-        # Closed before the descriptor is: no thread may read from a number that has become another file.
+        # Closed before the descriptor is: no thread may read from a number reused for another file.
         with closing(_named_faults(name, parts)) as named:
             for part, digests in named:
                 whole = part > 0
@@ -151,10 +151,10 @@ def cids_of_files(
     raw_leaves: bool | None = None,
     threads: int | None = None,
 ) -> Generator[str | CallerFault, None, None]:
-    """For each path, in order, the text of what `cid_of_file` gives, or in its place what that would raise.
+    """For each path, in order, the text of the CID that `cid_of_file` returns, or the fault it would raise.
 
-    Files of one chunk are hashed by the batch, without Python in between; a longer one by all threads. Paths
-    are asked for some batches ahead.
+    Files of one chunk are hashed in batches, without Python in between; a longer one by all threads. Paths
+    are read some batches ahead.
     """
     found = hashed_files(paths, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads)
     with closing(found):
@@ -169,7 +169,7 @@ def hashed_files(
     raw_leaves: bool | None = None,
     threads: int | None = None,
 ) -> Generator[str | HashedFile | CallerFault, None, None]:
-    """As `cids_of_files`; a `HashedFile` where a file was hashed by itself, which any of odd length is."""
+    """Like `cids_of_files`; a file hashed on its own, as any longer one is, yields a `HashedFile`."""
     form = _Form(cid_version, UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves).raw_leaves)
     threads = _checked(threads)
     names = map(os.fsdecode, paths)
@@ -198,13 +198,13 @@ _Named = str | HashedFile | CallerFault
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """Which CIDs are wanted."""
+    """The form of the CIDs."""
 
     version: int
     raw: bool
 
     def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[_Named]:
-        """What `_digests` found, as it is told; what is longer than a leaf is hashed here."""
+        """The results for what `_digests` found; files longer than a leaf are hashed here."""
         plain = not self.version and not self.raw
         codec = Codec.RAW if self.raw else Codec.DAG_PB
         for name, digest in zip(names, found, strict=True):
@@ -233,14 +233,14 @@ def _digests(names: list[str], raw: bool) -> list[bytes | int]:
 
 def _fault_of(name: str, fault: int) -> CallerFault:
     if "\0" in name:
-        return CallerFault("file", "the path holds a null byte")
+        return CallerFault("file", "the path contains a NUL byte")
     told = _FAULTS.get(fault)
     return CallerFault("file", f"{name} {told}" if told else f"{name}: {os.strerror(fault)}")
 
 
 def _checked(threads: int | None) -> int:
     if threads is not None and not 0 < threads <= MAX_THREADS:
-        raise CallerFault("threads", f"1..{MAX_THREADS} wanted, got {threads}")
+        raise CallerFault("threads", f"expects 1 to {MAX_THREADS}, got {threads}")
     return threads or _processors()
 
 
@@ -248,9 +248,9 @@ def _checked(threads: int | None) -> int:
 def _opened(name: str) -> Iterator[int]:
     """The descriptor of a regular file."""
     if "\0" in name:
-        raise CallerFault("file", "the path holds a null byte")
+        raise CallerFault("file", "the path contains a NUL byte")
     try:
-        # Not blocking: opening a pipe nobody writes to would otherwise never return.
+        # Non-blocking: otherwise, opening a pipe without a writer would never return.
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as fault:
         raise CallerFault("file", f"{name}: {fault.strerror}") from None
@@ -266,7 +266,7 @@ def _opened(name: str) -> Iterator[int]:
 
 
 def _settled(fd: int, name: str) -> FileState:
-    """The state of an open file whose next change will show in it."""
+    """The state of an open file, taken when a further change would show."""
     for _ in range(SETTLING_LOOKS):
         state, now_ns = FileState.of(os.fstat(fd)), time.time_ns()
         if state.settled(now_ns):
@@ -281,7 +281,7 @@ def _check_unmoved(fd: int, name: str, state: FileState) -> None:
 
 
 def _ends(fd: int, name: str, size: int) -> bool:
-    """Whether it does at `size`."""
+    """Whether the file ends at `size`."""
     try:
         return not os.pread(fd, 1, size)
     except OSError as fault:
@@ -289,7 +289,8 @@ def _ends(fd: int, name: str, size: int) -> bool:
 
 
 def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
-    """To the end, wherever that is; how many bytes. For what says it has none, or a page, and has others."""
+    """Reads to the end, wherever that is; returns the bytes read. For files with a wrong size, as in
+    /proc."""
     done = 0
     try:
         os.lseek(fd, 0, os.SEEK_SET)
@@ -297,7 +298,7 @@ def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
             importer.feed(data)
             done += len(data)
             if done > MAX_UNSIZED_BYTES:
-                raise CallerFault("file", f"{name} is longer than its size says, and does not end")
+                raise CallerFault("file", f"{name} is longer than its size, and does not end")
     except OSError as fault:
         raise CallerFault("file", f"{name}: {fault.strerror}") from None
     return done
@@ -306,9 +307,9 @@ def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
 def _named_faults(
     name: str, parts: Generator[tuple[int, bytes], None, None]
 ) -> Generator[tuple[int, bytes], None, None]:
-    """The same parts; a fault of reading names the file, and an early end is a part without bytes, the last.
+    """The same parts; a read fault names the file, and an early end becomes a last part without bytes.
 
-    What the caller's own code raises is none of it.
+    Exceptions of the caller's own code pass through.
     """
     with closing(parts):
         try:

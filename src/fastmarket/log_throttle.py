@@ -1,4 +1,4 @@
-"""How a log stays short whatever others do: one line a name in an interval."""
+"""Limits repeated log lines: one per name and interval."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import OrderedDict
 
 
 class LogThrottle:
-    """Lets one thing be said of each name in an interval; the rest is counted."""
+    """Allows one message per name and interval; suppressed ones are counted."""
 
     def __init__(self, interval_s: float, max_names: int) -> None:
         self._interval_s = interval_s
         self._max_names = max_names
-        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()  # when, and how often not since
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()  # last logged at, suppressed since
 
     def due(self, name: str, now: float) -> int | None:
-        """None: not now. Else how often nothing was said of it since the last time."""
+        """Number of suppressed calls since the last one, or None while throttled."""
         at, unsaid = self._said.pop(name, (float("-inf"), 0))
         if now - at < self._interval_s:
             self._said[name] = (at, unsaid + 1)

@@ -1,4 +1,4 @@
-"""Log lines on their way out. Whoever reads them may stand still; the node does not wait for it."""
+"""Writes log lines. Their reader may stall; the node does not wait for it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import TextIO
 
 MAX_QUEUED_LINES = 8192  # a minute of a busy node at level debug
-MAX_QUEUED_BYTES = 4 << 20  # of them together
-FLUSH_S = 0.5  # an end waits so long for a reader; SIGTERM to exit is promised within 5 s
-_FULL_S = 0.1  # from one try to write to a stream that takes nothing, and cannot be waited for, to the next
+MAX_QUEUED_BYTES = 4 << 20  # their total size
+FLUSH_S = 0.5  # time given to the reader at shutdown; SIGTERM to exit is promised within 5 s
+_FULL_S = 0.1  # between attempts to write to a full stream that select cannot wait for
 
 
 class LogWriter(logging.Handler):
     """Formats a line where it is logged, and writes it to a file descriptor in a thread of its own.
 
-    What finds no room is counted; a line says so where the gap is.
+    Lines that do not fit the queue are counted, and reported in a line at the gap.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class LogWriter(logging.Handler):
         self._writing = False
         self._closed = False
         self._stuck = False
-        # Re-entrant: a finalizer that logs may run within.
+        # Re-entrant: a finalizer that logs may run while it is held.
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self.dropped = 0
-        """Lines, since the start."""
+        """Lines dropped since the start."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Never waits."""
+        """Queues a record; never waits."""
         try:
             self.put(self.format(record))
-        except Exception:  # noqa: BLE001 - of logging: a line that cannot be formatted costs nobody more
+        except Exception:  # noqa: BLE001 - a line that cannot be formatted must not affect its caller
             self.handleError(record)
 
     def put(self, line: str) -> None:
-        """A line without its end."""
+        """Queues a line, given without its line end."""
         raw = line.encode("utf-8", "backslashreplace") + b"\n"
         if self._closed and not self._stuck:
-            self._write(raw, 1)  # the very last words
+            self._write(raw, 1)  # after closing: write directly
             return
         with self._changed:
             if len(self._queue) >= self._max_lines or self._queued_bytes + len(raw) > self._max_bytes:
@@ -63,13 +63,14 @@ class LogWriter(logging.Handler):
             self._queue.append(raw)
             self._queued_bytes += len(raw)
             if self._thread is None:
-                # A daemon: one that stands in a write does not keep the process from its end.
+                # A daemon thread: blocked in a write, it does not keep the process from exiting.
                 self._thread = threading.Thread(target=self._write_on, name="log writer", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def flush(self, within_s: float = FLUSH_S) -> None:
-        """Returns when all is written, or nobody reads within that time; it is not waited for twice."""
+        """Returns when all is written, or after that time if the reader stalls; does not wait for it
+        twice."""
         end = time.monotonic() + within_s
         with self._changed:
             while (self._queue or self._writing) and not self._stuck:
@@ -78,7 +79,7 @@ class LogWriter(logging.Handler):
                     self._stuck = bool(self._queue or self._writing)
 
     def close(self) -> None:
-        """What is queued is written first."""
+        """Writes what is queued first."""
         self.flush()
         with self._changed:
             self._closed = True
@@ -103,7 +104,7 @@ class LogWriter(logging.Handler):
                 self._changed.notify_all()
 
     def _gap(self, untold: int) -> bytes:
-        text = "%d log lines were dropped: nobody read them"
+        text = "%d log lines were dropped: the log was not being read"
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (untold,), None)
         return self.format(record).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -114,12 +115,12 @@ class LogWriter(logging.Handler):
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
                 self._wait()
-            except OSError:  # closed, a full disk, a terminal that is gone
+            except OSError:  # closed, a full disk, a closed terminal
                 self.dropped += lines
                 return
 
     def _wait(self) -> None:
-        """A stream that others have made non-blocking."""
+        """Waits for a stream that another process has made non-blocking."""
         try:
             select.select([], [self._descriptor], [], _FULL_S)
         except (OSError, ValueError):
@@ -127,7 +128,7 @@ class LogWriter(logging.Handler):
 
 
 class LineStream:
-    """Stands in for `sys.stderr`: what programs print there joins the log lines, in their order."""
+    """Replaces `sys.stderr`: printed text joins the log lines, in order."""
 
     def __init__(self, stream: TextIO, put: Callable[[str], None]) -> None:
         self._stream = stream
@@ -136,7 +137,7 @@ class LineStream:
         self._lock = threading.RLock()
 
     def write(self, text: str) -> int:
-        """Whole lines go; a begun one waits for its end, or for `flush`."""
+        """Passes on whole lines; an unfinished one waits for its end."""
         with self._lock:
             *whole, self._begun = (self._begun + text).split("\n")
         for line in whole:
@@ -144,10 +145,10 @@ class LineStream:
         return len(text)
 
     def flush(self) -> None:
-        """A begun line stays begun: others would end it."""
+        """Does nothing: an unfinished line must not be cut."""
 
     def writable(self) -> bool:
-        """As a file."""
+        """As for a file."""
         return True
 
     def __getattr__(self, name: str) -> object:
@@ -155,5 +156,5 @@ class LineStream:
 
 
 def dropped_lines() -> int:
-    """Of this process, since its start; 0 where others write the log."""
+    """Lines this process has dropped since its start; 0 if another handler writes the log."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, LogWriter))

@@ -1,4 +1,4 @@
-"""The composition root: a configuration and an identity become a running node, and stop in order."""
+"""The composition root: turns a configuration and an identity into a running node, and stops it in order."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class Node(Live):
-    """A whole node: the network, the offers, and the gRPC services for local programs.
+    """A whole node: the DHT, the offers, and the gRPC services for local programs.
 
-    `async with Node(config, identity) as node:` or `start()` and `stop()`.
+    Use `async with Node(config, identity) as node:`, or `start()` and `stop()`.
     """
 
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
-        """`data_dir` keeps offers and peers across restarts; whoever starts the node holds its lock
-        (`storage.directory`). None: nothing is kept."""
+        """`data_dir` stores offers and peers across restarts; the caller holds its lock
+        (`storage.directory`). None: nothing is stored."""
         self._config = config = descriptors.fitted(config, descriptors.limit())
         self._identity = identity
         self._data_dir = data_dir
@@ -55,34 +55,34 @@ class Node(Live):
 
     @property
     def peer_id(self) -> PeerId:
-        """This node."""
+        """This node's peer id."""
         return self._identity.peer_id
 
     @property
     def dht(self) -> DhtNode:
-        """The network half of a started node; in a fleet, without the shared store."""
+        """The network part of a started node; in a fleet, without the shared store."""
         if self._dht is None:
-            raise CallerFault("node", "not started")
+            raise CallerFault("node", "is not started")
         return self._dht
 
     @property
     def fleet(self) -> FleetDht | None:
-        """What a started server of a fleet answers its callers with; None: one by itself."""
+        """The network part with the shared store, of a started server of a fleet; None otherwise."""
         return self._fleet
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """What this node listens on, one for each interface, /p2p included; empty before the start."""
+        """The addresses listened on, one per interface, with /p2p; empty before the start."""
         return () if self._dht is None else self._dht.listen_addrs
 
     @property
     def announced_addrs(self) -> tuple[Multiaddr, ...]:
-        """What others are told; the same unless the operator says otherwise or peers observed more."""
+        """The addresses announced; the same unless the operator configured others or peers observed more."""
         return () if self._dht is None else self._dht.announced_addrs
 
     async def start(self) -> None:
-        """Returns when the node serves and, with bootstrap peers, is in the network or has found them dead;
-        these are then tried again as long as the node runs. Raises CallerFault (a port in use, ...)."""
+        """Returns when the node serves and, with bootstrap peers, has joined the network or found them all
+        dead; it then keeps trying them. Raises CallerFault (a port in use, ...)."""
         try:
             await self._start(self._running)
         except BaseException:
@@ -90,11 +90,11 @@ class Node(Live):
             raise
 
     async def stop(self) -> None:
-        """Calls under way end first, then the network. Safe to call twice."""
-        await self._running.aclose()  # whatever one of them raises, the others end
+        """Lets calls in progress end first, then stops the network. Safe to call twice."""
+        await self._running.aclose()  # if one raises, the others are still left
 
     async def _start(self, running: AsyncExitStack) -> None:
-        """Enters the parts. They are left in reverse: callers first, the disk last."""
+        """Enters the parts. They are left in reverse: calls end first, the disk last."""
         config, enter = self._config, running.enter_async_context
         dht, metrics = self._made()
         self._dht = dht
@@ -126,21 +126,21 @@ class Node(Live):
 
     @property
     def store(self) -> str:
-        """The fleet's store without its password; empty: none."""
+        """The fleet's store without its password; empty if there is none."""
         return "" if self._fleet is None else self._fleet.store.url.shown
 
     @property
     def joins(self) -> bool:
-        """Whether there is anybody to join a network by: bootstrap peers, or peers of an earlier run."""
+        """Whether there is a peer to join through: a bootstrap peer, or a peer of an earlier run."""
         return self._joining.possible
 
     @property
     def bootstrapped(self) -> bool:
-        """Whether it has joined one since the start."""
+        """Whether it has joined a network since the start."""
         return self._joining.joined
 
     def reload(self) -> None:
-        """Reads tokens and certificates again. Raises `CallerFault`, with everything as it was."""
+        """Reads tokens and certificates again. Raises `CallerFault` and then changes nothing."""
         if self._grpc is None:
             return
         tokens = self._grpc.reload()
@@ -148,7 +148,7 @@ class Node(Live):
             self._writers.tokens = tokens
 
     def missing(self) -> str:
-        """What keeps the node from being of use, "" when nothing does."""
+        """Why the node is not usable, or ""."""
         if not self.grpc_address:
             return "starting"
         if why := self.dht.disk_trouble:
@@ -156,7 +156,7 @@ class Node(Live):
         return self._joining.outside() or self.dht.clock_fault()
 
     def note(self) -> str:
-        """What a node that is of use lacks all the same; "" when nothing."""
+        """What a usable node lacks, or ""."""
         return "; ".join(self._front().node_info().troubles)
 
     def _made(self) -> tuple[DhtNode, NodeMetrics | None]:
@@ -171,7 +171,7 @@ class Node(Live):
         return dht, metrics
 
     def _front(self) -> Dht:
-        """What callers are answered with."""
+        """What calls are answered from."""
         return self._fleet or self.dht
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:

@@ -1,7 +1,7 @@
-"""The parts of a node as async context managers: one runs from where it is entered to where it is left.
+"""The parts of a node as async context managers: a part runs from enter to exit.
 
 `Node` enters them in order and leaves them in reverse. Extras are imported on use: a node starts without them
-and sooner.
+and faster.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a gRPC call under way is given at the end; the whole node has to be gone within 5 s of SIGTERM.
+# Time given to gRPC calls in progress at shutdown; the whole node must exit within 5 s of SIGTERM.
 STOP_GRACE_S = 2.0
 
 
 @contextmanager
 def extra(field: str, name: str) -> Iterator[None]:
-    """Imports inside need the extra of that name. Raises CallerFault (`field`)."""
+    """For imports that need the extra `name`. Raises CallerFault (`field`)."""
     try:
         yield
     except ModuleNotFoundError as missing:
@@ -55,7 +55,7 @@ class Disk:
     journal: Journal
 
     def restore(self, dht: DhtNode) -> None:
-        """Offers and values saved by the previous run."""
+        """Restores offers and values saved by the previous run."""
         began = time.perf_counter()
         database, journal = self.database, self.journal
         batches = database.batches()
@@ -75,24 +75,24 @@ class Disk:
         journal.forget(dht.offers.own.take_stale())
         journal.look_on()
         if bad:
-            logger.error("%d offers of %s cannot be read and are left where they are", bad, database.path)
+            logger.error("cannot read %d offers in %s; they were left in place", bad, database.path)
         if dht.offers.of_other_keys:
             logger.error(
-                "%d offers of %s were made with another key than identity.pem holds now; restore that key to "
-                "renew them",
+                "%d offers in %s were signed with another key than the one now in identity.pem; restore that "
+                "key to renew them",
                 dht.offers.of_other_keys,
                 database.path,
             )
         own, held = len(dht.offers.own), len(dht.offers.store)
         if held:
             took = time.perf_counter() - began
-            logger.info("%d offers kept, %d of them ours, read in %.2f s", held, own, took)
+            logger.info("restored %d offers, %d of them own, in %.2f s", held, own, took)
 
 
 @asynccontextmanager
 async def disk(dht: DhtNode, config: StorageConfig, data_dir: Path) -> AsyncIterator[Disk]:
-    """The last to be left: what others end with is still written."""
-    # SQLite takes a node 1 MB, which one that keeps nothing does without.
+    """The last part to be left, so that the final changes of the others are written."""
+    # SQLite takes 1 MB of memory, which a node without storage saves.
     from fastmarket.storage.database import OfferDatabase
     from fastmarket.storage.journal import Journal
 
@@ -106,7 +106,7 @@ async def disk(dht: DhtNode, config: StorageConfig, data_dir: Path) -> AsyncIter
 
 @asynccontextmanager
 async def fleet(dht: DhtNode, config: NodeConfig) -> AsyncIterator[FleetDht]:
-    """The shared store. `network` opens it and is left before it: its last offers are written there, too."""
+    """The shared store. `network` opens it and is left before it, so that its final offers are written."""
     with extra("store", "fleet"):
         from fastmarket.fleet.dht import FleetDht, shared_store
     made = FleetDht(dht, shared_store(config), config)
@@ -138,7 +138,7 @@ async def network(
 
 @asynccontextmanager
 async def records(dht: DhtNode, config: StorageConfig, journal: Journal) -> AsyncIterator[None]:
-    """Values are written from time to time."""
+    """Writes values of the DHT to disk from time to time."""
     from fastmarket.storage.records import RecordKeeper
 
     keeper = RecordKeeper(journal, config, lambda: _record_rows(dht))
@@ -150,7 +150,7 @@ async def records(dht: DhtNode, config: StorageConfig, journal: Journal) -> Asyn
 
 @asynccontextmanager
 async def peers(dht: DhtNode, config: NodeConfig, data_dir: Path) -> AsyncIterator[PeerCache]:
-    """The routing table likewise; those of the previous run."""
+    """Writes the routing table likewise; yields the peers of the previous run."""
     from fastmarket.storage.peers import PeerFile, PeerSaver
 
     file = PeerFile(data_dir)
@@ -165,7 +165,7 @@ async def peers(dht: DhtNode, config: NodeConfig, data_dir: Path) -> AsyncIterat
 
 @asynccontextmanager
 async def tracing(dht: DhtNode, endpoint: str) -> AsyncIterator[Around]:
-    """Spans; what stands around each gRPC call."""
+    """Exports spans; yields what wraps each gRPC call."""
     with extra("trace-endpoint", "tracing"):
         from fastmarket.web.tracing import NodeTracing
     made = NodeTracing(endpoint, dht.peer_id)
@@ -178,7 +178,7 @@ async def tracing(dht: DhtNode, endpoint: str) -> AsyncIterator[Around]:
 
 @asynccontextmanager
 async def grpc(server: MarketServer) -> AsyncIterator[int]:
-    """The port. Raises CallerFault."""
+    """Yields the port. Raises CallerFault."""
     try:
         yield await server.start()
     finally:
@@ -187,7 +187,7 @@ async def grpc(server: MarketServer) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def webs(servers: Sequence[WebServer]) -> AsyncIterator[list[int]]:
-    """Their ports; all of them end at once, for each may take its grace. Raises CallerFault."""
+    """Yields the ports; the servers stop concurrently, each with its grace. Raises CallerFault."""
     try:
         yield [await server.start() for server in servers]
     finally:
@@ -199,7 +199,7 @@ async def webs(servers: Sequence[WebServer]) -> AsyncIterator[list[int]]:
 
 @asynccontextmanager
 async def measuring(metrics: NodeMetrics) -> AsyncIterator[None]:
-    """The event loop's lag."""
+    """Measures the event loop's lag."""
     metrics.start()
     try:
         yield
@@ -209,7 +209,7 @@ async def measuring(metrics: NodeMetrics) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def joining(tries: Joining, dht: DhtNode, saved: PeerCache) -> AsyncIterator[None]:
-    """Entered after the first try; others follow if that failed."""
+    """Enters after the first attempt; others follow if it failed."""
     try:
         await tries.start(dht, saved)
         yield

@@ -1,4 +1,4 @@
-"""Work that is done again and again on the event loop, whatever becomes of it."""
+"""Work repeated on the event loop, even if it fails."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from fastmarket.faults import Faults
 
 Work = Callable[[], "Awaitable[bool | None] | None"]
-"""True: that was the last time."""
+"""Returns True to end the repetition."""
 
 
 class Repeating:
-    """`work()` each `wait_s()` seconds from `start` to `stop`. What it raises costs that time alone: it is
-    told, and the next time comes."""
+    """Calls `work()` every `wait_s()` seconds from `start` to `stop`. An exception ends only that run: it is
+    reported, and the next run follows."""
 
     def __init__(self, place: str, wait_s: Callable[[], float], work: Work, faults: Faults) -> None:
-        """`place`: what the log calls it."""
+        """`place` names the work in the log."""
         self._place = place
         self._wait_s = wait_s
         self._work = work
@@ -25,15 +25,15 @@ class Repeating:
 
     @property
     def running(self) -> bool:
-        """Started, and not over."""
+        """Whether it was started and has not ended."""
         return self._task is not None and not self._task.done()
 
     def start(self, *, at_once: bool = False) -> None:
-        """The first time comes after a wait, or `at_once`."""
+        """The first run comes after a wait, or `at_once`."""
         self._task = asyncio.ensure_future(self._run(at_once))
 
     async def stop(self) -> None:
-        """Ends it, in the middle of its work perhaps; done when that has ended."""
+        """Cancels it, even during a run; returns when that has ended."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -50,6 +50,6 @@ class Repeating:
         try:
             done = self._work()
             return (await done if done is not None else None) is True
-        except Exception as error:  # noqa: BLE001 - or it would never be done again
+        except Exception as error:  # noqa: BLE001 - or it would never run again
             self._faults.tell(self._place, error)
             return False

@@ -1,4 +1,4 @@
-"""Several things in turn, of which none keeps the others from being done."""
+"""Runs several calls in turn, even if some of them fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 
 def run_all(calls: Iterable[Callable[[float], object]], now: float) -> None:
-    """Calls every one of them, and only then raises what the first of those raised that failed."""
+    """Calls every one of them, and only then raises the first exception."""
     first: Exception | None = None
     for call in calls:
         try:

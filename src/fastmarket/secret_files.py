@@ -1,8 +1,8 @@
-"""Files that hold secrets: tokens, keys, passphrases. One rule for all of them: who else may read one.
+"""Files with secrets: tokens, keys, passphrases. One rule for all of them: who may read the file.
 
-Its owner alone, or those a platform hands it to: the service that systemd made it a credential for; a group
-of this process, where root owns it (Kubernetes with `fsGroup`; /etc of a system). Whatever is wider is
-refused, unless the operator says that modes up to `widest` are accepted; then it is warned of.
+Allowed are its owner, and readers a platform grants access: the service for which systemd made the
+credential, and a group of this process if root owns the file (Kubernetes with `fsGroup`; a system's /etc).
+Wider modes are refused unless the operator accepts modes up to `widest`; then a warning is logged.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from fastmarket.errors import CallerFault
 
 OWNER_ALONE = "0600"
 MAX_SECRET_BYTES = 1 << 20  # a thousand tokens or a chain of certificates take a tenth
-PIPE_S = 2.0  # of a command that writes one; nothing else goes on meanwhile
+PIPE_S = 2.0  # limit for a command that writes one; the node does nothing else meanwhile
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 log = logging.getLogger(__name__)
 
 
 def read_secret(name: str, field: str, widest: str = OWNER_ALONE) -> bytes:
-    """What is in it. Raises CallerFault(`field`): it cannot be read, or is open to others.
+    """The file's content. Raises CallerFault(`field`) if it cannot be read, or others may read it.
 
-    `widest`: the mode up to which a file is accepted, in octal digits.
+    `widest`: the widest accepted mode, in octal digits.
     """
     try:
         with open(name, "rb", opener=_without_waiting) as file:
@@ -45,16 +45,16 @@ def read_secret(name: str, field: str, widest: str = OWNER_ALONE) -> bytes:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """To open a pipe waits for somebody who writes to it; the node cannot do that."""
+    """Opening a pipe would wait for its writer; the node cannot."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _from_pipe(descriptor: int, within_s: float) -> bytes:
-    """What a shell hands over: `--tokens <(command)`. Raises OSError."""
+    """Reads what a shell passes: `--tokens <(command)`. Raises OSError."""
     content, end = b"", time.monotonic() + within_s
     while len(content) <= MAX_SECRET_BYTES:
         if not select.select([descriptor], [], [], max(end - time.monotonic(), 0.0))[0]:
-            raise TimeoutError(errno.ETIMEDOUT, f"a pipe that was not written to its end within {within_s} s")
+            raise TimeoutError(errno.ETIMEDOUT, f"the pipe's writer did not finish within {within_s} s")
         part = os.read(descriptor, 1 << 16)
         if not part:
             break
@@ -65,9 +65,9 @@ def _from_pipe(descriptor: int, within_s: float) -> bytes:
 def check_mode(
     status: os.stat_result, name: str, field: str, widest: str = OWNER_ALONE, *, ours: bool = False
 ) -> None:
-    """Raises CallerFault(`field`) for a file of that status that is open to others.
+    """Raises CallerFault(`field`) for a file that others may read.
 
-    `ours`: we made it, so that it is handed over by nobody.
+    `ours`: we created the file, so no platform grants access to it.
     """
     open_to = stat.S_IMODE(status.st_mode) & _OTHERS
     if not ours:
@@ -78,14 +78,14 @@ def check_mode(
     if open_to & ~int(widest, 8):
         raise CallerFault(
             field,
-            f"{name} may be read by others (mode {mode & 0o777:o}); chmod 600 {name}, or where a platform "
-            f"makes it so, accept it with --secrets-mode 0{mode & 0o777:o}",
+            f"{name} may be read by others (mode {mode & 0o777:o}); chmod 600 {name}, or if a platform sets "
+            f"that mode, accept it with --secrets-mode 0{mode & 0o777:o}",
         )
-    log.warning("%s may be read by others (mode %o); accepted, as --secrets-mode says", name, mode & 0o777)
+    log.warning("%s may be read by others (mode %o); accepted due to --secrets-mode", name, mode & 0o777)
 
 
 def _excused(status: os.stat_result, path: Path) -> int:
-    """Bits that open it to nobody else. An ACL, as systemd sets it, shows as the group's."""
+    """Mode bits that grant access to no one else. An ACL, as set by systemd, shows as the group's bits."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials is not None and path.absolute().parent == Path(credentials):
         return stat.S_IRWXG

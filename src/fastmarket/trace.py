@@ -1,14 +1,14 @@
-"""A hook through which protocol objects say what they do; the default says nothing.
+"""A hook for events of protocol objects; the default ignores them.
 
-A `Trace` costs one attribute look-up and an empty call when nobody listens, so it may stand on warm paths,
-not inside the per-frame ones.
+Without a listener, a `Trace` costs an attribute lookup and an empty call, which is fine on warm paths, but
+not inside per-frame ones.
 """
 
 from __future__ import annotations
 
 
 class Trace:
-    """Receives named events with their fields; subclass to record, count or print them."""
+    """Receives named events with fields; subclass it to record, count or print them."""
 
     __slots__ = ()
 

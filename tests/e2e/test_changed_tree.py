@@ -281,19 +281,19 @@ def test_what_was_done_is_told_though_the_node_goes_meanwhile(
     ) -> AsyncIterator[object]:
         async for outcomes in answers(self, batches):
             yield outcomes
-        raise grpc_client.ServerUnavailable("the node stops")
+        raise grpc_client.ServerUnavailable("the node is shutting down")
 
     with monkeypatch.context() as patched:
         patched.setattr(grpc_client.MarketClient, "register_many", ending)
         done = user.run("register", "-r", str(user.tree), "--json")
         told = json.loads(done.out)
-        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node stops"])
-        assert "3 files (21 B) registered. The same command goes on" in done.err
+        assert (done.status, counts(told), told["faults"]) == (1, (3, 0, 0, 1), ["the node is shutting down"])
+        assert "3 files (21 B) registered. Run the same command to continue" in done.err
         user.write("four", "four")
         done = user.run("register", "-r", str(user.tree))
         assert (done.status, done.out) == (1, "")
-        assert "1 file (4 B) registered, 3 were before. The same command goes on" in done.err
-        assert done.err.endswith("fastmarket-client: the node stops\n")
+        assert "1 file (4 B) registered, 3 already registered. Run the same command to continue" in done.err
+        assert done.err.endswith("fastmarket-client: the node is shutting down\n")
     assert counts(user.register()) == (0, 4, 0, 0)
 
 
@@ -419,7 +419,7 @@ def test_a_file_that_is_written_to_costs_itself(user: User, monkeypatch: pytest.
     monkeypatch.setattr("fastmarket.cli.tree.files_under", meanwhile)
     told = user.register(status=1)
     assert counts(told) == (1, 0, 0, 1)
-    assert told["faults"] == [f"{user.tree / 'moving'}: changed while it was read"]
+    assert told["faults"] == [f"{user.tree / 'moving'}: changed while it was being read"]
     assert user.offered() == {good}
 
 
@@ -439,7 +439,7 @@ def test_an_empty_mount_point_is_no_deletion(user: User, monkeypatch: pytest.Mon
         patched.setattr("fastmarket.cli.withdrawing.os.stat", other_device)
         told = user.register(status=1)
     assert counts(told) == (0, 0, 0, 1)
-    assert "nor is the file system" in str(told["faults"])
+    assert "so is its file system" in str(told["faults"])
     assert user.offered() == {inside}
     assert counts(user.register()) == (0, 0, 1, 0)
 
@@ -488,14 +488,16 @@ def test_each_part_that_cannot_be_read_is_named(user: User, tmp_path: Path) -> N
         f"{tree}/locked": "Permission denied",
         f"{tree}/listed/in it": "Permission denied",
         f"{tree}/unreadable": "Permission denied",
-        f"{tree}/nowhere": "is a link to nothing",
-        f"{tree}/caf\\xe9": "is a link to nothing",
+        f"{tree}/nowhere": "is a dangling link",
+        f"{tree}/caf\\xe9": "is a dangling link",
         f"{tree}/loop": "Too many levels of symbolic links",
         f"{tree}/pipe": "is not a regular file",
     }
     assert found["left_out"] == [f"{tree}/up"]
     assert people.status == 1
-    assert people.out.startswith("0 files (0 B) registered, 1 were before, 1 link to directories left out")
+    assert people.out.startswith(
+        "0 files (0 B) registered, 1 already registered, 1 link to directories skipped"
+    )
     assert set(people.err.splitlines()) >= {f"{path}: {reason}" for path, reason in reasons.items()}
     assert "1 directory could not be read, 6 files could not be registered" in people.err
     assert alone.status == 1
@@ -511,7 +513,7 @@ def test_no_directory(user: User) -> None:
     for argument, reason in (
         ("", "DIR: is empty"),
         ("gone", "No such file"),
-        (str(user.tree / "x"), "no directory"),
+        (str(user.tree / "x"), "not a directory"),
     ):
         user.write("x", "x")
         assert reason in user.run("register", "-r", argument).complaint

@@ -153,7 +153,7 @@ def test_a_second_node_names_the_first_and_the_offers_outlive_both(run: Run[None
     with server("third", tmp_path) as third:
         third.wait_ready()
         run(checked(third.ready["grpc"]))
-        assert "1 offers kept, 1 of them ours" in third.log()
+        assert "restored 1 offers, 1 of them own" in third.log()
 
 
 async def stored_by(*nodes: ServerProcess) -> None:
@@ -286,7 +286,7 @@ def test_sigterm_under_load_lets_the_calls_in_flight_finish(run: Run[None], tmp_
             serving.process.send_signal(signal.SIGTERM)
             with suppress(QuorumFailed):
                 await slow
-            with pytest.raises(NetworkFault, match="the node stops"):
+            with pytest.raises(NetworkFault, match="the node is shutting down"):
                 await anext(watch)
             assert await asyncio.to_thread(serving.wait, 5.0) == 0
             assert asyncio.get_running_loop().time() - began < 5.0

@@ -90,7 +90,7 @@ def test_what_cannot_be_registered_is_named_and_the_rest_is(
     assert "odd?name" in run_client("offers", *common).out
     done = run_client("register", str(tmp_path / "tree" / "good"), "-r", *common)
     assert done.status == 2
-    assert "is no directory" in done.err
+    assert "is not a directory" in done.err
     done = run_client("register", str(tmp_path / "tree"), "-r", *common, "--client-ip", "no address")
     assert done.status != 0
     assert "is neither an IPv4 or IPv6 address" in done.err

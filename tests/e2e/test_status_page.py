@@ -104,7 +104,7 @@ def test_a_search_by_keyboard_alone(browser: WebDriver, servers: list[ServerProc
 def test_a_search_without_holders_says_so(browser: WebDriver, servers: list[ServerProcess]) -> None:
     wait = opened(browser, servers)
     browser.find_element(By.ID, "content").send_keys("nobody has it", Keys.ENTER)
-    wait.until(lambda _: text(browser, "found-state").startswith("Nobody offers it"))
+    wait.until(lambda _: text(browser, "found-state").startswith("No holders found"))
     assert not browser.find_element(By.ID, "found-box").is_displayed()
 
 

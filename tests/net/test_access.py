@@ -148,7 +148,7 @@ def test_tokens_read_and_write(run: Any, tmp_path: Path, caplog: pytest.LogCaptu
     assert [
         record.message.partition(" (")[0] for record in caplog.records if "refused" in record.message
     ] == [
-        "refused a call: 127.0.0.1 shows no token of ours",
+        "refused a call: 127.0.0.1 has no valid token",
         f"refused a call: {caplog_name(caplog)} may not call /market.Market/RegisterFile",
     ], "one line a caller a minute"
     assert sorted({(method.rpartition("/")[2], code) for method, code, _ in seen}) == [

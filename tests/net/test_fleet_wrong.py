@@ -117,7 +117,7 @@ def test_a_poisoned_content_costs_that_content_alone(
             assert nobody_waits(dht)
 
     run(main())
-    assert "the shared store on" in caplog.text
+    assert "shared store, content" in caplog.text
 
 
 def test_registering_what_somebody_has_poisoned_says_why(
@@ -126,7 +126,7 @@ def test_registering_what_somebody_has_poisoned_says_why(
     async def main() -> None:
         async with server(43, engine.url) as only:
             engine.nodes[0].ask("SET", offers_key(only.dht), "1")
-            with pytest.raises(StorageFault, match=r"what stands under fastmarket:.*WRONGTYPE"):
+            with pytest.raises(StorageFault, match=r"the value under fastmarket:.*WRONGTYPE"):
                 await register(only.dht, CONTENT)
             for number in range(20):
                 await register(only.dht, content_multihash(f"{number}"))
@@ -139,7 +139,7 @@ def test_registering_what_somebody_has_poisoned_says_why(
             await register(only.dht, CONTENT)
 
     run(main())
-    assert caplog.text.count("offers could not be written to the shared store (what stands under") == 1
+    assert caplog.text.count("offers to the shared store (the value under") == 1
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_many_files_are_answered_one_by_one(run: Any) -> None:
             async def empty() -> AsyncIterator[list[Listing]]:
                 yield []
 
-            with pytest.raises(CallerFault, match="files: 1 to 2000, got 0"):
+            with pytest.raises(CallerFault, match="files: expects 1 to 2000, got 0"):
                 _ = [outcomes async for outcomes in client.register_many(empty())]
 
     run(main())

@@ -246,10 +246,10 @@ def test_an_operator_and_a_caller_are_told(
             await comes_true(told)
             async with httpx.AsyncClient(base_url=f"http://{node.metrics_address}") as http:
                 ready = await http.get("/readyz")
-            assert ready.status_code == 200, "lookups go on"
+            assert ready.status_code == 200, "lookups use the network only"
             assert ready.text.startswith("ready, but ")
             assert words in ready.text
 
     with engine(tmp_path, slots=None) as port:
         run(main(port))
-    assert caplog.text.count("lookups go on in the network") == 1
+    assert caplog.text.count("lookups use the network only") == 1

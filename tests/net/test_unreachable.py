@@ -45,14 +45,14 @@ def test_each_cause_has_its_words(run: Run[None], tmp_path: Path) -> None:
             assert await why(closed, None) == (
                 f"cannot reach a fastmarket-server at {closed}; is it running?"
             )
-        assert "look at --host" in await why("no-such-host.invalid:8080", None)
+        assert "check --host" in await why("no-such-host.invalid:8080", None)
         async with listener() as plain:
-            assert "is --port that of its gRPC?" in await why(plain, None)
+            assert "is --port its gRPC port?" in await why(plain, None)
             assert "does not speak TLS; leave out --tls-ca" in await why(plain, ClientTls(ours.ca))
         async with listener(secure) as tls:
-            assert "it speaks TLS; give its certificate's authority as --tls-ca" in await why(tls, None)
-            assert "not one that --tls-ca vouches for" in await why(tls, ClientTls(theirs.ca))
-            assert f"--tls-ca {garbage} is not a certificate" in await why(tls, ClientTls(garbage))
-            assert "it may ask for --tls-cert and --tls-key" in await why(tls, ClientTls(ours.ca))
+            assert "it speaks TLS; give its CA certificate as --tls-ca" in await why(tls, None)
+            assert "--tls-ca does not verify its certificate" in await why(tls, ClientTls(theirs.ca))
+            assert f"--tls-ca {garbage} is not a CA certificate" in await why(tls, ClientTls(garbage))
+            assert "it may require --tls-cert and --tls-key" in await why(tls, ClientTls(ours.ca))
 
     run(scenario())

@@ -166,7 +166,7 @@ def test_a_file_that_changes_while_it_is_read_has_no_cid(tmp_path, change, threa
 
     assert file_fault(path, threads=threads, progress=halfway) == (
         "file",
-        f"{path} changed while it was read",
+        f"{path} changed while it was being read",
     )
     assert str(cid_of_file(path, threads=threads)) == twin.import_file(path.read_bytes())
 

@@ -200,7 +200,7 @@ def test_a_pipe_is_read_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
     read_end, write_end = os.pipe()
     try:
         os.write(write_end, b"secret")
-        with pytest.raises(CallerFault, match="a pipe that was not written"):
+        with pytest.raises(CallerFault, match="the pipe's writer did not finish"):
             secret_files.read_secret(f"/dev/fd/{read_end}", "tokens")
         os.write(write_end, b"secret")
         os.close(write_end)
@@ -208,5 +208,5 @@ def test_a_pipe_is_read_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
     finally:
         os.close(read_end)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(CallerFault, match="a pipe that was not written"):
+    with pytest.raises(CallerFault, match="the pipe's writer did not finish"):
         secret_files.read_secret(str(tmp_path / "pipe"), "tokens")

@@ -1,1 +1,1 @@
-"""The commands: `fastmarket-server`, `fastmarket-client`, and the demo."""
+"""The command-line programs: `fastmarket-server`, `fastmarket-client`, and the demo."""

@@ -1,4 +1,4 @@
-"""What the client's commands do, the same for a script and for the REPL."""
+"""The client's commands, shared by scripts and the REPL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a command is run: whom it asks, for whom, and where it writes."""
+    """The context of a command: the node it calls, the user it acts for, and the screen it writes to."""
 
     link: MarketLink
     profile: Profile
@@ -49,9 +49,9 @@ PEER_COLUMNS = (
 
 
 def register(desk: Context, argument: str, *, keep: bool = False) -> None:
-    """Offer a content in the user's name; says how many nodes hold the offer.
+    """Offer content in the user's name; prints how many nodes store the offer.
 
-    What the same file held when it was registered before is withdrawn, but with `keep`.
+    Offers for earlier contents of the same file are withdrawn unless `keep` is set.
     """
     profile = desk.profile
     price = profile.wanted_price()
@@ -65,7 +65,7 @@ def register(desk: Context, argument: str, *, keep: bool = False) -> None:
             lambda client: client.register(content.text, terms, user_id=user_id, user_name=profile.username)
         )
     except QuorumFailed as fault:
-        raise NetworkFault(f"{fault}; the offer is kept and announced further") from None
+        raise NetworkFault(f"{fault}; the offer is stored and will be announced again") from None
     took_ms = desk.link.took_ms
     withdrawn = single.list_registered(desk, content, keep=keep)
     if desk.as_json:
@@ -86,20 +86,22 @@ def register(desk: Context, argument: str, *, keep: bool = False) -> None:
         return
     desk.screen.line("Successfully registered file!")
     kept = (
-        f"kept by this node and {counted(done.acknowledged, 'other')}" if done.asked else "kept by this node"
+        f"stored by this node and {counted(done.acknowledged, 'other')}"
+        if done.asked
+        else "stored by this node"
     )
     desk.screen.line(f"{done.cid or clean(content.text)} at ${price} per MB, {kept} ({took_ms:.1f} ms)")
     if withdrawn:
-        desk.screen.line(f"What it held before is offered no more ({counted(withdrawn, 'offer')} withdrawn)")
+        desk.screen.line(f"Offers for its previous contents withdrawn: {counted(withdrawn, 'offer')}")
 
 
 def unregister(desk: Context, argument: str) -> None:
-    """Take an offer in the user's name back, everywhere. Of a file: what it held when it was registered."""
+    """Withdraw the user's offer everywhere. For a file, the offer of its contents when it was registered."""
     listed = single.as_registered(desk, argument)
     try:
         content, done = _withdrawn(desk, argument, listed)
     except QuorumFailed as fault:
-        raise NetworkFault(f"{fault}; the withdrawal is announced further") from None
+        raise NetworkFault(f"{fault}; the withdrawal will be announced again") from None
     took_ms = desk.link.took_ms
     single.list_withdrawn(desk, content)
     if desk.as_json:
@@ -117,18 +119,18 @@ def unregister(desk: Context, argument: str) -> None:
         return
     told = f"this node and {counted(done.acknowledged, 'other')} know" if done.asked else "this node knows"
     desk.screen.line("Successfully unregistered file!")
-    desk.screen.line(f"{done.cid or clean(content.text)} is offered no more, {told} ({took_ms:.1f} ms)")
+    desk.screen.line(f"{done.cid or clean(content.text)} is no longer offered, {told} ({took_ms:.1f} ms)")
 
 
 def _withdrawn(desk: Context, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
-    """What was offered of it: as the list has it, or else as it is named now."""
+    """Withdraws the content recorded in the list, or else the content that `argument` names now."""
     user_id = desk.profile.user_id().encode()
     if listed is not None:
         text = listed.text
         try:
             return listed, desk.link.call(lambda client: client.withdraw(text, user_id=user_id))
         except NotFound:
-            single.list_withdrawn(desk, listed)  # it was lost, or withdrawn otherwise
+            single.list_withdrawn(desk, listed)  # the node lost the offer, or it was withdrawn some other way
     content = _name(desk, argument)
     try:
         return content, desk.link.call(lambda client: client.withdraw(content.text, user_id=user_id))
@@ -148,7 +150,7 @@ OFFER_COLUMNS = (
 
 
 def offers(desk: Context) -> None:
-    """What the node offers."""
+    """List the node's own offers."""
 
     async def listed(client: MarketClient) -> list[OwnOffer]:
         return [offer async for offer in client.list_offers()]
@@ -178,7 +180,7 @@ def offers(desk: Context) -> None:
 
 
 def check(desk: Context, argument: str) -> None:
-    """Every live offer of a content, cheapest first."""
+    """List every live offer for the content, cheapest first."""
     content = _name(desk, argument)
     found = desk.link.call(lambda client: client.search_holders(content.text))
     if desk.as_json:
@@ -198,12 +200,12 @@ def check(desk: Context, argument: str) -> None:
 
 
 def cid(desk: Context, argument: str) -> None:
-    """The CID of a file, or what a CID says of itself."""
+    """Print the CID of a file, or explain a CID."""
     desk.screen.line(contents.cid_line(argument))
 
 
 def peers(desk: Context) -> None:
-    """The routing table of the node; where it knows nobody, why."""
+    """Print the node's routing table; if it is empty, print the node's troubles as well."""
     found = desk.link.call(lambda client: client.list_peers())
     _peers(desk, "known peer", found, {})
     if not found and not desk.as_json:
@@ -212,14 +214,14 @@ def peers(desk: Context) -> None:
 
 
 def closest(desk: Context, argument: str) -> None:
-    """The nodes of the network that are closest to a content."""
+    """List the nodes closest to the content in the key space."""
     content = _name(desk, argument)
     peers = desk.link.call(lambda client: client.closest_peers(content.text))
     _peers(desk, "closest peer", peers, {"content": content.text, "named_by": content.named_by.name})
 
 
 def identities(desk: Context) -> None:
-    """Who the node is and who the user is."""
+    """Show the identities of the node and of the user."""
     profile = desk.profile
     user_id = profile.user_id()
     node = desk.link.call(lambda client: client.get_node())
@@ -246,7 +248,7 @@ def identities(desk: Context) -> None:
         *(("listens on", address) for address in node.listen),
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
-        ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
+        ("stores", f"{counted(node.offers, 'offer')}, of which {node.own_offers} are its own"),
         *(("trouble", clean(trouble)) for trouble in node.troubles),
         ("you", f"{profile.username}, id {user_id}"),
     ]
@@ -255,11 +257,11 @@ def identities(desk: Context) -> None:
 
 
 def greet(desk: Context) -> None:
-    """Whether the node is there, in one line; a node that is not there yet is no failure."""
+    """Print one line about the node; an unreachable node is reported but is not a failure."""
     try:
         node = desk.link.call(lambda client: client.get_node())
     except FastmarketError as fault:
-        desk.screen.trouble(f"{fault} (the next command tries again)")
+        desk.screen.trouble(f"{fault} (the next command will try again)")
         return
     desk.screen.line(
         f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
@@ -269,11 +271,12 @@ def greet(desk: Context) -> None:
 
 
 def _name(desk: Context, argument: str) -> Content:
-    """What `argument` names; a person who may have mistyped a file name is told how it was taken."""
+    """Resolves `argument`; warns a person when it is taken as bare text, since that may be a mistyped
+    file."""
     content = contents.resolve(argument)
     if contents.is_bare_text(content) and not desk.as_json:
         desk.screen.trouble(
-            f"note: {argument!r} names no file, CID or SHA-256 here; the hash of that text is taken instead"
+            f"note: {argument!r} names no file, CID or SHA-256 here; using the hash of that text instead"
         )
     return content
 

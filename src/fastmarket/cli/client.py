@@ -1,4 +1,4 @@
-"""`fastmarket-client`: one command for a script, or a REPL for a person."""
+"""`fastmarket-client`: one-shot commands for scripts, and a REPL for people."""
 
 from __future__ import annotations
 
@@ -23,38 +23,43 @@ PROG = "fastmarket-client"
 
 EXAMPLES = """\b
 Examples:
-  fastmarket-client                            talk with the node on this machine
+  fastmarket-client                            start a REPL with the node on this machine
   fastmarket-client register movie.mkv --price 3
   fastmarket-client register music --recursive --price 3
-  fastmarket-client unregister movie.mkv       nobody is shown the offer any more
-  fastmarket-client unregister music -r        nor any of that directory
-  fastmarket-client check movie.mkv            a file, a CID or a SHA-256
+  fastmarket-client unregister movie.mkv       withdraw the offer
+  fastmarket-client unregister music -r        withdraw all offers from that directory
+  fastmarket-client check movie.mkv            takes a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
-  fastmarket-client cid movie.mkv              as `ipfs add` names it
+  fastmarket-client cid movie.mkv              print the CID that `ipfs add` gives
 
 \b
-Options may stand before or after the command, or in the environment:
+Options may be given before or after the command, or as environment variables:
 --client-ip is FASTMARKET_CLIENT_CLIENT_IP.
 
 \b
-Exit status: 0 done, 1 the operation failed, 2 bad usage.
+Exit status: 0 success, 1 operation failed, 2 bad usage.
 """
 
 # Long name, short name, metavar, help. Values are texts here; profile.py reads them.
 OPTIONS = (
     ("port", "p", "PORT", f"gRPC port of the node.  [default: {profile.Profile().port}]"),
-    ("host", "", "ADDRESS", "Where the node runs.  [default: 127.0.0.1]"),
-    ("username", "u", "NAME", "Your name in offers.  [default: the login name]"),
-    ("price", "", "N", "What you ask per MB; registering needs it."),
-    ("id", "i", "ID", "Your id in offers.  [default: the peer id of your own key]"),
-    ("client-ip", "", "ADDRESS", "Where buyers reach you.  [default: 127.0.0.1]"),
-    ("client-port", "", "PORT", "And on which port.  [default: 8081]"),
-    ("data-dir", "", "DIR", "Your key and the history.  [default: the user's data directory]"),
-    ("tls-ca", "", "FILE", "Speak TLS; who signed the node's certificate (PEM)."),
-    ("tls-cert", "", "FILE", "Your certificate, for a node that asks for one (PEM)."),
-    ("tls-key", "", "FILE", "And its key."),
-    ("token-file", "", "FILE", "Your token for the node, in a file of mode 600."),
-    ("secrets-mode", "", "MODE", "Accept files of secrets as wide as that, with a warning.  [default: 0600]"),
+    ("host", "", "ADDRESS", "Address of the node.  [default: 127.0.0.1]"),
+    ("username", "u", "NAME", "Your name in offers.  [default: your login name]"),
+    ("price", "", "N", "Price per MB; required to register."),
+    ("id", "i", "ID", "Your id in offers.  [default: the peer id of your key]"),
+    ("client-ip", "", "ADDRESS", "Address at which buyers reach you.  [default: 127.0.0.1]"),
+    ("client-port", "", "PORT", "Port at which buyers reach you.  [default: 8081]"),
+    ("data-dir", "", "DIR", "Directory of your key and the history.  [default: the user's data directory]"),
+    ("tls-ca", "", "FILE", "Use TLS and trust certificates signed by this CA (PEM)."),
+    ("tls-cert", "", "FILE", "Client certificate, if the node requires one (PEM)."),
+    ("tls-key", "", "FILE", "Private key of --tls-cert (PEM)."),
+    ("token-file", "", "FILE", "File of mode 0600 with your token for the node."),
+    (
+        "secrets-mode",
+        "",
+        "MODE",
+        "Widest file mode accepted for secrets; wider than 0600 warns.  [default: 0600]",
+    ),
 )
 
 Command = Callable[..., Any]
@@ -90,9 +95,9 @@ _content = click.argument("content", metavar="FILE|CID|HASH", type=FileOrText())
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def client(context: click.Context, /, **options: Any) -> None:
-    """Offer files to the market and find who offers them, through a running fastmarket-server.
+    """Offer files to the market and find their holders through a running fastmarket-server.
 
-    Without a command: a REPL.
+    Without a command, start a REPL.
     """
     context.obj = _given(options)
     if context.invoked_subcommand is None:
@@ -104,7 +109,7 @@ def client(context: click.Context, /, **options: Any) -> None:
 def _with_desk(
     context: click.Context, options: dict[str, Any], act: Callable[[actions.Context], None]
 ) -> None:
-    """Run `act` with the profile that both places of options give together; the later place wins."""
+    """Run `act` with the options given before and after the command; the latter win."""
     told = profile.resolve({**context.obj, **_given(options)}, os.environ)
     with MarketLink(told.target, _tls(told), told.token()) as link:
         act(actions.Context(link, told, Screen(), bool(options.get("as_json"))))
@@ -124,16 +129,16 @@ def _tls(told: profile.Profile) -> ClientTls | None:
 @_profile_options
 @_json
 @click.option("-r", "--recursive", is_flag=True, help="Offer every file under a directory.")
-@click.option("--again", is_flag=True, help="With --recursive: those that were registered before, too.")
-@click.option("--keep", is_flag=True, help="Withdraw nothing, whatever changed or went.")
+@click.option("--again", is_flag=True, help="With --recursive, register unchanged files again, too.")
+@click.option("--keep", is_flag=True, help="Do not withdraw offers of changed or deleted files.")
 @click.pass_context
 def register(context: click.Context, /, content: str, **options: Any) -> None:
-    """Offer a content to the network; needs --price.
+    """Offer content to the network; requires --price.
 
-    With --recursive a run that was interrupted goes on where it was: what is registered stands in a list in
-    the data directory, and is left out as long as the file has not changed and the node offers it. What a
-    file held before, and what files that went held, is withdrawn. Parts that cannot be read are named, the
-    rest is registered, and the exit status is 1.
+    With --recursive, an interrupted run continues where it stopped: a list in the data directory records what
+    is registered, and a file is skipped if it has not changed and the node still offers it. Offers for
+    earlier contents of changed files, and for deleted files, are withdrawn. Files and directories that cannot
+    be read are reported, the others are registered, and the exit status is 1.
     """
     again, keep = options["again"], options["keep"]
     if options["recursive"]:
@@ -148,14 +153,14 @@ def register(context: click.Context, /, content: str, **options: Any) -> None:
 @_content
 @_profile_options
 @_json
-@click.option("-r", "--recursive", is_flag=True, help="Of a directory, as it was registered.")
+@click.option("-r", "--recursive", is_flag=True, help="Withdraw everything registered from a directory.")
 @click.pass_context
 def unregister(context: click.Context, /, content: str, **options: Any) -> None:
-    """Take your offer of a content back, everywhere.
+    """Withdraw your offer of content everywhere.
 
-    Of a file that was registered it is the offer of what it held then, whatever it holds now. With
-    --recursive all that was registered from a directory, of files that are gone, too; what a file elsewhere
-    still holds stays offered.
+    For a registered file, this withdraws the offer of the contents it had then, whatever it contains now.
+    With --recursive, it withdraws everything registered from a directory, including deleted files; content
+    that a file elsewhere still has stays offered.
     """
     if options["recursive"]:
         from fastmarket.cli import tree, withdrawing
@@ -171,7 +176,7 @@ def unregister(context: click.Context, /, content: str, **options: Any) -> None:
 @_json
 @click.pass_context
 def offers(context: click.Context, /, **options: Any) -> None:
-    """List what the node offers."""
+    """List the offers of the node."""
     _with_desk(context, options, actions.offers)
 
 
@@ -181,7 +186,7 @@ def offers(context: click.Context, /, **options: Any) -> None:
 @_json
 @click.pass_context
 def check(context: click.Context, /, content: str, **options: Any) -> None:
-    """List everyone who offers a content, cheapest first."""
+    """List all holders of content, cheapest first."""
     _with_desk(context, options, lambda desk: actions.check(desk, content))
 
 
@@ -191,7 +196,7 @@ def check(context: click.Context, /, content: str, **options: Any) -> None:
 @_json
 @click.pass_context
 def closest(context: click.Context, /, content: str, **options: Any) -> None:
-    """List the nodes of the network closest to a content."""
+    """List the nodes closest to content in the key space."""
     _with_desk(context, options, lambda desk: actions.closest(desk, content))
 
 
@@ -200,7 +205,7 @@ def closest(context: click.Context, /, content: str, **options: Any) -> None:
 @_json
 @click.pass_context
 def peers(context: click.Context, /, **options: Any) -> None:
-    """List the nodes that the node knows."""
+    """List the peers in the node's routing table."""
     _with_desk(context, options, actions.peers)
 
 
@@ -209,7 +214,7 @@ def peers(context: click.Context, /, **options: Any) -> None:
 @_json
 @click.pass_context
 def show_id(context: click.Context, /, **options: Any) -> None:
-    """Show who the node is, and who you are."""
+    """Show the node's identity and yours."""
     _with_desk(context, options, actions.identities)
 
 
@@ -218,7 +223,7 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 @click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
 @click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
 def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
-    """Print the CID of a file as `ipfs add` names it, or what a CID says of itself; needs no node."""
+    """Print the CID that `ipfs add` gives to a file, or explain a CID; needs no node."""
     print(content.cid_line(file, cid_version=int(cid_version), raw_leaves=raw_leaves))
 
 
@@ -227,7 +232,7 @@ client.add_command(completion_command(PROG))
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
-    # A path that is no UTF-8 must come through, and nothing that is printed may fail to be.
+    # Paths that are not UTF-8 must pass through, and printing must not fail on any text.
     streams = (
         (sys.stdin, "surrogateescape"),
         (sys.stdout, "backslashreplace"),
@@ -236,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream, errors in streams:
         if isinstance(stream, io.TextIOWrapper):  # None when it was closed before the start
             stream.reconfigure(errors=errors)
-    # gRPC's core tells in its own lines what we tell in ours; GRPC_VERBOSITY=info shows them.
+    # gRPC's core would log to stderr what we already report; GRPC_VERBOSITY=info shows its lines.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return entry.run(client, PROG, argv)
 

@@ -1,4 +1,4 @@
-"""The words of the REPL: one table, how a line is read, and how it is completed. No terminal, no network."""
+"""The commands of the REPL: the table, the parser and completion. No terminal, no network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One command: its argument names (all of them wanted), and what it does."""
+    """One command: its argument names (all required) and its help."""
 
     name: str
     arguments: tuple[str, ...]
@@ -19,24 +19,22 @@ class Word:
 
     @property
     def usage(self) -> str:
-        """`register <file>`."""
+        """For example `register <file>`."""
         return " ".join((self.name, *(f"<{argument}>" for argument in self.arguments)))
 
 
 WORDS: tuple[Word, ...] = (
-    Word("help", (), "show this"),
+    Word("help", (), "show this help"),
     Word("register", ("file",), "offer a file, CID or hash to the network", takes_file=True),
-    Word("unregister", ("file",), "take your offer of a file, CID or hash back", takes_file=True),
-    Word("offers", (), "what this node offers"),
-    Word("check", ("file",), "who offers a file, CID or hash, cheapest first", takes_file=True),
-    Word(
-        "cid", ("file",), "the name of a file, here and on IPFS; what a CID says of itself", takes_file=True
-    ),
-    Word("peers", (), "the nodes this node knows"),
-    Word("closest", ("file",), "the nodes closest to a file, CID or hash", takes_file=True),
-    Word("id", (), "who this node is, and who you are"),
+    Word("unregister", ("file",), "withdraw your offer of a file, CID or hash", takes_file=True),
+    Word("offers", (), "list the offers of this node"),
+    Word("check", ("file",), "list the holders of a file, CID or hash, cheapest first", takes_file=True),
+    Word("cid", ("file",), "print the CID of a file, or explain a CID", takes_file=True),
+    Word("peers", (), "list the peers this node knows"),
+    Word("closest", ("file",), "list the nodes closest to a file, CID or hash", takes_file=True),
+    Word("id", (), "show this node's identity and yours"),
     Word("set", ("name", "value"), "change username, price, id, client-ip or client-port"),
-    Word("quit", (), "leave (so do Ctrl-D and Ctrl-C)"),
+    Word("quit", (), "leave (as do Ctrl-D and Ctrl-C)"),
 )
 
 BY_NAME = {word.name: word for word in WORDS}
@@ -44,21 +42,21 @@ SETTABLE = ("username", "price", "id", "client-ip", "client-port")
 
 
 class CommandError(Exception):
-    """The line is no command; the text says why, as the first system worded it."""
+    """The line is not a valid command; the text says why, in the wording of the first system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line understood: `arguments` has as many items as the word names."""
+    """A parsed line: `arguments` has as many items as the command takes."""
 
     word: Word
     arguments: tuple[str, ...]
 
 
 def parse(text: str) -> Line | None:
-    """The command word in any case, arguments as they are; quotes and backslashes as in a shell.
+    """Parses a line: the command in any case, arguments quoted and escaped as in a shell.
 
-    None: there is no word in it.
+    Returns None for a blank line.
     """
     try:
         parts = shlex.split(text)
@@ -78,7 +76,7 @@ def parse(text: str) -> Line | None:
 
 
 def help_text() -> str:
-    """All commands in one line, then each with its meaning."""
+    """All commands in one line, then each with its help."""
     width = max(len(word.usage) for word in WORDS)
     lines = [f"  {word.usage:<{width}}  {word.help}" for word in WORDS]
     return "\n".join(["Available commands: " + ", ".join(word.usage for word in WORDS), *lines])
@@ -94,7 +92,7 @@ class Completion:
 
 
 def completions(before_cursor: str) -> Iterator[Completion]:
-    """What may stand at the end of `before_cursor`: command words, then paths or names to set."""
+    """Completions at the end of `before_cursor`: commands, then paths or names of settings."""
     head, blank, rest = before_cursor.lstrip().partition(" ")
     if not blank:
         for word in WORDS:
@@ -111,7 +109,7 @@ def completions(before_cursor: str) -> Iterator[Completion]:
 
 
 def _paths(typed: str) -> Iterator[Completion]:
-    """Files and directories that continue `typed`, which may begin with a quote or hold backslashes."""
+    """Files and directories that complete `typed`, which may begin with a quote or contain backslashes."""
     quote = typed[:1] if typed[:1] in ("'", '"') else ""
     plain = typed[1:] if quote else _unescape(typed)
     directory, _, stem = plain.rpartition("/")
@@ -119,7 +117,7 @@ def _paths(typed: str) -> Iterator[Completion]:
     try:
         with os.scandir(base) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-    except (OSError, ValueError):  # a NUL in it
+    except (OSError, ValueError):  # a NUL in the path
         return
     for entry in entries:
         if not entry.name.startswith(stem) or (entry.name.startswith(".") and not stem.startswith(".")):
@@ -132,7 +130,7 @@ def _paths(typed: str) -> Iterator[Completion]:
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads where we may not look
+    except OSError:  # a link to a place we may not read
         return False
 
 

@@ -1,4 +1,4 @@
-"""`completion bash|zsh|fish`: what a shell reads to complete a program's words."""
+"""`completion bash|zsh|fish`: prints a program's shell completion script."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
-HELP = """Print what a shell needs to complete commands and options.
+HELP = """Print the shell completion script for commands and options.
 
 \b
   bash   eval "$({prog} completion bash)"          in ~/.bashrc
@@ -16,17 +16,17 @@ HELP = """Print what a shell needs to complete commands and options.
 
 
 class FileOrText(click.types.StringParamType):
-    """A text that may be the name of a file: shells complete it as one."""
+    """Text that may be a file name: shells complete it as one."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """For the shell to fill in."""
+        """Tells the shell to complete file names."""
         return [CompletionItem(incomplete, type="file")]
 
 
 def completion_command(prog: str) -> click.Command:
-    """The subcommand for the program `prog`, whose main command is the subcommand's parent."""
+    """The `completion` subcommand of the program `prog`, to be added to its main command."""
 
     def print_script(shell: str) -> None:
         context = click.get_current_context()

@@ -1,6 +1,7 @@
-"""`fastmarket-server config show|check`: the settings in force, where each was told, whether they would do.
+"""`fastmarket-server config show|check`: the settings in force, their sources, and whether a node would
+start.
 
-Nothing is made, opened for writing or bound: both may be run beside a node.
+Nothing is created, opened for writing or bound: both are safe to run beside a node.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fastmarket.cli.settings import SETTINGS, ServerSettings, Setting
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault
 
 Check = Callable[[ServerSettings], None]
-# Setting -> the module it needs, and the extra that brings it.
+# Setting -> the module it needs, and the extra that installs it.
 EXTRAS = (
     ("http-port", "uvicorn", "http"),
     ("metrics-port", "prometheus_client", "metrics"),
@@ -26,7 +27,7 @@ HIDDEN = "***"
 
 
 def show(settings: ServerSettings) -> str:
-    """As TOML that --config reads; where each value was told stands beside it. Passwords are left out."""
+    """TOML that --config reads, with the source of each value in a comment. Passwords are masked."""
     lines = [_line(setting, settings) for setting in SETTINGS]
     width = max(len(line) for line, _ in lines if len(line) <= 60)
     return "".join(f"{line:<{width}}  # {source}\n" for line, source in lines)
@@ -66,7 +67,7 @@ def _toml(value: object) -> str:
 
 
 def faults(settings: ServerSettings) -> list[str]:
-    """What would keep a node from starting with these settings, each as the start would say it."""
+    """Everything that would keep a node from starting with these settings, worded as the start would."""
     found = []
     for check in (*_EXTRA_CHECKS, _store, check_config_file, _tls, _tokens, _data_dir, _identity):
         try:
@@ -110,7 +111,7 @@ def _tokens(settings: ServerSettings) -> None:
 
 
 def _data_dir(settings: ServerSettings) -> None:
-    """It is there and ours, or could be made."""
+    """The directory exists and is ours, or can be created."""
     if settings.data_dir is None:
         return
     try:
@@ -126,7 +127,7 @@ def _existing(path: Path) -> Iterator[Path]:
 
 
 def _identity(settings: ServerSettings) -> None:
-    """A key that is there can be read; one that is not will be made."""
+    """An existing key can be read; a missing one will be created."""
     from fastmarket.storage.directory import KEY_FILE
     from fastmarket.storage.keys import load_or_create_identity
 
@@ -144,7 +145,7 @@ def _identity(settings: ServerSettings) -> None:
 
 
 def check_config_file(settings: ServerSettings) -> None:
-    """One with the store's password in it is a secret, too. Raises CallerFault ("store")."""
+    """A file that contains the store's password is a secret. Raises CallerFault ("store")."""
     path = settings.config_file
     if path is None or settings.sources.get("store") != f"{path}: store" or not _has_password(settings.store):
         return
@@ -173,5 +174,5 @@ def passphrase(settings: ServerSettings) -> str | None:
     except UnicodeDecodeError as error:
         raise CallerFault("passphrase-file", f"cannot read {path}: {error}") from None
     if not lines or not lines[0]:
-        raise CallerFault("passphrase-file", f"{path} has no first line")
+        raise CallerFault("passphrase-file", f"the first line of {path} is empty")
     return lines[0]

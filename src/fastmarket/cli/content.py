@@ -1,4 +1,4 @@
-"""What a FILE|CID|HASH argument names."""
+"""Resolves a FILE|CID|HASH argument."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from fastmarket.formats.cid import IPFS_PATH, NamedBy, named
 if TYPE_CHECKING:
     from fastmarket.hashing import FileState
 
-# Below this a file is hashed before a bar could be read.
+# Smaller files are hashed before anybody could read a progress bar.
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
-# A CID that was typed, or cut: for people alone, for programs have always been able to register any text.
+# A mistyped or truncated CID. Rejected for people only: programs have always been able to register any text.
 _LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{36,60}|(baf|k[25])[0-9a-z]{36,80}")
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`text` is what the node is asked for: the CID of the file, or the argument itself."""
+    """`text` is the content requested from the node: the CID of the file, or the argument itself."""
 
     text: str
     path: Path | None = None
     size: int | None = None
     hashed_in_s: float | None = None
-    state: FileState | None = None  # of the file as it was hashed, and the Unix time in ns when that began
+    state: FileState | None = None  # of the file when hashed; seen_ns: Unix time in ns when hashing began
     seen_ns: int = 0
     named_by: NamedBy = NamedBy.CID
 
     @property
     def file_name(self) -> str | None:
-        """The file's own name; what is no UTF-8 in it is replaced."""
+        """The file's base name, with bytes that are not UTF-8 replaced."""
         return None if self.path is None else self.path.name.encode("utf-8", "replace").decode()
 
 
 def resolve(argument: str) -> Content:
-    """A path that exists is hashed; anything else stands for itself.
+    """Hashes an existing path; anything else stands for itself.
 
-    Raises CallerFault for a directory, a CID that cannot be used, and for what is plainly a path to nothing
-    (else a slip of the keyboard would register the hash of the path's text); NodeFault for what cannot be
-    read, or changes meanwhile.
+    Raises CallerFault for a directory, for an unusable CID, and for an argument that is clearly a path but
+    does not exist (a typo would otherwise register the hash of the path's text); NodeFault for a file that
+    cannot be read or changes while it is read.
     """
     if not argument:
         raise CallerFault("FILE|CID|HASH", "is empty")
@@ -76,7 +76,7 @@ def resolve(argument: str) -> Content:
 
 
 def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = None) -> str:
-    """The CID of a file; of a CID, in whatever form it was copied, its usual text and what it says of itself.
+    """The CID of a file; for a CID in any form, its canonical text and a description.
 
     Raises CallerFault and NodeFault.
     """
@@ -87,7 +87,7 @@ def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = N
 
 
 def _explained(argument: str) -> str:
-    """The human-readable form of the CID specification; "" for what is not a CID."""
+    """The CID specification's human-readable form; "" if `argument` is not a CID."""
     try:
         name = named(argument)
     except CallerFault as fault:
@@ -96,30 +96,30 @@ def _explained(argument: str) -> str:
         return ""
     if name.by is NamedBy.TEXT_HASH:
         return ""
-    from multiformats import CID  # takes a tenth of a second: for this alone
+    from multiformats import CID  # imported here: it takes a tenth of a second
 
     try:
         return f"{name.cid}  {CID.decode(name.cid).human_readable}"
-    except KeyError:  # of a codec that its tables lack
+    except KeyError:  # a codec missing from its tables
         return name.cid
 
 
 def _is_there(argument: str, path: Path) -> bool:
     """Whether something has that name.
 
-    NodeFault where that cannot be told, CallerFault where it is a link to nothing: the hash of its text was
-    not meant.
+    Raises NodeFault if that cannot be determined, and CallerFault for a dangling link: nobody wants the hash
+    of its name registered.
     """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise CallerFault(argument, "is a link to nothing") from None
+            raise CallerFault(argument, "is a dangling link") from None
         return False
-    except ValueError:  # with a NUL
+    except ValueError:  # a NUL in the path
         return False
     except OSError as error:
-        if error.errno == ENAMETOOLONG:  # for a path
+        if error.errno == ENAMETOOLONG:  # too long for a path
             return False
         raise NodeFault(f"cannot read {path}: {error.strerror}") from None
     return True
@@ -129,17 +129,17 @@ def path_of(argument: str) -> Path:
     """The path an argument may mean; `~` is the home directory."""
     try:
         return Path(argument).expanduser()
-    except RuntimeError:  # ~nobody-of-that-name
+    except RuntimeError:  # ~unknown-user
         return Path(argument)
 
 
 def is_bare_text(content: Content) -> bool:
-    """Neither a file, nor a CID, nor a SHA-256: the network knows it by the hash of its text."""
+    """Neither a file, a CID nor a SHA-256: the network knows it by the hash of its text."""
     return content.named_by is NamedBy.TEXT_HASH
 
 
 def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:
-    """The CID `ipfs add` would print for `path`; a bar on stderr if that is a terminal and the file large."""
+    """The CID `ipfs add` would print for `path`; shows a bar on stderr for a large file on a terminal."""
     from fastmarket.hashing import hashed_file
 
     started, seen_ns = time.perf_counter(), time.time_ns()

@@ -1,7 +1,7 @@
-"""The market in half a minute: three real nodes, two sellers, one buyer, one node that dies.
+"""The market in half a minute: three real nodes, two sellers, one buyer, and one node that is killed.
 
-`python -m fastmarket.cli.demo [FILE]` (or `make demo FILE=path`). Exit status 0 when everything went as told;
-1 otherwise, with what was seen. No process outlives it.
+`python -m fastmarket.cli.demo [FILE]` (or `make demo FILE=path`). Exit status 0 if everything went as
+described; 1 otherwise, with what was seen instead. No process outlives it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from fastmarket.cli.processes import ProcessFault, ServerProcess, environment, e
 from fastmarket.cli.render import Column, clean, draw, host_port, short, size_text
 
 PROG = "demo"
-MADE_FILE_BYTES = 48 * 1024 * 1024 + 4242  # large enough that hashing it can be seen
-CLIENT_DEADLINE_S = 60.0  # hashing a very large FILE included
-TOOK_COLUMN = 76  # where the milliseconds end
+MADE_FILE_BYTES = 48 * 1024 * 1024 + 4242  # large enough that hashing takes a visible time
+CLIENT_DEADLINE_S = 60.0  # includes hashing a very large FILE
+TOOK_COLUMN = 76  # column at which the milliseconds end
 OFFER_COLUMNS = (
     Column("$/MB", right=True, bold=True),
     Column("Holder"),
@@ -43,7 +43,7 @@ OFFER_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Seller:
-    """Somebody who offers the file through one of the nodes."""
+    """A seller that offers the file through one of the nodes."""
 
     name: str
     node: str
@@ -55,14 +55,14 @@ SELLERS = (Seller("alice", "A", 5, 9001), Seller("bob", "B", 3, 9002))
 
 
 class Unexpected(Exception):
-    """The market did not answer as it should; the text says what was seen."""
+    """The market did not answer as it should; the text describes what was seen."""
 
 
 class Stage:
-    """Where the demo is played: the processes, a directory for all they keep, and the telling."""
+    """Where the demo runs: the processes, a directory for all their data, and the console."""
 
     def __init__(self, directory: Path, processes: ExitStack, console: Console) -> None:
-        """Every server started is ended by `processes`."""
+        """`processes` ends every server that is started."""
         self.directory = directory
         self.nodes: dict[str, ServerProcess] = {}
         self._processes = processes
@@ -70,16 +70,16 @@ class Stage:
         self._act = 0
 
     def open(self, title: str) -> None:
-        """What is played."""
+        """Print the title of the demo."""
         self._console.print(Text(title, "bold"))
 
     def act(self, title: str) -> None:
-        """Begin the next part of the story."""
+        """Begin the next part of the demo."""
         self._act += 1
         self._console.print(Text.assemble("\n", (f"{self._act}  ", "bold cyan"), (title, "bold")))
 
     def tell(self, text: str, took: str = "") -> None:
-        """One line, with what it took at the right."""
+        """Print one line, with the time it took at the right."""
         line = Text(f"   {text}")
         if took:
             line.pad_right(max(2, TOOK_COLUMN - len(line.plain) - len(took)))
@@ -87,11 +87,11 @@ class Stage:
         self._console.print(line, soft_wrap=True)
 
     def aside(self, text: str) -> None:
-        """One line that may be skipped."""
+        """Print one line of detail."""
         self._console.print(Text(f"     {text}", "dim"), soft_wrap=True)
 
     def start(self, name: str) -> None:
-        """A node on free loopback ports; all but the first join by the first."""
+        """Start a node on free loopback ports; all but the first join through the first."""
         first = next(iter(self.nodes.values()), None)
         join = [] if first is None else ["--bootstrap", first.address]
         home = self.directory / f"node-{name}"
@@ -102,13 +102,13 @@ class Stage:
         ready = node.wait_ready()
         if first is not None and not ready["bootstrapped"]:
             raise Unexpected(f"node {name} serves, but did not join the network")
-        how = "begins a network" if first is None else "joined by node A"
+        how = "starts a network" if first is None else "joined by node A"
         self.tell(
             f"node {name}  {short(ready['peer_id'])}  {how}", milliseconds(time.perf_counter() - started)
         )
 
     def client(self, node: str, *arguments: str) -> tuple[dict[str, Any], float]:
-        """What `fastmarket-client ... --json` says at a node, and the seconds the whole command took."""
+        """The JSON output of `fastmarket-client ... --json` at a node, and the seconds the command took."""
         command = [*executable("fastmarket-client"), "--port", self.nodes[node].port]
         command += ["--data-dir", str(self.directory / "buyer"), *arguments, "--json"]
         started = time.perf_counter()
@@ -126,12 +126,14 @@ class Stage:
             raise Unexpected(f"`{' '.join(command)}` did not end within {CLIENT_DEADLINE_S:g} s") from None
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip() or "nothing"
-            raise Unexpected(f"`{' '.join(command)}` ended with status {done.returncode} and said: {said}")
+            raise Unexpected(
+                f"`{' '.join(command)}` exited with status {done.returncode} and printed: {said}"
+            )
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer, time.perf_counter() - started
 
     def register(self, seller: Seller, file: Path) -> str:
-        """The CID under which the seller's offer went out."""
+        """Offers the file and returns its CID."""
         answer, took_s = self.client(
             seller.node,
             *("--username", seller.name, "--price", str(seller.price), "--client-port", str(seller.port)),
@@ -142,16 +144,16 @@ class Stage:
             f"{answer['ms']:.1f} ms",
         )
         self.aside(
-            f"kept by {answer['acknowledged']} of {answer['asked']} other nodes; hashing took "
+            f"stored by {answer['acknowledged']} of {answer['asked']} other nodes; hashing took "
             f"{answer['hashed_ms']:.0f} ms, the whole command {milliseconds(took_s)}"
         )
         return str(answer["content"])
 
     def ask(self, node: str, cid: str) -> None:
-        """Look the file up at a node and print the offers; they must all be there, cheapest first."""
+        """Look the file up at a node and print the offers; all must be there, cheapest first."""
         answer, took_s = self.client(node, "check", cid)
         holders = answer["holders"]
-        self.tell(f"node {node} finds {len(holders)} offers of {short(cid)}", f"{answer['ms']:.1f} ms")
+        self.tell(f"node {node} finds {len(holders)} offers for {short(cid)}", f"{answer['ms']:.1f} ms")
         self.aside(f"the whole command took {milliseconds(took_s)}")
         rows = [
             (
@@ -174,7 +176,7 @@ class Stage:
             raise Unexpected(f"node {node} answered {seen}, not {wanted}")
 
     def signer(self, peer_id: str) -> str:
-        """A peer id by the node it belongs to."""
+        """The name of the node with that peer id."""
         for name, node in self.nodes.items():
             if node.ready["peer_id"] == peer_id:
                 gone = " (dead)" if node.process.returncode is not None else ""
@@ -182,13 +184,13 @@ class Stage:
         return short(peer_id)
 
     def kill(self, name: str) -> None:
-        """SIGKILL: the node has no time for a word to anybody."""
+        """SIGKILL: the node gets no chance to tell its peers."""
         self.nodes[name].process.send_signal(signal.SIGKILL)
         status = self.nodes[name].wait()
         self.tell(f"node {name} is gone (status {status})")
 
     def last_words(self) -> Iterator[str]:
-        """What each server said last."""
+        """The last log lines of each server."""
         for node in self.nodes.values():
             yield str(node.fault("status " + str(node.process.poll())))
 
@@ -199,8 +201,8 @@ def milliseconds(seconds: float) -> str:
 
 
 def play(stage: Stage, given: Path | None) -> None:
-    """The story; raises Unexpected, ProcessFault."""
-    stage.open("fastmarket: three nodes, two sellers, one file, and a node that dies")
+    """Run the demo; raises Unexpected, ProcessFault."""
+    stage.open("fastmarket: three nodes, two sellers, one file, and a node that is killed")
     stage.act("Three nodes, each a process of its own")
     for name in "ABC":
         stage.start(name)
@@ -212,17 +214,17 @@ def play(stage: Stage, given: Path | None) -> None:
         raise Unexpected(f"one file was given several names: {names}")
     cid = names.pop()
     stage.tell(f"its name, here and on IPFS: {cid}")
-    stage.act("Node C, where nobody registered anything, is asked who has it")
+    stage.act("Node C, at which nothing was registered, looks the file up")
     stage.ask("C", cid)
     stage.act("Node A is killed with SIGKILL")
     stage.kill("A")
-    stage.act("Node C is asked again")
+    stage.act("Node C looks the file up again")
     stage.ask("C", cid)
-    stage.tell("Both offers outlived node A: the network keeps them, not one server.")
+    stage.tell("Both offers outlived node A: the network stores them, not one server.")
 
 
 def make_file(path: Path) -> Path:
-    """A file nobody else has."""
+    """Create a file with unique content."""
     block = os.urandom(1 << 20)
     with path.open("wb") as file:
         for at in range(0, MADE_FILE_BYTES, len(block)):
@@ -233,7 +235,7 @@ def make_file(path: Path) -> Path:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its processes are ended first."""
+    """SIGTERM and SIGHUP interrupt the demo as Ctrl-C does, so that its processes are ended first."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -248,7 +250,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Play it. Returns the exit status."""
+    """Run the demo. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     given = content.path_of(arguments[0]) if arguments else None
     if len(arguments) > 1 or (given is not None and not os.path.isfile(given)):
@@ -266,12 +268,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             play(stage, given)
         except (Unexpected, ProcessFault, OSError) as error:
-            console.print("\n[bold red]That went wrong.[/]")
+            console.print("\n[bold red]The demo failed.[/]")
             for text in (str(error), *stage.last_words()):
                 console.print(text, markup=False, soft_wrap=True)
             return 1
         except KeyboardInterrupt:
-            console.print("\nInterrupted; ending the nodes.")
+            console.print("\nInterrupted; stopping the nodes.")
             return 130
     return 0
 

@@ -1,6 +1,6 @@
-"""From a command line to an exit status: 0 done, 1 the operation failed, 2 bad usage.
+"""From a command line to an exit status: 0 success, 1 operation failed, 2 bad usage.
 
-Whatever goes wrong is one line on stderr that begins with the program's name; a traceback means a bug.
+Every failure is one line on stderr that begins with the program's name; a traceback means a bug.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ def run(command: click.Command, prog: str, argv: Sequence[str] | None = None) ->
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) has gone: keep the interpreter from failing again when it flushes at exit.
+        # The reader (`| head`) has exited: keep the interpreter from failing again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status if isinstance(status, int) else DONE
 
 
 def _open_missing_streams() -> None:
-    """Started with a closed stdin, stdout or stderr, its number must not go to the next socket opened."""
+    """If started with stdin, stdout or stderr closed, keeps its number from going to the next socket
+    opened."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            opened = os.open(os.devnull, os.O_RDWR)  # opens the lowest free number: this one
             setattr(sys, name, os.fdopen(opened, mode, closefd=False))
 
 
@@ -71,7 +72,7 @@ def usage_line(error: click.UsageError) -> str:
 
 
 def _named(error: click.BadParameter) -> str:
-    """The long option or the argument's metavar."""
+    """The long option, or the argument's metavar."""
     if error.param is None:
         return str(error.param_hint or "argument")
     if isinstance(error.param, click.Argument):
@@ -80,5 +81,5 @@ def _named(error: click.BadParameter) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` with line ends and other control characters taken out, so that it stays one harmless line."""
+    """`text` on one line, without line ends and other control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,4 +1,4 @@
-"""The client's side of one gRPC server: connected when first needed, and again when it was lost."""
+"""The client's connection to one gRPC server: made when first needed, and again after it was lost."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class MarketLink:
-    """Runs one call after the other; nothing runs between them."""
+    """Runs one call at a time on its own event loop; nothing runs between calls."""
 
     def __init__(self, target: str, tls: ClientTls | None = None, token: str | None = None) -> None:
-        """`target` is `host:port`; nothing is connected yet."""
+        """`target` is `host:port`; does not connect yet."""
         self.target = target
         self._tls = tls
         self._token = token
@@ -44,12 +44,12 @@ class MarketLink:
                 self._runner.close()
 
     def call(self, action: Callable[[MarketClient], Awaitable[T]]) -> T:
-        """What `action` returns; `took_ms` is how long that took, connecting not counted.
+        """Returns the result of `action`; `took_ms` is then its duration, without connecting.
 
         Raises what MarketClient raises. KeyboardInterrupt (Ctrl-C) ends the call, not the link.
         """
         if self._runner is None:
-            import asyncio  # `cid` hashes without it
+            import asyncio  # the `cid` command does not need it
 
             self._runner = asyncio.Runner()
         return self._runner.run(self._call(action))
@@ -65,8 +65,7 @@ class MarketLink:
             await self._drop()
             if kept is None:
                 raise
-        # The connection was from before: the server may have been started again since. Every call of ours
-        # may be made twice.
+        # The connection was an old one: the server may have been restarted. All our calls are safe to repeat.
         return await self._timed(await self._connect(), action)
 
     async def _timed(self, client: MarketClient, action: Callable[[MarketClient], Awaitable[T]]) -> T:

@@ -1,4 +1,4 @@
-"""Logs: lines for people or JSON for machines, on stderr only (stdout belongs to `ready`)."""
+"""Logging: text for people or JSON for machines, on stderr only (stdout is for `ready`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TextIO, cast
 
 from fastmarket.log_writer import FLUSH_S, LineStream, LogWriter
 
-MAX_TEXT_CHARS = 16 * 1024  # of a message, and of what stands beside it
+MAX_TEXT_CHARS = 16 * 1024  # of a message, and of its fields
 
-# What a LogRecord carries anyway; anything else was passed as `extra` and is logged as a field.
+# The standard attributes of a LogRecord; any other was passed as `extra` and is logged as a field.
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -35,7 +35,7 @@ class TextFormatter(logging.Formatter):
     """`time LEVEL logger: message field=value`; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line (strangers' text cannot start another), then the traceback if there is one."""
+        """One line (untrusted text cannot start another), then the traceback if there is one."""
         message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in _cut(record.getMessage()))
         fields = _cut("".join(f" {name}={value!r}" for name, value in _fields(record).items()))
         line = f"{_time(record)} {record.levelname:<7} {record.name}: {message}{fields}"
@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, the extra fields, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Fields that JSON does not know are written as their text."""
+        """Values that JSON cannot represent are written as their text."""
         entry: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -64,11 +64,12 @@ FORMATTERS: dict[str, type[logging.Formatter]] = {"text": TextFormatter, "json":
 
 
 def set_up(level: str, form: str) -> None:
-    """Send our own logs from `level` up, and other libraries' from WARNING up, to stderr.
+    """Send our logs from `level` up, and those of other libraries from WARNING up, to stderr.
 
-    By a thread, and with whatever else is printed there: who does not read it stops nobody.
+    A thread does the writing, along with everything else printed there, so that a stalled reader blocks
+    nothing.
     """
-    # gRPC's core writes there by itself, a line for each probe of its port; a setting of the operator counts.
+    # gRPC's core logs each probe of its port to stderr; an operator's own GRPC_VERBOSITY takes precedence.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     stderr = sys.stderr
     writer = LogWriter(stderr.fileno())
@@ -80,18 +81,18 @@ def set_up(level: str, form: str) -> None:
 
 
 def set_level(level: str) -> None:
-    """Of our own logs."""
+    """Sets the level of our own logs."""
     logging.getLogger("fastmarket").setLevel(level.upper())
 
 
 def flush(within_s: float = FLUSH_S) -> None:
-    """Returns when what was logged is written, or nobody reads it."""
+    """Returns when everything logged is written, or after `within_s` if stderr is not being read."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogWriter):
             handler.flush(within_s)
 
 
 def _printed(line: str) -> None:
-    """What was no log line: a complaint at the end, a traceback of Python's own."""
+    """Logs text printed to stderr, such as a complaint at exit or a traceback of Python's own."""
     if line:
         logging.getLogger("stderr").error("%s", line)

@@ -1,4 +1,4 @@
-"""What a node gives back when it serves: memory that only its start needed."""
+"""Releases memory that only the start of a node needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# Of the collector of cycles: objects made before it looks, and how much rarer it looks at the older ones.
-# Offers are in none; looking among a hundred thousand was a fifth of a busy storer's work with Python's own.
+# Thresholds of the cycle collector: allocations per run, and how much more rarely it scans older generations.
+# Offers are in no cycles; with Python's defaults, scanning a hundred thousand took a fifth of a busy node's
+# CPU.
 GC_THRESHOLDS = (50_000, 20, 100)
 
 _MADV_DONTNEED = 4  # madvise(2), Linux
@@ -18,30 +19,30 @@ _READ_ONLY = (b"r-xp", b"r--p")  # code, constants
 
 
 def begin() -> None:
-    """Called first: until the node has started hardly anything that is made goes away."""
+    """Called first: until the node has started, hardly any garbage is made."""
     gc.disable()
 
 
 def settle() -> None:
-    """Called once, after the start; from now on there is collecting, of what comes later."""
+    """Called once after the start; from now on new objects are collected."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     if sys.platform == "linux":
-        # No /proc, or one unlike those we know, or another libc than glibc: a node serves without.
+        # Without /proc, with another format of it, or with a libc other than glibc, the node runs untrimmed.
         with suppress(OSError, AttributeError, ValueError):
             _trim()
             _unmap_files()
 
 
 def _trim() -> None:
-    """Free pieces of the heap go back to the system."""
+    """Returns free heap memory to the system."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def _unmap_files() -> None:
-    """Takes libraries' code and constants out of this process; what is still used comes back when it is
-    touched, out of the page cache, where all of it stays. A start runs through 20 MB; few serve on."""
+    """Drops the pages of libraries' code and constants from this process; pages still in use are mapped again
+    from the page cache when touched. A start touches 20 MB; serving needs little of it."""
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for start, end in _as_in_files(Path("/proc/self/smaps").read_bytes()):
@@ -49,13 +50,14 @@ def _unmap_files() -> None:
 
 
 def _as_in_files(smaps: bytes) -> Iterator[tuple[int, int]]:
-    """Where parts of files lie that cannot be written to and never were: so the file has every byte of them.
+    """Ranges of file mappings that are read-only and never were written, so that the file has all their
+    bytes.
 
-    What the loader has put addresses into is read only, too, by then, and must stay; so must code that a
-    debugger or a tracer has changed. Both show as `Anonymous`, or as `Swap` when they were put there.
+    Relocated pages are read-only by then, too, and must stay, as must code that a debugger or tracer has
+    patched. Both show as `Anonymous`, or as `Swap` if swapped out.
     """
     place: tuple[int, int] | None = None
-    for line in filter(None, smaps.split(b"\n")):  # a file's name may have any other byte
+    for line in filter(None, smaps.split(b"\n")):  # a file name may contain any other byte
         name, *rest = line.split()
         if not name.endswith(b":"):
             access, _, _, inode, *_ = rest

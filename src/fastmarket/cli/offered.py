@@ -1,7 +1,7 @@
-"""What the node offers in the user's name: the node is asked, since the list on disk may be ahead of it.
+"""What the node offers in the user's name. The node is asked, since the list on disk may be ahead of it.
 
-Its database may have been lost or be an older one, its offers may have expired while it was away, and the
-same contents may have been registered since under other terms.
+Its database may have been lost or restored from a backup, its offers may have expired while it was down, and
+the same contents may have been registered since under other terms.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Terms(NamedTuple):
-    """Of an offer; those of the profile are in the list as `text`."""
+    """Terms of an offer; the list stores those of the profile as `text`."""
 
     price: int | None
     ip: str
@@ -30,24 +30,24 @@ class Terms(NamedTuple):
 
     @classmethod
     def of(cls, profile: Profile) -> Terms:
-        """Those that the user offers under."""
+        """The terms the user currently offers under."""
         return cls(profile.price, profile.client_ip, profile.client_port, profile.username)
 
     @property
     def text(self) -> str:
-        """As the list has it."""
+        """The form in which the list stores them."""
         return repr(tuple(self))
 
 
 class Offered:
-    """Contents with a live offer of one user under one set of terms."""
+    """Contents for which one user has a live offer under given terms."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = _canonical(terms)
         self._contents: set[bytes] = set()
 
     def take(self, offer: OwnOffer, now: float) -> None:
-        """One of the user's offers."""
+        """Adds one of the node's offers if it is live and has these terms."""
         holder = offer.holder
         live = holder.not_after is None or holder.not_after > now
         if live and _canonical(Terms(holder.price, holder.ip, holder.port, holder.name)) == self._terms:
@@ -58,7 +58,7 @@ class Offered:
 
 
 async def offered(client: MarketClient, user_id: bytes, profile: Profile) -> Offered:
-    """Asks for all offers of the node."""
+    """Lists the node's offers and keeps the user's."""
     found, now = Offered(Terms.of(profile)), time.time()
     async with aclosing(client.list_offers()) as offers:
         async for offer in offers:
@@ -76,7 +76,7 @@ def _canonical(terms: Terms) -> Terms:
 
 
 def _multihash(content: str) -> bytes:
-    """Of a CID, or of a multihash in hex."""
+    """The multihash of a CID, or one in hex."""
     try:
         return Cid.from_text(content).multihash
     except CallerFault:

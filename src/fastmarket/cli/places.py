@@ -1,14 +1,14 @@
-"""Where things are kept for a user, who may have no home: any id that a container platform chose."""
+"""Where a user's data is stored. A user may have no home, such as an arbitrary uid in a container."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-NO_HOME = "there is no home directory to keep it in (neither HOME nor an entry of this user in passwd)"
+NO_HOME = "there is no home directory for it (HOME is unset and this user has no passwd entry)"
 
 
 def expanded(text: str) -> Path:
-    """A path in which `~` is a home directory; raises ValueError where there is none."""
+    """Expands `~` in a path; raises ValueError if there is no such home directory."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -16,7 +16,7 @@ def expanded(text: str) -> Path:
 
 
 def user_data_directory() -> Path | None:
-    """The user's data directory; None where the user has none."""
+    """The user's data directory, or None if the user has none."""
     from platformdirs import user_data_path
 
     try:

@@ -1,4 +1,4 @@
-"""Whether a file that was registered is still in its place."""
+"""Whether a registered file is still in place."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from enum import Enum, auto
 
 
 class Presence(Enum):
-    """Of a registered path."""
+    """The state of a registered path."""
 
-    THERE = auto()  # or nobody may look: then the walk has told why
+    THERE = auto()  # or not accessible: then the walk has reported why
     GONE = auto()
-    UNMOUNTED = auto()  # so is the file system it was on: it may come back
+    UNMOUNTED = auto()  # its file system is not mounted: the file may come back
 
 
 def presence(path: bytes, device: int | None) -> Presence:
-    """`device`: of the file as it was registered; None: not known."""
+    """`device` is the file's device when it was registered, or None if unknown."""
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -27,7 +27,7 @@ def presence(path: bytes, device: int | None) -> Presence:
 
 
 def _is_unmounted(path: bytes, device: int | None) -> bool:
-    """Whether the nearest directory above it is an empty one of another file system: a mount point."""
+    """Whether the nearest existing directory above is empty and on another file system: a mount point."""
     directory = os.path.dirname(path)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Real server processes for the demo and the end-to-end tests: started, waited for, always ended."""
+"""Real server processes for the demo and the end-to-end tests: started, awaited, and always ended."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class ProcessFault(Exception):
-    """A process did not do what it should; the text holds what was seen of it."""
+    """A process did not behave as expected; the text describes what was seen."""
 
 
 def executable(name: str) -> list[str]:
-    """The command line of `fastmarket-server` or `fastmarket-client` of this very installation."""
+    """The command line of this installation's `fastmarket-server` or `fastmarket-client`."""
     script = Path(sys.executable).parent / name
     if script.exists():
         return [str(script)]
@@ -34,36 +34,36 @@ def executable(name: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change how our commands behave, and with `more`."""
+    """This process's environment plus `more`, without variables that change how our commands behave."""
     return {name: value for name, value in os.environ.items() if not name.startswith("FASTMARKET_")} | more
 
 
-# Run before the command, in its own process: the kernel ends it when the parent is gone, even by SIGKILL.
-# Not as `preexec_fn`: that makes subprocess fork, and a fork of a process with gRPC in it aborts now and then
-# before it comes to exec (github.com/grpc/grpc, issue 43055).
+# Run before the command, in its own process: the kernel kills it when the parent exits, even by SIGKILL.
+# Not as `preexec_fn`: that makes subprocess fork, and a fork of a process with gRPC in it occasionally aborts
+# before it reaches exec (github.com/grpc/grpc, issue 43055).
 _DIE_WITH_PARENT = f"""
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):  # it was gone before that was asked for
+if os.getppid() != int(sys.argv[1]):  # the parent exited before the prctl
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
 def _dying_with_us(command: Sequence[str]) -> list[str]:
-    """The command so that it does not outlive this process; elsewhere than on Linux as it is."""
+    """The command, wrapped on Linux so that it does not outlive this process."""
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
 class ServerProcess:
-    """One `fastmarket-server`; its stderr goes to a file, so that it never blocks and can be shown."""
+    """One `fastmarket-server`; its stderr goes to a file, so that it never blocks and can be shown later."""
 
     def __init__(
         self, name: str, arguments: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
     ) -> None:
-        """Start it with `arguments`; `directory` takes its log. Raises OSError when it cannot be started."""
+        """Start it with `arguments`; its log goes to `directory`. Raises OSError if it cannot be started."""
         self.name = name
         self.ready: dict[str, Any] = {}
         self.log_path = directory / f"{name}.log"
@@ -87,20 +87,20 @@ class ServerProcess:
 
     @property
     def port(self) -> str:
-        """The gRPC port it said it serves on."""
+        """The gRPC port it reported."""
         return str(self.ready["grpc"].rpartition(":")[2])
 
     @property
     def address(self) -> str:
-        """The first multiaddr others can reach it by, with /p2p."""
+        """The first multiaddr that others can reach it at, with /p2p."""
         return str(self.ready["listen"][0])
 
     def wait_ready(self, deadline_s: float = READY_DEADLINE_S) -> dict[str, Any]:
-        """Its `ready` line as an object; raises ProcessFault when it ends or the deadline passes first."""
+        """Its `ready` line as an object; raises ProcessFault if it exits or the deadline passes first."""
         line = self.read_line(deadline_s)
         word, _, rest = line.partition(" ")
         if word != "ready":
-            raise self.fault(f"said {line!r} instead of ready")
+            raise self.fault(f"printed {line!r} instead of ready")
         self.ready = json.loads(rest)
         return self.ready
 
@@ -116,22 +116,22 @@ class ServerProcess:
                     raise self.fault(f"silent for {deadline_s:g} s")
                 data = stdout.read1(4096)  # type: ignore[attr-defined]
                 if not data or len(self._output) > MAX_READY_BYTES:
-                    raise self.fault(f"ended with status {self.wait()}" if not data else "said too much")
+                    raise self.fault(f"exited with status {self.wait()}" if not data else "printed too much")
                 self._output += data
         line, _, self._output = self._output.partition(b"\n")
         return line.decode()
 
     def rest_of_output(self) -> str:
-        """What it wrote to stdout since, once it has ended."""
+        """The rest of its stdout, after it has exited."""
         assert self.process.stdout is not None
         return (self._output + self.process.stdout.read()).decode()
 
     def wait(self, deadline_s: float = STOP_DEADLINE_S) -> int:
-        """Its exit status; raises ProcessFault when it lives on past the deadline."""
+        """Its exit status; raises ProcessFault if it is still running at the deadline."""
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            raise self.fault(f"still runs after {deadline_s:g} s") from None
+            raise self.fault(f"still running after {deadline_s:g} s") from None
 
     def terminate(self, deadline_s: float = STOP_DEADLINE_S) -> int:
         """SIGTERM, then its exit status."""
@@ -139,18 +139,18 @@ class ServerProcess:
         return self.wait(deadline_s)
 
     def kill(self) -> None:
-        """SIGKILL, and reap it; harmless when it has ended already."""
+        """SIGKILL, and reap it; harmless if it has already exited."""
         self.process.kill()
         self.process.wait()
         if self.process.stdout is not None and not self.process.stdout.closed:
             self.process.stdout.close()
 
     def log(self) -> str:
-        """All it wrote to stderr so far."""
+        """Everything it has written to stderr so far."""
         return self.log_path.read_text("utf-8", "replace")
 
     def fault(self, reason: str) -> ProcessFault:
         """A ProcessFault with the last lines of the log."""
         tail = self.log().splitlines()[-TAIL_LINES:]
         shown = "\n".join(f"    {line}" for line in tail) or "    (nothing)"
-        return ProcessFault(f"{self.name}: {reason}; its last words on stderr:\n{shown}")
+        return ProcessFault(f"{self.name}: {reason}; the end of its stderr:\n{shown}")

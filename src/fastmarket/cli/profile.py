@@ -1,4 +1,4 @@
-"""Who the user of the client is and which node they talk to: options, environment, defaults.
+"""The client's user and node, from options, environment and defaults.
 
 An option beats the environment variable FASTMARKET_CLIENT_<OPTION> (so --client-port is
 FASTMARKET_CLIENT_CLIENT_PORT), and that beats the default.
@@ -25,7 +25,7 @@ MAX_ID_BYTES = 1024  # of an offer's user id
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What every command may need. `price` and `id` None: not told; `data_dir` None: there is no home."""
+    """What commands may need. `price` or `id` None: not given; `data_dir` None: the user has no home."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -47,7 +47,7 @@ class Profile:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def token(self) -> str | None:
-        """The first line of --token-file, which is for its owner alone."""
+        """The first line of --token-file, which only its owner may read."""
         if self.token_file is None:
             return None
         text = read_secret(str(self.token_file), "--token-file", self.secrets_mode).decode("utf-8", "replace")
@@ -57,24 +57,24 @@ class Profile:
         return token
 
     def check_key(self) -> None:
-        """The file of --tls-key, too."""
+        """Checks the file mode of --tls-key."""
         if self.tls_key is not None:
             read_secret(str(self.tls_key), "--tls-key", self.secrets_mode)
 
     def wanted_price(self) -> int:
-        """The price, for the commands that cannot do without."""
+        """The price, for commands that require it."""
         if self.price is None:
             raise CallerFault("--price", "missing; registering needs a price per MB")
         return self.price
 
     def kept_in(self) -> Path:
-        """The data directory, for the commands that cannot do without."""
+        """The data directory, for commands that require it."""
         if self.data_dir is None:
             raise CallerFault("--data-dir", f"missing; {NO_HOME}")
         return self.data_dir
 
     def user_id(self) -> str:
-        """--id, or else the peer id of the user's own key, which is made when there is none yet."""
+        """--id, or else the peer id of the user's key, which is created if there is none yet."""
         if self.id is not None:
             return self.id
         from fastmarket.storage.keys import load_or_create_identity
@@ -88,7 +88,7 @@ class Profile:
 
 
 def _whole(text: str, least: int, most: int) -> int:
-    # isdecimal alone lets other scripts' digits pass; a sign is never wanted.
+    # isdecimal alone would accept digits of other scripts; a sign is never allowed.
     if not (text.isascii() and text.isdecimal()) or len(text) > 20 or not least <= int(text) <= most:
         raise ValueError(f"expects a whole number from {least} to {most}, not {text!r}")
     return int(text)
@@ -134,7 +134,7 @@ def change(profile: Profile, name: str, text: str, label: str = "") -> Profile:
 
 
 def resolve(options: Mapping[str, str], environment: Mapping[str, str]) -> Profile:
-    """The profile in force; `options` by name, only those given."""
+    """The profile in force; `options` holds by name only those given."""
     profile = Profile()
     told = set()
     for name in PARSERS:

@@ -1,7 +1,7 @@
-"""What was registered, and from which files: a list on disk, by which a run that was interrupted goes on.
+"""The list on disk of what was registered from which files; an interrupted run continues from it.
 
-A content is offered once, whatever number of paths have it; its offer goes when the last of them is gone.
-What a path had before, or had when it went, stands among the old contents until its offer is withdrawn.
+Content is offered once, however many paths have it; its offer is withdrawn when the last of them is gone.
+A path's former content stays among the old contents until its offer is withdrawn.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec, content_multihas
 from fastmarket.hashing import FileState
 
 FILE = "registered.db"
-LOCK = "registered.lock"  # held while the file is opened: SQLite itself does not wait for who makes it
+LOCK = "registered.lock"  # held while opening the file: SQLite does not wait while another process creates it
 FORMAT = 2  # `user_version` of the file
-BUSY_S = 30.0  # for other runs, which hold the file for a batch at a time
-# The coarsest times of a file system are FAT's. A file that changed so shortly before it was looked at is
-# hashed again the next time: another change might not have shown.
+BUSY_S = 30.0  # to wait for other runs, which lock the file for one batch at a time
+# FAT has the coarsest timestamps of all file systems. A file changed this shortly before it was examined is
+# hashed again next time: a further change might not show in its timestamp.
 SETTLED_NS = 2_000_000_000
-_UNSETTLED = "~"  # before a state
-BY_NAME = b"name:"  # in place of a path, which begins with a slash: registered by its CID or hash
+_UNSETTLED = "~"  # prefix of a state
+BY_NAME = b"name:"  # instead of a path (which begins with a slash): registered by CID or hash
 _SCHEMA = (
     """CREATE TABLE files (
         node TEXT, user BLOB, path BLOB, state TEXT, terms TEXT, cid TEXT, PRIMARY KEY (node, user, path)
@@ -37,7 +37,7 @@ _SCHEMA = (
         node TEXT, user BLOB, path BLOB, cid TEXT, PRIMARY KEY (node, user, path, cid)
     ) WITHOUT ROWID""",
 )
-# The first format knew a file by its size and one time: the next run hashes it once.
+# The first format identified a file by its size and one timestamp: the next run hashes each file once.
 _FROM_FIRST = (
     "ALTER TABLE files RENAME TO first",
     "DROP INDEX files_by_cid",
@@ -48,7 +48,7 @@ _FROM_FIRST = (
 
 
 class Entry(NamedTuple):
-    """A path as it was registered under these terms; `state` is empty where that is not known."""
+    """A path as registered under these terms; `state` is empty if unknown."""
 
     path: bytes
     state: str
@@ -57,16 +57,17 @@ class Entry(NamedTuple):
 
     @property
     def device(self) -> int | None:
-        """Of the file."""
+        """The file's device."""
         return _device(self.state)
 
     def sent(self) -> Entry:
-        """As it stands in the list while nobody knows whether the node has it: like no state of a file."""
+        """The entry while the node's answer is outstanding: its state equals no state of a file."""
         return self if self.state.startswith(_UNSETTLED) else self._replace(state=_UNSETTLED + self.state)
 
 
 def state_text(state: FileState, now_ns: int) -> str:
-    """As the list keeps it; with a `~`, so that none is like it, where the file may change unseen."""
+    """The form the list stores; prefixed with `~`, which never compares equal, if the file may change
+    unseen."""
     unsettled = now_ns - state.changed_ns < SETTLED_NS
     return _UNSETTLED * unsettled + exact(state)
 
@@ -77,12 +78,12 @@ def _device(state: str) -> int | None:
 
 
 def exact(state: FileState) -> str:
-    """To compare with the list."""
+    """The form to compare with the list."""
     return " ".join(map(str, state))
 
 
 def content_name(text: str) -> str:
-    """One name for all names of a content: its CIDv0, or its multihash in hex."""
+    """One canonical name for all names of the content: its CIDv0, or its multihash in hex."""
     try:
         multihash = content_multihash(text)
     except CallerFault:
@@ -93,15 +94,15 @@ def content_name(text: str) -> str:
 
 
 def path_key(path: Path) -> bytes:
-    """A file's place: absolute, through no link but perhaps its own."""
+    """The file's absolute path with links resolved, except the file itself if it is a link."""
     return os.fsencode(os.path.join(os.path.realpath(path.parent), path.name))
 
 
 class RegisteredList:
-    """What was registered at one node in one user's name. Raises `NodeFault` naming the file."""
+    """What was registered at one node in one user's name. Raises `NodeFault` with the file's name."""
 
     def __init__(self, directory: Path, node: str, user: bytes) -> None:
-        """`node`: its peer id."""
+        """`node` is the node's peer id."""
         self.path = directory / FILE
         self._whose = (node, user)
         with self._faults():
@@ -115,7 +116,7 @@ class RegisteredList:
         self._connection.close()
 
     def entry(self, path: bytes) -> Entry | None:
-        """What was registered from that path."""
+        """The entry of that path."""
         with self._faults():
             found = self._connection.execute(
                 "SELECT path, state, terms, cid FROM files WHERE node=? AND user=? AND path=?",
@@ -124,7 +125,7 @@ class RegisteredList:
         return None if found is None else Entry(*found)
 
     def under(self, root: bytes) -> list[Entry]:
-        """What was registered from files below a directory, or from the path itself."""
+        """The entries of files below a directory, or of the path itself."""
         with self._faults():
             rows = self._connection.execute(
                 f"SELECT path, state, terms, cid FROM files WHERE node=? AND user=? AND {_UNDER}",
@@ -133,7 +134,7 @@ class RegisteredList:
         return [Entry(*row) for row in rows]
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """These are registered, or being so; what their paths had before is old."""
+        """Adds registered or in-flight entries; different contents that their paths had become old."""
         rows = [(*self._whose, *entry) for entry in entries]
         before = [(node, user, path, cid) for node, user, path, _, _, cid in rows]
         with self._faults(), self._change() as connection:
@@ -145,7 +146,7 @@ class RegisteredList:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", rows)
 
     def drop(self, paths: Iterable[bytes]) -> None:
-        """They went; what they had is old."""
+        """Removes paths whose files are gone; their contents become old."""
         rows = [(*self._whose, path) for path in paths]
         with self._faults(), self._change() as connection:
             connection.executemany(
@@ -156,7 +157,7 @@ class RegisteredList:
             connection.executemany("DELETE FROM files WHERE node=? AND user=? AND path=?", rows)
 
     def old_under(self, root: bytes) -> list[str]:
-        """The old contents of a path and those below it."""
+        """The old contents of a path and of paths below it."""
         with self._faults():
             rows = self._connection.execute(
                 f"SELECT DISTINCT cid FROM old WHERE node=? AND user=? AND {_UNDER}",
@@ -165,9 +166,9 @@ class RegisteredList:
         return [cid for (cid,) in rows]
 
     def needed(self, cid: str) -> bool:
-        """Whether a file that is still there has that content, or it was registered by its name.
+        """Whether an existing file has that content, or it was registered by name.
 
-        A path in the list may belong to a tree that was moved since.
+        A path in the list may belong to a tree that has been moved since.
         """
         with self._faults():
             paths = self._connection.execute(
@@ -179,7 +180,7 @@ class RegisteredList:
         )
 
     def settle(self, root: bytes, cid: str) -> None:
-        """An old content of that path, or of those below it, is offered no more, or still needed."""
+        """Removes an old content of the path or those below: its offer is withdrawn, or still needed."""
         with self._faults(), self._change() as connection:
             connection.execute(
                 f"DELETE FROM old WHERE node=? AND user=? AND cid=? AND {_UNDER}",
@@ -187,7 +188,7 @@ class RegisteredList:
             )
 
     def forget(self, cid: str) -> None:
-        """The content is offered no more, whatever path has it."""
+        """Removes the content for all paths: it is no longer offered."""
         with self._faults(), self._change() as connection:
             for table in ("files", "old"):
                 connection.execute(
@@ -196,7 +197,7 @@ class RegisteredList:
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
-        """All of it, or nothing."""
+        """One transaction: all or nothing."""
         self._connection.execute("BEGIN IMMEDIATE")
         with self._connection:
             yield self._connection
@@ -210,7 +211,7 @@ _UNDER = "(path=? OR (path>? AND path<?))"
 
 def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
     below = root.rstrip(b"/") + b"/"
-    return root, below, below[:-1] + b"0"  # "0" is what comes behind "/"
+    return root, below, below[:-1] + b"0"  # "0" follows "/" in ASCII
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -226,12 +227,13 @@ def _open(path: Path) -> sqlite3.Connection:
 def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
-        # A list that is behind after a power failure costs registering some files twice, which is harmless.
+        # A list that is stale after a power failure only means registering some files twice, which is
+        # harmless.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
-            raise sqlite3.DatabaseError(f"format {version} of a newer version")
+            raise sqlite3.DatabaseError(f"format {version} is from a newer version")
         if version < FORMAT:
             _upgrade(connection, version)
     except BaseException:
@@ -245,7 +247,7 @@ def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     with connection:
         for statement in _SCHEMA if version == 0 else _FROM_FIRST:
             connection.execute(statement)
-        # Paths of the first format may go through links.
+        # Paths of the first format may contain links.
         for (path,) in connection.execute("SELECT DISTINCT path FROM files").fetchall():
             real = path_key(Path(os.fsdecode(path)))
             if real != path:
@@ -258,4 +260,4 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise NodeFault(f"cannot use the list {path}: {error}; move it away to begin again") from None
+        raise NodeFault(f"cannot use the list {path}: {error}; move it away to start over") from None

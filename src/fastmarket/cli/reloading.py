@@ -1,4 +1,4 @@
-"""SIGHUP: what a running node reads again. The rest of its settings waits for a restart."""
+"""SIGHUP: reloads what can change while a node runs. Other settings need a restart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fastmarket.server")
 
-_BESIDE = frozenset({"log_level", "sources"})  # what is read again, and what is not a setting
+_BESIDE = frozenset({"log_level", "sources"})  # reloaded; and not a setting
 
 
 class Reloading:
-    """The settings that a node runs by."""
+    """The settings a running node uses."""
 
     def __init__(
         self,
@@ -27,14 +27,14 @@ class Reloading:
         resolved: Callable[[], ServerSettings],
         reload_node: Callable[[], None],
     ) -> None:
-        """`resolved` reads options, environment and file again; `reload_node` what those name, or raises
-        `CallerFault` and changes nothing."""
+        """`resolved` reads options, environment and file again; `reload_node` reloads the files they name, or
+        raises `CallerFault` and changes nothing."""
         self._settings = settings
         self._resolved = resolved
         self._reload_node = reload_node
 
     def reload(self) -> None:
-        """Whatever is wrong is told, and the node goes on as it was."""
+        """Reloads; on any fault, logs it and leaves the node as it was."""
         try:
             found = self._resolved()
             try:
@@ -42,7 +42,7 @@ class Reloading:
             except CallerFault as fault:
                 raise CallerFault(self._settings.source(fault.field), fault.reason) from None
         except CallerFault as fault:
-            log.error("SIGHUP: nothing was changed: %s", fault)
+            log.error("SIGHUP: nothing changed: %s", fault)
             return
         logs.set_level(found.log_level)
         changed = [
@@ -51,5 +51,5 @@ class Reloading:
             if field.name not in _BESIDE and getattr(found, field.name) != getattr(self._settings, field.name)
         ]
         if changed:
-            log.warning("SIGHUP: a restart is needed for %s", ", ".join(changed))
-        log.info("SIGHUP: tokens, certificates and log level were read again")
+            log.warning("SIGHUP: restart needed to apply %s", ", ".join(changed))
+        log.info("SIGHUP: reloaded tokens, certificates and log level")

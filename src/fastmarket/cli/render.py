@@ -1,7 +1,7 @@
-"""What the client prints: tables for people at a terminal, plain lines for pipes, JSON when asked for.
+"""The client's output: tables on a terminal, plain lines for pipes, JSON on request.
 
-Names, ids and addresses come from strangers: control characters are taken out of them before a terminal sees
-them, and they are never read as markup. rich is imported only where a table is drawn.
+Names, ids and addresses are untrusted: control characters are removed before printing, and they are never
+parsed as markup. rich is imported only to draw a table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = Sequence[str]
 
 
 def id_text(raw: bytes) -> str:
-    """A user id as text: itself when it is printable UTF-8, else `0x` and its hex digits."""
+    """A user id as text: as it is if printable UTF-8, else `0x` and hex digits."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -32,18 +32,18 @@ def id_text(raw: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without what could move a terminal's cursor or turn its writing around."""
+    """`text` without characters that could move a terminal's cursor or reverse its writing direction."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def short(text: str) -> str:
-    """A long id by its beginning and its end."""
+    """A long id shortened to its beginning and end."""
     text = clean(text)
     return text if len(text) <= SHORT_ID_CHARS else f"{text[:6]}…{text[-8:]}"
 
 
 def tail(text: str) -> str:
-    """A long id by its end: the first characters are the same for every key of one kind."""
+    """A long id shortened to its end: keys of one type share their first characters."""
     text = clean(text)
     return text if len(text) <= SHORT_ID_CHARS else f"…{text[-8:]}"
 
@@ -61,7 +61,7 @@ def size_text(size: int | None) -> str:
 
 
 def time_left(not_after: int | None, now: float) -> str:
-    """`23 h`, `12 min`, `40 s`; empty where the holder did not tell."""
+    """`23 h`, `12 min`, `40 s`; empty if the holder did not say."""
     if not_after is None:
         return ""
     left = max(0, int(not_after - now))
@@ -77,7 +77,7 @@ def host_port(ip: str, port: int) -> str:
 
 
 def holder_json(holder: Holder) -> dict[str, Any]:
-    """One holder of `check --json`; size, file_name and cid are null when the holder did not tell."""
+    """One holder of `check --json`; size, file_name and cid are null if the holder did not give them."""
     return {
         "id": id_text(holder.id),
         "name": holder.name,
@@ -93,7 +93,7 @@ def holder_json(holder: Holder) -> dict[str, Any]:
 
 
 def holder_line(holder: Holder) -> str:
-    """One holder, as the first system worded it."""
+    """One holder, in the wording of the first system."""
     return (
         f"Peer ID: {clean(id_text(holder.id))}, Username: {clean(holder.name)}, "
         f"Consumer IP Addr: {host_port(holder.ip, holder.port)}, Price Per MB: ${holder.price}"
@@ -102,7 +102,7 @@ def holder_line(holder: Holder) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and how its cells stand."""
+    """A heading and how its cells are drawn."""
 
     name: str
     right: bool = False
@@ -124,7 +124,7 @@ HOLDER_COLUMNS = (
 
 
 def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
-    """The cells of HOLDER_COLUMNS; the CID where the holder names the content by another one than `cid`."""
+    """The cells of HOLDER_COLUMNS; the CID is shown if the holder uses another one than `cid`."""
     return (
         str(holder.price),
         clean(holder.name),
@@ -139,28 +139,28 @@ def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
 
 
 class Screen:
-    """stdout as the client writes to it: a terminal gets tables, a pipe gets lines."""
+    """The client's stdout: tables on a terminal, lines in a pipe."""
 
     def __init__(self, *, people: bool | None = None) -> None:
-        """`people`: draw tables; by default when stdout is a terminal."""
+        """`people`: draw tables; by default, if stdout is a terminal."""
         self.people = sys.stdout.isatty() if people is None else people
 
     def line(self, text: str) -> None:
-        """One line as it is."""
+        """Print one line as is."""
         print(text, flush=True)
 
     def json(self, value: object) -> None:
-        """One line of JSON, in ASCII."""
+        """Print one line of ASCII JSON."""
         print(json.dumps(value), flush=True)
 
     def trouble(self, text: str) -> None:
-        """One line that tells of a failure, on stderr (after what stdout holds so far)."""
+        """Print one line about a failure to stderr (after flushing stdout)."""
         sys.stdout.flush()
         print(clean(text), file=sys.stderr, flush=True)
 
     def holders(self, asked: str, holders: Sequence[Holder], *, cid: str = "", unpriced: int = 0) -> None:
-        """Every offer, in the order given. `cid`: of what was asked for; `unpriced`: providers of it that
-        made no offer."""
+        """Print every offer, in the order given. `cid` is the CID that was looked up; `unpriced` counts its
+        providers without an offer."""
         if not holders and unpriced:
             self.line(f"{clean(asked)}: no offers; {counted(unpriced, 'provider')} without a price")
         elif not holders:
@@ -174,7 +174,7 @@ class Screen:
                 self.line(holder_line(holder))
 
     def table(self, title: str, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-        """A table as wide as the terminal allows; a pipe gets its cells between tabs, without the title."""
+        """Print a table as wide as the terminal allows; a pipe gets tab-separated cells and no title."""
         rows = list(rows)
         if not self.people:
             for row in rows:
@@ -186,7 +186,7 @@ class Screen:
 
 
 def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    """The rich table; columns without any text are left out."""
+    """The rich table; empty columns are left out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

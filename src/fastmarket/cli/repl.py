@@ -1,4 +1,4 @@
-"""The REPL of `fastmarket-client`: lines in, commands done, until `quit`, the end of input or Ctrl-C."""
+"""The REPL of `fastmarket-client`: reads and runs commands until `quit`, end of input or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ FAILURES = {
     "check": "Failed to find holders",
     "peers": "Failed to list peers",
     "closest": "Failed to find the closest peers",
-    "id": "Failed to ask the node",
+    "id": "Failed to query the node",
 }
 
 ReadLine = Callable[[], str]
 
 
 class Repl:
-    """One conversation. `desk` changes with `set`; everything else is in the commands' table."""
+    """One session. `set` replaces `desk`; everything else is in the table of commands."""
 
     def __init__(self, desk: actions.Context) -> None:
         """Commands write to `desk.screen`."""
         self.desk = desk
 
     def run(self, read_line: ReadLine) -> None:
-        """Until `quit`; EOFError and KeyboardInterrupt from `read_line` mean the same."""
+        """Runs until `quit`, or until `read_line` raises EOFError or KeyboardInterrupt."""
         while True:
             try:
                 text = read_line()
@@ -48,7 +48,7 @@ class Repl:
                 return
 
     def one(self, text: str) -> bool:
-        """Do one line; False after `quit`. A failure is one line and never the end."""
+        """Run one line; False after `quit`. A failure prints one line and never ends the session."""
         try:
             line = parse(text)
             if line is None:
@@ -68,11 +68,11 @@ class Repl:
         return True
 
     def show_help(self) -> None:
-        """The table of commands."""
+        """Print the table of commands."""
         self.desk.screen.line(help_text())
 
     def change(self, name: str, value: str) -> None:
-        """One field of the profile."""
+        """Change one field of the profile."""
         if name not in SETTABLE:
             raise CallerFault(name, "cannot be set; one of " + ", ".join(SETTABLE))
         self.desk = replace(self.desk, profile=profile.change(self.desk.profile, name, value))
@@ -94,11 +94,11 @@ ACTIONS: dict[str, Callable[..., None]] = {
 
 
 def converse(desk: actions.Context) -> None:
-    """Talk with whoever is at stdin: line editing for a person, plain lines for a pipe."""
+    """Run a session on stdin: with line editing on a terminal, with plain lines in a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))
         return
-    desk.screen.line(f"fastmarket: talking to the node at {desk.profile.target}; help shows the commands")
+    desk.screen.line(f"fastmarket: connected to the node at {desk.profile.target}; type help for commands")
     actions.greet(desk)
     Repl(desk).run(_edited_lines(desk.profile.data_dir))
 
@@ -127,7 +127,7 @@ def _edited_lines(directory: Path | None) -> ReadLine:
 
 
 def _history_file(directory: Path | None) -> Path | None:
-    """The history, readable by its owner alone (it names files and prices); None when there is no place."""
+    """The history file, readable by its owner only (it names files and prices); None if it cannot be made."""
     if directory is None:
         return None
     path = directory / HISTORY
@@ -145,7 +145,7 @@ def _completer() -> Completer:
     from prompt_toolkit.document import Document
 
     class WordCompleter(Completer):
-        """The table's completions in prompt_toolkit's form."""
+        """Adapts the table's completions to prompt_toolkit."""
 
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
             for found in completions(document.text_before_cursor):

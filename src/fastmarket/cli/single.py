@@ -1,6 +1,6 @@
-"""The list of what was registered, for one file or content by itself.
+"""Keeps the list of registered contents for single files and contents.
 
-The offer is with the node before the list is written: a list that cannot be is told of, and no failure.
+The node has the offer before the list is written: failing to write the list is reported but is no failure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 
 def list_registered(desk: Context, content: Content, *, keep: bool) -> int:
-    """Keeps that it is offered, and withdraws what its file held before; how many offers that were."""
+    """Records the offer, and withdraws offers for the file's earlier contents; returns how many it
+    withdrew."""
     name = content_name(content.text)
     path = BY_NAME + name.encode() if content.path is None else path_key(content.path)
     state = "" if content.state is None else state_text(content.state, content.seen_ns)
@@ -53,11 +54,11 @@ def list_registered(desk: Context, content: Content, *, keep: bool) -> int:
 
 
 def as_registered(desk: Context, argument: str) -> Content | None:
-    """What the file of that name held when it was registered, though it may have changed or gone since."""
+    """The content that the file of that name had when registered, even if it has changed or gone since."""
     try:
         path = path_of(argument)
         key = path_key(path)
-    except ValueError:  # no path: a NUL in it
+    except ValueError:  # not a path: it contains a NUL
         return None
 
     async def registered(client: MarketClient, done: RegisteredList, user_id: bytes) -> Content | None:
@@ -68,7 +69,7 @@ def as_registered(desk: Context, argument: str) -> Content | None:
 
 
 def list_withdrawn(desk: Context, content: Content) -> None:
-    """Keeps that it is offered no more: whatever file has it, the next run registers it again."""
+    """Records that the content is no longer offered: the next run registers any file that has it again."""
 
     async def forget(client: MarketClient, done: RegisteredList, user_id: bytes) -> None:
         done.forget(content_name(content.text))
@@ -78,7 +79,7 @@ def list_withdrawn(desk: Context, content: Content) -> None:
 
 
 def _is_listed(desk: Context) -> bool:
-    """Whether there is a list yet; it is not made to be looked into."""
+    """Whether the list exists; looking something up does not create it."""
     directory = desk.profile.data_dir
     return directory is not None and os.path.exists(directory / FILE)
 

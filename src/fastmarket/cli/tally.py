@@ -1,4 +1,4 @@
-"""How a run over a tree went, told while it runs and at its end."""
+"""Progress and outcome of a run over a tree."""
 
 from __future__ import annotations
 
@@ -18,63 +18,63 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tally:
-    """How far it is. Each fault is `path: reason`."""
+    """Counts so far. Each fault is `path: reason`."""
 
     registered: int = 0
     skipped: int = 0
     withdrawn: int = 0
-    size: int = 0  # bytes of those registered
+    size: int = 0  # bytes of the files registered
     directories: list[str] = field(default_factory=list)  # that could not be listed
     files: list[str] = field(default_factory=list)  # that could not be registered
     offers: list[str] = field(default_factory=list)  # that could not be withdrawn
     left_out: list[str] = field(default_factory=list)  # links to directories
 
     def begin(self) -> None:
-        """Once more from the start; what was done stays done."""
+        """Resets for another attempt; what was registered or withdrawn stays counted."""
         self.skipped = 0
         for faults in (self.directories, self.files, self.offers, self.left_out):
             faults.clear()
 
     def directory(self, path: str, reason: str) -> None:
-        """One more that could not be listed."""
+        """Adds a directory that could not be listed."""
         self.directories.append(f"{path_text(path)}: {reason}")
 
     def file(self, path: str, reason: str) -> None:
-        """One more that could not be registered."""
+        """Adds a file that could not be registered."""
         self.files.append(f"{path_text(path)}: {reason}")
 
     def offer(self, content: str, reason: str) -> None:
-        """One more that could not be withdrawn."""
+        """Adds an offer that could not be withdrawn."""
         self.offers.append(f"{content}: {reason}")
 
     @property
     def faults(self) -> list[str]:
-        """All of them."""
+        """All faults."""
         return [*self.directories, *self.files, *self.offers]
 
     @property
     def begun(self) -> bool:
-        """Whether anything was done."""
+        """Whether anything was done or seen."""
         return bool(self.seen or self.withdrawn)
 
     @property
     def seen(self) -> int:
-        """Files that are done, one way or another."""
+        """Files dealt with, one way or another."""
         return self.registered + self.skipped + len(self.files)
 
     def summary(self) -> str:
-        """In one line."""
+        """The counts in one line."""
         parts = [f"{counted(self.registered, 'file')} ({size_text(self.size)}) registered"]
         if self.skipped:
-            parts.append(f"{self.skipped} were before")
+            parts.append(f"{self.skipped} already registered")
         if self.withdrawn:
             parts.append(f"{counted(self.withdrawn, 'offer')} withdrawn")
         if self.left_out:
-            parts.append(f"{counted(len(self.left_out), 'link')} to directories left out")
+            parts.append(f"{counted(len(self.left_out), 'link')} to directories skipped")
         return ", ".join(parts)
 
     def failures(self) -> str:
-        """What could not be done, counted; empty: all was."""
+        """What failed, as counts; empty if nothing did."""
         parts = []
         if self.directories:
             number = len(self.directories)
@@ -87,25 +87,24 @@ class Tally:
 
 
 def troubles_of(tally: Tally) -> Troubles:
-    """So that a walk tells it."""
+    """Callbacks that record a walk's troubles in `tally`."""
     return Troubles(tally.directory, tally.file, lambda path: tally.left_out.append(path_text(path)))
 
 
 @contextmanager
 def told(desk: Context, tally: Tally, summary: Callable[[Tally], str] = Tally.summary) -> Iterator[None]:
-    """Says at the end how it went, also where it ends early; raises NetworkFault where a part could not be
-    done."""
+    """Prints the outcome at the end, even after an early one; raises NetworkFault if a part failed."""
     began = time.perf_counter()
     try:
         yield
     except KeyboardInterrupt:
-        desk.screen.trouble(f"interrupted; {summary(tally)}. The same command goes on from here.")
+        desk.screen.trouble(f"interrupted; {summary(tally)}. Run the same command to continue.")
         raise
     except (NetworkFault, NodeFault) as fault:
         if tally.begun:
             if desk.as_json:
                 desk.screen.json(_as_json(tally, [*tally.faults, str(fault)], began))
-            desk.screen.trouble(f"ended early; {summary(tally)}. The same command goes on from here.")
+            desk.screen.trouble(f"ended early; {summary(tally)}. Run the same command to continue.")
         raise
     if desk.as_json:
         desk.screen.json(_as_json(tally, tally.faults, began))
@@ -132,7 +131,7 @@ def _as_json(tally: Tally, faults: list[str], began: float) -> dict[str, object]
 
 @contextmanager
 def progress(desk: Context, root: str, tally: Tally) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; elsewhere nothing."""
+    """A progress bar on a terminal; nothing elsewhere."""
     if not desk.screen.people or desk.as_json:
         yield lambda: None
         return

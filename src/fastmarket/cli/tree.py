@@ -1,4 +1,4 @@
-"""`register DIR --recursive`: files are hashed while others are registered; what is no more is withdrawn."""
+"""`register DIR --recursive`: hashes files while others are registered, and withdraws what has gone."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from fastmarket.hashing import FileState, HashedFile, hashed_files
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import Listing, MarketClient
 
-BATCH = 1000  # files a message: what the node signs and stores together
-BATCH_WAIT_S = 0.5  # a batch that is not full by then is sent: large files take their time
+BATCH = 1000  # files per message, which the node signs and stores together
+BATCH_WAIT_S = 0.5  # after which a partial batch is sent: large files take long to hash
 HASHED_TOGETHER = 128  # files one thread takes at a time
-HASHED_TOGETHER_BYTES = 32 * 1024 * 1024  # ... fewer, where they have so much together
-BATCHES_AHEAD = 2  # such batches for each thread, hashed or being so, before their turn
+HASHED_TOGETHER_BYTES = 32 * 1024 * 1024  # ... or fewer, if they reach this size
+BATCHES_AHEAD = 2  # batches per thread that may be hashed ahead of their turn
 HASHERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """`before`: what was registered from there. `cid`: known without hashing, for it is as it was then."""
+    """`before` is what was registered from the path. `cid` is known without hashing if the file is
+    unchanged."""
 
     path: str
     state: FileState
@@ -57,7 +58,7 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run over a tree: what it knows, and what it adds up."""
+    """One run over a tree: its inputs and its tally."""
 
     desk: Context
     root: str
@@ -73,9 +74,9 @@ class _Run:
 
 
 def register(desk: Context, argument: str, *, again: bool, keep: bool) -> None:
-    """Offer every file under a directory; raises NetworkFault when a part of it could not be.
+    """Offer every file under a directory; raises NetworkFault if part of it failed.
 
-    What a file held before, and what went since, is withdrawn, but with `keep`.
+    Offers for earlier contents and for deleted files are withdrawn unless `keep` is set.
     """
     root = root_of(argument)
     _check_directory(argument, root)
@@ -86,9 +87,9 @@ def register(desk: Context, argument: str, *, again: bool, keep: bool) -> None:
 
 
 def root_of(argument: str) -> str:
-    """The directory an argument means, by whatever links it is named. Raises CallerFault for an empty one.
+    """The directory an argument means, with links resolved. Raises CallerFault for an empty argument.
 
-    A script whose variable is not set does not mean where it stands.
+    A script with an unset variable does not mean its working directory.
     """
     if not argument:
         raise CallerFault("DIR", "is empty")
@@ -101,9 +102,9 @@ def _check_directory(argument: str, root: str) -> None:
             return
         os.stat(root)
     except (OSError, ValueError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "holds a null byte"
+        reason = reason_of(error) if isinstance(error, OSError) else "contains a NUL byte"
         raise CallerFault(argument, f"{reason}; --recursive needs a directory") from None
-    raise CallerFault(argument, "is no directory; --recursive needs one")
+    raise CallerFault(argument, "is not a directory; --recursive needs one")
 
 
 async def _register_all(
@@ -114,7 +115,7 @@ async def _register_all(
     tally: Tally,
     report: Callable[[], None],
 ) -> None:
-    """May be called again after it failed: what is registered is in the list by then."""
+    """May be called again after a failure: what was registered is in the list by then."""
     again, keep = how
     user_id = desk.profile.user_id().encode()
     node = (await client.get_node()).peer_id
@@ -135,7 +136,8 @@ async def _register_wanted(run: _Run, client: MarketClient, report: Callable[[],
         async def batches() -> AsyncGenerator[list[Listing], None]:
             async with aclosing(_batches(_hashed(run, pool))) as hashed:
                 async for batch in hashed:
-                    # Whatever becomes of this run, a later one knows what to withdraw.
+                    # Recorded before it is sent: whatever happens to this run, a later one knows what to
+                    # withdraw.
                     run.done.add([file.entry.sent() for file in batch])
                     sent.append(batch)
                     yield [file.listing for file in batch]
@@ -156,7 +158,7 @@ async def _register_wanted(run: _Run, client: MarketClient, report: Callable[[],
 
 
 async def _batches(files: AsyncGenerator[_Hashed, None]) -> AsyncGenerator[list[_Hashed], None]:
-    """As full as they get in BATCH_WAIT_S."""
+    """Batches as full as they get within BATCH_WAIT_S."""
     batch: list[_Hashed] = []
     end = time.monotonic() + BATCH_WAIT_S
     async with aclosing(files):
@@ -170,7 +172,7 @@ async def _batches(files: AsyncGenerator[_Hashed, None]) -> AsyncGenerator[list[
 
 
 async def _hashed(run: _Run, pool: ThreadPoolExecutor) -> AsyncGenerator[_Hashed, None]:
-    """Those to register, in order; a bounded number is hashed ahead."""
+    """The files to register, in order; a bounded number is hashed ahead."""
     loop = asyncio.get_running_loop()
     hashing: deque[tuple[list[_File], asyncio.Future[list[_Hashed | CallerFault]]]] = deque()
     wanted = _wanted(run, files_under(run.root, troubles_of(run.tally)))
@@ -191,13 +193,13 @@ async def _hashed(run: _Run, pool: ThreadPoolExecutor) -> AsyncGenerator[_Hashed
                     alike.append(hashed.entry)
                 else:
                     yield hashed
-            if alike:  # other times, the same bytes
+            if alike:  # new timestamps, the same bytes
                 run.done.add(alike)
                 run.tally.skipped += len(alike)
 
 
 def _wanted(run: _Run, found: Iterable[WalkedFile]) -> Iterator[_File]:
-    """Those that are not offered as they are now."""
+    """The files that are not offered as they are now."""
     for path, state in found:
         before = run.done.entry(os.fsencode(path))
         same = before is not None and before.state == exact(state) and not run.again
@@ -209,7 +211,7 @@ def _wanted(run: _Run, found: Iterable[WalkedFile]) -> Iterator[_File]:
 
 
 def _stands(run: _Run, file: _File, entry: Entry) -> bool:
-    """Whether the node offers just that."""
+    """Whether the node already offers exactly that."""
     before = file.before
     return (
         before is not None
@@ -220,7 +222,7 @@ def _stands(run: _Run, file: _File, entry: Entry) -> bool:
 
 
 def _some(files: Iterator[_File]) -> list[_File]:
-    """The next that one thread takes together; none: there are no more."""
+    """The next files for one thread; empty at the end."""
     some: list[_File] = []
     size = 0
     for file in files:
@@ -232,7 +234,7 @@ def _some(files: Iterator[_File]) -> list[_File]:
 
 
 def _hash(run: _Run, files: list[_File]) -> list[_Hashed | CallerFault]:
-    """In a thread: what each is to be registered as."""
+    """Runs in a thread: hashes files and makes their entries."""
     found = hashed_files([file.path for file in files if file.cid is None], threads=1)
     hashed: list[_Hashed | CallerFault] = []
     for file in files:
@@ -249,14 +251,14 @@ def _listed(run: _Run, file: _File, named: str | HashedFile | CallerFault) -> _H
     from fastmarket.offers.model.metadata import FileMetadata
 
     if isinstance(named, CallerFault):
-        # It begins with the path, which is told anyhow.
+        # It begins with the path, which is reported anyway.
         raise CallerFault("file", named.reason.removeprefix(file.path).lstrip(": "))
     try:
         state = FileState.of(os.stat(file.path))
     except OSError as error:
         raise CallerFault("file", reason_of(error)) from None
     if state != file.state:
-        raise CallerFault("file", "changed while it was read")
+        raise CallerFault("file", "changed while it was being read")
     size, cid = (named.size, str(named.cid)) if isinstance(named, HashedFile) else (state.size, named)
     profile = run.desk.profile
     name = shown_name(os.path.basename(file.path))
@@ -266,6 +268,6 @@ def _listed(run: _Run, file: _File, named: str | HashedFile | CallerFault) -> _H
 
 
 def shown_name(name: str) -> str:
-    """A file name may hold what an offer must not."""
+    """The file name without characters that an offer must not contain."""
     name = name.encode("utf-8", "replace").decode()
     return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)

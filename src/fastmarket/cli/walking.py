@@ -1,4 +1,4 @@
-"""The files of a tree on disk, and what in it cannot be one."""
+"""Walks a directory tree for regular files, and reports what cannot be one."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import NamedTuple
 
 from fastmarket.hashing import FileState
 
-LINK_TO_NOTHING = "is a link to nothing"
+LINK_TO_NOTHING = "is a dangling link"
 IRREGULAR = "is not a regular file"
 
 
 class WalkedFile(NamedTuple):
-    """A regular file, by its path or through a link, as it was when it was found."""
+    """A regular file, found by its path or through a link, and its state at that time."""
 
     path: str
     state: FileState
 
 
 class Troubles(NamedTuple):
-    """Who is told of what is no file to read, by its path; the walk goes on."""
+    """Callbacks for entries that are not readable files, each with the path; the walk goes on."""
 
     directory: Callable[[str, str], None]
-    """It cannot be listed, and why."""
+    """The directory cannot be listed; gets the reason."""
 
     file: Callable[[str, str], None]
-    """It cannot be read, or is no file, and why."""
+    """The file cannot be read or is not a regular file; gets the reason."""
 
     left_out: Callable[[str], None]
-    """A link to a directory, which is not followed: it may lead back."""
+    """A link to a directory, which is not followed: it may form a cycle."""
 
 
 def files_under(root: str, troubles: Troubles) -> Iterator[WalkedFile]:
-    """Regular files, in the order of their names, those of a directory before those of its directories."""
+    """Regular files in order of their names; a directory's files come before its subdirectories'."""
     waiting = [root]
     while waiting:
         directory, below = waiting.pop(), []
@@ -60,7 +60,7 @@ def files_under(root: str, troubles: Troubles) -> Iterator[WalkedFile]:
 
 
 def _entries(directory: str, troubles: Troubles) -> list[os.DirEntry[str]]:
-    """As many as can be listed."""
+    """As many entries as can be listed."""
     found: list[os.DirEntry[str]] = []
     try:
         with os.scandir(directory) as entries:
@@ -71,7 +71,7 @@ def _entries(directory: str, troubles: Troubles) -> list[os.DirEntry[str]]:
 
 
 def _was_directory(entry: os.DirEntry[str]) -> bool:
-    """As its directory listed it."""
+    """Whether its parent listed it as a directory."""
     try:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
@@ -87,10 +87,10 @@ def _reason(entry: os.DirEntry[str], error: OSError) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says, without the path."""
+    """The system's error message, without the path."""
     return error.strerror or str(error)
 
 
 def path_text(path: str) -> str:
-    """A path as text that any reader takes: bytes that are no UTF-8 as `\\xNN`."""
+    """The path as text that any reader accepts: bytes that are not UTF-8 as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What a tree had and has no more: which of it went, and its offers taken back."""
+"""Finds what has gone from a registered tree, and withdraws its offers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fastmarket.errors import CallerFault, NetworkFault, NotFound, QuorumFailed
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient
 
-AT_ONCE = 32  # withdrawals under way: each is a lookup and an announcement of its own
+AT_ONCE = 32  # concurrent withdrawals: each does its own lookup and announcement
 
 
 def unregister(desk: Context, root: str) -> None:
-    """Take back the offers of a tree as it was registered, of files that are gone, too."""
+    """Withdraw all offers registered from a tree, including those of deleted files."""
     tally = Tally()
     with told(desk, tally, lambda tally: f"{counted(tally.withdrawn, 'offer')} withdrawn"):
         desk.link.call(lambda client: _unregister_all(desk, client, root, tally))
 
 
 async def _unregister_all(desk: Context, client: MarketClient, root: str, tally: Tally) -> None:
-    """May be called again after it failed, or by a later run: what is to be withdrawn stands in the list."""
+    """May be called again after a failure, or by a later run: the list has what is to be withdrawn."""
     user_id = desk.profile.user_id().encode()
     node = (await client.get_node()).peer_id
     tally.begin()
@@ -38,7 +38,7 @@ async def _unregister_all(desk: Context, client: MarketClient, root: str, tally:
         done.drop([entry.path for entry in done.under(where)])
         if not done.old_under(where):
             raise NetworkFault(
-                f"nothing under {path_text(root)} stands in the list of what was registered at this node "
+                f"nothing under {path_text(root)} is on the list of what was registered at this node "
                 "in your name"
             )
         await withdraw_old(client, done, root, user_id, tally, lambda: None)
@@ -52,7 +52,7 @@ async def withdraw_old(
     tally: Tally,
     report: Callable[[], None],
 ) -> None:
-    """Each old content of the tree that no path has any more."""
+    """Withdraws each old content of the tree that no path has any more."""
     where = os.fsencode(root)
     waiting = iter(done.old_under(where))
 
@@ -63,7 +63,7 @@ async def withdraw_old(
                     await client.withdraw(cid, user_id=user_id)
                     tally.withdrawn += 1
             except NotFound:
-                pass  # it was withdrawn by itself, or lost
+                pass  # it was withdrawn separately, or lost
             except (QuorumFailed, CallerFault) as fault:
                 tally.offer(cid, str(fault))
                 continue
@@ -79,7 +79,7 @@ async def withdraw_old(
 
 
 def gone(entries: Iterable[Entry], tally: Tally) -> list[bytes]:
-    """The paths whose file is there no more. One whose file system is away has not gone."""
+    """The paths whose file no longer exists. A file whose file system is not mounted does not count."""
     found = []
     for entry in entries:
         how = presence(entry.path, entry.device)
@@ -88,7 +88,7 @@ def gone(entries: Iterable[Entry], tally: Tally) -> list[bytes]:
         elif how is Presence.UNMOUNTED:
             tally.file(
                 os.fsdecode(entry.path),
-                "is not there, nor is the file system it was on, so its offer stays; "
-                "if it is gone for good: unregister --recursive",
+                "is missing, and so is its file system, so its offer stays; "
+                "if it is gone for good, run unregister --recursive",
             )
     return found

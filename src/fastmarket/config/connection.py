@@ -1,4 +1,4 @@
-"""One libp2p connection, and the requests that travel on it."""
+"""One libp2p connection, and the requests on it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,47 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConnectionConfig:
-    """Bounds and times of one libp2p connection, and of the requests that travel on it."""
+    """Limits and timeouts of one libp2p connection, and of the requests on it."""
 
-    early_muxer: bool = True  # agree on yamux in the Noise handshake: a round trip less; off: multistream
-    handshake_timeout_s: float = (
-        10.0  # from the first byte to an open connection; rust-libp2p's upgrade timeout
-    )
-    negotiation_timeout_s: float = 10.0  # from a stream's opening to its agreed protocol; the same source
-    idle_stream_timeout_s: float = (
-        60.0  # an inbound stream without bytes; go-libp2p-kad-dht's stream idle time
-    )
-    keepalive_interval_s: float = 30.0  # silence before a ping; go-yamux
+    # Negotiate yamux inside the Noise handshake, which saves a round trip; off: multistream
+    early_muxer: bool = True
+    # From the first byte to an open connection; rust-libp2p's upgrade timeout
+    handshake_timeout_s: float = 10.0
+    negotiation_timeout_s: float = 10.0  # from opening a stream to its agreed protocol; the same source
+    # An inbound stream without traffic is reset; go-libp2p-kad-dht's stream idle time
+    idle_stream_timeout_s: float = 60.0
+    keepalive_interval_s: float = 30.0  # silence before a ping is sent; go-yamux
     ping_timeout_s: float = 10.0  # silence after that ping before the connection counts as dead; go-yamux
     max_inbound_streams: int = 512  # open at once; rust-yamux
-    max_outbound_streams: int = 512  # open at once; our own bound, so that a peer cannot make us hoard
-    max_unacknowledged_streams: int = 256  # outbound, not yet accepted; yamux spec, ACK backlog
+    max_outbound_streams: int = 512  # open at once; our own limit, so that a peer cannot make us hold many
+    max_unacknowledged_streams: int = 256  # outbound streams not yet accepted; yamux spec, ACK backlog
     max_proposals: int = 32  # protocols one negotiation may propose; go and js propose a handful
-    # Output in plain, beyond which it is encrypted, or no input processed while the shell does not take any.
-    # With a reply of 7 KiB behind it, one noise message still; so much stays in the processor's cache.
+    # Unencrypted output after which it is encrypted, or, while the shell takes none, input is no longer
+    # processed. With a reply of 7 KiB on top it still fits one Noise message; this much stays in the CPU
+    # cache
     max_unsent_bytes: int = 56 << 10
-    # Replies their peer gave no window for, over all streams, all of whose requests wait then. On one stream
-    # a request waits as long as anything of the reply before it does.
+    # Replies blocked by their peer's flow-control window, over all streams; beyond it all their requests
+    # wait. On one stream, a request waits until the previous reply has been sent
     max_blocked_bytes: int = 1 << 20
-    max_held_bytes: int = 4 << 20  # requests waiting so or come in part, over all streams; beyond: a reset
-    # All that all connections of a host hold for their peers: output not taken, requests waiting or come in
-    # part, replies come in part, bytes not read by programs, open streams at 1 KiB each. From half of it on
-    # nobody is answered who has not taken the answers before; beyond, who holds most for longest is dropped.
-    # 900 peers in good order take below 10 MiB together.
+    # Requests that wait for this or have arrived in part, over all streams; beyond it the stream is reset
+    max_held_bytes: int = 4 << 20
+    # Total that all connections of a host hold for their peers: unsent output, waiting or partial requests,
+    # partial replies, bytes unread by programs, and 1 KiB per open stream. From half of it on, peers with
+    # unread answers get no more; beyond it, the peer that has held most for longest is disconnected. 900
+    # well-behaved peers use less than 10 MiB together
     peer_budget_bytes: int = 128 << 20
-    max_unread_bytes: int = 64 << 20  # given to programs and not read by them: the windows of 256 streams
-    max_ping_streams: int = 2  # inbound, of one peer; ping spec
-    request_streams: int = 32  # kept outbound streams a protocol; rust and js serve 32 a connection
-    request_queue: int = 1024  # requests of one connection waiting for a stream
-    request_idle_s: float = 45.0  # a kept stream is closed before the other side's minute is over
-    late_reply_grace_s: float = 10.0  # after its deadline a request may still be answered that long
-    max_reply_bytes: int = 4 << 20  # one reply message; go-libp2p's bound for Kad messages
-    max_known_peers: int = 10_000  # peers whose addresses are remembered, least recently used dropped first
-    max_peer_addresses: int = 16  # addresses remembered of one peer
-    hint_ttl_s: float = 3600.0  # an address learned from a third party, unless a dial proved it
-    dial_backoff_s: float = 5.0  # after the first failed dial; doubles with each further one
-    max_dial_backoff_s: float = 600.0  # and stays here
+    # Passed to programs and not yet read by them: the windows of 256 streams
+    max_unread_bytes: int = 64 << 20
+    max_ping_streams: int = 2  # inbound, per peer; ping spec
+    request_streams: int = 32  # outbound streams kept per protocol; rust and js serve 32 per connection
+    request_queue: int = 1024  # requests of one connection that wait for a stream
+    request_idle_s: float = 45.0  # a kept stream is closed before the other side's timeout of a minute
+    late_reply_grace_s: float = 10.0  # how long after its deadline a request's reply is still accepted
+    max_reply_bytes: int = 4 << 20  # one reply message; go-libp2p's limit for Kademlia messages
+    # Peers whose addresses are remembered; the least recently used is dropped first
+    max_known_peers: int = 10_000
+    max_peer_addresses: int = 16  # addresses remembered per peer
+    # Lifetime of an address learned from a third party, unless a dial confirmed it
+    hint_ttl_s: float = 3600.0
+    dial_backoff_s: float = 5.0  # after the first failed dial; doubled after each further one
+    max_dial_backoff_s: float = 600.0  # upper limit of that backoff

@@ -19,11 +19,10 @@ from fastmarket.config.web import WebConfig
 class NodeConfig:
     """A whole node."""
 
-    # False: a client, which asks others and stores nothing for them (specs kad-dht, "Client and server
-    # mode").
+    # Off: a client, which queries other nodes and stores nothing for them (specs kad-dht, "Client and server
+    # mode")
     server_mode: bool = True
-    # Nodes to join the network by: multiaddrs that end in /p2p.
-    bootstrap: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()  # nodes through which to join the network: multiaddrs that end in /p2p
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     kad: KadConfig = field(default_factory=KadConfig)
     offers: OfferConfig = field(default_factory=OfferConfig)

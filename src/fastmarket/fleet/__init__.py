@@ -1,1 +1,1 @@
-"""Several servers behind one name: what one accepted the others answer for. Needs `fastmarket[fleet]`."""
+"""Several servers behind one name: each answers for what any of them accepted. Needs `fastmarket[fleet]`."""

@@ -1,4 +1,4 @@
-"""A server of a fleet: what it accepts goes into the shared store, what it is asked comes from there, too."""
+"""A server of a fleet: writes what it accepts to the shared store, and answers from the store as well."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from fastmarket.storage.store_url import StoreUrl
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16  # looks into the store on behalf of one call; half of the connections to a node of the engine
-STOP_S = 1.0  # for what waits to be written when the node stops
+AT_ONCE = 16  # concurrent reads of the store per call; half of the connections to a node of the engine
+STOP_S = 1.0  # for pending writes at shutdown
 
 
 def shared_store(config: NodeConfig) -> SharedStore:
@@ -42,10 +42,10 @@ def shared_store(config: NodeConfig) -> SharedStore:
 
 
 class FleetDht:
-    """A `market.dht.Dht` around a node's own, with a store shared by several.
+    """A `market.dht.Dht` around a node's own, with a store shared by several servers.
 
-    A registration is acknowledged when the store has it, too, and fails with StorageFault while it is away.
-    A lookup shows what the store holds and what the network holds; without the store, the network alone.
+    A registration is acknowledged when the store has it as well, and fails with StorageFault while the store
+    is down. A lookup returns offers of the store and of the network; without the store, of the network only.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FleetDht:
         config: NodeConfig,
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
     ) -> None:
-        """`rules`: those of the node."""
+        """`rules`: the same as the node's."""
         self._node = node
         self.store = store
         self.writer = SharedWriter(store, config.fleet, node.now)
@@ -65,14 +65,14 @@ class FleetDht:
         self.upkeep = StoreUpkeep(node, store, self.writer, config.fleet)
 
     def open(self, keeper: Keeper | None) -> None:
-        """Before anybody can reach the node. `keeper` keeps offers on disk, too."""
+        """Called before listening. `keeper` also stores offers on disk."""
         self._node.keep_offers(FleetKeeper(self.writer, self.offers, keeper))
         self.writer.start()
         self.writer.take(self._node.own_offers())
         self.upkeep.start()
 
     async def close(self) -> None:
-        """Once the node has closed: writes what waits, if the store is there."""
+        """Called after the node has closed. Writes pending offers, if the store is up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await self.upkeep.stop()
@@ -81,7 +81,7 @@ class FleetDht:
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
         except TimeoutError:
-            log.warning("%d offers could not be written to the shared store", len(self.writer))
+            log.warning("%d offers were not written to the shared store", len(self.writer))
         await self.store.close()
 
     # -- market.dht.Dht, with the store
@@ -95,7 +95,7 @@ class FleetDht:
         deadline_s: float,
         form: CidForm | None = None,
     ) -> StoreOutcome:
-        """As of a node, and when the store has it. Raises StorageFault."""
+        """As for any node, and returns when the store has it, too. Raises StorageFault."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
@@ -105,7 +105,7 @@ class FleetDht:
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
-        """As of a node; what the store did not take has one wanted and nobody asked."""
+        """As for any node; offers the store did not accept have `wanted` 1 and `asked` 0."""
         end = time.monotonic() + deadline_s
         outcomes = await self._node.register_offers(many, deadline_s)
         keys = [self._key(terms.content, terms.user_id) for terms in many]
@@ -120,7 +120,8 @@ class FleetDht:
         ]
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
-        """Of whichever server took it: one that is told takes it back in the network within seconds."""
+        """Withdraws an offer that any server accepted: its server withdraws it in the network within
+        seconds."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
@@ -134,15 +135,15 @@ class FleetDht:
         return outcome
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
-        """Nothing is certain here: another server may just have put something into the store."""
+        """Always None: another server may just have written to the store."""
         return None
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        """The store's at once, the network's as they come; what another server superseded is not shown."""
+        """The store's offers at once, the network's as they arrive; those superseded elsewhere are hidden."""
         begun = time.monotonic()
         view = await self.offers.views.get(content)
         for offer in view.live(self._node.now()):
-            if offer.provider != self.peer_id:  # of own ones we know better
+            if offer.provider != self.peer_id:  # our own state is more recent
                 yield offer
         recent = self.offers.recent.get(content)
         if recent is not None:
@@ -156,20 +157,20 @@ class FleetDht:
                 found.append(offer)
                 if not view.hides(offer):
                     yield offer
-        if time.monotonic() < end:  # else it was cut off, and is no whole one
+        if time.monotonic() < end:  # else it was cut off and is incomplete
             self.offers.recent.put(content, found, begun)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
     ) -> Stored:
-        """As of a node, and when the store has it. Raises StorageFault."""
+        """As for any node, and returns when the store has it, too. Raises StorageFault."""
         stored = await self._node.put_record(key, value, quorum, deadline_s=deadline_s)
         await self._values.put(key, value)
         return stored
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
-        """The best of what the network and the store have; of values without a rule the store's, which the
-        fleet put last."""
+        """The best value of the network and the store; for values without a rule the store's, which the fleet
+        put last."""
         try:
             held = await self._values.get(key)
         except StorageFault:
@@ -186,7 +187,7 @@ class FleetDht:
         return held
 
     def node_info(self) -> NodeView:
-        """The node, with what is wrong between it and the store."""
+        """The node's, with trouble of the store added."""
         info = self._node.node_info()
         trouble = self.upkeep.trouble or self.writer.trouble
         return replace(info, troubles=(*info.troubles, trouble)) if trouble else info
@@ -195,7 +196,7 @@ class FleetDht:
 
     @property
     def peer_id(self) -> PeerId:
-        """This server's."""
+        """This server's peer id."""
         return self._node.peer_id
 
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
@@ -207,15 +208,15 @@ class FleetDht:
         return await self._node.closest_peers(key, deadline_s)
 
     def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
-        """Of this server alone."""
+        """Of this server only."""
         return self._node.own_offer(content, user_id)
 
     def own_offers(self) -> Iterable[Offer]:
-        """Of this server alone."""
+        """Of this server only."""
         return self._node.own_offers()
 
     def peers(self) -> Sequence[PeerView]:
-        """Of this server."""
+        """This server's routing table."""
         return self._node.peers()
 
     # -- other servers
@@ -224,13 +225,14 @@ class FleetDht:
         return content, self.peer_id.raw, user_id
 
     async def _in_store(self, key: OfferKey, end: float) -> None:
-        """Until the store has one of our offers, at the latest at `end` (monotonic). Raises StorageFault."""
+        """Waits until the store has one of our offers, at most until `end` (monotonic). Raises
+        StorageFault."""
         missing = await self.writer.settled([key], max(end - time.monotonic(), 0.0))
         if missing:
             raise unavailable(missing[key])
 
     async def _take_over(self, content: bytes, user_id: bytes) -> None:
-        """Servers that announce an earlier offer of the user are told that ours counts."""
+        """Tells servers that announce an earlier offer of the user that ours supersedes it."""
         own = self.own_offer(content, user_id)
         if own is None:
             return
@@ -241,11 +243,11 @@ class FleetDht:
                     message = ServerMessage(content, user_id, own.seq).encode()
                     await self.store.send(offer.provider.raw, message)
         except StorageFault as fault:
-            # The offer is in the store, and hides the other there; that one is over within two days.
-            log.warning("cannot tell another server of an offer that was taken over: %s", fault)
+            # The offer is in the store and hides the other one there; that one expires within two days.
+            log.warning("cannot notify another server of a superseded offer: %s", fault)
 
     async def _take_back(self, content: bytes, user_id: bytes, others: Sequence[Offer]) -> None:
-        """Offers that other servers announce: hidden from now on, and withdrawn by those."""
+        """Hides offers that other servers announce from now on, and asks those servers to withdraw them."""
         now = self._node.now()
         seq = max(int(now * 1_000_000), *(offer.seq for offer in others))
         not_after = max(offer.not_after for offer in others)

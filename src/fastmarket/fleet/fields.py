@@ -1,7 +1,7 @@
-"""What stands in the shared store: fields of a content's hash, and messages from server to server.
+"""The contents of the shared store: fields of a content's hash, and messages between servers.
 
-A field is an offer as it was signed, or a mark that offers of a user up to a seq count no more: another
-server was asked to take them back, which cannot sign for their provider.
+A field is a signed offer, or a mark that invalidates a user's offers up to a seq: the server that was asked
+to withdraw them cannot sign for their provider.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from fastmarket.offers.model.offer import MAX_CLOCK_SKEW_S, MAX_CONTENT_BYTES, M
 from fastmarket.storage.shared import FIELD_BYTES, SharedRow
 
 OFFER, MARK = b"o", b"m"
-HASH_BYTES = FIELD_BYTES - 1  # some thousands stand side by side
+HASH_BYTES = FIELD_BYTES - 1  # a content has at most some thousands
 SEQ_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ServerMessage:
-    """To the server that announces it: your offer of this user is over, unless it is newer than `seq`."""
+    """Tells the server that announces it: your offer of this user is superseded unless it is newer than
+    `seq`."""
 
     content: bytes
     user_id: bytes
     seq: int
 
     def encode(self) -> bytes:
-        """As it is left in the store."""
+        """The encoding in the store."""
         return self.seq.to_bytes(SEQ_BYTES, "big") + _framed(self.content) + _framed(self.user_id)
 
     @classmethod
@@ -40,36 +41,36 @@ class ServerMessage:
 
 
 def offer_row(offer: Offer, now: float) -> SharedRow:
-    """The field of an offer, a tombstone too."""
+    """The field of an offer or a tombstone."""
     return SharedRow(offer.content, offer_field(offer), offer.envelope, _lives_s(offer.not_after, now))
 
 
 def offer_field(offer: Offer) -> bytes:
-    """Where it stands: every version of it in the place of the one before."""
+    """The field's name: every version of an offer replaces the one before."""
     return OFFER + sha256(offer.provider.raw + offer.user_id)[:HASH_BYTES]
 
 
 def mark_field(user_id: bytes) -> bytes:
-    """Where a user's mark stands."""
+    """The field's name of a user's mark."""
     return MARK + sha256(user_id)[:HASH_BYTES]
 
 
 def mark_row(content: bytes, user_id: bytes, seq: int, not_after: int, now: float) -> SharedRow:
-    """The mark of a user; it stands until the last offer it is about is over."""
+    """A user's mark; it lasts until the last offer it concerns has expired."""
     value = seq.to_bytes(SEQ_BYTES, "big") + not_after.to_bytes(SEQ_BYTES, "big") + user_id
     return SharedRow(content, mark_field(user_id), value, _lives_s(not_after, now))
 
 
 def read_mark(value: bytes) -> tuple[bytes, int, int]:
-    """User id, seq, not_after. Raises PeerFault."""
+    """User id, seq and not_after. Raises PeerFault."""
     if not 2 * SEQ_BYTES <= len(value) <= 2 * SEQ_BYTES + MAX_USER_ID_BYTES:
-        raise PeerFault("a mark of wrong size")
+        raise PeerFault("mark has a wrong size")
     seq, not_after = (int.from_bytes(value[at : at + SEQ_BYTES], "big") for at in (0, SEQ_BYTES))
     return value[2 * SEQ_BYTES :], seq, not_after
 
 
 def _lives_s(not_after: int, now: float) -> int:
-    """Clocks of servers differ; the engine's own is not asked."""
+    """Allows for differences between servers' clocks; the engine's own is not used."""
     return max(1, int(not_after - now) + MAX_CLOCK_SKEW_S)
 
 
@@ -80,5 +81,5 @@ def _framed(data: bytes) -> bytes:
 def _unframed(raw: bytes, at: int, most: int) -> tuple[bytes, int]:
     size, begin = decode_uvarint(raw, at)
     if size > most or begin + size > len(raw):
-        raise PeerFault("a message of wrong size")
+        raise PeerFault("message has a wrong size")
     return raw[begin : begin + size], begin + size

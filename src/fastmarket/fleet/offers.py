@@ -1,4 +1,4 @@
-"""The fleet's offers for a content: read from the shared store, verified, and kept for a moment."""
+"""The fleet's offers for a content: read from the shared store, verified, and cached briefly."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastmarket.storage.store_trouble import KeyFault
 
 log = logging.getLogger(__name__)
 
-READ_SLICE = 64  # offers verified before others have their turn: 5 ms where each has its own signature
-TELL_S = 60.0  # from one line about a key of the store to the next about the same
-MAX_TOLD_KEYS = 256  # remembered for that
+READ_SLICE = 64  # offers verified before yielding to the event loop: 5 ms if each has its own signature
+TELL_S = 60.0  # between log lines about the same key of the store
+MAX_TOLD_KEYS = 256  # tracked for that
 
 
 class FleetOffers:
-    """Views of contents for one server; what is expired is removed from the store as it is met."""
+    """One server's views of contents. Expired fields met while reading are deleted from the store."""
 
     def __init__(self, node: DhtNode, store: SharedStore, config: FleetConfig) -> None:
         self._node = node
@@ -38,7 +38,7 @@ class FleetOffers:
         self._sweeps: set[asyncio.Task[None]] = set()
 
     async def stop(self, timeout_s: float) -> None:
-        """Ends the removals under way, and waits that long for each."""
+        """Ends the deletions in progress, and waits that long for each."""
         for sweep in tuple(self._sweeps):
             sweep.cancel()
             with suppress(TimeoutError):
@@ -46,16 +46,16 @@ class FleetOffers:
                     await asyncio.wait([sweep])
 
     def forget(self, content: bytes) -> None:
-        """An offer for it was added or withdrawn by this server."""
+        """Invalidates the caches: an offer for the content arrived or was withdrawn here."""
         self.views.forget(content)
         self.recent.forget(content)
 
     async def latest(self, content: bytes) -> FleetView:
-        """Not from memory, and with a writer's patience. Raises StorageFault."""
+        """Bypasses the cache, with the timeout of a write. Raises StorageFault."""
         return await self.read(content, self._write_timeout_s)
 
     async def read(self, content: bytes, timeout_s: float | None = None) -> FleetView:
-        """From the store, by default within a lookup's time. Raises StorageFault."""
+        """Reads the store, by default with the timeout of a lookup. Raises StorageFault."""
         now, verifier = self._node.now(), self._node.offers.verifier
         try:
             found = await self._store.get(content, timeout_s)
@@ -70,7 +70,7 @@ class FleetOffers:
         view = reader.view()
         if wrong := reader.wrong + found.left_out:
             self._tell_key(
-                content, f"{wrong} entries are not offers of that content, or are too many or too long"
+                content, f"{wrong} entries are not offers for that content, exceed the limit, or are too long"
             )
         if view.over:
             sweep = asyncio.ensure_future(self._sweep(content, view.over))
@@ -82,11 +82,10 @@ class FleetOffers:
         try:
             await self._store.drop(content, fields)
         except StorageFault as fault:
-            log.debug("expired offers stay in the shared store: %s", fault)
+            log.debug("cannot delete expired offers from the shared store: %s", fault)
 
     def _tell_key(self, content: bytes, why: str) -> None:
         suppressed = self._throttle.due(content.hex(), time.monotonic())
         if suppressed is not None:
-            log.warning(
-                "the shared store on %s: %s (%d similar messages suppressed)", content.hex(), why, suppressed
-            )
+            key = content.hex()
+            log.warning("shared store, content %s: %s (%d similar messages suppressed)", key, why, suppressed)

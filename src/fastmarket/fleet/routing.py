@@ -1,4 +1,4 @@
-"""What others ask a server of a fleet over HTTP."""
+"""The HTTP routing API of a server in a fleet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastmarket.net.public_routing import OFFER_TRANSFER, FoundPeer, FoundPeers,
 
 
 class FleetRouting:
-    """As of a node; among the holders of offers are servers that the shared store knows of."""
+    """As for any node, with the holders known to the shared store added."""
 
     def __init__(self, node: DhtNode, offers: FleetOffers, values: FleetValues) -> None:
         self._node = node
@@ -28,7 +28,7 @@ class FleetRouting:
         return self._node.now()
 
     def stream_providers(self, key: bytes, *, deadline_s: float) -> FoundPeers:
-        """Holders in the store first."""
+        """Holders in the store come first."""
         return self._both(key, self._node.public.stream_providers(key, deadline_s=deadline_s))
 
     def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> FoundPeers:
@@ -40,7 +40,7 @@ class FleetRouting:
         return self._node.public.stream_closest(key, deadline_s=deadline_s)
 
     async def get_ipns(self, name: PeerId, *, deadline_s: float) -> bytes | None:
-        """The later of what the network and the store have."""
+        """The later of the network's and the store's record."""
         key = ipns_key(name)
         held = await self._value(key)
         found = await self._node.public.get_ipns(name, deadline_s=deadline_s)
@@ -49,9 +49,9 @@ class FleetRouting:
         return (found, held)[rule_for(DEFAULT_RULES, key).select(key, (found, held))]
 
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
-        """As of a node, and when the store has it; the store is enough where no other node is there.
+        """As for any node, and returns when the store has it, too; without other nodes, the store suffices.
 
-        Raises StorageFault, too.
+        Also raises StorageFault.
         """
         key = ipns_key(name)
         held = await self._value(key)

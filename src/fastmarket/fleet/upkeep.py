@@ -17,37 +17,37 @@ from fastmarket.storage.store_trouble import KeyFault
 
 log = logging.getLogger(__name__)
 
-WITHDRAW_BUDGET_S = 10.0  # to announce that an offer is taken back, on behalf of another server
+WITHDRAW_BUDGET_S = 10.0  # to announce a withdrawal on behalf of another server
 
 
 class StoreUpkeep:
-    """Looks after the store every `look_s` from `start` to `stop`."""
+    """Checks the store every `look_s` from `start` to `stop`."""
 
     def __init__(self, node: DhtNode, store: SharedStore, writer: SharedWriter, config: FleetConfig) -> None:
         self._node = node
         self._store = store
         self._writer = writer
         self._repair_s = config.repair_s
-        self.reachable: bool | None = None  # not known yet
+        self.reachable: bool | None = None  # unknown yet
         self.trouble = ""
-        """Why the store does not answer, or refuses; "" while it serves."""
+        """Why the store does not answer, or refuses; "" while it works."""
         self._looking = Repeating(
             "looking after the store", lambda: config.look_s, self._look, node.host.faults
         )
-        self._runs: frozenset[str] = frozenset()  # of the engine, as last seen
+        self._runs: frozenset[str] = frozenset()  # run ids of the engine, as last seen
         self._repaired_at = 0.0
 
     def start(self) -> None:
-        """The first look is at once. Own offers were just given to the writer."""
+        """The first check is at once. The writer has just been given all own offers."""
         self._repaired_at = time.monotonic()
         self._looking.start(at_once=True)
 
     async def stop(self) -> None:
-        """Ends it."""
+        """No more checks."""
         await self._looking.stop()
 
     async def _look(self) -> None:
-        """Whether the engine is there, is the one it was, and has messages for us."""
+        """Checks that the engine is up and the same instance, and reads our messages."""
         now = time.monotonic()
         try:
             seen = await self._store.runs()
@@ -56,7 +56,7 @@ class StoreUpkeep:
             self._tell(str(fault))
             return
         self._tell("")
-        # A primary that began anew, or took another's place, may lack what was written last.
+        # A primary that restarted or was replaced may lack the latest writes.
         if seen - self._runs or now - self._repaired_at >= self._repair_s:
             if self._runs:
                 self._writer.take(self._every_own())
@@ -70,17 +70,17 @@ class StoreUpkeep:
         try:
             messages = await self._store.messages(peer)
         except KeyFault as fault:
-            log.warning("a message in the shared store cannot be read: %s", fault)
-            await self._store.forget_messages(peer)  # else no server could leave us any
+            log.warning("cannot read a message in the shared store: %s", fault)
+            await self._store.forget_messages(peer)  # else no server could send us any
             return
         for raw in messages:
             try:
                 await self._obey(ServerMessage.decode(raw))
             except PeerFault as fault:
-                log.warning("a message in the shared store cannot be read: %s", fault)
+                log.warning("cannot read a message in the shared store: %s", fault)
             except StorageFault:
                 raise
-            except Exception as error:  # noqa: BLE001 - or this message kept the others from being read
+            except Exception as error:  # noqa: BLE001 - or this message would block the others
                 self._node.host.faults.tell("obeying a message in the shared store", error)
         if messages:
             await self._store.answered(peer, len(messages))
@@ -92,13 +92,13 @@ class StoreUpkeep:
         try:
             await self._node.withdraw_offer(message.content, message.user_id, WITHDRAW_BUDGET_S)
         except FastmarketError as fault:
-            log.warning("an offer that another server took over cannot be withdrawn yet: %s", fault)
+            log.warning("cannot withdraw an offer superseded by another server yet: %s", fault)
 
     def _tell(self, why: str) -> None:
         before, self.trouble = self.trouble, why
         if self.reachable is not (not why):
             self.reachable = not why
             if self.reachable:
-                log.info("the shared store %s answers", self._store.url.shown)
+                log.info("the shared store %s is up", self._store.url.shown)
         if why and why != before:
-            log.error("%s; lookups go on in the network, registrations wait for it", why)
+            log.error("%s; lookups use the network only, registrations wait for the store", why)

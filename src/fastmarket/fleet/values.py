@@ -12,7 +12,7 @@ from fastmarket.storage.store_trouble import KeyFault
 
 
 class FleetValues:
-    """What servers of the fleet have put. The store is believed as little as a stranger."""
+    """Values put by servers of the fleet. The store is trusted as little as a stranger."""
 
     def __init__(
         self,
@@ -27,11 +27,11 @@ class FleetValues:
         self._now = now
 
     def rule(self, key: bytes) -> RecordRule:
-        """Which values may be stored under a key."""
+        """The rule for values under a key."""
         return rule_for(self._rules, key)
 
     async def get(self, key: bytes) -> bytes | None:
-        """The store's value, if its rule accepts it. Raises StorageFault."""
+        """The store's value if it is valid. Raises StorageFault."""
         value = await self._store.get_value(key, self._config.max_value_bytes)
         try:
             if value is not None:
@@ -41,10 +41,10 @@ class FleetValues:
         return value
 
     async def put(self, key: bytes, value: bytes) -> None:
-        """Writes it, unless the store has a better one. Raises StorageFault."""
+        """Writes a value to the store unless it has a better one. Raises StorageFault."""
         try:
             held = await self.get(key)
         except KeyFault:
-            held = None  # what is of no use there gives way
+            held = None  # an unusable value is replaced
         if held is None or held == value or self.rule(key).replaces(key, value, held):
             await self._store.put_value(key, value, int(self._config.record_ttl_s))

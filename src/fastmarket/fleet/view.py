@@ -1,4 +1,4 @@
-"""What the fleet holds of a content, as the store tells it, and a bounded memory of that."""
+"""The fleet's offers for a content, as read from the store, and a bounded cache of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fastmarket.offers.model.refusals import OfferExpired, OfferRefused
 
 
 class FleetView:
-    """The fleet's offers for one content. A user's newest live one counts, whichever server took it.
+    """The fleet's offers for one content. A user's newest live offer wins, whichever server accepted it.
 
-    `known` False: the store did not answer. `over`: fields that are of no use any more.
+    `known` False: the store did not answer. `over`: fields that are no longer valid.
     """
 
     __slots__ = ("_best", "_marks", "_providers", "known", "offers", "over")
@@ -30,7 +30,7 @@ class FleetView:
         *,
         known: bool = True,
     ) -> None:
-        """`marks`: by user id the seq up to which offers count no more."""
+        """`marks`: by user id, the seq up to which offers are invalid."""
         self.offers = tuple(offers)
         self.known = known
         self.over = over
@@ -44,18 +44,18 @@ class FleetView:
                 self._best[user] = offer.seq
 
     def hides(self, offer: Offer) -> bool:
-        """Whether this version, of one of the fleet's servers, was taken over or back at another."""
+        """Whether another server has superseded or withdrawn this version of a fleet server's offer."""
         if (offer.provider, offer.user_id) not in self._providers:
             return False
         user = offer.user_id
         return offer.seq < self._best.get(user, -1) or offer.seq <= self._marks.get(user, -1)
 
     def live(self, now: float) -> list[Offer]:
-        """What a buyer may be shown."""
+        """The offers to show to buyers."""
         return [offer for offer in self.offers if offer.live(now) and not self.hides(offer)]
 
     def by_others(self, user_id: bytes, peer_id: PeerId, now: float) -> list[Offer]:
-        """Live offers of a user that other servers announce."""
+        """A user's live offers that other servers announce."""
         found = (offer for offer in self.offers if offer.user_id == user_id and offer.live(now))
         return [offer for offer in found if offer.provider != peer_id]
 
@@ -64,10 +64,10 @@ UNKNOWN = FleetView(known=False)
 
 
 class ViewReader:
-    """Makes a view of what stands in a content's hash, a part at a time: an offer takes a signature's check.
+    """Builds a view from a content's hash, part by part: verifying an offer takes a signature check.
 
-    The store is believed as little as a stranger: an offer counts under the content it was signed for, and
-    in the place that is its own, and a mark no longer than the offers it can be about.
+    The store is trusted no more than a peer: an offer counts only under the content it was signed for and in
+    its own field, and a mark no longer than the offers it can concern.
     """
 
     __slots__ = ("_content", "_marks", "_now", "_offers", "_opened", "_over", "wrong")
@@ -75,7 +75,7 @@ class ViewReader:
     def __init__(self, content: bytes, opened: Callable[[bytes], Offer], now: float) -> None:
         """`opened` verifies an offer, and raises OfferRefused."""
         self.wrong = 0
-        """Fields that are of no use here, and never were."""
+        """Fields that never were valid here."""
         self._content = content
         self._opened = opened
         self._now = now
@@ -84,7 +84,7 @@ class ViewReader:
         self._over: list[bytes] = []
 
     def read(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """Some more of them."""
+        """Reads some more fields."""
         for field, value in fields:
             try:
                 if not (self._offer(field, value) if field.startswith(OFFER) else self._mark(field, value)):
@@ -95,7 +95,7 @@ class ViewReader:
                 self.wrong += 1
 
     def view(self) -> FleetView:
-        """Of all that was read."""
+        """The view of everything read."""
         return FleetView(self._offers, self._marks, self._over)
 
     def _offer(self, field: bytes, value: bytes) -> bool:
@@ -121,7 +121,7 @@ class ViewReader:
 def read_view(
     content: bytes, fields: Mapping[bytes, bytes], opened: Callable[[bytes], Offer], now: float
 ) -> FleetView:
-    """All of a content's hash at once; what is of no use there is left out."""
+    """Reads a content's whole hash at once; invalid fields are skipped."""
     reader = ViewReader(content, opened, now)
     reader.read(fields.items())
     return reader.view()
@@ -134,8 +134,8 @@ class _Kept:
 
 
 class ViewCache:
-    """Views of contents, read when they are asked for and served for `fresh_s`; many who ask at once share
-    one read. Bounded in contents and in offers: the one not used for longest goes."""
+    """Caches views of contents for `fresh_s`; concurrent requests share one read. Limited in contents and
+    offers: the least recently used view is evicted."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class ViewCache:
     ) -> None:
         """`read` raises StorageFault; `bounds`: contents, offers."""
         self.answers: Counter[str] = Counter()
-        """How often a view came from "memory", from the "store", or from neither ("away")."""
+        """Views by source: "memory", "store", or neither ("away")."""
         self._read = read
         self._fresh_s = fresh_s
         self._max_contents, self._max_offers = bounds
@@ -160,11 +160,11 @@ class ViewCache:
 
     @property
     def offers(self) -> int:
-        """In all that is kept."""
+        """Offers in all cached views."""
         return self._offers
 
     async def get(self, content: bytes) -> FleetView:
-        """Never fails: UNKNOWN when the store does not answer, and never a view older than `fresh_s`."""
+        """Never fails: UNKNOWN if the store does not answer. Never older than `fresh_s`."""
         kept = self._kept.get(content)
         if kept is not None and kept.until > self._now():
             self._kept.move_to_end(content)
@@ -183,7 +183,7 @@ class ViewCache:
         return view
 
     def forget(self, content: bytes) -> None:
-        """It has changed; a read under way may be older, too."""
+        """Invalidates a content; a read in progress may be outdated, too."""
         self._drop(content)
         self._reading.pop(content, None)
 
@@ -198,7 +198,7 @@ class ViewCache:
         if self._reading.get(content) is done:
             del self._reading[content]
         if not done.cancelled():
-            done.exception()  # whoever waits gets it
+            done.exception()  # waiting callers get it
 
     def _keep(self, content: bytes, kept: _Kept) -> None:
         self._drop(content)
@@ -214,7 +214,7 @@ class ViewCache:
 
 
 class RecentFinds:
-    """What whole lookups in the network found, for `fresh_s`: what many ask for is looked up once."""
+    """Caches the results of complete network lookups for `fresh_s`: popular contents are looked up once."""
 
     def __init__(self, fresh_s: float, bounds: tuple[int, int], now: Callable[[], float]) -> None:
         """`bounds`: contents, offers."""
@@ -225,12 +225,12 @@ class RecentFinds:
         self._offers = 0
 
     def get(self, content: bytes) -> tuple[Offer, ...] | None:
-        """None: it has to be looked up."""
+        """The results, or None if a lookup is needed."""
         until, offers = self._kept.get(content, (0.0, ()))
         return offers if until > self._now() else None
 
     def put(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
-        """What a lookup that began then has found; the oldest finds go when there are too many."""
+        """Caches the results of a lookup that began at `begun`; beyond the limits the oldest are evicted."""
         self.forget(content)
         self._kept[content] = (begun + self._fresh_s, tuple(offers))
         self._offers += len(offers)
@@ -238,6 +238,6 @@ class RecentFinds:
             self.forget(next(iter(self._kept)))
 
     def forget(self, content: bytes) -> None:
-        """Something of it has changed here."""
+        """Invalidates a content that changed here."""
         _, offers = self._kept.pop(content, (0.0, ()))
         self._offers -= len(offers)

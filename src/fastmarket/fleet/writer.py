@@ -1,4 +1,4 @@
-"""Own offers into the shared store: many at a time, and again and again until they are there."""
+"""Writes own offers to the shared store: many at a time, and retries until they are there."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from fastmarket.storage.shared import SharedStore
 
 log = logging.getLogger(__name__)
 
-OWN_BUG = "a bug of ours; the log tells"
-MAX_TOLD = 64  # reasons for which offers wait, each told once until none does
+OWN_BUG = "a bug of ours; see the log"
+MAX_TOLD = 64  # reasons for which offers wait; each is logged once until none waits
 
 
 class SharedWriter:
-    """Writes what it is given, a slice at a time; what could not be written is tried again, aside of it.
+    """Writes offers, a slice at a time; failed ones are retried separately.
 
-    Bounded by the number of own offers: of each the latest version alone is written.
+    Limited by the number of own offers: only the latest version of each is written.
     """
 
     def __init__(self, store: SharedStore, config: FleetConfig, now: Callable[[], float]) -> None:
@@ -35,27 +35,27 @@ class SharedWriter:
         self._config = config
         self._now = now
         self._faults = Faults()
-        # An offer is in one of these until it is in the store.
+        # An offer is in one of these until the store has it.
         self._waiting: dict[OfferKey, Offer] = {}
         self._under_way: dict[OfferKey, Offer] = {}
         self._failed: dict[OfferKey, Offer] = {}
-        self._why: dict[OfferKey, str] = {}  # of those
-        self._written: asyncio.Future[None] | None = None  # the end of the write under way, or of the next
+        self._why: dict[OfferKey, str] = {}  # the reasons of those
+        self._written: asyncio.Future[None] | None = None  # the end of the write in progress, or of the next
         self._task: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
-        self._told: set[str] = set()  # reasons, until every offer is there
+        self._told: set[str] = set()  # reasons logged, until every offer is written
 
     def __len__(self) -> int:
-        """Offers that are to be written."""
+        """Offers still to be written."""
         return len(self._waiting) + len(self._under_way) + len(self._failed)
 
     def start(self) -> None:
-        """Begins to write."""
+        """Starts writing."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """One more try for what waits, then no more."""
+        """Tries once more to write what is pending, then stops."""
         if self._task is None:
             return
         task, self._task = self._task, None
@@ -69,7 +69,7 @@ class SharedWriter:
             await self._write_slice()
 
     def take(self, offers: Iterable[Offer]) -> None:
-        """To be written soon."""
+        """Queues offers for writing."""
         for offer in offers:
             self._failed.pop(offer.key, None)
             self._why.pop(offer.key, None)
@@ -78,8 +78,8 @@ class SharedWriter:
             self._news.set()
 
     async def settled(self, keys: Iterable[OfferKey], timeout_s: float | None = None) -> dict[OfferKey, str]:
-        """Those of them whose latest version could not be written, or not in time, and why; the others are in
-        the store."""
+        """Those keys whose latest version could not be written in time, and why; the others are in the
+        store."""
         wanted = set(keys)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -93,7 +93,7 @@ class SharedWriter:
 
     @property
     def trouble(self) -> str:
-        """Why some offers wait, "" when none had to."""
+        """Why some offers wait, or ""."""
         return next(iter(self._why.values()), "")
 
     async def _run(self) -> None:
@@ -109,7 +109,7 @@ class SharedWriter:
         for key, _ in chosen:
             del self._waiting[key]
         for key, why in (await self._put(chosen)).items():
-            if key not in self._waiting:  # else a later version comes anyway
+            if key not in self._waiting:  # else a later version is written anyway
                 self._failed[key] = self._under_way[key]
                 self._why[key] = why
         self._under_way = {}
@@ -121,39 +121,40 @@ class SharedWriter:
             self._written = None
 
     async def _put(self, chosen: Sequence[tuple[OfferKey, Offer]]) -> dict[OfferKey, str]:
-        """Those that the store did not take, and why. A bug of ours counts as that: the writing goes on."""
+        """Writes; returns those the store refused, and why. A bug of ours counts as a refusal: writing goes
+        on."""
         now, rows, bad = self._now(), {}, {}
         for key, offer in chosen:
             try:
                 rows[offer_row(offer, now)] = key
-            except Exception as error:  # noqa: BLE001 - it costs this offer
+            except Exception as error:  # noqa: BLE001 - it affects only this offer
                 self._faults.tell("making a row of the shared store", error)
                 bad[key] = OWN_BUG
         try:
             refused = await self._store.put(list(rows))
-        except Exception as error:  # noqa: BLE001 - they are tried again
+        except Exception as error:  # noqa: BLE001 - they are retried
             self._faults.tell("writing to the shared store", error)
             return {**bad, **dict.fromkeys(rows.values(), OWN_BUG)}
         return {**bad, **{rows[row]: why for row, why in refused.items()}}
 
     def _tell(self) -> None:
-        """Once of each reason."""
+        """Logs each reason once."""
         reasons = {why.partition(" fastmarket:")[0]: why for why in self._why.values()}  # keys are many
         for name, why in reasons.items():
             if name not in self._told and len(self._told) < MAX_TOLD:
                 self._told.add(name)
                 count = len(self._failed)
-                log.error("%d offers could not be written to the shared store (%s); trying again", count, why)
+                log.error("cannot write %d offers to the shared store (%s); will retry", count, why)
 
     def _retry_later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(self._config.retry_s, self._retry)
 
     def _retry(self) -> None:
-        """All but what was written meanwhile; silent until that has succeeded."""
+        """Retries failed writes; logs nothing more until all have succeeded."""
         if not self._failed and not self._waiting and not self._under_way:
             self._again = None
             self._told.clear()
-            log.warning("the shared store has every offer again")
+            log.warning("all offers are in the shared store again")
             return
         self._retry_later()
         if self._failed:
@@ -164,26 +165,26 @@ class SharedWriter:
 
 
 class FleetKeeper(Keeper):
-    """Keeps changes on disk, where there is one, and gives own offers to the writer."""
+    """Stores changes on disk, if there is one, and passes own offers to the writer."""
 
     def __init__(self, writer: SharedWriter, offers: FleetOffers, keeper: Keeper | None) -> None:
-        """`offers` forgets what it has of each content that changes."""
+        """`offers` forgets each content that has changed."""
         self._writer = writer
         self._offers = offers
         self._keeper = keeper
 
     @property
     def trouble(self) -> str:
-        """The disk's."""
+        """The disk's trouble."""
         return "" if self._keeper is None else self._keeper.trouble
 
     @property
     def lost(self) -> str:
-        """Likewise."""
+        """What the disk has lost."""
         return "" if self._keeper is None else self._keeper.lost
 
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
-        """As the disk says; what the store says is asked of the writer (`settled`)."""
+        """Completes when the disk has the changes; for the store, see the writer's `settled`."""
         for change in changes:
             for offer in change.offers:
                 self._offers.forget(offer.content)
@@ -196,5 +197,5 @@ class FleetKeeper(Keeper):
 
 
 def unavailable(why: str) -> StorageFault:
-    """What a caller is told whose registration the fleet could not take."""
+    """The fault for a caller whose registration the fleet could not accept."""
     return StorageFault(why)

@@ -1,1 +1,1 @@
-"""market"""
+"""The market's gRPC services and their client."""

@@ -1,4 +1,4 @@
-"""Who may call: certificates and tokens as files, read when the server starts."""
+"""Access control: TLS certificates and tokens from files, read when the server starts."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
 
 class AccessScope(Enum):
-    """What a token is good for, and what a method asks for."""
+    """The access that a token grants and a method requires."""
 
     READ = "read"
-    WRITE = "write"  # and to read
+    WRITE = "write"  # includes read access
 
     def allows(self, wanted: AccessScope) -> bool:
-        """Whether a token of this scope may call what asks for `wanted`."""
+        """Whether a token of this scope may call a method that requires `wanted`."""
         return self is wanted or self is AccessScope.WRITE
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A secret as we keep it: its SHA-256 alone."""
+    """A token; only the SHA-256 of its secret is kept."""
 
     digest: bytes
     scope: AccessScope
 
     @property
     def name(self) -> str:
-        """For counting and logs; tells nothing of the secret."""
+        """A name for counters and logs; it reveals nothing about the secret."""
         return f"token {self.digest[:4].hex()}"
 
 
 class Tokens:
-    """Every token of a file. Looked up in a time that depends on their number alone."""
+    """All tokens of a file. The lookup time depends only on their number."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
         self._tokens = tuple(tokens)
@@ -57,7 +57,7 @@ class Tokens:
         return iter(self._tokens)
 
     def find(self, secret: str) -> Token | None:
-        """The one with that secret."""
+        """The token with that secret."""
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
         found = None
         for token in self._tokens:
@@ -67,7 +67,7 @@ class Tokens:
 
 
 def read_tokens(config: AccessConfig) -> Tokens | None:
-    """The tokens of the file, None without one. Raises CallerFault ("tokens")."""
+    """The tokens in the file, or None if no file is configured. Raises CallerFault ("tokens")."""
     if not config.tokens:
         return None
     tokens = []
@@ -81,17 +81,21 @@ def read_tokens(config: AccessConfig) -> Tokens | None:
         if match is None:
             raise CallerFault("tokens", f"{where}: expects `read TOKEN` or `write TOKEN`")
         if len(match[2]) < config.min_token_chars:
-            raise CallerFault("tokens", f"{where}: a token has at least {config.min_token_chars} characters")
+            raise CallerFault(
+                "tokens", f"{where}: a token needs at least {config.min_token_chars} characters"
+            )
         tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), AccessScope(match[1])))
     if not 0 < len(tokens) <= config.max_tokens:
-        raise CallerFault("tokens", f"{config.tokens}: 1 to {config.max_tokens} tokens, got {len(tokens)}")
+        raise CallerFault(
+            "tokens", f"{config.tokens}: expects 1 to {config.max_tokens} tokens, got {len(tokens)}"
+        )
     return Tokens(tokens)
 
 
 def credentials(config: AccessConfig, host: str) -> grpc.ServerCredentials | None:
-    """What to serve TLS with, None: plain text. A renewed certificate is served without a restart.
+    """The TLS credentials to serve, or None for plain text. Renewed certificates need no restart.
 
-    Raises CallerFault: a file that cannot be used, or plain text that others could reach.
+    Raises CallerFault for an unusable file, and for plain text on an address other machines can reach.
     """
     if config.tls_cert or config.tls_key or config.tls_client_ca:
         for field in ("tls_cert", "tls_key"):
@@ -101,20 +105,20 @@ def credentials(config: AccessConfig, host: str) -> grpc.ServerCredentials | Non
     if not config.insecure and not is_loopback(host):
         raise CallerFault(
             "host",
-            f"{host} is not loopback: others could read and change what is called there. "
-            "Give --tls-cert and --tls-key, or say --insecure",
+            f"{host} is not loopback: others could read and change calls on the way. "
+            "Give --tls-cert and --tls-key, or --insecure",
         )
     return None
 
 
 def check_certificates(config: AccessConfig) -> None:
-    """Raises CallerFault for files that TLS could not be served with."""
+    """Raises CallerFault for files that TLS cannot be served with."""
     if config.tls_cert:
         _Certificates(config).credentials()
 
 
 def is_loopback(host: str) -> bool:
-    """Reached from this machine alone."""
+    """Whether only this machine can reach `host`."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -122,7 +126,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _Certificates:
-    """The files behind the credentials, read again when they have changed."""
+    """The credential files; read again when they change."""
 
     def __init__(self, config: AccessConfig) -> None:
         self._config = config
@@ -133,7 +137,7 @@ class _Certificates:
         return grpc.dynamic_ssl_server_credentials(self._read(), self._renewed, client_auth)  # type: ignore[arg-type]
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """gRPC asks before each handshake; None: no change."""
+        """gRPC calls this before each handshake; None means no change."""
         state = self._state()
         if state == self._seen:
             return None
@@ -141,14 +145,14 @@ class _Certificates:
         try:
             return self._read()
         except CallerFault:
-            return None  # half written; its next change is seen, too
+            return None  # partly written; the next change is noticed as well
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         config = self._config
         key = read_secret(config.tls_key, "tls-key", config.secrets_mode)
         cert = _pem(config.tls_cert, "tls-cert", b"CERTIFICATE")
         if b"PRIVATE KEY" not in key:
-            raise CallerFault("tls-key", f"{config.tls_key} holds no PEM private key")
+            raise CallerFault("tls-key", f"{config.tls_key} contains no PEM private key")
         _check_pair(cert, key, config)
         client_ca = config.tls_client_ca
         roots = _pem(client_ca, "tls-client-ca", b"CERTIFICATE") if client_ca else None
@@ -160,7 +164,7 @@ class _Certificates:
 
 
 def _check_pair(cert: bytes, key: bytes, config: AccessConfig) -> None:
-    """gRPC tells of a wrong pair in its log alone."""
+    """Checks the pair here because gRPC reports a mismatch only in its own log."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -173,7 +177,7 @@ def _check_pair(cert: bytes, key: bytes, config: AccessConfig) -> None:
     except (ValueError, TypeError) as error:
         raise CallerFault("tls-key", f"{config.tls_key}: {error}") from None
     if public != ours:
-        raise CallerFault("tls-key", f"{config.tls_key} is not the key of {config.tls_cert}")
+        raise CallerFault("tls-key", f"{config.tls_key} does not match {config.tls_cert}")
 
 
 def _changed_at(path: Path) -> int:
@@ -186,7 +190,7 @@ def _changed_at(path: Path) -> int:
 def _pem(name: str, field: str, what: bytes) -> bytes:
     text = _read(name, field)
     if b"-----BEGIN " + what not in text:
-        raise CallerFault(field, f"{name} holds no PEM {what.decode().lower()}")
+        raise CallerFault(field, f"{name} contains no PEM {what.decode().lower()}")
     return text
 
 

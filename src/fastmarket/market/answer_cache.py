@@ -1,4 +1,4 @@
-"""Encoded answers, given again as they are while what they were made of holds."""
+"""A cache of encoded answers, served as long as what they were made from is valid."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 
-ENTRY_BYTES = 256  # what keeping one takes beside its bytes
+ENTRY_BYTES = 256  # memory overhead of an entry
 
 
 class AnswerCache:
-    """By the bytes of the request. At most `max_bytes` of requests and answers; the oldest ones go."""
+    """Answers by request bytes. At most `max_bytes` of requests and answers; the oldest are evicted."""
 
     __slots__ = ("_bytes", "_kept", "_max_bytes", "_now")
 
     def __init__(self, now: Callable[[], float], max_bytes: int) -> None:
-        """`now`: unix seconds."""
+        """`now` returns Unix seconds."""
         self._now = now
         self._max_bytes = max_bytes
         self._kept: dict[bytes, tuple[LocalAnswer, bytes]] = {}
@@ -25,7 +25,7 @@ class AnswerCache:
         return len(self._kept)
 
     def get(self, request: bytes) -> bytes | None:
-        """None: there is none, or none that still holds."""
+        """The cached answer, or None if there is none that is still valid."""
         kept = self._kept.get(request)
         if kept is None:
             return None
@@ -36,7 +36,7 @@ class AnswerCache:
         return None
 
     def put(self, request: bytes, known: LocalAnswer, answer: bytes) -> None:
-        """The answer to `request`, made of what is `known`; a very long one is not kept."""
+        """Caches the answer to `request`, made from `known`; a very long one is not cached."""
         size = _size(request, answer)
         if size > self._max_bytes // 8:
             return

@@ -1,4 +1,4 @@
-"""How often one caller may call: a token bucket each, bounded in number."""
+"""Limits how often each caller may call: one token bucket per caller, for a bounded number of callers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["CallRate"]
 
 
 class CallRate:
-    """`per_second` calls of each caller, and up to `burst` at once after a pause.
+    """Allows `per_second` calls per caller, and up to `burst` at once after a pause.
 
-    Of more than `max_callers` the one seen longest ago is forgotten: it begins anew with a full bucket.
+    Beyond `max_callers`, the least recently seen caller is forgotten and starts again with a full bucket.
     """
 
     def __init__(self, per_second: float, burst: int, max_callers: int) -> None:
         self._per_second = per_second
         self._burst = burst
         self._max_callers = max_callers
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls left, as of when
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls left, and at what time
 
     def take(self, caller: str, now: float) -> float:
-        """0.0: the call may go on; else the seconds until one may."""
+        """0.0 if the call may proceed, else the seconds until one may."""
         left, at = self._left.pop(caller, (float(self._burst), now))
         left = min(float(self._burst), left + max(now - at, 0.0) * self._per_second)
         wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._per_second

@@ -1,7 +1,8 @@
-"""gRPC methods out of coroutines and generators over messages: how a call is read, how its faults end it.
+"""Makes gRPC methods from coroutines and generators over messages: parses requests and maps faults to
+statuses.
 
-Each method reads its own request: gRPC would call bytes that are not one INTERNAL, a fault of ours. And what
-a stream sends is parsed when its turn has come, whoever sends how much.
+Each method parses its own request: gRPC would report malformed bytes as INTERNAL, a fault of ours. Messages
+on streams are parsed only when their turn comes, however much a caller sends.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from fastmarket.market.sharing import CALLER, LoopTurns, Share, Slots
 
 log = logging.getLogger(__name__)
 
-INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tells more")
-# What a message costs of a turn of the event loop, in searches that are answered at once (30 us): the lookup
-# that it may set off, and its length in units that are parsed in that time.
+INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; see the node's log")
+# The cost of a message within a turn of the event loop, in units of a search answered at once (30 us): the
+# lookup it may start, plus its length at COST_BYTES parsed per unit.
 MESSAGE_COST = 4
 COST_BYTES = 4096
 _FIXED_BYTES = {1: 8, 5: 4}  # by wire type (protobuf.dev, "Message structure")
@@ -41,14 +42,14 @@ RespondMany: TypeAlias = Callable[[Request, float | None], AsyncGenerator[Messag
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A row of a service's table: what a token has to be good for to call it, and what answers."""
+    """A row of a service's table: the scope a token needs to call it, and its handler."""
 
     scope: AccessScope
     handler: Handler
 
 
 class Work:
-    """What all streams of all callers share."""
+    """Limits shared by all streams of all callers."""
 
     def __init__(self, config: MarketConfig) -> None:
         self.messages = Slots(config.max_messages_at_once)
@@ -66,7 +67,8 @@ class Calls:
         self._small = config.max_small_request_bytes
 
     def unary(self, request_type: type[Request], respond: Respond[Request]) -> Handler:
-        """One message in, one out. `respond` gets the seconds the caller has left, None: no deadline."""
+        """One message in, one out. `respond` gets the caller's remaining seconds, or None without a
+        deadline."""
 
         async def handle(raw: bytes, context: Context) -> bytes:
             try:
@@ -83,7 +85,7 @@ class Calls:
         ready: Callable[[bytes], bytes | None],
         respond: Callable[[bytes, Request, float | None], Awaitable[bytes]],
     ) -> Handler:
-        """As `unary`, and what `ready` has an answer for is answered by that, encoded as it came."""
+        """Like `unary`, but if `ready` has an encoded answer for the raw request, that is returned."""
 
         async def handle(raw: bytes, context: Context) -> bytes:
             answer = ready(raw)
@@ -97,7 +99,7 @@ class Calls:
         return grpc.unary_unary_rpc_method_handler(handle)
 
     def streaming(self, request_type: type[Request], respond: RespondMany[Request]) -> Handler:
-        """One message in, many out; a caller that leaves closes the generator."""
+        """One message in, many out; cancelling the call closes the generator."""
 
         async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
@@ -120,10 +122,10 @@ class Calls:
         *,
         in_order: bool = True,
     ) -> Handler:
-        """Many messages in, one out for each: in their order, or as each is there.
+        """Many messages in, one answer for each, in their order or as soon as each is ready.
 
-        A message has `max_bytes` and `max_fields` at most. `at_once` of them are worked on; the next is read
-        when one of those was answered, and waits until there is a place for it among those of all callers.
+        A message has at most `max_bytes` and `max_fields`. At most `at_once` are processed concurrently; the
+        next is read when one of those has been answered, and waits for a slot among those of all callers.
         """
 
         async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
@@ -162,7 +164,7 @@ class CallStream:
         self._slots = 0
 
     async def answers(self, at_once: int) -> AsyncGenerator[bytes, None]:
-        """Ends with the last one; a message keeps its slot until its answer was taken from here."""
+        """Ends after the last answer; a message holds its slot until its answer is taken from here."""
         working: list[asyncio.Task[bytes]] = []
         coming: asyncio.Task[bytes | None] | None = asyncio.ensure_future(self._next())
         try:
@@ -185,18 +187,18 @@ class CallStream:
         finally:
             try:
                 await _end(*working, *([] if coming is None else [coming]))
-            finally:  # a caller may leave while its call ends
+            finally:  # the call may be cancelled while it ends
                 for _ in range(self._slots):
                     self._work.messages.release(self._caller)
 
     async def _next(self) -> bytes | None:
-        """The next message, with a slot; None: the caller has sent all. Raises `Busy`."""
+        """The next message, with a slot; None after the last one. Raises `Busy`."""
         raw = await anext(self._requests, None)
         if raw is None:
             return None
         waiting = self._work.waiting_bytes
         if not waiting.take(self._caller, len(raw)):
-            raise Busy("requests", "too much is waiting already")
+            raise Busy("requests", "too many bytes are waiting already")
         try:
             await self._work.messages.take(self._caller)
             self._slots += 1
@@ -206,18 +208,18 @@ class CallStream:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Nothing of a call goes on without it."""
+    """Cancels the call's tasks and waits for them to end."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _abort(error: Exception, request_type: type[Message], context: Context) -> bytes:
-    """Whatever a bug raises costs one call and is told in the log."""
+    """Aborts the call with the status of `error`; a bug costs one call and is logged."""
     if isinstance(error, FastmarketError) and (
         isinstance(error, StorageFault) or not isinstance(error, NodeFault)
     ):
-        status = status_of(error)  # a full disk was told by the journal
+        status = status_of(error)  # the journal has logged a full disk
     elif isinstance(error, grpc.aio.AbortError):
         raise error
     else:
@@ -228,14 +230,14 @@ async def _abort(error: Exception, request_type: type[Message], context: Context
 
 
 def _written(answer: Message | bytes) -> bytes:
-    """Some are encoded already."""
+    """The encoded answer; some are encoded already."""
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def check_fields(raw: bytes, most: int) -> None:
-    """Of a message that is not parsed yet: two bytes may be a field that takes a hundred of memory.
+    """Counts the fields of an unparsed message: two bytes may be a field that takes a hundred in memory.
 
-    Raises `CallerFault`. What is no message at all is left to the parser.
+    Raises `CallerFault`. Malformed messages are left to the parser.
     """
     at, count, size = 0, 0, len(raw)
     if size <= most:
@@ -244,7 +246,7 @@ def check_fields(raw: bytes, most: int) -> None:
         while at < size:
             count += 1
             if count > most:
-                raise CallerFault("request", f"more than {most} fields")
+                raise CallerFault("request", f"has more than {most} fields")
             kind = raw[at] & 7
             at = _after_varint(raw, at)
             if kind == 2:
@@ -272,9 +274,9 @@ def _varint(raw: bytes, start: int, end: int) -> int:
 
 
 def read(request_type: type[Request], raw: bytes, max_bytes: int) -> Request:
-    """The message in `raw`. Raises `CallerFault`."""
+    """Parses `raw`. Raises `CallerFault`."""
     if len(raw) > max_bytes:
-        raise CallerFault("request", f"{len(raw)} bytes; {max_bytes} are the most of this method")
+        raise CallerFault("request", f"{len(raw)} bytes; this method accepts at most {max_bytes}")
     try:
         return request_type.FromString(raw)
     except DecodeError as error:

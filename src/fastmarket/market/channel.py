@@ -1,4 +1,4 @@
-"""The client's channel: plain or TLS, and how often it tries again."""
+"""The client's channel: plain text or TLS, and its retry policy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fastmarket.errors import CallerFault
 from fastmarket.market.access import is_loopback
 from fastmarket.market.client_values import ClientTls
 
-MAX_RESPONSE_BYTES = 16 * 1024 * 1024  # of a server that cuts its lists later than ours does
-# gRFC A6. A call that ended UNAVAILABLE is made again, unless the server says not to (a quorum that was
-# missed is announced further by itself) or had answered already. A pause is drawn below its longest.
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024  # for servers that allow longer lists than ours
+# gRFC A6. A call that ended UNAVAILABLE is retried unless the server forbids it (a missed quorum: the node
+# goes on announcing by itself) or has already begun to answer. Each backoff is random, up to the current
+# maximum.
 _RETRY = {
     "methodConfig": [
         {
@@ -30,10 +31,10 @@ _RETRY = {
     ]
 }
 _OPTIONS = (
-    # The node is on this machine or was named on purpose: no proxy in between.
+    # The node is on this machine or was named explicitly: use no proxy.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
-    # A server that restarts is found again at the next command, not after gRPC's minute.
+    # Reconnect to a restarted server at the next command, not after gRPC's default of a minute.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.service_config", json.dumps(_RETRY)),
@@ -41,13 +42,13 @@ _OPTIONS = (
 
 
 def open_channel(target: str, tls: ClientTls | None, *, secret: bool) -> grpc.aio.Channel:
-    """Connects when it is first used. `secret`: calls carry a token. Raises `CallerFault`."""
+    """A channel that connects on first use. `secret`: calls carry a token. Raises `CallerFault`."""
     if tls is None:
         if secret and not is_loopback(target.rpartition(":")[0].strip("[]")):
-            raise CallerFault("token", f"would travel in the clear to {target}; use TLS")
+            raise CallerFault("token", f"would be sent to {target} in plain text; use TLS")
         return grpc.aio.insecure_channel(target, options=_OPTIONS)
     if (tls.cert is None) != (tls.key is None):
-        raise CallerFault("tls", "a certificate of our own needs its key, and the key the certificate")
+        raise CallerFault("tls", "a client certificate and its key must be given together")
     credentials = grpc.ssl_channel_credentials(_read(tls.ca), _read(tls.key), _read(tls.cert))
     named = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
     return grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))

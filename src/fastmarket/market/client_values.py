@@ -1,4 +1,4 @@
-"""What the client gives and takes: plain values, no messages."""
+"""Plain values the client takes and returns, in place of protobuf messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fastmarket.offers.model.metadata import FileMetadata
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """TLS to a server whose certificate `ca` signed (PEM file; None: the authorities gRPC brings along).
+    """TLS to a server whose certificate is signed by `ca` (PEM file; None: the roots that come with gRPC).
 
-    `cert` and `key`: our own, for a server that asks for one. `name`: what the server's certificate is made
-    out to, where that is not the host that is called.
+    `cert` and `key`: a client certificate, if the server requires one. `name`: the name in the server's
+    certificate, if it is not the host to connect to.
     """
 
     ca: Path | None = None
@@ -24,8 +24,8 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who serves a content; `market.Market` tells no field from `provider` on. `cid`: as it was registered,
-    empty where the holder told none."""
+    """A holder of content; `market.Market` leaves the fields from `provider` on unset. `cid`: as registered,
+    or empty if the holder did not give one."""
 
     id: bytes
     name: str
@@ -41,10 +41,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One message of a search: `provisional` holders just found, or, at its end, all of them.
+    """One message of a search: `provisional` holders just found, or at its end all of them.
 
-    `named_by`: "CID", "SHA256" or "TEXT_HASH", how the search named the content. `providers_without_price`:
-    where nobody offers it, others that provide it.
+    `named_by`: "CID", "SHA256" or "TEXT_HASH", the way the search named the content.
+    `providers_without_price`: if there are no offers, the number of providers without one.
     """
 
     holders: tuple[Holder, ...]
@@ -56,7 +56,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """The node behind the server (proto/fastmarket/v1/market.proto, Node)."""
+    """The server's node (proto/fastmarket/v1/market.proto, Node)."""
 
     peer_id: str
     listen: tuple[str, ...]
@@ -71,7 +71,7 @@ class NodeInfo:
 
 @dataclass(frozen=True, slots=True)
 class PeerEntry:
-    """A peer the node knows; `common_prefix` in bits."""
+    """A peer known to the node; `common_prefix` in bits."""
 
     peer_id: str
     addrs: tuple[str, ...]
@@ -82,7 +82,7 @@ class PeerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """How a registration met its quorum; `named_by` as in `Found`."""
+    """The quorum counts of a registration; `named_by` as in `Found`."""
 
     cid: str
     acknowledged: int
@@ -94,7 +94,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """How a withdrawal met its quorum; `cid` as it was registered, `named_by` as in `Found`."""
+    """The quorum counts of a withdrawal; `cid` as registered, `named_by` as in `Found`."""
 
     cid: str
     acknowledged: int
@@ -105,7 +105,7 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class OwnOffer:
-    """An offer of the node: `content` is the CID it was registered by, or else the CIDv1 of codec raw."""
+    """An offer of the node: `content` is the CID it was registered under, or else the CIDv1 of codec raw."""
 
     content: str
     holder: Holder
@@ -123,7 +123,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class RegisterResult:
-    """How it went with one of many; `message` is empty when a quorum has the offer."""
+    """The outcome of one registration of many; `message` is empty if a quorum has the offer."""
 
     cid: str
     message: str
@@ -135,7 +135,7 @@ class RegisterResult:
 
 @dataclass(frozen=True, slots=True)
 class HolderSearch:
-    """One search of `find_many`: no dearer holders than `max_price`, at most `limit` (0: all)."""
+    """One search of `find_many`: holders up to `max_price`, at most `limit` of them (0: all)."""
 
     content: str
     max_price: int | None = None
@@ -144,7 +144,7 @@ class HolderSearch:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What came of `search`: `holders` cheapest first, or `message` telling why there is no answer."""
+    """The result of `search`: `holders`, cheapest first, or a `message` saying why there is no answer."""
 
     search: HolderSearch
     holders: tuple[Holder, ...]
@@ -154,9 +154,9 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class HolderChange:
-    """What a watch saw: `present` new or changed holders, `gone` ones that are there no more.
+    """A change seen by a watch: `present` holders are new or changed, `gone` ones have disappeared.
 
-    `gap`: the node was away since the last change; what came and went meanwhile is not known.
+    `gap`: the node was unreachable since the last change; holders may have come and gone unseen.
     """
 
     present: tuple[Holder, ...]
@@ -166,7 +166,7 @@ class HolderChange:
 
 @dataclass(frozen=True, slots=True)
 class RecordPut:
-    """How a put met its quorum."""
+    """The quorum counts of a put."""
 
     acknowledged: int
     asked: int

@@ -1,7 +1,7 @@
-"""How many connections to the gRPC port one address has.
+"""Limits the connections to the gRPC port per IP address.
 
-gRPC accepts connections itself and has a bound for all of them alone. So they are looked through from time to
-time, and an address that has more than its part loses the latest. On Linux.
+gRPC accepts connections itself and only limits their total. So they are scanned from time to time, and an
+address with more than its share loses the latest. Linux only.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from fastmarket.repeating import Repeating
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 1.0  # from one look to the next, and longer where a look takes long, for ...
-MAX_LOOKING = 0.02  # ... this part of the time at most; 1,000 descriptors take some milliseconds
-DESCRIPTORS = "/proc/self/fd"  # of Linux; other systems give sockets no inode to know them by
+LOOK_S = 1.0  # pause between scans; longer if scans are slow, so that they take ...
+MAX_LOOKING = 0.02  # ... at most this fraction of the time; 1,000 descriptors take some milliseconds
+DESCRIPTORS = "/proc/self/fd"  # Linux; other systems give sockets no inode to identify them by
 _TOLD_INTERVAL_S = 60.0
 _TOLD_ADDRESSES = 256
 
 
 class Crowds:
-    """Looks through the connections to `port` from `start` to `stop`."""
+    """Scans the connections to `port` from `start` to `stop`."""
 
     def __init__(self, port: int, most: int) -> None:
-        """`most` connections of one address stay."""
+        """`most` connections per address are kept."""
         self._port = port
         self._most = most
-        self._seen: dict[int, tuple[str, int]] = {}  # by inode: whose connection, and in which look it came
+        self._seen: dict[int, tuple[str, int]] = {}  # by inode: the address, and the scan that first saw it
         self._looks = 0
         self._seldom = LogThrottle(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
         self._pause_s = LOOK_S
@@ -47,25 +47,25 @@ class Crowds:
         self.ended = 0
 
     def __len__(self) -> int:
-        """Connections to the port, as of the last look."""
+        """Connections to the port, as of the last scan."""
         return sum(bool(host) for host, _ in self._seen.values())
 
     def start(self) -> None:
-        """Where the system lists a process's descriptors."""
+        """Starts scanning, if the system lists a process's descriptors."""
         if os.path.isdir(DESCRIPTORS):
             self._looking.start()
 
     async def stop(self) -> None:
-        """Safe to call twice."""
+        """Stops scanning; safe to call twice."""
         await self._looking.stop()
 
     async def _look(self) -> None:
         began = time.monotonic()
-        await asyncio.to_thread(self.look, began)  # system calls, which the loop need not wait for
+        await asyncio.to_thread(self.look, began)  # many system calls, kept off the event loop
         self._pause_s = max(LOOK_S, (time.monotonic() - began) / MAX_LOOKING)
 
     def look(self, now: float) -> None:
-        """Ends what is too much."""
+        """Scans once and closes excess connections."""
         self._looks += 1
         crowds: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)  # look, inode, descriptor
         seen: dict[int, tuple[str, int]] = {}
@@ -85,11 +85,11 @@ class Crowds:
 
     def _end(self, host: str, crowd: list[tuple[int, int, int]], now: float) -> None:
         for _, inode, descriptor in crowd:
-            # The number may be another's by now: that is looked at again, by a handle of our own.
+            # The descriptor may have been reused by now: check it again through a duplicate.
             with _opened(descriptor) as found:
                 if found is not None and _caller(found, self._port) == host:
                     with suppress(OSError):
-                        found.shutdown(socket.SHUT_RDWR)  # gRPC sees its end, and closes it
+                        found.shutdown(socket.SHUT_RDWR)  # gRPC sees end-of-file, and closes it
                         self.ended += 1
             self._seen[inode] = ("", self._looks)
         unsaid = self._seldom.due(host, now)
@@ -101,19 +101,19 @@ class Crowds:
 
 
 def _sockets() -> Iterator[tuple[int, int]]:
-    """Each socket of this process: its descriptor and inode."""
+    """The descriptor and inode of each socket of this process."""
     for name in os.listdir(DESCRIPTORS):
         try:
             status = os.fstat(int(name))
         except OSError:
-            continue  # the directory itself, or one that was just closed
+            continue  # the directory itself, or one just closed
         if stat.S_ISSOCK(status.st_mode):
             yield int(name), status.st_ino
 
 
 @contextmanager
 def _opened(descriptor: int) -> Iterator[socket.socket | None]:
-    """A handle of our own on a socket, which leaves the other one open; None: it is closed already."""
+    """A duplicate of a socket, closed afterwards without closing the original; None if that is closed."""
     try:
         found = socket.socket(fileno=os.dup(descriptor))
     except OSError:
@@ -124,10 +124,10 @@ def _opened(descriptor: int) -> Iterator[socket.socket | None]:
 
 
 def _caller(found: socket.socket, port: int) -> str:
-    """The address at the other end of a connection to our port; "": it is something else."""
+    """The address of the peer of a connection to our port; "" for anything else."""
     try:
         if found.family in (socket.AF_INET, socket.AF_INET6) and found.getsockname()[1] == port:
             return address_block(found.getpeername()[0])
     except OSError:
-        pass  # one that listens, or has just ended
+        pass  # a listening socket, or a connection that has just ended
     return ""

@@ -1,4 +1,4 @@
-"""What the market needs of a network: the seam between the service and whatever carries it."""
+"""What the market needs from the DHT: the interface between the service and the network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 
 
 class Acknowledged(Protocol):
-    """How a put went: of `asked` nodes so many, and how many were `wanted`."""
+    """The counts of a put: `acknowledged` of `asked` nodes, with `wanted` as the quorum."""
 
     @property
     def acknowledged(self) -> int:
-        """Nodes that have it."""
+        """Nodes that stored it."""
 
     @property
     def asked(self) -> int:
-        """The closest that were found."""
+        """The closest nodes found, to which it was sent."""
 
     @property
     def wanted(self) -> int:
@@ -31,11 +31,11 @@ class Acknowledged(Protocol):
 
 
 class Dht(Protocol):
-    """A node of the network, seen from a program on its machine. Contents and keys are multihashes."""
+    """A node of the network, as seen by a program on its machine. Contents and keys are multihashes."""
 
     @property
     def peer_id(self) -> PeerId:
-        """Who signs the offers."""
+        """The signer of the node's offers."""
 
     async def register_offer(
         self,
@@ -46,66 +46,66 @@ class Dht(Protocol):
         deadline_s: float,
         form: CidForm | None = None,
     ) -> StoreOutcome:
-        """Signs, stores and announces an offer; returns at its quorum, at the latest after `deadline_s`.
+        """Signs, stores and announces an offer; returns at its quorum, or after `deadline_s` at the latest.
 
-        `form`: of the CID that names the content, which is told with the offer.
+        `form` is the form of the CID that names the content; it is published with the offer.
 
-        The announcement goes on whatever becomes of the call. An outcome without a quorum has
-        `acknowledged < wanted`; where the storers are not known yet at the deadline, `wanted` is 1.
+        Announcing goes on whatever happens to the call. Without a quorum, the outcome has
+        `acknowledged < wanted`; if the storers are still unknown at the deadline, `wanted` is 1.
         Raises `CallerFault` (a field of `OfferTerms`), `Busy`.
         """
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> Sequence[StoreOutcome]:
-        """As `register_offer` for many, sharing signatures, lookups and messages: outcomes in their order.
+        """Like `register_offer` for many, sharing signatures, lookups and messages; outcomes in their order.
 
-        Whole slices of them are under way at a time. What the deadline cuts off before its turn is not
-        registered and has `acknowledged` 0 of `wanted` 1. Raises `Busy` with none registered.
+        Whole slices of them are in progress at a time. Offers whose turn does not come before the deadline
+        are not registered and have `acknowledged` 0, `wanted` 1. Raises `Busy` with none registered.
         """
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
-        """Takes an own offer back; returns when every storer knows or has failed, or after `deadline_s`.
+        """Withdraws an own offer; returns when every storer has answered or failed, or after `deadline_s`.
 
-        The withdrawal is announced further whatever becomes of the call; withdrawing again is harmless.
-        Raises `CallerFault`: no such offer of this node.
+        Announcing the withdrawal goes on whatever happens to the call; withdrawing again is harmless.
+        Raises `CallerFault` if this node has no such offer.
         """
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
-        """What `find_offers` would tell, where that is known without asking anybody; None: it has to ask.
+        """The result of `find_offers` if it is known without querying peers, else None.
 
-        What others acknowledge to their callers has to be seen here at once, and only a search is sure to
-        see it. So there is an answer for a node that has nobody to ask, or may tell what it found lately.
+        An offer acknowledged elsewhere must be visible here at once, and only a search guarantees that. So
+        this returns a result only if the node has no peers to query, or may serve recent results.
         """
 
     def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        """Verified offers as they come in; ends with the lookup or after `deadline_s`.
+        """Verified offers as they arrive, until the lookup ends or `deadline_s` has passed.
 
-        A later version of an offer may follow an earlier one, a tombstone included: the higher seq counts.
+        A later version of an offer, including a tombstone, may follow an earlier one: the higher seq wins.
         Closing the iterator ends the lookup.
         """
 
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
-        """Whoever provides a content, with an offer or without one, but for those known to have taken theirs
-        back; what is known after `deadline_s`."""
+        """All providers of the content, with or without an offer, except those known to have withdrawn
+        theirs; what has been found after `deadline_s`."""
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
-        """The peers closest to a key that answered, closest first; what is known after `deadline_s`."""
+        """The responsive peers closest to a key, closest first; those found within `deadline_s`."""
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int, *, deadline_s: float
     ) -> Acknowledged:
-        """Stores a value at the nodes closest to its key. Raises `QuorumFailed`, `CallerFault`."""
+        """Stores a value on the nodes closest to its key. Raises `QuorumFailed`, `CallerFault`."""
 
     async def get_record(self, key: bytes, quorum: Quorum | int, *, deadline_s: float) -> bytes:
-        """The best value there is. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
+        """The best value found. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
 
     def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
-        """The latest version of this node's offer, a tombstone too."""
+        """The latest version of this node's offer, even if it is a tombstone."""
 
     def own_offers(self) -> Iterable[Offer]:
-        """Offers of this node that are announced, in no order."""
+        """This node's announced offers, in no particular order."""
 
     def peers(self) -> Sequence[PeerView]:
-        """The routing table, nearest to this node first."""
+        """The routing table, closest to this node first."""
 
     def node_info(self) -> NodeView:
-        """This node."""
+        """A summary of this node."""

@@ -1,4 +1,4 @@
-"""A typed client of a node's gRPC services. A long file: one class, a method for each of theirs."""
+"""A typed client of a node's gRPC services. A long file: one class with one method for each of theirs."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ __all__ = [
 
 Reply = TypeVar("Reply", bound=Message)
 
-PAGE = 1000  # offers asked for at a time
+PAGE = 1000  # offers requested at a time
 DEFAULT_TIMEOUT_S = 15.0  # longer than the server waits for a quorum
 
 
 @dataclass(frozen=True, slots=True)
 class _Method(Generic[Reply]):
-    """A unary method by its path, and what it answers."""
+    """A unary method: its path and its reply type."""
 
     path: str
     reply: type[Reply]
@@ -84,12 +84,12 @@ _REGISTER_FILE = _Method("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileRe
 
 
 class MarketClient(Live):
-    """Calls the node at `target`, "host:port". To be used in one event loop, and closed.
+    """Calls the node at `target`, "host:port". Use it in one event loop, and close it.
 
-    Every method raises: `CallerFault` with the field the server names, `Busy`, `QuorumFailed`,
-    `ServerUnavailable`, `RequestTimeout`, another `NetworkFault`, `NodeFault` for a fault of the server.
-    A server that is not there, or tells to come back, is asked up to four times with growing pauses, a second
-    in all, within the deadline; registering and withdrawing twice is harmless.
+    Every method raises `CallerFault` with the field named by the server, `Busy`, `QuorumFailed`,
+    `ServerUnavailable`, `RequestTimeout`, another `NetworkFault`, or `NodeFault` for a fault of the server.
+    If the server is unreachable or asks to retry, a call is tried up to four times with growing pauses, a
+    second in all, within its deadline; registering and withdrawing twice is harmless.
     """
 
     def __init__(
@@ -100,10 +100,11 @@ class MarketClient(Live):
         tls: ClientTls | None = None,
         token: str | None = None,
     ) -> None:
-        """`timeout_s`: for each call that names none. `token`: one of the server's, sent with every call.
+        """`timeout_s`: default timeout of each call. `token`: one of the server's tokens, sent with every
+        call.
 
-        Raises `CallerFault`: a file of `tls` that cannot be read ("tls"), or a token that would travel in
-        the clear to another machine ("token").
+        Raises `CallerFault` for a file of `tls` that cannot be read ("tls"), and for a token that would be
+        sent to another machine in plain text ("token").
         """
         self.target = target
         self._timeout_s = timeout_s
@@ -122,11 +123,11 @@ class MarketClient(Live):
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self._channel.close()
 
     async def get_node(self, *, timeout_s: float | None = None) -> NodeInfo:
-        """The node itself."""
+        """Describes the node."""
         node = await self._call(_GET_NODE, v1.GetNodeRequest(), timeout_s)
         return NodeInfo(
             node.peer_id,
@@ -141,11 +142,11 @@ class MarketClient(Live):
         )
 
     async def list_peers(self, *, timeout_s: float | None = None) -> list[PeerEntry]:
-        """The routing table, nearest first."""
+        """The routing table, closest first."""
         return _peers(await self._call(_LIST_PEERS, v1.ListPeersRequest(), timeout_s))
 
     async def closest_peers(self, content: str, *, timeout_s: float | None = None) -> list[PeerEntry]:
-        """The nodes closest to a content, found by a lookup."""
+        """The nodes closest to the content, found by a lookup."""
         request = v1.ClosestPeersRequest(content=content)
         return _peers(await self._call(_CLOSEST_PEERS, request, timeout_s))
 
@@ -157,7 +158,7 @@ class MarketClient(Live):
         limit: int = 0,
         timeout_s: float | None = None,
     ) -> list[Holder]:
-        """Who serves a content, cheapest first; none: an empty list."""
+        """The holders of the content, cheapest first; an empty list if there are none."""
         found = await self.search_holders(content, max_price=max_price, limit=limit, timeout_s=timeout_s)
         return list(found.holders)
 
@@ -169,7 +170,7 @@ class MarketClient(Live):
         limit: int = 0,
         timeout_s: float | None = None,
     ) -> Found:
-        """As `find_holders`, with all that the node tells at the end of the search."""
+        """Like `find_holders`, with everything the node reports at the end of the search."""
         last = Found((), provisional=False)
         async for found in self.stream_holders(
             content, max_price=max_price, limit=limit, timeout_s=timeout_s
@@ -188,7 +189,7 @@ class MarketClient(Live):
     ) -> AsyncGenerator[Found, None]:
         """Each holder as it is found, provisionally; at the end all of them, cheapest first.
 
-        Closing the generator ends the search on the node, too.
+        Closing the generator also ends the search on the node.
         """
         request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit)
         async with aclosing(self._stream(_FIND_HOLDERS, request, self._within(timeout_s))) as replies:
@@ -200,7 +201,8 @@ class MarketClient(Live):
     async def find_many(
         self, searches: AsyncIterable[HolderSearch], *, timeout_s: float | None = None
     ) -> AsyncGenerator[SearchResult, None]:
-        """Many searches on one stream; each result as soon as it is there. `timeout_s` is for all of it."""
+        """Many searches on one stream; each result as soon as it is ready. `timeout_s` is for the whole
+        stream."""
         asked: dict[int, HolderSearch] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
@@ -218,8 +220,8 @@ class MarketClient(Live):
     async def find_batches(
         self, batches: AsyncIterable[Sequence[HolderSearch]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[list[SearchResult], None]:
-        """As `find_many`, with 1 to 1,000 searches in a message: for each batch its results, in the order of
-        its searches; the batches as they are answered. For many contents it is the cheaper way."""
+        """Like `find_many`, with 1 to 1,000 searches per message: yields the results of a batch, in the order
+        of its searches, as each batch is answered. This is the cheaper way to look up many contents."""
         asked: dict[int, Sequence[HolderSearch]] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
@@ -251,11 +253,11 @@ class MarketClient(Live):
         timeout_s: float | None = None,
         resume_s: float = 300.0,
     ) -> AsyncGenerator[HolderChange, None]:
-        """All holders, then what changes, as the node sees it every `interval_s` (0: its default, 30 s).
+        """All holders, then changes, as the node sees them every `interval_s` (0: its default, 30 s).
 
-        Without end, or until `timeout_s`, which raises `RequestTimeout`. A node that is away (a restart) is
-        called again for up to `resume_s`; the change after that has `gap`, and a holder that does not show
-        then is told `gone` when it does not at a second look either.
+        Never ends unless `timeout_s` passes, which raises `RequestTimeout`. An unreachable node (a restart)
+        is called again for up to `resume_s`; the first change after that has `gap` set, and a holder missing
+        then is reported `gone` only if a second look does not find it either.
         """
         request = v1.WatchHoldersRequest(content=content, max_price=max_price, interval_s=interval_s)
 
@@ -272,22 +274,23 @@ class MarketClient(Live):
     async def put_record(
         self, key: bytes, value: bytes, *, quorum: int = 0, timeout_s: float | None = None
     ) -> RecordPut:
-        """Stores a value in the DHT; `quorum` 0: a majority of the nodes asked."""
+        """Stores a value in the DHT; `quorum` 0 means a majority of the nodes asked."""
         request = v1.PutRecordRequest(key=key, value=value, quorum=quorum)
         reply = await self._call(_PUT_RECORD, request, timeout_s)
         return RecordPut(reply.acknowledged, reply.asked, reply.wanted)
 
     async def get_record(self, key: bytes, *, quorum: int = 0, timeout_s: float | None = None) -> bytes:
-        """The best value under a key; NotFound when there is none."""
+        """The best value under a key; raises NotFound if there is none."""
         request = v1.GetRecordRequest(key=key, quorum=quorum)
         return (await self._call(_GET_RECORD, request, timeout_s)).value
 
     async def register_many(
         self, batches: AsyncIterable[Sequence[Listing]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[list[RegisterResult], None]:
-        """Offers many files; for each batch (1 to 2,000 files, 1,000 are best) how it went, in order.
+        """Offers many files; yields the outcomes of each batch (1 to 2,000 files, best 1,000) in order.
 
-        The next batches are asked for while the node works on those before. `timeout_s` is for all of it.
+        Further batches are requested while the node works on earlier ones. `timeout_s` is for the whole
+        stream.
         """
 
         async def requests() -> AsyncGenerator[v1.RegisterFilesRequest, None]:
@@ -304,14 +307,14 @@ class MarketClient(Live):
     async def withdraw(
         self, content: str, *, user_id: bytes = b"", user_name: str = "", timeout_s: float | None = None
     ) -> Withdrawn:
-        """Takes an offer of the node back; NotFound when it has none."""
+        """Withdraws an offer of the node; raises NotFound if there is none."""
         request = v1.WithdrawFileRequest(content=content, user_id=user_id, user_name=user_name)
         reply = await self._call(_WITHDRAW_FILE, request, timeout_s)
         named_by = _named_by(reply.named_by)
         return Withdrawn(reply.cid, reply.acknowledged, reply.asked, reply.wanted, named_by)
 
     async def list_offers(self, *, timeout_s: float | None = None) -> AsyncGenerator[OwnOffer, None]:
-        """The node's own offers, in the order of their contents."""
+        """The node's own offers, ordered by content."""
         token = ""
         while True:
             request = v1.ListOffersRequest(page_size=PAGE, page_token=token)
@@ -323,7 +326,7 @@ class MarketClient(Live):
                 return
 
     async def check(self, file_hash: str, *, timeout_s: float | None = None) -> list[Holder]:
-        """The same by `market.Market`, which any OrcaNet server of that service answers."""
+        """The holders, through `market.Market`, which any OrcaNet server implements."""
         request = market_pb2.CheckHoldersRequest(fileHash=file_hash)
         reply = await self._call(_CHECK_HOLDERS, request, timeout_s)
         return [Holder(user.id, user.name, user.ip, user.port, user.price) for user in reply.holders]
@@ -337,7 +340,7 @@ class MarketClient(Live):
         user_name: str = "",
         timeout_s: float | None = None,
     ) -> Registered:
-        """Offers a content under these terms; returns when a quorum has the offer."""
+        """Offers content under these terms; returns when a quorum has the offer."""
         request = _request(Listing(content, metadata, user_id, user_name))
         reply = await self._call(_REGISTER_FILE, request, timeout_s)
         counts = (reply.acknowledged, reply.asked, reply.wanted, reply.plain)
@@ -378,7 +381,7 @@ class MarketClient(Live):
         return self._replies(call(requests, timeout=timeout_s, metadata=self._metadata))
 
     async def _replies(self, call: Any) -> AsyncGenerator[Any, None]:
-        """What comes; leaving ends the call on the node, too."""
+        """Yields replies; leaving early also cancels the call on the node."""
         try:
             async for reply in call:
                 yield reply
@@ -436,5 +439,5 @@ _NAMED_BY = {number: name for name, number in v1.NamedBy.items() if number}
 
 
 def _named_by(number: int) -> str:
-    """Its name; empty where a server of an older release tells none."""
+    """The enum's name; empty if the server is an older release that does not set it."""
     return _NAMED_BY.get(number, "")

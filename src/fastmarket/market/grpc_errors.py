@@ -1,4 +1,4 @@
-"""Our errors as gRPC statuses with details (proto/fastmarket/v1/errors.proto), and back."""
+"""Maps our errors to gRPC statuses with details (proto/fastmarket/v1/errors.proto), and back."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from fastmarket.errors import (
 )
 from fastmarket.pb.fastmarket.v1 import errors_pb2 as pb
 
-MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and headers are bounded to 8 KiB by many
+MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and many limit headers to 8 KiB
 DETAILS_KEY = "grpc-status-details-bin"  # google.rpc.Status, by the convention of all gRPC libraries
 DOMAIN = "fastmarket"
-# gRFC A6: how many milliseconds a client should wait before it tries again; below 0: it shall not.
+# gRFC A6: milliseconds a client should wait before it retries; a negative value forbids retrying.
 RETRY_AFTER_KEY = "grpc-retry-pushback-ms"
 NO_RETRY = (RETRY_AFTER_KEY, "-1")
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
-# What gRPC's own asyncio client says when a stream ends under it, whatever the reason.
+# The message of gRPC's own asyncio client when a stream breaks, whatever the reason.
 CORE_FAULT = "Internal error from Core"
-KEPT = "the offer is kept and announced further"
+KEPT = "the offer is stored and will be announced again"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
 _COUNT_PREFIX = "fastmarket-quorum-"
-_WHY = "why"  # among the metadata of a QUORUM_MISSED
+_WHY = "why"  # in the metadata of a QUORUM_MISSED
 _FIELD = re.compile(r"([A-Za-z0-9_.]{1,64}): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What an error is told as: the call's code, the `reason` of its ErrorInfo, when to try again."""
+    """How an error is reported: the status code, the `reason` of its ErrorInfo, and when to retry."""
 
     code: grpc.StatusCode
     reason: str = ""
     retry_s: float | None = None
 
 
-# The first that fits.
+# The first match applies.
 _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
     (Busy, _Kind(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 0.1)),
     (NoSuchOffer, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_OFFER")),
@@ -66,12 +66,12 @@ _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
 
 
 class ServerUnavailable(NetworkFault):
-    """The server cannot be reached, or went away before it answered."""
+    """The server cannot be reached, or disconnected before it answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a failed call ends with."""
+    """The status of a failed call."""
 
     code: grpc.StatusCode
     details: str
@@ -79,7 +79,7 @@ class Status:
 
 
 def status_of(error: FastmarketError) -> Status:
-    """The status that tells a caller of `error`."""
+    """The status that reports `error` to a caller."""
     kind = next(kind for of, kind in _KINDS if isinstance(error, of))
     counts: dict[str, str] = {}
     details = str(error)[:MAX_DETAILS_CHARS]
@@ -106,7 +106,7 @@ def status_of(error: FastmarketError) -> Status:
 
 
 def too_many_calls(details: str, wait_s: float) -> Status:
-    """For a caller that calls too often."""
+    """The status for a caller that calls too often."""
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     rich = pb.Status(code=code.value[0], message=details)
     _attach(rich, "ErrorInfo", pb.ErrorInfo(reason="BUSY", domain=DOMAIN))
@@ -116,7 +116,7 @@ def too_many_calls(details: str, wait_s: float) -> Status:
 
 
 def retry_info(wait_s: float) -> pb.RetryInfo:
-    """Not before `wait_s`."""
+    """Says not to retry before `wait_s`."""
     info = pb.RetryInfo()
     info.retry_delay.FromNanoseconds(int(wait_s * 1e9))
     return info
@@ -127,7 +127,7 @@ def _attach(rich: pb.Status, name: str, detail: Message) -> None:
 
 
 def rich_of(error: grpc.aio.AioRpcError) -> pb.Status:
-    """The google.rpc.Status a call ended with; an empty one where there is none."""
+    """The google.rpc.Status of a failed call, or an empty one if there is none."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             with suppress(DecodeError):
@@ -136,7 +136,7 @@ def rich_of(error: grpc.aio.AioRpcError) -> pb.Status:
 
 
 def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
-    """The inverse, for a client of the server at `target`."""
+    """The error a status stands for, as raised by a client of the server at `target`."""
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return CallerFault(*(_violation(rich_of(error)) or _field_and_reason(details)))
@@ -150,7 +150,7 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return NotFound(details, peer=target)
     if code is grpc.StatusCode.INTERNAL and details == CORE_FAULT:
         return ServerUnavailable("the connection ended", peer=target)
-    if code is grpc.StatusCode.CANCELLED:  # a server that stops: to calls it has not begun
+    if code is grpc.StatusCode.CANCELLED:  # from a server that is shutting down, for calls it has not begun
         return ServerUnavailable(details, peer=target)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NetworkFault(f"{code.name}: {details}", peer=target)

@@ -1,4 +1,4 @@
-"""Both gRPC services on one port: `market.Market` of the earlier programs and `fastmarket.v1.Market`."""
+"""Serves both gRPC services on one port: `market.Market` for earlier clients, and `fastmarket.v1.Market`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fastmarket.pb import market_pb2
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
 HEALTH = "grpc.health.v1.Health"
-# A response may be as long as the service makes it, which cuts its lists; this is for what surrounds them.
+# The service cuts its lists to the maximum response size; this is for what surrounds them.
 RESPONSE_SLACK_BYTES = 64 * 1024
 
 
@@ -42,7 +42,7 @@ class MarketServer:
         observer: Observer | None = None,
         around: Around | None = None,
     ) -> None:
-        """`observer` is told of every call that ends; `around` stands around each, outermost."""
+        """`observer` is called after every call; `around` wraps each call, outermost."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
@@ -55,9 +55,10 @@ class MarketServer:
         self._server: grpc.aio.Server | None = None
 
     async def start(self, host: str | None = None, port: int | None = None) -> int:
-        """Serves on `host` and `port` (by default the configuration's; 0: any free one); the port in use.
+        """Serves on `host` and `port` (default: the configuration's; 0: any free port); returns the port in
+        use.
 
-        Raises `CallerFault` ("host" or "port") when the address cannot be had.
+        Raises `CallerFault` ("host" or "port") if it cannot listen there.
         """
         host = self._config.host if host is None else host
         port = self._config.port if port is None else port
@@ -65,14 +66,14 @@ class MarketServer:
         config, work = self._config, Work(self._config)
         server = grpc.aio.server(
             options=self._options(),
-            # Ours are counted by `Bounds`, which tells callers apart.
+            # Our own limit is in `Bounds`, which tells callers apart.
             maximum_concurrent_rpcs=config.max_concurrent_rpcs + config.health_rpcs,
         )
         watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
         watched.add(MARKET, self._market_methods(Calls(work, config)))
         watched.add(V1, V1Methods(self._service, config, work).handlers())
         describe(watched, (MARKET, V1, HEALTH))
-        # Whoever has no token may at least see that the node lives, and does so when it is busy.
+        # Callers without a token may check the node's health, even while it is busy.
         of_health = Bounds(config.health_rpcs, None, config.health_rpcs // 2)
         for_health = CallTimer(of_health, config.message_timeout_s, config.unread_timeout_s)
         self._health = Health(Registry(server, for_health), (MARKET, V1))
@@ -85,7 +86,7 @@ class MarketServer:
         return bound
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """No new calls; those under way may take `grace_s` to end."""
+        """Accepts no new calls; those in progress get `grace_s` to end."""
         if self._server is not None:
             server, self._server = self._server, None
             if self._health is not None:
@@ -98,13 +99,13 @@ class MarketServer:
 
     @property
     def tokens(self) -> access.Tokens | None:
-        """Those that are good now; None: nobody needs one."""
+        """The tokens in force; None if no token is needed."""
         return None if self._guard is None else self._guard.tokens
 
     def reload(self) -> access.Tokens | None:
-        """Reads the tokens again and returns them; looks whether the certificates can be used, too.
+        """Reads the tokens again and returns them; also checks that the certificates are usable.
 
-        gRPC reads those when a caller connects. Raises `CallerFault`, with everything as it was.
+        gRPC reads those itself when a caller connects. Raises `CallerFault` and then changes nothing.
         """
         access.check_certificates(self._access)
         tokens = access.read_tokens(self._access)
@@ -113,7 +114,7 @@ class MarketServer:
         return tokens
 
     def _watch(self, reachable: bool) -> CallTimer:
-        """Programs of this machine need no guard."""
+        """Loopback without tokens needs no guard."""
         config, tokens = self._config, access.read_tokens(self._access)
         if tokens is not None or reachable:
             self._guard = Guard(self._access, tokens)
@@ -124,13 +125,13 @@ class MarketServer:
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
         return [
-            # Two servers sharing a port silently would each get half of the calls.
+            # Two servers silently sharing a port would each get half of the calls.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", config.max_request_bytes),
             ("grpc.max_send_message_length", config.max_response_bytes + RESPONSE_SLACK_BYTES),
             ("grpc.max_concurrent_streams", config.max_streams_per_connection),
             ("grpc.max_allowed_incoming_connections", config.max_connections),
-            # With plain text, too: until a connection has sent its settings.
+            # For plain text, too: the time until a connection has sent its settings.
             ("grpc.server_handshake_timeout_ms", int(config.handshake_timeout_s * 1000)),
             ("grpc.http2.settings_timeout", int(config.handshake_timeout_s * 1000)),
             ("grpc.max_connection_idle_ms", int(config.idle_timeout_s * 1000)),

@@ -1,4 +1,4 @@
-"""What stands around every gRPC call: may it be made, how long it took, how it ended."""
+"""Wraps every gRPC call: admission, limits, duration and outcome."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Around: TypeAlias = Callable[[str, Context], AbstractAsyncContextManager[None]]
 Observer: TypeAlias = Callable[[str, str, float], None]
-"""Told of each call that ended: its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
+"""Called after each call with its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
 
-LAST_STATUS_S = 1.0  # how long the status of a call may take whose caller does not read
-RETRY_S = 0.1  # what a caller is told to wait that has too many calls under way
+LAST_STATUS_S = 1.0  # limit for sending the status of a call whose caller does not read
+RETRY_S = 0.1  # the retry delay for a caller with too many concurrent calls
 _NOTHING = nullcontext()
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Bounds:
-    """How many calls are under way, of all callers and of each."""
+    """Limits concurrent calls, in total and per caller."""
 
     def __init__(self, calls: int, calls_per_caller: int | None, streaming_calls: int) -> None:
         self._calls = Share(calls, calls_per_caller)
@@ -45,7 +45,7 @@ class Bounds:
 
     @contextmanager
     def one(self, caller: str, streaming: bool) -> Iterator[bool]:
-        """A call, for the block; False: there are too many."""
+        """Counts a call during the block; yields False if there are too many."""
         if not self._calls.take(caller):
             yield False
             return
@@ -64,16 +64,16 @@ class Bounds:
 
 
 class _UnreadError(Exception):
-    """The caller takes no answer."""
+    """The caller does not read its answers."""
 
 
 class _RevokedError(Exception):
-    """The caller's token is not good any more."""
+    """The caller's token has been revoked."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallTimer:
-    """What is done about every call; from outside: `around`, `observer`, `guard`, `bounds`."""
+    """The wrappers around every call; from the outside in: `around`, `observer`, `guard`, `bounds`."""
 
     bounds: Bounds
     message_timeout_s: float
@@ -84,7 +84,7 @@ class CallTimer:
     now: Callable[[], float] = time.perf_counter
 
     def over(self, method: Method, path: str) -> Handler:
-        """The handler of a method, watched."""
+        """The wrapped handler of a method."""
         handler: Any = method.handler
         inner = handler.stream_stream or handler.stream_unary or handler.unary_stream or handler.unary_unary
         streams = handler.request_streaming or handler.response_streaming
@@ -113,17 +113,17 @@ class CallTimer:
             try:
                 with bounds.one(caller, streams) as taken:
                     if not taken:
-                        refusal = too_many_calls("calls: too many under way; try again", RETRY_S)
+                        refusal = too_many_calls("calls: too many in progress; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
                     with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
                         return await inner(request, context)
             except _RevokedError:
-                refusal = Status(grpc.StatusCode.UNAUTHENTICATED, "authorization: the token was taken back")
-            except _UnreadError:  # what the call held is given back
+                refusal = Status(grpc.StatusCode.UNAUTHENTICATED, "authorization: the token was revoked")
+            except _UnreadError:  # the call's share has been released
                 refusal = too_many_calls("answers: not read in time", RETRY_S)
             try:
-                # A status waits behind the answers that are not read; without one gRPC resets the stream.
+                # A status queues behind unread answers; if it cannot be sent, gRPC resets the stream.
                 async with asyncio.timeout(LAST_STATUS_S):
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
             except TimeoutError:
@@ -149,12 +149,12 @@ class CallTimer:
         return observed
 
     def _writing(self, inner: Any) -> Any:
-        """As one coroutine that writes: a generator left early would be told of late."""
+        """Writes as one coroutine: a generator that is left early would be closed late."""
 
         async def written(request: Any, context: Context) -> None:
             answers = inner(request, context)
             if not hasattr(answers, "aclose"):
-                await answers  # it writes to the context itself
+                await answers  # the handler writes to the context itself
                 return
             async with aclosing(answers):
                 async for answer in answers:
@@ -167,8 +167,8 @@ class CallTimer:
         return written
 
     def _reading(self, inner: Any) -> Any:
-        """Of a method with one message. gRPC would wait for it as long as the connection lasts, and ask us
-        whether the call may be made after that."""
+        """Reads the one message of a method. gRPC would wait for it as long as the connection lasts, and only
+        then ask us to admit the call."""
 
         async def read(messages: Any, context: Context) -> Any:
             try:
@@ -177,9 +177,11 @@ class CallTimer:
             except TimeoutError:
                 message = None
             if message is None:
-                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "request: its message did not come")
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "request: no message arrived in time")
             if message is grpc.aio.EOF:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "request: a call has one message")
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "request: the call ended without a message"
+                )
             return await inner(message, context)
 
         return read
@@ -199,28 +201,28 @@ _MAKERS: dict[bool, Callable[..., Handler]] = {
     False: grpc.stream_unary_rpc_method_handler,
     True: grpc.stream_stream_rpc_method_handler,
 }
-"""By whether answers stream. Requests always do, as far as gRPC knows: see `CallTimer._reading`."""
+"""By whether answers stream. To gRPC, requests always do: see `CallTimer._reading`."""
 
 
 class Registry:
-    """Where services are registered at a server, with a watch over each of their methods."""
+    """Registers services at a server, with a watch around each of their methods."""
 
     def __init__(self, server: grpc.aio.Server, watch: CallTimer) -> None:
         self._server = server
         self._watch = watch
 
     def add(self, service: str, methods: Mapping[str, Method]) -> None:
-        """A service by its full name, and its methods by theirs."""
+        """Adds a service by its full name, with its methods by name."""
         found = {f"/{service}/{name}": method for name, method in methods.items()}
         self.add_lazily(found.get)
 
     def add_lazily(self, find: Callable[[str], Method | None]) -> None:
-        """`find` is asked for paths ("/market.Market/CheckHolders"); a method it has found is kept."""
+        """`find` is called with paths ("/market.Market/CheckHolders"); each method it finds is kept."""
         self._server.add_generic_rpc_handlers((_Watched(find, self._watch),))
 
 
 class _Watched(grpc.GenericRpcHandler):
-    """Methods, each wrapped once: an interceptor would do so at every call."""
+    """Methods, each wrapped once: an interceptor would wrap them at every call."""
 
     def __init__(self, find: Callable[[str], Method | None], watch: CallTimer) -> None:
         self._find = find
@@ -228,7 +230,7 @@ class _Watched(grpc.GenericRpcHandler):
         self._made: dict[str, Handler] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """The method's handler, None for one that is not there."""
+        """The method's handler, or None if there is no such method."""
         path = handler_call_details.method
         made = self._made.get(path)
         if made is None:
@@ -239,7 +241,7 @@ class _Watched(grpc.GenericRpcHandler):
 
 
 class Guard:
-    """Refuses callers without a token, and those that call too often."""
+    """Refuses callers without a valid token, and those that call too often."""
 
     def __init__(
         self,
@@ -256,7 +258,7 @@ class Guard:
 
     @property
     def tokens(self) -> Tokens | None:
-        """Those that are good now; they may be exchanged while calls are served."""
+        """The tokens in force; they may be replaced while calls are served."""
         return self._tokens
 
     @tokens.setter
@@ -270,7 +272,7 @@ class Guard:
 
     @contextmanager
     def going_on(self, caller: str, scope: AccessScope) -> Iterator[None]:
-        """A call that lasts as long as its caller likes, for the block: it ends with its token."""
+        """Tracks a long-running call during the block: it ends when its token is revoked."""
         task = asyncio.current_task()
         assert task is not None
         self._going_on[task] = caller, scope
@@ -288,7 +290,7 @@ class Guard:
     def admit(
         self, path: str, scope: AccessScope, caller: str, context: Context
     ) -> tuple[str, Status | None]:
-        """Whose call it is, and why it is not made (None: it is)."""
+        """The caller's name, and why its call is refused (None: it is admitted)."""
         host = host_of(context.peer())
         if self._tokens is not None:
             token, refused = self._authorized(self._tokens, path, scope, context, host)
@@ -302,19 +304,19 @@ class Guard:
             return caller, None
         self._tell(caller, "calls too often")
         wait_ms = max(1, round(wait_s * 1000))
-        return caller, too_many_calls(f"calls: too many at once; try again in {wait_ms} ms", wait_s)
+        return caller, too_many_calls(f"calls: rate limit exceeded; try again in {wait_ms} ms", wait_s)
 
     def _authorized(
         self, tokens: Tokens, path: str, scope: AccessScope, context: Context, host: str
     ) -> tuple[Token | None, Status | None]:
-        """Whose call it is, or why it is not made."""
+        """The caller's token, or why its call is refused."""
         sent = dict(context.invocation_metadata() or ()).get("authorization", "")
         kind, _, secret = (sent if isinstance(sent, str) else "").partition(" ")
         token = tokens.find(secret.strip()) if kind.lower() == "bearer" else None
         if token is None:
-            self._tell(host, "shows no token of ours")
+            self._tell(host, "has no valid token")
             return None, Status(
-                grpc.StatusCode.UNAUTHENTICATED, "authorization: expects Bearer and a token of this server"
+                grpc.StatusCode.UNAUTHENTICATED, "authorization: expects `Bearer` and a token of this server"
             )
         if not token.scope.allows(scope):
             self._tell(token.name, f"may not call {path}")
@@ -336,13 +338,13 @@ def _number(code: object) -> int:
 
 
 def caller_of(peer: str) -> str:
-    """Who shares with others, of gRPC's name for it: an address, or a program here by its connection."""
+    """The name a caller is accounted under: its address, or for a local program its connection."""
     host = host_of(peer)
     return peer if from_here(host) else address_block(host)
 
 
 def host_of(peer: str) -> str:
-    """The IP address of gRPC's name for a caller ("ipv4:192.0.2.1:4000", "ipv6:%5B::1%5D:4000")."""
+    """The IP address in gRPC's name of a caller ("ipv4:192.0.2.1:4000", "ipv6:%5B::1%5D:4000")."""
     kind, _, rest = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
         return kind
@@ -350,5 +352,5 @@ def host_of(peer: str) -> str:
 
 
 def from_here(host: str) -> bool:
-    """A program of this machine, over loopback or a Unix socket."""
+    """Whether the caller is on this machine, over loopback or a Unix socket."""
     return host == "unix" or host == "::1" or host.startswith(("127.", "::ffff:127."))

@@ -1,4 +1,4 @@
-"""What a watch has told of a content's holders, over restarts of its node."""
+"""Keeps track of what a watch has reported about holders, across restarts of its node."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fastmarket.errors import Busy, FastmarketError, RequestTimeout
 from fastmarket.market.client_values import Holder, HolderChange
 from fastmarket.market.grpc_errors import ServerUnavailable
 
-FIRST_PAUSE_S = 0.1  # before the first try to come back; then twice as long each time
+FIRST_PAUSE_S = 0.1  # before the first reconnect; doubled each time
 LONGEST_PAUSE_S = 2.0
-CONFIRM_S = 30.0  # from a first look after a gap to the second one, where the caller names no interval
-MIN_CONFIRM_S = 2.0  # a node that was restarted is in its network again
+CONFIRM_S = 30.0  # from the first look after a gap to the second, if the caller gives no interval
+MIN_CONFIRM_S = 2.0  # by then a restarted node has joined its network again
 
 Key = tuple[bytes, str]
 Open = Callable[[float | None], AsyncGenerator[HolderChange, None]]
 
 
 class HolderWatch:
-    """Puts together what several calls tell; the first message of each is all holders its node sees."""
+    """Merges what several calls report; the first message of each has all holders its node sees."""
 
     def __init__(self) -> None:
         self._told: dict[Key, Holder] = {}
@@ -32,21 +32,21 @@ class HolderWatch:
 
     @property
     def begun(self) -> bool:
-        """A first message has come."""
+        """Whether a first message has arrived."""
         return self._begun
 
     @property
     def doubts(self) -> bool:
-        """After a gap some did not show: a second look tells whether they are gone, or the node was not there
-        yet where they are found."""
+        """Whether holders were missing after a gap: a second look tells whether they are gone, or the node
+        had not yet rejoined the network."""
         return bool(self._missing)
 
     def interrupted(self) -> None:
-        """What changed meanwhile is not known."""
+        """Notes a gap: changes may have been missed."""
         self._gap = True
 
     def first(self, holders: Iterable[Holder]) -> HolderChange | None:
-        """The first message of a call. None: nothing is different."""
+        """The change in the first message of a call; None if nothing differs."""
         found = {_key(holder): holder for holder in holders}
         present = tuple(holder for key, holder in found.items() if self._told.get(key) != holder)
         missing = {key for key in self._told if key not in found}
@@ -58,7 +58,7 @@ class HolderWatch:
         return HolderChange(present, gone, gap) if present or gone or gap or not begun else None
 
     def later(self, change: HolderChange) -> HolderChange | None:
-        """What the node tells after that."""
+        """The change in a later message."""
         gone = []
         for holder in change.gone:
             told = self._told.pop(_key(holder), None)
@@ -74,9 +74,10 @@ class HolderWatch:
 async def watch_on(
     open_watch: Open, interval_s: float, timeout_s: float | None, resume_s: float
 ) -> AsyncGenerator[HolderChange, None]:
-    """Changes of one content, over as many calls as it takes. `open_watch` begins one, with the seconds left.
+    """The changes of one content over as many calls as needed. `open_watch` starts one, given the seconds
+    left.
 
-    A node that is away longer than `resume_s`, or was never there, raises what its last call raised.
+    If the node is away longer than `resume_s`, or was never reached, raises the last call's error.
     """
     watch, away = HolderWatch(), _Away(resume_s, timeout_s)
     while True:
@@ -86,7 +87,7 @@ async def watch_on(
                 away.over()
                 if (told := watch.first(first.present)) is not None:
                     yield told
-                # The second look is a new call: its first message is all of them again.
+                # The second look is a new call, whose first message has all holders again.
                 look_again_s = time.monotonic() + max(interval_s or CONFIRM_S, MIN_CONFIRM_S)
                 while (change := await _next(changes, look_again_s if watch.doubts else None)) is not None:
                     if (told := watch.later(change)) is not None:
@@ -103,7 +104,7 @@ async def watch_on(
 
 
 async def _next(changes: AsyncGenerator[HolderChange, None], until_s: float | None) -> HolderChange | None:
-    """None: it did not come in time."""
+    """The next change, or None if it did not arrive in time."""
     try:
         async with asyncio.timeout(None if until_s is None else until_s - time.monotonic()):
             return await anext(changes)
@@ -112,7 +113,7 @@ async def _next(changes: AsyncGenerator[HolderChange, None], until_s: float | No
 
 
 class _Away:
-    """Since when the node does not answer, and how long it is waited for."""
+    """How long the node has been away, and when to stop waiting for it."""
 
     def __init__(self, resume_s: float, timeout_s: float | None) -> None:
         self._resume_s = resume_s
@@ -121,20 +122,20 @@ class _Away:
         self._pause_s = FIRST_PAUSE_S
 
     def left_s(self) -> float | None:
-        """Of the caller's time. Raises `RequestTimeout`."""
+        """The caller's remaining time. Raises `RequestTimeout`."""
         if self._end is None:
             return None
         left_s = self._end - time.monotonic()
         if left_s <= 0:
-            raise RequestTimeout("the time of the watch is over")
+            raise RequestTimeout("the watch's timeout expired")
         return left_s
 
     def over(self) -> None:
-        """It answers."""
+        """The node answers again."""
         self._since, self._pause_s = None, FIRST_PAUSE_S
 
     async def pause(self, fault: FastmarketError) -> None:
-        """Until it is tried again; raises `fault` when it was away too long."""
+        """Pauses before the next attempt; raises `fault` if the node has been away too long."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since >= self._resume_s:
@@ -146,5 +147,5 @@ class _Away:
 
 
 def _key(holder: Holder) -> Key:
-    """Within one content."""
+    """Unique among the holders of one content."""
     return holder.id, holder.provider

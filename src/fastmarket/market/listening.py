@@ -1,4 +1,4 @@
-"""The port of the gRPC services, and what stands beside ours on it: health and reflection."""
+"""Binds the gRPC port, and serves health checks and reflection on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastmarket.market.guard import Registry
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
 _messages: Any = health_pb2
-# Health/List came with the library's 1.85, whose own servicer lacks it.
+# Health/List came with version 1.85 of the library, whose own servicer does not implement it.
 _LISTING = (
     (_messages.HealthListRequest, _messages.HealthListResponse)
     if hasattr(_messages, "HealthListRequest")
@@ -62,17 +62,17 @@ class Health:
         return _LISTING[1](statuses=dict.fromkeys(self._names, status))
 
     async def say(self, status: int) -> None:
-        """SERVING or NOT_SERVING, to those who watch, too."""
+        """Sets SERVING or NOT_SERVING, and tells those that watch."""
         self._status = status
         for name in self._names:
             await self._servicer.set(name, status)
 
 
 def describe(registry: Registry, services: Sequence[str]) -> None:
-    """Server reflection, by which grpcurl and the like learn the methods and messages."""
+    """Server reflection, through which tools such as grpcurl learn the methods and messages."""
 
     def find(path: str) -> Method | None:
-        """Loaded with the first call: 1 MB that a node does without where nobody asks."""
+        """Imports reflection at the first call: without calls, the node saves 1 MB."""
         if path != _REFLECT:
             return None
         from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -90,7 +90,7 @@ def describe(registry: Registry, services: Sequence[str]) -> None:
 async def bind(
     server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
 ) -> int:
-    """Makes the server listen there; the port in use. Raises `CallerFault` ("host" or "port")."""
+    """Makes the server listen there; returns the port. Raises `CallerFault` ("host" or "port")."""
     try:
         host = host if host.isascii() else ascii_name(host)
     except ValueError as error:
@@ -106,7 +106,7 @@ async def bind(
 
 
 async def _check_free(host: str, port: int) -> None:
-    """Asks the system itself: its reason is clear, while gRPC tells one in its log alone."""
+    """Tries to bind first: the system's reason is clear, while gRPC logs one and does not return it."""
     if not 0 <= port <= 65535:
         raise CallerFault("port", f"{port} is not between 0 and 65535")
     loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ async def _check_free(host: str, port: int) -> None:
     except (OSError, UnicodeError) as error:
         raise CallerFault("host", f"{host!r} cannot be resolved ({error})") from None
     faults = [fault for *place, _, address in addresses if (fault := _bind_fault(place, address))]
-    # A host name may have addresses this machine lacks (::1 of localhost): gRPC takes those that it can.
+    # A host name may have addresses that this machine lacks (::1 of localhost): gRPC uses those it can.
     in_use = [fault for fault in faults if fault.errno == errno.EADDRINUSE]
     if in_use or len(faults) == len(addresses):
         fault = (in_use or faults)[0]
@@ -126,7 +126,7 @@ async def _check_free(host: str, port: int) -> None:
 
 def _bind_fault(place: Sequence[int], address: tuple[Any, ...]) -> OSError | None:
     with socket.socket(*place) as probe:
-        # As gRPC will: a port that lingers from a process just ended is free.
+        # As gRPC will do: a port in TIME_WAIT from a process just ended is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)

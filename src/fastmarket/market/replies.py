@@ -1,4 +1,4 @@
-"""Our values as messages of the two services."""
+"""Converts our values to messages of the two services."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ENTRY_OVERHEAD_BYTES = 4  # tag and length of one entry of a repeated field
 
 
 def user_of(offer: Offer) -> market_pb2.User:
-    """The holder as the earlier programs know one: who registered, not who stored."""
+    """The holder as `market.Market` knows it: the user that registered, not the node that stored."""
     return market_pb2.User(
         id=offer.user_id, name=offer.user_name, ip=offer.ip, port=offer.port, price=offer.price_per_mb
     )
 
 
 def holder_of(offer: Offer) -> v1.Holder:
-    """All that an offer says."""
+    """Everything an offer says."""
     return v1.Holder(
         id=offer.user_id,
         name=offer.user_name,
@@ -47,7 +47,7 @@ def holder_of(offer: Offer) -> v1.Holder:
 
 
 def fitting(entries: Iterable[M], max_bytes: int) -> list[M]:
-    """The first entries of a repeated field that fit `max_bytes` together."""
+    """The first entries of a repeated field that together fit into `max_bytes`."""
     taken: list[M] = []
     size = 0
     for entry in entries:
@@ -59,7 +59,7 @@ def fitting(entries: Iterable[M], max_bytes: int) -> list[M]:
 
 
 def node_of(peer_id: PeerId, view: NodeView) -> v1.Node:
-    """This node."""
+    """This node as a message."""
     return v1.Node(
         peer_id=str(peer_id),
         listen=[str(addr) for addr in view.listen],
@@ -74,7 +74,7 @@ def node_of(peer_id: PeerId, view: NodeView) -> v1.Node:
 
 
 def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
-    """Peers in the order given."""
+    """Peers, in the order given."""
     return v1.ListPeersResponse(
         peers=[
             v1.Peer(
@@ -90,7 +90,7 @@ def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
 
 
 def registered_of(content: Named, outcome: StoreOutcome) -> v1.RegisterFileResponse:
-    """How a registration went."""
+    """The outcome of a registration."""
     return v1.RegisterFileResponse(
         cid=content.cid,
         named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
@@ -101,15 +101,16 @@ def registered_of(content: Named, outcome: StoreOutcome) -> v1.RegisterFileRespo
     )
 
 
-# Answers for many files are joined from their fields, RegisterFilesResponse.files: by the hundred thousand a
-# message for each would cost more than to register it. Of RegisteredFile, field number << 3 | wire type.
+# Answers for many files are joined from encoded fields, RegisterFilesResponse.files: for a hundred thousand,
+# one message object each would cost more than registering. Tags of RegisteredFile, field number << 3 | wire
+# type.
 _FILES_TAG = b"\x0a"
 _CID_TAG = b"\x1a"
 _NAMED_BY = {by: v1.RegisteredFile(named_by=by.name).SerializeToString() for by in NamedBy}
 
 
 def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
-    """How the registration of one of many went, as a field of RegisterFilesResponse."""
+    """The outcome of one registration of many, as a field of RegisterFilesResponse."""
     cid = content.cid.encode()
     head, tail = _of_outcome(outcome, outcome.why)
     by = _NAMED_BY[content.by]
@@ -120,9 +121,8 @@ def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
-    """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen.
-    `why` by
-    itself: outcomes are equal without it."""
+    """The fields of a RegisteredFile before and after its CID. A hundred thousand files have a dozen of
+    these. `why` is a parameter of its own because outcomes compare equal without it."""
     head = v1.RegisteredFile()
     if not outcome.reached:
         status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, why))
@@ -132,12 +132,12 @@ def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
 
 
 def refused_file(fault: CallerFault) -> bytes:
-    """One of many with a wrong field, as a field of RegisterFilesResponse."""
+    """A refused file among many, as a field of RegisterFilesResponse."""
     status = status_of(fault)
     file = v1.RegisteredFile(code=status.code.value[0], message=status.details)
     return v1.RegisterFilesResponse(files=[file]).SerializeToString()
 
 
 def own_of(offer: Offer) -> v1.OwnOffer:
-    """An own offer."""
+    """An own offer as a message."""
     return v1.OwnOffer(content=cid_text(offer.content, offer.form), holder=holder_of(offer))

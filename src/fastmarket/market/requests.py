@@ -1,7 +1,7 @@
-"""What callers of the gRPC services ask for, checked; every wrong field is named as that service names it.
+"""Checks requests to the gRPC services; faults name a wrong field as that service does.
 
-An empty user id is filled in: the id tells several holders behind one node apart, and clients exist that send
-a name alone, or neither. The name stands in for it, and the node's own peer id where there is no name.
+An empty user id is filled in: the id distinguishes several holders behind one node, and some clients send
+only a name, or neither. The name is used in its place, or the node's peer id if there is no name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ V1_FIELDS = {
 
 @contextmanager
 def fields_named(names: Mapping[str, str]) -> Iterator[None]:
-    """Within, a `CallerFault` leaves with the field's name in `names`."""
+    """Within the block, `CallerFault`s have their field renamed by `names`."""
     try:
         yield
     except CallerFault as fault:
@@ -49,18 +49,18 @@ def _renamed(fault: CallerFault, names: Mapping[str, str]) -> CallerFault:
 
 
 def market_content(file_hash: str) -> bytes:
-    """The multihash that a `fileHash` names. Raises `CallerFault`."""
+    """The multihash that `fileHash` names. Raises `CallerFault`."""
     with fields_named(MARKET_FIELDS):
         return named(file_hash).multihash
 
 
 def v1_content(content: str) -> bytes:
-    """The multihash that a `content` names. Raises `CallerFault`."""
+    """The multihash that `content` names. Raises `CallerFault`."""
     return v1_named(content).multihash
 
 
 def v1_named(content: str) -> Named:
-    """What a `content` names. Raises `CallerFault`."""
+    """What `content` names. Raises `CallerFault`."""
     try:
         return named(content)
     except CallerFault as fault:
@@ -81,8 +81,9 @@ def market_terms(request: market_pb2.RegisterFileRequest, node: PeerId) -> Offer
 
 
 def v1_terms(request: v1.RegisterFileRequest, node: PeerId, content: Named | None = None) -> OfferTerms:
-    """The terms in a request to `fastmarket.v1.Market`, of what its `content` names. Raises `CallerFault`."""
-    # No context managers, and numbers as their fields let them be: this is done by the hundred thousand.
+    """The terms in a request to `fastmarket.v1.Market`, for what its `content` names. Raises
+    `CallerFault`."""
+    # No context managers, and no checks that the fields' types already guarantee: this runs 100,000 times.
     user_name = request.user_name
     size = request.size if request.HasField("size") else None
     name = request.file_name if request.HasField("file_name") else None
@@ -97,7 +98,7 @@ def v1_terms(request: v1.RegisterFileRequest, node: PeerId, content: Named | Non
 
 
 def v1_user_id(request: v1.WithdrawFileRequest, node: PeerId) -> bytes:
-    """The user id an offer was registered under."""
+    """The user id the offer was registered under."""
     return _user_id(request.user_id, request.user_name, node)
 
 

@@ -1,4 +1,4 @@
-"""What searches answer in `fastmarket.v1.Market`: one, or many in one message."""
+"""Searches of `fastmarket.v1.Market`: a single one, or many in one message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A search that has to ask others, and where its answer goes."""
+    """A search that has to query peers, and where its answer goes."""
 
     content: Named
     search: v1.FindHoldersRequest
@@ -36,7 +36,7 @@ _TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 
 class Searches:
-    """Over one service."""
+    """Searches over one service."""
 
     def __init__(self, service: MarketService, config: MarketConfig, work: Work) -> None:
         self._service = service
@@ -47,9 +47,9 @@ class Searches:
     async def slot(
         self, content: bytes, wait_s: float, deadline_s: float | None
     ) -> AsyncGenerator[float | None, None]:
-        """A search's place among those of all callers, and the seconds its caller has left then.
+        """A search's slot among those of all callers; yields the seconds its caller has left by then.
 
-        It is waited for up to `wait_s`. Raises `Busy`. What is known without asking anybody needs no place.
+        Waits for it up to `wait_s`. Raises `Busy`. A result known without querying peers needs no slot.
         """
         if self._service.known(content) is not None:
             yield deadline_s
@@ -59,23 +59,23 @@ class Searches:
             async with asyncio.timeout(wait_s):
                 await self._work.searches.take(caller)
         except TimeoutError:
-            raise Busy("content", "too many searches are under way") from None
+            raise Busy("content", "too many searches in progress") from None
         try:
             yield None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
         finally:
             self._work.searches.release(caller)
 
     async def find(self, content: bytes) -> list[Offer]:
-        """As of the service, in its turn; for a watch, which waits."""
+        """Like the service's, but with a slot; for a watch, which can wait."""
         async with self.slot(content, self._config.bulk_budget_s, None):
             return await self._service.find(content)
 
     def holders(
         self, request: v1.FindHoldersRequest, found: Iterable[Offer], max_bytes: int | None = None
     ) -> list[v1.Holder]:
-        """Those that the request wants, of live offers in the order of their prices.
+        """The holders that the request asks for, out of live offers in order of price.
 
-        `max_bytes` of them; None: as many as a message may have.
+        At most `max_bytes` of them; None: as many as a message may have.
         """
         wanted = found
         if request.HasField("max_price"):
@@ -90,7 +90,7 @@ class Searches:
     async def batch(
         self, request: v1.FindHoldersBatchRequest, deadline_s: float | None
     ) -> v1.FindHoldersBatchResponse:
-        """The answer to a message: a fault of a search is told in it. Raises `StorageFault`."""
+        """The answer to a message; a search's fault is reported inside it. Raises `StorageFault`."""
         answer = v1.FindHoldersBatchResponse(id=request.id)
         try:
             if request.searches:
@@ -114,9 +114,9 @@ class Searches:
     ) -> None:
         count, most = len(request.searches), self._config.max_searches
         if count > most:
-            raise CallerFault("searches", f"1 to {most}, got {count}")
+            raise CallerFault("searches", f"expects 1 to {most}, got {count}")
         if request.HasField("search"):
-            raise CallerFault("search", "stands beside searches; one of the two")
+            raise CallerFault("search", "cannot be combined with searches")
         given_s = self._config.bulk_budget_s if deadline_s is None else deadline_s
         end = time.monotonic() + given_s - self._config.reply_margin_s
         share = self._config.max_response_bytes // count
@@ -156,7 +156,7 @@ class Searches:
             try:
                 left_s = end - time.monotonic()
                 if left_s > 0:
-                    # The margin was taken off the whole message's time; a search takes it off its own.
+                    # The margin was deducted from the whole message's time; the search deducts it again.
                     left_s += self._config.reply_margin_s
                     self._fill(one, await self._service.find(one.content.multihash, left_s), share)
                 else:
@@ -172,7 +172,7 @@ class Searches:
 
 
 def _too_late(place: v1.FoundHolders) -> None:
-    place.code, place.message = _TOO_LATE, "its turn did not come within the deadline"
+    place.code, place.message = _TOO_LATE, "the deadline passed before its turn"
 
 
 def _tell(place: v1.FindHoldersBatchResponse | v1.FoundHolders, fault: FastmarketError) -> None:

@@ -1,4 +1,4 @@
-"""The market over a `Dht`: registers and finds offers within a caller's time. Knows no transport."""
+"""The market over a `Dht`: registers and finds offers within a caller's deadline. Knows no transport."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class MarketService:
-    """What both gRPC services do, in our own types.
+    """The operations of both gRPC services, in our own types.
 
-    `deadline_s` is always what the caller has left, None where it set no deadline.
+    `deadline_s` is always the caller's remaining time, or None if it set no deadline.
     """
 
     def __init__(
@@ -40,34 +40,35 @@ class MarketService:
 
     @property
     def peer_id(self) -> PeerId:
-        """The node's."""
+        """The node's peer id."""
         return self._dht.peer_id
 
     async def register(self, terms: OfferTerms, deadline_s: float | None = None) -> StoreOutcome:
         """Returns when the offer is stored here and acknowledged by a quorum; registering again is harmless.
 
-        Raises `QuorumFailed` short of it (the offer is kept and announced further), `CallerFault`, `Busy`.
+        Raises `QuorumFailed` without a quorum (the offer is stored and announced again), `CallerFault`,
+        `Busy`.
         """
         budget_s = self._budget(self._config.register_budget_s, deadline_s)
         call = self._dht.register_offer(
             terms.content, terms.user_id, terms.user_name, terms.metadata, budget_s, terms.form
         )
         try:
-            # The network keeps the deadline itself and then knows the counts; this is for one that hangs.
+            # The DHT keeps the deadline itself and then knows the counts; this is in case it hangs.
             async with asyncio.timeout(budget_s + self._config.reply_margin_s / 2):
                 outcome = await call
         except TimeoutError:
-            raise RequestTimeout("not done within the call's time; the offer is announced further") from None
+            raise RequestTimeout("deadline passed; the offer will be announced again") from None
         if not outcome.reached:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 
     def known(self, content: bytes) -> LocalAnswer | None:
-        """What `find` would return, where that is known without asking anybody; None: it has to ask."""
+        """The result of `find` if it is known without querying peers, else None."""
         return self._dht.known_offers(content)
 
     async def find(self, content: bytes, deadline_s: float | None = None) -> list[Offer]:
-        """Every live offer that came within the find budget, cheapest first, whatever hangs."""
+        """Every live offer that arrives within the find budget, cheapest first, even if a peer hangs."""
         known = self._dht.known_offers(content)
         if known is not None:
             return list(known.offers)
@@ -81,12 +82,12 @@ class MarketService:
             if task.done():
                 _raise_unless_network(task)
         finally:
-            # Not awaited: what hangs may hang in its cancellation, too.
+            # Not awaited: a task that hangs may also hang in its cancellation.
             task.cancel()
         return found.cheapest(self._now())
 
     async def find_each(self, content: bytes, deadline_s: float | None = None) -> AsyncGenerator[Offer, None]:
-        """Offers as they come, until the find budget is used up; tombstones and later versions among them."""
+        """Offers as they arrive, within the find budget; includes tombstones and later versions."""
         known = self._dht.known_offers(content)
         if known is not None:
             for offer in known.offers:
@@ -100,14 +101,14 @@ class MarketService:
                     offer = await anext(offers)
                 yield offer
         except (StopAsyncIteration, TimeoutError, NetworkFault):
-            pass  # a network in trouble is no reason to keep back what was found
+            pass  # network trouble is no reason to withhold what was found
         finally:
             await offers.aclose()
 
     async def unpriced(
         self, content: bytes, found: OfferSet, spent_s: float, deadline_s: float | None = None
     ) -> set[PeerId]:
-        """Others that provide a content of which no offer was `found`: who made none, or took none back. In
+        """Providers of content for which no offer was `found`: those that made none, or withdrew none. Uses
         what `spent_s` leaves of the find budget."""
         left_s = self._budget(self._config.find_budget_s, deadline_s) - spent_s
         if left_s <= 0:
@@ -120,18 +121,18 @@ class MarketService:
         return {peer for peer in providers if peer != self.peer_id and not found.offered_by(peer)}
 
     def registered_form(self, content: bytes, user_id: bytes) -> CidForm | None:
-        """Of the CID that this node's offer was registered by."""
+        """The form of the CID under which this node's offer was registered."""
         own = self._dht.own_offer(content, user_id)
         return None if own is None else own.form
 
     async def register_many(
         self, many: Sequence[OfferTerms], deadline_s: float | None = None
     ) -> Sequence[StoreOutcome]:
-        """Returns how each went, in order. Raises `Busy` with none registered."""
+        """Returns the outcome of each, in order. Raises `Busy` with none registered."""
         return await self._dht.register_offers(many, self._budget(self._config.bulk_budget_s, deadline_s))
 
     async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float | None = None) -> StoreOutcome:
-        """Takes an own offer back; returns when the storers know. Raises `NoSuchOffer`, `QuorumFailed`."""
+        """Withdraws an own offer; returns when the storers know. Raises `NoSuchOffer`, `QuorumFailed`."""
         budget_s = self._budget(self._config.withdraw_budget_s, deadline_s)
         outcome = await self._dht.withdraw_offer(content, user_id, budget_s)
         if not outcome.reached:
@@ -141,12 +142,12 @@ class MarketService:
     async def put_record(
         self, key: bytes, value: bytes, quorum: int, deadline_s: float | None = None
     ) -> Acknowledged:
-        """`quorum` 0: the majority of those asked. Raises `QuorumFailed`, `CallerFault`."""
+        """`quorum` 0: a majority of those asked. Raises `QuorumFailed`, `CallerFault`."""
         budget_s = self._budget(self._config.register_budget_s, deadline_s)
         return await self._dht.put_record(key, value, quorum or Quorum.MAJORITY, deadline_s=budget_s)
 
     async def get_record(self, key: bytes, quorum: int, deadline_s: float | None = None) -> bytes:
-        """`quorum` 0: one node is enough. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
+        """`quorum` 0: one node suffices. Raises `NotFound`, `QuorumFailed`, `CallerFault`."""
         budget_s = self._budget(self._config.closest_budget_s, deadline_s)
         return await self._dht.get_record(key, quorum or Quorum.ONE, deadline_s=budget_s)
 
@@ -156,14 +157,14 @@ class MarketService:
         interval_s: float,
         find: Callable[[bytes], Awaitable[list[Offer]]] | None = None,
     ) -> AsyncGenerator[Seen, None]:
-        """All holders, then what changes, without end. Raises `Busy`, `NetworkFault` when the node stops.
+        """All holders, then changes, without end. Raises `Busy`, or `NetworkFault` when the node shuts down.
 
-        `find` takes the place of ours: a search in its turn.
+        `find` replaces our own: a search with a slot.
         """
         find = find or self.find
         config = self._config
         if len(self._watches) >= config.max_watches:
-            raise Busy("content", f"{config.max_watches} are watched already")
+            raise Busy("content", f"{config.max_watches} watches are open already")
         interval_s = interval_s or config.watch_interval_s
         interval_s = min(max(interval_s, config.min_watch_interval_s), config.max_watch_interval_s)
         stopped = asyncio.Event()
@@ -176,24 +177,24 @@ class MarketService:
                 except Busy:
                     if first:
                         raise
-                    seen = Seen((), ())  # looked again after the interval
+                    seen = Seen((), ())  # search again after the interval
                 if first or seen.present or seen.gone:
                     yield seen
                 first = False
                 with suppress(TimeoutError):
                     async with asyncio.timeout(interval_s):
                         await stopped.wait()
-            raise NetworkFault("the node stops")
+            raise NetworkFault("the node is shutting down")
         finally:
             self._watches.discard(stopped)
 
     def end_watches(self) -> None:
-        """The node stops."""
+        """Ends all watches: the node is shutting down."""
         for stopped in self._watches:
             stopped.set()
 
     def own_offers(self) -> Iterable[Offer]:
-        """What this node offers, in no order."""
+        """This node's offers, in no particular order."""
         return self._dht.own_offers()
 
     def now(self) -> float:
@@ -201,7 +202,7 @@ class MarketService:
         return self._now()
 
     async def closest_peers(self, key: bytes, deadline_s: float | None = None) -> Sequence[PeerView]:
-        """The nodes of the network closest to a key."""
+        """The nodes closest to a key."""
         budget_s = self._budget(self._config.closest_budget_s, deadline_s)
         try:
             async with asyncio.timeout(budget_s + self._config.reply_margin_s / 2):
@@ -214,11 +215,11 @@ class MarketService:
         return self._dht.peers()
 
     def node_info(self) -> NodeView:
-        """This node."""
+        """A summary of this node."""
         return self._dht.node_info()
 
     async def close(self) -> None:
-        """Ends the lookups that are still under way."""
+        """Cancels the lookups still in progress."""
         for task in tuple(self._lookups):
             task.cancel()
         if self._lookups:
@@ -227,7 +228,7 @@ class MarketService:
     def _budget(self, ours_s: float, deadline_s: float | None) -> float:
         if deadline_s is None:
             return ours_s
-        # Of a very short deadline half is left for the work, so that there is an answer at all.
+        # For a very short deadline, half of it is left for the work, so that there is any answer at all.
         return min(ours_s, max(deadline_s - self._config.reply_margin_s, deadline_s / 2, 0.0))
 
     async def _gather(self, content: bytes, budget_s: float, found: OfferSet) -> None:
@@ -241,7 +242,8 @@ class MarketService:
 
 
 def _raise_unless_network(task: asyncio.Task[None]) -> None:
-    """A network in trouble is no reason to keep back what was found; anything else is."""
+    """Raises the task's fault unless it is a `NetworkFault`, which is no reason to withhold what was
+    found."""
     fault = None if task.cancelled() else task.exception()
     if fault is not None and not isinstance(fault, NetworkFault):
         raise fault

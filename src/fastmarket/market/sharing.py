@@ -1,6 +1,6 @@
-"""How callers share what there is once: calls, memory, searches under way, the event loop.
+"""Shares limited resources among callers: calls, memory, concurrent searches, the event loop.
 
-A caller is a token, else an IP address; of programs on this machine each connection is one.
+A caller is a token, or else an IP address; of programs on this machine, each connection is one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
-"""Whose call the running task works on."""
+"""The caller for which the running task works."""
 
 
 class FairQueue(Generic[Item]):
-    """Callers have turns (round robin); the items of one caller keep their order."""
+    """A queue that serves callers round robin; each caller's items keep their order."""
 
     def __init__(self) -> None:
         self._items: OrderedDict[str, deque[Item]] = OrderedDict()
@@ -31,15 +31,15 @@ class FairQueue(Generic[Item]):
         return caller in self._items
 
     def push(self, caller: str, item: Item) -> None:
-        """Behind the caller's others; a caller without any comes last."""
+        """Appends to the caller's items; a caller without any gets the last turn."""
         self._items.setdefault(caller, deque()).append(item)
 
     def callers(self) -> list[str]:
-        """In the order of their turns."""
+        """Callers in the order of their turns."""
         return list(self._items)
 
     def pop(self, caller: str) -> Item:
-        """The caller's first; it has its next turn after all others."""
+        """The caller's first item; its next turn comes after all others'."""
         items = self._items.pop(caller)
         item = items.popleft()
         if items:
@@ -47,15 +47,16 @@ class FairQueue(Generic[Item]):
         return item
 
     def pop_next(self) -> Item:
-        """Of the caller whose turn it is."""
+        """The first item of the caller whose turn it is."""
         return self.pop(next(iter(self._items)))
 
 
 class Share:
-    """`total` of something. One caller holds at most as much as is left, so that there is always something
-    for the next one (dynamic thresholds: Choudhury and Hahne, 1998); by itself it gets half of all.
+    """`total` units of something. A caller may hold at most as much as is left, so that something always
+    remains for the next one (dynamic thresholds: Choudhury and Hahne, 1998); a single caller gets half of the
+    total.
 
-    With `most` a caller may hold so much, whatever is left.
+    With `most`, a caller may hold that much, however little is left.
     """
 
     def __init__(self, total: int, most: int | None = None) -> None:
@@ -66,11 +67,11 @@ class Share:
 
     @property
     def used(self) -> int:
-        """By all callers."""
+        """Units held by all callers."""
         return self._used
 
     def take(self, caller: str, amount: int = 1) -> bool:
-        """False: the caller has enough, or there is too little left."""
+        """False if the caller holds enough already, or too little is left."""
         free = self._total - self._used
         if amount > free or self._held[caller] >= (free if self._most is None else self._most):
             if not self._held[caller]:
@@ -81,7 +82,7 @@ class Share:
         return True
 
     def release(self, caller: str, amount: int = 1) -> None:
-        """What was taken."""
+        """Returns what was taken."""
         self._used -= amount
         self._held[caller] -= amount
         if not self._held[caller]:
@@ -89,7 +90,7 @@ class Share:
 
 
 class Slots:
-    """Places for work under way, by `Share`; whoever finds none waits in a `FairQueue`."""
+    """Slots for concurrent work, limited by `Share`; callers without one wait in a `FairQueue`."""
 
     def __init__(self, count: int) -> None:
         self._share = Share(count)
@@ -97,11 +98,11 @@ class Slots:
 
     @property
     def used(self) -> int:
-        """By all callers."""
+        """Slots held by all callers."""
         return self._share.used
 
     async def take(self, caller: str) -> None:
-        """Returns with a slot, which `release` gives back."""
+        """Waits for a slot; `release` returns it."""
         if caller not in self._waiting and self._share.take(caller):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -114,7 +115,7 @@ class Slots:
             raise
 
     def release(self, caller: str) -> None:
-        """To whoever has the next turn."""
+        """Returns a slot and grants it to the next in turn."""
         self._share.release(caller)
         more = True
         while more:
@@ -124,7 +125,7 @@ class Slots:
 
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncGenerator[None, None]:
-        """One, for the block."""
+        """Holds a slot during the block."""
         await self.take(caller)
         try:
             yield
@@ -136,7 +137,7 @@ class Slots:
             return False
         while caller in self._waiting:
             granted = self._waiting.pop(caller)
-            if not granted.done():  # else its caller left
+            if not granted.done():  # else the waiter was cancelled
                 granted.set_result(None)
                 return True
         self._share.release(caller)
@@ -144,9 +145,9 @@ class Slots:
 
 
 class LoopTurns:
-    """Bulk work in pieces: in each turn of the event loop pieces of `budget` together, callers in rotation.
+    """Splits bulk work: each turn of the event loop runs pieces up to `budget` in total, callers in rotation.
 
-    So the loop looks at its sockets in between, however many callers have sent however much.
+    So the loop polls its sockets in between, however many callers send however much.
     """
 
     def __init__(self, budget: int) -> None:
@@ -156,7 +157,7 @@ class LoopTurns:
         self._waiting: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
 
     async def take(self, caller: str, cost: int) -> None:
-        """Returns when a piece may be done at once; a cost above the budget is a whole turn."""
+        """Returns when a piece may run at once; a cost above the budget takes a whole turn."""
         if not self._waiting and self._left > 0:
             self._left -= cost
             self._plan()
@@ -176,7 +177,7 @@ class LoopTurns:
         self._left = self._budget
         while self._waiting and self._left > 0:
             cost, granted = self._waiting.pop_next()
-            if not granted.done():  # else its caller left
+            if not granted.done():  # else the waiter was cancelled
                 self._left -= cost
                 granted.set_result(None)
         if self._left < self._budget:

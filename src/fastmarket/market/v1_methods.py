@@ -1,4 +1,4 @@
-"""`fastmarket.v1.Market`: its messages to and from the service."""
+"""`fastmarket.v1.Market`: converts its messages to calls of the service, and back."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 DEFAULT_PAGE = 100
-LISTING_S = 30.0  # one listing's order is used so long: what is withdrawn meanwhile is listed so long, too
-SPARE_FIELDS = 1000  # of a message of many, beside those; a few too many are told by their number
-OFFERS_A_TURN = 4096  # looked through for a page of ListOffers: 2 ms
+LISTING_S = 30.0  # lifetime of a listing's order; a withdrawn offer may be listed that much longer
+SPARE_FIELDS = 1000  # beyond the items of a bulk message, so that slightly too many are reported by count
+OFFERS_A_TURN = 4096  # scanned per turn for a page of ListOffers: 2 ms
 
 
 class V1Methods:
@@ -41,14 +41,14 @@ class V1Methods:
         self._config = config
         self._listed: list[Offer] = []
         self._listed_at = 0.0
-        self._listings = 0  # begun
+        self._listings = 0  # listings begun
         self._work = work
         self._calls = Calls(work, config)
         self._searches = Searches(service, config, work)
         self._watches = Share(config.max_watches)
 
     def handlers(self) -> dict[str, Method]:
-        """By name. One that changes what others see asks for a token of `AccessScope.WRITE`."""
+        """By name. A method that changes what others see requires a token of `AccessScope.WRITE`."""
         config, calls = self._config, self._calls
         unary, streaming = calls.unary, calls.streaming
         return {
@@ -126,13 +126,13 @@ class V1Methods:
         self, request: v1.WatchHoldersRequest, deadline_s: float | None
     ) -> AsyncGenerator[Message, None]:
         if not 0 <= request.interval_s < math.inf:
-            raise CallerFault("interval_s", f"{request.interval_s} is no number of seconds")
+            raise CallerFault("interval_s", f"{request.interval_s} is not a number of seconds")
         content = v1_named(request.content)
         most = request.max_price if request.HasField("max_price") else None
         watching = Watching(content.multihash, most)
         caller = CALLER.get()
         if not self._watches.take(caller):
-            raise Busy("content", f"{self._watches.used} are watched already")
+            raise Busy("content", f"{self._watches.used} watches are open already")
         try:
             watch = self._service.watch(watching, request.interval_s, self._searches.find)
             async with aclosing(watch) as changes:
@@ -163,7 +163,7 @@ class V1Methods:
 
     async def _register_files(self, request: v1.RegisterFilesRequest, deadline_s: float | None) -> bytes:
         if not 0 < len(request.files) <= self._config.max_files:
-            raise CallerFault("files", f"1 to {self._config.max_files}, got {len(request.files)}")
+            raise CallerFault("files", f"expects 1 to {self._config.max_files}, got {len(request.files)}")
         wanted: list[tuple[OfferTerms, Named]] = []
         node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
@@ -185,7 +185,7 @@ class V1Methods:
             replies.registered_file(content, outcome)
             for (_, content), outcome in zip(wanted, outcomes, strict=True)
         ]
-        for place, wrong in faults.items():  # in ascending order: each goes where it belongs
+        for place, wrong in faults.items():  # in ascending order, so that each lands in its place
             told.insert(place, replies.refused_file(wrong))
         return b"".join(told)
 
@@ -207,7 +207,7 @@ class V1Methods:
         try:
             after = bytes.fromhex(request.page_token)
         except ValueError:
-            raise CallerFault("page_token", "is none that an answer held") from None
+            raise CallerFault("page_token", "not issued by this server") from None
         page = await self._page(after, size + 1)
         token = _place(page[size - 1]).hex() if len(page) > size else ""
         if not token:
@@ -215,8 +215,8 @@ class V1Methods:
         return v1.ListOffersResponse(offers=map(replies.own_of, page[:size]), next_page_token=token)
 
     async def _page(self, after: bytes, size: int) -> list[Offer]:
-        """Own offers behind that place. All pages from the second on share one order, made once: to look for
-        each among all offers grows with the square of their number."""
+        """Own offers after that place. Pages from the second on share one sorted list, made once: selecting
+        each page among all offers would take time quadratic in their number."""
         now = self._service.now()
         if not after:
             self._listed, self._listings = [], self._listings + 1
@@ -231,17 +231,17 @@ class V1Methods:
             listed = [
                 offer async for offers in self._in_turns(merge(*pieces, key=_place)) for offer in offers
             ]
-            if listings == self._listings:  # a listing that began since may have to show more
+            if listings == self._listings:  # a listing begun since may have to show more
                 self._listed, self._listed_at = listed, now
         start = bisect_right(listed, after, key=_place)
         return listed[start : start + size]
 
     def _every(self) -> tuple[Offer, ...]:
-        """More may come while others have their turn."""
+        """A snapshot: offers may be added while others have their turn."""
         return tuple(self._service.own_offers())
 
     async def _in_turns(self, offers: Iterable[Offer]) -> AsyncGenerator[list[Offer], None]:
-        """Many of them at a time, each time when it is the caller's turn."""
+        """Yields many at a time, each when it is the caller's turn."""
         left = iter(offers)
         while True:
             await self._work.turns.take(CALLER.get(), self._config.searches_a_turn)
@@ -251,5 +251,5 @@ class V1Methods:
 
 
 def _place(offer: Offer) -> bytes:
-    """The order of pages; a content is a multihash, which says how long it is."""
+    """The sort order of pages; a content is a multihash, which encodes its own length."""
     return offer.content + offer.user_id

@@ -1,4 +1,4 @@
-"""What changed about the holders of a content from one search to the next."""
+"""What changed about the holders of content from one search to the next."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from fastmarket.offers.model.offer import Offer, OfferKey
 
-# A search may miss a holder whose storers were slow this once.
+# A single search may miss a holder whose storers were slow.
 MISSES_TO_BE_GONE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`present`: new, or in a new version, cheapest first; `gone`: as they were told last."""
+    """`present`: new, or a new version, cheapest first; `gone`: as last reported."""
 
     present: tuple[Offer, ...]
     gone: tuple[Offer, ...]
 
 
 class Watching:
-    """One content, and what its watcher was told so far."""
+    """One content, and what its watcher has been told so far."""
 
     def __init__(self, content: bytes, max_price: int | None = None) -> None:
         self.content = content
@@ -29,7 +29,7 @@ class Watching:
         self._missed: dict[OfferKey, int] = {}
 
     def saw(self, offers: Iterable[Offer]) -> Seen:
-        """The live offers a search found, cheapest first."""
+        """Takes the live offers a search found, cheapest first; returns what to report."""
         found = {offer.key: offer for offer in offers}
         gone = []
         for key, told in tuple(self._told.items()):

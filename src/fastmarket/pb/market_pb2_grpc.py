@@ -51,15 +51,15 @@ class MarketServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def RegisterFile(self, request, context):
-        """Answers when the offer is stored here and acknowledged by a quorum of the nodes responsible for it.
-        INVALID_ARGUMENT names a wrong field; UNAVAILABLE tells how many acknowledged and how many were wanted.
+        """Returns when the offer is stored here and acknowledged by a quorum of the nodes responsible for it.
+        INVALID_ARGUMENT names the wrong field; UNAVAILABLE says how many nodes acknowledged and how many were needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckHolders(self, request, context):
-        """Every live offer found, cheapest first, within a second. Unknown content: OK, no holders.
+        """Returns every live offer found, cheapest first, within a second. Unknown content: OK, with no holders.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

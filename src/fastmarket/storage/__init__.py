@@ -1,1 +1,1 @@
-"""What a node keeps between two runs."""
+"""What a node keeps between runs."""

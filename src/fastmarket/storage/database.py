@@ -1,8 +1,8 @@
-"""What a node keeps: one SQLite database in WAL mode. A write that returned survives SIGKILL and power loss.
+"""A node's storage: one SQLite database in WAL mode. A write that returned survives SIGKILL and power loss.
 
-SQLite and not LMDB: as quick for commits as they come, of one offer or of 64 (bench/bench_storage.py; LMDB is
-three times as quick where 100,000 come at once), in the standard library, and its file needs no size given
-beforehand. What cannot be read is never written over.
+SQLite, not LMDB: it commits single offers or 64 at a time as fast (bench/bench_storage.py; LMDB is three
+times as fast for 100,000 at once), is in the standard library, and needs no file size given in advance. A
+file that cannot be read is never overwritten.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastmarket.storage.watch import Contents, FileWatch, Misplaced, lock_holder
 
 FILE = "offers.db"
 APPLICATION_ID = 0x666D6B74  # "fmkt", in the file's header
-# `user_version` of the file. A newer program brings an older file up to date, one step after the other.
+# `user_version` of the file. A newer program upgrades an older file, one step at a time.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE offers (
@@ -45,7 +45,7 @@ MIGRATIONS: tuple[str, ...] = (
         expires REAL NOT NULL
     );
     """,
-    # Offers that were put as a whole batch, but for those in the slots that are dead: a later version is kept
+    # Offers stored as whole batches, except those in dead slots: a later version of these is stored
     # elsewhere.
     """
     CREATE TABLE batches (
@@ -66,27 +66,28 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 VERSION = len(MIGRATIONS)
-# Short keys in an index of their own: rows of offers in the order of their full keys, which are random, take
-# five times as long to write.
+# Short keys in a separate index: rows ordered by their full keys, which are random, take five times as long
+# to write.
 KEY_BYTES = 16
-# Offers of 600 bytes fill 4 KiB pages badly: a third less work for thousands of them, the same for one.
+# Offers of 600 bytes fill 4 KiB pages badly: larger pages save a third of the work for thousands, and cost
+# one nothing.
 PAGE_BYTES = 16_384
-MAX_NUMBER = 2**63 - 1  # that SQLite holds
-# One try of a writer while another program holds the write lock; the journal tries again and again, and its
-# callers wait as long as they like. While it waits nothing else is written or looked at.
+MAX_NUMBER = 2**63 - 1  # the largest SQLite integer
+# One attempt of a writer while another program holds the write lock. The journal retries, and its callers
+# wait as long as they like; meanwhile nothing else is written or checked.
 BUSY_TIMEOUT_S = 0.25
-# A step of a statement lets other threads run, and has to get back in: with many rows a step that is seldom.
+# Each step of a statement lets other threads run, and then has to reacquire the GIL: many rows per step.
 _ROWS_A_STEP = 64
 _PUT = "INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?, ?)"
 _PUT_MANY = _PUT + ", (?, ?, ?, ?, ?)" * (_ROWS_A_STEP - 1)
-# Own offers are renewed however late; what others must not see again ends with its tombstone.
+# Own offers are renewed however late; a withdrawn offer must not reappear before its tombstone expires.
 _SWEEP_RECORDS = "DELETE FROM records WHERE expires < ? AND NOT own"
 _SWEEP = "DELETE FROM offers WHERE not_after < ? AND (withdrawn OR NOT own)"
 _RAISE = (
     "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
 _SEQ = "seq"
-_MARK = "mark"  # of this database, at random, and how often it was written to: see `storage.watch`
+_MARK = "mark"  # a random mark of this database; `writes` counts its transactions: see `storage.watch`
 _MADE = "INSERT OR IGNORE INTO numbers VALUES (?, ?)"
 _WRITTEN = "INSERT INTO numbers VALUES ('writes', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 _GONE = "DELETE FROM offers WHERE key = ?"
@@ -98,13 +99,13 @@ _SWEEP_DEAD = "DELETE FROM dead WHERE batch NOT IN (SELECT number FROM batches)"
 
 
 Row: TypeAlias = tuple[bytes, int, int, int, bytes]
-"""One offer, a tombstone perhaps: KEY_BYTES of a hash of what makes two offers versions of one; 1 for an own
-one; 1 for a tombstone; its end in unix seconds; the offer as it was signed. Plain tuples of plain integers:
-SQLite's adapters take, and sorting puts, anything else in order at twice the price."""
+"""One offer or tombstone: KEY_BYTES of a hash of the offer's key; 1 for an own one; 1 for a tombstone; its
+expiry in Unix seconds; the signed offer. Plain tuples of plain integers: anything else costs SQLite's
+adapters, and sorting, twice as much."""
 
 
 class BatchRow(NamedTuple):
-    """A whole batch, as it travels. `not_after`: the end of the last of its offers."""
+    """A whole batch in wire form. `not_after` is the latest expiry of its offers."""
 
     number: int
     own: int
@@ -114,10 +115,10 @@ class BatchRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchWrites:
-    """What is written together with rows of single offers.
+    """What is written in the same transaction as rows of single offers.
 
-    `gone`: keys of single offers that a batch replaces; `dead`: (batch, slot) of offers that something
-    replaces; `over`: batches all of whose offers are dead. `seq`: of own offers among all this the highest.
+    `gone`: keys of single offers that a batch replaces; `dead`: (batch, slot) of replaced offers; `over`:
+    batches whose offers are all dead; `seq`: the highest seq of own offers among all these.
     """
 
     gone: Sequence[bytes] = ()
@@ -131,7 +132,7 @@ NO_BATCHES = BatchWrites()
 
 
 class RecordRow(NamedTuple):
-    """A value of the DHT as it is held; `own`: put by this node. Times in unix seconds."""
+    """A stored DHT value; `own`: put by this node. Times in Unix seconds."""
 
     key: bytes
     own: bool
@@ -142,17 +143,18 @@ class RecordRow(NamedTuple):
 
 
 class Locked(StorageFault):
-    """Another program holds the database's write lock; it may let go of it at any time."""
+    """Another program holds the database's write lock; it may release it at any time."""
 
 
 class OfferDatabase:
-    """Offers and values of one data directory. For any thread, but one at a time.
+    """The offers and values of one data directory. Usable from any thread, one at a time.
 
-    Nothing is written, and no write returns, unless the files stand where they were opened (`storage.watch`).
+    Nothing is written, and no write succeeds, unless the files are still where they were opened
+    (`storage.watch`).
     """
 
     def __init__(self, directory: Path) -> None:
-        """Opens or creates it. NodeFault names a file that is damaged, or written by a newer version."""
+        """Opens or creates it. NodeFault names a file that is damaged or from a newer version."""
         self.path = directory / FILE
         with self._faults("open"):
             new = not self.path.exists()
@@ -176,12 +178,12 @@ class OfferDatabase:
         self._contents = Contents(self.path, lambda: self._pragma("schema_version"))
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
-        """All of them as they were signed, and whether they are own ones (1 or 0)."""
+        """All signed offers, and whether they are own ones (1 or 0)."""
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
             yield from cursor.execute("SELECT signed, own FROM offers")
 
     def batches(self) -> list[tuple[BatchRow, Collection[int]]]:
-        """Whole batches, and which of their slots are dead."""
+        """Whole batches, with their dead slots."""
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
             dead: dict[int, list[int]] = {}
             for number, slot in cursor.execute("SELECT batch, slot FROM dead"):
@@ -190,25 +192,25 @@ class OfferDatabase:
             return [(row, dead.get(row.number, ())) for row in map(BatchRow._make, rows)]
 
     def next_number(self) -> int:
-        """Above that of any batch, and of any that a mark is left of."""
+        """A number above those of all batches, and of all dead marks left."""
         with self._faults("read"):
             row = self._connection.execute(_NEXT_NUMBER).fetchone()
             return int(row[0])
 
     def seq_floor(self) -> int:
-        """The highest seq of an own offer ever written, tombstones that are forgotten included."""
+        """The highest seq of any own offer ever written, including forgotten tombstones."""
         with self._faults("read"):
             row = self._connection.execute("SELECT value FROM numbers WHERE name = ?", (_SEQ,)).fetchone()
             return int(row[0]) if row else 0
 
     def put(self, rows: Iterable[Row], ended: int | None = None, together: BatchWrites = NO_BATCHES) -> None:
-        """Writes all of it or nothing, each row in the place of an earlier version; durable on return.
+        """Writes everything or nothing, each row replacing an earlier version; durable on return.
 
-        What ended before `ended` (unix seconds) is forgotten, but for own offers. Raises StorageFault.
+        Offers that expired before `ended` (Unix seconds) are deleted, except own ones. Raises StorageFault.
         """
         with self._faults("write"), self._in_place(), self._transaction():
             self._connection.executemany(_GONE, [(key,) for key in together.gone])
-            # In the order of the index: neighbours share its pages.
+            # In index order: neighbours share its pages.
             ordered = sorted(rows)
             single = len(ordered) % _ROWS_A_STEP
             self._connection.executemany(_PUT, ordered[:single])
@@ -236,18 +238,18 @@ class OfferDatabase:
             return [RecordRow(*row) for row in cursor.execute("SELECT * FROM records")]
 
     def put_records(self, records: Iterable[RecordRow], ended: float) -> None:
-        """Adds values, and drops those of others that ended before `ended`."""
+        """Adds values, and deletes those of other nodes that expired before `ended`."""
         with self._faults("write"), self._in_place(), self._transaction():
             self._connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", records)
             self._connection.execute(_SWEEP_RECORDS, (ended,))
 
     def check(self) -> None:
-        """Whether the files are those that were opened. Raises Misplaced."""
+        """Checks that the files are those that were opened. Raises Misplaced."""
         self._watch.check()
         self._contents.check()
 
     def close(self) -> None:
-        """Folds the log into the file, where these are still ours to write to."""
+        """Checkpoints the log into the file, if both are still ours to write to."""
         if self._ours():
             with self._faults("close"):
                 self._connection.close()
@@ -255,8 +257,8 @@ class OfferDatabase:
             _leave_open(self._connection)
 
     def _ours(self) -> bool:
-        """Closing writes the log into the main file and removes it, by its name. Where another file bears
-        that name, or was copied over the main one, this would be the end of both."""
+        """Closing writes the log into the main file and unlinks it by name. If another file has that name, or
+        was copied over the main one, both would be lost."""
         try:
             if not all(map(self._watch.holds, (self._log, self._index))):
                 return False
@@ -267,7 +269,7 @@ class OfferDatabase:
         return True
 
     def _mark(self) -> None:
-        """At the first opening, and into the main file; while another program locks it, at a later one."""
+        """Marks the database at its first opening, and in the main file; or later, if it is locked now."""
         if self._connection.execute("SELECT 1 FROM numbers WHERE name = ?", (_MARK,)).fetchone():
             return
         try:
@@ -297,17 +299,17 @@ class OfferDatabase:
             raise
 
     def _check(self) -> None:
-        """Whose file it is, how old, and whether it is whole; before anything is written."""
+        """Checks the file's type, version and integrity before anything is written."""
         application, version = (self._pragma(name) for name in ("application_id", "user_version"))
         empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty and application == 0 and version == 0:
             return
         if application != APPLICATION_ID:
-            raise NodeFault(f"{self.path} is no offer database of fastmarket; move it away to start anew")
+            raise NodeFault(f"{self.path} is not a fastmarket offer database; move it away to start over")
         if version > VERSION:
             raise NodeFault(
-                f"{self.path} was written by a newer fastmarket (format {version}, this one knows "
-                f"{VERSION}); nothing was changed"
+                f"{self.path} was written by a newer fastmarket (format {version}, this one supports "
+                f"{VERSION}); it was not changed"
             )
         found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -315,9 +317,9 @@ class OfferDatabase:
 
     def _migrate(self) -> None:
         connection = self._connection
-        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; others keep theirs
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; existing files keep theirs
         connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: the log is synced at every commit; NORMAL would lose the last ones with the power.
+        # FULL syncs the log at every commit; NORMAL would lose the last commits on power loss.
         connection.execute("PRAGMA synchronous=FULL")
         for version in range(self._pragma("user_version"), VERSION):
             connection.executescript(
@@ -336,7 +338,7 @@ class OfferDatabase:
             said = f"cannot {doing} {self.path}: {reason(error, self.path)}"
             if doing in ("open", "read") and not _for_now(error):
                 raise NodeFault(
-                    f"{said}; nothing was changed. Restore it from a backup, or move it away to start with "
+                    f"{said}; it was not changed. Restore it from a backup, or move it away to start with "
                     "no offers"
                 ) from None
             raise (Locked if _code(error) in _LOCKED else StorageFault)(said) from None
@@ -346,40 +348,40 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _WORDS = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "the file, its directory or its file system cannot be written to",
-    sqlite3.SQLITE_IOERR: "the disk reports an error; look at the system's log (dmesg)",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at the directory's rights and the limit of files",
-    sqlite3.SQLITE_PERM: "this user may not",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; check the system's log (dmesg)",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the directory's permissions and the open file limit",
+    sqlite3.SQLITE_PERM: "this user lacks permission",
     sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_NOTADB: "it is damaged, or is not a database",
 }
 
 
 def reason(error: Exception, path: Path) -> str:
-    """What went wrong with the database at `path`, for people."""
+    """Explains a fault of the database at `path` to people."""
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     if _code(error) in _LOCKED:
         who = lock_holder(path)
-        return f"the database is locked by another program{f', {who}' if who else ''}; it has to let go of it"
+        return f"the database is locked by another program{f', {who}' if who else ''}; it must release it"
     words = _WORDS.get(_code(error))
     name = getattr(error, "sqlite_errorname", None)
     return f"{words} ({name or error}: {error})" if words else str(error)
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary result code; 0: it is none of SQLite's."""
+    """SQLite's primary result code; 0 if the error is not SQLite's."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _for_now(error: Exception) -> bool:
-    """Something that passes: a full disk, a locked file."""
+    """Whether the fault may pass: a full disk, a locked file."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return _code(error) in (sqlite3.SQLITE_FULL, *_LOCKED)
 
 
 def _leave_open(connection: sqlite3.Connection) -> None:
-    """Until the system ends the process: a connection that is collected closes itself."""
+    """Leaks the connection until the process ends: one that is garbage-collected closes itself."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

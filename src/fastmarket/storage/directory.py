@@ -1,4 +1,4 @@
-"""The data directory: one node's at a time."""
+"""The data directory, used by one node at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_HOLDER_BYTES = 64
 
 @contextmanager
 def data_directory(path: Path) -> Iterator[None]:
-    """Makes the directory, 0700, and holds its lock; the system lets go of it when the process is gone.
+    """Creates the directory, 0700, and holds its lock, which the system releases when the process ends.
 
-    Raises CallerFault ("data-dir"): it cannot be written, or another process holds it; the fault says which.
+    Raises CallerFault ("data-dir") if it cannot be written or another process holds the lock, naming it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,5 @@
-"""Group commit: what many callers want kept is written together, by a thread, and each learns when it is."""
+"""Group commit: a thread writes many callers' changes together, and each caller learns when its are
+durable."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Keeps changes of the offer store in an `OfferDatabase`.
+    """Stores changes of the offer store in an `OfferDatabase`.
 
-    Own offers and own tombstones are written at once, those of others with the next write, after
-    `write_behind_s` at the latest. While one write is under way the next one gathers. Own changes that could
-    not be written (the disk is full) are written when there is room, though their caller was told otherwise.
-    While another program has the database locked a write is tried again and again; how long a caller waits
-    for that is theirs to say (`net.durability`).
+    Own offers and own tombstones are written at once, those of other nodes with the next write, after
+    `write_behind_s` at the latest. While one write is in progress, the next batch collects. Own changes that
+    could not be written (the disk is full) are written once there is room, although their caller got an
+    error. While another program has the database locked, writes are retried; how long a caller waits for that
+    is its own choice (`net.durability`).
     """
 
     def __init__(self, database: OfferDatabase, config: StorageConfig, now: Callable[[], float]) -> None:
@@ -45,43 +46,43 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, "fastmarket-journal")
         self._swept_at = 0.0
         self._failing = ""  # why the last write failed
-        self._misplaced = ""  # what is not where it was opened
-        self._told: set[type[StorageFault]] = set()  # kinds of faults that the log has
+        self._misplaced = ""  # what has been moved or replaced
+        self._told: set[type[StorageFault]] = set()  # kinds of faults already logged
         self._looking = Repeating(
             "looking after the data directory", lambda: config.look_s, self._look, Faults()
         )
         self._closing = self._closed = False
         self.commits = 0
-        """Writes that succeeded."""
+        """Successful writes."""
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written now; "" when the last write, and the last look, went well."""
+        """Why nothing can be written now; "" if the last write and the last check succeeded."""
         return self._misplaced or self._failing
 
     @property
     def lost(self) -> str:
-        """What of the data directory is gone or another's: what is registered now would not outlive us."""
+        """What is missing or replaced in the data directory: new registrations would not survive a
+        restart."""
         return self._misplaced
 
     def look_on(self) -> None:
-        """From now on looks every `look_s` whether the files are where they were, also when nothing is
-        written."""
+        """Starts checking every `look_s` that the files are in place, even if nothing is written."""
         self._looking.start()
 
     def took_up(self, batch: SignedBatch, row: BatchRow, dead: Iterable[int]) -> None:
-        """A batch that lies in the database, from an earlier life."""
+        """Registers a batch read from the database at startup."""
         self._kept[batch] = KeptBatch(row, batch.count, dead)
 
     def forget(self, stale: Iterable[Offer]) -> None:
-        """Own ones of an earlier life of which later versions lie there, too."""
+        """Deletes own offers read at startup of which later versions are stored, too."""
         for offer in stale:
             self._unwritten.forget(offer, own=True)
         if self._unwritten:
             self._schedule(self._config.write_behind_s)
 
     def keep(self, changes: Sequence[AnyChange]) -> asyncio.Future[None]:
-        """Done when the changes are durable; raises StorageFault. Nobody has to wait for it."""
+        """Completes when the changes are durable; raises StorageFault. Awaiting it is optional."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_seen)
         if self._closed:
@@ -95,7 +96,7 @@ class Journal:
                     unwritten.forget(offer, own=False)
                 continue
             if not change.own and len(unwritten) >= most:
-                # What it replaces is over all the same: a withdrawn offer must not come back from disk.
+                # What it replaces is deleted all the same: a withdrawn offer must not come back from disk.
                 for old in (change.replaced,) if isinstance(change, Change) else change.replaced:
                     if old is not None:
                         unwritten.forget(old, own=False)
@@ -110,13 +111,13 @@ class Journal:
         return done
 
     async def put_records(self, records: Sequence[RecordRow]) -> None:
-        """Values, between the writes of offers. Raises StorageFault: not now."""
+        """Writes values, between the writes of offers. Raises StorageFault if that fails now."""
         ended = self._now() - self._config.kept_after_end_s
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._database.put_records, records, ended)
 
     async def close(self) -> None:
-        """Writes what is left, once more if that has failed just now; nothing is tried after that."""
+        """Writes what is left, once more even if that has just failed, and then stops."""
         self._closing = True
         await self._looking.stop()
         if self._timer is not None:
@@ -131,7 +132,7 @@ class Journal:
 
     def _schedule(self, wait_s: float) -> None:
         if self._writing is not None or self._closing:
-            return  # its end, or that of all, looks again
+            return  # the end of that write, or of the node, continues
         if wait_s <= 0.0:
             self._begin()
         elif self._timer is None:
@@ -152,7 +153,7 @@ class Journal:
         if self._closing:
             return
         if self._waiting:
-            self._begin()  # they came while that was written
+            self._begin()  # they arrived during the write
         elif self._unwritten:
             self._schedule(self._config.retry_s)
 
@@ -169,7 +170,7 @@ class Journal:
         except StorageFault as fault:
             self._failed(fault, unwritten, waiting)
             return
-        except Exception as error:  # a bug of ours: those who wait are told, and nothing is lost
+        except Exception as error:  # a bug of ours: the callers are told, and no change is lost
             self._failed(StorageFault(f"a bug of ours: {error!r}"), unwritten, waiting)
             raise
         self.commits += 1
@@ -179,7 +180,7 @@ class Journal:
                 done.set_result(None)
 
     async def _put(self, rows: Sequence[Row], ended: int | None, together: BatchWrites) -> None:
-        """Until another program lets go of the lock, or the node stops. Raises StorageFault."""
+        """Retries until another program releases the lock, or the node shuts down. Raises StorageFault."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -188,7 +189,7 @@ class Journal:
                 if self._closing:
                     raise
                 self._tell(fault)
-                await asyncio.sleep(0)  # the database has waited for the lock itself
+                await asyncio.sleep(0)  # the database call has already waited for the lock
             else:
                 return
 
@@ -200,10 +201,10 @@ class Journal:
         else:
             self._well()
             if self._failing and self._writing is None:
-                self._begin()  # what failed may have been let go; whether it would succeed now shows this
+                self._begin()  # the failed callers are gone: only a write shows whether it succeeds again
 
     def _tell(self, fault: StorageFault) -> None:
-        """Once of each kind, until all is well again."""
+        """Logs each kind once, until everything works again."""
         if isinstance(fault, Misplaced):
             self._misplaced = str(fault)
         else:
@@ -214,7 +215,7 @@ class Journal:
         if isinstance(fault, Misplaced):
             log.error("registrations are refused: %s", fault)
         else:
-            log.error("%s; registrations fail until it can be", fault)
+            log.error("%s; registrations fail until this is resolved", fault)
 
     def _well(self, *, written: bool = False) -> None:
         self._misplaced = ""
@@ -222,7 +223,7 @@ class Journal:
             self._failing = ""
         if self._told and not self.trouble:
             self._told.clear()
-            log.warning("%s can be written again", self._database.path)
+            log.warning("%s is writable again", self._database.path)
 
     def _failed(self, fault: StorageFault, failed: Unwritten, waiting: list[asyncio.Future[None]]) -> None:
         self._tell(fault)

@@ -1,6 +1,6 @@
-"""The node's private key at rest: one PKCS#8 PEM file, for its owner's eyes only, encrypted on request.
+"""The node's private key at rest: one PKCS#8 PEM file, readable only by its owner, encrypted on request.
 
-What stands there is never overwritten: a damaged key is reported, and its owner decides.
+An existing key is never overwritten: a damaged one is reported, and its owner decides.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _PROTECTION = "scryptAndAES256-CBC"
 
 _RSA_OID = "1.2.840.113549.1.1.1"
 _EC_OID = "1.2.840.10045.2.1"
-# An EC PARAMETERS block may stand before the key.
+# An EC PARAMETERS block may precede the key.
 _PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 _PLAIN_PKCS8 = "PRIVATE KEY"
 _ENCRYPTED_PKCS8 = "ENCRYPTED PRIVATE KEY"
 _PEM_LINE_CHARS = 64  # RFC 7468
 _READABLE = (_PLAIN_PKCS8, _ENCRYPTED_PKCS8, "RSA PRIVATE KEY", "EC PRIVATE KEY")
-# All that pycryptodome raises on damaged input; a ValueError is also its answer to a wrong passphrase.
+# Everything pycryptodome raises on damaged input; for a wrong passphrase it raises ValueError, too.
 _PARSER_ERRORS = (ValueError, TypeError, IndexError, KeyError)
 
 
 def load_or_create_identity(
     data_dir: Path, passphrase: str | None = None, secrets_mode: str = OWNER_ALONE
 ) -> Identity:
-    """The identity in `data_dir`; at the first call a new Ed25519 one, durable on return.
+    """The identity in `data_dir`; the first call creates an Ed25519 one, durable on return.
 
-    Several processes that call at once get the same. CallerFault: the file is open to others ("identity"), or
-    the passphrase is missing, wrong or not used by it ("passphrase"). NodeFault: the file is damaged, or
-    cannot be read or written. Either names the file. `secrets_mode`: how open the file may be (secret_files).
+    Concurrent processes get the same one. Raises CallerFault if others can open the file ("identity"), or if
+    the passphrase is missing, wrong or unexpected ("passphrase"); NodeFault if the file is damaged, or cannot
+    be read or written. Each names the file. `secrets_mode`: the widest mode the file may have (secret_files).
     """
     path = data_dir / KEY_FILE
     identity = _load(path, passphrase, secrets_mode)
@@ -56,39 +56,39 @@ def load_or_create_identity(
         return identity
     identity = Identity.from_seed(secrets.token_bytes(ED25519_BYTES))
     if _store_new(path, export_identity(identity, passphrase)):
-        log.info("a new identity, %s, is in %s", identity.peer_id, path)
+        log.info("created identity %s in %s", identity.peer_id, path)
         return identity
     identity = _load(path, passphrase, secrets_mode)  # another process was first
     if identity is None:
-        raise NodeFault(f"{path} exists, but what it points to does not")
+        raise NodeFault(f"{path} is a dangling link")
     return identity
 
 
 def save_identity(data_dir: Path, identity: Identity, passphrase: str | None = None) -> None:
-    """Keep `identity` as that of `data_dir`; CallerFault("identity") if there is one already."""
+    """Stores `identity` as that of `data_dir`; CallerFault("identity") if it has one already."""
     path = data_dir / KEY_FILE
     if not _store_new(path, export_identity(identity, passphrase)):
         raise CallerFault("identity", f"{path} exists; move it away first")
 
 
 def export_identity(identity: Identity, passphrase: str | None = None) -> bytes:
-    """PKCS#8 PEM, encrypted (PBES2: scrypt, AES-256-CBC) if there is a passphrase."""
+    """PKCS#8 PEM, encrypted (PBES2: scrypt, AES-256-CBC) if a passphrase is given."""
     if passphrase is None:
         return _pem(identity.to_pkcs8(), _PLAIN_PKCS8)
     return _pem(_rewrap(identity.to_pkcs8(), None, _secret(passphrase)), _ENCRYPTED_PKCS8)
 
 
 def import_identity(source: bytes, passphrase: str | None = None) -> Identity:
-    """From a key made elsewhere: Ed25519, RSA, ECDSA (NIST curves) or secp256k1.
+    """Imports a key made elsewhere: Ed25519, RSA, ECDSA (NIST curves) or secp256k1.
 
-    `source` is PEM (PKCS#8, PKCS#1, SEC1, encrypted or not) or a libp2p PrivateKey message, as it is or in
-    base64. CallerFault: "passphrase" if it is missing or wrong, "private_key" otherwise.
+    `source` is PEM (PKCS#8, PKCS#1, SEC1, encrypted or not) or a libp2p PrivateKey message, raw or in base64.
+    Raises CallerFault: "passphrase" if it is missing or wrong, "private_key" otherwise.
     """
     if len(source) > MAX_KEY_FILE_BYTES:
-        raise CallerFault("private_key", f"longer than {MAX_KEY_FILE_BYTES} bytes")
+        raise CallerFault("private_key", f"is longer than {MAX_KEY_FILE_BYTES} bytes")
     if b"-----BEGIN" in source:
         return _from_pem(_pem_block(source), passphrase)
-    with suppress(binascii.Error):  # bytes that are no base64 are the message itself
+    with suppress(binascii.Error):  # bytes that are not base64 are the message itself
         source = base64.b64decode(b"".join(source.split()), validate=True)
     return Identity.from_private_bytes(source)
 
@@ -100,8 +100,8 @@ def _secret(passphrase: str) -> bytes:
 
 
 def _rewrap(der: bytes, opened_by: bytes | None, closed_by: bytes | None) -> bytes:
-    """PKCS#8 DER, encrypted with one passphrase or none, under another or none; `_PARSER_ERRORS`."""
-    # Here and below: 5 MB that most nodes, whose key is not encrypted, do without.
+    """Re-encrypts PKCS#8 DER: each passphrase may be None for plain text. Raises `_PARSER_ERRORS`."""
+    # Imported here and below: 5 MB that most nodes, whose key is not encrypted, do without.
     from Crypto.IO import PKCS8
     from Crypto.Util.asn1 import DerNull, DerObject, DerObjectId
 
@@ -131,7 +131,7 @@ def _rewrap(der: bytes, opened_by: bytes | None, closed_by: bytes | None) -> byt
 def _pem_block(source: bytes) -> str:
     found = _PEM_BLOCK.search(source.decode("utf-8", "replace"))
     if found is None or found[1] not in _READABLE:
-        raise CallerFault("private_key", f"no PEM block of {', '.join(_READABLE)}")
+        raise CallerFault("private_key", f"contains no PEM block of {', '.join(_READABLE)}")
     return found[0]
 
 
@@ -152,17 +152,17 @@ def _from_pem(block: str, passphrase: str | None) -> Identity:
         if marker == _ENCRYPTED_PKCS8:
             der = _rewrap(der, secret, None)
     except _PARSER_ERRORS:
-        # `from None`: an error of the parser could quote the key
+        # `from None`: the parser's error could quote the key.
         raise CallerFault("passphrase", "wrong, or the key is damaged") from None
     return Identity.from_pkcs8(der)
 
 
 def _plain_body(block: str) -> bytes:
-    """What stands between the first line and the last."""
+    """The bytes between the first line and the last."""
     try:
         return base64.b64decode("".join("".join(block.splitlines()[1:-1]).split()), validate=True)
     except (binascii.Error, ValueError):
-        raise CallerFault("private_key", "damaged PEM") from None
+        raise CallerFault("private_key", "is damaged PEM") from None
 
 
 def _pem(der: bytes, label: str) -> bytes:
@@ -172,7 +172,7 @@ def _pem(der: bytes, label: str) -> bytes:
 
 
 def _load(path: Path, passphrase: str | None, secrets_mode: str) -> Identity | None:
-    """The identity in the file, None if there is no file."""
+    """The identity in the file, or None if there is no file."""
     try:
         content = _read_private(path, secrets_mode)
     except OSError as error:
@@ -187,11 +187,11 @@ def _load(path: Path, passphrase: str | None, secrets_mode: str) -> Identity | N
     except CallerFault as fault:
         if fault.field == "passphrase":
             raise CallerFault("passphrase", f"of {path}: {fault.reason}") from None
-        raise NodeFault(f"{path} holds no usable key and was left as it is: {fault.reason}") from None
+        raise NodeFault(f"{path} contains no usable key and was not changed: {fault.reason}") from None
 
 
 def _read_private(path: Path, secrets_mode: str) -> bytes | None:
-    """The content of a file that only its owner may open; None if it does not exist. OSError, CallerFault."""
+    """The content of a file that only its owner can open, or None if missing. Raises OSError, CallerFault."""
     try:
         # Non-blocking: opening a pipe would wait for its other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -200,7 +200,7 @@ def _read_private(path: Path, secrets_mode: str) -> bytes | None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise CallerFault("identity", f"{path} is not a file")
+            raise CallerFault("identity", f"{path} is not a regular file")
         check_mode(status, str(path), "identity", secrets_mode, ours=True)
         return os.read(descriptor, MAX_KEY_FILE_BYTES)
     finally:
@@ -208,7 +208,7 @@ def _read_private(path: Path, secrets_mode: str) -> bytes | None:
 
 
 def _store_new(path: Path, content: bytes) -> bool:
-    """Whether `content` is now, durably, at `path`; False if something stood there. NodeFault."""
+    """Writes `content` durably to `path`; False if something exists there. Raises NodeFault."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _link_new(path, content)
@@ -217,7 +217,8 @@ def _store_new(path: Path, content: bytes) -> bool:
 
 
 def _link_new(path: Path, content: bytes) -> bool:
-    """Writes aside and links into place: atomic, and unlike a rename it never replaces. OSError."""
+    """Writes a temporary file and links it into place: atomic, and unlike a rename, never replaces.
+    OSError."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

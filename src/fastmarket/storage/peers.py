@@ -1,7 +1,7 @@
 """The routing table on disk: `peers.json`, replaced as a whole, readable by people.
 
-It holds nothing that the network cannot tell again. So a file that cannot be read is named in the log and put
-aside, and the node starts without.
+It contains only what the network can provide again. So an unreadable file is logged and moved aside, and the
+node starts without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 FILE = "peers.json"
 FORMAT = 1
-# 512 peers with 16 addresses of 100 characters each; what is longer is not written, and not read.
+# 512 peers with 16 addresses of 100 characters each; anything beyond is neither written nor read.
 MAX_FILE_BYTES = 1 << 20
 MAX_PEERS = 4096
 MAX_ADDRS = 64
@@ -39,21 +39,21 @@ _BETWEEN = ",\n"
 
 
 class PeerFile:
-    """The saved peers of one data directory. Any thread may use it, one at a time."""
+    """The saved peers of one data directory. Usable from any thread, one at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self._watch = FileWatch(directory)  # another directory in its place may be another node's
+        self._watch = FileWatch(directory)  # a directory in its place may be another node's
 
     def read(self) -> list[CachedPeer]:
-        """What was saved; nothing where there is no file, or one that cannot be read, which is logged."""
+        """The saved peers; empty if there is no file, or if it cannot be read, which is logged."""
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             return []
         except OSError as error:
-            log.error("cannot read %s (%s); starting without the peers in it", self.path, error.strerror)
+            log.error("cannot read %s (%s); starting without its peers", self.path, error.strerror)
             return []
         try:
             peers, bad = _decode(content)
@@ -61,14 +61,14 @@ class PeerFile:
             aside = self.path.with_name(FILE + ".damaged")
             with suppress(OSError):
                 self.path.replace(aside)
-            log.error("%s cannot be read (%s); put aside as %s", self.path, error, aside.name)
+            log.error("cannot read %s (%s); moved aside as %s", self.path, error, aside.name)
             return []
         if bad:
-            log.warning("%d peers in %s make no sense and are left out", bad, self.path)
+            log.warning("%d invalid peers in %s were skipped", bad, self.path)
         return peers
 
     def write(self, peers: Sequence[CachedPeer]) -> None:
-        """All of them, in the place of what was saved before; the old or the new file survives a crash.
+        """Replaces the file; the old or the new one survives a crash.
 
         Raises StorageFault.
         """
@@ -89,7 +89,7 @@ class PeerFile:
 
 
 class PeerSaver:
-    """Writes the peers when they have changed, looking every `peers_interval_s`, and at the end."""
+    """Writes the peers when they have changed, checking every `peers_interval_s`, and at shutdown."""
 
     def __init__(
         self, file: PeerFile, config: StorageConfig, snapshot: Callable[[], Sequence[CachedPeer]]
@@ -98,13 +98,13 @@ class PeerSaver:
         self._snapshot = snapshot
         self._written: frozenset[PeerInfo] = frozenset()
         self._failing = False
-        self._thread = ThreadPoolExecutor(1, "fastmarket-peers")  # one write after the other
+        self._thread = ThreadPoolExecutor(1, "fastmarket-peers")  # one write at a time
         self._most = self._looks = max(1, round(config.peers_rewrite_s / config.peers_interval_s))
         self._looking = Repeating("saving peers", lambda: config.peers_interval_s, self._look, Faults())
         self._looking.start()
 
     async def close(self) -> None:
-        """Writes for the last time."""
+        """Writes a last time."""
         await self._looking.stop()
         peers = self._snapshot()
         if peers:
@@ -114,7 +114,7 @@ class PeerSaver:
     async def _look(self) -> None:
         self._looks += 1
         peers = self._snapshot()
-        # Not for each sign of life: when they were seen is written at longer intervals.
+        # Changed times of last contact alone do not cause a write; they are written at longer intervals.
         if peers and (self._looks >= self._most or frozenset(saved.info for saved in peers) != self._written):
             self._looks = 0
             await self._write(peers)
@@ -125,14 +125,14 @@ class PeerSaver:
         except StorageFault as fault:
             if not self._failing:
                 self._failing = True
-                log.error("%s; after a restart this node joins by its bootstrap peers alone", fault)
+                log.error("%s; after a restart this node can join only through its bootstrap peers", fault)
             return
         self._failing = False
         self._written = frozenset(saved.info for saved in peers)
 
 
 def _encode(peers: Sequence[CachedPeer]) -> bytes:
-    """As many of them as fit, from the first on: peers say themselves how long their addresses are."""
+    """As many of them as fit, in order: peers themselves decide how long their addresses are."""
     entries: list[str] = []
     room = MAX_FILE_BYTES - len(_document(entries))
     for saved in peers:
@@ -150,17 +150,17 @@ def _document(entries: Sequence[str]) -> bytes:
 
 
 def _decode(content: bytes) -> tuple[list[CachedPeer], int]:
-    """The peers, and how many entries were none. ValueError: it is not such a file."""
+    """The peers, and the number of invalid entries. Raises ValueError if it is not such a file."""
     if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"longer than {MAX_FILE_BYTES} bytes")
+        raise ValueError(f"it is longer than {MAX_FILE_BYTES} bytes")
     try:
         document = json.loads(content)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(document, dict) or not isinstance(document.get("peers"), list):
-        raise ValueError("no list of peers")
+        raise ValueError("it has no list of peers")
     if document.get("format") != FORMAT:
-        raise ValueError(f"format {document.get('format')!r}, this fastmarket knows {FORMAT}")
+        raise ValueError(f"its format is {document.get('format')!r}, this fastmarket supports {FORMAT}")
     entries = document["peers"][:MAX_PEERS]
     peers = [saved for entry in entries if (saved := _peer(entry)) is not None]
     return peers, len(entries) - len(peers)

@@ -1,4 +1,4 @@
-"""Values of the DHT, taken down from time to time and at the end."""
+"""Saves values of the DHT from time to time and at shutdown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class RecordKeeper:
-    """Own offers go to disk before they are acknowledged (`Journal`); values come late, and may be lost."""
+    """Own offers go to disk before they are acknowledged (`Journal`); values are saved later, and may be
+    lost."""
 
     def __init__(
         self, journal: Journal, config: StorageConfig, changed: Callable[[], Sequence[RecordRow]]
     ) -> None:
-        """`changed`: those put since the last call."""
+        """`changed` returns the values put since its last call."""
         self._journal = journal
         self._changed = changed
         self._most = config.max_unwritten
@@ -33,13 +34,13 @@ class RecordKeeper:
         self._writing.start()
 
     async def close(self) -> None:
-        """Takes down the last ones."""
+        """Saves the last ones."""
         await self._writing.stop()
         await self._write()
 
     async def _write(self) -> None:
         self._unwritten.update((row.key, row) for row in self._changed())
-        while len(self._unwritten) > self._most:  # the disk has been full for long
+        while len(self._unwritten) > self._most:  # the disk has been full for a long time
             del self._unwritten[next(iter(self._unwritten))]
         if not self._unwritten:
             return
@@ -48,7 +49,7 @@ class RecordKeeper:
         except StorageFault as fault:
             if not self._failing:
                 self._failing = True
-                log.error("%d values could not be written (%s); trying again", len(self._unwritten), fault)
+                log.error("cannot write %d values (%s); will retry", len(self._unwritten), fault)
             return
         self._failing = False
         self._unwritten.clear()

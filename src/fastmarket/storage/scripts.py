@@ -1,11 +1,11 @@
-"""What the engine of a fleet runs for us: reads within bounds whatever stands there, and the write.
+"""Scripts run by the engine of a fleet: reads with limits on untrusted contents, and the write.
 
-The store is believed as little as a stranger. Whoever can write to it may put anything under any key, so
-sizes are looked at in the engine, and what is too long never comes here.
+The store is trusted no more than a peer. Anything with write access may put anything under any key, so sizes
+are checked in the engine, and oversized values are never transferred.
 """
 
-# KEYS: the hash. ARGV: most fields, bytes of a field's name, most bytes of a value, most of all values.
-# How many fields are left out, and the others, each with its value. HKEYS of too many would take long.
+# KEYS: the hash. ARGV: maximum fields, bytes of a field's name, maximum bytes of a value, and of all values.
+# Returns the number of fields left out, and the others with their values. HKEYS of too many would take long.
 GET = """
 local most, name_bytes, value_bytes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local left = tonumber(ARGV[4])
@@ -30,13 +30,15 @@ for _, name in ipairs(names) do
 end
 return {out, found}
 """
-# KEYS: a value. ARGV: most bytes. The value; its size where that is above it; nothing where there is none.
+# KEYS: a value. ARGV: maximum bytes. Returns the value; its size if that is too large; nothing if there is
+# none.
 VALUE = """
 local size = redis.call('STRLEN', KEYS[1])
 if size > tonumber(ARGV[1]) then return size end
 return redis.call('GET', KEYS[1])
 """
-# KEYS: a list. ARGV: most messages, most bytes of one. Longer ones are empty, so that they count.
+# KEYS: a list. ARGV: maximum messages, maximum bytes of one. Longer ones are returned empty, so that they
+# count.
 MESSAGES = """
 local found = {}
 for at = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
@@ -46,7 +48,7 @@ for at = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
 end
 return found
 """
-# KEYS: the hash. ARGV: field, value, seconds it is of use, most fields. 1: written; 0: the hash is full.
+# KEYS: the hash. ARGV: field, value, lifetime in seconds, maximum fields. 1: written; 0: the hash is full.
 PUT = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then
   return 0

@@ -1,14 +1,13 @@
-"""The store of a fleet: offers in a Redis or Valkey Cluster, for every server behind one name.
+"""The store of a fleet: offers in a Redis or Valkey Cluster, shared by all servers behind one name.
 
-One hash a content, `NAMESPACE:offers:{CONTENT}`: a field for each offer, as it was signed, and one for each
-user whose offers another server took back. A hash lives as long as its longest offer; the engine lets it go.
-What servers tell each other stands in one list a server, `NAMESPACE:letters:{PEER}`, and what one put under
-`NAMESPACE:records:{KEY}`.
+One hash per content, `NAMESPACE:offers:{CONTENT}`: a field for each signed offer, and one for each user with
+offers that another server withdrew. A hash expires with its longest-lived offer. Messages to a server are in
+the list `NAMESPACE:letters:{PEER}`, and values put by the fleet under `NAMESPACE:records:{KEY}`.
 
-Every call has a deadline, and fails with StorageFault alone: EngineFault tells what the engine lacks,
-KeyFault that something of no use stands under one key, which costs that key alone. A node of the engine that
-does not answer is left alone for a pause, so that nobody waits for it; the others are asked as before. How
-much is read is bounded in the engine (`storage.scripts`).
+Every call has a timeout, and raises only StorageFault: EngineFault says what is wrong with the engine,
+KeyFault that one key has an unusable value, which affects only that key. A node of the engine that does not
+answer is paused, so that callers do not wait for it; the others are used as before. The engine itself limits
+the size of reads (`storage.scripts`).
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from fastmarket.storage.store_url import StoreUrl
 
 log = logging.getLogger(__name__)
 
-CLOSE_S = 0.5  # for calls under way at the end: the library does not always let itself be cancelled
-RETRIES = 2  # after the first try: one for a moved slot, one for a new primary
+CLOSE_S = 0.5  # for calls in progress at shutdown: the library cannot always be cancelled
+RETRIES = 2  # after the first attempt: one for a moved slot, one for a new primary
 RETRY_WAIT_S = 0.02
-ELSEWHERE = (MovedError, AskError, TryAgainError)  # the map of the cluster is out of date
+ELSEWHERE = (MovedError, AskError, TryAgainError)  # the cluster map is out of date
 ENGINE_FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
-MESSAGES_TTL_S = 48 * 3600  # what a message is about has expired by then
-FIELD_BYTES = 17  # of the name of every field that servers write
+MESSAGES_TTL_S = 48 * 3600  # the offer a message is about has expired by then
+FIELD_BYTES = 17  # length of the name of every field that servers write
 
 
 class SharedRow(NamedTuple):
@@ -50,29 +49,29 @@ class SharedRow(NamedTuple):
     content: bytes
     field: bytes
     value: bytes
-    lives_s: int  # from now on; the hash lives at least as long
+    lives_s: int  # from now; the hash lives at least as long
 
 
 class SharedFields(NamedTuple):
-    """What of a content's hash may be of use, and how many fields cannot be: too many, too long."""
+    """The possibly useful fields of a content's hash, and the number left out (too many, or too long)."""
 
     fields: dict[bytes, bytes]
     left_out: int
 
 
 class SharedStore:
-    """The engine, for one server. Made without it, and in need of no restart when it comes and goes."""
+    """A server's client of the engine. It starts without the engine, and survives the engine's restarts."""
 
     def __init__(self, url: StoreUrl, config: FleetConfig, namespace: str) -> None:
         self.url = url
         self.operations: Counter[tuple[str, str]] = Counter()
-        """Calls by what they did and how they ended ("ok", "failed", "paused")."""
+        """Calls by operation and outcome ("ok", "failed", "paused")."""
         self._config = config
         self._namespace = namespace.encode()
         self._client = self._connected_soon(url.hosts)
         self._mapping: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
-        self._known = False  # whether the map of the cluster was ever had
+        self._known = False  # whether the cluster map was ever fetched
         self._at_once = asyncio.Semaphore(config.max_connections)
         self._pauses = Pauses(config.pause_s)
         self._probes: dict[str, asyncio.Task[None]] = {}  # by node
@@ -85,7 +84,7 @@ class SharedStore:
             password=url.password,
             ssl=url.tls,
             ssl_ca_certs=url.ca_file,
-            require_full_coverage=False,  # what some nodes hold is served while others are gone
+            require_full_coverage=False,  # serve the slots of live nodes while others are down
             retry=Retry(ConstantBackoff(RETRY_WAIT_S), RETRIES),
             socket_connect_timeout=config.connect_timeout_s,
             socket_timeout=config.write_timeout_s,
@@ -93,7 +92,7 @@ class SharedStore:
         )
 
     def away(self, content: bytes) -> str:
-        """Why the node that holds this content is left alone just now; "": it is not."""
+        """Why the node that holds this content is paused now; "" if it is not."""
         return self._pauses.why(self._node_of(self._key(content)), time.monotonic())
 
     async def get(self, content: bytes, timeout_s: float | None = None) -> SharedFields:
@@ -110,7 +109,7 @@ class SharedStore:
         return SharedFields(dict(zip(found[::2], found[1::2], strict=True)), int(left_out))
 
     async def put(self, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
-        """Writes them, each in the place of the field before; those that could not be written, and why."""
+        """Writes fields, replacing earlier ones; returns those that could not be written, and why."""
         if not await self._mapped(self._config.write_timeout_s):
             self.operations["put", "failed"] += len(rows)
             return dict.fromkeys(rows, self._no_map())
@@ -121,7 +120,7 @@ class SharedStore:
         return {row: why for failed in answers for row, why in failed.items()}
 
     async def _put(self, node: str, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
-        """Those of one node of the engine."""
+        """Writes the rows of one node of the engine."""
         why = self._pauses.why(node, time.monotonic()) or self._uncovered(node)
         if why:
             self.operations["put", "paused"] += len(rows)
@@ -161,25 +160,25 @@ class SharedStore:
         """Why a row was not written."""
         if not isinstance(answer, Exception):
             most = self._config.max_offers_per_content
-            return f"the shared store holds {most} entries of that content already, the most there may be"
+            return f"the shared store already has {most} entries for that content, the maximum"
         key = self._key(row.content)
         return str(_of_key(key, answer) if of_a_key(answer) else told(answer, self.url))
 
     async def drop(self, content: bytes, fields: Sequence[bytes]) -> None:
-        """Fields that are over. Raises StorageFault."""
+        """Deletes fields that are no longer valid. Raises StorageFault."""
         key = self._key(content)
         async with self._guarded("drop", key, self._config.read_timeout_s):
             await self._ask(key, "HDEL", key, *fields)
 
     async def send(self, peer: bytes, message: bytes) -> None:
-        """Leaves a message for another server. Raises StorageFault."""
+        """Appends a message for another server. Raises StorageFault."""
         key = self._messages(peer)
         async with self._guarded("send", key, self._config.write_timeout_s):
             await self._ask(key, "RPUSH", key, message)
             await self._ask(key, "EXPIRE", key, MESSAGES_TTL_S)
 
     async def messages(self, peer: bytes) -> list[bytes]:
-        """Those left for a server, oldest first, empty where one is too long; they stay until `answered`.
+        """Messages to a server, oldest first; oversized ones are empty. They stay until `answered`.
 
         Raises StorageFault.
         """
@@ -190,36 +189,36 @@ class SharedStore:
         return found
 
     async def answered(self, peer: bytes, count: int) -> None:
-        """The oldest `count` messages are done with. Raises StorageFault."""
+        """Deletes the oldest `count` messages, which have been processed. Raises StorageFault."""
         key = self._messages(peer)
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "LTRIM", key, count, -1)
 
     async def forget_messages(self, peer: bytes) -> None:
-        """Whatever stands in the place of a server's messages goes. Raises StorageFault."""
+        """Deletes whatever is under the key of a server's messages. Raises StorageFault."""
         key = self._messages(peer)
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "DEL", key)
 
     async def get_value(self, record_key: bytes, max_bytes: int) -> bytes | None:
-        """The value the fleet put last under a key. Raises StorageFault; KeyFault where it is longer."""
+        """The value last put by the fleet under a key. Raises StorageFault; KeyFault if it is too long."""
         key = self._record(record_key)
         async with self._guarded("get_value", key, self._config.write_timeout_s):
             found: bytes | int | None = await self._ask(key, "EVAL", scripts.VALUE, 1, key, max_bytes)
         if isinstance(found, int):
-            raise _of_key(key, f"a value of {found} bytes, where {max_bytes} are the most")
+            raise _of_key(key, f"a value of {found} bytes, where the maximum is {max_bytes}")
         return found
 
     async def put_value(self, record_key: bytes, value: bytes, lives_s: int) -> None:
-        """Takes the place of the one before. Raises StorageFault."""
+        """Replaces the value under a key. Raises StorageFault."""
         key = self._record(record_key)
         async with self._guarded("put_value", key, self._config.write_timeout_s):
             await self._ask(key, "SET", key, value, "EX", max(1, lives_s))
 
     async def runs(self) -> frozenset[str]:
-        """The runs of the primaries that answer: another one may have lost what the one before held.
+        """The run ids of the primaries that answer: a new run may have lost the data of the previous one.
 
-        Raises StorageFault when none does.
+        Raises StorageFault if none answers.
         """
         if not await self._mapped(self._config.write_timeout_s):
             raise EngineFault(self._no_map())
@@ -246,7 +245,7 @@ class SharedStore:
                 await asyncio.wait([task], timeout=CLOSE_S)
         await self._client.aclose()
 
-    # Each node is asked directly: the client would close its connections to all of them when one is gone.
+    # Each node is called directly: the client would close its connections to all of them if one fails.
     async def _ask(self, key: bytes, *words: bytes | str | int) -> Any:
         client = self._client
         try:
@@ -256,7 +255,7 @@ class SharedStore:
             return await client.execute_command(*words)
 
     async def _pipe(self, commands: Sequence[PipelineCommand]) -> list[object]:
-        """Answers and faults of commands whose keys (the fourth word) one node holds."""
+        """Replies and faults of commands whose keys (the fourth word) are on one node."""
         client = self._client
         await self._holder(client, commands[0].args[3]).execute_pipeline(list(commands))
         for command in commands:
@@ -268,7 +267,7 @@ class SharedStore:
     def _holder(self, client: RedisCluster, key: bytes) -> ClusterNode:
         node = client.get_node_from_key(key.decode())
         if node is None:
-            raise RedisClusterException("no node holds that now")
+            raise RedisClusterException("no node serves that slot now")
         return node
 
     def _key(self, content: bytes) -> bytes:
@@ -282,7 +281,7 @@ class SharedStore:
         return b"%s:letters:{%s}" % (self._namespace, peer.hex().encode())
 
     def _node_of(self, key: bytes) -> str:
-        """The engine's node for a key; "" while none is known."""
+        """The engine's node for a key; "" if none is known."""
         try:
             node = self._client.get_node_from_key(key.decode())
         except ENGINE_FAULTS:
@@ -290,18 +289,18 @@ class SharedStore:
         return "" if node is None else str(node.name)
 
     def _uncovered(self, node: str) -> str:
-        """Why no node holds a key, "" where one does; the map may tell of one soon."""
+        """Why no node holds a key; "" if one does. Fetches the map again, which may list one."""
         if node:
             return ""
         self._renew()
-        return f"the shared store does not serve us: {Trouble.CLUSTER_DOWN.words}"
+        return f"the shared store is not usable: {Trouble.CLUSTER_DOWN.words}"
 
     def _no_map(self) -> str:
-        """Why it is not known which node holds what."""
+        """Why the cluster map is unknown."""
         return self._pauses.last("") or str(told(TimeoutError(), self.url))
 
     async def _mapped(self, timeout_s: float) -> bool:
-        """Whether it is known which node holds what; asks at first, once for all who wait."""
+        """Whether the cluster map is known; fetches it at first, once for all waiting callers."""
         if not self._known and not self._pauses.why("", time.monotonic()):
             if self._mapping is None or self._mapping.done():
                 self._mapping = asyncio.create_task(self._take_map())
@@ -313,8 +312,8 @@ class SharedStore:
             async with asyncio.timeout(self._config.write_timeout_s):
                 await self._client.initialize()
             self._known = True
-        except Exception as fault:  # noqa: BLE001 - the library trips over what it did not expect
-            log.debug("no map of the shared store: %r", fault)
+        except Exception as fault:  # noqa: BLE001 - the library fails in many ways on unexpected replies
+            log.debug("no cluster map of the shared store: %r", fault)
             self._pause("", str(told(fault, self.url)))
 
     def _pause(self, node: str, why: str) -> None:
@@ -322,18 +321,18 @@ class SharedStore:
         self._pauses.pause(node, why, time.monotonic(), len(self._client.get_nodes()) + 1)
 
     async def _probe(self, node: str, key: bytes, why: str) -> None:
-        """Whether it is the node that does not answer, or the key that holds it up."""
+        """Determines whether the node is unresponsive, or the key holds it up."""
         try:
             async with asyncio.timeout(self._config.read_timeout_s):
                 await self._client.get_node(node_name=node).execute_command("PING")  # type: ignore[union-attr]
-        except Exception as fault:  # noqa: BLE001 - a node that is not there any more, too
+        except Exception as fault:  # noqa: BLE001 - including a node that no longer exists
             if hangs(fault):
                 self._pause(node, why)
                 return
         finally:
             self._probes.pop(node, None)
         self._pauses.answered(node)
-        why = f"what stands under {key.decode()} takes the engine too long ({why})"
+        why = f"the value under {key.decode()} takes the engine too long ({why})"
         self._pauses.slow(key, why, time.monotonic())
 
     @asynccontextmanager
@@ -368,7 +367,7 @@ class SharedStore:
         self._pauses.answered(node, key)
 
     def _renew(self) -> None:
-        """The map of the cluster is asked for anew, of the nodes told of at the start and of those known."""
+        """Fetches the cluster map again, from the configured nodes and from those known."""
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.create_task(self._take_new_map())
 
@@ -380,9 +379,11 @@ class SharedStore:
                 await leaving.initialize()
             self._client, leaving = leaving, self._client
             self._known = True
-            await asyncio.sleep(self._config.write_timeout_s)  # calls under way end on the one before
+            await asyncio.sleep(
+                self._config.write_timeout_s
+            )  # calls in progress finish on the previous client
         except Exception as fault:  # noqa: BLE001 - as above
-            log.debug("no new map of the shared store: %r", fault)
+            log.debug("no new cluster map of the shared store: %r", fault)
             await asyncio.sleep(self._config.pause_s)
         finally:
             await leaving.aclose()
@@ -395,4 +396,4 @@ async def _run_of(node: ClusterNode) -> str:
 
 def _of_key(key: bytes, why: object) -> KeyFault:
     text = str(why).partition(" script: ")[0]
-    return KeyFault(f"what stands under {key.decode()} in the shared store is not ours: {text}")
+    return KeyFault(f"the value under {key.decode()} in the shared store is not ours: {text}")

@@ -1,4 +1,4 @@
-"""Why the shared store does not do what it is asked, in words for whoever runs it."""
+"""Explains faults of the shared store to its operator."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ MAX_DETAIL_CHARS = 200
 class Trouble(Enum):
     """What is wrong, and what to do about it."""
 
-    UNKNOWN_NAME = "DNS does not know its name; look at the host in --store"
+    UNKNOWN_NAME = "its name does not resolve; check the host in --store"
     ANNOUNCED_NAME = (
-        "the engine announces a name that DNS does not know here; set its cluster-announce-hostname, or "
+        "the engine announces a name that does not resolve here; set its cluster-announce-hostname, or "
         "cluster-preferred-endpoint-type ip"
     )
-    REFUSED = "nobody listens there; look at host and port in --store, and whether the engine runs"
-    UNREACHABLE = "no way leads there; look at the network and the firewall between here and the engine"
-    TIMEOUT = "it does not answer in time; look whether the engine hangs, or a firewall drops what we send"
-    CLOSED = "it ends the connection without a word; if it expects TLS, write rediss:// in --store"
-    NO_TLS = "what answers there speaks no TLS; if the engine has none, write redis:// in --store"
+    REFUSED = "nothing listens there; check the host and port in --store, and whether the engine is running"
+    UNREACHABLE = "there is no route to it; check the network and the firewalls on the way"
+    TIMEOUT = "it does not answer in time; check whether the engine hangs, or a firewall drops packets"
+    CLOSED = "it closes the connection without a reply; if it expects TLS, use rediss:// in --store"
+    NO_TLS = "it does not speak TLS; if the engine has no TLS, use redis:// in --store"
     TLS_TIMEOUT = (
-        "it does not answer our TLS in time; if the engine has none, write redis:// in --store, else look "
-        "whether it hangs"
+        "it does not answer our TLS handshake in time; if it has no TLS, use redis:// in --store, else "
+        "check whether it hangs"
     )
-    CERTIFICATE = "its certificate is not one we trust; name its CA with ?ca_file=PATH in --store"
+    CERTIFICATE = "its certificate is not trusted; give its CA as ?ca_file=PATH in --store"
     CA_FILE = "the file of ?ca_file= cannot be read"
-    PASSWORD = "it refuses our user or password; look at USER:PASSWORD in --store"
-    RIGHTS = "our user lacks a right there; docs/operations.md has the ACL it needs"
-    NOT_CLUSTER = "it is not a cluster; set cluster-enabled yes, a single node is enough"
+    PASSWORD = "it rejects our user or password; check USER:PASSWORD in --store"
+    RIGHTS = "our user lacks a permission; see docs/operations.md for the ACL it needs"
+    NOT_CLUSTER = "it is not a cluster; set cluster-enabled yes; a single node is enough"
     NO_SLOTS = "its cluster has no slots yet; assign them (redis-cli --cluster create, CLUSTER ADDSLOTSRANGE)"
-    CLUSTER_DOWN = "the node that holds this is down or has no replica to take its place"
-    LOADING = "the engine has just started and still loads its data"
+    CLUSTER_DOWN = "the node that serves this slot is down, with no replica to replace it"
+    LOADING = "the engine has just started and is still loading its data"
     MEMORY_FULL = "its memory is full; raise maxmemory"
-    READ_ONLY = "a replica was asked to write; its primary is being replaced"
-    CANNOT_SAVE = "the engine takes no writes: it cannot save, or lacks the replicas it wants; see its log"
-    NOT_AN_ENGINE = "what answers there is not a Redis or Valkey; look at the port in --store"
+    READ_ONLY = "a replica received a write; its primary is being replaced"
+    CANNOT_SAVE = "the engine refuses writes: it cannot save, or has too few replicas; see its log"
+    NOT_AN_ENGINE = "it is not a Redis or Valkey server; check the port in --store"
     REFUSED_CALL = "the engine refused the call"
 
     @property
@@ -69,11 +69,11 @@ class Trouble(Enum):
 
 
 class EngineFault(StorageFault):
-    """The engine does not answer, or refuses; the text says why and what to do."""
+    """The engine does not answer, or refuses a call; the text says why and what to do."""
 
 
 class KeyFault(StorageFault):
-    """What stands under one key of the store is of no use; other keys are not concerned."""
+    """The value under one key of the store is unusable; other keys are not affected."""
 
 
 _ERRNOS = {
@@ -84,7 +84,7 @@ _ERRNOS = {
     errno.ECONNRESET: Trouble.CLOSED,
     errno.EPIPE: Trouble.CLOSED,
 }
-# The first that fits; of a chain of faults the deepest, which is what happened, is looked at first.
+# The first match applies; of a chain of faults the deepest, the actual cause, is examined first.
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Trouble], ...] = (
     (socket.gaierror, Trouble.UNKNOWN_NAME),
     (ssl.SSLCertVerificationError, Trouble.CERTIFICATE),
@@ -98,7 +98,7 @@ _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Troub
     (ReadOnlyError, Trouble.READ_ONLY),
     (ClusterDownError, Trouble.CLUSTER_DOWN),
     (InvalidResponse, Trouble.NOT_AN_ENGINE),
-    (IndexError, Trouble.NO_SLOTS),  # the library looks for the first of no primaries
+    (IndexError, Trouble.NO_SLOTS),  # the library takes the first of an empty list of primaries
 )
 _LAST: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Trouble], ...] = (
     ((TimeoutError, RedisTimeoutError), Trouble.TIMEOUT),
@@ -107,12 +107,12 @@ _LAST: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Troubl
     (RedisClusterException, Trouble.CLUSTER_DOWN),
     (OSError, Trouble.UNREACHABLE),
 )
-# Beginnings of answers for which the library has no class of its own.
+# Prefixes of replies for which the library has no exception class.
 _ANSWERS = {
     "MISCONF": Trouble.CANNOT_SAVE,
     "NOREPLICAS": Trouble.CANNOT_SAVE,
     "NOGOODSLAVE": Trouble.CANNOT_SAVE,
-    "BUSY": Trouble.TIMEOUT,  # with somebody's script
+    "BUSY": Trouble.TIMEOUT,  # running a script
 }
 _SILENT = frozenset(
     {
@@ -125,24 +125,29 @@ _SILENT = frozenset(
         Trouble.CLOSED,
     }
 )
-_BAD_CA = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE", "X509_LIB", "PEM_LIB")  # of OpenSSL, for a file
+_BAD_CA = (
+    "NO_CERTIFICATE_OR_CRL_FOUND",
+    "NO_START_LINE",
+    "X509_LIB",
+    "PEM_LIB",
+)  # OpenSSL's reasons for a bad file
 _DISABLED = re.compile(r"cluster support disabled|Cluster mode is not enabled", re.IGNORECASE)
 _OF_A_KEY = ("WRONGTYPE",)
 
 
 def of_a_key(fault: BaseException) -> bool:
-    """Whether an answer tells of one key alone."""
+    """Whether a reply concerns one key only."""
     return isinstance(fault, ResponseError) and str(fault).startswith(_OF_A_KEY)
 
 
 def hangs(fault: BaseException) -> bool:
-    """Whether a node of the engine is to be left alone for a moment. One that answers, if only to refuse,
-    keeps nobody waiting."""
+    """Whether a node of the engine should be paused. A node that answers, even with a refusal, keeps no
+    caller waiting."""
     return not isinstance(fault, ResponseError) or isinstance(fault, ClusterError)
 
 
 def trouble_of(fault: BaseException) -> Trouble:
-    """What a fault of the client library comes from."""
+    """The trouble behind a fault of the client library."""
     chain = list(_chain(fault))
     for one in chain:
         if _DISABLED.search(str(one)) and isinstance(one, ResponseError):
@@ -165,7 +170,7 @@ def trouble_of(fault: BaseException) -> Trouble:
 
 
 def told(fault: BaseException, url: StoreUrl) -> EngineFault:
-    """The fault for callers. A name that is not one of `url` was announced by the engine."""
+    """The fault for callers. A host name that is not in `url` was announced by the engine."""
     trouble = trouble_of(fault)
     if trouble is Trouble.TIMEOUT and url.tls and "connecting" in str(fault):
         trouble = Trouble.TLS_TIMEOUT
@@ -174,13 +179,13 @@ def told(fault: BaseException, url: StoreUrl) -> EngineFault:
         named = re.search(r"connecting to (\S+):\d+", str(fault))
         if named is not None and named[1] not in {host for host, _ in url.hosts}:
             trouble = Trouble.ANNOUNCED_NAME
-    how = "does not answer" if trouble in _SILENT else "does not serve us"
+    how = "does not answer" if trouble in _SILENT else "is not usable"
     shown = f" ({detail})" if detail else ""
     return EngineFault(f"the shared store {how}: {trouble.words}{shown}")
 
 
 def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """From the deepest cause to the fault itself."""
+    """From the deepest cause up to the fault itself."""
     found: list[BaseException] = []
     one: BaseException | None = fault
     while one is not None and one not in found:

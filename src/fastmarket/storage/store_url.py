@@ -1,4 +1,4 @@
-"""`--store`: where the engine of a fleet is, and how it is shown without its password."""
+"""`--store`: the location of a fleet's engine, and how to show it without its password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMES = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}  # 
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Where the engine is. `shown` is the URL without its password."""
+    """The location of the engine. `shown` is the URL without its password."""
 
     hosts: tuple[tuple[str, int], ...]
     tls: bool
@@ -25,7 +25,7 @@ class StoreUrl:
     @classmethod
     def parse(cls, text: str) -> StoreUrl:
         """`redis://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]...[?ca_file=PATH]`; rediss: with TLS. Raises
-        CallerFault, which does not repeat the password."""
+        CallerFault, which never contains the password."""
         scheme, _, rest = text.partition("://")
         if scheme not in SCHEMES:
             raise CallerFault("store", f"expects {'|'.join(SCHEMES)}://HOST:PORT,...")
@@ -34,7 +34,7 @@ class StoreUrl:
         username, _, password = userinfo.partition(":")
         query = dict(parse_qsl(parts.query))
         if parts.path.strip("/") or set(query) - {"ca_file"}:
-            raise CallerFault("store", "expects nothing after the hosts but ?ca_file=PATH")
+            raise CallerFault("store", "expects nothing after the hosts except ?ca_file=PATH")
         return cls(
             tuple(_host(host) for host in hosts.split(",")),
             SCHEMES[scheme],
@@ -59,7 +59,7 @@ def _host(text: str) -> tuple[str, int]:
     except ValueError:
         host = None
     if not host:
-        raise CallerFault("store", f"{text!r} is no HOST:PORT")
+        raise CallerFault("store", f"{text!r} is not HOST:PORT")
     return host, port
 
 

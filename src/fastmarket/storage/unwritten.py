@@ -1,4 +1,4 @@
-"""What waits for the next write: offers one by one, whole batches, and what takes the place of what."""
+"""Changes that wait for the next write: single offers, whole batches, and what they replace."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fastmarket.offers.model.offer import Offer, OfferKey
 from fastmarket.offers.store.changes import BatchChange, Change
 from fastmarket.storage.database import KEY_BYTES, MAX_NUMBER, BatchRow, BatchWrites, Row
 
-_OWN = 1  # of a row
+_OWN = 1  # index in a row
 
 
 class KeptBatch:
-    """A batch that lies on disk, or waits to; `live` has a bit for each slot that is not dead."""
+    """A batch that is on disk or waiting to be; `live` has a bit for each slot that is not dead."""
 
     __slots__ = ("count", "live", "lost", "row")
 
@@ -26,23 +26,23 @@ class KeptBatch:
         self.live = (1 << count) - 1
         for slot in dead:
             self.live &= ~(1 << slot)
-        self.lost = False  # it never came to disk, its offers may lie there one by one
+        self.lost = False  # it never reached the disk; its offers may be there one by one
 
     @property
     def dead(self) -> Collection[tuple[int, int]]:
-        """As they are written."""
+        """The dead slots, in the form in which they are written."""
         return [(self.row.number, slot) for slot in range(self.count) if not self.live >> slot & 1]
 
 
 class Unwritten:
-    """Changes in the order they come, as the rows they make. `take` hands them over for one write."""
+    """Changes in order of arrival, as database rows. `take` hands them over for one write."""
 
     def __init__(self, kept: WeakKeyDictionary[SignedBatch, KeptBatch]) -> None:
-        """`kept`: the batches on disk, and those on the way there."""
+        """`kept`: the batches on disk, and those about to be written."""
         self._kept = kept
         self.rows: dict[OfferKey, Row] = {}  # the latest version of each
         self.batches: dict[int, KeptBatch] = {}
-        self._gone: dict[bytes, bool] = {}  # keys of rows; whether they are own ones
+        self._gone: dict[bytes, bool] = {}  # keys of rows, and whether they are own ones
         self._dead: dict[tuple[int, int], bool] = {}
         self._over: dict[int, bool] = {}
         self._seq = 0  # the highest of own offers
@@ -51,11 +51,11 @@ class Unwritten:
         return bool(self.rows or self.batches or self._gone or self._dead or self._over)
 
     def __len__(self) -> int:
-        """Offers."""
+        """The number of offers."""
         return len(self.rows) + sum(kept.count for kept in self.batches.values())
 
     def add(self, change: Change) -> None:
-        """In the place of any earlier version."""
+        """Adds a single offer, replacing any earlier version."""
         key = change.offer.key
         self.rows[key] = _row(key, change)
         if change.own:
@@ -64,7 +64,7 @@ class Unwritten:
             self._bury(change.replaced, change.own)
 
     def add_batch(self, change: BatchChange, number: int) -> None:
-        """All of it, under a number that no other has."""
+        """Adds a whole batch under a unique number."""
         batch, own = change.batch, int(change.own)
         not_after = max(offer.not_after for offer in change.offers)
         kept = KeptBatch(BatchRow(number, own, not_after, batch.data), batch.count)
@@ -76,14 +76,14 @@ class Unwritten:
             self.forget(offer, change.own)
 
     def forget(self, offer: Offer, own: bool) -> None:
-        """Something that is kept in a batch replaces it."""
+        """Marks an offer as replaced by one in a batch."""
         if not self._bury(offer, own):
             key = offer.key
             self.rows.pop(key, None)
             self._gone[short_key(key)] = own
 
     def take(self) -> tuple[list[Row], BatchWrites]:
-        """What to write now."""
+        """The next write."""
         return list(self.rows.values()), BatchWrites(
             gone=tuple(self._gone),
             batches=[kept.row for kept in self.batches.values()],
@@ -93,7 +93,7 @@ class Unwritten:
         )
 
     def own_of(self, failed: Unwritten) -> None:
-        """Takes up what could not be written and has to be, the own ones, where nothing came since."""
+        """Takes back own changes that failed to be written, unless replaced since."""
         for key, row in failed.rows.items():
             if row[_OWN] and row[0] not in self._gone:
                 self.rows.setdefault(key, row)
@@ -108,7 +108,7 @@ class Unwritten:
         _take_own(self._over, failed._over)
 
     def _bury(self, offer: Offer, own: bool) -> bool:
-        """Whether it was kept in a batch; its slot there is dead now."""
+        """Whether the offer was stored in a batch; its slot there is now dead."""
         batch = offer.signed
         kept = self._kept.get(batch) if isinstance(batch, SignedBatch) else None
         if kept is None or kept.lost:
@@ -117,7 +117,7 @@ class Unwritten:
         kept.live &= ~(1 << offer.slot)
         if not kept.live:
             self.batches.pop(number, None)
-            self._over[number] = own  # though it failed to be written: that may have been told too early
+            self._over[number] = own  # even if its write failed: the write may have succeeded after all
         elif number not in self.batches:
             self._dead[number, offer.slot] = own
         return True
@@ -131,7 +131,7 @@ def _take_own(ours: dict[Mark, bool], theirs: dict[Mark, bool]) -> None:
 
 
 def short_key(key: OfferKey) -> bytes:
-    """Of a row. Content and provider are multihashes, which say how long they are."""
+    """The key of a row. Content and provider are multihashes, which encode their own length."""
     return sha256(b"".join(key))[:KEY_BYTES]
 
 

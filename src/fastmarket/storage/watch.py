@@ -1,8 +1,7 @@
-"""Whether what a node has open still stands where the next start would look for it.
+"""Checks that a node's open files are still where its next start will look for them.
 
-A file that was removed, or had another put in its place, goes on taking writes as long as somebody has it
-open; they are gone with the process. So each commit is looked at before it is acknowledged: a stat(2) of each
-path, 1 µs. Nothing here repairs anything.
+A deleted or replaced file keeps accepting writes while it is open; they are lost when the process ends. So
+each commit is checked before it is acknowledged: one stat(2) per path, 1 µs. Nothing here repairs anything.
 """
 
 from __future__ import annotations
@@ -20,51 +19,51 @@ from fastmarket.native.sha256 import sha256
 T = TypeVar("T")
 _Stamp: TypeAlias = tuple[int, int, int, int]  # device, inode, bytes, ns of the last change
 WHAT_TO_DO = (
-    "what is registered now would be gone with this process, so nothing is. Stop the node, put its data "
-    "directory back, identity.pem too, and start it again"
+    "new registrations would be lost when this process ends, so they are refused. Stop the node, put its "
+    "data directory back, including identity.pem, and start it again"
 )
 # The lock that a writer holds in WAL mode: a byte of the -shm file (sqlite.org/walformat.html, 2.2).
 _WAL_WRITE_LOCK = 120
-MAX_WANTED_BYTES = 64 * 1024  # of a file that has to stay as it is: a key
-_LOCKS = Path("/proc/locks")  # Linux; elsewhere nobody is named
+MAX_WANTED_BYTES = 64 * 1024  # of a file that must not change: a key
+_LOCKS = Path("/proc/locks")  # Linux; elsewhere the lock holder is not named
 MAX_LOCK_BYTES = 1 << 20
 
 
 class Misplaced(StorageFault):
-    """Something of the data directory is not where it was opened."""
+    """A file of the data directory is not where it was opened."""
 
 
 class _Place(NamedTuple):
-    """Which file it is: device and inode."""
+    """The identity of a file: device and inode."""
 
     device: int
     inode: int
 
 
 class FileWatch:
-    """The paths of one data directory, as they were found. For any thread."""
+    """The paths of one data directory, as first found. Usable from any thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory = directory.absolute()
         self._known: dict[Path, _Place] = {}
-        # There has to be such a file, with the same in it; another may take its place.
+        # These files must exist with the same contents; the inode may change.
         self._wanted: dict[Path, tuple[_Stamp, bytes]] = {}
         self.take((directory,))
 
     def take(self, paths: Iterable[Path]) -> None:
-        """Files of ours that are open; those that are not there are left out."""
+        """Watches files we have open; missing ones are skipped."""
         for path in paths:
             with suppress(FileNotFoundError):
                 self._known[path.absolute()] = _place(path)
 
     def want(self, paths: Iterable[Path]) -> None:
-        """Files that have to be there as they are, by whatever inode; those that are not are left out."""
+        """Watches files that must keep their contents, under any inode; missing ones are skipped."""
         for path in paths:
             with suppress(FileNotFoundError):
                 self._wanted[path.absolute()] = _stamp(path), _digest(path)
 
     def check(self) -> None:
-        """Raises Misplaced with what is gone, or replaced, and what to do."""
+        """Raises Misplaced with what is missing or replaced, and what to do."""
         for path, known in self._known.items():
             found = _found(path)
             if found != known:
@@ -76,57 +75,56 @@ class FileWatch:
             if now is None:
                 raise Misplaced(f"{self._told(path, None)}: {WHAT_TO_DO}")
             if _looked_at(path, _digest) != digest:
-                raise Misplaced(f"{path} holds something else than at the start: {WHAT_TO_DO}")
+                raise Misplaced(f"{path} has changed since the start: {WHAT_TO_DO}")
             self._wanted[path] = now, digest
 
     def holds(self, path: Path) -> bool:
-        """Whether a path is still ours, or nobody's."""
+        """Whether the path is still our file, or does not exist."""
         found = _found(path)
         return found is None or found == self._known.get(path.absolute())
 
     def _told(self, path: Path, found: _Place | None) -> str:
         what = "the data directory " if path == self._directory else ""
-        how = "was removed or renamed" if found is None else "has another in its place"
+        how = "was removed or renamed" if found is None else "was replaced by another"
         return f"{what}{path} {how}"
 
 
 class Lying(NamedTuple):
-    """What the main file of a database says of itself, whatever is in its log."""
+    """What the main file of a database contains, without its log."""
 
-    mark: int  # made at random with the database
-    writes: int  # transactions of ours up to the last checkpoint
-    schema: int  # a copy by VACUUM INTO has another
+    mark: int  # random, chosen when the database was created
+    writes: int  # our transactions up to the last checkpoint
+    schema: int  # differs in a copy made by VACUUM INTO
 
 
 class Contents:
-    """Whether the main file of a database in WAL mode holds what its one writer left there.
+    """Checks that the main file of a database in WAL mode contains what its only writer left there.
 
-    Copying a backup over it changes neither inode nor directory. But only a checkpoint, which is ours but for
-    tools that make one, writes there at all; so where it was written to it is read as it lies there. Another
-    database has another mark. A copy that is behind the last checkpoint seen has fewer writes, and the log no
-    longer holds what it lacks; over one that is not behind the log restores everything, if it has the same
-    pages.
+    Copying a backup over it changes neither inode nor directory. But only a checkpoint writes to it, ours or
+    that of a tool; so after it was written to, its contents are read. Another database has another mark. A
+    copy older than the last checkpoint seen has fewer writes, and the log no longer has what it lacks; over a
+    copy that is not older, the log restores everything, if it has the same pages.
     """
 
     def __init__(self, path: Path, schema: Callable[[], int]) -> None:
-        """`schema`: that of the connection, log included; it changes when somebody runs VACUUM."""
+        """`schema` returns the connection's schema version, log included; VACUUM changes it."""
         self._path = path
         self._schema = schema
         self._schemas = {schema()}
-        self._seen: Lying | None = None  # None: nothing to compare with, the log alone has it
+        self._seen: Lying | None = None  # None: nothing to compare with, it is only in the log
         self._stamp: tuple[int, int] | None = None
         self.check()
 
     def check(self) -> None:
-        """Raises Misplaced when somebody has written over the file."""
+        """Raises Misplaced if the file was overwritten."""
         stamp = self._stamp_now()
         if stamp == self._stamp:
             return
         lying = read_lying(self._path)
         if self._seen is not None and (lying is None or not self._follows(lying, self._seen)):
             raise Misplaced(
-                f"{self._path} was written over by another file: {WHAT_TO_DO}. Before that start remove "
-                f"{self._path.name}-wal and {self._path.name}-shm, which belong to the file that was there"
+                f"{self._path} was overwritten by another file: {WHAT_TO_DO}. Before that, remove "
+                f"{self._path.name}-wal and {self._path.name}-shm, which belong to the overwritten file"
             )
         self._seen, self._stamp = lying, stamp
 
@@ -141,12 +139,12 @@ class Contents:
         try:
             status = os.stat(self._path)
         except OSError:
-            return None  # `FileWatch` tells of that
+            return None  # reported by `FileWatch`
         return status.st_mtime_ns, status.st_size
 
 
 def read_lying(path: Path) -> Lying | None:
-    """None: it cannot be read, or has no mark."""
+    """Reads the main file only; None if it cannot be read or has no mark."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as lying:
             numbers = dict(lying.execute("SELECT name, value FROM numbers"))
@@ -157,7 +155,7 @@ def read_lying(path: Path) -> Lying | None:
 
 
 def lock_holder(database: Path) -> str:
-    """Who else has the database locked for writing, "process 123 (sqlite3)"; "" where that is not known."""
+    """The process that has the database locked, "process 123 (sqlite3)"; "" if that is unknown."""
     shared = database.with_name(database.name + "-shm")
     inodes = {found.inode for path in (shared, database) if (found := _found(path)) is not None}
     try:
@@ -198,7 +196,7 @@ def _looked_at(path: Path, look: Callable[[Path], T]) -> T | None:
         return None
     except OSError as error:
         raise Misplaced(
-            f"cannot look at {path}: {(error.strerror or str(error)).lower()}; {WHAT_TO_DO}"
+            f"cannot examine {path}: {(error.strerror or str(error)).lower()}; {WHAT_TO_DO}"
         ) from None
 
 
@@ -208,7 +206,7 @@ def _place(path: Path) -> _Place:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Another one: it is worth reading again."""
+    """A change of it means that the file is worth reading again."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -1,1 +1,1 @@
-"""What a node serves over HTTP: routing for others (Delegated Routing V1). Needs `fastmarket[http]`."""
+"""A node's HTTP endpoints, such as Delegated Routing V1. Needs `fastmarket[http]`."""

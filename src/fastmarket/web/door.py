@@ -1,7 +1,7 @@
-"""Who may connect to an HTTP port, and how long a request and its answer may take.
+"""Limits the connections to an HTTP port, and the time a request and its answer may take.
 
-uvicorn has no time limit for a request's head, and none for a reader that stands still; its bound of requests
-counts connections that have sent nothing, and would refuse a probe for them.
+uvicorn has no timeout for a request's head, and none for a client that stops reading; its limit on requests
+counts connections that have sent nothing, and would refuse a probe because of them.
 """
 
 from __future__ import annotations
@@ -21,32 +21,34 @@ from uvicorn.server import ServerState
 from fastmarket.config import WebConfig
 from fastmarket.formats.address_block import address_block
 
-RESERVED = "fastmarket.reserved"  # in a scope's state: of a connection beyond the bound
+RESERVED = "fastmarket.reserved"  # in a scope's state: the connection is beyond the limit
 RETRY_AFTER_S = 1
-# A bug of ours is told; that a stranger speaks no HTTP, or wants another protocol, is not: a line for each.
+# Our own bugs are logged; clients that speak no HTTP or want another protocol are not: that is a line for
+# each.
 log = logging.getLogger("fastmarket.web.http")
 log.setLevel(logging.ERROR)
 
 
 class Door:
-    """The connections of one port. When it is full, one without a request under way gives way to the next: of
-    the address that has most, first one whose first request is not whole yet, the longest of them.
+    """The connections of one port. When it is full, a connection without a request in progress is closed for
+    a new one: of the address with the most connections, preferably one that has not completed a request, and
+    of those the oldest.
 
-    Where all have requests under way, some more may come, for the paths that are always answered.
+    If all have requests in progress, a few more are accepted, for the paths that are always answered.
     """
 
     def __init__(self, config: WebConfig) -> None:
         self._config = config
-        self._inside: dict[Guest, None] = {}  # in the order of their coming
+        self._inside: dict[Guest, None] = {}  # in order of arrival
         self._reserved: dict[Guest, None] = {}
-        self._hosts: Counter[str] = Counter()  # of those inside
+        self._hosts: Counter[str] = Counter()  # connections inside, by host
         self.refused = 0
 
     def __len__(self) -> int:
         return len(self._inside) + len(self._reserved)
 
     def enter(self, guest: Guest) -> bool:
-        """False: it is closed."""
+        """False if the connection must be closed."""
         config = self._config
         full = len(self._inside) >= config.max_connections
         crowded = self._hosts[guest.host] >= config.max_connections_per_ip
@@ -62,14 +64,14 @@ class Door:
         return True
 
     def leave(self, guest: Guest) -> None:
-        """Harmless for one that has left."""
+        """Removes a connection; harmless if it has left."""
         if self._reserved.pop(guest, self) is self and self._inside.pop(guest, self) is None:
             self._hosts[guest.host] -= 1
         if not self._hosts[guest.host]:
             del self._hosts[guest.host]
 
     def _make_room(self, guests: dict[Guest, None], host: str | None) -> bool:
-        """One less, of that address or any; False: all have requests under way."""
+        """Closes one connection, of that host or any; False if all have requests in progress."""
         waiting = [guest for guest in guests if not guest.busy and host in (None, guest.host)]
         if not waiting:
             return False
@@ -81,7 +83,7 @@ class Door:
 
 
 class Guest(H11Protocol):
-    """A connection, with its time limits."""
+    """An HTTP connection with its timeouts."""
 
     def __init__(
         self,
@@ -105,11 +107,11 @@ class Guest(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """A request has come, and its answer is not complete."""
+        """Whether a request has arrived and its answer is not complete."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first request has to come soon."""
+        """Starts the timeout of the first request."""
         super().connection_made(transport)
         self.host = address_block(self.client[0]) if self.client else ""
         if not self._door.enter(self):
@@ -120,7 +122,7 @@ class Guest(H11Protocol):
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No timer outlives it."""
+        """Cancels the timers."""
         self._door.leave(self)
         self._request_came()
         self._take_unread(None)
@@ -128,33 +130,33 @@ class Guest(H11Protocol):
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request may come alone; its whole has to follow."""
+        """Part of a request may arrive on its own; the rest has to follow in time."""
         super().data_received(data)
         self._look()
 
     def on_response_complete(self) -> None:
-        """The next request may have begun while this one was answered."""
+        """The next request may have begun while this one was being answered."""
         self.answered = True
         super().on_response_complete()
         self._look()
 
     def pause_writing(self) -> None:
-        """The other side reads slowly, or not at all."""
+        """The client reads slowly, or not at all: starts the timeout."""
         super().pause_writing()
         self._take_unread(self.loop.call_later(self._times.unread_timeout_s, self.transport.abort))
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """The client has read: cancels the timeout."""
         self._take_unread(None)
         super().resume_writing()
 
     def _look(self) -> None:
-        if self.transport.is_closing():  # what is not read would keep it open
+        if self.transport.is_closing():  # unread output would keep it open
             self._take_unread(self.loop.call_later(self._times.unread_timeout_s, self.transport.abort))
         whole = self.busy and not self.cycle.more_body
         between = not self.busy and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         if whole or (between and self.answered):
-            self._request_came()  # between requests uvicorn's keep-alive counts
+            self._request_came()  # between requests uvicorn's keep-alive timeout applies
         elif self._request_timer is None:
             self._unset_keepalive_if_required()
             self._await_request()
@@ -174,9 +176,9 @@ class Guest(H11Protocol):
 
 
 class Bounded:
-    """An ASGI application for `max_requests` at once, each of `max_body_bytes`.
+    """An ASGI application limited to `max_requests` at once, with bodies up to `max_body_bytes`.
 
-    `always` are the paths that are answered whatever the others do.
+    `always` are the paths that are answered regardless.
     """
 
     def __init__(self, app: ASGIApp, config: WebConfig, always: frozenset[str]) -> None:
@@ -186,13 +188,13 @@ class Bounded:
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """503 when there are too many."""
+        """Answers 503 if there are too many requests."""
         if scope["type"] != "http" or scope["path"] in self._always:
             await self._app(scope, receive, send)
             return
         if self._running >= self._config.max_requests or RESERVED in scope.get("state", {}):
             headers = {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"}
-            await PlainTextResponse("too many requests under way\n", 503, headers)(scope, receive, send)
+            await PlainTextResponse("too many requests in progress\n", 503, headers)(scope, receive, send)
             return
         self._running += 1
         try:
@@ -201,7 +203,7 @@ class Bounded:
             self._running -= 1
 
     def _limited(self, receive: Receive) -> Receive:
-        """A longer body ends as if its sender had left."""
+        """Ends a longer body as if the client had disconnected."""
         left = self._config.max_body_bytes
 
         async def limited() -> Message:

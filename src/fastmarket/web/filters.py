@@ -1,4 +1,4 @@
-"""Which records and addresses a caller wants (IPIP-484, in Delegated Routing V1)."""
+"""The records and addresses a client asks for (IPIP-484, in Delegated Routing V1)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.net.public_routing import OFFER_TRANSFER
 
-UNKNOWN = "unknown"  # as a filter: records that do not tell
-MAX_PROTOCOL_CHARS = 63  # of one transfer protocol's name; the specification's bound
+UNKNOWN = "unknown"  # as a filter: records that do not name any
+MAX_PROTOCOL_CHARS = 63  # of a transfer protocol's name; the specification's limit
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Lower-case names. Empty: everything passes."""
+    """Lower-case names. An empty set accepts everything."""
 
     wanted_addrs: frozenset[str] = frozenset()
     unwanted_addrs: frozenset[str] = frozenset()
@@ -23,7 +23,7 @@ class Filters:
 
     @classmethod
     def parse(cls, addrs: str, protocols: str, max_chars: int) -> Filters:
-        """From `filter-addrs` and `filter-protocols`. Raises CallerFault."""
+        """Parses `filter-addrs` and `filter-protocols`. Raises CallerFault."""
         names = _names("filter-addrs", addrs, max_chars)
         return cls(
             frozenset(name for name in names if not name.startswith("!")),
@@ -32,7 +32,7 @@ class Filters:
         )
 
     def addrs(self, addrs: Iterable[Multiaddr]) -> list[Multiaddr] | None:
-        """Those of a peer that pass; None: the whole record is left out."""
+        """The peer's addresses that pass; None if the whole record is left out."""
         every = list(addrs)
         if not self.wanted_addrs and not self.unwanted_addrs:
             return every
@@ -43,14 +43,15 @@ class Filters:
     def lets(self, transfers: Collection[str]) -> bool:
         """Whether a record that names these transfer protocols passes.
 
-        Who names none is not told of holders of offers: it takes a peer without more for one that gives away.
+        Without a protocol filter, holders of offers are left out: the client would take a peer without
+        further information for one that serves content for free.
         """
         if not self.protocols:
             return OFFER_TRANSFER not in transfers
         return self.lets_any(transfers or (UNKNOWN,))
 
     def lets_any(self, names: Iterable[str]) -> bool:
-        """Whether a record with one of these may pass."""
+        """Whether a record with one of these names may pass."""
         return not self.protocols or not self.protocols.isdisjoint(names)
 
     def _passes(self, addr: Multiaddr) -> bool:
@@ -62,9 +63,11 @@ class Filters:
 
 def _names(field: str, text: str, max_chars: int) -> list[str]:
     if len(text) > max_chars:
-        raise CallerFault(field, f"more than {max_chars} characters")
+        raise CallerFault(field, f"has more than {max_chars} characters")
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     for name in names:
         if len(name) > MAX_PROTOCOL_CHARS:
-            raise CallerFault(field, f"{name[:20]!r}...: a name of more than {MAX_PROTOCOL_CHARS} characters")
+            raise CallerFault(
+                field, f"{name[:20]!r}...: the name has more than {MAX_PROTOCOL_CHARS} characters"
+            )
     return names

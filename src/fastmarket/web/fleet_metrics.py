@@ -1,4 +1,4 @@
-"""What a server of a fleet tells of the shared store, beside the metrics of every node."""
+"""Metrics of a fleet's server about the shared store, in addition to those of every node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FleetState(Collector):
-    """Read at each scrape."""
+    """Collected at each scrape."""
 
     def __init__(self, fleet: FleetDht) -> None:
         self._fleet = fleet
@@ -22,16 +22,16 @@ class FleetState(Collector):
         """Gauges, then counters."""
         fleet = self._fleet
         gauges = (
-            ("up", "Whether the shared store answered the last look.", int(bool(fleet.upkeep.reachable))),
-            ("unwritten_offers", "Own offers that the shared store does not have yet.", len(fleet.writer)),
-            ("cached_contents", "Contents whose view is kept in memory.", len(fleet.offers.views)),
+            ("up", "Whether the shared store answered the last check.", int(bool(fleet.upkeep.reachable))),
+            ("unwritten_offers", "Own offers not yet written to the shared store.", len(fleet.writer)),
+            ("cached_contents", "Contents whose view is cached in memory.", len(fleet.offers.views)),
             ("cached_offers", "Offers in those views.", fleet.offers.views.offers),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_shared_store_{name}", about, value)
         operations = CounterMetricFamily(
             "fastmarket_shared_store_operations",
-            "Calls to the shared store by what they did and how they ended.",
+            "Calls to the shared store by operation and outcome.",
             labels=("operation", "outcome"),
         )
         for labels, count in sorted(fleet.store.operations.items()):
@@ -39,7 +39,7 @@ class FleetState(Collector):
         yield operations
         answers = CounterMetricFamily(
             "fastmarket_shared_store_views",
-            "Views of contents, by where they came from: memory, the store, or neither (away).",
+            "Views of contents by source: memory, the store, or neither (away).",
             labels=("source",),
         )
         for source, count in sorted(fleet.offers.views.answers.items()):

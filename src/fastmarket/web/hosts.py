@@ -1,4 +1,4 @@
-"""By which names the pages of this machine are asked for."""
+"""Checks the Host header of requests to this machine's pages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@]*))(?::[0-9]{0,5})?")
 
 
 def asked_host(request: Request) -> str:
-    """The name or address that the caller wrote, without brackets and port; one of HTTP/1.0, which need not
-    write any, gets the address it came to. "": it is malformed.
+    """The host the client asked for, without brackets and port, or "" if malformed. HTTP/1.0 requires no Host
+    header; the address the request arrived at is used instead.
 
-    Starlette's `request.url` takes that address for what is malformed, too.
+    Starlette's `request.url` falls back to that address for malformed headers, too.
     """
     header = request.headers.get("host")
     if header is None:
@@ -25,9 +25,9 @@ def asked_host(request: Request) -> str:
 
 
 def is_ours(host: str, listening: str, names: Collection[str] = ()) -> bool:
-    """Whether a Host header may be ours: an IP address, localhost, what is listened on, or one of `names`.
+    """Whether a Host header may be ours: an IP address, localhost, the listening host, or one of `names`.
 
-    Any other name is somebody else's that leads here, so that his page may read ours (DNS rebinding).
+    Any other name may be a stranger's that resolves to us, so that its page could read ours (DNS rebinding).
     """
     host = host.lower().rstrip(".")
     if host in ("localhost", listening.lower()) or host in names:
@@ -39,5 +39,5 @@ def is_ours(host: str, listening: str, names: Collection[str] = ()) -> bool:
     return True
 
 
-UNKNOWN_HOST = "unknown host; ask by IP address, as localhost, or by a name of --http-name\n"
+UNKNOWN_HOST = "unknown host; use an IP address, localhost, or a name given as --http-name\n"
 """The body of a 421 (Misdirected Request)."""

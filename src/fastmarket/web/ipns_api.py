@@ -1,4 +1,4 @@
-"""IPNS over HTTP (Delegated Routing V1, "IPNS API"): records of names are looked up and stored in the DHT."""
+"""IPNS over HTTP (Delegated Routing V1, "IPNS API"): gets and puts records of names in the DHT."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastmarket.web.media_types import IPNS_RECORD, accepts, media_type_of
 from fastmarket.web.refused import Refused, cache_control, parsed
 from fastmarket.web.write_access import WriteAccess
 
-DEFAULT_TTL_S = 60  # of a record that does not say; the specification's
+DEFAULT_TTL_S = 60  # for records without a TTL; from the specification
 LAST_DATE_S = 253_402_300_799  # the last second of 9999: HTTP has four digits for a year
-MAX_STALE_S = 48 * 3600  # however long it is valid: no longer than nodes hold it
+MAX_STALE_S = 48 * 3600  # however long a record is valid, nodes hold it no longer
 
 
 class IpnsSource(Protocol):
-    """What the API asks for; `net.public_routing.PublicRouting` has it."""
+    """The operations the API needs; `net.public_routing.PublicRouting` implements them."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -34,11 +34,14 @@ class IpnsSource(Protocol):
         """The latest valid record of a name. Raises Busy."""
 
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
-        """Stores it; a majority has acknowledged. Raises Busy, CallerFault, Superseded, QuorumFailed."""
+        """Stores a record; returns when a majority has acknowledged it.
+
+        Raises Busy, CallerFault, Superseded, QuorumFailed.
+        """
 
 
 class IpnsApi:
-    """The two pages of a name."""
+    """GET and PUT of a name."""
 
     def __init__(self, source: IpnsSource, config: WebConfig, writers: WriteAccess) -> None:
         self._source = source
@@ -46,9 +49,9 @@ class IpnsApi:
         self._writers = writers
 
     async def get(self, request: Request) -> Response:
-        """The record; 200 and another content type where none is found, as the specification wants it."""
+        """The record, or if none is found 200 with another content type, as the specification requires."""
         if not accepts(request.headers.getlist("accept"), IPNS_RECORD):
-            raise Refused(406, f"a record is all there is; retry with `Accept: {IPNS_RECORD}`")
+            raise Refused(406, f"only records are available; retry with `Accept: {IPNS_RECORD}`")
         name = parsed(PeerId.from_text, request.path_params["name"])
         record = await self._source.get_ipns(name, deadline_s=self._config.lookup_budget_s)
         if record is None:
@@ -65,7 +68,7 @@ class IpnsApi:
             challenge = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
             raise Refused(refusal.status, refusal.reason, challenge)
         if media_type_of(request.headers.get("content-type", "")) != IPNS_RECORD:
-            raise Refused(406, f"only records are taken; retry with `Content-Type: {IPNS_RECORD}`")
+            raise Refused(406, f"only records are accepted; retry with `Content-Type: {IPNS_RECORD}`")
         name = parsed(PeerId.from_text, request.path_params["name"])
         record = await self._body(request)
         try:
@@ -85,14 +88,14 @@ class IpnsApi:
                     if len(body) > MAX_IPNS_BYTES:
                         raise Refused(413, f"a record has at most {MAX_IPNS_BYTES} bytes")
         except TimeoutError:
-            raise Refused(408, "the record did not come in time") from None
+            raise Refused(408, "the record did not arrive in time") from None
         except ClientDisconnect:
-            raise Refused(400, "the record did not come whole") from None
+            raise Refused(400, "the record did not arrive completely") from None
         return body
 
     def _headers(self, name: PeerId, record: bytes) -> dict[str, str]:
         now, lifetime = self._source.now(), ipns_lifetime(record)
-        # Nobody may use a record beyond its end, so no cache may show it then.
+        # A record must not be used after its end, so no cache may serve it then.
         left_s = max(int(lifetime.end - now), 0)
         max_age_s = min(int(lifetime.ttl_s or DEFAULT_TTL_S), left_s)
         stale_s = min(left_s - max_age_s, MAX_STALE_S)
@@ -114,6 +117,6 @@ class IpnsApi:
 
 
 def _is_held(tag: str, none_match: str) -> bool:
-    """A weak tag counts (RFC 9110, 13.1.2): a proxy that compresses makes ours one."""
+    """Compares weak tags, too (RFC 9110, 13.1.2): a compressing proxy makes ours weak."""
     held = {one.strip().removeprefix("W/") for one in none_match.split(",")}
     return not held.isdisjoint((tag, "*"))

@@ -1,4 +1,4 @@
-"""What a caller accepts (RFC 9110, section 12.5.1)."""
+"""The media types a client accepts (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 IPNS_RECORD = "application/vnd.ipfs.ipns-record"
-MAX_RANGES = 64  # of one header; browsers send eight
+MAX_RANGES = 64  # per header; browsers send eight
 
 
 def accepted(headers: Iterable[str]) -> str | None:
-    """JSON or NDJSON, None where the caller takes neither.
+    """JSON or NDJSON, or None if the client accepts neither.
 
-    Streams are for those alone who name them: with `*/*` or without a header it is JSON.
+    Streaming requires naming NDJSON explicitly: `*/*`, or no header, means JSON.
     """
     ranges = _ranges(headers)
     if not ranges:
@@ -25,13 +25,13 @@ def accepted(headers: Iterable[str]) -> str | None:
 
 
 def accepts(headers: Iterable[str], media_type: str) -> bool:
-    """Whether a caller takes this one; without a header it takes anything."""
+    """Whether a client accepts this media type; without a header it accepts any."""
     ranges = _ranges(headers)
     return not ranges or quality(ranges, media_type) > 0
 
 
 def quality(ranges: dict[str, float], media_type: str) -> float:
-    """By the range that says most of it; 0: not wanted."""
+    """The weight from the most specific matching range; 0: not accepted."""
     for name in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
         if name in ranges:
             return ranges[name]
@@ -53,7 +53,7 @@ def _ranges(headers: Iterable[str]) -> dict[str, float]:
 
 
 def _weight(parameters: Iterable[str]) -> float:
-    """What cannot be read is taken for 1, the weight of who says nothing."""
+    """An unreadable weight counts as 1, the default."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

@@ -1,4 +1,4 @@
-"""What a node does, as Prometheus reads it. The names are an interface: docs/operations.md lists them."""
+"""A node's metrics for Prometheus. The names are a public interface: docs/operations.md lists them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from fastmarket.repeating import Repeating
 from fastmarket.trace import Trace
 from fastmarket.web.hosts import UNKNOWN_HOST, asked_host, is_ours
 
-# A node answers in fractions of a millisecond on its own machine, a lookup across the world takes a second.
+# A node answers local calls in fractions of a millisecond; a lookup across the world takes a second.
 CALL_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 JOB_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 HOP_BUCKETS = tuple(map(float, (0, 1, 2, 3, 4, 5, 6, 8, 10, 15)))
 ASKED_BUCKETS = tuple(map(float, (0, 1, 2, 5, 10, 20, 30, 40, 60, 80, 120, 200)))
-LAG_INTERVAL_S = 0.5  # from one measurement of the event loop's lag to the next
+LAG_INTERVAL_S = 0.5  # between measurements of the event loop's lag
 HEALTH_HEADERS = {"Cache-Control": "no-store"}
 
 
 class CountingTrace(Trace):
-    """How often each event of the protocol objects happened; their names are few and ours."""
+    """Counts the events of protocol objects by name; the names are few and fixed."""
 
     __slots__ = ("counts",)
 
@@ -51,12 +51,12 @@ class CountingTrace(Trace):
         self.counts: Counter[str] = Counter()
 
     def event(self, name: str, **fields: object) -> None:
-        """One more of them."""
+        """Counts one event."""
         self.counts[name] += 1
 
 
 class NodeMetrics:
-    """One registry for one node. What has a state is read when asked for; what happens is recorded."""
+    """One registry for one node. State is read at each scrape; events are recorded as they happen."""
 
     def __init__(self, dht: DhtNode, trace: CountingTrace) -> None:
         self.registry = CollectorRegistry()
@@ -65,7 +65,7 @@ class NodeMetrics:
         self.registry.register(_NodeState(dht, trace))
         self._calls = Histogram(
             "fastmarket_grpc_call_seconds",
-            "gRPC calls by method and status code, and how long they took.",
+            "Duration of gRPC calls by method and status code.",
             ("method", "code"),
             buckets=CALL_BUCKETS_S,
             registry=self.registry,
@@ -73,34 +73,34 @@ class NodeMetrics:
         self._calls_by_kind: dict[tuple[str, str], Histogram] = {}  # few: our methods and gRPC's codes
         self._jobs = Histogram(
             "fastmarket_job_seconds",
-            "Lookups and announcements that ended, by kind, and how long they took.",
+            "Duration of finished lookups and announcements by kind.",
             ("kind",),
             buckets=JOB_BUCKETS_S,
             registry=self.registry,
         )
         self._hops = Histogram(
             "fastmarket_lookup_hops",
-            "Lookups that ended, by kind, and how many hops away the farthest peer was that answered.",
+            "Hops to the farthest peer that answered a finished lookup, by kind.",
             ("kind",),
             buckets=HOP_BUCKETS,
             registry=self.registry,
         )
         self._asked = Histogram(
             "fastmarket_lookup_asked_peers",
-            "Peers that one lookup asked, by kind.",
+            "Peers queried per lookup, by kind.",
             ("kind",),
             buckets=ASKED_BUCKETS,
             registry=self.registry,
         )
         self._failures = Counted(
             "fastmarket_lookup_failed_requests",
-            "Requests of lookups that failed, by kind.",
+            "Failed requests of lookups, by kind.",
             ("kind",),
             registry=self.registry,
         )
         self._lag = Histogram(
             "fastmarket_event_loop_lag_seconds",
-            "How late the event loop is: time until a callback that was due ran.",
+            "Event loop lag: delay of a callback beyond its due time.",
             buckets=LAG_BUCKETS_S,
             registry=self.registry,
         )
@@ -110,14 +110,14 @@ class NodeMetrics:
         )
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
-        """An observer of the gRPC server (`market.guard.Observer`)."""
+        """Observes gRPC calls (`market.guard.Observer`)."""
         calls = self._calls_by_kind.get((method, code))
         if calls is None:
             calls = self._calls_by_kind[method, code] = self._calls.labels(method.removeprefix("/"), code)
         calls.observe(seconds)
 
     def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
-        """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
+        """Observes the node's jobs (`net.kad_node.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
             self._hops.labels(kind).observe(lookup.hops)
@@ -125,12 +125,12 @@ class NodeMetrics:
             self._failures.labels(kind).inc(lookup.failures)
 
     def start(self) -> None:
-        """Begins to measure the event loop."""
+        """Starts measuring the event loop."""
         self._due = asyncio.get_running_loop().time() + LAG_INTERVAL_S
         self._measuring.start()
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops measuring."""
         await self._measuring.stop()
 
     def _measure_lag(self) -> None:
@@ -140,12 +140,13 @@ class NodeMetrics:
 
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""Answered to everybody, by whatever name, and before anything else."""
+"""Always answered, under any host name, and before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What /readyz says: `missing`, why the node is of no use, "" when it is; `note`, what it lacks then."""
+    """The content of /readyz: `missing`, why the node is not ready, or ""; `note`, what a ready node
+    lacks."""
 
     missing: Callable[[], str]
     note: Callable[[], str] = lambda: ""
@@ -173,7 +174,7 @@ def metrics_routes(metrics: NodeMetrics, ready: Readiness, config: WebConfig) ->
 
 
 class _NodeState(Collector):
-    """Read at each scrape."""
+    """Collected at each scrape."""
 
     def __init__(self, dht: DhtNode, trace: CountingTrace) -> None:
         self._dht = dht
@@ -190,42 +191,44 @@ class _NodeState(Collector):
         offers = dht.offers
         gauges = (
             ("routing_table_peers", "Peers in the routing table.", dht.engine.table_size),
-            ("connections", "Connections with other nodes, open or opening.", dht.host.connections),
+            ("connections", "Connections with other nodes, open or being opened.", dht.host.connections),
             (
                 "connections_held_bytes",
-                "Bytes that connections hold for their peers: output not taken, requests not answered.",
+                "Bytes that connections hold for their peers: unread output, unanswered requests.",
                 dht.host.held_bytes,
             ),
             ("connected_peers", "Peers with an open connection.", len(dht.host.peers)),
-            ("jobs_running", "Lookups and announcements under way.", len(dht.engine.jobs)),
-            ("offers_stored", "Offers kept here, own ones and tombstones included.", len(offers.store)),
-            ("offers_stored_bytes", "Bytes of their envelopes.", offers.store.stored_bytes),
-            ("offers_own", "Own offers that are announced.", len(offers.own)),
-            ("records_stored", "Values kept for others.", len(dht.engine.handlers.records)),
+            ("jobs_running", "Lookups and announcements in progress.", len(dht.engine.jobs)),
+            ("offers_stored", "Offers stored here, including own ones and tombstones.", len(offers.store)),
+            ("offers_stored_bytes", "Bytes of the stored offers' envelopes.", offers.store.stored_bytes),
+            ("offers_own", "Own offers being announced.", len(offers.own)),
+            ("records_stored", "Values stored for other nodes.", len(dht.engine.handlers.records)),
             (
                 "clock_offset_seconds",
-                "How far this clock is ahead of the peers', by what they say; 0: nothing is known.",
+                "Estimated seconds by which this clock is ahead of the peers' clocks; 0 if unknown.",
                 offers.clock.offset_s(dht.now()),
             ),
-            ("provider_records_stored", "Provider records kept.", len(dht.engine.handlers.providers)),
+            ("provider_records_stored", "Provider records stored.", len(dht.engine.handlers.providers)),
             ("storage_up", "Whether own offers can be written to disk.", int(not dht.disk_trouble)),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
         yield from self._counters()
         yield CounterMetricFamily(
-            "fastmarket_log_lines_dropped", "Log lines that nobody read in time.", dropped_lines()
+            "fastmarket_log_lines_dropped",
+            "Log lines dropped because stderr was not read in time.",
+            dropped_lines(),
         )
 
     def _counters(self) -> Iterator[Metric]:
         dht = self._dht
         for name, count in (("received", dht.host.traffic.received), ("sent", dht.host.traffic.sent)):
             yield CounterMetricFamily(
-                f"fastmarket_network_{name}_bytes", f"Bytes {name} over TCP by the network half.", count
+                f"fastmarket_network_{name}_bytes", f"Bytes {name} over TCP from and to other nodes.", count
             )
         yield CounterMetricFamily(
             "fastmarket_connections_dropped",
-            "Connections ended for what they held: their peers did not read what they had asked for.",
+            "Connections closed because they held too many bytes that their peers did not read.",
             dht.host.links.dropped,
         )
         acks = {ack.name.lower(): count for ack, count in dht.offers.acks.items()}
@@ -233,23 +236,23 @@ class _NodeState(Collector):
         families = (
             (
                 "offer_stores",
-                "Offers that others wanted stored here, by what became of them.",
+                "Requests of other nodes to store offers here, by outcome.",
                 "outcome",
                 acks,
             ),
             (
                 "offer_refusals",
-                "Offers not taken, those in answers to us included, by why.",
+                "Refused offers, including those in answers to us, by reason.",
                 "reason",
                 refusals,
             ),
             (
                 "connection_refusals",
-                "Connections not taken, by why.",
+                "Refused connections, by reason.",
                 "reason",
                 {reason.value: count for reason, count in dht.host.links.refusals.items()},
             ),
-            ("events", "What the protocol objects report, by name.", "event", self._trace.counts),
+            ("events", "Events reported by the protocol objects, by name.", "event", self._trace.counts),
         )
         for name, about, label, counts in families:
             family = CounterMetricFamily(f"fastmarket_{name}", about, labels=(label,))

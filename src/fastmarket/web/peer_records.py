@@ -13,33 +13,33 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.net.public_routing import FoundPeer, FoundPeers
 from fastmarket.web.filters import Filters
 
-# A client that meets an address that it cannot parse drops the record, or the whole answer. So only those are
-# told that begin where others can get to, and none with a protocol that Go or JavaScript lacks.
+# A client that cannot parse an address drops the record, or the whole answer. So only addresses that begin
+# with something routable are sent, and none with a protocol that the Go or JavaScript libraries lack.
 _BEGINNINGS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6", "dnsaddr", "p2p"})
 _UNKNOWN_TO_SOME = frozenset({"plaintextv2"})
-# Of the room in an answer, until the lookup has ended, for peers nobody has seen: many that somebody made up
-# are not to leave none to those who are there.
+# The share of an answer open to unseen peers until the lookup has ended: many invented peers must not crowd
+# out real ones.
 UNSEEN_SHARE = 0.5
 
 
 class Rank(IntEnum):
-    """How likely a peer is of use; the lower, the earlier it is told."""
+    """How useful a peer is likely to be; lower ranks come first."""
 
-    SEEN = 0  # connected, or identified: it spoke with us
-    ADDRESSED = 1  # somebody says where it is
-    BARE = 2  # to be looked for by its id
+    SEEN = 0  # connected, or identified: we have talked to it
+    ADDRESSED = 1  # another peer gave its addresses
+    BARE = 2  # only its id is known
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one answer. `bytes` counts a separator for each record."""
+    """The limits of one answer. `bytes` includes a separator for each record."""
 
     records: int
     bytes: int
 
 
 def encode(found: FoundPeer, filters: Filters) -> bytes | None:
-    """The record as JSON in one line, None where it does not pass."""
+    """The record as one line of JSON, or None if the filters reject it."""
     if not filters.lets(found.transfers):
         return None
     addrs = filters.addrs(addr for addr in found.peer.addrs if _is_for_all(addr))
@@ -55,7 +55,7 @@ def encode(found: FoundPeer, filters: Filters) -> bytes | None:
 
 
 class _Room:
-    """What is left of an answer."""
+    """The room left in an answer."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -64,25 +64,25 @@ class _Room:
         self.full = False
 
     def take(self, line: bytes) -> bool:
-        """Whether it fits; the first that does not ends the answer."""
+        """Whether the line fits; the first that does not ends the answer."""
         self._records += 1
         self._bytes += len(line) + 1
         self.full = self.full or self._records > self._limits.records or self._bytes > self._limits.bytes
         return not self.full
 
     def has_share(self, share: float) -> bool:
-        """Whether less than that is used."""
+        """Whether less than that share is used."""
         limits = self._limits
         return self._records < share * limits.records and self._bytes < share * limits.bytes
 
     @property
     def ends(self) -> bool:
-        """Nothing more fits."""
+        """Whether nothing more fits."""
         return self.full or self._records >= self._limits.records
 
 
 async def in_order(found: FoundPeers, filters: Filters, limits: Limits) -> AsyncGenerator[bytes, None]:
-    """Records in the order in which they come."""
+    """Records in the order in which they are found."""
     room = _Room(limits)
     async with aclosing(found) as peers:
         async for one in peers:
@@ -97,9 +97,9 @@ async def in_order(found: FoundPeers, filters: Filters, limits: Limits) -> Async
 
 
 async def best_first(found: FoundPeers, filters: Filters, limits: Limits) -> AsyncGenerator[bytes, None]:
-    """Records of peers that were seen at once, of others while there is room to spare, the rest at the end.
+    """Records of seen peers at once, of others while there is room to spare, the rest at the end.
 
-    A peer that comes without addresses may come again with them: it is told once.
+    A peer found without addresses may be found again with them; it is sent only once.
     """
     room = _Room(limits)
     told: set[PeerId] = set()

@@ -1,4 +1,4 @@
-"""What the pages of the routing API have in common: refusals and cache headers."""
+"""Common parts of the routing API's pages: refusals and cache headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Refused(Exception):
-    """A page answers with this status and the reason."""
+    """Ends a page with this status and reason."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, reason, headers)
@@ -22,13 +22,13 @@ class Refused(Exception):
         self.headers = headers
 
     def response(self) -> Response:
-        """Nobody is to keep it: what was refused may be had a moment later."""
+        """Not cacheable: the same request may succeed a moment later."""
         headers = {"Cache-Control": "no-store", **(self.headers or {})}
         return JSONResponse({"error": self.reason}, self.status, headers)
 
 
 def parsed(parse: Callable[[str], _T], text: str) -> _T:
-    """What a part of the path names; 400 where it names nothing."""
+    """Parses a part of the path; 400 if it is malformed."""
     try:
         return parse(text)
     except CallerFault as fault:
@@ -36,6 +36,6 @@ def parsed(parse: Callable[[str], _T], text: str) -> _T:
 
 
 def cache_control(max_age_s: int, stale_s: int) -> str:
-    """Fresh for the first, shown for the second while it is asked for again or nobody answers."""
+    """Fresh for the first; then, for the second, served while revalidating or if the server fails."""
     stale = f"stale-while-revalidate={stale_s}, stale-if-error={stale_s}"
     return f"public, max-age={max_age_s}, {stale}"

@@ -1,6 +1,6 @@
-"""Delegated Routing V1 (specs.ipfs.tech/routing/http-routing-v1): others ask this node over HTTP who provides
-a content, where a peer is, and what a name stands for. JSON at once, or NDJSON with each record flushed as it
-is found."""
+"""Delegated Routing V1 (specs.ipfs.tech/routing/http-routing-v1): clients ask this node over HTTP for the
+providers of content, the addresses of a peer, and the record of a name. Answers are JSON, or NDJSON with each
+record flushed as it is found."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ from fastmarket.web.write_access import WriteAccess
 __all__ = ["JSON", "NDJSON", "PREFIX", "RoutingApi", "RoutingSource"]
 
 PREFIX = "/routing/v1"
-# Any page may read: the specification wants it so, and nothing here is anybody's secret.
+# Any origin may read: the specification requires it, and nothing here is secret.
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, OPTIONS"}
 RETRY_AFTER_S = 1
 READING = frozenset({"GET", "HEAD"})
-GONE = 499  # nobody reads it: the caller has left
+GONE = 499  # never read: the client has disconnected
 
 Lines = AsyncGenerator[bytes, None]
 Page = Callable[[Request], Awaitable[Response]]
 
 
 class RoutingSource(IpnsSource, Protocol):
-    """The lookups the API asks for; `net.public_routing.PublicRouting` has them all.
+    """The lookups the API needs; `net.public_routing.PublicRouting` implements them.
 
-    Each begins with the call, which raises Busy (of `stream_peer`, the first item); closing what it returns
-    ends it.
+    Each starts when called, and then raises Busy (`stream_peer`: at its first item); closing the returned
+    iterator ends it.
     """
 
     def stream_providers(self, key: bytes, *, deadline_s: float) -> FoundPeers:
-        """Providers as they are found; one found without addresses may come again with them."""
+        """Providers as they are found; one found without addresses may be repeated with them."""
 
     def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> FoundPeers:
-        """The peer, once, if it is there."""
+        """Yields the peer once, if it is found."""
 
     def stream_closest(self, key: bytes, *, deadline_s: float) -> FoundPeers:
-        """The closest peers, closest first, when the lookup has ended."""
+        """The closest peers, closest first, after the lookup has ended."""
 
 
 class RoutingApi:
-    """The routes; `now` comes from the source."""
+    """The routes; the source provides `now`."""
 
     def __init__(
         self, source: RoutingSource, config: WebConfig, kad: KadConfig, writers: WriteAccess | None = None
     ) -> None:
-        """`writers`: who may store records of names; without, programs of this machine."""
+        """`writers`: who may store records of names; by default, programs on this machine."""
         self._source = source
         self._config = config
         self._k = kad.k
         self._ipns = IpnsApi(source, config, writers or WriteAccess())
 
     def routes(self) -> list[Route]:
-        """To be mounted at the root, before anything that catches all."""
+        """To be mounted at the root, before any catch-all route."""
         pages: tuple[tuple[str, dict[str, Page]], ...] = (
             ("/providers/{cid}", {"GET": self._providers}),
             ("/peers/{peer_id}", {"GET": self._peers}),
@@ -80,7 +80,7 @@ class RoutingApi:
         routes = [Route(PREFIX + path, _guarded(by_method)) for path, by_method in pages]
         routes += [Route(path, _guarded(None)) for path in (PREFIX, PREFIX + "/{rest:path}")]
         for route in routes:
-            route.methods = None  # every method reaches us, so that we say which ones there are
+            route.methods = None  # every method reaches us, so that a 405 lists the allowed ones
         return routes
 
     async def _providers(self, request: Request) -> Response:
@@ -112,14 +112,14 @@ class RoutingApi:
             raise Refused(406, f"retry with `Accept: {JSON}` or `{NDJSON}`")
         count = config.max_streamed_records if media_type == NDJSON else config.max_records
         limits = Limits(min(count, self._k) if by_distance else count, config.max_answer_bytes)
-        # What no record of ours ever names need not be looked for.
+        # Skip the lookup if no record of ours can pass the filters.
         found = begin() if filters.lets_any({*TRANSFERS, UNKNOWN}) else _nothing()
         lines = (in_order if by_distance else best_first)(found, filters, limits)
         try:
-            # The headers say how long to keep it, and an answer without records is not to be kept for long.
+            # The headers say how long to cache, and an answer without records must not be cached for long.
             first = await anext(lines, None)
             if by_distance and first is None:
-                raise Refused(404, "no peer is known")  # here, and here alone, the specification wants it so
+                raise Refused(404, "no peer is known")  # required by the specification, only for this path
             headers = self._headers(first is not None)
             if media_type == NDJSON:
                 return StreamingResponse(_streamed(first, lines), media_type=NDJSON, headers=headers)
@@ -169,7 +169,7 @@ def _key(text: str) -> bytes:
 
 
 def _guarded(by_method: Mapping[str, Page] | None) -> Page:
-    """CORS, methods, and faults as status codes; None: there is no such page."""
+    """Adds CORS, checks methods, and maps faults to status codes; None: there is no such page."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -190,11 +190,11 @@ async def _respond(by_method: Mapping[str, Page], request: Request) -> Response:
     page = by_method.get("GET" if request.method in READING else request.method)
     if page is None:
         allowed = ", ".join([*by_method, "HEAD", "OPTIONS"])
-        raise Refused(405, f"{request.method} is not supported here; {allowed} are", {"Allow": allowed})
+        raise Refused(405, f"{request.method} is not allowed here; use {allowed}", {"Allow": allowed})
     try:
         if request.method in READING:
             return await _while_there(request, page)
-        return await page(request)  # what was begun for others goes on
+        return await page(request)  # a write goes on when its client disconnects
     except Busy as fault:
         raise Refused(429, str(fault), {"Retry-After": str(RETRY_AFTER_S)}) from None
     except CallerFault as fault:
@@ -204,7 +204,7 @@ async def _respond(by_method: Mapping[str, Page], request: Request) -> Response:
 
 
 async def _while_there(request: Request, page: Page) -> Response:
-    """Ends the page when its caller leaves."""
+    """Ends the page when its client disconnects."""
     answering = asyncio.ensure_future(page(request))
     leaving = asyncio.ensure_future(_left(request))
     try:

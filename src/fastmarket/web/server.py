@@ -1,4 +1,4 @@
-"""The HTTP server of a node: uvicorn on the node's own event loop, over a socket that is bound here."""
+"""A node's HTTP server: uvicorn on the node's own event loop, over a socket bound here."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BACKLOG = 128
 
 
 class WebServer:
-    """Serves routes from `start` to `stop`; `field` is what a fault of the port is called. `always` are paths
-    that are answered whatever other requests and connections there are."""
+    """Serves routes from `start` to `stop`; faults of the port are reported as `field`. Paths in `always` are
+    answered regardless of the load."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WebServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Listens; the port. Raises CallerFault."""
+        """Starts listening; returns the port. Raises CallerFault."""
         host, port = self._host, self._port
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -67,14 +67,14 @@ class WebServer:
         return int(listening.getsockname()[1])
 
     async def stop(self) -> None:
-        """Answers under way end first. Safe to call twice."""
+        """Lets answers in progress finish first. Safe to call twice."""
         self._server.should_exit = True
         if self._serving is not None:
             await asyncio.wait([self._serving])
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the daemon."""
+    """Leaves signal handling to the daemon."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""The status page: who this node is, whom it knows, what it keeps, and a search, for people on this machine.
+"""The status page: the node's identity, peers and offers, and a search, for people on this machine.
 
-Three files and two JSON sources. Other sites may neither read nor embed any of it.
+Three files and two JSON sources. Other sites can neither read nor embed any of them.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# What a browser says of who asks (Fetch Metadata); programs say nothing.
+# How a browser describes the initiator of a request (Fetch Metadata); programs send nothing.
 OURS = frozenset({None, "none", "same-origin"})
 
 
 class StatusPage:
-    """The routes."""
+    """The routes of the page."""
 
     def __init__(self, dht: DhtNode, market: Dht, config: WebConfig) -> None:
         """`market` is searched; `dht` is the node that the page is about."""
@@ -67,11 +67,11 @@ class StatusPage:
         ]
 
     def _guarded(self, page: Page) -> Page:
-        """For this very page and for programs; a browser is told not to let anything else in."""
+        """Allows only this page itself and programs; tells browsers to let nothing else in."""
 
         async def answer(request: Request) -> Response:
             if request.headers.get("sec-fetch-site") not in OURS:
-                return PlainTextResponse("not from another site\n", 403, HEADERS)
+                return PlainTextResponse("requests from other sites are refused\n", 403, HEADERS)
             if not is_ours(asked_host(request), self._config.host, self._config.names):
                 return PlainTextResponse(UNKNOWN_HOST, 421, HEADERS)
             try:
@@ -108,7 +108,7 @@ class StatusPage:
                     "own_offers": node.own_offers,
                     "jobs": len(dht.engine.jobs),
                 },
-                # Since the start; the page makes rates of them.
+                # Totals since the start, from which the page computes rates.
                 "totals": {
                     "received_bytes": dht.host.traffic.received,
                     "sent_bytes": dht.host.traffic.sent,
@@ -128,8 +128,8 @@ class StatusPage:
         return StreamingResponse(self._lines(content, found), media_type="application/x-ndjson")
 
     async def _lines(self, content: Named, found: AsyncGenerator[Offer, None]) -> AsyncIterator[bytes]:
-        """A line for each offer as it comes; the last one says how the search ended, and what a person should
-        know of it: that the text was taken for a name, and that others have it without a price."""
+        """A line for each offer as it is found; the last one says how the search ended, and warns if the text
+        was taken as a bare name, or if there are providers without a price."""
         end: Json = {"end": "complete"}
         if content.by is NamedBy.TEXT_HASH:
             end["named_by"] = content.by.name
@@ -170,7 +170,7 @@ def _peer(view: PeerView) -> Json:
 
 
 def _offer(offer: Offer, *, own: bool = False) -> Json:
-    """Prices and sizes as text: they may be above what a number of JavaScript holds."""
+    """Prices and sizes as text: they may exceed what a JavaScript number holds exactly."""
     metadata = offer.metadata
     return {
         "cid": cid_text(offer.content, offer.form),

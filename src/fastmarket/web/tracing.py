@@ -1,7 +1,7 @@
-"""OpenTelemetry spans: one for each gRPC call, and one in it for each lookup or announcement it set off.
+"""OpenTelemetry spans: one for each gRPC call, with one inside for each lookup or announcement it started.
 
-They go to an OTLP/HTTP collector; a caller that sends `traceparent` finds them under its own span. They hold
-no content, user or address. Needs `fastmarket[tracing]`.
+They go to an OTLP/HTTP collector; a caller that sends `traceparent` finds them under its own span. They
+contain no contents, users or addresses. Needs `fastmarket[tracing]`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.lookup import Lookup
 
 TRACES_PATH = "/v1/traces"  # OTLP/HTTP
-EXPORT_TIMEOUT_S = 2  # of one batch, at the end of the node, too
+EXPORT_TIMEOUT_S = 2  # per batch, and at shutdown
 FLUSH_MS = 1500
-MAX_QUEUED = 2048  # spans that wait for the collector; beyond it they are dropped
+MAX_QUEUED = 2048  # spans queued for the collector; beyond it spans are dropped
 KEPT_HEADERS = ("traceparent", "tracestate")
 
 
@@ -51,7 +51,7 @@ class NodeTracing:
 
     @asynccontextmanager
     async def around(self, method: str, context: Any) -> AsyncIterator[None]:
-        """For `market.guard.Watch`."""
+        """Wraps a gRPC call; for `market.guard.Watch`."""
         sent = {key: value for key, value in context.invocation_metadata() or () if key in KEPT_HEADERS}
         service, _, name = method.removeprefix("/").rpartition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
@@ -73,9 +73,9 @@ class NodeTracing:
                     span.set_status(Status(StatusCode.ERROR))
 
     def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
-        """An observer of the node's jobs; it runs in the context of the call that set the job off."""
+        """Observes the node's jobs; runs in the context of the call that started the job."""
         if not trace.get_current_span().get_span_context().is_valid:
-            return  # the node's own upkeep
+            return  # the node's own maintenance
         end = time.time_ns()
         span = self._tracer.start_span(kind, start_time=end - int(seconds * 1e9))
         if lookup is not None:
@@ -85,6 +85,6 @@ class NodeTracing:
         span.end(end)
 
     def stop(self) -> None:
-        """Sends what is left; blocks for a while where the collector hangs."""
+        """Flushes the remaining spans; blocks for a while if the collector hangs."""
         self._provider.force_flush(FLUSH_MS)
         self._provider.shutdown()

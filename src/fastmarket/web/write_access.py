@@ -1,6 +1,6 @@
-"""Who may change something over HTTP: programs of this machine, or whoever shows a token that may write.
+"""Who may write over HTTP: programs on this machine, or callers with a token that may write.
 
-Pages of other sites may not, though the browser that runs them is a program of this machine.
+Pages of other sites may not, although the browser that runs them is a program on this machine.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from fastmarket.market.access import AccessScope, Tokens, is_loopback
 from fastmarket.market.guard import from_here
 from fastmarket.web.hosts import asked_host
 
-# What a proxy adds to a request of somebody else. One that adds nothing cannot be told from a local program.
+# Headers a proxy adds to others' requests. A proxy that adds none cannot be told from a local program.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-# What a browser says of who asks (Fetch Metadata); programs say nothing.
+# How a browser describes the initiator of a request (Fetch Metadata); programs send nothing.
 _OURS = frozenset({None, "none", "same-origin"})
 
 
@@ -30,14 +30,14 @@ class WriteRefusal:
 
 
 class WriteAccess:
-    """With `tokens`, it takes one that may write, as for gRPC; without, a program of this machine."""
+    """With `tokens`, requires one that may write, as gRPC does; without, a program on this machine."""
 
     def __init__(self, tokens: Tokens | None = None) -> None:
         self.tokens = tokens
-        """May be replaced while requests come."""
+        """May be replaced while requests are served."""
 
     def refusal(self, request: Request) -> WriteRefusal | None:
-        """Why a write is not made; None: it is."""
+        """Why a write is refused; None: it is allowed."""
         headers = request.headers
         if headers.get("sec-fetch-site") not in _OURS or not _is_same_origin(headers.get("origin"), request):
             return WriteRefusal(403, "pages of other sites may not write")
@@ -45,22 +45,22 @@ class WriteAccess:
             return self._without_token(self.tokens, headers.get("authorization", ""))
         if any(name in headers for name in FORWARDED) or not from_here(_host(request)):
             return WriteRefusal(
-                403, "only programs on the node's machine may write; for others start it with --tokens"
+                403, "only programs on the node's machine may write; to allow others, start it with --tokens"
             )
         if not is_loopback(asked_host(request)):
-            # A name of somebody else's that leads here (DNS rebinding).
-            return WriteRefusal(421, "unknown host; write to a loopback address, or as localhost")
+            # A stranger's name that resolves to us (DNS rebinding).
+            return WriteRefusal(421, "unknown host; use a loopback address or localhost")
         return None
 
     def _without_token(self, tokens: Tokens, authorization: str) -> WriteRefusal | None:
         token = tokens.find(_secret(authorization))
         if token is None:
-            return WriteRefusal(401, "writing takes `authorization: Bearer` and a token of this server")
+            return WriteRefusal(401, "writing requires `authorization: Bearer` with a token of this server")
         return None if token.scope is AccessScope.WRITE else WriteRefusal(403, "this token may not write")
 
 
 def _secret(authorization: str) -> str:
-    """A bearer's token; or a password, which is what Kubo makes of http://any:TOKEN@host."""
+    """The token of a bearer, or a password, which is what Kubo sends for http://any:TOKEN@host."""
     kind, _, sent = authorization.partition(" ")
     if kind.lower() == "bearer":
         return sent.strip()

@@ -111,11 +111,11 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, done: RegisteredList) -> N
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(NodeFault, match=r"registered\.db: format 99 of a newer version"):
+    with pytest.raises(NodeFault, match=r"registered\.db: format 99 is from a newer version"):
         RegisteredList(tmp_path, "node", b"me")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / FILE).write_text("no database at all, " * 100)
-    with pytest.raises(NodeFault, match="file is not a database; move it away to begin again"):
+    with pytest.raises(NodeFault, match="file is not a database; move it away to start over"):
         RegisteredList(tmp_path / "other", "node", b"me")
     (tmp_path / "file").touch()
     with pytest.raises(NodeFault, match="cannot use the list"):

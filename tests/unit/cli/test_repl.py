@@ -54,7 +54,7 @@ def test_the_end_of_input_and_ctrl_c_end_it(repl: Repl, end: type[BaseException]
         ("register /no/such/file", "Failed to register file: "),
         ("closest QmX", "Failed to find the closest peers: cannot reach"),
         ("peers", "Failed to list peers: cannot reach"),
-        ("id", "Failed to ask the node: cannot reach"),
+        ("id", "Failed to query the node: cannot reach"),
         ("cid /no/such", "/no/such: no such file"),
         ("set colour red", "colour: cannot be set; one of username, price"),
         ("set price cheap", "price: expects a whole number"),

@@ -42,7 +42,7 @@ def test_tokens_and_what_they_are_good_for(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "1 to 1024 tokens, got 0"),
-        ("read short", "line 1: a token has at least 16"),
+        ("read short", "line 1: a token needs at least 16"),
         (f"\nadmin {READ}", "line 2: expects `read TOKEN`"),
         (f"read {READ} {READ}", "line 1: expects"),
     ],
@@ -85,9 +85,15 @@ def test_faults_of_certificates_name_their_setting(tmp_path: Path) -> None:
         (AccessConfig(tls_key=str(one.key)), "tls-cert: missing"),
         (AccessConfig(tls_client_ca=str(authority.ca)), "tls-cert: missing"),
         (AccessConfig(tls_cert=str(tmp_path / "no"), tls_key=str(one.key)), "tls-cert: cannot read"),
-        (AccessConfig(tls_cert=str(nonsense), tls_key=str(one.key)), "tls-cert: .* holds no PEM certificate"),
-        (AccessConfig(tls_cert=str(one.cert), tls_key=str(nonsense)), "tls-key: .* holds no PEM private key"),
-        (AccessConfig(tls_cert=str(one.cert), tls_key=str(other.key)), "tls-key: .* is not the key of"),
+        (
+            AccessConfig(tls_cert=str(nonsense), tls_key=str(one.key)),
+            "tls-cert: .* contains no PEM certificate",
+        ),
+        (
+            AccessConfig(tls_cert=str(one.cert), tls_key=str(nonsense)),
+            "tls-key: .* contains no PEM private key",
+        ),
+        (AccessConfig(tls_cert=str(one.cert), tls_key=str(other.key)), "tls-key: .* does not match"),
     ]
     for config, reason in cases:
         with pytest.raises(CallerFault, match=reason):

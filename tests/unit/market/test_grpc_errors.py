@@ -57,7 +57,10 @@ def test_the_field_and_the_reason_survive() -> None:
 
 def test_the_counts_survive_and_are_told_to_people() -> None:
     status = status_of(QuorumFailed(1, 3, 2))
-    assert status.details == "acknowledged 1 of 3 asked, 2 wanted; the offer is kept and announced further"
+    assert (
+        status.details
+        == "acknowledged 1 of 3 asked, 2 wanted; the offer is stored and will be announced again"
+    )
     back = there_and_back(QuorumFailed(1, 3, 2))
     assert isinstance(back, QuorumFailed)
     assert (back.acknowledged, back.asked, back.wanted) == (1, 3, 2)

@@ -138,7 +138,7 @@ def test_somebody_elses_database_is_not_taken_over(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
-    with pytest.raises(NodeFault, match="is no offer database of fastmarket"):
+    with pytest.raises(NodeFault, match="is not a fastmarket offer database"):
         OfferDatabase(tmp_path)
 
 

@@ -144,11 +144,11 @@ def test_an_encrypted_file_with_a_changed_byte(tmp_path: Path) -> None:
 
 def test_not_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / KEY_FILE, 0o600)
-    with pytest.raises(CallerFault, match="not a file"):
+    with pytest.raises(CallerFault, match="not a regular file"):
         load_or_create_identity(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / KEY_FILE).mkdir()
-    with pytest.raises(CallerFault, match="not a file"):
+    with pytest.raises(CallerFault, match="not a regular file"):
         load_or_create_identity(tmp_path / "a")
 
 

@@ -85,7 +85,7 @@ def test_entries_that_make_no_sense_are_left_out(tmp_path: Path, caplog: pytest.
     file.path.write_text(json.dumps(document))
     with caplog.at_level(logging.WARNING):
         assert file.read() == PEERS[:2]
-    assert "10 peers" in caplog.text
+    assert "10 invalid peers" in caplog.text
 
 
 def test_addresses_beyond_measure_cost_the_last_of_the_peers_their_place(tmp_path: Path) -> None:

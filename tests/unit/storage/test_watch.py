@@ -198,7 +198,7 @@ def test_a_directory_that_comes_back_heals(
 
     run(main())
     assert caplog.text.count("registrations are refused") == 1
-    assert caplog.text.count("can be written again") == 1
+    assert caplog.text.count("is writable again") == 1
 
 
 HOLD = """
@@ -270,8 +270,8 @@ def test_a_caller_learns_in_its_time_who_holds_the_lock(
         await made.close()
 
     run(main())
-    assert caplog.text.count("registrations fail until it can be") == 1
-    assert caplog.text.count("can be written again") == 1
+    assert caplog.text.count("registrations fail until this is resolved") == 1
+    assert caplog.text.count("is writable again") == 1
 
 
 def test_a_node_stops_though_the_database_is_locked(run: Run[None], home: Path) -> None:
@@ -296,14 +296,14 @@ def test_values_wait_for_the_lock_and_say_so(
         config = StorageConfig(record_interval_s=0.01)
         keeper = RecordKeeper(made, config, lambda: changed.pop(0) if changed else [])
         with locked(home):
-            await until(lambda: "values could not be written" in caplog.text)
+            await until(lambda: "cannot write" in caplog.text)
         await keeper.close()
         await made.close()
         with closing(OfferDatabase(home)) as database:
             assert database.records() == [RECORD]
 
     run(main())
-    assert "1 values could not be written (cannot write" in caplog.text
+    assert "cannot write 1 values (cannot write" in caplog.text
     assert "locked by another program" in caplog.text
 
 
@@ -346,7 +346,7 @@ def test_peers_are_not_written_into_another_directory(home: Path) -> None:
     file.write([])
     all_replaced(home)
     (home / "peers.json").unlink()
-    with pytest.raises(StorageFault, match="another in its place"):
+    with pytest.raises(StorageFault, match="was replaced by another"):
         file.write([])
     assert not (home / "peers.json").exists()
 
@@ -360,7 +360,7 @@ CODES = [
     (sqlite3.SQLITE_CANTOPEN, "cannot be opened"),
     (sqlite3.SQLITE_CORRUPT, "damaged"),
     (sqlite3.SQLITE_NOTADB, "damaged"),
-    (sqlite3.SQLITE_PERM, "may not"),
+    (sqlite3.SQLITE_PERM, "lacks permission"),
 ]
 
 

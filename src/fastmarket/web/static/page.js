@@ -1,4 +1,4 @@
-// The status page: asks the node every two seconds, and shows what a search finds as it comes.
+// The status page: polls the node every two seconds, and shows search results as they arrive.
 'use strict'
 
 const POLL_MS = 2000
@@ -22,7 +22,7 @@ function row (cells) {
   return made
 }
 
-// Replaces children only when they have changed, so that a reader's place and selection stay.
+// Replaces children only when they have changed, to preserve the reader's position and selection.
 function fill (id, children) {
   const fresh = element(byId(id).tagName)
   fresh.append(...children)
@@ -47,7 +47,7 @@ const when = seconds => new Date(seconds * 1000).toLocaleString([], { dateStyle:
 const short = id => `${id.slice(0, 8)}…${id.slice(-6)}`
 
 function showNode (status) {
-  const facts = { 'Peer id': [status.peer_id], Listens: status.listen, 'Tells others': status.announced, Version: [`${status.version}, ${status.mode}`] }
+  const facts = { 'Peer id': [status.peer_id], 'Listening on': status.listen, Announced: status.announced, Version: [`${status.version}, ${status.mode}`] }
   fill('node', Object.entries(facts).flatMap(([name, values]) =>
     [element('dt', name), ...values.map((value, i) => { const dd = element('dd', value); if (i) dd.style.gridColumn = '2'; return dd })]))
   const now = performance.now()
@@ -59,8 +59,8 @@ function showNode (status) {
   const stores = rate('stores')
   const figures = [
     ['peers known', status.counts.peers], ['connections', status.counts.connections],
-    ['offers kept', status.counts.offers], ['of them ours', status.counts.own_offers],
-    ['lookups under way', status.counts.jobs], ['offers taken a second', typeof stores === 'number' ? stores.toFixed(1) : stores],
+    ['offers stored', status.counts.offers], ['of which own', status.counts.own_offers],
+    ['lookups in progress', status.counts.jobs], ['offers stored per second', typeof stores === 'number' ? stores.toFixed(1) : stores],
     ['received', perSecond(rate('received_bytes'))], ['sent', perSecond(rate('sent_bytes'))]
   ]
   fill('figures', figures.map(([name, value]) => {
@@ -109,7 +109,7 @@ async function poll () {
     showOffers(status.offers)
     showPeers(status.peers)
     const text = `Running for ${span(status.uptime_s)}`
-    // Not read aloud each time: only what goes wrong is, and that it is over.
+    // Screen readers announce only failures and recoveries, not every poll.
     state.setAttribute('aria-live', state.className ? 'assertive' : 'off')
     if (state.textContent !== text) state.textContent = text
     state.className = ''
@@ -136,7 +136,7 @@ async function * lines (response) {
   }
 }
 
-// Of two versions of one offer the higher seq counts; a withdrawn one is not shown.
+// Of two versions of an offer the higher seq wins; withdrawn offers are not shown.
 function add (found, offer) {
   const key = `${offer.provider} ${offer.user_id}`
   const held = found.get(key)
@@ -178,8 +178,8 @@ byId('search').addEventListener('submit', async event => {
     const took = `in ${Math.max(1, Math.round(performance.now() - began))} ms`
     const unpriced = end.providers_without_price
     const without = unpriced ? ` No offers; ${unpriced} ${unpriced === 1 ? 'provider' : 'providers'} without a price.` : ''
-    const name = end.named_by === 'TEXT_HASH' ? ' It is no CID or SHA-256: it stands for the hash of its text.' : ''
-    state.textContent = (count ? `${count} ${count === 1 ? 'holder' : 'holders'} ${took}.` : `Nobody offers it; looked for it ${took}.`) + without + name
+    const name = end.named_by === 'TEXT_HASH' ? ' It is not a CID or SHA-256, so the hash of its text was used.' : ''
+    state.textContent = (count ? `${count} ${count === 1 ? 'holder' : 'holders'} ${took}.` : `No holders found ${took}.`) + without + name
   } catch (error) {
     if (!mine.signal.aborted) state.textContent = `The search failed: ${error.message}.`
   }

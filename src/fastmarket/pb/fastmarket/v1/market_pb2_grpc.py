@@ -100,73 +100,73 @@ class MarketServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetNode(self, request, context):
-        """Who this node is and where it can be reached.
+        """Returns this node's identity, addresses and state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPeers(self, request, context):
-        """The peers of the routing table, nearest to this node first.
+        """Lists the peers in the routing table, closest to this node first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClosestPeers(self, request, context):
-        """The nodes of the network closest to a content, by a lookup.
+        """Looks up the nodes closest to a content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindHolders(self, request, context):
-        """Who offers a content: each holder as it is found, then, in the last message, all of them in order.
-        Ends with the lookup, within a second at most; cancelling the call ends the lookup.
+        """Finds the holders of a content: streams each holder as it is found, then in the last message all of them in
+        order. Ends with the lookup, within a second at most; cancelling the call ends the lookup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindHoldersBatch(self, request_iterator, context):
-        """Many searches on one stream: one answer for each message, with its id, as soon as it is there; so not in
-        their order. 16 messages are worked on at once, the next is read when one of those was answered. With
-        `searches` a message asks for up to 1,000 contents, which costs a fraction of as many messages. What the
-        node knows without asking anybody (it is alone in its network) is told at once; of the others 16 are
-        looked for at a time, for all callers 64 in turns, and the answer comes with the last of them.
+        """Many searches on one stream: one reply per message, with its id, as soon as it is ready, so not in order of
+        the requests. 16 messages are processed concurrently; the next is read when one has been answered. With
+        `searches`, a message contains up to 1,000 searches, which costs a fraction of as many messages. Results
+        known to the node without querying peers (it is alone in its network) are immediate; of the others, 16 are
+        looked up at a time (64 over all callers, in turns), and the reply follows the last of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchHolders(self, request, context):
-        """Who offers a content, from now on: first all holders, then a message at every change that a search
-        meets, until the call ends; a search runs every `interval_s`. RESOURCE_EXHAUSTED: too many calls are
-        open already. UNAVAILABLE: the node stops.
+        """Watches the holders of a content: first all holders, then a message whenever a search finds a change,
+        until the call ends; a search runs every `interval_s`. RESOURCE_EXHAUSTED: too many watches are open.
+        UNAVAILABLE: the node is shutting down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterFile(self, request, context):
-        """Like market.Market.RegisterFile, and tells how the quorum was met.
+        """Like market.Market.RegisterFile, but returns the quorum counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterFiles(self, request_iterator, context):
-        """Many offers: a message is registered as a whole, sharing signatures, lookups and messages to other nodes;
-        some 1,000 files in each are best. For each message one answer, in order; 4 messages are worked on at
-        once, the next is read when the first of those was answered.
+        """Registers many files: each message is registered as a whole, sharing signatures, lookups and messages to
+        other nodes; about 1,000 files per message are best. One reply per message, in order; 4 messages are
+        processed concurrently, and the next is read when the first of them has been answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawFile(self, request, context):
-        """Takes an own offer back. Once it answers OK, no node that was reached returns the offer any more; a
-        tombstone keeps stale copies from coming back until the offer would have expired.
+        """Withdraws an own offer. After OK, no node that was reached returns the offer any more; a tombstone keeps
+        stale copies from reappearing until the offer would have expired.
         NOT_FOUND: this node has no such offer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -174,15 +174,15 @@ class MarketServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListOffers(self, request, context):
-        """This node's own offers, in the order of their contents, a page at a time.
+        """Lists this node's own offers, ordered by content, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutRecord(self, request, context):
-        """Stores a value in the DHT at the nodes closest to its key, again from time to time while this node runs.
-        Values are not signed and anybody may replace one, but for those under `/pk/`; UNAVAILABLE: too few
+        """Stores a value in the DHT at the nodes closest to its key, and republishes it while this node runs. Values
+        are unsigned, and anyone may replace one, except those under `/pk/`. UNAVAILABLE: too few nodes
         acknowledged it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -190,7 +190,7 @@ class MarketServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRecord(self, request, context):
-        """The best value under a key that the network has. NOT_FOUND: none.
+        """Returns the best value the network has under a key. NOT_FOUND: there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
