@@ -464,7 +464,7 @@ def test_the_shared_store_is_written_to_after_a_bug(bugs: Bugs, monkeypatch: pyt
         writer.take(offers)
         async with asyncio.timeout(DEADLINE_S):
             missing = await writer.settled([one.key for one in offers])
-            assert missing == dict.fromkeys((one.key for one in offers), "a bug of ours; the log tells")
+            assert missing == dict.fromkeys((one.key for one in offers), "a bug of ours; see the log")
             await until(lambda: len(store.rows) == 2)
         assert len(writer) == 1
         writer._failed.clear()

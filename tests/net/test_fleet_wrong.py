@@ -163,7 +163,7 @@ def test_a_value_is_bounded_as_everywhere_and_gives_way(
             node.ask("SET", key, b"x" * 10_240)
             assert await dht.store.get_value(b"key", 10_240) == b"x" * 10_240
             node.ask("SET", key, b"x" * 10_241)
-            with pytest.raises(StorageFault, match="10241 bytes, where 10240"):
+            with pytest.raises(StorageFault, match="10241 bytes, where the maximum is 10240"):
                 await dht.store.get_value(b"key", 10_240)
             assert nobody_waits(dht)
 
