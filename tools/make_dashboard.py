@@ -1,7 +1,7 @@
-"""Writes packaging/grafana/fastmarket.json: one dashboard over the metrics of docs/operations.md.
+"""Generates packaging/grafana/fastmarket.json: one dashboard for the metrics in docs/operations.md.
 
-`python tools/make_dashboard.py` writes it; tests/unit/test_packaging.py tells when it is out of date,
-or asks for a metric that no node has.
+`python tools/make_dashboard.py` writes it; tests/unit/test_packaging.py fails when it is out of date, or
+queries a metric that no node has.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ WHO = 'instance=~"$instance"'
 # Title, unit, and per curve: expression, legend.
 PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
     (
-        "Calls a second by code",
+        "Calls per second by code",
         "reqps",
         [(f"sum by (code) (rate(fastmarket_grpc_call_seconds_count{{{WHO}}}{RATE}))", "{{code}}")],
     ),
     (
-        "Call latency, 50 and 99 of 100",
+        "Call latency (p50, p99)",
         "s",
         [
             (
@@ -35,7 +35,7 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
         ],
     ),
     (
-        "Event loop lag, 99 of 100",
+        "Event loop lag (p99)",
         "s",
         [
             (
@@ -60,7 +60,7 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
             (f"fastmarket_connections{{{WHO}}}", "{{instance}} connections"),
             (
                 f"sum by (reason) (rate(fastmarket_connection_refusals_total{{{WHO}}}{RATE}))",
-                "refused a second: {{reason}}",
+                "refused per second: {{reason}}",
             ),
         ],
     ),
@@ -73,7 +73,7 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
         ],
     ),
     (
-        "Offers kept",
+        "Offers stored",
         "short",
         [
             (f"fastmarket_offers_stored{{{WHO}}}", "{{instance}} all"),
@@ -81,22 +81,22 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
         ],
     ),
     (
-        "Offers stored for others, a second",
+        "Store requests per second by outcome",
         "ops",
         [(f"sum by (outcome) (rate(fastmarket_offer_stores_total{{{WHO}}}{RATE}))", "{{outcome}}")],
     ),
     (
-        "Offers refused, a second",
+        "Refused offers per second by reason",
         "ops",
         [(f"sum by (reason) (rate(fastmarket_offer_refusals_total{{{WHO}}}{RATE}))", "{{reason}}")],
     ),
     (
-        "Lookups a second",
+        "Lookups per second",
         "ops",
         [(f"sum by (kind) (rate(fastmarket_job_seconds_count{{{WHO}}}{RATE}))", "{{kind}}")],
     ),
     (
-        "Lookup time, 50 of 100",
+        "Lookup duration (p50)",
         "s",
         [
             (
@@ -107,7 +107,7 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
         ],
     ),
     (
-        "Hops and peers asked, mean",
+        "Hops and queried peers per lookup (mean)",
         "short",
         [
             (
@@ -115,7 +115,7 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
                 f"sum by (kind) (rate(fastmarket_lookup_{what}_count{{{WHO}}}{RATE}))",
                 f"{{{{kind}}}} {name}",
             )
-            for what, name in (("hops", "hops"), ("asked_peers", "asked"))
+            for what, name in (("hops", "hops"), ("asked_peers", "queried"))
         ],
     ),
     (
@@ -129,14 +129,14 @@ PANELS: tuple[tuple[str, str, Sequence[tuple[str, str]]], ...] = (
         [(f"rate(process_cpu_seconds_total{{{WHO}}}{RATE})", "{{instance}}")],
     ),
     (
-        "Shared store (of a fleet)",
+        "Shared store (fleet)",
         "short",
         [
             (f"fastmarket_shared_store_up{{{WHO}}}", "{{instance}} up"),
             (f"fastmarket_shared_store_unwritten_offers{{{WHO}}}", "{{instance}} unwritten"),
             (
                 f"sum by (source) (rate(fastmarket_shared_store_views_total{{{WHO}}}{RATE}))",
-                "views a second: {{source}}",
+                "views per second: {{source}}",
             ),
         ],
     ),

@@ -1,7 +1,7 @@
-"""Writes docs/man/*.1 out of the commands' own help.
+"""Generates docs/man/*.1 from the commands' help texts.
 
-`python tools/make_manuals.py` writes them; tests/unit/cli/test_manuals.py tells when they are out of date.
-`man -l docs/man/fastmarket-server.1` shows one.
+`python tools/make_manuals.py` writes them; tests/unit/cli/test_manuals.py fails when they are out of date.
+`man -l docs/man/fastmarket-server.1` displays one.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_a_copied_cid_is_kept_as_it_was_given(run_client: Run, node: ServerProce
     done = run_client(*at, "unregister", hashlib.sha256(b"hello\n").hexdigest(), "--json").json
     assert (done["cid"], done["named_by"]) == (raw, "SHA256")
     refused = run_client(*at, "register", f"/ipfs/{raw}/a.txt")
-    assert (refused.status != 0, "path behind the CID" in refused.err) == (True, True)
+    assert (refused.status != 0, "path after the CID" in refused.err) == (True, True)
     assert run_client(*at, "check", "some name", "--json").json["named_by"] == "TEXT_HASH"
 
 

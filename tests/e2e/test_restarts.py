@@ -122,4 +122,4 @@ def test_a_node_whose_former_peers_are_gone_starts_alone(servers: Servers, tmp_p
         assert node.terminate() == 0
     again = servers.start("--data-dir", str(home))
     assert again.ready["bootstrapped"] is False
-    assert "nor any of 1 peers of an earlier run" in again.log()
+    assert "nor did any of 1 peers of an earlier run" in again.log()

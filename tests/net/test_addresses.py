@@ -90,9 +90,9 @@ def test_loopback_is_told_on_this_machine_only() -> None:
     ("text", "reason"),
     [
         ("node.example.org", "slash"),
-        ("/ip4/1.2.3.4/tcp/0", "nobody could dial"),
-        ("/ip4/0.0.0.0/tcp/1", "nobody could dial"),
-        ("/ip4/1.2.3.4/udp/1/quic-v1", "nobody could dial"),
+        ("/ip4/1.2.3.4/tcp/0", "cannot be dialed"),
+        ("/ip4/0.0.0.0/tcp/1", "cannot be dialed"),
+        ("/ip4/1.2.3.4/udp/1/quic-v1", "cannot be dialed"),
         (f"/ip4/1.2.3.4/tcp/1/p2p/{identity(71).peer_id}", "another peer"),
     ],
 )

@@ -184,8 +184,8 @@ def test_a_list_that_names_the_node_itself_alone_makes_it_the_first(
 
     with caplog.at_level(logging.INFO):
         run(main())
-    assert "is left out of the bootstrap peers" in caplog.text
-    assert "not in the network" not in caplog.text
+    assert "ignoring bootstrap peer" in caplog.text
+    assert "cannot join the network" not in caplog.text
 
 
 def test_every_kind_of_failure_has_its_reason() -> None:

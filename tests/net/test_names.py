@@ -97,7 +97,7 @@ def test_each_method_reads_each_form_alike(run: Run[None], call: Call) -> None:
                 answer = answer[0] if isinstance(answer, list) and answer else answer
                 assert getattr(answer, "named_by", "CID") == "CID"
             assert {offer.content for offer in market.dht.own_offers()} <= {MULTIHASH}
-            for bad, why in ((f"/ipfs/{RAW}/a", "path behind the CID"), (RAW[:-8], "cut short")):
+            for bad, why in ((f"/ipfs/{RAW}/a", "path after the CID"), (RAW[:-8], "cut short")):
                 try:
                     answer = await call(client, bad)
                 except CallerFault as fault:

@@ -93,7 +93,7 @@ def test_a_search_says_what_it_took_the_text_for_and_who_has_no_price(run: Run[N
             assert {json.loads(line)["cid"] for line in found} == {str(cid)}
             answer = await http.get("/find", params={"content": f"ipfs://{cid}/a.txt"})
             assert answer.status_code == 422
-            assert "path behind the CID" in answer.json()["error"]
+            assert "path after the CID" in answer.json()["error"]
             (end,) = (await http.get("/find", params={"content": "some name"})).text.splitlines()
             assert json.loads(end) == {"end": "complete", "named_by": "TEXT_HASH"}
             unsold = new_cidv0(b"provided, not sold")

@@ -63,7 +63,7 @@ REQUESTS = {
     "noise": noise(4, 100),
     "an unknown type": b"\x08\x63\x12\x01a",
     "PING, which rust refuses too": b"\x08\x05",
-    "PUT_VALUE without a record": b"\x08\x00\x12\x01a",
+    "PUT_VALUE has no record": b"\x08\x00\x12\x01a",
     "ADD_PROVIDER for somebody else": b"\x08\x02\x12\x01a",
     "an empty key": b"\x08\x04",
     "a field that ends nowhere": b"\x08\x04\x12\x7fa",

@@ -31,7 +31,7 @@ def test_a_second_node_with_the_same_key_is_noticed_by_both(
                     second.twins.ask()  # as it does now and then
                     await until(lambda: twin.twins.found is not None and second.twins.found is not None)
                 assert second.twins.found == twin.host.listen_addrs[0]
-                assert sum("speaks with the key of this one" in text for text in caplog.messages) == 2
+                assert sum("uses this node's key" in text for text in caplog.messages) == 2
             finally:
                 await twin.close()
 

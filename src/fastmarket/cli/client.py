@@ -23,7 +23,7 @@ PROG = "fastmarket-client"
 
 EXAMPLES = """\b
 Examples:
-  fastmarket-client                            start a REPL with the node on this machine
+  fastmarket-client                            open a REPL for the node on this machine
   fastmarket-client register movie.mkv --price 3
   fastmarket-client register music --recursive --price 3
   fastmarket-client unregister movie.mkv       withdraw the offer

@@ -1,1 +1,1 @@
-"""Values and their text and byte forms: peer ids, keys, addresses, content ids, envelopes. Sans-IO."""
+"""Values with their text and byte forms: peer ids, keys, addresses, content ids, envelopes. Sans-IO."""

@@ -1,7 +1,7 @@
-"""The protocols a multiaddr is made of (multiformats/multiaddr, protocols.csv): codes, names and value forms.
+"""The protocols of multiaddrs (multiformats/multiaddr, protocols.csv): codes, names and value forms.
 
-Those left out (onion, garlic and others no transport of ours can meet) are unknown here, and addresses
-that use them are skipped.
+Omitted ones (onion, garlic and others that none of our transports can use) are unknown here, and addresses
+with them are skipped.
 """
 
 from __future__ import annotations
@@ -17,34 +17,36 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
 
-VARIABLE = -1  # the value stands behind its length
+VARIABLE = -1  # the value is preceded by its length
 
-# RFC 1035: what fits in a query. Values are UTF-8, and other implementations allow them to be unicode names.
+# RFC 1035: what fits in a query. Values are UTF-8; other implementations allow Unicode names.
 MAX_DNS_NAME_BYTES = 255
 
-# The name or number of an interface: IF_NAMESIZE, with the byte that ends it, is 16 on Linux and the BSDs.
+# The name or number of an interface: IF_NAMESIZE, including the terminating NUL, is 16 on Linux and the BSDs.
 MAX_ZONE_BYTES = 15
 
-# What RFC 6874 lets a zone consist of, without its escapes. Resolvers and `ipaddress` take a zone behind an
-# address and a "%": another "%", or an empty part between dots, makes it one that none of them takes.
+# The characters RFC 6874 allows in a zone, without its escapes. Resolvers and `ipaddress` accept a zone after
+# an address and a "%", but neither another "%" nor an empty part between dots.
 _ZONE = re.compile(rb"[A-Za-z0-9_~-]+(\.[A-Za-z0-9_~-]+)*")
 
 _IP4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class AddrProtocol(NamedTuple):
-    """One row. `to_text` and `to_bytes` are inverse; `check` and `to_bytes` raise ValueError or PeerFault."""
+    """One row. `to_text` and `to_bytes` are inverses; `check` and `to_bytes` raise ValueError or
+    PeerFault."""
 
     code: int
     name: str
-    size: int  # of the value in bytes; 0: has none; or VARIABLE
+    size: int  # of the value in bytes; 0: no value; or VARIABLE
     to_text: Callable[[bytes], str]
     to_bytes: Callable[[str], bytes]
     check: Callable[[bytes], object] | None = None
 
 
 def _ip6_text(packed: bytes) -> str:
-    """As Go and Rust write it: an IPv4-mapped address keeps its dots (Python's form varies by version)."""
+    """As Go and Rust write it: an IPv4-mapped address keeps its dots (Python's form depends on the
+    version)."""
     if packed.startswith(_IP4_MAPPED):
         return f"::ffff:{IPv4Address(packed[12:])}"
     return str(IPv6Address(packed))
@@ -61,7 +63,7 @@ def _ip4_bytes(text: str) -> bytes:
 
 def _ip6_bytes(text: str) -> bytes:
     if "%" in text:
-        raise AddressValueError("a zone goes before the address, as /ip6zone/")
+        raise AddressValueError("a zone precedes the address, as /ip6zone/")
     return IPv6Address(text).packed
 
 
@@ -74,35 +76,36 @@ def _number_bytes(size: int) -> Callable[[str], bytes]:
 
     def parse(text: str) -> bytes:
         if not (text.isascii() and text.isdigit()) or len(text) > len(str(top)) or int(text) > top:
-            raise ValueError(f"not a number of 0..{top}")
+            raise ValueError(f"not a number from 0 to {top}")
         return int(text).to_bytes(size, "big")
 
     return parse
 
 
 def _check_text(value: bytes) -> str:
-    """Shown on terminals and in logs: no control characters, and nothing that reads as another component."""
+    """Shown on terminals and in logs: no control characters, and nothing that looks like another
+    component."""
     text = value.decode()
     if not text.isprintable() or "/" in text or " " in text:
-        raise ValueError("a name with unprintable characters, spaces or slashes")
+        raise ValueError("the name contains unprintable characters, spaces or slashes")
     return text
 
 
 def _check_zone(value: bytes) -> None:
     if len(value) > MAX_ZONE_BYTES or _ZONE.fullmatch(value) is None:
-        raise ValueError(f"a zone takes 1 to {MAX_ZONE_BYTES} letters, digits and -._~")
+        raise ValueError(f"a zone has 1 to {MAX_ZONE_BYTES} letters, digits and -._~")
 
 
 def _check_dns(value: bytes) -> None:
     if len(value) > MAX_DNS_NAME_BYTES:
-        raise ValueError(f"a name of more than {MAX_DNS_NAME_BYTES} bytes")
+        raise ValueError(f"the name has more than {MAX_DNS_NAME_BYTES} bytes")
     _check_text(value)
 
 
 def _check_path(value: bytes) -> None:
     text = value.decode()
     if not text.isprintable() or len(text) < 2 or text[0] != "/" or text[-1] == "/":
-        raise ValueError("a path starts with a slash, ends without and is printable")
+        raise ValueError("a path starts with a slash, does not end with one, and is printable")
 
 
 def _peer_text(value: bytes) -> str:
@@ -190,5 +193,5 @@ PROTOCOLS = (
 )
 
 BY_CODE = {protocol.code: protocol for protocol in PROTOCOLS}
-# "ipfs" is how p2p was called before; still read, never written.
+# "ipfs" is the old name of p2p; it is accepted but never written.
 BY_NAME = {protocol.name: protocol for protocol in PROTOCOLS} | {"ipfs": P2P}

@@ -1,18 +1,18 @@
-"""Whose an IP address is, as far as it tells: a customer has one IPv4 address, or a block of IPv6 ones."""
+"""The customer an IP address belongs to, as far as it shows: one IPv4 address, or a block of IPv6 ones."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
-IPV6_PREFIX_BITS = 56  # given as a whole; go-libp2p counts by the same
+IPV6_PREFIX_BITS = 56  # assigned as a unit; go-libp2p counts by the same
 
 
 @lru_cache(4096)
 def address_block(host: str) -> str:
-    """What an address is counted under: itself, or its /56; an IPv4 address in IPv6 form as IPv4.
+    """The key an address is counted under: itself, or its /56; an IPv4-mapped address counts as IPv4.
 
-    Text that is not an address stays as it is.
+    Text that is not an address is returned unchanged.
     """
     try:
         address = ip_address(host.partition("%")[0])

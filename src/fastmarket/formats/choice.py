@@ -1,4 +1,4 @@
-"""What a protocol object asks of the network: one request in one or more protocols, and how it may fail."""
+"""A request of a protocol object to the network, in one or more protocols, and the ways it can fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Choice:
-    """One way to put a request: `payload` is the unframed message body for `protocol`."""
+    """One form of a request: `payload` is the unframed message body for `protocol`."""
 
     __slots__ = ("expects_reply", "payload", "protocol")
 
@@ -21,9 +21,9 @@ class FailureKind(Enum):
 
     TIMEOUT = "timeout"  # the deadline passed; the peer may be slow or gone
     UNREACHABLE = "unreachable"  # no address led to the peer
-    GONE = "nobody is there"  # nobody is there: all its addresses refuse, or have somebody else by now
-    REFUSED = "refused"  # connected, but it speaks none of the protocols
+    GONE = "nobody is there"  # all its addresses refuse, or belong to another peer by now
+    REFUSED = "refused"  # connected, but the peer supports none of the protocols
     RESET = "reset"  # the stream was reset before the reply
     PEER_FAULT = "peer fault"  # the reply broke a rule
     CLOSED = "closed"  # the connection ended first
-    BUSY = "busy"  # our own bounds left no room for the request
+    BUSY = "busy"  # our own limits left no room for the request

@@ -1,4 +1,4 @@
-"""Content identifiers: a value, its text and bytes, and what a caller's `fileHash` names.
+"""Content identifiers: the value, its text and byte forms, and the resolution of a `fileHash`.
 
 Sources: multiformats/cid; multiformats/multicodec table.csv for the codecs.
 """
@@ -28,15 +28,15 @@ from fastmarket.native.sha256 import sha256
 
 SHA2_256_PREFIX = b"\x12\x20"
 """Multihash header of a 32-byte sha2-256 digest: its code and its length."""
-SHA2_256_BYTES = 34  # of such a multihash
-MIN_DIGEST_BYTES = 20  # boxo, verifcid: what IPFS takes for a digest that tells contents apart
+SHA2_256_BYTES = 34  # length of such a multihash
+MIN_DIGEST_BYTES = 20  # boxo, verifcid: the shortest digest that IPFS accepts as unique
 
 MAX_FILE_HASH_BYTES = 1024
-"""UTF-8 bytes of a `fileHash`; what clients of the first system send is a hash or a short name."""
+"""UTF-8 bytes of a `fileHash`; clients of the first system send a hash or a short name."""
 
 _V0_CHARS = 46
-_USUAL = ("Qm", "ba", "zd", "zb", "f01", "BA", "F01")  # how what `decode_cid` reads begins, nearly always
-# Where the first byte stands in the second character: those of versions 1 and 0. Words have others, mostly.
+_USUAL = ("Qm", "ba", "zd", "zb", "f01", "BA", "F01")  # prefixes of nearly all CIDs that `decode_cid` reads
+# Possible second characters, which encode the first byte, of versions 1 and 0. Most words have others.
 _SECOND = {
     **dict.fromkeys("bBcC", "aAcC"),
     **dict.fromkeys("vVtT", "02"),
@@ -44,24 +44,24 @@ _SECOND = {
     **dict.fromkeys("mMuU", "AE"),
 }
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
-_MAX_CODEC = (1 << 63) - 1  # unsigned varints of the multiformats end at nine bytes
+_MAX_CODEC = (1 << 63) - 1  # unsigned varints of multiformats have at most nine bytes
 
 
 class Codec(IntEnum):
-    """What the block behind a CID holds."""
+    """The kind of block behind a CID."""
 
-    RAW = 0x55  # bytes as they are
-    DAG_PB = 0x70  # a protobuf node of UnixFS
+    RAW = 0x55  # raw bytes
+    DAG_PB = 0x70  # a UnixFS protobuf node
     LIBP2P_KEY = 0x72  # a peer id
 
 
 CidForm: TypeAlias = tuple[int, int]
-"""Version and codec: what a CID says beside its multihash."""
+"""Version and codec: what a CID contains besides its multihash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A CIDv0 or CIDv1; `multihash` is whole: code, length, digest."""
+    """A CIDv0 or CIDv1; `multihash` is complete: code, length, digest."""
 
     version: int
     codec: int
@@ -69,21 +69,21 @@ class Cid:
 
     def __post_init__(self) -> None:
         if self.version not in (0, 1):
-            raise CallerFault("cid", f"version is 0 or 1, not {self.version}")
+            raise CallerFault("cid", f"the version is 0 or 1, not {self.version}")
         if not 0 <= self.codec <= _MAX_CODEC:
-            raise CallerFault("cid", "codec is not a 63-bit number")
+            raise CallerFault("cid", "the codec is not a 63-bit number")
         if self.version == 0 and self.codec != Codec.DAG_PB:
-            raise CallerFault("cid", "a CIDv0 is a dag-pb node")
+            raise CallerFault("cid", "a CIDv0 has codec dag-pb")
         try:
             check_multihash(self.multihash)
         except ValueError as fault:
             raise CallerFault("cid", str(fault)) from None
         if self.version == 0 and not self.multihash.startswith(SHA2_256_PREFIX):
-            raise CallerFault("cid", "a CIDv0 is a sha2-256 multihash")
+            raise CallerFault("cid", "a CIDv0 has a sha2-256 multihash")
 
     @classmethod
     def from_text(cls, text: str) -> Cid:
-        """Parse a CID in any multibase; CallerFault("cid", ...) where it is none, or cannot be used."""
+        """Parses a CID in any multibase; raises CallerFault("cid", ...) if it is not one, or is unusable."""
         try:
             cid = cls(*decode_cid(text))
         except ValueError as fault:
@@ -107,7 +107,8 @@ class Cid:
 
     @classmethod
     def from_link(cls, text: str) -> Cid:
-        """As `from_text`, in any form that a CID is copied in (`named`); CallerFault("cid", ...)."""
+        """Like `from_text`, for any form in which a CID is copied (`named`); raises CallerFault("cid",
+        ...)."""
         try:
             cid = _cid_within(text.strip())
         except CallerFault as fault:
@@ -116,7 +117,7 @@ class Cid:
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Cid:
-        """Parse a binary CID that fills `raw`; PeerFault where it is none."""
+        """Parses a binary CID that fills `raw`; raises PeerFault if it is not one."""
         try:
             return cls(*decode_cid_bytes(raw))
         except ValueError as fault:
@@ -124,16 +125,16 @@ class Cid:
 
     @property
     def form(self) -> CidForm:
-        """What it says beside its multihash."""
+        """The version and codec."""
         return self.version, self.codec
 
     @property
     def raw(self) -> bytes:
-        """The binary form, as a dag-pb link holds it."""
+        """The binary form, as in a dag-pb link."""
         return self.multihash if self.version == 0 else encode_cid_bytes_v1(self.codec, self.multihash)
 
     def __str__(self) -> str:
-        """The usual text: base58btc of a CIDv0, base32 of a CIDv1."""
+        """The canonical text: base58btc of a CIDv0, base32 of a CIDv1."""
         return (
             encode_cid_v0(self.multihash) if self.version == 0 else encode_cid_v1(self.codec, self.multihash)
         )
@@ -145,7 +146,7 @@ def sha256_multihash(data: bytes) -> bytes:
 
 
 def new_cidv0(data: bytes) -> Cid:
-    """The CIDv0 of the multihash of these very bytes (not of a UnixFS node around them)."""
+    """The CIDv0 of the multihash of exactly these bytes (not of a UnixFS node around them)."""
     return Cid(0, Codec.DAG_PB, sha256_multihash(data))
 
 
@@ -154,11 +155,11 @@ class NamedBy(IntEnum):
 
     CID = 1
     SHA256 = 2  # 64 hex digits
-    TEXT_HASH = 3  # by its own SHA-256: a name that only who knows the text finds
+    TEXT_HASH = 3  # the SHA-256 of the text: only callers with the same text find it
 
 
 class Named(NamedTuple):
-    """The content that a text names: its multihash, and the `form` of the CID if it was one."""
+    """The content that a text names: its multihash, and the CID's `form` if the text was a CID."""
 
     multihash: bytes
     by: NamedBy
@@ -166,20 +167,20 @@ class Named(NamedTuple):
 
     @property
     def cid(self) -> str:
-        """As `cid_text`."""
+        """The result of `cid_text`."""
         return cid_text(self.multihash, self.form)
 
 
 def cid_text(multihash: bytes, form: CidForm | None) -> str:
-    """The usual text of a content's CID. Of one that was not named by a CID the bytes themselves are meant:
-    a CIDv1 of codec raw."""
+    """The canonical text of a content's CID. If it was not named by a CID, this is the CIDv1 of codec raw,
+    which stands for the bytes themselves."""
     if form is None:
         return encode_cid_v1(Codec.RAW, multihash)
     return encode_cid_v1(form[1], multihash) if form[0] else encode_cid_v0(multihash)
 
 
 def cid_form(version: int, codec: int, multihash: bytes) -> CidForm | None:
-    """The form, None where there is no such CID of the multihash (or of a version that is not known yet)."""
+    """The form, or None if the multihash has no such CID (or the version is not supported yet)."""
     if version == 1:
         return (version, codec) if codec <= _MAX_CODEC else None
     is_v0 = version == 0 and codec == Codec.DAG_PB and len(multihash) == SHA2_256_BYTES
@@ -192,17 +193,18 @@ def content_multihash(text: str) -> bytes:
 
 
 def named(text: str) -> Named:
-    """What a `fileHash` names: a CID its own multihash, 64 hex digits a sha2-256 one, blanks around left out.
+    """Resolves a `fileHash`: a CID names its own multihash, 64 hex digits a sha2-256 one; blanks are
+    stripped.
 
-    A CID stands by itself in any multibase, or as it is copied: `ipfs://CID`, `/ipfs/CID`, a gateway's
-    `https://HOST/ipfs/CID` or `CID.ipfs.HOST`, each with or without a slash behind. Any other text is hashed
-    as UTF-8, just as it is. CallerFault("fileHash", ...) where it is empty, above MAX_FILE_HASH_BYTES, not
-    Unicode, a CID that cannot be used, or a CID with a path behind it.
+    A CID may be in any multibase, and in any form in which it is copied: `ipfs://CID`, `/ipfs/CID`, a
+    gateway's `https://HOST/ipfs/CID` or `CID.ipfs.HOST`, each with or without a trailing slash. Any other
+    text is hashed as UTF-8, unchanged. Raises CallerFault("fileHash", ...) if it is empty, longer than
+    MAX_FILE_HASH_BYTES, not Unicode, an unusable CID, or a CID followed by a path.
     """
     if text.startswith(_USUAL):
         try:
             version, codec, multihash = decode_cid(text)
-            # Nearly all are; whether others are one by chance is looked at with care.
+            # Nearly all are sha2-256; anything else that decodes by chance is examined below.
             if len(multihash) == SHA2_256_BYTES and multihash.startswith(SHA2_256_PREFIX):
                 return Named(multihash, NamedBy.CID, (version, codec))
         except ValueError:
@@ -230,18 +232,18 @@ def _too_long() -> CallerFault:
     return CallerFault("fileHash", f"is longer than {MAX_FILE_HASH_BYTES} bytes")
 
 
-# How a CID is copied: its URL, a gateway's with the CID in the host name, and whatever ends in a path. Behind
-# these a CID stands, or the text is a mistake; with others it may be any text.
+# Forms in which a CID is copied: a URL, a gateway's with the CID in the host name, and any text that ends in
+# a path. After the ones that require it, anything but a CID is a mistake; with others it may be any text.
 _URL = re.compile(r"ipfs://(?:ipfs/)?", re.IGNORECASE)
 _SUBDOMAIN = re.compile(r"(?:https?://)?([^.:/?#@\s]+)\.ipfs\.[^/?#\s]+(.*)", re.IGNORECASE | re.DOTALL)
-IPFS_PATH = "/ipfs/"  # go-cid reads what stands behind the first
-_SLASHED = frozenset("mM")  # multibases with a slash among their digits
-_MAX_SLASHES = 8  # looked at; a digest that ends in more is not met
+IPFS_PATH = "/ipfs/"  # go-cid reads what follows the first one
+_SLASHED = frozenset("mM")  # multibases whose alphabet has a slash
+_MAX_SLASHES = 8  # at most examined; no real digest ends in more
 _MEANT = "is not a CID behind "
 
 
 def _cid_within(text: str) -> Cid | None:
-    """The CID in one of its forms. CallerFault: there is one, but it cannot be used."""
+    """The CID in one of its forms. Raises CallerFault if there is one, but it is unusable."""
     if "ipfs" not in text and "ipfs" not in text.lower():
         return _cid_before_path(_without_query(text))
     url, subdomain = _URL.match(text), _SUBDOMAIN.fullmatch(text)
@@ -256,19 +258,19 @@ def _cid_within(text: str) -> Cid | None:
 
 
 def _without_query(text: str) -> str:
-    """A query says how a gateway is to send it, not what is meant."""
+    """A query tells a gateway how to serve the content, not which one."""
     return re.split("[?#]", text, maxsplit=1)[0] if "?" in text or "#" in text else text
 
 
 def _cid_before_path(text: str, must_be: str = "") -> Cid | None:
-    """`must_be`: what stood before `text` and says that it is one."""
+    """`must_be`: the prefix of `text` that requires it to be a CID."""
     text, slashes = text.rstrip("/"), text
     head, _, path = text.partition("/")
-    cid = _slashed_cid(slashes, len(text)) or _bare_cid(text)  # base64 has slashes within, too
+    cid = _slashed_cid(slashes, len(text)) or _bare_cid(text)  # base64 may contain slashes, too
     if cid is None and path:
         cid = _bare_cid(head)
         if cid is not None:
-            reason = f"names a path behind the CID {head}, and paths are not sold"
+            reason = f"names a path after the CID {head}, and paths are not supported"
             raise CallerFault("fileHash", f"{reason}; give the CID of the file itself")
     if cid is None and must_be:
         raise CallerFault("fileHash", _MEANT + must_be)
@@ -276,7 +278,7 @@ def _cid_before_path(text: str, must_be: str = "") -> Cid | None:
 
 
 def _slashed_cid(text: str, end: int) -> Cid | None:
-    """One in base64 that ends in slashes; `end`: where these begin. How long a CID is stands in it."""
+    """A base64 CID that ends in slashes; `end`: where they begin. A CID encodes its own length."""
     if text[:1] not in _SLASHED or end == len(text):
         return None
     for more in range(end + 1, min(end + _MAX_SLASHES, len(text)) + 1):
@@ -287,7 +289,7 @@ def _slashed_cid(text: str, end: int) -> Cid | None:
 
 
 def _bare_cid(text: str) -> Cid | None:
-    """The CID that `text` is. CallerFault: it is one that cannot be used."""
+    """The CID that `text` is. Raises CallerFault if it is an unusable one."""
     if len(text) == _V0_CHARS and text.startswith("Qm"):
         try:
             return Cid(*decode_cid(text))
@@ -303,14 +305,14 @@ def _bare_cid(text: str) -> Cid | None:
 
 
 def _meant(raw: bytes, whole: bool) -> Cid | None:
-    """The CID in the bytes behind a multibase, None where they are not one.
+    """The CID in the decoded bytes of a multibase, or None if they are not one.
 
-    Words decode in some multibase, too. What go-cid reads as a CID with a digest of MIN_DIGEST_BYTES or more
-    is taken for one: of long words one in 65,536 at the most. One with a shorter digest, or cut short, counts
-    as meant only where its codec and its function are known: of random bytes one in several millions.
+    Words decode in some multibase, too. Whatever go-cid reads as a CID with a digest of at least
+    MIN_DIGEST_BYTES counts as one: at most one long word in 65,536 does. One with a shorter or truncated
+    digest counts only if its codec and hash function are known: one random byte string in several millions.
     """
     if whole and len(raw) == SHA2_256_BYTES and raw.startswith(SHA2_256_PREFIX):
-        return Cid(0, Codec.DAG_PB, raw)  # the specification has it without a multibase; go-cid reads both
+        return Cid(0, Codec.DAG_PB, raw)  # a CIDv0 has no multibase in the specification; go-cid reads both
     try:
         version, at = decode_uvarint(raw)
         codec, hash_at = decode_uvarint(raw, at)
@@ -325,8 +327,8 @@ def _meant(raw: bytes, whole: bool) -> Cid | None:
     familiar = function is not None and codec in CODECS
     if not whole or left != size:
         if familiar and proper and size >= MIN_DIGEST_BYTES <= 2 * left:
-            cut = f"cut short: {left} of {size} bytes of its digest are there"
-            raise _unusable(cut if left < size else "followed by more, or with a wrong last character")
+            cut = f"cut short: {left} of {size} bytes of its digest"
+            raise _unusable(cut if left < size else "followed by other text, or with a wrong last character")
         return None
     if size < MIN_DIGEST_BYTES and not familiar:
         return None
@@ -337,17 +339,17 @@ def _meant(raw: bytes, whole: bool) -> Cid | None:
 
 
 def _digest_fault(code: int, size: int) -> str:
-    """Why no content has such a digest; empty where it may."""
+    """Why no content can have such a digest; empty if it can."""
     function = hash_function(code)
     if function is not None and not function[1] <= size <= function[2]:
-        return f"with a digest of {size} bytes, which {function[0]} has not"
-    return "" if size else "with an empty digest, which names nothing"
+        return f"with a digest of {size} bytes, which {function[0]} does not produce"
+    return "" if size else "with an empty digest, which identifies nothing"
 
 
 def _bounded(multihash: bytes) -> bytes:
     if len(multihash) > MAX_MULTIHASH_BYTES:
         raise _unusable(
-            f"with a multihash of {len(multihash)} bytes, where at most {MAX_MULTIHASH_BYTES} are a key"
+            f"with a multihash of {len(multihash)} bytes; a key has at most {MAX_MULTIHASH_BYTES}"
         )
     return multihash
 

@@ -1,4 +1,4 @@
-"""Signed envelopes: a payload, its type, and who says it (libp2p specs: RFC/0002-signed-envelopes.md)."""
+"""Signed envelopes: a payload, its type, and its signer (libp2p specs: RFC/0002-signed-envelopes.md)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_ENVELOPE_BYTES = 16 * 1024
 
 
 class BadSignature(PeerFault):
-    """Well-formed, yet not signed by the key it names."""
+    """Well-formed, but not signed by the key it names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A payload whose signature held. `peer_id` is the id of `public_key`, which signed."""
+    """A payload with a verified signature. `peer_id` is the id of `public_key`, the signer."""
 
     public_key: PublicKey
     payload_type: bytes
@@ -35,7 +35,7 @@ def _signed_bytes(domain: str, payload_type: bytes, payload: bytes) -> bytes:
 
 
 def seal(identity: Identity, domain: str, payload_type: bytes, payload: bytes) -> bytes:
-    """The serialised envelope; `domain` is signed but not carried, so it has to be agreed upon."""
+    """The serialised envelope; `domain` is signed but not included, so both sides must know it."""
     signature = identity.sign(_signed_bytes(domain, payload_type, payload))
     message = envelope_pb2.Envelope(
         public_key=identity.public_key.encode(),
@@ -47,14 +47,15 @@ def seal(identity: Identity, domain: str, payload_type: bytes, payload: bytes) -
 
 
 def open_envelope(raw: bytes, domain: str, *, payload_types: Collection[bytes]) -> Envelope:
-    """The content of a serialised envelope of at most MAX_ENVELOPE_BYTES; nothing unsigned ever comes out.
+    """The content of a serialised envelope of at most MAX_ENVELOPE_BYTES; never returns unsigned content.
 
-    PeerFault if it is malformed or of a type not in `payload_types`, BadSignature if not signed for `domain`.
+    Raises PeerFault if it is malformed or its type is not in `payload_types`, BadSignature if it is not
+    signed for `domain`.
     """
     message = _parse(raw)
     payload_type, payload = message.payload_type, message.payload
     if payload_type not in payload_types:
-        raise PeerFault(f"payload type {payload_type[:32].hex()} not expected", protocol="envelope")
+        raise PeerFault(f"unexpected payload type {payload_type[:32].hex()}", protocol="envelope")
     public_key = PublicKey.decode(message.public_key)
     if not public_key.verify(_signed_bytes(domain, payload_type, payload), message.signature):
         raise BadSignature("bad signature", protocol="envelope")
@@ -62,12 +63,12 @@ def open_envelope(raw: bytes, domain: str, *, payload_types: Collection[bytes]) 
 
 
 def unverified_payload(raw: bytes) -> bytes:
-    """The payload of an envelope that was verified before. PeerFault."""
+    """The payload of an envelope that has already been verified. Raises PeerFault."""
     return _parse(raw).payload
 
 
 def payload_type_of(raw: bytes) -> bytes:
-    """The type an envelope claims, unverified: to choose the domain to open it with. PeerFault."""
+    """The type an envelope claims, unverified: to choose the domain to open it with. Raises PeerFault."""
     return _parse(raw).payload_type
 
 

@@ -20,15 +20,15 @@ from fastmarket.pb.libp2p import keys_pb2
 
 __all__ = ["Identity", "KeyType", "PeerId", "PublicKey"]
 
-# The largest key accepted, RSA of 8192 bits, takes 1,066 bytes; some room for fields we do not know.
+# The largest key accepted, RSA of 8192 bits, takes 1,066 bytes; this leaves room for unknown fields.
 MAX_PUBLIC_KEY_BYTES = 2048
-# RSA of 8192 bits with its primes takes some 4,700 bytes.
+# RSA of 8192 bits, with its primes, takes some 4,700 bytes.
 MAX_PRIVATE_KEY_BYTES = 8192
-# A serialised key of up to this many bytes is its own peer id (specs: "Peer Ids").
+# A serialised key of at most this length is inlined in the peer id (specs: "Peer Ids").
 MAX_INLINE_KEY_BYTES = 42
 # The longest id in the widest form in use (base16 CID) takes 93 characters.
 MAX_PEER_ID_TEXT = 128
-# Some 500 bytes each: ids of a routing table, its neighbours and the traffic of some minutes.
+# Some 500 bytes each: ids of a routing table, its neighbours and some minutes of traffic.
 PEER_ID_CACHE = 16_384
 
 _SHA256_HEAD = b"\x12\x20"  # multihash: sha2-256, 32 bytes
@@ -44,10 +44,10 @@ class PublicKey:
 
     @classmethod
     def decode(cls, raw: bytes) -> PublicKey:
-        """From a serialised PublicKey message of at most MAX_PUBLIC_KEY_BYTES.
+        """Parses a serialised PublicKey message of at most MAX_PUBLIC_KEY_BYTES.
 
-        A message in another field order is understood, as by other implementations: what counts for the
-        peer id is `encode()`. PeerFault if it is no key or one outside the bounds.
+        Other field orders are accepted, as by other implementations: the peer id is computed from `encode()`.
+        Raises PeerFault if it is not a key, or outside the limits.
         """
         if len(raw) == 36 and raw.startswith(ED25519_HEAD):
             return cls(KeyType.ED25519, bytes(raw[4:]))
@@ -62,21 +62,21 @@ class PublicKey:
         return key
 
     def encode(self) -> bytes:
-        """The deterministic PublicKey message that peer ids are made of."""
+        """The deterministic PublicKey message from which peer ids are computed."""
         return keys.encode_key(self.key_type, self.data)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether `signature` over `message` was made by the private half. Never raises."""
+        """Whether the private half made `signature` over `message`. Never raises."""
         return keys.verify(self.key_type, self.data, message, signature)
 
     @property
     def peer_id(self) -> PeerId:
-        """The id of the peer that holds the private half."""
+        """The id of the peer that has the private half."""
         return PeerId.from_public_key(self)
 
 
 class PeerId:
-    """The multihash of a peer's public key. Immutable; equal by its bytes.
+    """The multihash of a peer's public key. Immutable; compared by its bytes.
 
     `raw` is the multihash, `key` (32 bytes) its SHA-256: the peer's place in the DHT.
     """
@@ -88,7 +88,7 @@ class PeerId:
     _text: str | None
 
     def __init__(self, raw: bytes) -> None:
-        """PeerFault unless `raw` is a sha2-256 multihash or an inlined key. `from_bytes` is cached."""
+        """Raises PeerFault unless `raw` is a sha2-256 multihash or an inlined key. `from_bytes` is cached."""
         raw = bytes(raw)
         if not (len(raw) == 34 and raw.startswith(_SHA256_HEAD)):
             _check_inlined(raw)
@@ -98,14 +98,14 @@ class PeerId:
 
     @staticmethod
     def from_bytes(raw: bytes) -> PeerId:
-        """The id with these multihash bytes; PeerFault if they are none."""
+        """The id with these multihash bytes; raises PeerFault if they are not a peer id."""
         return _cached_peer_id(raw)
 
     @staticmethod
     def from_text(text: str) -> PeerId:
-        """From base58btc (`12D3…`, `Qm…`) or a CIDv1 of codec libp2p-key; else CallerFault("peer_id")."""
+        """Parses base58btc (`12D3…`, `Qm…`) or a CIDv1 of codec libp2p-key; else CallerFault("peer_id")."""
         if not 0 < len(text) <= MAX_PEER_ID_TEXT:
-            raise CallerFault("peer_id", f"takes 1 to {MAX_PEER_ID_TEXT} characters")
+            raise CallerFault("peer_id", f"expects 1 to {MAX_PEER_ID_TEXT} characters")
         try:
             if text.startswith(("1", "Qm")):
                 return _cached_peer_id(base58_decode(text))
@@ -115,14 +115,14 @@ class PeerId:
 
     @staticmethod
     def from_public_key(public_key: PublicKey) -> PeerId:
-        """The id of that key's holder (specs: "Peer Ids", steps 1 to 5)."""
+        """The id of that key's peer (specs: "Peer Ids", steps 1 to 5)."""
         encoded = public_key.encode()
         if len(encoded) <= MAX_INLINE_KEY_BYTES:
             return _cached_peer_id(bytes((0, len(encoded))) + encoded)
         return _cached_peer_id(_SHA256_HEAD + sha256(encoded))
 
     def public_key(self) -> PublicKey | None:
-        """The key itself where the id is short enough to hold it."""
+        """The key itself, if the id is short enough to contain it."""
         return PublicKey.decode(self.raw[2:]) if self.raw[0] == 0 else None
 
     def __str__(self) -> str:
@@ -152,7 +152,7 @@ _cached_peer_id: Callable[[bytes], PeerId] = lru_cache(PEER_ID_CACHE)(PeerId)
 
 
 def _check_inlined(raw: bytes) -> None:
-    """PeerFault unless `raw` is the identity multihash of a key in its deterministic form."""
+    """Raises PeerFault unless `raw` is the identity multihash of a key in its deterministic form."""
     if not 2 < len(raw) <= 2 + MAX_INLINE_KEY_BYTES or raw[0] != 0 or raw[1] != len(raw) - 2:
         raise PeerFault("peer id is neither a sha2-256 multihash nor an inlined key")
     if PublicKey.decode(raw[2:]).encode() != raw[2:]:
@@ -160,7 +160,7 @@ def _check_inlined(raw: bytes) -> None:
 
 
 def _multihash_of_cid(text: str) -> bytes:
-    """ValueError or PeerFault unless `text` is a libp2p-key CIDv1."""
+    """Raises ValueError or PeerFault unless `text` is a libp2p-key CIDv1."""
     raw = decode_multibase(text)
     version, offset = decode_uvarint(raw)
     codec, offset = decode_uvarint(raw, offset)
@@ -170,13 +170,13 @@ def _multihash_of_cid(text: str) -> bytes:
 
 
 class Identity:
-    """A private key with its `public_key` and `peer_id`. Its text never shows the private half."""
+    """A private key with its `public_key` and `peer_id`. Its repr never shows the private half."""
 
     __slots__ = ("_key", "peer_id", "public_key")
 
     def __init__(self, key: object) -> None:
-        """Of a key object of `cryptography`; CallerFault("private_key") for one of a kind or size that libp2p
-        peers do not use."""
+        """Wraps a key object of `cryptography`; raises CallerFault("private_key") for a type or size that
+        libp2p peers do not use."""
         self._key = key = keys.private_key(key)
         self.public_key = PublicKey(key.key_type, key.public)
         self.peer_id = self.public_key.peer_id
@@ -185,37 +185,37 @@ class Identity:
     def from_seed(cls, seed: bytes) -> Identity:
         """The Ed25519 key of 32 secret random bytes."""
         if len(seed) != ED25519_BYTES:
-            raise CallerFault("seed", f"takes {ED25519_BYTES} bytes, got {len(seed)}")
+            raise CallerFault("seed", f"expects {ED25519_BYTES} bytes, got {len(seed)}")
         return cls(keys.Ed25519Key(seed))
 
     @classmethod
     def from_private_bytes(cls, raw: bytes) -> Identity:
-        """From a serialised PrivateKey message, which other libp2p programs keep; else CallerFault."""
+        """Parses a serialised PrivateKey message, as stored by other libp2p programs; raises CallerFault."""
         if len(raw) > MAX_PRIVATE_KEY_BYTES:
-            raise CallerFault("private_key", f"longer than {MAX_PRIVATE_KEY_BYTES} bytes")
+            raise CallerFault("private_key", f"is longer than {MAX_PRIVATE_KEY_BYTES} bytes")
         try:
             message = keys_pb2.PrivateKey.FromString(raw)
             identity = cls(keys.load_private(KeyType(message.Type), message.Data))
         except (DecodeError, ValueError, TypeError) as error:
             if isinstance(error, CallerFault):
                 raise
-            # `from None`: an error of the parser could quote the key
-            raise CallerFault("private_key", "not a libp2p private key, or damaged") from None
+            # `from None`: the parser's error could quote the key.
+            raise CallerFault("private_key", "is not a libp2p private key, or is damaged") from None
         if identity.public_key.key_type is not KeyType(message.Type):
-            raise CallerFault("private_key", "of another type than it claims")
+            raise CallerFault("private_key", "is of another type than it claims")
         return identity
 
     @classmethod
     def from_pkcs8(cls, der: bytes) -> Identity:
-        """From unencrypted DER: PKCS#8, or the older PKCS#1 and SEC1; else CallerFault."""
+        """Parses unencrypted DER: PKCS#8, or the older PKCS#1 and SEC1; raises CallerFault."""
         if len(der) > MAX_PRIVATE_KEY_BYTES:
-            raise CallerFault("private_key", f"longer than {MAX_PRIVATE_KEY_BYTES} bytes")
+            raise CallerFault("private_key", f"is longer than {MAX_PRIVATE_KEY_BYTES} bytes")
         try:
             return cls(keys.load_private_der(der))
         except CallerFault:
             raise
         except (ValueError, TypeError):
-            raise CallerFault("private_key", "not a private key in DER, or damaged") from None
+            raise CallerFault("private_key", "is not a private key in DER, or is damaged") from None
 
     def to_private_bytes(self) -> bytes:
         """The serialised PrivateKey message (specs: "Key Types"), unencrypted."""
@@ -239,5 +239,5 @@ class Identity:
         return self
 
     def __reduce__(self) -> tuple[Callable[[bytes], Identity], tuple[bytes]]:
-        """A pickle of it holds the private key, unencrypted: for another process, not for a file."""
+        """A pickle contains the unencrypted private key: for another process, not for a file."""
         return Identity.from_private_bytes, (self.to_private_bytes(),)

@@ -1,6 +1,6 @@
-"""The four kinds of keys: check, load, sign, verify (libp2p specs: peer-ids/peer-ids.md, "Keys").
+"""The four key types: check, load, sign, verify (libp2p specs: peer-ids/peer-ids.md, "Keys").
 
-Ed25519, which nearly every peer has, is here; the others are in `rare_keys`, loaded with the first of them.
+Ed25519, used by nearly every peer, is here; the others are in `rare_keys`, imported with the first of them.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _ED25519_ALGORITHM = bytes.fromhex("300506032b6570")
 
 
 class KeyType(IntEnum):
-    """The kinds of keys and their numbers on the wire."""
+    """Key types and their numbers on the wire."""
 
-    RSA = 0  # nodes of older networks
-    ED25519 = 1  # what we generate, and nearly every peer has
-    SECP256K1 = 2  # Ethereum's neighbourhood
+    RSA = 0  # older nodes
+    ED25519 = 1  # what we generate, and nearly every peer uses
+    SECP256K1 = 2  # the Ethereum world
     ECDSA = 3  # on NIST curves: browsers
 
 
-_ED25519 = KeyType.ED25519  # an Enum's class is slow to ask: 80 ns in Python 3.11
+_ED25519 = KeyType.ED25519  # an Enum member access takes 80 ns in Python 3.11
 
 
 class PrivateKey(Protocol):
-    """A private key with what libp2p writes of it."""
+    """A private key and its libp2p serialisations."""
 
     key_type: KeyType
     public: bytes
@@ -53,7 +53,7 @@ class PrivateKey(Protocol):
 
 
 class Ed25519Key:
-    """Of 32 secret bytes."""
+    """An Ed25519 key from 32 secret bytes."""
 
     __slots__ = ("_secret", "public")
 
@@ -64,7 +64,7 @@ class Ed25519Key:
         self.public = self._secret[ED25519_BYTES:]
 
     def sign(self, message: bytes) -> bytes:
-        """RFC 8032."""
+        """Signs as in RFC 8032."""
         return ed25519_sign(self._secret, message)
 
     def to_data(self) -> bytes:
@@ -72,7 +72,7 @@ class Ed25519Key:
         return self._secret
 
     def to_pkcs8(self) -> bytes:
-        """As RFC 8410 has it."""
+        """PKCS#8 as in RFC 8410."""
         return _ED25519_PKCS8 + self._secret[:ED25519_BYTES]
 
 
@@ -84,7 +84,7 @@ def _rare() -> ModuleType:
 
 
 def check(key_type: KeyType, data: bytes) -> None:
-    """PeerFault unless `data` is a public key of that kind, inside the bounds."""
+    """Raises PeerFault unless `data` is a public key of that type within the limits."""
     if key_type is not _ED25519:
         _rare().CHECKS[key_type](data)
     elif len(data) != ED25519_BYTES:
@@ -92,22 +92,22 @@ def check(key_type: KeyType, data: bytes) -> None:
 
 
 def verify(key_type: KeyType, data: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the holder of that public key signed `message`. Never raises."""
+    """Whether that public key's private half signed `message`. Never raises."""
     if key_type is _ED25519:
         return ed25519_verify(data, message, signature)
     return bool(_rare().verify(key_type, data, message, signature))
 
 
 def encode_key(key_type: KeyType, data: bytes) -> bytes:
-    """The one serialisation the specification allows ("Keys": minimal, in tag order, no other fields)."""
+    """The only serialisation the specification allows ("Keys": minimal, in tag order, no other fields)."""
     if key_type is _ED25519 and len(data) == ED25519_BYTES:
         return ED25519_HEAD + data
     return b"\x08" + encode_uvarint(key_type) + b"\x12" + encode_uvarint(len(data)) + data
 
 
 def private_key(key: object) -> PrivateKey:
-    """Any key object of `cryptography`, or one that is such a key already. CallerFault if libp2p peers do not
-    use its kind or size."""
+    """Wraps any key object of `cryptography`, or returns an already wrapped key. Raises CallerFault if libp2p
+    peers do not use its type or size."""
     if isinstance(key, Ed25519Key):
         return key
     rare = _rare()
@@ -115,14 +115,14 @@ def private_key(key: object) -> PrivateKey:
 
 
 def load_private(key_type: KeyType, data: bytes) -> PrivateKey:
-    """From `PrivateKey.Data`; ValueError (CallerFault is one) or TypeError if it is no such thing."""
+    """From `PrivateKey.Data`; raises ValueError (including CallerFault) or TypeError if it is invalid."""
     if key_type is _ED25519:
         return _load_ed25519(data)
     return _rare().load(key_type, data)  # type: ignore[no-any-return]
 
 
 def load_private_der(data: bytes) -> PrivateKey:
-    """From PKCS#8, PKCS#1 or SEC1, unencrypted; as `load_private`."""
+    """From PKCS#8, PKCS#1 or SEC1, unencrypted; raises like `load_private`."""
     head = len(_ED25519_PKCS8)
     if data.startswith(_ED25519_PKCS8) and len(data) == head + ED25519_BYTES:
         return Ed25519Key(data[head:])
@@ -130,7 +130,7 @@ def load_private_der(data: bytes) -> PrivateKey:
     if found is not None:
         if found.algorithm == _ED25519_ALGORITHM:
             return _ed25519_of(found)
-        data = found.version_1()  # all that `cryptography` reads
+        data = found.version_1()  # the only version that `cryptography` reads
     return _rare().load_der(data)  # type: ignore[no-any-return]
 
 
@@ -140,7 +140,7 @@ def _ed25519_of(found: Pkcs8) -> Ed25519Key:
         raise ValueError("not an Ed25519 key")
     key = Ed25519Key(seed)
     if found.public not in (None, key.public):
-        raise ValueError("the two halves do not belong together")
+        raise ValueError("the private and public key do not match")
     return key
 
 
@@ -148,8 +148,8 @@ def _load_ed25519(data: bytes) -> Ed25519Key:
     """Seed and public key; an older form repeats the public key (specs: "Ed25519")."""
     seed, public = data[:ED25519_BYTES], data[ED25519_BYTES : 2 * ED25519_BYTES]
     if data not in (seed + public, seed + public + public) or len(public) != ED25519_BYTES:
-        raise ValueError("Ed25519 data takes 64 bytes")
+        raise ValueError("Ed25519 data has 64 bytes")
     key = Ed25519Key(seed)
     if key.public != public:
-        raise ValueError("the two halves do not belong together")
+        raise ValueError("the private and public key do not match")
     return key

@@ -1,4 +1,4 @@
-"""Addresses that describe themselves (multiformats/multiaddr): bytes on the wire, text for people."""
+"""Self-describing addresses (multiformats/multiaddr): bytes on the wire, text for people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
 from fastmarket.native.codec import addr_from_text, addr_to_text
 
-# Real ones take 8 to 200 bytes (a relayed WebTransport address with two certificate hashes).
+# Real ones have 8 to 200 bytes (a relayed WebTransport address with two certificate hashes).
 MAX_MULTIADDR_BYTES = 1024
 # Percent escapes treble a path; nothing else grows as much.
 MAX_MULTIADDR_TEXT = 3 * MAX_MULTIADDR_BYTES
@@ -41,11 +41,11 @@ MULTIADDR_CACHE = 16_384
 _Component = tuple[AddrProtocol, bytes]
 _DIALABLE = (IP4, IP6, DNS, DNS4, DNS6)
 _P2P_CODE = encode_uvarint(P2P.code)
-_PLAIN_BYTES = 8  # of an IPv4 address and a TCP port
+_PLAIN_BYTES = 8  # length of an IPv4 address with a TCP port
 
 
 class UnknownMultiaddrProtocol(PeerFault):
-    """A protocol code this version does not know: skip the address, keep what brought it."""
+    """An unknown protocol code: skip the address, keep the message that contained it."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"unknown protocol code {code}", protocol="multiaddr")
@@ -54,7 +54,7 @@ class UnknownMultiaddrProtocol(PeerFault):
 
 @dataclass(frozen=True, slots=True)
 class TcpEndpoint:
-    """`kind` is ip4, ip6, dns, dns4 or dns6; `host` is what a resolver takes; `port` 0: any, to listen on."""
+    """`kind` is ip4, ip6, dns, dns4 or dns6; `host` is for a resolver; `port` 0 listens on any port."""
 
     kind: str
     host: str
@@ -62,7 +62,7 @@ class TcpEndpoint:
 
 
 class Multiaddr:
-    """An address. Immutable; equal by its bytes, `raw`.
+    """An address. Immutable; compared by its bytes, `raw`.
 
     `peer_id` is the peer at its end: the last /p2p that is not a relay's, or None.
     """
@@ -74,7 +74,7 @@ class Multiaddr:
     _text: str | None
 
     def __init__(self, raw: bytes) -> None:
-        """PeerFault unless `raw` is valid. `from_bytes` is the cached way."""
+        """Raises PeerFault unless `raw` is valid. `from_bytes` is cached."""
         raw = bytes(raw)
         object.__setattr__(self, "peer_id", _peer_at_end(_components(raw)))
         object.__setattr__(self, "raw", raw)
@@ -82,19 +82,20 @@ class Multiaddr:
 
     @staticmethod
     def from_bytes(raw: bytes) -> Multiaddr:
-        """From the binary form; UnknownMultiaddrProtocol or another PeerFault if it is none we understand."""
+        """Parses the binary form; raises UnknownMultiaddrProtocol or another PeerFault if it is not
+        supported."""
         if len(raw) > MAX_MULTIADDR_BYTES:
             raise LimitExceeded("bytes in a multiaddr", MAX_MULTIADDR_BYTES, len(raw), protocol="multiaddr")
         return _cached_multiaddr(raw)
 
     @staticmethod
     def from_text(text: str) -> Multiaddr:
-        """From the form with slashes; CallerFault("multiaddr") if it is none."""
-        raw = addr_from_text(text)  # nearly every one; it leaves what is odd to what follows
+        """Parses the text form; raises CallerFault("multiaddr")."""
+        raw = addr_from_text(text)  # handles nearly every address; unusual ones are parsed below
         if raw is not None:
             return _cached_multiaddr(raw)
         if len(text) > MAX_MULTIADDR_TEXT:
-            raise CallerFault("multiaddr", f"longer than {MAX_MULTIADDR_TEXT} characters")
+            raise CallerFault("multiaddr", f"is longer than {MAX_MULTIADDR_TEXT} characters")
         try:
             return Multiaddr.from_bytes(_encode_text(text))
         except (ValueError, PeerFault) as error:
@@ -103,12 +104,12 @@ class Multiaddr:
 
     @staticmethod
     def from_endpoint(ip: str, port: int) -> Multiaddr:
-        """The TCP address of a socket's end; CallerFault("ip") or ("port").
+        """The TCP address of a socket; raises CallerFault("ip") or ("port").
 
-        An IPv4-mapped address, as sockets for both families report it, becomes the IPv4 address it is.
+        An IPv4-mapped address, as dual-stack sockets report it, becomes the IPv4 address.
         """
         if not 0 <= port <= 0xFFFF:
-            raise CallerFault("port", f"{port} is outside 0..65535")
+            raise CallerFault("port", f"{port} is not between 0 and 65535")
         raw = addr_from_text(f"/ip4/{ip}/tcp/{port}")
         if raw is not None and len(raw) == _PLAIN_BYTES:
             return _cached_multiaddr(raw)
@@ -124,12 +125,12 @@ class Multiaddr:
         zone: list[_Component] = [(IP6ZONE, address.scope_id.encode())] if address.scope_id else []
         try:
             return _join([*zone, (IP6, address.packed), *tail])
-        except PeerFault as fault:  # of the zone, which `ip_address` lets be anything
+        except PeerFault as fault:  # of the zone, which `ip_address` does not check
             raise CallerFault("ip", f"{ip!r}: {fault.reason}") from fault
 
     @property
     def parts(self) -> tuple[tuple[str, str | None], ...]:
-        """(protocol name, value text or None if it has none), outermost first."""
+        """Pairs of protocol name and value text (None if it has none), outermost first."""
         return tuple(
             (protocol.name, protocol.to_text(value) if protocol.size else None)
             for protocol, value in _components(self.raw)
@@ -137,27 +138,27 @@ class Multiaddr:
 
     @property
     def is_dnsaddr(self) -> bool:
-        """Whether TXT records have to be asked for the real addresses."""
+        """Whether the real addresses have to be looked up in TXT records."""
         return self.raw[0] == DNSADDR.code
 
     def plain_ip4(self) -> bytes | None:
-        """The four bytes of an address that is /ip4/A/tcp/P and no more; None for any other."""
+        """The four address bytes if this is exactly /ip4/A/tcp/P, else None."""
         raw = self.raw
         return raw[1:5] if len(raw) == _PLAIN_BYTES and raw[0] == IP4.code and raw[5] == TCP.code else None
 
     def host_port(self) -> TcpEndpoint | None:
-        """Where to connect, if that is all it takes: a host, a TCP port, perhaps the peer's id."""
+        """Where to connect, if it consists of a host, a TCP port and optionally a peer id; else None."""
         return _host_port(self.raw)
 
     def without_peer(self) -> Multiaddr:
-        """Less a final /p2p. One that consists of nothing else stays as it is."""
-        if _P2P_CODE not in self.raw:  # nothing to look for: most addresses, at every identification
+        """Without a final /p2p. An address of nothing else is returned unchanged."""
+        if _P2P_CODE not in self.raw:  # the fast path: most addresses, at every identify
             return self
         chain = _components(self.raw)
         return _join(chain[:-1]) if len(chain) > 1 and chain[-1][0] is P2P else self
 
     def with_peer(self, peer_id: PeerId) -> Multiaddr:
-        """Ending in /p2p/`peer_id`, in place of another id that stood at the end."""
+        """Ends in /p2p/`peer_id`, replacing another id at the end."""
         chain = _components(self.raw)
         if chain[-1][0] is P2P:
             chain = chain[:-1]
@@ -190,7 +191,7 @@ _cached_multiaddr: Callable[[bytes], Multiaddr] = lru_cache(MULTIADDR_CACHE)(Mul
 
 
 def parse_addrs(raws: Iterable[bytes], limit: int) -> tuple[Multiaddr, ...]:
-    """The first `limit` different addresses that we understand, in order. Never raises."""
+    """The first `limit` distinct addresses that we can parse, in order. Never raises."""
     found: dict[Multiaddr, None] = {}
     for raw in raws:
         if len(found) >= limit:
@@ -204,7 +205,7 @@ def parse_addrs(raws: Iterable[bytes], limit: int) -> tuple[Multiaddr, ...]:
 
 @lru_cache(maxsize=MULTIADDR_CACHE)
 def _host_port(raw: bytes) -> TcpEndpoint | None:
-    """`Multiaddr.host_port`: asked for several times for every connection."""
+    """Implements `Multiaddr.host_port`, which is called several times per connection."""
     chain = _components(raw)
     zone = ""
     if chain[0][0] is IP6ZONE and len(chain) > 1 and chain[1][0] is IP6:
@@ -217,13 +218,13 @@ def _host_port(raw: bytes) -> TcpEndpoint | None:
     (protocol, value), (_, port) = chain
     try:
         host = protocol.to_text(value) + zone if protocol.size > 0 else ascii_name(value.decode())
-    except ValueError:  # no resolver would take it
+    except ValueError:  # no resolver would accept it
         return None
     return TcpEndpoint(protocol.name, host, int.from_bytes(port, "big"))
 
 
 def _components(raw: bytes) -> list[_Component]:
-    """What `raw` consists of, each value checked; PeerFault. At least one."""
+    """The components of `raw`, at least one, with each value checked. Raises PeerFault."""
     end = len(raw)
     if end == 0:
         raise PeerFault("empty", protocol="multiaddr")
@@ -238,7 +239,7 @@ def _components(raw: bytes) -> list[_Component]:
         if size == VARIABLE:
             size, offset = decode_uvarint(raw, offset)
             if size == 0:
-                raise PeerFault(f"{protocol.name} without a value", protocol="multiaddr")
+                raise PeerFault(f"{protocol.name} has no value", protocol="multiaddr")
         value = raw[offset : offset + size]
         offset += size
         if offset > end:
@@ -249,7 +250,7 @@ def _components(raw: bytes) -> list[_Component]:
             except ValueError as error:
                 raise PeerFault(f"{protocol.name}: {error}", protocol="multiaddr") from error
         if protocol is UNIX and offset < end:
-            raise PeerFault("nothing can follow a path", protocol="multiaddr")
+            raise PeerFault("nothing may follow a path", protocol="multiaddr")
         found.append((protocol, value))
     return found
 
@@ -267,7 +268,7 @@ def _text_of(chain: list[_Component]) -> str:
     out = []
     for protocol, value in chain:
         out.append("/" + protocol.name)
-        if protocol is UNIX:  # the path brings its own slash
+        if protocol is UNIX:  # the path has its own slash
             out.append(protocol.to_text(value))
         elif protocol.size:
             out.append("/" + protocol.to_text(value))
@@ -284,7 +285,7 @@ def _join(chain: list[_Component]) -> Multiaddr:
 
 
 def _encode_text(text: str) -> bytes:
-    """ValueError or PeerFault; what comes out still has to pass `_components`."""
+    """Raises ValueError or PeerFault; the result still has to pass `_components`."""
     words = text.rstrip("/").split("/")
     if words[0] or len(words) < 2:
         raise ValueError("an address starts with a slash and a protocol")
@@ -299,7 +300,7 @@ def _encode_text(text: str) -> bytes:
             out.append(_encode(protocol, b""))
             continue
         if at == len(words):
-            raise ValueError(f"{protocol.name} without a value")
+            raise ValueError(f"{protocol.name} has no value")
         word = words[at]
         at += 1
         if protocol is UNIX:

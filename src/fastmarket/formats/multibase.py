@@ -1,8 +1,8 @@
-"""Text in a multibase (multiformats/multibase, multibase.csv): every base that go-multibase 0.3.0 reads.
+"""Multibase text (multiformats/multibase, multibase.csv): every base that go-multibase 0.3.0 reads.
 
-The rare forms of CIDs, peer ids and certificate hashes; `native.cid` reads the usual ones. A library for them
-would have to be loaded by a server when the first comes, for a tenth of a second. What is written in one case
-alone is read in either, as the registry has it.
+For the rare forms of CIDs, peer ids and certificate hashes; `native.cid` reads the usual ones. Importing a
+library for them at the first such text would stall a server for a tenth of a second. Bases written in one
+case are read in either, as the registry requires.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 _BASE58BTC = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58FLICKR = "123456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
-# RFC 4648 section 6 in terms of section 7, which is what int() reads in base 32.
+# RFC 4648 section 6 in terms of section 7, which int() reads in base 32.
 _TO_BASE32HEX = str.maketrans("abcdefghijklmnopqrstuvwxyz234567", "0123456789abcdefghijklmnopqrstuv")
 _URL_TO_BASE64 = str.maketrans("-_", "+/")
-# multibase, rfcs/Base256Emoji.md: the character of each byte.
+# multibase, rfcs/Base256Emoji.md: one character per byte.
 _BASE256EMOJI = (
     "🚀🪐☄🛰🌌🌑🌒🌓🌔🌕🌖🌗🌘🌍🌏🌎🐉☀💻🖥💾💿😂❤😍🤣😊🙏💕😭😘👍😅👏😁🔥🥰💔💖💙😢🤔😆🙄💪😉☺👌🤗💜😔😎😇🌹🤦🎉💞✌✨🤷"
     "😱😌🌸🙌😋💗💚😏💛🙂💓🤩😄😀🖤😃💯🙈👇🎶😒🤭❣😜💋👀😪😑💥🙋😞😩😡🤪👊🥳😥🤤👉💃😳✋😚😝😴🌟😬🙃🍀🌷😻😓⭐✅🥺🌈😈🤘💦✔😣🏃"
@@ -26,16 +26,16 @@ _BASE256EMOJI = (
     "👐📸👻🤐🤮🎼🥵🚩🍎🍊👼💍📣🥂"
 )
 
-_FOREIGN = "character outside the alphabet"
-_UNENCODED = "not the text any encoder makes"
+_FOREIGN = "contains a character outside the alphabet"
+_UNENCODED = "is not what any encoder produces"
 Decoded = tuple[bytes, bool]
-"""Bytes, and whether an encoder makes this text of them: of text that was cut short bits are left over."""
+"""The bytes, and whether an encoder produces exactly this text: truncated text leaves bits over."""
 
 
 def decode_multibase(text: str) -> bytes:
-    """The bytes that `text` names, prefix first; ValueError where it is not such text.
+    """The decoded bytes of `text`, which begins with its prefix; raises ValueError if it is invalid.
 
-    The caller bounds its length: the time grows with the square of it.
+    The caller limits its length: the time is quadratic in it.
     """
     raw, whole = decode_loosely(text)
     if not whole:
@@ -44,15 +44,15 @@ def decode_multibase(text: str) -> bytes:
 
 
 def decode_loosely(text: str) -> Decoded:
-    """As `decode_multibase`, of text that may have been cut short."""
+    """Like `decode_multibase`, for text that may be truncated."""
     decode = _DECODERS.get(text[:1])
     if decode is None:
-        raise ValueError("not a multibase prefix")
+        raise ValueError("has no multibase prefix")
     return decode(text[1:])
 
 
 def _bits(text: str, each: int) -> Decoded:
-    """Digits of `each` bits that int() reads; `text` was checked."""
+    """Decodes digits of `each` bits that int() reads; `text` has been checked."""
     if not text:
         return b"", True
     spare = len(text) * each % 8
@@ -100,14 +100,14 @@ def _base64url(text: str) -> Decoded:
 
 
 def _padded(decode: Callable[[str], Decoded], group: int, text: str) -> Decoded:
-    """With as many `=` behind it as fill up the last group of characters."""
+    """Decodes text padded with `=` to a full group of characters."""
     bare = text.rstrip("=")
     raw, whole = decode(bare)
     return raw, whole and len(text) == len(bare) + -len(bare) % group
 
 
 def _number(text: str, alphabet: str) -> Decoded:
-    """A number; a leading zero is a zero byte."""
+    """Decodes a big number; each leading zero digit is a zero byte."""
     number, base = 0, len(alphabet)
     for char in text:
         digit = alphabet.find(char)
@@ -160,4 +160,4 @@ _DECODERS: dict[str, Callable[[str], Decoded]] = {
     "🚀": _base256emoji,
 }
 PREFIXES = frozenset(_DECODERS)
-"""The first character of each base that is read."""
+"""The first character of each supported base."""

@@ -1,8 +1,8 @@
-"""Codes that content identifiers are made of. Source: multiformats/multicodec, table.csv."""
+"""Codes used in content identifiers. Source: multiformats/multicodec, table.csv."""
 
 from __future__ import annotations
 
-# What the block behind a CID holds: tags "ipld" and "serialization", and those of whole files in use as one.
+# Codecs of blocks: tags "ipld" and "serialization", and those of whole files used as codecs.
 CODECS = frozenset(
     {
         *(0x50, 0x51, 0x55, 0x60, 0x63, 0x70, 0x71, 0x72, 0x78, 0x7B, 0x7C, 0x85, 0x86),
@@ -13,7 +13,7 @@ CODECS = frozenset(
 )
 
 IDENTITY = 0x00
-# Of hash functions their name and the bytes of a digest: one length, or the shortest and the longest.
+# Names of hash functions, with the minimum and maximum digest length in bytes.
 _HASHES: dict[int, tuple[str, int, int]] = {
     IDENTITY: ("identity", 0, 1 << 20),
     0x11: ("sha1", 20, 20),
@@ -51,5 +51,5 @@ _HASHES: dict[int, tuple[str, int, int]] = {
 
 
 def hash_function(code: int) -> tuple[str, int, int] | None:
-    """Its name, the bytes of its shortest and of its longest digest; None where it is not known here."""
+    """Its name and its minimum and maximum digest length in bytes; None if it is unknown."""
     return _HASHES.get(code)

@@ -1,4 +1,4 @@
-"""A peer and where it may be reached."""
+"""A peer and its addresses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NoReturn
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 
-UNKNOWN_BLOCK = b"?"  # no address block is that short
+UNKNOWN_BLOCK = b"?"  # shorter than any address block
 
 
 class PeerInfo:
-    """`addrs` in the order they were learnt; they may or may not end in the peer's own /p2p part.
+    """`addrs` in the order in which they were learned; they may or may not end in the peer's own /p2p part.
 
-    Immutable, equal by both. `block` keeps what `formats.scope.ip_group` found: every lookup that meets the
-    peer asks for it.
+    Immutable, compared by both. `block` caches the result of `formats.scope.ip_group`, which every lookup
+    that sees the peer needs.
     """
 
     __slots__ = ("addrs", "block", "peer_id")
@@ -29,7 +29,7 @@ class PeerInfo:
         object.__setattr__(self, "block", UNKNOWN_BLOCK)
 
     def keep_block(self, block: bytes | None) -> None:
-        """Remember its address block."""
+        """Caches its address block."""
         object.__setattr__(self, "block", block)
 
     def __eq__(self, other: object) -> bool:

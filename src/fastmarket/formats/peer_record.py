@@ -1,4 +1,4 @@
-"""A peer's own signed word on where it listens (libp2p specs: RFC/0003-routing-records.md)."""
+"""A peer's own signed statement of its addresses (libp2p specs: RFC/0003-routing-records.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastmarket.pb.libp2p import envelope_pb2
 
 DOMAIN = "libp2p-peer-record"
 PAYLOAD_TYPE = b"\x03\x01"
-# What the RFC says and rust-libp2p once sent; the form above is what go, js and rust send.
+# The form in the RFC, which rust-libp2p once sent; go, js and rust send the form above.
 LEGACY_DOMAIN = "libp2p-routing-state"
 LEGACY_PAYLOAD_TYPE = b"/libp2p/routing-state-record"
 _DOMAINS = {PAYLOAD_TYPE: DOMAIN, LEGACY_PAYLOAD_TYPE: LEGACY_DOMAIN}
@@ -28,7 +28,8 @@ MAX_SEQ = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
-    """Of two records of one peer that with the higher `seq` holds; `seq` is no time, even if it looks so."""
+    """Of two records of a peer, the one with the higher `seq` wins; `seq` is not a time, even if it looks
+    so."""
 
     peer_id: PeerId
     seq: int
@@ -36,7 +37,7 @@ class PeerRecord:
 
 
 def encode_peer_record(identity: Identity, addrs: Iterable[Multiaddr], seq: int) -> bytes:
-    """A signed envelope of our addresses; CallerFault("seq") outside 0..2**64-1."""
+    """A signed envelope with our addresses; CallerFault("seq") outside 0..2**64-1."""
     if not 0 <= seq <= MAX_SEQ:
         raise CallerFault("seq", f"{seq} is outside 0..2**64-1")
     message = envelope_pb2.PeerRecord(
@@ -47,16 +48,17 @@ def encode_peer_record(identity: Identity, addrs: Iterable[Multiaddr], seq: int)
     return seal(identity, DOMAIN, PAYLOAD_TYPE, message.SerializeToString())
 
 
-# Records whose signature need not be verified again: a peer shows the same one on each of its connections,
-# and to each node of a process. A verification is a tenth of what a connection costs; 8 MiB at worst.
+# Records whose signatures need not be verified again: a peer shows the same record on each of its
+# connections, and to each node of a process. Verification takes a tenth of the cost of a connection; 8 MiB at
+# worst.
 RECORD_CACHE = 1024
 
 
 @lru_cache(maxsize=RECORD_CACHE)
 def decode_peer_record(raw: bytes) -> PeerRecord:
-    """What the peer of that id signed, in either form; PeerFault if it did not.
+    """The record signed by its peer, in either form; raises PeerFault if it is not.
 
-    Addresses we do not understand are left out, and those beyond MAX_RECORD_ADDRS.
+    Unsupported addresses, and those beyond MAX_RECORD_ADDRS, are left out.
     """
     domain = _DOMAINS.get(payload_type_of(raw))
     if domain is None:
@@ -67,6 +69,6 @@ def decode_peer_record(raw: bytes) -> PeerRecord:
     except DecodeError as error:
         raise PeerFault("not a PeerRecord message", protocol="peer record") from error
     if message.peer_id != envelope.peer_id.raw:
-        raise PeerFault("signed by another than the peer it speaks of", protocol="peer record")
+        raise PeerFault("signed by a peer other than its subject", protocol="peer record")
     addrs = parse_addrs((info.multiaddr for info in message.addresses), MAX_RECORD_ADDRS)
     return PeerRecord(envelope.peer_id, message.seq, addrs)

@@ -1,4 +1,4 @@
-"""Private keys in DER, as far as their kind does not matter: PKCS#8 in both its versions (RFC 5208, 5958)."""
+"""Private keys in DER, independent of their type: PKCS#8 in both versions (RFC 5208, 5958)."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ _LONG_FORM = 0x80
 
 @dataclass(frozen=True, slots=True)
 class Pkcs8:
-    """OneAsymmetricKey, which in its version 2 may have the public half, too; attributes are left out."""
+    """OneAsymmetricKey, which in version 2 may include the public half; attributes are skipped."""
 
     algorithm: bytes  # AlgorithmIdentifier, in DER
-    private: bytes = field(repr=False)  # what stands in the octet string; its form depends on the algorithm
-    public: bytes | None  # what stands in the bit string
+    private: bytes = field(repr=False)  # the content of the octet string; its form depends on the algorithm
+    public: bytes | None  # the content of the bit string
 
     def version_1(self) -> bytes:
-        """PrivateKeyInfo of RFC 5208, in DER: nothing but the private half."""
+        """PrivateKeyInfo of RFC 5208 in DER: only the private half."""
         return _der(SEQUENCE, _der(INTEGER, b"\0") + self.algorithm + _der(OCTET_STRING, self.private))
 
 
 def read_pkcs8(data: bytes) -> Pkcs8 | None:
-    """None for DER of another kind: PKCS#1 and SEC1 begin with a number, too. ValueError for what is none."""
+    """None for DER of another type: PKCS#1 and SEC1 begin with a number, too. Raises ValueError if
+    malformed."""
     tag, body, end = read_der(data, 0)
     if tag != SEQUENCE or end != len(data):
-        raise ValueError("not one sequence of DER")
+        raise ValueError("not a single DER sequence")
     tag, version, at = read_der(body, 0)
     if tag != INTEGER or at == len(body) or body[at] != SEQUENCE:
         return None
     if version not in (b"\0", b"\1"):
-        raise ValueError("PKCS#8 of an unknown version")
+        raise ValueError("unknown PKCS#8 version")
     _, _, end = read_der(body, at)
     algorithm = body[at:end]
     tag, private, at = read_der(body, end)
     if tag != OCTET_STRING:
-        raise ValueError("PKCS#8 without a private key")
+        raise ValueError("no private key in PKCS#8")
     public = None
     for optional in (_ATTRIBUTES, _PUBLIC_KEY):
         if at < len(body) and body[at] == optional:
             tag, value, at = read_der(body, at)
             if tag == _PUBLIC_KEY:
                 if value[:1] != b"\0":
-                    raise ValueError("a public key that is no whole number of bytes")
+                    raise ValueError("the public key is not a whole number of bytes")
                 public = value[1:]
     if at != len(body):
-        raise ValueError("something behind a private key")
+        raise ValueError("trailing data after a private key")
     return Pkcs8(algorithm, private, public)
 
 
 def read_der(data: bytes, at: int) -> tuple[int, bytes, int]:
-    """The tag (of one byte), the value and the end of the element there. ValueError when it is none."""
+    """The one-byte tag, the value and the end of the element there. Raises ValueError if malformed."""
     if at + 2 > len(data):
         raise ValueError("DER is cut short")
     tag, size, start = data[at], data[at + 1], at + 2
     if size >= _LONG_FORM:
         width = size - _LONG_FORM
         if not 0 < width <= _MAX_LENGTH_BYTES:
-            raise ValueError("a length that DER does not have")
+            raise ValueError("invalid DER length")
         size, start = int.from_bytes(data[start : start + width], "big"), start + width
         if size < _LONG_FORM or size >> 8 * (width - 1) == 0:
-            raise ValueError("a length that is longer than it has to be")
+            raise ValueError("DER length is not minimal")
     if start + size > len(data):
         raise ValueError("DER is cut short")
     return tag, data[start : start + size], start + size

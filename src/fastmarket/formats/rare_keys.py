@@ -1,6 +1,6 @@
 """RSA, ECDSA and secp256k1 keys (libp2p specs: peer-ids/peer-ids.md, "Keys"), and any key in DER.
 
-Few peers have one, and what they need takes 10 MB: `keys` imports this when one is met.
+Few peers use one, and the libraries take 10 MB: `keys` imports this module with the first such key.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.keys import Ed25519Key, KeyType, PrivateKey
 
-# go-libp2p refuses the same sizes: weak below, too slow to verify above.
+# go-libp2p has the same limits: smaller keys are weak, larger ones too slow to verify.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
-# As Go's crypto/rsa: a longer exponent only buys a slow verification.
+# As in Go's crypto/rsa: a larger exponent only makes verification slow.
 MAX_RSA_EXPONENT = 2**31 - 1
-# Loaded keys, some 1 KiB each: peers whose signatures are verified again and again.
+# Loaded keys, some 1 KiB each: of peers whose signatures are verified repeatedly.
 VERIFIER_CACHE = 1024
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -39,12 +39,12 @@ _Verifier = Callable[[bytes, bytes], object]
 
 
 def _load_der(data: bytes) -> object:
-    """The public key in PKIX DER, which must be in the one form that we would write ourselves."""
+    """The public key in PKIX DER, which must be in its canonical form."""
     try:
         key = load_der_public_key(data)
         canonical = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise PeerFault("public key: not a DER key we know") from error
+        raise PeerFault("public key: not a supported DER key") from error
     if canonical != data:
         raise PeerFault("public key: DER is not canonical")
     return key
@@ -58,18 +58,18 @@ def _check_secp256k1(data: bytes) -> None:
 def _check_rsa(data: bytes) -> rsa.RSAPublicKey:
     key = _load_der(data)
     if not isinstance(key, rsa.RSAPublicKey):
-        raise PeerFault("public key: not RSA as it claims")
+        raise PeerFault("public key: not RSA, contrary to its type")
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-        raise PeerFault(f"RSA key of {key.key_size} bits, allowed {MIN_RSA_BITS} to {MAX_RSA_BITS}")
+        raise PeerFault(f"RSA key of {key.key_size} bits, allowed are {MIN_RSA_BITS} to {MAX_RSA_BITS}")
     if key.public_numbers().e > MAX_RSA_EXPONENT:
-        raise PeerFault("RSA exponent too large")
+        raise PeerFault("RSA exponent is too large")
     return key
 
 
 def _check_ecdsa(data: bytes) -> ec.EllipticCurvePublicKey:
     key = _load_der(data)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
-        raise PeerFault("public key: not ECDSA on a NIST curve as it claims")
+        raise PeerFault("public key: not ECDSA on a NIST curve, contrary to its type")
     return key
 
 
@@ -110,7 +110,7 @@ def _verifier(key_type: KeyType, data: bytes) -> _Verifier:
 
 
 def verify(key_type: KeyType, data: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the holder of that public key signed `message`. Never raises."""
+    """Whether that public key's private half signed `message`. Never raises."""
     try:
         _verifier(key_type, data)(signature, message)
     except (InvalidSignature, ValueError, UnsupportedAlgorithm, PeerFault):
@@ -119,7 +119,7 @@ def verify(key_type: KeyType, data: bytes, message: bytes, signature: bytes) -> 
 
 
 class RareKey:
-    """A private key of one of these kinds."""
+    """A private key of one of these types."""
 
     __slots__ = ("_key", "key_type", "public")
 
@@ -129,7 +129,7 @@ class RareKey:
         self._key = key
 
     def sign(self, message: bytes) -> bytes:
-        """RSA by PKCS#1 v1.5 with SHA-256, ECDSA in DER over SHA-256."""
+        """RSA: PKCS#1 v1.5 with SHA-256; ECDSA: DER over SHA-256."""
         key = self._key
         if isinstance(key, rsa.RSAPrivateKey):
             return key.sign(message, padding.PKCS1v15(), SHA256())
@@ -137,7 +137,7 @@ class RareKey:
         return _low_s(signature) if self.key_type is KeyType.SECP256K1 else signature
 
     def to_data(self) -> bytes:
-        """secp256k1: the 32 bytes of the number; else PKCS#1 or SEC1."""
+        """secp256k1: the 32-byte number; otherwise PKCS#1 or SEC1."""
         key = self._key
         if isinstance(key, ec.EllipticCurvePrivateKey) and self.key_type is KeyType.SECP256K1:
             return key.private_numbers().private_value.to_bytes(32, "big")
@@ -149,7 +149,7 @@ class RareKey:
 
 
 def wrapped(key: object) -> PrivateKey:
-    """CallerFault if `key` is not a private key of `cryptography` that libp2p peers can use."""
+    """Raises CallerFault if `key` is not a private key of `cryptography` that libp2p peers can use."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return Ed25519Key(key.private_bytes_raw())
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256K1):
@@ -163,29 +163,29 @@ def wrapped(key: object) -> PrivateKey:
         except PeerFault as fault:
             raise CallerFault("private_key", str(fault)) from fault
         return RareKey(key_type, der, key)
-    raise CallerFault("private_key", "neither Ed25519, RSA, ECDSA nor secp256k1")
+    raise CallerFault("private_key", "is neither Ed25519, RSA, ECDSA nor secp256k1")
 
 
 def load(key_type: KeyType, data: bytes) -> PrivateKey:
-    """From `PrivateKey.Data`. ValueError or TypeError if it is no such thing."""
+    """From `PrivateKey.Data`. Raises ValueError or TypeError if it is invalid."""
     if key_type is not KeyType.SECP256K1:
         return load_der(data)
     if len(data) != 32:
-        raise ValueError("secp256k1 data takes 32 bytes")
+        raise ValueError("secp256k1 data has 32 bytes")
     return wrapped(ec.derive_private_key(int.from_bytes(data, "big"), ec.SECP256K1()))
 
 
 def load_der(data: bytes) -> PrivateKey:
-    """Of any kind. ValueError or TypeError if it is none."""
+    """A key of any type. Raises ValueError or TypeError if it is invalid."""
     try:
         key = load_der_private_key(data, None)
     except UnsupportedAlgorithm:
-        raise ValueError("a key of an unknown kind") from None
+        raise ValueError("unknown key type") from None
     return wrapped(key)
 
 
 def _low_s(signature: bytes) -> bytes:
-    """BIP 62's choice between the two valid forms; rust-libp2p refuses the other."""
+    """The low-S form that BIP 62 requires; rust-libp2p refuses the other valid form."""
     r, s = utils.decode_dss_signature(signature)
     if s > _SECP256K1_HALF_ORDER:
         s = 2 * _SECP256K1_HALF_ORDER + 1 - s

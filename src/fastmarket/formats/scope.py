@@ -1,4 +1,4 @@
-"""From how far away an address can be reached."""
+"""The scope of an address: from where it can be reached."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from ipaddress import (
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import UNKNOWN_BLOCK, PeerInfo
 
-# Stands for an IPv4 address behind a translator (RFC 6052): seen by one side only, nobody can dial it.
+# IPv4 addresses behind a translator (RFC 6052): visible to one side only, not dialable.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
-# Addresses whose IP and block are remembered: every connection asks for them several times. Some 300 bytes
-# each, 20 MiB in all when every address is as long as may be.
+# Addresses whose IP and block are cached: every connection needs them several times. Some 300 bytes each, 20
+# MiB in total if every address has the maximum length.
 BLOCK_CACHE = 16_384
 
 
 class AddressScope(IntEnum):
-    """The wider, the higher."""
+    """Wider scopes have higher values."""
 
     LOOPBACK = 0  # on this machine
-    PRIVATE = 1  # in one network: private, shared (RFC 6598), link-local, documentation
-    PUBLIC = 2  # from everywhere
+    PRIVATE = 1  # within one network: private, shared (RFC 6598), link-local, documentation
+    PUBLIC = 2  # from anywhere
 
 
 @lru_cache(maxsize=BLOCK_CACHE)
 def ip_of(addr: Multiaddr) -> IPv4Address | IPv6Address | None:
-    """Of a plain TCP address; None for a name, another transport, and what is no host's address."""
+    """The IP of a plain TCP address; None for names, other transports, and addresses that belong to no
+    host."""
     endpoint = addr.host_port()
     if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
         return None
@@ -47,14 +48,14 @@ def ip_of(addr: Multiaddr) -> IPv4Address | IPv6Address | None:
 
 
 def scope_of(ip: IPv4Address | IPv6Address) -> AddressScope:
-    """By the registries of special addresses (RFC 6890)."""
+    """By the registries of special-purpose addresses (RFC 6890)."""
     if ip.is_loopback:
         return AddressScope.LOOPBACK
     return AddressScope.PUBLIC if ip.is_global else AddressScope.PRIVATE
 
 
-# Networks that are not part of the Internet (RFC 1122, 1918, 3927, 4193, 4291, 6598). A host in one may
-# reach the whole of it, so these are not told apart more finely.
+# Networks outside the Internet (RFC 1122, 1918, 3927, 4193, 4291, 6598). A host in one may reach all of it,
+# so they are not subdivided.
 _INNER = tuple(
     ip_network(text)
     for text in (
@@ -65,9 +66,9 @@ _INNER = tuple(
 
 
 def inner_network(ip: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | None:
-    """The network that an address is in which only some can reach; None for a public one.
+    """The non-public network of an address; None for a public one.
 
-    An IPv6 address that stands for an IPv4 one is where that one is: a system may well dial it.
+    An IPv6 address that embeds an IPv4 one counts as that one: a system may well dial it.
     """
     if isinstance(ip, IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -79,18 +80,19 @@ def inner_network(ip: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | 
     for network in _INNER:
         if ip in network:
             return network
-    return ip_network((ip.packed, GROUP_BITS[ip.version]), strict=False)  # documentation, benchmarks
+    return ip_network((ip.packed, GROUP_BITS[ip.version]), strict=False)  # documentation, benchmarking
 
 
-# Who runs many nodes in one place has addresses of one such block; another block costs another place.
+# An operator of many nodes in one place has addresses in one such block; another block costs another
+# location.
 GROUP_BITS = {4: 16, 6: 32}
 
 
 def ip_group(peer: PeerInfo) -> bytes | None:
     """The address block of a peer's first public address, an IPv4 /16 or an IPv6 /32.
 
-    None: it has no public address, and belongs to no group (a machine or LAN of one's own has few).
-    Only the first: a peer that names others' addresses beside its own must not count as all of them.
+    None: it has no public address, and belongs to no group (few peers share our machine or LAN). Only the
+    first counts: a peer that lists others' addresses besides its own must not count as all of them.
     """
     group = peer.block
     if group is UNKNOWN_BLOCK:
@@ -105,13 +107,13 @@ def ip_group(peer: PeerInfo) -> bytes | None:
 
 @lru_cache(maxsize=BLOCK_CACHE)
 def _public_block(addr: Multiaddr) -> bytes | None:
-    """The block of one address; None when it is not public."""
+    """The block of one address; None if it is not public."""
     ip = ip_of(addr)
     return None if ip is None else _block(ip)
 
 
 def source_block(remote: Multiaddr | None) -> bytes | None:
-    """The block of whoever connects from there, likewise; None: this machine, or a private network."""
+    """The block of a connecting address, likewise; None for this machine or a private network."""
     endpoint = remote.host_port() if remote is not None else None
     if endpoint is None or endpoint.kind not in ("ip4", "ip6"):
         return None

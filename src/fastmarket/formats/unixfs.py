@@ -1,9 +1,9 @@
-"""UnixFS files as `ipfs add` lays them out: fixed chunks, a balanced tree, the same CIDs byte for byte.
+"""UnixFS files in the layout of `ipfs add`: fixed chunks, a balanced tree, the same CIDs byte for byte.
 
-Sans-IO: feed bytes or the digests of ready leaves, read the root CID. Memory is one chunk and, for each level
-of the tree, the links of one node.
+Sans-IO: feed bytes or leaf digests, read the root CID. Memory is one chunk and, for each level of the tree,
+the links of one node.
 
-Sources: ipfs/specs UNIXFS.md (messages, balanced layout), the DAG-PB specification (links stand before data).
+Sources: ipfs/specs UNIXFS.md (messages, balanced layout), the DAG-PB specification (links precede data).
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from fastmarket.formats.varint import encode_uvarint
 from fastmarket.native.sha256 import sha256
 
 CHUNK_BYTES = 256 * 1024
-"""`ipfs add` cuts here unless told otherwise."""
+"""The default chunk size of `ipfs add`."""
 
 LINKS_PER_NODE = 174
-"""Children of one node; what kept a node of 34-byte links near 8 KiB when go-ipfs chose it."""
+"""Children per node; kept a node of 34-byte links near 8 KiB when go-ipfs chose it."""
 
 _TYPE_FILE = b"\x08\x02"  # UnixFS.Data field 1, Type = File
-_EMPTY_LEAF = b"\x0a\x04\x08\x02\x18\x00"  # an empty file carries a size of zero and no data field
+_EMPTY_LEAF = b"\x0a\x04\x08\x02\x18\x00"  # an empty file has a size of zero and no data field
 
 
 @dataclass(frozen=True, slots=True)
 class DagLink:
-    """A child of a node: its CID, the file bytes below it, and the bytes of all blocks from it on down."""
+    """A child of a node: its CID, the file bytes below it, and the total bytes of the blocks below and in
+    it."""
 
     cid: bytes
     file_bytes: int
@@ -35,7 +36,7 @@ class DagLink:
 
 
 def encode_leaf(chunk: bytes) -> bytes:
-    """The dag-pb node of a UnixFS file that holds `chunk` itself."""
+    """The dag-pb node of a UnixFS file that contains `chunk` itself."""
     if not chunk:
         return _EMPTY_LEAF
     size = encode_uvarint(len(chunk))
@@ -44,7 +45,7 @@ def encode_leaf(chunk: bytes) -> bytes:
 
 
 def leaf_tree_bytes(size: int) -> int:
-    """Length of encode_leaf() of that many bytes."""
+    """The length of encode_leaf() for that many bytes."""
     if size == 0:
         return len(_EMPTY_LEAF)
     inner = len(_TYPE_FILE) + 1 + size + 1 + 2 * len(encode_uvarint(size))
@@ -52,7 +53,7 @@ def leaf_tree_bytes(size: int) -> int:
 
 
 def encode_node(links: list[DagLink]) -> bytes:
-    """The dag-pb node of a UnixFS file whose parts are `links`, in order."""
+    """The dag-pb node of a UnixFS file composed of `links`, in order."""
     parts: list[bytes] = []
     for link in links:
         # PBLink: Hash, Name (present and empty), Tsize
@@ -77,8 +78,8 @@ def encode_node(links: list[DagLink]) -> bytes:
 class UnixfsImporter:
     """Builds the tree of one file from left to right.
 
-    `cid_version` 0 gives Qm... names; 1 implies raw leaves unless `raw_leaves` says otherwise, as `ipfs add`
-    does. Raw leaves are CIDv1 in either case: a CIDv0 cannot name a raw block.
+    `cid_version` 0 gives Qm... CIDs; 1 implies raw leaves unless `raw_leaves` says otherwise, as in `ipfs
+    add`. Raw leaves are always CIDv1: a CIDv0 cannot name a raw block.
     """
 
     def __init__(self, *, cid_version: int = 0, raw_leaves: bool | None = None) -> None:
@@ -91,7 +92,7 @@ class UnixfsImporter:
         self._root: Cid | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the file, in pieces of any size."""
+        """Takes the next bytes of the file, in pieces of any size."""
         self._still_open()
         self._pending += data
         whole = len(self._pending) - len(self._pending) % CHUNK_BYTES
@@ -102,20 +103,20 @@ class UnixfsImporter:
             del self._pending[:whole]
 
     def add_leaves(self, digests: bytes, file_bytes: int) -> None:
-        """Take the next leaves already hashed: 32 bytes each, of `file_bytes` in all, cut every CHUNK_BYTES.
+        """Takes the next leaves as digests: 32 bytes each, for `file_bytes` in total, cut every CHUNK_BYTES.
 
-        Only the last call of a file may end in a short leaf.
+        Only a file's last call may end in a short leaf.
         """
         self._still_open()
         count = -(-file_bytes // CHUNK_BYTES)
         if len(digests) != 32 * count or self._pending:
-            raise CallerFault("digests", f"{count} whole leaves wanted, aligned with the file's chunks")
+            raise CallerFault("digests", f"expects {count} whole leaves, aligned with the file's chunks")
         for i in range(count):
             size = min(CHUNK_BYTES, file_bytes - i * CHUNK_BYTES)
             self._add_leaf(digests[32 * i : 32 * i + 32], size)
 
     def finish(self) -> Cid:
-        """The CID of the file; nothing can be fed after it."""
+        """The CID of the file; nothing can be fed afterwards."""
         if self._root is None:
             if self._pending or not self._levels[0]:
                 self._add_chunk(bytes(self._pending))
@@ -125,7 +126,7 @@ class UnixfsImporter:
 
     def _still_open(self) -> None:
         if self._root is not None:
-            raise CallerFault("data", "the file was finished")
+            raise CallerFault("data", "the file is already finished")
 
     def _add_chunk(self, chunk: bytes) -> None:
         self._add_leaf(sha256(chunk if self.raw_leaves else encode_leaf(chunk)), len(chunk))
@@ -141,7 +142,7 @@ class UnixfsImporter:
         return Cid(self.cid_version, Codec.DAG_PB, multihash)
 
     def _push(self, level: int, link: DagLink) -> None:
-        """Append to a level; a full one is first closed into a node above, so no level is ever left empty."""
+        """Appends to a level; a full one is first sealed into a node above, so no level is ever empty."""
         if level == len(self._levels):
             self._levels.append([])
         if len(self._levels[level]) == LINKS_PER_NODE:
@@ -166,7 +167,7 @@ class UnixfsImporter:
 
 
 def cid_of_bytes(data: bytes, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Cid:
-    """What `ipfs add` names a file of these bytes."""
+    """The CID `ipfs add` gives to a file of these bytes."""
     importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
     importer.feed(data)
     return importer.finish()

@@ -1,4 +1,4 @@
-"""Unsigned varints and the frames they prefix (multiformats/unsigned-varint)."""
+"""Unsigned varints, and frames with such a length prefix (multiformats/unsigned-varint)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ONE_BYTE = tuple(bytes((n,)) for n in range(0x80))
 
 
 def encode_uvarint(n: int) -> bytes:
-    """The shortest form of `n`, 0 <= n < 2**63; CallerFault outside that."""
+    """The shortest encoding of `n`, 0 <= n < 2**63; raises CallerFault otherwise."""
     if 0 <= n < 0x80:
         return _ONE_BYTE[n]
     if n < 0 or n >> 7 * MAX_UVARINT_BYTES:
@@ -25,7 +25,8 @@ def encode_uvarint(n: int) -> bytes:
 
 
 def try_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int] | None:
-    """(value, next offset), or None while bytes are missing; PeerFault if too long or not minimal."""
+    """(value, next offset), or None if bytes are missing; raises PeerFault if it is too long or not
+    minimal."""
     if offset < len(buf) and buf[offset] < 0x80:
         return buf[offset], offset + 1
     value = shift = 0
@@ -38,12 +39,12 @@ def try_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int] | No
             return value, at + 1
         shift += 7
     if len(buf) - offset >= MAX_UVARINT_BYTES:
-        raise PeerFault(f"varint longer than {MAX_UVARINT_BYTES} bytes")
+        raise PeerFault(f"varint is longer than {MAX_UVARINT_BYTES} bytes")
     return None
 
 
 def decode_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
-    """(value, next offset) of a varint that must be complete; PeerFault otherwise."""
+    """(value, next offset) of a complete varint; raises PeerFault otherwise."""
     found = try_uvarint(buf, offset)
     if found is None:
         raise PeerFault("varint is cut short")
@@ -51,15 +52,15 @@ def decode_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
 
 
 def frame(body: bytes) -> bytes:
-    """`body` behind its length."""
+    """`body`, preceded by its length."""
     return encode_uvarint(len(body)) + body
 
 
 class FrameDecoder:
     """Cuts a byte stream into the bodies of its length-prefixed frames.
 
-    `limit` bounds one body, in bytes; what is held between two calls never exceeds one frame. After a
-    PeerFault (LimitExceeded for the length) the stream has lost its frame borders: drop it and the decoder.
+    `limit` is the maximum size of a body in bytes; at most one frame is buffered between calls. After a
+    PeerFault (LimitExceeded for the length) the frame boundaries are lost: drop the stream and the decoder.
     """
 
     __slots__ = ("_buffer", "_limit", "_wanted")
@@ -71,21 +72,21 @@ class FrameDecoder:
 
     @property
     def pending(self) -> int:
-        """Bytes held of a frame that is not complete."""
+        """Buffered bytes of an incomplete frame."""
         return len(self._buffer)
 
     @property
     def missing(self) -> int:
-        """Bytes until that frame is complete, or until its length is, at least."""
+        """Bytes missing to complete that frame, or at least its length."""
         return max(self._wanted - len(self._buffer), 1)
 
     def clear(self) -> None:
-        """Lets go of it."""
+        """Drops the buffered bytes."""
         self._buffer.clear()
         self._wanted = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The bodies that `data` completes, in order."""
+        """The bodies completed by `data`, in order."""
         buffer = self._buffer
         if buffer:
             buffer += data
@@ -106,7 +107,7 @@ class FrameDecoder:
             if size >= 0x80:
                 head = try_uvarint(data, start)
                 if head is None:
-                    self._wanted = 0  # not known before the length is complete
+                    self._wanted = 0  # unknown until the length is complete
                     break
                 size, body = head
             if size > self._limit:

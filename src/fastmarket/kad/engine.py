@@ -160,7 +160,7 @@ class Engine:
         `block`: the address block that the sender is in.
         """
         if self.mode is _CLIENT:
-            raise PeerFault("we serve nobody in client mode", protocol=self.config.protocol)
+            raise PeerFault("a client serves no requests", protocol=self.config.protocol)
         return self.handlers.handle(sender, body, now, block)
 
     def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
@@ -357,12 +357,12 @@ class Engine:
         if timeout_s is None:
             return self.config.job_timeout_s
         if not timeout_s > 0:
-            raise CallerFault("timeout_s", f"must be positive, got {timeout_s}")
+            raise CallerFault("timeout_s", f"expects a positive number, got {timeout_s}")
         return timeout_s
 
     def _check_key(self, key: bytes, limit: int) -> None:
         if not 0 < len(key) <= limit:
-            raise CallerFault("key", f"1 to {limit} bytes, got {len(key)}")
+            raise CallerFault("key", f"expects 1 to {limit} bytes, got {len(key)}")
 
     def _put_job(
         self,

@@ -131,10 +131,10 @@ class Handlers:
     def _put_value(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_key(message)
         if message.record is None:
-            raise PeerFault("PUT_VALUE without a record")
+            raise PeerFault("PUT_VALUE has no record")
         record = decode_record(message.record, self._config.record_ttl_s, now)
         if record.key != key:
-            raise PeerFault("record key is not the message key")
+            raise PeerFault("the record's key differs from the message's")
         self.store_record(record, now, Source(self._block, sender.raw))
         return encode_put(key, message.record)
 
@@ -147,9 +147,9 @@ class Handlers:
         rule.validate(key, value, now)
         old = self.records.get(key, now)
         if old is not None and old.value != value and not rule.replaces(key, value, old.value):
-            raise PeerFault("a better record is held")
+            raise PeerFault("a better record is stored")
         if not self.records.put(record, now, source):
-            raise LimitExceeded("records held", self._config.max_records)
+            raise LimitExceeded("records stored", self._config.max_records)
 
     def valid_record(self, key: bytes, now: float) -> Record | None:
         """The record held under a key, unless its rule no longer lets it stand: signed values have an end of
@@ -180,10 +180,10 @@ class Handlers:
         for peer in decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes):
             if peer.peer_id == sender and peer.addrs:
                 if not self.providers.add(key, peer, now, Source(self._block, sender.raw)):
-                    raise LimitExceeded("provider records held", config.max_provider_records)
+                    raise LimitExceeded("provider records stored", config.max_provider_records)
                 stored = True
         if not stored:
-            raise PeerFault("ADD_PROVIDER without a provider that is the sender and has addresses")
+            raise PeerFault("ADD_PROVIDER has no provider that is the sender and has addresses")
 
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)

@@ -100,7 +100,7 @@ class JobRunner:
         if len(self._jobs) >= self._max_jobs:
             self._pump_changed()
         if len(self._jobs) >= self._max_jobs:
-            raise Busy("jobs", f"{self._max_jobs} are running")
+            raise Busy("jobs", f"{self._max_jobs} jobs are running")
         job_id = self._next_job
         self._next_job += 1
         running = self._jobs[job_id] = _Running(job_id, job, done)

@@ -90,7 +90,7 @@ class Maintenance:
             known.value = value
             return
         if len(self._own) >= self._config.max_published:
-            raise CallerFault("key", f"{self._config.max_published} are published already")
+            raise CallerFault("key", f"{self._config.max_published} are already published")
         published = self._own[kind, key] = _Published(kind, key, value)
         self._schedule(published, now + self._spread(self._config.republish_interval_s))
 

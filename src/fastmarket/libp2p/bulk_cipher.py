@@ -1,4 +1,4 @@
-"""OpenSSL's ChaCha20-Poly1305, for long messages: imported only once there is one (`noise.BULK_BYTES`)."""
+"""OpenSSL's ChaCha20-Poly1305 for long messages; imported with the first of these (`noise.BULK_BYTES`)."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ _NONCE = Struct("<4xQ")
 
 
 class BulkAead:
-    """What `native.sodium.Aead` does for transport messages."""
+    """The same as `native.sodium.Aead`, for transport messages."""
 
     __slots__ = ("_aead", "_into")
 
     def __init__(self, key: bytes) -> None:
         self._aead = ChaCha20Poly1305(key)
-        self._into = getattr(self._aead, "encrypt_into", None)  # older versions have none
+        self._into = getattr(self._aead, "encrypt_into", None)  # missing in older versions
 
     def encrypt(self, nonce: int, plaintext: bytes | bytearray | memoryview) -> bytes:
-        """Ciphertext and tag."""
+        """Returns ciphertext and tag."""
         return self._aead.encrypt(_NONCE.pack(nonce), plaintext, None)
 
     def encrypt_into(self, nonce: int, plaintext: bytes | bytearray | memoryview, room: memoryview) -> None:
-        """Ciphertext and tag into `room`, which is just as long."""
+        """Writes ciphertext and tag into `room`, which has exactly their length."""
         if self._into is not None:
             self._into(_NONCE.pack(nonce), plaintext, None, room)
         else:
             room[:] = self.encrypt(nonce, plaintext)
 
     def decrypt(self, nonce: int, ciphertext: memoryview) -> bytes | None:
-        """The plaintext; None when the tag does not hold."""
+        """The plaintext, or None if the tag is invalid."""
         try:
             return self._aead.decrypt(_NONCE.pack(nonce), ciphertext, None)
         except InvalidTag:

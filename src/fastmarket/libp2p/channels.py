@@ -1,4 +1,4 @@
-"""The sinks of streams whose protocol is agreed (see `negotiating`): a responder or events."""
+"""Sinks of streams with an agreed protocol (see `negotiating`): a responder or events."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from fastmarket.native.codec import PIECE_BYTES, Served
 
 
 class Channels(Protocol):
-    """What the sinks need of their connection."""
+    """What the sinks need from their connection."""
 
     config: ConnectionConfig
     mux: Yamux
     protocols: Mapping[str, ResponderFactory | None]
     emit: Callable[[Event], None]
-    used_at: float  # when a stream of either side last carried something
+    used_at: float  # when a stream of either side last carried data
 
     def respond(self, factory: ResponderFactory) -> Responder:
-        """A responder for a new inbound stream."""
+        """Creates a responder for a new inbound stream."""
 
     @property
     def room(self) -> bool:
-        """Replies may be written: neither the shell nor the peer has left too many where they are."""
+        """Whether replies may be written: neither the shell nor the peer has too much output pending."""
 
     def hold(self, size: int) -> bool:
-        """Accounts for `size` more bytes of requests not yet answered (less when negative); False when that
-        is too much."""
+        """Accounts for `size` more bytes of unanswered requests (fewer if negative); False if that is too
+        many."""
 
     def keep_unread(self, size: int) -> bool:
-        """The same of bytes given out as events and not yet consumed."""
+        """The same for bytes passed out as events and not yet consumed."""
 
     def wait_for_room(self, sink: ResponderStream) -> None:
-        """`drained` is to be called once output was taken."""
+        """Requests a call of `drained` after output has been taken."""
 
     def check_at(self, deadline: float) -> None:
-        """Some sink's deadline is no later than this."""
+        """Announces that some sink's deadline is no later than this."""
 
 
 class ResponderStream(Served):
     """An inbound stream answered by a responder.
 
-    A request is answered when all of the answer before it went into the peer's window, and the shell takes
-    output. Until then requests are held as they came, and no window is given back for them. What may be
-    answered in the muxer's own loop, without `received`, is said in the compiled fields: `handle` is set
-    while an `RpcResponder` waits for a request.
+    A request is answered once the entire previous answer fits into the peer's window and the shell takes
+    output. Until then requests are held unprocessed, and their window is not granted back. The compiled
+    fields say what may be answered in the muxer's own loop, without `received`: `handle` is set while an
+    `RpcResponder` waits for a request.
     """
 
     __slots__ = ("_ended", "_responder", "_stream", "protocol")
@@ -70,7 +70,7 @@ class ResponderStream(Served):
         self.protocol = protocol
         self._responder: Responder | None = None
         self.held = bytearray()
-        self.partial = -1  # bytes fed since the last request was answered; -1: none has been
+        self.partial = -1  # bytes fed since the last answered request; -1: none answered yet
         self._ended = False
         self.used_at = now
         channels.check_at(self.deadline)
@@ -82,11 +82,11 @@ class ResponderStream(Served):
 
     @property
     def resting(self) -> bool:
-        """Nothing is under way: what was asked is answered, and the answer is with the peer."""
+        """Whether nothing is in progress: every request is answered, and the peer has the answers."""
         return self._responder is None or (self.partial == 0 and not self.held and not self._stream.outbox)
 
     def start(self, factory: ResponderFactory, now: float) -> None:
-        """Makes the responder and writes its first bytes."""
+        """Creates the responder and writes its first bytes."""
         try:
             self._responder = responder = self.channels.respond(factory)
             if isinstance(responder, RpcResponder):
@@ -94,7 +94,7 @@ class ResponderStream(Served):
             self._write(responder, responder.opened(now))
         except PeerFault:
             self._drop()
-        except Exception as error:  # noqa: BLE001 - a bug of ours costs this stream and is shown to the shell
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this stream and is reported to the shell
             self._drop(error)
 
     def received(self, data: bytes, now: float) -> int:
@@ -110,7 +110,7 @@ class ResponderStream(Served):
         return len(data)
 
     def _piece(self, data: bytes | bytearray) -> int:
-        """What of it goes to the responder at once: one request, where it has those."""
+        """How much of `data` the responder takes at once: one request, if the protocol has requests."""
         responder = self._responder
         if isinstance(responder, RpcResponder):
             return responder.piece(data)
@@ -119,7 +119,7 @@ class ResponderStream(Served):
     def _feed(self, data: bytes, now: float) -> None:
         responder = self._responder
         if responder is None:
-            return  # what follows the last answer is read and dropped
+            return  # bytes after the last answer are read and dropped
         try:
             reply = responder.received(data, now)
             self.handle = responder.whole if isinstance(responder, RpcResponder) else None
@@ -127,7 +127,7 @@ class ResponderStream(Served):
                 self._answered()
             if reply:
                 self.channels.mux.write(self._stream, reply)
-            # What came behind the last whole request waits, too.
+            # What follows the last complete request waits, too.
             waits = self.handle is None if isinstance(responder, RpcResponder) else not reply
             if waits and not self._keep_partial(len(data)):
                 raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
@@ -139,7 +139,7 @@ class ResponderStream(Served):
             self._drop(error)
 
     def failed(self, error: Exception) -> None:
-        """The muxer's loop had a request refused, or met a bug of ours."""
+        """A request was refused in the muxer's loop, or it hit a bug of ours."""
         self._drop(None if isinstance(error, PeerFault) else error)
 
     def _answered(self) -> None:
@@ -161,7 +161,7 @@ class ResponderStream(Served):
         return self._feed_held(now)
 
     def _feed_held(self, now: float) -> int:
-        """Processes what is held as long as its replies find room; returns the number of bytes done with."""
+        """Processes held requests while their replies find room; returns the number of bytes processed."""
         channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and not stream.outbox:
@@ -205,7 +205,7 @@ class ResponderStream(Served):
             self._done()
 
     def _done(self) -> None:
-        """The last answer is written."""
+        """The last answer has been written."""
         self._responder = self.handle = None
         self._answered()
         self.channels.mux.finish(self._stream)
@@ -220,8 +220,8 @@ class ResponderStream(Served):
             self.held.clear()
 
     def expire(self, now: float) -> None:
-        """Idle for too long. Not sooner after a request without a reply: go sends its next one on the stream,
-        and py-libp2p, which waited for a reply up to 0.7, gives up by itself within 10 s."""
+        """Idle for too long. Not sooner after a request without a reply: go sends its next request on the
+        stream, and py-libp2p, which waited for a reply up to 0.7, gives up by itself within 10 s."""
         self._drop()
 
     def _drop(self, error: Exception | None = None) -> None:
@@ -235,8 +235,8 @@ Taken = Callable[[bytes, float], None]
 
 
 class EventStream:
-    """A stream whose bytes go out as events, and whose owner gives the window back; or they go to
-    `taken(data, now)`, which is done with them at once."""
+    """A stream whose bytes are passed out as events and whose owner grants the window back; or they go to
+    `taken(data, now)`, which consumes them at once."""
 
     __slots__ = ("_channels", "_stream", "_unread", "_used_at", "taken")
 
@@ -251,7 +251,7 @@ class EventStream:
 
     @property
     def deadline(self) -> float:
-        """Only inbound streams have one; ours are given up by whoever opened them."""
+        """Only inbound streams have one; our own are given up by their openers."""
         return self._used_at + self._channels.config.idle_stream_timeout_s if self._stream.inbound else inf
 
     def touch(self, now: float) -> None:
@@ -268,7 +268,7 @@ class EventStream:
             self._channels.emit(StreamData(self._stream.stream_id, data))
         else:
             self._channels.mux.reset(self._stream)
-            self.lost("the connection holds too much that nobody reads", now)
+            self.lost("the connection holds too much unread data", now)
         return 0
 
     def consumed(self, size: int) -> None:

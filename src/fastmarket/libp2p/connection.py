@@ -1,10 +1,10 @@
 """One libp2p connection as an object: bytes in, bytes and events out, one timer.
 
-How a shell drives it: hand every chunk to `receive_data` (or the end to `receive_eof`), then take all
-`next_event`s, write `data_to_send()` once and arm one timer for `next_timer()`, which calls `handle_timer`.
-While the transport's own buffer is full do not call `data_to_send`; while `wants_read` is false read no
-more: input that waits for room goes on in `handle_timer`, for which `next_timer` then names a moment
-already past. (Over 400 lines: a third of them is what can be asked of a connection.)
+To drive it, pass every chunk to `receive_data` (or the end to `receive_eof`), then take all `next_event`s,
+write `data_to_send()` once and set one timer for `next_timer()`, which calls `handle_timer`. While the
+transport's own buffer is full, do not call `data_to_send`; while `wants_read` is false, read no more: input
+that waits for room is processed in `handle_timer`, for which `next_timer` then returns a time already past.
+(Over 400 lines: a third of them are queries of a connection's state.)
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from fastmarket.libp2p.yamux_stream import MuxStream
 
 
 class ConnectionState(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
-    UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
-    OPEN = "open"  # `Opened` is out; streams both ways
-    CLOSED = "closed"  # `Closed` is out; only the last `data_to_send` still matters
+    UPGRADING = "upgrading"  # initially: security, identity and muxer are being negotiated
+    OPEN = "open"  # `Opened` has been emitted; streams both ways
+    CLOSED = "closed"  # `Closed` has been emitted; only the last `data_to_send` still matters
 
 
-# To ask an Enum's class for a member costs 80 ns in Python 3.11, and these are asked for in every turn.
+# An Enum member access costs 80 ns in Python 3.11, and these are used in every turn.
 _UPGRADING, _OPEN, _CLOSED = ConnectionState
 _SESSION_OPEN, _REMOTE_LEAVING = SessionState.OPEN, SessionState.REMOTE_LEAVING
 
 
 class Connection:
-    """One connection, either role. What the peer does never raises: the worst is the event `Closed`."""
+    """One connection, in either role. The peer's behaviour never raises: the worst is the event `Closed`."""
 
     __slots__ = (
         "_cork",
@@ -89,7 +89,7 @@ class Connection:
         self.role = role
         self.remote_addr = remote_addr
         self.block = source_block(remote_addr)
-        """The address block the peer is in (`formats.scope`)."""
+        """The peer's address block (`formats.scope`)."""
         self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
@@ -104,48 +104,49 @@ class Connection:
         self._session: Session | None = None
         self.output = Output()
         self.slice_bytes = WHOLE
-        """Input processed in one go, once the connection is open: a shell with others to serve sets it
-        before, and goes on by `resume` when their turn was."""
+        """Input processed at a time once the connection is open: a shell that serves others sets it before,
+        and continues with `resume` after their turn."""
         self.scope = MemoryScope(parent=endpoint.scope)
-        """What it is known to hold for its peer; whoever drives it settles it."""
+        """Bytes accounted as held for its peer; the shell updates it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
 
     @property
     def streams(self) -> int:
-        """Streams open now, both ways."""
+        """Streams open now, in both directions."""
         return len(self._session.mux.streams) if self._session else 0
 
     @property
     def active_streams(self) -> int:
-        """Of these, those with something under way: an inbound one between two requests has not."""
+        """Those with something in progress: an inbound one between two requests does not count."""
         return self._session.active_streams if self._session else 0
 
     def responding(self, protocol: str) -> int:
-        """Open inbound streams that a responder serves in `protocol`."""
+        """Open inbound streams served by a responder in `protocol`."""
         return self._session.responding(protocol) if self._session else 0
 
     @property
     def used_at(self) -> float:
-        """When a stream last carried something; of one that is not open yet, when the peer was last heard."""
+        """When a stream last carried data; before the connection is open, when the peer was last heard
+        from."""
         return self._session.used_at if self._session else self.liveness.heard_at
 
     @property
     def leaving(self) -> bool:
-        """Open, but one side takes no new streams any more."""
+        """Open, but one side accepts no new streams."""
         return self._session is not None and self._session.mux.state is not _SESSION_OPEN
 
     @property
     def unsent(self) -> int:
-        """Bytes accepted from us and not yet handed out, those that wait for the peer's window included."""
+        """Bytes we wrote that have not been sent, including those that wait for the peer's window."""
         session = self._session
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner + self.output.size
 
     @property
     def holding(self) -> int:
-        """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
+        """Bytes held for the peer, except those held by the shell: output, input, streams."""
         session = self._session
         size = len(self._inbox) + len(self._outbox) + self.output.size
         if session is not None:
@@ -155,20 +156,20 @@ class Connection:
         return size
 
     def unsent_of(self, stream_id: int) -> int:
-        """Bytes that stand before the next one written to that stream: its own that wait for the peer's
-        window, and what all streams have ready to be handed out."""
+        """Bytes queued before the next one written to that stream: its own that wait for the peer's window,
+        and what all streams have ready to send."""
         mux = self._session.mux if self._session else None
         stream = mux.streams.get(stream_id) if mux else None
         return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
 
     @property
     def resumable(self) -> bool:
-        """Input waits inside and may go on by `resume`."""
+        """Whether input is waiting inside that `resume` can process."""
         return self._session is not None and self.state is _OPEN and self._session.resumable
 
     @property
     def wants_read(self) -> bool:
-        """False while so much output waits that more input would only be kept."""
+        """False while so much output is waiting that more input would only be buffered."""
         session = self._session
         if session is None:
             return True
@@ -177,7 +178,7 @@ class Connection:
     # Bytes
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """The next bytes of the transport, in any chunking."""
+        """Takes the next bytes of the transport, in any chunking."""
         if self.state is _CLOSED:
             return
         self.liveness.heard_at = now
@@ -191,7 +192,7 @@ class Connection:
         self._process(data, now)
 
     def postpone(self, data: bytes, now: float) -> None:
-        """As `receive_data`, but nothing is processed before `resume`: others come first."""
+        """Like `receive_data`, but nothing is processed before `resume`: others come first."""
         session = self._session
         if session is None or self.state is _CLOSED:
             self.receive_data(data, now)
@@ -208,11 +209,11 @@ class Connection:
             self._close("closed by the peer", None)
 
     def data_to_send(self) -> bytes:
-        """Everything pending, as few noise messages as can be; empty when there is nothing."""
+        """Everything pending, in as few Noise messages as possible; empty if there is nothing."""
         return compact(self.take_output())
 
     def take_output(self) -> Sealed:
-        """The same; a view for a shell that says by `output.recycle` when it is written."""
+        """The same; may be a view, which the shell returns with `output.recycle` after writing it."""
         try:
             sealed = self._seal()
         except NetworkFault as fault:
@@ -237,14 +238,14 @@ class Connection:
             self._fail(fault)
 
     def _continue_upgrade(self, data: bytes, now: float) -> bytes:
-        """Returns the ciphertext that came behind the upgrade."""
+        """Returns the ciphertext that followed the upgrade."""
         upgrade = self._upgrade
-        assert upgrade is not None  # as long as there is no session
+        assert upgrade is not None  # while there is no session
         self._outbox += upgrade.receive(data)
         secured = upgrade.session
         if secured is None or not upgrade.done:
             return b""
-        self._upgrade = None  # and with it the ephemeral key
+        self._upgrade = None  # and the ephemeral key with it
         self.early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
@@ -285,7 +286,7 @@ class Connection:
         return self._events.popleft() if self._events else None
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called; None once closed."""
+        """When to call `handle_timer`; None once closed."""
         session = self._session
         if self.state is _CLOSED:
             return None
@@ -297,7 +298,7 @@ class Connection:
         return deadline if deadline < session.check_due else session.check_due
 
     def handle_timer(self, now: float) -> None:
-        """Does what is due by `now`; harmless when nothing is."""
+        """Does what is due by `now`; harmless if nothing is."""
         session = self._session
         if self.state is _CLOSED:
             return
@@ -315,8 +316,8 @@ class Connection:
                 self._fail(NetworkFault("ping was not answered"))
 
     def resume(self, now: float) -> bool:
-        """Goes on with input that waits inside, a slice of it; False where none does, or for more room than
-        there is."""
+        """Continues with a slice of the input waiting inside; False if there is none, or it waits for more
+        room."""
         session = self._session
         if session is None or self.state is _CLOSED or not session.resumable:
             return False
@@ -332,7 +333,7 @@ class Connection:
         return True
 
     def ping(self, now: float) -> None:
-        """Measures the round trip, for `PingAnswered`; a call while one is under way does nothing."""
+        """Measures the round trip, for `PingAnswered`; does nothing while a ping is outstanding."""
         if self._session is not None and self.liveness.asked_at is None and self.state is _OPEN:
             self._session.mux.ping(self.liveness.ask(now))
 
@@ -341,13 +342,13 @@ class Connection:
     def open_stream(self, protocols: Sequence[str], now: float, *, lazy: bool = False) -> int:
         """Opens a stream and proposes `protocols` in order; `StreamReady` or `NegotiationFailed` follows.
 
-        `lazy`: only the first is proposed and `send` may be called at once; its first data shares a frame
-        with the proposal. Raises ConnectionLost when the connection takes no streams, LimitExceeded when
-        too many are open.
+        `lazy`: only the first is proposed, and `send` may be called at once; its first data shares a frame
+        with the proposal. Raises ConnectionLost if the connection accepts no streams, LimitExceeded if too
+        many are open.
         """
         session = self._session
         if session is None or self.state is not _OPEN:
-            raise ConnectionLost("not open", peer=self.remote_peer)
+            raise ConnectionLost("the connection is not open", peer=self.remote_peer)
         negotiation = DialerNegotiation(tuple(protocols), lazy=lazy)
         if self._cork is not None:
             self._uncork(b"")
@@ -361,14 +362,14 @@ class Connection:
         return stream.stream_id
 
     def deliver(self, stream_id: int, taken: Taken) -> None:
-        """From now on the bytes of an own stream are no events: they go to `taken(data, now)` as they come,
-        which is done with them when it returns."""
+        """From now on, an own stream's bytes are not emitted as events but passed to `taken(data, now)`,
+        which has consumed them when it returns."""
         sink = self._stream(stream_id)[1].sink
         if isinstance(sink, EventStream | OutboundNegotiation):
             sink.taken = taken
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
-        """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""
+        """Queues `data`; raises StreamFailed if the stream is gone, CallerFault if it is not ready."""
         session, stream = self._stream(stream_id)
         sink = stream.sink
         if isinstance(sink, EventStream):
@@ -382,20 +383,20 @@ class Connection:
             session.mux.write(stream, data)
 
     def close_write(self, stream_id: int, now: float) -> None:
-        """Half-closes the stream behind what was sent; StreamFailed when it is gone."""
+        """Half-closes the stream after everything sent; raises StreamFailed if it is gone."""
         session, stream = self._stream(stream_id)
         if self._cork is stream:
             self._uncork(b"")
         session.mux.finish(stream)
 
     def reset(self, stream_id: int, now: float) -> None:
-        """Drops the stream, without an event; harmless when it is gone."""
+        """Resets the stream, without an event; harmless if it is gone."""
         stream = self._session.mux.streams.get(stream_id) if self._session else None
         if self._session is not None and stream is not None:
             self._session.mux.reset(stream)
 
     def consumed(self, stream_id: int, size: int, now: float) -> None:
-        """`size` bytes of the stream's `StreamData` are done with; harmless when it is gone."""
+        """`size` bytes of the stream's `StreamData` have been consumed; harmless if it is gone."""
         stream = self._session.mux.streams.get(stream_id) if self._session else None
         if self._session is not None and stream is not None:
             self._session.mux.consumed(stream, size)
@@ -409,7 +410,7 @@ class Connection:
         return self._session, stream
 
     def _uncork(self, data: bytes) -> None:
-        """Writes the proposal that waits, and `data` in the same frame."""
+        """Writes the pending proposal, with `data` in the same frame."""
         stream, self._cork = self._cork, None
         if stream is None or self._session is None or stream.stream_id not in self._session.mux.streams:
             return
@@ -419,17 +420,17 @@ class Connection:
     # The end
 
     def leave(self, now: float) -> None:
-        """Asks the peer to end the connection when what is under way has ended; no new streams of ours."""
+        """Asks the peer to close the connection once its streams have ended; opens no new streams of ours."""
         if self._session is not None and self.state is _OPEN:
             self._session.mux.leave()
 
     def close(self, now: float) -> None:
-        """Says go-away; write `data_to_send()`, then close the transport."""
+        """Sends go-away; write `data_to_send()`, then close the transport."""
         if self.state is not _CLOSED:
             self._close("closed by us", None)
 
     def release(self) -> None:
-        """After `Closed`, when the transport is gone: lets go of what only the open connection needed."""
+        """After `Closed`, once the transport is gone: frees what only an open connection needs."""
         session, self._session = self._session, None
         if session is not None:
             session.release()

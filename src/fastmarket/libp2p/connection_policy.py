@@ -1,4 +1,4 @@
-"""Which connections there is room for, which of two with one peer is kept, and which are closed first."""
+"""Which connections to admit, which of two with one peer to keep, and which to close first."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LOOPBACK = 127  # the first byte
 
 
 class ConnectionRefusal(Enum):
-    """Why a new connection is not taken."""
+    """Why a new connection is refused."""
 
     FULL = "too many connections"
     INBOUND_FULL = "too many inbound connections"
-    PENDING = "too many handshakes under way"
+    PENDING = "too many handshakes in progress"
     SOURCE_FULL = "too many connections from that address"
-    SOURCE_PENDING = "too many handshakes under way from that address"
-    SOURCE_RATE = "connections from that address come too fast"
+    SOURCE_PENDING = "too many handshakes in progress from that address"
+    SOURCE_RATE = "connections from that address arrive too fast"
 
 
 class _Source:
@@ -44,8 +44,8 @@ class _Source:
 
 
 class Admission:
-    """Counts connections, and says whether one more may come. Ours do not compete with inbound ones for the
-    last places, nor one address with the others."""
+    """Counts connections, and decides whether one more is admitted. Our dials do not compete with inbound
+    connections for the last slots, nor one address with others."""
 
     def __init__(self, config: HostConfig) -> None:
         self._config = config
@@ -55,7 +55,7 @@ class Admission:
         self._sources: OrderedDict[str, _Source] = OrderedDict()  # least recently seen first
 
     def refuse(self, role: Role, source: str | None, now: float) -> ConnectionRefusal | None:
-        """None: it was counted in; `opened` and `ended` are to follow. `source`: see `source_of`."""
+        """None: it was admitted and counted; `opened` and `ended` must follow. `source`: see `source_of`."""
         config = self._config
         if self._total >= config.max_connections:
             return ConnectionRefusal.FULL
@@ -72,7 +72,7 @@ class Admission:
         return None
 
     def opened(self, role: Role, source: str | None) -> None:
-        """Its handshake is done, or over without success."""
+        """Its handshake has finished or failed."""
         if role is Role.LISTENER:
             self._pending -= 1
             if source is not None:
@@ -108,7 +108,7 @@ class Admission:
         return None
 
     def _make_room(self) -> None:
-        """Forgets a source without connections at the bound; those with some are bounded with these."""
+        """At the limit, forgets a source without connections; sources with some are limited by these."""
         if len(self._sources) >= self._config.max_known_ips:
             for name, source in self._sources.items():
                 if source.open == 0:
@@ -117,9 +117,9 @@ class Admission:
 
 
 def source_of(remote: Multiaddr | None, config: HostConfig) -> str | None:
-    """What connections from there are counted under; None: they are not, because it is this machine."""
+    """The key under which connections from there are counted; None for loopback, which is not counted."""
     plain = remote.plain_ip4() if remote is not None else None
-    if plain is not None:  # nearly always
+    if plain is not None:  # the common case
         local = plain[0] == _LOOPBACK and not config.limit_loopback
         return None if local else ".".join(map(str, plain))
     endpoint = remote.host_port() if remote is not None else None
@@ -132,35 +132,35 @@ def source_of(remote: Multiaddr | None, config: HostConfig) -> str | None:
 
 
 def kept_role(local: PeerId, remote: PeerId) -> Role:
-    """Our role in the connection to keep when each side has dialed the other: the one that the smaller peer
-    id dialed. Both sides come to the same answer by themselves."""
+    """Our role in the connection to keep if each side has dialed the other: the one dialed by the peer with
+    the smaller id. Both sides reach the same result independently."""
     return Role.DIALER if local.raw < remote.raw else Role.LISTENER
 
 
-# Agents that end a connection themselves when go-away has come and their last stream is over. js-libp2p goes
-# on choosing the connection for new streams, and go-libp2p leaves it as it is.
+# Agents that close a connection themselves after a go-away once their last stream has ended. js-libp2p goes
+# on choosing the connection for new streams, and go-libp2p leaves it open.
 _ENDS_WHEN_ASKED = ("fastmarket/", "rust-libp2p/")
 
 
 def ends_when_asked(agent_version: str) -> bool:
-    """Whether a connection with such a peer is left by asking; any other is closed when not in use."""
+    """Whether such a peer closes a connection when asked; with any other, we close it when it is unused."""
     return agent_version.startswith(_ENDS_WHEN_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStanding(Generic[LinkT]):
-    """One open connection as the choice sees it."""
+    """One open connection, as input of the choice."""
 
     link: LinkT
     opened_at: float
     used_at: float
-    busy: bool  # a request or stream is under way, in either direction
+    busy: bool  # a request or stream is in progress, in either direction
     protected: bool
 
 
 def to_trim(standings: Sequence[ConnectionStanding[LinkT]], config: HostConfig, now: float) -> list[LinkT]:
-    """Past the high mark the connections to close so that the low mark is reached, the longest unused first;
-    fewer when the others are in use, protected or new."""
+    """Above the high-water mark, the connections to close to reach the low-water mark, least recently used
+    first; fewer if the others are in use, protected or new."""
     if len(standings) <= config.high_connections:
         return []
     idle: Iterable[ConnectionStanding[LinkT]] = (

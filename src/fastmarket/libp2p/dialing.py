@@ -1,5 +1,5 @@
-"""When and in which order to try addresses: those that failed wait, twice as long each time; the others get a
-head start on each other (RFC 8305, "Happy Eyeballs")."""
+"""When and in which order to try addresses: failed ones back off exponentially; the others get staggered head
+starts (RFC 8305, "Happy Eyeballs")."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.multiaddr import Multiaddr
 
-MAX_DOUBLINGS = 32  # beyond which the wait has long reached its bound
+MAX_DOUBLINGS = 32  # by then the backoff has long reached its limit
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to. `addr` is what it came from: the address of that host, or a name."""
+    """Where to connect. `addr` is its origin: the address of that host, or a name."""
 
     addr: Multiaddr
     host: str
@@ -23,13 +23,13 @@ class Target:
 
     @property
     def is_ip6(self) -> bool:
-        """The family; the other one is IPv4."""
+        """The address family: IPv6, or else IPv4."""
         return ":" in self.host
 
 
 class DialRace:
-    """Which target of a peer to try when. The best rank goes first, within it the families take turns, IPv6
-    first; each starts a little after the one before, or as soon as one has failed. One object per dial."""
+    """Schedules the targets of a dial. The best rank comes first, and within it the families alternate, IPv6
+    first; each starts a little after the previous one, or as soon as one fails. One object per dial."""
 
     __slots__ = ("_known", "_last_was_ip6", "_left", "_not_before", "_stagger_s", "_waiting")
 
@@ -42,7 +42,7 @@ class DialRace:
         self._not_before = 0.0
 
     def add(self, target: Target, rank: int) -> bool:
-        """Lets it take part, at any time; the lower the rank, the earlier. False: it does already."""
+        """Adds a target at any time; lower ranks come earlier. False if it was added before."""
         place = (target.host, target.port)
         if place in self._known:
             return False
@@ -51,7 +51,7 @@ class DialRace:
         return True
 
     def start(self, now: float) -> Target | None:
-        """What to try now; None: nothing yet, or nothing more."""
+        """The target to try now; None if there is none yet, or no more."""
         if not self._waiting or not self._left or now < self._not_before:
             return None
         best = min(self._waiting, key=lambda item: (item[0], item[1].is_ip6 is self._last_was_ip6))
@@ -62,25 +62,25 @@ class DialRace:
         return best[1]
 
     def failed(self, now: float) -> None:
-        """One that was tried leads nowhere: the next need not wait."""
+        """A target failed: the next need not wait."""
         self._not_before = min(self._not_before, now)
 
     def next_timer(self) -> float | None:
-        """When `start` has something; None: unless more is added, never."""
+        """When `start` returns the next target; None if never, unless more are added."""
         return self._not_before if self._waiting and self._left else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """How often in a row an address failed, and until when it waits."""
+    """How many times in a row an address failed, and until when it backs off."""
 
     times: int
     until: float
-    refused: bool  # the last time: nobody listens there
+    refused: bool  # the last time, nothing listened there
 
 
 class DialBook:
-    """Failures and successes by address, bounded; the least recent is forgotten first."""
+    """Failures and successes by address, limited in number; the least recent is forgotten first."""
 
     __slots__ = ("_config", "_failures", "_proven")
 
@@ -90,14 +90,14 @@ class DialBook:
         self._proven: OrderedDict[Multiaddr, None] = OrderedDict()
 
     def order(self, addrs: Iterable[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
-        """Those that may be tried now, by rank, and within it in the order given (best first)."""
+        """The addresses that may be tried now, by rank, and within it in the given order (best first)."""
         ready = [
             addr for addr in dict.fromkeys(a.without_peer() for a in addrs) if self.waits_until(addr) <= now
         ]
         return tuple(sorted(ready, key=self.rank))
 
     def rank(self, addr: Multiaddr) -> int:
-        """0: it worked when last tried; 1: never tried; more: the oftener it failed."""
+        """0: it worked when last tried; 1: never tried; higher with each further failure."""
         addr = addr.without_peer()
         return 0 if addr in self._proven else 1 + self._failed_times(addr)
 
@@ -107,12 +107,12 @@ class DialBook:
         return 0.0 if failure is None else failure.until
 
     def refuses(self, addr: Multiaddr) -> bool:
-        """Whether it refused when it was last tried."""
+        """Whether it refused the connection when last tried."""
         failure = self._failures.get(addr.without_peer())
         return failure is not None and failure.refused
 
     def failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
-        """It did not lead to the peer; `refused`: the machine is there, and nobody listens."""
+        """It did not lead to the peer; `refused`: the host is up, but nothing listens."""
         addr = addr.without_peer()
         self._proven.pop(addr, None)
         times = self._failed_times(addr) + 1
@@ -123,7 +123,7 @@ class DialBook:
             self._failures.popitem(last=False)
 
     def succeeded(self, addr: Multiaddr) -> None:
-        """It did."""
+        """It led to the peer."""
         self.forgive(addr)
         self._proven[addr.without_peer()] = None
         self._proven.move_to_end(addr.without_peer())

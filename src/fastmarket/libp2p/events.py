@@ -1,4 +1,4 @@
-"""What a `Connection` tells its owner."""
+"""The events a `Connection` emits to its owner."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastmarket.formats.identity import PeerId
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Handshake and muxer are done: `peer` proved its identity, streams may be opened."""
+    """Handshake and muxer are done: `peer` has proved its identity, and streams may be opened."""
 
     peer: PeerId
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """The peer opened a stream in a protocol that is registered without a responder."""
+    """The peer opened a stream in a protocol registered without a responder."""
 
     stream_id: int
     protocol: str
@@ -34,14 +34,14 @@ class StreamReady:
 
 @dataclass(frozen=True, slots=True)
 class NegotiationFailed:
-    """The peer accepted none of the protocols proposed; the stream is gone."""
+    """The peer accepted none of the proposed protocols; the stream is gone."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class StreamData:
-    """Bytes of an event-delivered stream; give their window back by `Connection.consumed`."""
+    """Bytes of an event-delivered stream; grant their window back with `Connection.consumed`."""
 
     stream_id: int
     data: bytes
@@ -49,14 +49,15 @@ class StreamData:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The peer will write no more; our side may still write."""
+    """The peer will write no more; our side still may."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """The stream is gone, by the peer (`reason` says "reset by peer"), a broken rule or a time limit."""
+    """The stream is gone: reset by the peer (`reason` is "reset by peer"), after a broken rule, or timed
+    out."""
 
     stream_id: int
     reason: str
@@ -80,12 +81,12 @@ class PingAnswered:
 
 @dataclass(frozen=True, slots=True)
 class PeerLeaving:
-    """The peer takes no new streams; the connection ends when those that are open do."""
+    """The peer accepts no new streams; the connection ends when the open ones have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The connection is over, and every stream with it. `fault` is None for an orderly end."""
+    """The connection and all its streams have ended. `fault` is None for an orderly end."""
 
     reason: str
     fault: FastmarketError | None = None

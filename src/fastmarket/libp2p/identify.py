@@ -1,4 +1,4 @@
-"""/ipfs/id/1.0.0 and /ipfs/id/push/1.0.0 (specs: identify/README.md): what a peer tells about itself."""
+"""/ipfs/id/1.0.0 and /ipfs/id/push/1.0.0 (specs: identify/README.md): peers describe themselves."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 IDENTIFY_PROTOCOL = "/ipfs/id/1.0.0"
 PUSH_PROTOCOL = "/ipfs/id/push/1.0.0"
-MAX_OWN_MESSAGE_BYTES = 4096  # all that rust-libp2p reads, its length included
-MAX_LENGTH_BYTES = 2  # before a message of so many
+MAX_OWN_MESSAGE_BYTES = 4096  # the maximum of rust-libp2p, including the length
+MAX_LENGTH_BYTES = 2  # length prefix of such a message
 _OBSERVED = b"\x22"  # observedAddr is field 4
-_MAX_OBSERVED_BYTES = 0x7F  # of one byte of length; an IPv6 address with its zone takes some 40
+_MAX_OBSERVED_BYTES = 0x7F  # with a one-byte length; an IPv6 address with zone takes some 40
 ROOM_TO_OBSERVE = MAX_LENGTH_BYTES + len(_OBSERVED) + 1 + _MAX_OBSERVED_BYTES
-MAX_PART_BYTES = 8 << 10  # go-libp2p's bound for one message with a signed record
+MAX_PART_BYTES = 8 << 10  # go-libp2p's limit for one message with a signed record
 MAX_PARTS = 10  # into which go-libp2p may split it
 MAX_LISTEN_ADDRS = 64  # a host with many interfaces and transports announces some 30
 MAX_PROTOCOLS = 256  # a full go-ipfs node lists some 30
@@ -36,9 +36,9 @@ _FAULT = "identify"
 
 @dataclass(frozen=True, slots=True)
 class IdentifyInfo:
-    """One peer about itself; a field it did not send is empty.
+    """One peer's description of itself; fields it did not send are empty.
 
-    `certified` says that `listen_addrs` come from `signed_peer_record`, which that peer signed.
+    `certified`: `listen_addrs` come from `signed_peer_record`, which that peer signed.
     """
 
     public_key: PublicKey | None = None
@@ -52,20 +52,20 @@ class IdentifyInfo:
 
 
 def encode_identify(info: IdentifyInfo) -> bytes:
-    """The framed message, short enough for all readers: the signed record goes first, then addresses."""
+    """The framed message, short enough for all readers: drops the signed record first, then addresses."""
     return frame(identify_body(info, MAX_OWN_MESSAGE_BYTES - MAX_LENGTH_BYTES))
 
 
 def observing(body: bytes, observed: Multiaddr | None) -> bytes:
-    """The framed message of a body without an observed address (`identify_body`, `ROOM_TO_OBSERVE` left), and
-    that of one peer behind it: a field may stand anywhere."""
+    """The framed message of a body without an observed address (`identify_body`, with `ROOM_TO_OBSERVE`
+    left), with the observed address of one peer appended: protobuf fields may come in any order."""
     if observed is None or len(observed.raw) > _MAX_OBSERVED_BYTES:
         return frame(body)
     return frame(body + _OBSERVED + bytes((len(observed.raw),)) + observed.raw)
 
 
 def identify_body(info: IdentifyInfo, limit: int = MAX_OWN_MESSAGE_BYTES - ROOM_TO_OBSERVE) -> bytes:
-    """The message of at most `limit` bytes, unframed: the signed record goes first, then addresses."""
+    """The unframed message, at most `limit` bytes: drops the signed record first, then addresses."""
     addrs = list(info.listen_addrs)
     record = info.signed_peer_record
     while True:
@@ -93,31 +93,31 @@ def identify_body(info: IdentifyInfo, limit: int = MAX_OWN_MESSAGE_BYTES - ROOM_
 
 
 class IdentifyCollector:
-    """Gathers the messages of one stream until it ends, and merges them."""
+    """Collects the messages of one stream until it ends, and merges them."""
 
     __slots__ = ("_decoder", "_merged", "_parts", "_remote_peer")
 
     def __init__(self, limit: int = MAX_PART_BYTES, *, remote_peer: PeerId | None = None) -> None:
-        """`limit` bounds one message in bytes; `remote_peer`, if given, must have signed it."""
+        """`limit`: maximum bytes of a message; `remote_peer`: if given, the peer whose keys must match."""
         self._decoder = FrameDecoder(limit)
         self._merged = Identify()
         self._parts = 0
         self._remote_peer = remote_peer
 
     def feed(self, data: bytes) -> None:
-        """PeerFault when malformed or beyond the bounds."""
+        """Raises PeerFault if a message is malformed or exceeds the limits."""
         for body in self._decoder.feed(data):
             self._parts += 1
             if self._parts > MAX_PARTS:
                 raise LimitExceeded("messages", MAX_PARTS, protocol=_FAULT)
             try:
-                # As protobuf merges: repeated fields add up, others replace.
+                # As protobuf merges: repeated fields are concatenated, others replaced.
                 self._merged.MergeFromString(body)
             except DecodeError as error:
                 raise PeerFault("malformed message", protocol=_FAULT) from error
 
     def finish(self) -> IdentifyInfo:
-        """At the end of the stream; PeerFault when nothing whole came, or it speaks for another peer."""
+        """Call at the end of the stream; raises PeerFault if it is incomplete, or has another peer's key."""
         if not self._parts or self._decoder.pending:
             raise PeerFault("ended inside a message", protocol=_FAULT)
         message = self._merged
@@ -135,14 +135,14 @@ class IdentifyCollector:
         if not raw:
             return None
         if self._remote_peer is not None and self._remote_peer.raw[2:] == raw:
-            return self._remote_peer.public_key()  # an inlined key: nothing else to compare
+            return self._remote_peer.public_key()  # an inlined key: no other comparison needed
         key = PublicKey.decode(raw)
         if self._remote_peer is not None and key.peer_id != self._remote_peer:
-            raise PeerFault("another peer's key", protocol=_FAULT)
+            raise PeerFault("the key belongs to another peer", protocol=_FAULT)
         return key
 
     def _certify(self, info: IdentifyInfo, raw: bytes) -> IdentifyInfo:
-        """Addresses out of the signed record, if it is this peer's; another's is as good as none."""
+        """Takes addresses from the signed record if it is this peer's; any other record is ignored."""
         if not raw:
             return info
         try:
@@ -157,7 +157,7 @@ class IdentifyCollector:
 
 
 def apply_push(old: IdentifyInfo, push: IdentifyInfo) -> IdentifyInfo:
-    """`old` with every field that `push` brings (specs: identify, push)."""
+    """`old`, updated with every field present in `push` (specs: identify, push)."""
     addrs = push if push.listen_addrs else old
     return IdentifyInfo(
         public_key=push.public_key or old.public_key,
@@ -172,7 +172,7 @@ def apply_push(old: IdentifyInfo, push: IdentifyInfo) -> IdentifyInfo:
 
 
 class IdentifyResponder:
-    """Writes the message, framed, and closes."""
+    """Writes the framed message, and closes."""
 
     __slots__ = ("_connection", "_message", "finished", "quiet")
 
@@ -184,7 +184,7 @@ class IdentifyResponder:
 
     @classmethod
     def factory(cls, message: Callable[[Connection], bytes]) -> ResponderFactory:
-        """`message(connection)` is the framed message for that peer: `encode_identify`."""
+        """`message(connection)` returns the framed message for that peer: see `encode_identify`."""
         return lambda connection: cls(connection, message)
 
     def opened(self, now: float) -> bytes:
@@ -199,7 +199,7 @@ class IdentifyResponder:
 
 
 class IdentifyPushResponder:
-    """Collects what the peer pushes and hands it on when the stream ends."""
+    """Collects a push, and passes it on when the stream ends."""
 
     __slots__ = ("_collector", "_connection", "_pushed", "finished", "quiet")
 
@@ -214,7 +214,7 @@ class IdentifyPushResponder:
 
     @classmethod
     def factory(cls, pushed: Callable[[Connection, IdentifyInfo, float], None]) -> ResponderFactory:
-        """`pushed(connection, info, now)`; merge it into what is known by `apply_push`."""
+        """`pushed(connection, info, now)` is called; merge it with `apply_push`."""
         return lambda connection: cls(connection, pushed)
 
     def opened(self, now: float) -> bytes:
@@ -230,11 +230,11 @@ class IdentifyPushResponder:
 
 
 def _text(value: str | bytes) -> str:
-    """proto2 strings that are not UTF-8 come out of the parser as bytes."""
+    """The parser returns proto2 strings that are not UTF-8 as bytes."""
     return value[:MAX_TEXT_CHARS] if isinstance(value, str) else ""
 
 
 def _texts(values: Iterable[str | bytes]) -> tuple[str, ...]:
-    """Different protocol ids; one too long is none of ours, so it is left out."""
+    """Distinct protocol ids; overlong ones are dropped, since they cannot be ours."""
     whole = (value for value in values if isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARS)
     return tuple(dict.fromkeys(whole))[:MAX_PROTOCOLS]

@@ -1,4 +1,4 @@
-"""The two sides of a request under way: the request, and the kept stream that carries it."""
+"""A request in progress, and the kept stream that carries it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastmarket.formats.varint import FrameDecoder
 
 
 class Request:
-    """One request from `request` to its outcome."""
+    """One request, from `request` to its outcome."""
 
     __slots__ = ("choices", "deadline", "done", "kept", "request_id", "retried", "timed_out")
 
@@ -40,11 +40,12 @@ class KeptStream:
     def __init__(self, stream_id: int, limit: int, proposed: Choice) -> None:
         self.stream_id = stream_id
         self.proposed = proposed
-        self.slot: str | None = proposed.protocol  # whose bound it counts for; None once it does not
-        self.protocol: str | None = None  # agreed, or taken for agreed
+        # The protocol whose limit it counts against; None once it does not.
+        self.slot: str | None = proposed.protocol
+        self.protocol: str | None = None  # agreed, or assumed to be
         self.request: Request | None = None
-        self.guessed = False  # taken for agreed before anybody said the peer speaks it
-        self.leaving = False  # half-closed by us; what still comes is dropped
+        self.guessed = False  # assumed before it was known that the peer supports it
+        self.leaving = False  # half-closed by us; further input is dropped
         self.decoder = FrameDecoder(limit)
         self.reused = False
-        self.since = 0.0  # when it fell idle, or was half-closed
+        self.since = 0.0  # when it became idle or was half-closed

@@ -1,7 +1,7 @@
 """multistream-select 1.0, both roles (specs: connections/README.md; lazy as in go-multistream and V1Lazy).
 
-A token is its uvarint length, its text and a newline, which the length counts. Both roles accept everything
-in one piece: header, protocol and the protocol's own first bytes, which stay in `rest`.
+A token is its uvarint length, its text and a newline, which the length includes. Both roles accept everything
+in one chunk: header, protocol and the protocol's own first bytes, which stay in `rest`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from fastmarket.formats.varint import encode_uvarint
 HEADER_TEXT = "/multistream/1.0.0"
 MAX_TOKEN_BYTES = 1024  # newline included; go-multistream refuses longer ones
 _LENGTH_BYTES = 2  # a uvarint of at most MAX_TOKEN_BYTES
-_ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
+_ONE_BYTE_LENGTH = 0x7F  # the largest length in a one-byte uvarint
 _PROTOCOL = "multistream"
 
 
 @lru_cache(maxsize=256)
 def encode_token(text: str) -> bytes:
-    """The token on the wire; CallerFault when `text` cannot be one."""
+    """The token on the wire; raises CallerFault if `text` cannot be one."""
     body = text.encode() + b"\n"
     if b"\n" in body[:-1] or len(body) > MAX_TOKEN_BYTES:
-        raise CallerFault("protocol", "holds a newline or is too long")
+        raise CallerFault("protocol", "contains a newline or is too long")
     return encode_uvarint(len(body)) + body
 
 
@@ -34,13 +34,13 @@ NOT_AVAILABLE = encode_token("na")
 
 @lru_cache(maxsize=256)
 def acceptance(protocol: str) -> bytes:
-    """What a listener answers to header and proposal at once."""
+    """A listener's answer to header and proposal at once."""
     return HEADER + encode_token(protocol)
 
 
 def read_opening(data: bytes, supported: Collection[str]) -> tuple[str, int] | None:
-    """(protocol, where its first bytes begin) when `data` begins with the header and a proposal that we
-    accept, both whole: how nearly every stream begins. None: `ListenerNegotiation` finds out."""
+    """(protocol, start of its first bytes) if `data` begins with the complete header and an acceptable
+    proposal, as nearly every stream does. None: `ListenerNegotiation` has to parse it."""
     start = len(HEADER)
     if len(data) <= start or not data.startswith(HEADER):
         return None
@@ -55,7 +55,7 @@ def read_opening(data: bytes, supported: Collection[str]) -> tuple[str, int] | N
 
 
 class TokenReader:
-    """Cuts a byte stream into tokens; what follows the last one taken stays in `buffer`."""
+    """Cuts a byte stream into tokens; what follows the last token taken stays in `buffer`."""
 
     __slots__ = ("_greeted", "buffer")
 
@@ -64,22 +64,22 @@ class TokenReader:
         self._greeted = False
 
     def feed(self, data: bytes) -> None:
-        """Buffers at most what one turn of the stream below carries; tokens are taken before more is fed."""
+        """Buffers at most one turn's bytes of the stream below; tokens are taken before more is fed."""
         self.buffer = self.buffer + data if self.buffer else data
 
     def take_header(self) -> bool:
-        """True once, when the header has come whole; PeerFault at the first byte that is not of it."""
+        """True once, when the header is complete; raises PeerFault at the first byte that differs from it."""
         if self._greeted:
             return False
         if not HEADER.startswith(self.buffer[: len(HEADER)]):
-            raise PeerFault("no multistream header", protocol=_PROTOCOL)
+            raise PeerFault("not a multistream header", protocol=_PROTOCOL)
         self._greeted = len(self.buffer) >= len(HEADER)
         if self._greeted:
             self.buffer = self.buffer[len(HEADER) :]
         return self._greeted
 
     def next_token(self) -> bytes | None:
-        """The next token behind the header, without its newline, or None; PeerFault when malformed."""
+        """The next token after the header, without its newline, or None; raises PeerFault if malformed."""
         buffer = self.buffer
         if not buffer or not self._greeted:
             return None
@@ -123,9 +123,9 @@ class ListenerNegotiation:
         return self._reader.buffer
 
     def receive(self, data: bytes) -> bytes:
-        """Raises PeerFault when this is not multistream-select, or never ends.
+        """Raises PeerFault if this is not multistream-select, or has too many proposals.
 
-        `declined`: a lazy dialer sent more behind a proposal we refuse; send the refusal and close.
+        `declined`: a lazy dialer sent data after a proposal we refuse; send the refusal and close.
         """
         if self.declined:
             return b""
@@ -148,7 +148,7 @@ class ListenerNegotiation:
         return reply
 
     def _answer(self, token: bytes) -> bytes:
-        # Undecodable text cannot be a protocol of ours; `ls` is not served (nobody needs it, and it leaks).
+        # Undecodable text cannot be a protocol of ours; `ls` is not supported (it is unused, and leaks).
         text = token.decode("utf-8", "replace")
         if text not in self._supported:
             return NOT_AVAILABLE
@@ -159,9 +159,9 @@ class ListenerNegotiation:
 class DialerNegotiation:
     """Proposes protocols in order until the listener echoes one.
 
-    `opening()` goes out first: header and first proposal. Lazily, the protocol's own bytes may follow it at
-    once; then a refusal is final, for those bytes were meant for that protocol. After `receive` look at
-    `chosen` and `refused`; `rest` holds the bytes after the echo.
+    Send `opening()` first: the header and first proposal. Lazily, the protocol's own bytes may follow at
+    once; a refusal is then final, because those bytes were for that protocol. After `receive`, check `chosen`
+    and `refused`; `rest` has the bytes after the echo.
     """
 
     __slots__ = ("_at", "_lazy", "_protocols", "_reader", "chosen", "refused")
@@ -178,7 +178,7 @@ class DialerNegotiation:
 
     @property
     def proposal(self) -> str:
-        """The protocol proposed now."""
+        """The current proposal."""
         return self._protocols[self._at]
 
     @property
@@ -187,11 +187,11 @@ class DialerNegotiation:
         return self._reader.buffer
 
     def opening(self) -> bytes:
-        """Header and first proposal, as one write."""
+        """Header and first proposal, in one write."""
         return HEADER + encode_token(self._protocols[0])
 
     def receive(self, data: bytes) -> bytes:
-        """Returns the next proposal, if one is due; raises PeerFault when the answer is no answer."""
+        """Returns the next proposal, if one is due; raises PeerFault if the answer is invalid."""
         self._reader.feed(data)
         self._reader.take_header()
         reply = b""
@@ -201,7 +201,7 @@ class DialerNegotiation:
             elif token == b"na":
                 reply += self._next_proposal()
             else:
-                raise PeerFault("neither echo nor refusal", protocol=_PROTOCOL)
+                raise PeerFault("answer is neither an echo nor a refusal", protocol=_PROTOCOL)
         return reply
 
     def _next_proposal(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The sinks of streams whose protocol is not agreed yet, either side's."""
+"""Sinks of streams whose protocol is still being negotiated, on either side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class InboundNegotiation:
         config = channels.config
         self._channels = channels
         self._stream = stream
-        self._negotiation: ListenerNegotiation | None = None  # once it takes more than one piece
+        self._negotiation: ListenerNegotiation | None = None  # created if it takes more than one chunk
         self.deadline = now + config.negotiation_timeout_s
         channels.check_at(self.deadline)
 
@@ -47,7 +47,8 @@ class InboundNegotiation:
         return len(data) - len(rest) + self._agreed(negotiation.chosen, rest, now)
 
     def _agreed(self, protocol: str, rest: bytes, now: float) -> int:
-        """The protocol takes the stream over, and `rest` first; how many bytes of that are done with."""
+        """Hands the stream to the protocol, beginning with `rest`; returns how many of these bytes it
+        consumed."""
         channels, stream = self._channels, self._stream
         factory = channels.protocols[protocol]
         sink: EventStream | ResponderStream
@@ -70,12 +71,12 @@ class InboundNegotiation:
     def gone(self) -> None: ...
 
     def expire(self, now: float) -> None:
-        """Too slow."""
+        """The negotiation timed out."""
         self._channels.mux.reset(self._stream)
 
 
 class OutboundNegotiation:
-    """A stream of ours until the peer agrees to a protocol."""
+    """A stream of ours until the peer accepts a protocol."""
 
     __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy", "taken")
 
@@ -86,12 +87,12 @@ class OutboundNegotiation:
         self._stream = stream
         self._negotiation = negotiation
         self.lazy = False
-        self.taken: Taken | None = None  # who has the bytes behind the agreement, if not everybody
+        self.taken: Taken | None = None  # takes the bytes after the negotiation, instead of events
         self.deadline = now + channels.config.negotiation_timeout_s
         channels.check_at(self.deadline)
 
     def take_opening(self) -> bytes:
-        """Header and first proposal; lazily, they wait to share a frame with the first data."""
+        """Header and first proposal; a lazy one waits to share a frame with the first data."""
         return self._negotiation.opening()
 
     def received(self, data: bytes, now: float) -> int:
@@ -124,7 +125,7 @@ class OutboundNegotiation:
     def gone(self) -> None: ...
 
     def expire(self, now: float) -> None:
-        """No agreement in time."""
+        """The negotiation timed out."""
         self._fail(
             LimitExceeded("seconds of negotiation", round(self._channels.config.negotiation_timeout_s))
         )

@@ -1,6 +1,6 @@
 """Noise_XX_25519_ChaChaPoly_SHA256 (noiseprotocol.org revision 34): cipher, handshake and transport frames.
 
-Only the pattern libp2p uses is here. The identity payload that libp2p puts inside is in `secure.py`.
+Only libp2p's pattern is implemented here. The identity payload that libp2p puts inside is in `secure.py`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from fastmarket.native.sodium import TAG_BYTES, Aead, SymmetricState, x25519_pub
 if TYPE_CHECKING:
     from fastmarket.libp2p.bulk_cipher import BulkAead
 
-PROTOCOL_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"  # exactly 32 bytes, so it is its own first hash
-MAX_MESSAGE_BYTES = 65535  # noise spec section 3; also all that libp2p's two length bytes can say
+PROTOCOL_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"  # exactly 32 bytes, so it serves as the initial hash
+MAX_MESSAGE_BYTES = 65535  # noise spec section 3; also the maximum of libp2p's two length bytes
 MAX_PLAINTEXT_BYTES = MAX_MESSAGE_BYTES - TAG_BYTES
 LENGTH_BYTES = 2
 MAX_NONCE = 2**64 - 2  # the last value is reserved (noise spec section 5.1)
 _KEY_BYTES = 32
 _MAX_HANDSHAKE_MESSAGES = 3
 _FAULT = "noise"
-# From here on OpenSSL's ChaCha20-Poly1305 is used, and loaded with the first such message: it takes 0.3 us a
-# KiB where libsodium takes 0.7, but 0.5 us more for each message, and 10 MB (bench/bench_crypto.py).
+# From this size on OpenSSL's ChaCha20-Poly1305 is used, and imported with the first such message: it takes
+# 0.3 us per KiB where libsodium takes 0.7, but 0.5 us more per message, and 10 MB (bench/bench_crypto.py).
 BULK_BYTES = 4096
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class KeyPair:
-    """An X25519 key, made of 32 secret random bytes. Its text never shows the private half."""
+    """An X25519 key pair from 32 secret random bytes. Its repr never shows the private half."""
 
     __slots__ = ("private", "public")
 
@@ -46,19 +46,19 @@ class CipherState:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._aead = Aead(key)
-        self._bulk: BulkAead | None = None  # once a message was long
+        self._bulk: BulkAead | None = None  # created with the first long message
         self.nonce = 0
 
     def encrypt(self, plaintext: Buffer, associated: bytes | None = None) -> bytes:
-        """Raises NetworkFault once the nonces are used up: the connection has to end."""
+        """Raises NetworkFault once the nonces are exhausted: the connection has to end."""
         return self._aead.encrypt(self._next(), plaintext, associated)
 
     def decrypt(self, ciphertext: Buffer, associated: bytes | None = None) -> bytes:
-        """Raises PeerFault for a forged or damaged message; the nonce then stays as it was."""
+        """Raises PeerFault for a forged or damaged message; the nonce is then unchanged."""
         return self._checked(self._aead.decrypt(self._current(), ciphertext, associated))
 
     def decrypt_part(self, source: bytes, start: int, end: int) -> bytes:
-        """As `decrypt`, of the transport message `source[start:end]`."""
+        """Like `decrypt`, for the transport message `source[start:end]`."""
         nonce = self.nonce
         if nonce > MAX_NONCE:
             raise NetworkFault("noise nonces are exhausted")
@@ -73,7 +73,7 @@ class CipherState:
         return plaintext
 
     def seal(self, plaintext: bytearray) -> bytes:
-        """All of `plaintext` as framed transport messages, as few as can be."""
+        """Encrypts all of `plaintext` into as few framed transport messages as possible."""
         size = len(plaintext)
         if size < BULK_BYTES:
             return self._aead.frame(self._next(), plaintext)
@@ -85,7 +85,7 @@ class CipherState:
         return b"".join(framed)
 
     def seal_into(self, plaintext: bytearray, room: memoryview, at: int) -> int:
-        """The same into `room` from `at` on, where it takes `sealed_bytes`; where that ends."""
+        """The same, into `room` from `at` on, where it takes `sealed_bytes`; returns the end."""
         size = len(plaintext)
         if BULK_BYTES <= size <= MAX_PLAINTEXT_BYTES:
             return self._seal_long(plaintext, room, at)
@@ -99,7 +99,7 @@ class CipherState:
         return at
 
     def _seal_long(self, plaintext: Buffer, room: memoryview, at: int) -> int:
-        """One message, of any length."""
+        """One message of any length."""
         nonce = self.nonce
         if nonce > MAX_NONCE:
             raise NetworkFault("noise nonces are exhausted")
@@ -136,9 +136,10 @@ class CipherState:
 
 
 class XXHandshake:
-    """The XX pattern: `-> e`, `<- e, ee, s, es`, `-> s, se` (section 7.5). Keys are given, not made, here.
+    """The XX pattern: `-> e`, `<- e, ee, s, es`, `-> s, se` (section 7.5). Keys are passed in, not generated.
 
-    Messages alternate, the initiator begins; after the third `finished` is true and `split` may be called.
+    Messages alternate, and the initiator begins; after the third, `finished` is true and `split` may be
+    called.
     """
 
     __slots__ = (
@@ -165,7 +166,7 @@ class XXHandshake:
 
     @property
     def finished(self) -> bool:
-        """All three messages are through."""
+        """Whether all three messages have been processed."""
         return self._turn == _MAX_HANDSHAKE_MESSAGES
 
     @property
@@ -174,7 +175,7 @@ class XXHandshake:
         return self._symmetric.hash
 
     def write_message(self, payload: bytes = b"") -> bytes:
-        """The next message of ours, with `payload` (encrypted from the second message on)."""
+        """Our next message, with `payload` (encrypted from the second message on)."""
         symmetric = self._symmetric
         out = b""
         if self._turn < 2:
@@ -190,7 +191,7 @@ class XXHandshake:
         return out
 
     def read_message(self, message: bytes) -> bytes:
-        """The payload of the peer's next message; PeerFault when it is too short, forged or damaged."""
+        """The payload of the peer's next message; raises PeerFault if it is too short, forged or damaged."""
         symmetric = self._symmetric
         if self._turn < 2:
             self._remote_ephemeral, message = _take(message, _KEY_BYTES)
@@ -206,18 +207,18 @@ class XXHandshake:
         return payload
 
     def split(self) -> tuple[CipherState, CipherState]:
-        """Our sending and our receiving cipher."""
+        """Our sending and receiving ciphers."""
         first, second = map(CipherState, self._symmetric.split())
         return (first, second) if self._initiator else (second, first)
 
     def _mix(self, ours: KeyPair, theirs: bytes) -> None:
-        """A low-order point of the peer gives an all-zero secret, which is as good as none."""
+        """A low-order point from the peer yields an all-zero secret, which is no secret."""
         if not self._symmetric.mix_shared(ours.private, theirs):
-            raise PeerFault("worthless public key", protocol=_FAULT)
+            raise PeerFault("low-order public key", protocol=_FAULT)
 
 
 def sealed_bytes(size: int) -> int:
-    """What `size` bytes of plaintext become."""
+    """The encrypted size of `size` bytes of plaintext."""
     return size + max(1, -(-size // MAX_PLAINTEXT_BYTES)) * (LENGTH_BYTES + TAG_BYTES)
 
 

@@ -1,6 +1,6 @@
-"""Our own addresses as peers see them (specs: identify, observedAddr), believed once enough of them agree.
+"""Our own addresses as seen by peers (specs: identify, observedAddr), trusted once enough of them agree.
 
-Any peer can claim anything, so one word per neighbourhood of the Internet counts, and several are needed.
+Any peer can claim anything, so only one report per address block counts, and several blocks are needed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.scope import AddressScope, ip_of, scope_of
 
-CONFIRMATIONS = 4  # different peers in different groups that must agree; go-libp2p's ActivationThresh
-MAX_CONFIRMED = 3  # believed at once in each family, best confirmed first; the same source
-VOTE_TTL_S = 1800.0  # a word counts this long after it was last said; an open connection keeps saying it
-MAX_VOTES = 256  # kept, latest said; 64 times what one address takes
-MAX_PORTS = 4  # of ours that an address seen from outside is combined with; one or two are listened on
+CONFIRMATIONS = 4  # peers in different groups that must agree; go-libp2p's ActivationThresh
+MAX_CONFIRMED = 3  # trusted per address family, best confirmed first; the same source
+VOTE_TTL_S = 1800.0  # lifetime of a report since it was last made; an open connection keeps renewing it
+MAX_VOTES = 256  # kept, the latest ones; 64 times what one address needs
+MAX_PORTS = 4  # of ours combined with an observed IP address; usually one or two are listened on
 
-# Who shares this much of a public address is one voice: a /16 is about what one provider's customer can
-# get hold of in quantity, a /32 is what a provider itself gets of IPv6.
+# Peers in the same block of public addresses count as one: a /16 is about the most one provider's customer
+# can obtain, a /32 is what a provider itself is assigned of IPv6.
 _GROUP_BITS = {4: 16, 6: 32}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `peer`, at `remote`, says that we look like; `dialed_us` tells who opened the connection."""
+    """The observed address `peer`, at `remote`, reported; `dialed_us`: the peer opened the connection."""
 
     peer: PeerId
     remote: Multiaddr
@@ -37,7 +37,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Vote:
-    """`port` None: the connection was ours, so that what the peer saw of the port is an ephemeral one."""
+    """`port` None: we opened the connection, so the port the peer saw is an ephemeral one."""
 
     peer: PeerId
     ip: IPv4Address | IPv6Address
@@ -46,7 +46,7 @@ class _Vote:
 
 
 class ObservedAddrs:
-    """Gathers reports; `confirmed` are the addresses they amount to."""
+    """Collects reports; `confirmed` returns the addresses that follow from them."""
 
     __slots__ = ("_votes",)
 
@@ -57,8 +57,8 @@ class ObservedAddrs:
         return len(self._votes)
 
     def report(self, report: Report, now: float) -> None:
-        """A peer's word replaces the earlier one of its group. Implausible ones are left out: a peer sees us
-        by the same kind of network as we see it, so a public address told from a private one is none."""
+        """A peer's report replaces the earlier one of its group. Implausible ones are ignored: a peer sees us
+        from the same scope as we see it, so a public address reported from a private one is wrong."""
         seen, observer = ip_of(report.observed), ip_of(report.remote)
         endpoint = report.observed.host_port()
         if seen is None or observer is None or endpoint is None:
@@ -67,7 +67,7 @@ class ObservedAddrs:
             return
         if seen.is_link_local or endpoint.port == 0:
             return
-        # The peer that dialed us tells the address it dialed: where we are reached from outside.
+        # A peer that dialed us reports the address it dialed: where we are reachable from outside.
         port = endpoint.port if report.dialed_us else None
         key = (_group(observer, report.peer), seen.version, report.dialed_us)
         self._votes[key] = _Vote(report.peer, seen, port, now + VOTE_TTL_S)
@@ -76,7 +76,7 @@ class ObservedAddrs:
             self._votes.popitem(last=False)
 
     def confirmed(self, listening: Sequence[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
-        """Addresses beyond those listened on that enough peers agree on; best confirmed first."""
+        """Addresses besides those listened on that enough peers agree on; best confirmed first."""
         for key in [key for key, vote in self._votes.items() if vote.until <= now]:
             del self._votes[key]
         ports = _ports(listening)
@@ -97,7 +97,7 @@ _Ports = dict[tuple[int, bool], list[int]]
 
 
 def _ports(listening: Iterable[Multiaddr]) -> _Ports:
-    """Ports listened on, by (IP version, on loopback)."""
+    """Listening ports, by (IP version, on loopback)."""
     ports: _Ports = {}
     for addr in listening:
         ip, endpoint = ip_of(addr), addr.host_port()
@@ -109,15 +109,15 @@ def _ports(listening: Iterable[Multiaddr]) -> _Ports:
 
 
 def _candidates(vote: _Vote, ports: _Ports) -> Iterator[Multiaddr]:
-    """What we might be reached at; a listener on loopback only is not reached from outside."""
+    """Where we might be reachable; a listener only on loopback is not reachable from outside."""
     reachable = ports.get((vote.ip.version, vote.ip.is_loopback), [])
     for port in [vote.port] if vote.port is not None and reachable else reachable:
         yield Multiaddr.from_endpoint(str(vote.ip), port)
 
 
 def _group(ip: IPv4Address | IPv6Address, peer: PeerId) -> str:
-    """Whose words count as one. On this machine every peer has the same address, so there each is its own;
-    in a private network each address is."""
+    """The group whose reports count as one. On loopback all peers have the same address, so each is its own
+    group; in a private network each address is."""
     scope = scope_of(ip)
     if scope is AddressScope.LOOPBACK:
         return str(peer)

@@ -1,4 +1,4 @@
-"""What becomes of a request."""
+"""Outcomes of requests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TypeAlias
 from fastmarket.formats.choice import FailureKind
 
 
-# Not frozen: one of these is made for each request, and a frozen one takes three times as long to make.
+# Not frozen: one is created per request, and a frozen one takes three times as long.
 @dataclass(slots=True)
 class Reply:
-    """`payload` is the unframed reply in `protocol`; empty for a request that expects none, once written."""
+    """`payload` is the unframed reply in `protocol`; for requests without a reply it is empty, once
+    written."""
 
     request_id: int
     protocol: str
@@ -21,7 +22,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """No reply, because of `kind`. `unsent`: no byte of it left, so it may go over another connection."""
+    """No reply, because of `kind`. `unsent`: no byte was sent, so it may go over another connection."""
 
     request_id: int
     kind: FailureKind

@@ -1,7 +1,7 @@
-"""What a connection has encrypted and its shell not yet taken: messages one behind the other in one buffer.
+"""A connection's encrypted output that its shell has not yet taken: consecutive messages in one buffer.
 
-As much of the answers as stays in the processor's cache is encrypted at a time; what came of one input goes
-to the kernel at once, whom each write costs some 4 us beside its bytes.
+Answers are encrypted in pieces that stay in the CPU cache; the output for one input goes to the kernel in one
+write, since each write costs some 4 us besides its bytes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from fastmarket.libp2p.noise import BULK_BYTES, CipherState, sealed_bytes
 
-# Encrypted without a look at the shell: what 64 requests call for that have answers of 6 KiB.
+# Encrypted without waiting for the shell: the answers of 6 KiB to 64 requests.
 AHEAD_BYTES = 384 << 10
-# With a last message on either side of it. What does not fit, a large write of a program, goes by itself.
+# With room for a last message on either side. What does not fit, a program's large write, is sent separately.
 OUTPUT_BYTES = AHEAD_BYTES + (128 << 10)
 _MOST_PLAIN_BYTES = OUTPUT_BYTES - (sealed_bytes(OUTPUT_BYTES) - OUTPUT_BYTES)  # fits with headers and tags
-# The buffer that nobody uses. A connection has one only from its first message to the write, which nearly
-# always takes all: so one does for all connections, and its memory need not be mapped anew each time.
+# The unused buffer. A connection has one only from its first message to the write, which nearly always takes
+# everything: so one is enough for all connections, and its memory need not be mapped again each time.
 _spare: list[bytearray] = []
 _MAX_SPARE = 1
 
@@ -24,9 +24,9 @@ Sealed: TypeAlias = bytes | memoryview
 
 
 class Output:
-    """Plaintext in, messages out. `cipher` is set when the handshake is over; before, there is nothing.
+    """Plaintext in, messages out. `cipher` is set when the handshake is done; before, there is no output.
 
-    `paused`: the shell does not want any for now, so nothing is encrypted ahead.
+    `paused`: the shell takes no output at present, so nothing is encrypted ahead.
     """
 
     __slots__ = ("_room", "cipher", "paused", "size")
@@ -35,20 +35,21 @@ class Output:
         self.cipher: CipherState | None = None
         self.paused = False
         self.size = 0
-        """Bytes that are encrypted and not taken."""
+        """Encrypted bytes not yet taken."""
         self._room: memoryview | None = None
 
     def run_ahead(self, plaintext: bytearray) -> bool:
-        """Encrypts and empties `plaintext` in the midst of input; False, and nothing is changed: the shell
-        has to take what there is. Raises NetworkFault once the nonces are used up."""
+        """Encrypts and empties `plaintext` in the middle of input; returns False, changing nothing, if the
+        shell has to take output first. Raises NetworkFault once the nonces are exhausted."""
         if self.paused or self.size >= AHEAD_BYTES:
             return False
         return self._add(plaintext)
 
     def take(self, plaintext: bytearray) -> Sealed:
-        """All there is, `plaintext` behind it, which is emptied. A view may go to `recycle`, or be kept.
+        """Returns all output, including `plaintext`, which is emptied. A view may be kept or passed to
+        `recycle`.
 
-        Raises NetworkFault once the nonces are used up.
+        Raises NetworkFault once the nonces are exhausted.
         """
         if self.cipher is None:
             return b""
@@ -81,13 +82,13 @@ def _room() -> memoryview:
 
 
 def recycle(taken: memoryview) -> None:
-    """Nobody will look at these bytes any more: their buffer is free for others."""
+    """These bytes are no longer needed: their buffer may be reused."""
     if len(_spare) < _MAX_SPARE and isinstance(taken.obj, bytearray):
         _spare.append(taken.obj)
 
 
 def compact(taken: Sealed) -> bytes:
-    """The bytes by themselves, for who has to keep them."""
+    """A copy of the bytes, for callers that keep them."""
     if isinstance(taken, bytes):
         return taken
     data = bytes(taken)

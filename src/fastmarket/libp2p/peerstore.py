@@ -1,4 +1,4 @@
-"""What is known of peers: where they may be reached, how well we know that, and what they speak."""
+"""What is known about peers: their addresses, how far these are trusted, and their protocols."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fastmarket.libp2p.identify import IdentifyInfo
 
 
 class AddrSource(IntEnum):
-    """How we learned an address; the higher, the more it is believed."""
+    """How we learned an address; higher values are trusted more."""
 
-    HINT = 1  # a third party's word (Kad); forgotten after a while
-    GIVEN = 2  # our own operator's or caller's word
-    DIALED = 3  # it led to the peer once
-    IDENTIFY = 4  # the peer itself says that it listens there
-    CERTIFIED = 5  # and signed it
+    HINT = 1  # from a third party (Kad); expires
+    GIVEN = 2  # from our operator or caller
+    DIALED = 3  # it once led to the peer
+    IDENTIFY = 4  # the peer itself says it listens there
+    CERTIFIED = 5  # the peer signed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ _PROVEN = (AddrSource.GIVEN, AddrSource.DIALED)
 
 
 class _Peer:
-    """All that is known of one peer."""
+    """Everything known about one peer."""
 
     __slots__ = ("addrs", "agent", "protocols")
 
@@ -49,25 +49,25 @@ class _Peer:
 
 
 class PeerStore:
-    """Bounded in peers (least recently touched dropped first) and in addresses of each (least believed).
+    """Limited in peers (the least recently used is dropped first) and in addresses per peer (the least
+    trusted).
 
-    Peers go first of whom there is only somebody's word, their own or others', before those that we dialed or
-    were given: ids cost whoever makes them up nothing.
+    Peers known only from reports, their own or others', are dropped before those that we dialed or were
+    given: ids cost nothing to make up.
 
-    Addresses are kept without their /p2p part. The remote address of an inbound connection must not be added:
-    its port is the dialer's ephemeral one, where nobody listens.
+    Addresses are stored without their /p2p part. The remote address of an inbound connection must not be
+    added: its port is the dialer's ephemeral one, where nothing listens.
     """
 
     __slots__ = ("_config", "_peers", "_unproven", "changed")
 
     def __init__(self, config: ConnectionConfig) -> None:
         self.changed: Callable[[PeerId], None] = lambda peer_id: None
-        """Told when a peer's addresses may have become others; not of hints that are forgotten in time."""
+        """Called when a peer's addresses may have changed; not when hints expire."""
         self._config = config
         self._peers: OrderedDict[PeerId, _Peer] = OrderedDict()  # least recently touched first
-        self._unproven: OrderedDict[PeerId, None] = (
-            OrderedDict()
-        )  # those of them never dialed nor given, likewise
+        # Those of them that were never dialed or given, in the same order.
+        self._unproven: OrderedDict[PeerId, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -76,7 +76,7 @@ class PeerStore:
         return peer_id in self._peers
 
     def add(self, peer_id: PeerId, addrs: Iterable[Multiaddr], source: AddrSource, now: float) -> None:
-        """Adds addresses; one already known keeps the better of its sources."""
+        """Adds addresses; a known one keeps the better of its sources."""
         peer = self._touch(peer_id, source)
         for addr in addrs:
             plain = addr.without_peer()
@@ -88,7 +88,7 @@ class PeerStore:
         self.changed(peer_id)
 
     def identified(self, peer_id: PeerId, info: IdentifyInfo, now: float) -> None:
-        """The peer's own word, complete: what it said before and does not say now is dropped."""
+        """The peer's complete own description: replaces everything it said before."""
         peer = self._touch(peer_id, AddrSource.IDENTIFY)
         peer.protocols = frozenset(info.protocols)
         peer.agent = info.agent_version
@@ -99,7 +99,7 @@ class PeerStore:
         self.add(peer_id, info.listen_addrs, source, now)
 
     def addrs(self, peer_id: PeerId, now: float | None = None) -> tuple[Multiaddr, ...]:
-        """Most believed first, newest first among equals; expired hints are left out when `now` is given."""
+        """Most trusted first, then newest first; expired hints are left out if `now` is given."""
         peer = self._peers.get(peer_id)
         if peer is None:
             return ()
@@ -109,7 +109,7 @@ class PeerStore:
         return tuple(addr for addr, _ in ranked)
 
     def hints_until(self, peer_id: PeerId) -> float:
-        """When the first of the peer's addresses is forgotten as too old a hint."""
+        """When the first of the peer's addresses expires as a hint."""
         peer = self._peers.get(peer_id)
         known = () if peer is None else peer.addrs.values()
         learned = (addr.learned_at for addr in known if addr.source is AddrSource.HINT)
@@ -126,7 +126,7 @@ class PeerStore:
         return "" if peer is None else peer.agent
 
     def forget(self, peer_id: PeerId, addr: Multiaddr) -> None:
-        """`addr` turned out to be another peer's, or nobody's."""
+        """`addr` turned out to belong to another peer, or to none."""
         peer = self._peers.get(peer_id)
         if peer is not None:
             peer.addrs.pop(addr.without_peer(), None)
@@ -142,7 +142,7 @@ class PeerStore:
         if peer is None:
             peer = self._peers[peer_id] = _Peer()
             if len(self._peers) > self._config.max_known_peers:
-                # Never the new one: it is about to be told of, and then its addresses would be nowhere.
+                # Never the new one: it is about to be reported, and would then have no addresses.
                 oldest = next(iter(self._unproven), peer_id)
                 self._forget_peer(oldest if oldest != peer_id else next(iter(self._peers)))
         else:
@@ -155,7 +155,7 @@ class PeerStore:
         self.changed(peer_id)
 
     def _shorten(self, peer: _Peer, now: float) -> None:
-        """Drops expired hints, then the least believed and oldest beyond the bound."""
+        """Drops expired hints, then the least trusted and oldest addresses beyond the limit."""
         oldest_hint = now - self._config.hint_ttl_s
         for addr, known in list(peer.addrs.items()):
             if known.source is AddrSource.HINT and known.learned_at < oldest_hint:
@@ -167,7 +167,7 @@ class PeerStore:
 
 @lru_cache(maxsize=MULTIADDR_CACHE)
 def worth_keeping(addr: Multiaddr) -> bool:
-    """False for an address nobody can dial: unspecified, multicast, or port 0.
+    """False for an address that cannot be dialed: unspecified, multicast, or port 0.
 
     Addresses of other transports are kept: they are the peer's, and others may ask us for them.
     """

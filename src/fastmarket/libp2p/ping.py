@@ -1,4 +1,4 @@
-"""/ipfs/ping/1.0.0 (specs: ping/ping.md): echo 32-byte blocks until the stream ends."""
+"""/ipfs/ping/1.0.0 (specs: ping/ping.md): echoes 32-byte blocks until the stream ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PING_BYTES = 32
 
 
 class PingResponder:
-    """Returns each whole block; less than one is kept."""
+    """Returns each complete block; an incomplete one is kept."""
 
     __slots__ = ("_partial", "finished", "quiet")
 
@@ -29,7 +29,7 @@ class PingResponder:
     def factory(
         cls, limit: int, connections: Callable[[Connection], Iterable[Connection]]
     ) -> ResponderFactory:
-        """For the table of protocols: at most `limit` streams at once of one peer, over all its
+        """For the table of protocols: at most `limit` concurrent streams per peer, over all its
         `connections(connection)`."""
 
         def make(connection: Connection) -> PingResponder:
@@ -53,7 +53,7 @@ class PingResponder:
 
 
 class PingExchange:
-    """One ping of ours on a stream: send `block`, feed what comes, and `rtt_s` is known."""
+    """One ping of ours on a stream: send `block`, feed the reply, and `rtt_s` is set."""
 
     __slots__ = ("_left", "_sent_at", "block", "rtt_s")
 
@@ -64,9 +64,9 @@ class PingExchange:
         self._left = block
 
     def feed(self, data: bytes, now: float) -> None:
-        """PeerFault when the peer echoes anything else."""
+        """Raises PeerFault if the peer echoes anything else."""
         if not data or not self._left.startswith(data):
-            raise PeerFault("not the bytes sent", protocol=PING_PROTOCOL)
+            raise PeerFault("the echo differs from the bytes sent", protocol=PING_PROTOCOL)
         self._left = self._left[len(data) :]
         if not self._left:
             self.rtt_s = now - self._sent_at

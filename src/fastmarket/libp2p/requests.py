@@ -1,11 +1,11 @@
-"""Requests and replies over kept streams of one connection.
+"""Requests and replies over the kept streams of one connection.
 
-One request at a time on a stream; an idle stream is used again, at most `request_streams` of them a protocol,
-and further requests wait. A request that finds its kept stream dead is sent again, once, on a fresh one.
+A stream carries one request at a time; idle streams are reused, up to `request_streams` per protocol, and
+further requests wait. A request that finds its kept stream dead is sent once more, on a fresh one.
 
-After a request's deadline `Failed(TIMEOUT)` is reported, but its stream lives on for `late_reply_grace_s`:
-should the reply still come, `Reply(late=True)` follows. (Over 400 lines: what may happen to a request and its
-stream hangs together.)
+After a request's deadline `Failed(TIMEOUT)` is reported, but its stream stays for `late_reply_grace_s`: if
+the reply still arrives, `Reply(late=True)` follows. (Over 400 lines: the states of a request and its stream
+belong together.)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Failed", "RequestResult", "Reply", "RequestPool"]
 
 
 class RequestPool:
-    """All requests of ours over one connection."""
+    """All our requests over one connection."""
 
     __slots__ = (
         "_config",
@@ -61,30 +61,30 @@ class RequestPool:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._config = connection.endpoint.config
-        self._supported: frozenset[str] | None = None  # what identify said
+        self._supported: frozenset[str] | None = None  # from identify
         self._keep = True
-        self._refused: set[str] = set()  # what negotiation showed, until identify speaks
+        self._refused: set[str] = set()  # from negotiations, until identify has run
         self._streams: dict[int, KeptStream] = {}
         self._idle: dict[str, deque[KeptStream]] = {}  # oldest first
-        self._leaving: deque[KeptStream] = deque()  # likewise
-        self._slots: dict[str, int] = {}  # streams that count, by protocol
+        self._leaving: deque[KeptStream] = deque()  # oldest first
+        self._slots: dict[str, int] = {}  # streams that count against the limit, by protocol
         self._queues: dict[str, deque[Request]] = {}  # by the protocol they wait for
         self._timers: list[tuple[float, int, Request]] = []
         self._order = count()
         self._outcomes: list[RequestResult] = []
         self.held = 0
-        """Bytes of replies that have come in part."""
+        """Bytes of partially received replies."""
 
     # For the shell
 
     @property
     def pending(self) -> int:
-        """Requests without outcome."""
+        """Requests without an outcome."""
         return sum(1 for _ in self._live_requests())
 
     @property
     def resting(self) -> int:
-        """Streams of ours that no request is on."""
+        """Our streams without a request on them."""
         return sum(1 for kept in self._streams.values() if kept.request is None)
 
     def retire(self, now: float) -> None:
@@ -100,16 +100,16 @@ class RequestPool:
         self._queues.clear()
 
     def set_protocols(self, protocols: frozenset[str], *, keep: bool = True) -> None:
-        """What the peer speaks (identify): requests then open streams lazily, in a protocol it has.
+        """The peer's protocols (identify): requests then open streams lazily, in a protocol it supports.
 
-        `keep` False: it suffers from streams that are kept, so each serves one request.
+        `keep` False: the peer does not cope with kept streams, so each serves one request.
         """
         self._supported = protocols
         self._keep = self._keep and keep
         self._refused.clear()
 
     def request(self, request_id: int, choices: Sequence[Choice], now: float, deadline: float) -> None:
-        """Sends the first of `choices` the peer speaks; its outcome comes by `poll_outcomes`."""
+        """Sends the first of `choices` that the peer supports; `poll_outcomes` returns its outcome."""
         request = Request(request_id, tuple(choices), deadline)
         if self._connection.state is ConnectionState.CLOSED:
             self._fail(request, FailureKind.CLOSED)
@@ -125,7 +125,7 @@ class RequestPool:
         return outcomes
 
     def feed(self, event: Event, now: float) -> bool:
-        """True when `event` was about a stream of this pool; others are still the caller's to look at."""
+        """True if `event` was about a stream of this pool; others are left to the caller."""
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event, now)
@@ -137,7 +137,7 @@ class RequestPool:
         return True
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called."""
+        """When to call `handle_timer`."""
         timers = self._timers
         while timers and timers[0][2].done:
             heappop(timers)
@@ -151,7 +151,7 @@ class RequestPool:
         return None if first == inf else first
 
     def handle_timer(self, now: float) -> None:
-        """Deadlines, ends of grace, idle streams."""
+        """Handles deadlines, ends of grace periods, and idle streams."""
         timers = self._timers
         while timers and (timers[0][0] <= now or timers[0][2].done):
             request = heappop(timers)[2]
@@ -181,7 +181,7 @@ class RequestPool:
                 self._fail(request, FailureKind.BUSY)
 
     def _choice(self, request: Request) -> Choice | None:
-        """The first that the peer speaks; while nothing is known, that it has not refused."""
+        """The first choice that the peer supports; while that is unknown, the first it has not refused."""
         supported, refused = self._supported, self._refused
         for choice in request.choices:
             if choice.protocol not in refused and (supported is None or choice.protocol in supported):
@@ -189,7 +189,7 @@ class RequestPool:
         return None
 
     def _send(self, request: Request, choice: Choice, now: float) -> bool:
-        """False when it has to wait."""
+        """False if it has to wait."""
         idle = self._idle.get(choice.protocol)
         if idle and not request.retried:
             kept = idle.pop()
@@ -199,8 +199,8 @@ class RequestPool:
         slots = self._slots.get(choice.protocol, 0)
         if self._connection.state is not ConnectionState.OPEN or slots >= self._config.request_streams:
             return False
-        # Until identify has spoken the protocol is taken for supported; a refusal leads to the next one.
-        # Where no reply would tell of a refusal, the agreement is waited for.
+        # Until identify has run, the protocol is assumed to be supported; a refusal leads to the next choice.
+        # Without a reply that would reveal a refusal, wait for the agreement.
         known = self._supported is not None
         lazy = known or choice.expects_reply
         try:
@@ -224,11 +224,11 @@ class RequestPool:
         kept.protocol, kept.request, request.kept = choice.protocol, request, kept
         try:
             self._connection.send(kept.stream_id, frame(choice.payload), now)
-        except StreamFailed:  # its end is among the events to come
+        except StreamFailed:  # an event for its end will follow
             return
         if not choice.expects_reply:
             self._finish(request, Reply(request.request_id, choice.protocol, b""))
-            # One used before is agreed on, and its peer goes on reading.
+            # A reused stream is already agreed, and its peer goes on reading.
             (self._rest if kept.reused and self._keep else self._let_go)(kept, now)
 
     def _serve_queues(self, now: float) -> None:
@@ -256,7 +256,7 @@ class RequestPool:
         self.held = 0
 
     def _live_requests(self) -> Iterator[Request]:
-        """Those without outcome, or whose late reply is still welcome."""
+        """Requests without an outcome, or whose late reply is still accepted."""
         yield from (request for queue in self._queues.values() for request in queue if not request.done)
         yield from (kept.request for kept in self._streams.values() if kept.request is not None)
 
@@ -276,16 +276,16 @@ class RequestPool:
         self._serve_queues(now)
 
     def _taken(self, kept: KeptStream, data: bytes, now: float) -> None:
-        """Bytes of a kept stream, straight from the muxer."""
+        """Bytes of a kept stream, directly from the muxer."""
         if kept.leaving:
-            return  # py-libp2p answers even what expects no reply
+            return  # py-libp2p replies even to requests that expect none
         decoder = kept.decoder
         self.held -= decoder.pending
         try:
             bodies = decoder.feed(data)
             request = kept.request
             if len(bodies) > 1 or (bodies and (request is None or decoder.pending)):
-                raise PeerFault("a reply nobody asked for")
+                raise PeerFault("unsolicited reply")
             self.held += decoder.pending
         except PeerFault:
             decoder.clear()
@@ -295,7 +295,7 @@ class RequestPool:
         if not bodies or request is None or kept.protocol is None:
             return
         self._finish(request, Reply(request.request_id, kept.protocol, bodies[0], request.timed_out))
-        # It may have been late, and the slot been given away.
+        # The reply may have been late, and its slot reassigned.
         (self._rest if self._keep and kept.slot is not None else self._let_go)(kept, now)
         if self._queues:
             self._serve_queues(now)
@@ -324,8 +324,8 @@ class RequestPool:
         self._serve_queues(now)
 
     def _try_again(self, kept: KeptStream, request: Request) -> bool:
-        """After a reset: a listener may choke on what came behind a proposal it does not know before it
-        refuses that; a kept stream may have died unseen."""
+        """After a reset: a listener may fail on data after a proposal it does not know before it refuses it;
+        a kept stream may have died unnoticed."""
         if kept.guessed:
             self._refused.add(kept.proposed.protocol)
             if self._choice(request) is not None:
@@ -356,7 +356,7 @@ class RequestPool:
         self._outcomes.append(outcome)
 
     def _fail(self, request: Request, kind: FailureKind) -> None:
-        """One that timed out has been reported already."""
+        """A request that timed out has already been reported."""
         if not request.timed_out:
             unsent = kind is FailureKind.CLOSED and (request.kept is None or request.kept.protocol is None)
             self._outcomes.append(Failed(request.request_id, kind, unsent))
@@ -364,19 +364,19 @@ class RequestPool:
         request.kept = None
 
     def _rest(self, kept: KeptStream, now: float) -> None:
-        """The stream is there for the next request."""
+        """Keeps the stream for the next request."""
         kept.request = None
         kept.since = now
         self._idle.setdefault(kept.protocol or "", deque()).append(kept)
 
     def _let_go(self, kept: KeptStream, now: float) -> None:
-        """Half-closes a stream with nothing more to do on it; it stays until the peer does the same."""
+        """Half-closes an unused stream; it stays until the peer does the same."""
         kept.request = None
         kept.leaving = True
         kept.since = now
         self._free_slot(kept)
         self._leaving.append(kept)
-        with suppress(StreamFailed):  # gone by itself
+        with suppress(StreamFailed):  # already gone
             self._connection.close_write(kept.stream_id, now)
 
     def _drop(self, kept: KeptStream) -> None:

@@ -1,24 +1,24 @@
-"""What strangers make us hold, counted where it is bounded: by connection, and over all of them.
+"""Memory held for peers, counted where it is limited: per connection, and over all of them.
 
 A scope counts bytes, and its parent those of all its children. It only counts: the shell measures a
-connection after each of its turns (`Connection.holding`) and ends the worst when all of them together hold
-too much; before it comes to that, no answer is made for who has not taken the ones before.
+connection after each of its turns (`Connection.holding`) and closes the worst when all of them together hold
+too much; before that point, peers that have not taken earlier answers get no more.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# From this part of its limit on a scope is strained, and by ending some it is brought back to the other one.
+# Fraction of its limit above which a scope is strained, and to which closing connections brings it back.
 _STRAINED: Final = 0.5
 _RELIEVED: Final = 0.75
 
-# An open stream without anything in it: its state here and in its protocol.
+# An open stream without data: its state here and in its protocol.
 STREAM_BYTES: Final = 1024
 
 
 class MemoryScope:
-    """Bytes held; `limit` 0: of one child of many, whose parent has one."""
+    """Bytes held; `limit` 0: one child of many, whose parent has the limit."""
 
     __slots__ = ("_parent", "held", "limit")
 
@@ -28,24 +28,24 @@ class MemoryScope:
         self._parent = parent
 
     def settle(self, held: int) -> None:
-        """So much is held now."""
+        """Sets the bytes held now."""
         if self._parent is not None:
             self._parent.settle(self._parent.held + held - self.held)
         self.held = held
 
     @property
     def strained(self) -> bool:
-        """Whether what can wait should wait."""
+        """Whether work that can wait should wait."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit * _STRAINED
 
     @property
     def full(self) -> bool:
-        """Whether something has to go."""
+        """Whether something has to be closed."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit
 
     @property
     def relieved(self) -> bool:
-        """Whether enough has gone."""
+        """Whether enough has been closed."""
         return self.held <= self.limit * _RELIEVED

@@ -1,4 +1,4 @@
-"""The libp2p side of the Noise handshake: who the peer is, and the muxer agreed on the way.
+"""The libp2p part of the Noise handshake: the peer's identity, and the muxer negotiated on the way.
 
 Sources: specs noise/README.md, connections/inlined-muxer-negotiation.md.
 """
@@ -18,8 +18,8 @@ from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayloa
 
 NOISE_PROTOCOL = "/noise"
 YAMUX_PROTOCOL = "/yamux/1.0.0"
-# A peer keeps its Noise key as long as it runs, so one that comes again shows what was verified already: a
-# tenth of what a connection costs. That it holds that key each handshake proves. 2 MiB at worst, all RSA.
+# A peer keeps its Noise key while it runs, so a returning peer shows a proof already verified: that saves a
+# tenth of a connection's cost. Each handshake proves possession of the key. 2 MiB at worst, if all are RSA.
 PROOF_CACHE = 1024
 _KEY_BYTES = 32
 _SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
@@ -27,7 +27,7 @@ _FAULT = "noise"
 
 
 class AnotherPeer(PeerFault):
-    """Whoever is there has proved to be somebody else: `found`, a peer id as text."""
+    """The peer there has proved another identity: `found`, a peer id as text."""
 
     def __init__(self, expected: str, found: str) -> None:
         super().__init__(f"expected {expected}, found {found}", protocol=_FAULT)
@@ -40,8 +40,8 @@ class NoiseStatic:
     """A Noise static key and the payload that binds it to an identity, for any number of connections."""
 
     private: KeyPair
-    payload: bytes  # NoiseHandshakePayload, extensions included
-    early_muxer: bool = True  # whether they offer yamux
+    payload: bytes  # NoiseHandshakePayload, including extensions
+    early_muxer: bool = True  # whether the extensions offer yamux
 
     @classmethod
     def create(
@@ -61,7 +61,7 @@ class NoiseStatic:
 
 @lru_cache(PROOF_CACHE)
 def _proven_key(identity_key: bytes, static: bytes, signature: bytes) -> PublicKey:
-    """The key, which has signed the Noise key; PeerFault where it has not, which is not remembered."""
+    """The identity key that signed the Noise key; raises PeerFault if it did not, which is not cached."""
     key = PublicKey.decode(identity_key)
     if not key.verify(_SIGNATURE_DOMAIN + static, signature):
         raise PeerFault("identity signature does not verify", protocol=_FAULT)
@@ -70,7 +70,7 @@ def _proven_key(identity_key: bytes, static: bytes, signature: bytes) -> PublicK
 
 @dataclass(frozen=True, slots=True)
 class SecureSession:
-    """What a finished handshake leaves: the two ciphers, the proven identity, and whether yamux is agreed."""
+    """The result of a handshake: the two ciphers, the proven identity, and whether yamux is agreed."""
 
     sending: CipherState
     receiving: CipherState
@@ -80,7 +80,7 @@ class SecureSession:
 
 
 class SecureHandshake:
-    """Runs XX for one side. Feed it whole handshake messages; `session` is set when it is over."""
+    """Runs XX for one side. Feed it complete handshake messages; `session` is set when it is done."""
 
     __slots__ = ("_expected", "_handshake", "_static", "session")
 
@@ -102,16 +102,16 @@ class SecureHandshake:
         self.session: SecureSession | None = None
 
     def opening(self) -> bytes:
-        """The initiator's first message; it carries no payload (it would travel in the clear)."""
+        """The initiator's first message; it has no payload (it would be sent unencrypted)."""
         return self._handshake.write_message()
 
     def receive(self, message: bytes) -> bytes | None:
-        """Takes the peer's message, returns ours if one is due; PeerFault when it is not who it says."""
+        """Takes the peer's message and returns ours if one is due; raises PeerFault for a wrong identity."""
         handshake = self._handshake
         payload = handshake.read_message(message)
         if not handshake.remote_static:
             return handshake.write_message(self._static.payload)  # the responder's only message
-        # Checked before the initiator's last message goes out: an impostor shall not learn who we are.
+        # Checked before the initiator's last message is sent: an impostor must not learn our identity.
         key, early_muxer = self._authenticate(payload)
         reply = None if handshake.finished else handshake.write_message(self._static.payload)
         sending, receiving = handshake.split()
@@ -127,6 +127,6 @@ class SecureHandshake:
         key = _proven_key(message.identity_key, self._handshake.remote_static, message.identity_sig)
         if self._expected is not None and key.peer_id != self._expected:
             raise AnotherPeer(str(self._expected), str(key.peer_id))
-        # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
-        # specification lets the handshake fail there.
+        # If both offer yamux, it is agreed. A list without it falls back to multistream, as in go, although
+        # the specification allows the handshake to fail then.
         return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

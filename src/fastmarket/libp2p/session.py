@@ -1,4 +1,4 @@
-"""The inner side of an open connection: what lies between its ciphers and its streams."""
+"""The inner side of an open connection: everything between its ciphers and its streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastmarket.libp2p.yamux_stream import MuxStream
 
 
 class Liveness:
-    """When the peer was last heard, and pings under way."""
+    """When the peer was last heard from, and pings outstanding."""
 
     __slots__ = ("_interval", "_timeout", "asked_at", "heard_at", "value")
 
@@ -32,19 +32,19 @@ class Liveness:
 
     @property
     def deadline(self) -> float:
-        """When to ask, or to give up."""
+        """When to ping, or to give up."""
         if self.asked_at is None:
             return self.heard_at + self._interval
         return max(self.asked_at, self.heard_at) + self._timeout
 
     def ask(self, now: float) -> int:
-        """The value to send."""
+        """The ping value to send."""
         self.value = (self.value + 1) & 0xFFFFFFFF
         self.asked_at = now
         return self.value
 
     def answered(self, value: int, now: float) -> float | None:
-        """The round trip in seconds; None for an answer to nothing asked."""
+        """The round trip in seconds; None for an unsolicited answer."""
         if self.asked_at is None or value != self.value:
             return None
         rtt, self.asked_at = now - self.asked_at, None
@@ -52,7 +52,7 @@ class Liveness:
 
 
 class Session:
-    """The inner side of an open connection: ciphers, muxer and what the streams' sinks need (`Channels`)."""
+    """The inner side of an open connection: ciphers, muxer, and what the streams' sinks need (`Channels`)."""
 
     __slots__ = (
         "_congested",
@@ -90,16 +90,16 @@ class Session:
         self.mux = Yamux(endpoint.config, self, dialer=dialer)
         self.emit = emit
         self.respond = respond
-        self.check_due = inf  # no stream's deadline is earlier
+        self.check_due = inf  # no stream's deadline is earlier than this
         self._receiving = receiving
         self.output = output
-        self.held = 0  # bytes of requests that wait or have come in part
-        self.unread = 0  # given out as events and not consumed
+        self.held = 0  # bytes of waiting or partial requests
+        self.unread = 0  # passed out as events and not consumed
         self.used_at = liveness.heard_at
         self._congested: dict[int, ResponderStream] = {}
 
     def release(self) -> None:
-        """Nothing will be asked of it any more; the muxer, which knows its owner, is let go."""
+        """It will not be used any more; drops the muxer, which refers to its owner."""
         del self.mux
 
     # yamux.Owner
@@ -150,7 +150,7 @@ class Session:
 
     @property
     def active_streams(self) -> int:
-        """Streams but those of a responder with nothing to do."""
+        """Streams except those of idle responders."""
         streams = self.mux.streams.values()
         return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.resting))
 
@@ -161,14 +161,14 @@ class Session:
 
     @property
     def resumable(self) -> bool:
-        """Input waits inside, and there is room for its output. What the muxer itself waits with does not
-        need the peer's windows: it may be they that it brings."""
+        """Whether input is waiting inside and there is room for its output. Input held by the muxer does not
+        need the peer's windows: it may contain them."""
         if not self.mux.stalled:
             return self._congested != {} and self.room
         return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
-        """Processes what waited for room."""
+        """Processes input that waited for room."""
         congested, self._congested = self._congested, {}
         for key, sink in congested.items():
             if self.room:
@@ -179,7 +179,7 @@ class Session:
             self.mux.resume(now)
 
     def receive(self, source: bytes, now: float) -> int:
-        """Decrypts and processes the whole noise messages in `source`; returns the position behind them."""
+        """Decrypts and processes the complete Noise messages in `source`; returns the position after them."""
         mux, decrypt = self.mux, self._receiving.decrypt_part
         at, size = 0, len(source)
         most = mux.slice_bytes
@@ -198,7 +198,7 @@ class Session:
         return at
 
     def expire(self, now: float) -> None:
-        """Ends the streams whose time is up and notes the next deadline."""
+        """Ends the streams whose deadline has passed, and notes the next deadline."""
         self.check_due = inf
         for stream in list(self.mux.streams.values()):
             sink = stream.sink
@@ -211,6 +211,6 @@ class Session:
 
 
 def holds_message(inbox: bytearray) -> bool:
-    """Whether the first noise message has come whole."""
+    """Whether the first Noise message is complete."""
     size = len(inbox)
     return size > LENGTH_BYTES and size >= LENGTH_BYTES + (inbox[0] << 8 | inbox[1])

@@ -1,4 +1,4 @@
-"""Responders: what answers an inbound stream inside the turn that brought its bytes."""
+"""Responders: they answer an inbound stream within the turn that delivered its bytes."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from fastmarket.formats.varint import FrameDecoder, frame, try_uvarint
 if TYPE_CHECKING:
     from fastmarket.libp2p.connection import Connection
 
-_ONE_BYTE_LENGTH = 0x7F  # the largest length a one-byte uvarint says
+_ONE_BYTE_LENGTH = 0x7F  # the largest length in a one-byte uvarint
 
 
 class Responder(Protocol):
     """One inbound stream's protocol. Each method returns bytes to write; a PeerFault resets the stream.
 
-    `finished`: close our writing side after the bytes returned. `quiet`: where none were, all that came was
-    answered, by nothing: none of it waits.
+    `finished`: close our writing side after the returned bytes. `quiet`: if none were returned, everything
+    received so far has been processed and needs no answer.
     """
 
     finished: bool
     quiet: bool
 
     def opened(self, now: float) -> bytes:
-        """Once the protocol is agreed."""
+        """Called once the protocol is agreed."""
 
     def received(self, data: bytes, now: float) -> bytes:
-        """The next bytes, in any chunking."""
+        """Takes the next bytes, in any chunking."""
 
     def ended(self, now: float) -> bytes:
-        """The peer wrote its last byte; our side closes after the bytes returned."""
+        """The peer wrote its last byte; our side closes after the returned bytes."""
 
 
 class ResponderFactory(Protocol):
-    """Makes the responder of one new stream."""
+    """Creates the responder of one new stream."""
 
     def __call__(self, connection: Connection, /) -> Responder: ...
 
 
 class RpcHandler(Protocol):
-    """(connection, request, now) -> reply, or None for none, bodies all; a PeerFault resets the stream."""
+    """(connection, request, now) -> reply, or None for no reply, all unframed; a PeerFault resets the
+    stream."""
 
     def __call__(self, connection: Connection, request: bytes, now: float, /) -> bytes | None: ...
 
 
 class RpcResponder:
-    """Requests and replies, each behind its uvarint length, any number on one stream, answered in order.
+    """Requests and replies, each with a uvarint length prefix, any number on one stream, answered in order.
 
-    `limit` bounds a request, in bytes.
+    `limit`: maximum bytes of a request.
     """
 
     __slots__ = ("_decoder", "_handle", "connection", "finished", "limit", "quiet")
@@ -57,7 +58,7 @@ class RpcResponder:
         self.connection = connection
         self._handle = handle
         self.limit = limit
-        self._decoder: FrameDecoder | None = None  # only while a request has come in part
+        self._decoder: FrameDecoder | None = None  # only while a request is incomplete
         self.finished = False
         self.quiet = False
 
@@ -68,21 +69,21 @@ class RpcResponder:
 
     @property
     def whole(self) -> RpcHandler | None:
-        """What answers the next request if it comes whole; None while one has come in part."""
+        """The handler of the next request if it arrives complete; None while one is incomplete."""
         return self._handle if self._decoder is None else None
 
     def opened(self, now: float) -> bytes:
         return b""
 
     def piece(self, data: bytes | bytearray) -> int:
-        """How many bytes of `data` hold one request, or what there is of it. So its answer can be taken
-        before the next one is made: 20 requests fit in a kilobyte, and their answers take megabytes."""
+        """How many bytes of `data` belong to one request, or to its beginning. So its answer can be sent
+        before the next one is made: 20 requests fit into a kilobyte, and their answers take megabytes."""
         if self._decoder is not None:
             return min(self._decoder.missing, len(data))
         try:
             head = try_uvarint(data)
         except PeerFault:
-            return len(data)  # `received` says so
+            return len(data)  # `received` reports it
         return len(data) if head is None else min(head[0] + head[1], len(data))
 
     def received(self, data: bytes, now: float) -> bytes:

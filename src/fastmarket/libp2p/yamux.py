@@ -1,9 +1,9 @@
 """Yamux over one secure channel (specs: yamux/README.md): framing, streams, flow control.
 
-The session holds plaintext only: `receive` takes decrypted chunks of any size, `out` gathers what is to be
-encrypted. A stream's bytes go to its `Sink` in pieces as they arrive, so no frame is ever buffered whole;
-what a frame may claim is bounded by the window we gave. Frames that only carry a flag go out empty and
-apart from data: py-libp2p loses data that shares a frame with SYN or ACK.
+The session sees only plaintext: `receive` takes decrypted chunks of any size, `out` collects what is to be
+encrypted. A stream's bytes go to its `Sink` in pieces as they arrive, so no frame is ever buffered whole; the
+window we granted limits what a frame may claim. Frames that only carry a flag are sent empty and apart from
+data: py-libp2p loses data that shares a frame with SYN or ACK.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from fastmarket.native.codec import (
     write_frame,
 )
 
-MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
+MAX_WINDOW_BYTES = 2**32 - 1  # cap of a peer's accumulated grants; the maximum of a length field
 MAX_STREAM_ID = 2**32 - 1
-MAX_IDLE_FRAMES = 1024  # frames in a row that do nothing, each 12 bytes of our time
-WHOLE = 1 << 31  # no slices
-STRAY_ALLOWANCE_BYTES = 64 << 10  # for frames on streams already gone, beside the windows those had
+MAX_IDLE_FRAMES = 1024  # consecutive frames without effect, which waste our time
+WHOLE = 1 << 31  # no slicing
+STRAY_ALLOWANCE_BYTES = 64 << 10  # for frames on streams already gone, besides the windows those had
 MAX_STRAY_BYTES = 512 * INITIAL_WINDOW_BYTES
 STRAY_PER_STREAM_BYTES = 32 * HEADER_BYTES  # late window updates, FIN and RST of one finished stream
 
@@ -39,7 +39,7 @@ _FAULT = "yamux"
 
 
 class FrameType(IntEnum):
-    """Types (yamux spec, type field)."""
+    """Frame types (yamux spec, type field)."""
 
     DATA = 0
     WINDOW = 1
@@ -65,22 +65,22 @@ class GoAway(IntEnum):
 
 
 class SessionState(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
-    OPEN = "open"  # from the start
-    LEAVING = "leaving"  # `leave`: our go-away is out; the peer's streams go on, new ones under way included
-    REMOTE_LEAVING = "remote leaving"  # the peer's go-away came: no new streams, those open go on
-    CLOSED = "closed"  # `close`, or the connection is gone: nothing is processed any more
+    OPEN = "open"  # initially
+    LEAVING = "leaving"  # `leave`: we sent go-away; the peer's streams continue, including new ones in flight
+    REMOTE_LEAVING = "remote leaving"  # the peer sent go-away: no new streams, open ones continue
+    CLOSED = "closed"  # `close`, or the connection is gone: input is ignored
 
 
-# To ask an Enum's class for a member costs 80 ns in Python 3.11.
+# An Enum member access costs 80 ns in Python 3.11.
 _OPEN, _LEAVING, _REMOTE_LEAVING, _CLOSED = SessionState
 _DATA = int(FrameType.DATA)
 _SYN, _ACK, _FIN, _RST = (int(flag) for flag in Flag)
 
 
 class Yamux:
-    """A session. A PeerFault out of `receive` or `resume` ends the connection; the caller closes it."""
+    """A session. A PeerFault from `receive` or `resume` ends the connection; the caller closes it."""
 
     __slots__ = (
         "_body_fin",
@@ -108,13 +108,13 @@ class Yamux:
         self.state = _OPEN
         self.streams: dict[int, MuxStream] = {}
         self.out = bytearray()
-        self.blocked_bytes = 0  # output that waits for window, over all streams
-        self.stalled = False  # input waits in here until output was taken, or for its turn: call `resume`
-        self.slice_bytes = WHOLE  # input processed in one go; more waits inside for its turn
+        self.blocked_bytes = 0  # output that waits for the peer's windows, over all streams
+        self.stalled = False  # input is held until output is taken, or for its turn: call `resume`
+        self.slice_bytes = WHOLE  # input processed at a time; more is held for its turn
         self._counts = {"inbound": 0, "outbound": 0, "unacknowledged": 0}
         self._next_id = 1 if dialer else 2
         self._highest_remote = 0
-        self.rest = b""  # input not processed: a frame that has not come whole, or what waits in here
+        self.rest = b""  # unprocessed input: an incomplete frame, or held input
         self._body_stream: MuxStream | None = None
         self._body_left = 0
         self._body_fin = False
@@ -124,7 +124,7 @@ class Yamux:
     # Input
 
     def receive(self, chunk: bytes, now: float) -> None:
-        """Processes `chunk`; not to be called while `stalled`."""
+        """Processes `chunk`; must not be called while `stalled`."""
         if self.rest:
             chunk = self.rest + chunk
             self.rest = b""
@@ -141,7 +141,7 @@ class Yamux:
                 at = self._take_body(chunk, at, now)
                 continue
             taken = receive_frames(self, chunk, at, now, most_out)
-            if taken != at:  # the common case: data in one piece
+            if taken != at:  # the common case: complete data frames
                 self._idle_frames = 0
                 at = taken
                 continue
@@ -158,12 +158,12 @@ class Yamux:
             self.stalled = True
 
     def resume(self, now: float) -> None:
-        """Goes on where output stood in the way."""
+        """Continues after output has been taken."""
         self.stalled = False
         self.receive(b"", now)
 
     def _take_body(self, chunk: bytes, at: int, now: float) -> int:
-        """The next piece of a data frame's body; returns the position behind it."""
+        """Takes the next piece of a data frame's body; returns the position after it."""
         piece = chunk[at : at + self._body_left]
         self._body_left -= len(piece)
         stream = self._body_stream
@@ -232,7 +232,7 @@ class Yamux:
             self._owner.went_away(length, now)
 
     def _addressed(self, flags: int, stream_id: int, now: float) -> MuxStream | None:
-        """The stream a frame is for, opened or ended as its flags say; None when it is gone."""
+        """The stream a frame is for, opened or reset as its flags say; None if it is gone."""
         stream = self._open_inbound(stream_id, now) if flags & _SYN else self.streams.get(stream_id)
         if stream is None:
             ours = stream_id % 2 == self._next_id % 2
@@ -257,7 +257,7 @@ class Yamux:
         self._highest_remote = max(self._highest_remote, stream_id)
         if self._counts["inbound"] >= self._config.max_inbound_streams:
             self.out += _pack(_DATA, _RST, stream_id, 0)
-            self._allow_stray(INITIAL_WINDOW_BYTES)  # it may have sent a window's worth before it hears
+            self._allow_stray(INITIAL_WINDOW_BYTES)  # the peer may send a window's worth before it sees this
             return None
         stream = MuxStream(stream_id, inbound=True)
         self.streams[stream_id] = stream
@@ -277,7 +277,7 @@ class Yamux:
     # Output
 
     def open(self) -> MuxStream:
-        """A new stream of ours; ConnectionLost when there can be none, LimitExceeded at our own bounds."""
+        """Opens a stream of ours; raises ConnectionLost if it cannot, LimitExceeded at our own limits."""
         counts, config = self._counts, self._config
         if self.state is not _OPEN or self._next_id > MAX_STREAM_ID:
             raise ConnectionLost("no new streams on this connection")
@@ -294,7 +294,8 @@ class Yamux:
         return stream
 
     def write(self, stream: MuxStream, data: bytes) -> None:
-        """Frames `data` as far as the window goes and keeps the rest; CallerFault after `finish`."""
+        """Frames `data` as far as the window allows and queues the rest; raises CallerFault after
+        `finish`."""
         if stream.fin_queued:
             raise CallerFault("data", "the stream's writing side is closed")
         if write_frame(self.out, stream, data):
@@ -304,35 +305,35 @@ class Yamux:
         self._flush(stream)
 
     def finish(self, stream: MuxStream) -> None:
-        """Half-closes once everything written has gone."""
+        """Half-closes once everything written has been sent."""
         if not stream.fin_queued:
             stream.fin_queued = True
             self._flush(stream)
 
     def reset(self, stream: MuxStream) -> None:
-        """Drops the stream both ways; the sink is not told. Harmless on one that is gone."""
+        """Resets the stream in both directions, without telling the sink. Harmless if it is gone."""
         if self.streams.get(stream.stream_id) is stream:
             self.out += _pack(_DATA, _RST, stream.stream_id, 0)
             self._forget(stream)
 
     def consumed(self, stream: MuxStream, size: int) -> None:
-        """Gives `size` bytes of window back, in large updates."""
+        """Grants `size` bytes of window back, in large updates."""
         stream.credit += size
         if stream.credit >= GRANT_BYTES:
             self.grant(stream)
 
     def ping(self, value: int) -> None:
-        """Asks for `value` back."""
+        """Sends a ping with `value`."""
         self.out += _pack(FrameType.PING, _SYN, 0, value)
 
     def leave(self) -> None:
-        """Says go-away, and goes on with the streams there are; the peer closes when they have ended."""
+        """Sends go-away and keeps the open streams; the peer closes when they have ended."""
         if self.state is _OPEN:
             self.out += _pack(FrameType.GO_AWAY, 0, 0, GoAway.NORMAL)
             self.state = _LEAVING
 
     def close(self, code: GoAway) -> None:
-        """Says go-away and forgets all streams, telling no sink."""
+        """Sends go-away and drops all streams, without telling their sinks."""
         self.out += _pack(FrameType.GO_AWAY, 0, 0, code)
         self.state = _CLOSED
         self.stalled = False
@@ -359,7 +360,7 @@ class Yamux:
                 self._forget(stream)
 
     def grant(self, stream: MuxStream) -> None:
-        """Gives back at once what was consumed of an open stream."""
+        """Grants the consumed bytes of an open stream back at once."""
         if stream.remote_ended or stream.stream_id not in self.streams:
             return
         self.out += _pack(FrameType.WINDOW, 0, stream.stream_id, stream.credit)
@@ -384,7 +385,7 @@ class Yamux:
         self._stray_left = min(self._stray_left + size + STRAY_PER_STREAM_BYTES, MAX_STRAY_BYTES)
 
     def _spend_stray(self, size: int) -> None:
-        """What still comes for a stream we forgot is skipped, as long as it can be honest."""
+        """Skips late frames for a stream that is gone, as long as an honest peer could have sent them."""
         self._stray_left -= size + HEADER_BYTES
         if self._stray_left < 0:
             raise LimitExceeded("bytes for streams gone", MAX_STRAY_BYTES, protocol=_FAULT)

@@ -1,4 +1,4 @@
-"""One stream of a Yamux session, and what a session talks to."""
+"""One stream of a Yamux session, and the session's interfaces."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ INITIAL_WINDOW_BYTES = 256 << 10  # yamux spec, flow control; both sides assume 
 
 
 class Sink(Protocol):
-    """Where a stream's bytes go. None of these may raise for what the peer did."""
+    """Receives a stream's bytes. None of these may raise for the peer's behaviour."""
 
     def received(self, data: bytes, now: float) -> int:
-        """Returns how many bytes are done with; the rest is given back later by `Yamux.consumed`."""
+        """Returns how many bytes were consumed; the rest is granted back later with `Yamux.consumed`."""
 
     def ended(self, now: float) -> None:
         """The peer has written its last byte."""
@@ -22,32 +22,32 @@ class Sink(Protocol):
         """The peer reset the stream; it is gone."""
 
     def drained(self, now: float) -> None:
-        """Bytes that waited for window have all gone."""
+        """All bytes that waited for the window have been sent."""
 
     def gone(self) -> None:
-        """The stream has ended, in whatever way: give up what was held for it."""
+        """The stream has ended in some way: free what was held for it."""
 
 
 class Owner(Protocol):
-    """What a session asks of its connection."""
+    """What a session needs from its connection."""
 
     def accept(self, stream: MuxStream, now: float) -> Sink:
-        """A new inbound stream."""
+        """Accepts a new inbound stream."""
 
     def relieve(self) -> bool:
-        """Takes what stands in `out`; False: the shell has to, first."""
+        """Takes what is in `out`; False if the shell has to take output first."""
 
     def pong(self, value: int, now: float) -> None:
-        """An answer to a ping of ours."""
+        """An answer to our ping."""
 
     def went_away(self, code: int, now: float) -> None:
         """The peer ends the session."""
 
 
 class MuxStream(StreamState):
-    """One stream: its windows, what waits for window, and which directions have ended.
+    """One stream: its windows, its queued output, and which directions have ended.
 
-    The fields lie in the compiled class, where `receive_frames` reads them without asking Python.
+    The fields are in the compiled class, where `receive_frames` reads them without Python calls.
     """
 
     __slots__ = ()
@@ -58,8 +58,8 @@ class MuxStream(StreamState):
         self.sink: Sink = NOWHERE
         self.send_window = INITIAL_WINDOW_BYTES
         self.recv_window = INITIAL_WINDOW_BYTES
-        self.credit = 0  # consumed, not yet given back
-        self.outbox = bytearray()  # accepted from us, not yet framed for want of window
+        self.credit = 0  # consumed, not yet granted back
+        self.outbox = bytearray()  # written by us, waiting for the window
         self.acknowledged = inbound
         self.fin_queued = False
         self.fin_sent = False
@@ -67,7 +67,8 @@ class MuxStream(StreamState):
 
 
 class _Nowhere:
-    """The sink of a stream before it has one, and after its end: so the two do not keep each other alive."""
+    """The sink of a stream before it has one and after its end, so that the two do not keep each other
+    alive."""
 
     def received(self, data: bytes, now: float) -> int:
         return len(data)

@@ -69,7 +69,7 @@ class OwnAddresses:
         self._place()
         if changed:
             for call in self.changed:
-                self._faults.run("telling of changed addresses", call)
+                self._faults.run("announcing changed addresses", call)
 
     def _place(self) -> None:
         """Where we are ourselves. Loopback counts where it was asked for: 0.0.0.0 has it anyway."""
@@ -141,7 +141,7 @@ def _announceable(text: str, peer_id: PeerId) -> Multiaddr:
     except CallerFault as fault:
         raise CallerFault("announce", fault.reason) from None
     if addr.peer_id not in (None, peer_id):
-        raise CallerFault("announce", f"{text}: ends in another peer's id")
+        raise CallerFault("announce", f"{text}: ends in the id of another peer")
     if not (addr.is_dnsaddr or addr.host_port()) or not worth_keeping(addr.without_peer()):
-        raise CallerFault("announce", f"{text}: nobody could dial that")
+        raise CallerFault("announce", f"{text}: cannot be dialed")
     return addr.without_peer()

@@ -61,7 +61,7 @@ def bridge(
     configuration it listens nowhere until `listen_on`. The server does nothing until `run()` is awaited.
     """
     if cmd_buffer < 1:
-        raise CallerFault("cmd_buffer", f"at least 1, got {cmd_buffer}")
+        raise CallerFault("cmd_buffer", f"expects at least 1, got {cmd_buffer}")
     queue: asyncio.Queue[_Command[Any]] = asyncio.Queue(cmd_buffer)
     closed = asyncio.Event()
     server = DhtServer(
@@ -173,7 +173,7 @@ class DhtClient(Live):
         """Joins the network by `peers`: returns when connections are up, identified and in the routing table
         and the lookup of ourselves has ended. Raises DialFailed when none could be reached."""
         if not peers:
-            raise CallerFault("peers", "none given")
+            raise CallerFault("peers", "no address given")
         seeds = [PeerInfo(_peer_id(peer), (_multiaddr("peers", addr),)) for peer, addr in peers]
         return await self._ask(lambda node: node.bootstrap(seeds, deadline_s))
 
@@ -237,7 +237,7 @@ class DhtClient(Live):
 
         offers = await self._ask(call)
         if not offers:
-            raise NotFound(f"no live offer of {content}")
+            raise NotFound(f"no live offer for {content}")
         best = offers[0]
         return FoundFile(content, best.metadata, best.provider)
 
@@ -314,7 +314,7 @@ class DhtClient(Live):
             async with asyncio.timeout(QUEUE_DEADLINE_S):
                 await self._queue.put(_Command(call, answer))
         except TimeoutError:
-            raise Busy("cmd_buffer", f"full for {QUEUE_DEADLINE_S:g} s") from None
+            raise Busy("cmd_buffer", f"was full for {QUEUE_DEADLINE_S:g} s") from None
         if self._closed.is_set():  # while we waited: the server has emptied the queue for the last time
             raise ConnectionLost("the server has stopped")
         return await answer

@@ -199,7 +199,7 @@ class Connections:
             unsaid = self._seldom.due("", now)
             if unsaid is not None:
                 logger.warning(
-                    "ended the connection to %s: it does not take the answers it asked for, and all"
+                    "closed the connection to %s: it does not read the answers it requested, and all"
                     " connections together held more than %d MiB (%d similar messages suppressed)",
                     link.remote_peer,
                     scope.limit >> 20,
@@ -213,7 +213,7 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Leaves connections that nobody has used for a while, and ends those left whose peer does not."""
         for link, held in tuple(self._held.items()):
-            if not self._faults.run("the sweep of one connection", self._sweep_one, link, held, now):
+            if not self._faults.run("sweeping a connection", self._sweep_one, link, held, now):
                 link.abort()
         self._trim(now)
 

@@ -177,7 +177,7 @@ class DhtNode:
             async with asyncio.timeout(self._config.host.identify_timeout_s):
                 await asyncio.shield(link.identity_known.wait())
         except TimeoutError:
-            raise DialFailed("connected, but it does not say who it is", peer=peer.peer_id) from None
+            raise DialFailed("connected, but it does not answer identify", peer=peer.peer_id) from None
         return peer.peer_id
 
     async def bootstrap(
@@ -198,7 +198,7 @@ class DhtNode:
         if not result.connected:
             told = [str(failure) for failure in failures]
             if saved:
-                told.append(f"nor any of {len(saved)} peers of an earlier run")
+                told.append(f"nor did any of {len(saved)} peers of an earlier run")
             fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
             fault.failures = tuple(failures)
             raise fault
@@ -236,7 +236,7 @@ class DhtNode:
         job = self.engine.get_value(key, self._clock.now(), quorum, deadline_s)
         result = cast(GetValueResult, await self._kad.run(job))
         if result.record is None:
-            raise NotFound("no value under that key")
+            raise NotFound("there is no value under that key")
         if not result.succeeded:
             raise QuorumFailed(result.agreed, len(result.closest), result.wanted)
         return result.record.value

@@ -23,29 +23,29 @@ _LISTEN_PORT = HostConfig().listen[0].rpartition("/")[2]
 class DialReason(Enum):
     """What went wrong, and what to do about it."""
 
-    NO_ADDRESS = "no address of it is known that can be dialed (/ip4|ip6|dns.../tcp/PORT, /dnsaddr)"
-    DNS = "DNS does not know that name, or nothing behind it; look at its spelling and the resolver"
-    REFUSED = "nobody listens at that port; look whether the node runs, and at the port"
-    UNREACHABLE = "no way leads there; look at the network, and the firewall"
-    TIMEOUT = "no answer in time; look whether a firewall drops what we send, or something else listens there"
-    CLOSED = "it ended the connection before it said who it is; it may be full, or not be a libp2p port"
+    NO_ADDRESS = "it has no known address that can be dialed (/ip4|ip6|dns.../tcp/PORT, /dnsaddr)"
+    DNS = "its name does not resolve to any address; check its spelling and the resolver"
+    REFUSED = "nothing listens on that port; check whether the node is running, and the port"
+    UNREACHABLE = "there is no route to it; check the network and firewalls"
+    TIMEOUT = "no answer in time; check whether a firewall drops packets, or another program listens there"
+    CLOSED = "it closed the connection during the handshake; it may be full, or not a libp2p port"
     NOT_LIBP2P = (
-        f"what answers there does not speak libp2p; name the port of --listen ({_LISTEN_PORT} by default), "
+        f"it does not speak libp2p; give the port of --listen ({_LISTEN_PORT} by default), "
         "not that of gRPC or HTTP"
     )
     WRONG_IDENTITY = (
-        "another peer is there; if that node lost its identity.pem, write its new id behind /p2p/, else look "
-        "at host and port"
+        "another peer answers there; if that node lost its identity.pem, put its new id after "
+        "/p2p/, else check host and port"
     )
-    SELF = "that is this node itself"
+    SELF = "it is this node itself"
     OTHER_NETWORK = "it is in another network; both need the same --kad-prefix"
-    SERVES_NOBODY = "it is there, but serves nobody (--mode client); join by a server"
+    SERVES_NOBODY = "it is a client and serves no requests (--mode client); join through a server"
     OUTSIDE = "it is in a private network that this node is not in"
-    FAILED_LATELY = "its addresses failed a moment ago"
-    NOT_TRIED = "this node is stopping, or too many dials wait already"
-    LOST = "it broke off before it answered; it may be full or be stopping"
-    WRONG_ANSWER = "its answer breaks the protocol; the programs do not understand each other"
-    BUG = "a bug of ours; the log tells"
+    FAILED_LATELY = "its addresses have just failed"
+    NOT_TRIED = "this node is shutting down, or too many dials are queued"
+    LOST = "it disconnected before it answered; it may be full or shutting down"
+    WRONG_ANSWER = "its answer violates the protocol; the implementations are incompatible"
+    BUG = "a bug of ours; see the log"
     SILENT = "it is connected, but does not answer in time; it may hang"
 
     @property

@@ -90,7 +90,7 @@ class Dialer:
         usable = [addr for addr in addrs if addr.is_dnsaddr or addr.host_port() is not None]
         if not usable:
             failures = [Failure(str(addr), DialReason.NO_ADDRESS) for addr in addrs]
-            raise _together(failures, f"no TCP address among {', '.join(map(str, addrs))}", peer)
+            raise _together(failures, f"none is a TCP address: {', '.join(map(str, addrs))}", peer)
         async with self._places:
             chosen = usable[: self._shell.config.max_dial_addrs]
             return await _Dial(self._shell, peer, given).run(chosen)
@@ -122,7 +122,7 @@ class _Dial:
                 running = {*self._attempts, *self._lookups}
                 if not running:
                     nowhere = Failure(
-                        str(self._peer), DialReason.DNS, "no name led to an address we can dial"
+                        str(self._peer), DialReason.DNS, "no name resolves to an address we can dial"
                     )
                     raise _together(self._failures or [nowhere], "", self._peer)
                 at = self._race.next_timer()
@@ -160,7 +160,7 @@ class _Dial:
             for host in await self._shell.resolver.hosts(endpoint):
                 self._add(Target(addr, host, endpoint.port), trusted)
         elif depth >= MAX_DNSADDR_DEPTH:
-            raise failed(addr, DialReason.DNS, "one name leads to another too often")
+            raise failed(addr, DialReason.DNS, "too many names refer to further names")
         else:
             found = await self._shell.resolver.dnsaddr(addr, self._peer)
             self._consider(found, depth + 1, trusted=trusted)
@@ -215,7 +215,7 @@ class _Dial:
         except OSError as error:
             raise failed(target.addr, of_system(error), plain(error)) from None
         except UnicodeError:  # of the codec through which every host goes
-            raise failed(target.addr, DialReason.DNS, "not an address that this system takes") from None
+            raise failed(target.addr, DialReason.DNS, "this system does not support that address") from None
         finally:
             if not connected:
                 link.abort()

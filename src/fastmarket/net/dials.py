@@ -108,7 +108,7 @@ class Dials:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise DialFailed("this node is stopping", peer=peer.peer_id) from None
+                raise DialFailed("this node is shutting down", peer=peer.peer_id) from None
             raise
 
     async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
@@ -136,7 +136,7 @@ class Dials:
         if dial is not None:
             parcels, dial.waiting = dial.waiting, []
             for parcel in parcels:
-                self._faults.run("sending what waited for a peer", parcel.send, link)
+                self._faults.run("sending requests queued for a peer", parcel.send, link)
 
     def forgive(self, addrs: Collection[Multiaddr]) -> None:
         """Our operator wants these addresses tried now, however often they failed and wherever they are."""
@@ -171,9 +171,9 @@ class Dials:
         if peer.peer_id == self._owner.peer_id:
             raise _failed(peer, Failure(str(peer.peer_id), DialReason.SELF))
         if self._closing:
-            raise NotDialed("this node is stopping", peer=peer.peer_id)
+            raise NotDialed("this node is shutting down", peer=peer.peer_id)
         if len(self._dials) > self._config.max_queued_dials:
-            raise NotDialed("too many dials wait already", peer=peer.peer_id)
+            raise NotDialed("too many dials are queued", peer=peer.peer_id)
         known = self._known(peer)
         candidates = self._candidates(known)
         try:
@@ -251,7 +251,7 @@ class Dials:
         if not task.cancelled() and task.exception() is None:
             link = task.result()
             for parcel in dial.waiting:
-                self._faults.run("sending what waited for a dial", parcel.send, link)
+                self._faults.run("sending requests queued for a dial", parcel.send, link)
             return
         fault = None if task.cancelled() else task.exception()
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
@@ -259,7 +259,7 @@ class Dials:
             self._owner.unreachable(peer_id)
         gone = isinstance(fault, DialFailed) and fault.gone
         for parcel in dial.waiting:
-            self._faults.run("giving up what waited for a dial", parcel.unreachable, gone)
+            self._faults.run("failing requests queued for a dial", parcel.unreachable, gone)
 
 
 def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:

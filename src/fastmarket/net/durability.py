@@ -59,7 +59,7 @@ class Durability:
         waiting = asyncio.ensure_future(kept)
         await asyncio.wait({waiting}, timeout=timeout_s)
         if not waiting.done():
-            raise NotDurable(self._keeper.trouble or f"the disk has not taken it within {timeout_s:.1f} s")
+            raise NotDurable(self._keeper.trouble or f"it was not on disk within {timeout_s:.1f} s")
         try:
             waiting.result()
         except StorageFault as fault:
@@ -76,7 +76,7 @@ class Durability:
                 kept = self._keeper.keep(changes)
             except Exception as error:  # noqa: BLE001 - what nobody has is not acknowledged
                 kept = _lost(error)
-                self._faults.tell("keeping offers", error)
+                self._faults.tell("storing offers", error)
             if any(change.own for change in changes):
                 self._kept = kept
 

@@ -117,7 +117,7 @@ class Host:
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
         self._sweeper = Repeating(
-            "the sweep of connections", lambda: config.host.idle_sweep_s, self._sweep, self.faults
+            "sweeping connections", lambda: config.host.idle_sweep_s, self._sweep, self.faults
         )
         self._closing = False
 
@@ -189,7 +189,7 @@ class Host:
     def unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:
             self.faults.run(
-                "telling of an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
+                "reporting an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
             )
 
     # -- requests
@@ -222,7 +222,7 @@ class Host:
         try:
             request.done(outcome)
         except Exception as error:  # noqa: BLE001 - others' outcomes come with the same bytes
-            self.faults.tell("taking the outcome of a request", error, request.peer.peer_id)
+            self.faults.tell("handling the outcome of a request", error, request.peer.peer_id)
 
     # -- LinkOwner
 
@@ -280,7 +280,7 @@ class Host:
         if lost is not None:
             for observer in self.observers:
                 self.faults.run(
-                    "telling of a peer that left", observer.peer_disconnected, lost, self.clock.now()
+                    "reporting a disconnected peer", observer.peer_disconnected, lost, self.clock.now()
                 )
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
@@ -290,7 +290,7 @@ class Host:
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         protocols = frozenset(info.protocols)
         for observer in self.observers:
-            self.faults.run("telling of an identified peer", observer.peer_identified, peer, protocols, now)
+            self.faults.run("reporting an identified peer", observer.peer_identified, peer, protocols, now)
 
     # -- ending
 
@@ -323,8 +323,8 @@ class Host:
         now = self.clock.now()
         links = self.links.all()
         for place, sweep in (
-            ("the sweep of addresses", lambda: self.identifier.sweep(links, now)),
-            ("the sweep of connections", lambda: self.links.sweep(now)),
+            ("sweeping addresses", lambda: self.identifier.sweep(links, now)),
+            ("sweeping connections", lambda: self.links.sweep(now)),
         ):
             self.faults.run(place, sweep)
 

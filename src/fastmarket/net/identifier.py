@@ -118,7 +118,7 @@ class Identifier:
             link.connection.send(stream_id, self._message_for(link.connection), now)
             link.connection.close_write(stream_id, now)
         except FastmarketError as fault:
-            logger.debug("no push to %s: %s", link.remote_peer, fault)
+            logger.debug("identify push to %s failed: %s", link.remote_peer, fault)
         link.wake()
 
     def feed(self, link: Link, event: Event, now: float) -> bool:
@@ -139,7 +139,7 @@ class Identifier:
         except PeerFault as fault:
             self._asked.pop((link, stream_id), None)
             link.connection.reset(stream_id, now)
-            logger.debug("%s stays unidentified: %s", link.remote_peer, fault)
+            logger.debug("cannot identify %s: %s", link.remote_peer, fault)
         return True
 
     def sweep(self, links: Iterable[Link], now: float) -> None:
@@ -149,7 +149,7 @@ class Identifier:
                 del self._asked[link, stream_id]
                 self._faults.run("giving up on an identify", self._give_up, link, stream_id, now)
         for link in links:  # what was said on a connection holds as long as that is open
-            if not self._faults.run("noting an observed address", self._note_observed, link, now):
+            if not self._faults.run("recording an observed address", self._note_observed, link, now):
                 link.abort()  # what it said will fail again
         self.addresses.refresh(now)
 

@@ -89,10 +89,10 @@ class Joining:
             if self._drop_ourselves(dht, failures) and not self.possible:
                 return False
             self._why = "; ".join(map(str, failures)) or str(fault)
-            logger.warning("not in the network: %s; serving meanwhile, trying again", fault)
+            logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
             return False
         self.joined, self._why = True, ""
-        logger.info("in the network by %s; nodes known: %d", joined.peer, joined.known)
+        logger.info("joined the network through %s; %d nodes known", joined.peer, joined.known)
         self._drop_ourselves(dht, joined.failures)
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
@@ -105,7 +105,7 @@ class Joining:
         """One list of bootstrap peers for all nodes names each of them, too: by its id, or, where that has
         changed, by its address."""
         for seed in self._ourselves:
-            logger.info("%s is left out of the bootstrap peers: it is this node itself", seed.addrs[0])
+            logger.info("ignoring bootstrap peer %s: it is this node itself", seed.addrs[0])
         own = dht.host.identifier.addresses
         ours = {seed.peer_id for seed in self._seeds if all(addr in own for addr in seed.addrs)}
         self._drop_seeds(dht, ours)
@@ -128,8 +128,8 @@ class Joining:
         for seed in self._seeds:
             if seed.peer_id in ours:
                 logger.warning(
-                    "%s is left out of the bootstrap peers: it leads to this node itself, whose id is %s; "
-                    "put that into the list",
+                    "ignoring bootstrap peer %s: it leads to this node itself, whose id is %s; "
+                    "correct the list",
                     seed.addrs[0].with_peer(seed.peer_id),
                     self._peer_id,
                 )

@@ -180,7 +180,7 @@ class KadNode:
         for done in ended:
             for observer in self.job_observers:
                 self._host.faults.run(
-                    "an observer of jobs",
+                    "a job observer",
                     done.context.run,
                     *(observer, done.kind, done.lookup, now - done.begun),
                 )

@@ -93,7 +93,7 @@ class OfferNode:
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             logger.warning(
-                "this node's clock is about %.0f s %s its peers': set it right, or they take no offers of it",
+                "this node's clock is about %.0f s %s its peers': set it right, or they refuse its offers",
                 abs(offset_s),
                 side(offset_s),
             )
@@ -247,9 +247,9 @@ class OfferNode:
             running = self._kad.start(wanted.job)
         except Exception as fault:  # noqa: BLE001 - what it offers has its next turn all the same
             if isinstance(fault, FastmarketError):
-                logger.warning("cannot announce offers now (%s); trying again later", fault)
+                logger.warning("cannot announce offers now (%s); will retry later", fault)
             else:
-                self._faults.tell("beginning to announce offers", fault)
+                self._faults.tell("starting to announce offers", fault)
             self._ended(wanted, None)
             self._turns.arm()
             return None
@@ -278,7 +278,7 @@ class OfferNode:
 
 def _many_refused(count: int) -> None:
     logger.warning(
-        "%d offers of others were refused here for their times: the clocks of their holders are wrong, or "
+        "refused %d offers of other nodes because of their times: their holders' clocks are wrong, or "
         "this node's is",
         count,
     )

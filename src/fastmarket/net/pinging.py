@@ -21,7 +21,9 @@ async def ping(host: Host, link: Link, count: int = 1) -> list[float]:
             while exchange.rtt_s is None:
                 data = await stream.read(PING_BYTES)
                 if not data:
-                    raise StreamFailed("ended before the answer to a ping", peer=link.remote_peer)
+                    raise StreamFailed(
+                        "the connection ended before the ping was answered", peer=link.remote_peer
+                    )
                 exchange.feed(data, host.clock.now())
             times.append(exchange.rtt_s)
         stream.close_write()

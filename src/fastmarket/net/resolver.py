@@ -48,7 +48,7 @@ class Resolver:
         except OSError as error:
             raise failed(endpoint.host, of_system(error), plain(error)) from None
         except UnicodeError:  # of Python's own codec, which reads every host
-            raise failed(endpoint.host, DialReason.DNS, "a name that no resolver takes") from None
+            raise failed(endpoint.host, DialReason.DNS, "no resolver accepts that name") from None
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
     async def dnsaddr(self, addr: Multiaddr, peer: PeerId) -> list[Multiaddr]:

@@ -103,7 +103,7 @@ class Stream:
         elif isinstance(event, StreamReady):
             self.protocol = event.protocol
         elif isinstance(event, NegotiationFailed):
-            self._fail("the peer speaks none of the protocols")
+            self._fail("the peer supports none of the protocols")
         elif isinstance(event, StreamReset):
             self._fail(event.reason)
         self._news.set()

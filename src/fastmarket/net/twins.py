@@ -39,7 +39,9 @@ class Twins:
     def __init__(self, host: Host, engine: Engine) -> None:
         self._host = host
         self._engine = engine
-        self._asking = Repeating("asking how others know us", lambda: ASK_PAUSE_S, self.ask, host.faults)
+        self._asking = Repeating(
+            "asking peers which addresses they know of us", lambda: ASK_PAUSE_S, self.ask, host.faults
+        )
         engine.named_us = self.named
         self._look: asyncio.Task[None] | None = None
         self._look_at = self._tell_at = float("-inf")  # not before
@@ -83,7 +85,7 @@ class Twins:
             try:
                 link = await self._host.dials.prove(self._host.peer_id, addr)
             except FastmarketError as fault:
-                logger.debug("nobody with our key at %s: %s", addr, fault)
+                logger.debug("no node with our key at %s: %s", addr, fault)
                 continue
             try:
                 async with asyncio.timeout(IDENTIFY_S):
@@ -110,8 +112,8 @@ class Twins:
         if now >= self._tell_at:
             self._tell_at = now + TELL_AGAIN_S
             logger.warning(
-                "another node speaks with the key of this one, at %s: peers take the two for one, and lose "
-                "what either offers; give each its own data directory, or key",
+                "another node uses this node's key, at %s: peers take the two for one, and lose offers of "
+                "either; give each its own data directory, or key",
                 addr,
             )
 

@@ -31,12 +31,12 @@ def _kad_config(settings: Sequence[str]) -> KadConfig:
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in {item.name for item in fields(shipped)} or name == "prefix":
-            raise click.BadParameter(f"{name!r} is no parameter of KadConfig", param_hint="--kad")
+            raise click.BadParameter(f"{name!r} is not a parameter of KadConfig", param_hint="--kad")
         kind = type(getattr(shipped, name))
         try:
             changes[name] = text.lower() in ("1", "true", "yes") if kind is bool else kind(text)
         except ValueError:
-            raise click.BadParameter(f"{name} takes {kind.__name__}", param_hint="--kad") from None
+            raise click.BadParameter(f"{name} expects {kind.__name__}", param_hint="--kad") from None
     return replace(shipped, **changes)
 
 
@@ -52,21 +52,27 @@ _SUMMARIES = "\b\n" + "\n".join(f"{name:<12} {item.summary}" for name, item in S
 
 @click.command(epilog=_SUMMARIES, context_settings={"max_content_width": 110})
 @click.option("--scenario", type=click.Choice(list(SCENARIOS)), default="static", show_default=True)
-@click.option("--nodes", type=click.IntRange(2, 1_000_000), help="How many.  [default: the scenario's]")
-@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same run.")
+@click.option(
+    "--nodes", type=click.IntRange(2, 1_000_000), help="Number of nodes.  [default: the scenario's]"
+)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Seed; the same seed gives the same run."
+)
 @click.option("--lookups", type=click.IntRange(0), default=1000, show_default=True)
 @click.option("--offers", type=click.IntRange(1), default=100, show_default=True, help="Published.")
-@click.option("--finds", type=click.IntRange(0), default=1000, show_default=True, help="Searches for them.")
+@click.option(
+    "--finds", type=click.IntRange(0), default=1000, show_default=True, help="Searches for the offers."
+)
 @click.option(
     "--dial-round-trips",
     type=click.IntRange(0),
     default=Conditions().dial_round_trips,
     show_default=True,
-    help="Before the first request of a connection; 0: as if all were connected.",
+    help="Round trips before a connection's first request; 0: as if all peers were connected.",
 )
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="Share of messages that never arrive.")
-@click.option("--kad", multiple=True, metavar="NAME=VALUE", help="Change a parameter of KadConfig.")
-@click.option("--wire", is_flag=True, help="Tell the bytes on the wire.")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="Fraction of messages lost.")
+@click.option("--kad", multiple=True, metavar="NAME=VALUE", help="Set a parameter of KadConfig.")
+@click.option("--wire", is_flag=True, help="Report the bytes on the wire.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="- is stdout.")
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="A PNG; needs fastmarket[sim].")
 def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None:

@@ -84,7 +84,7 @@ def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], floa
         return sum(len(offers) for result in results for offers, _ in result.groups) >= len(contents)
 
     if not world.network.scheduler.run(done, ALL_SWEPT_S):
-        raise RuntimeError("the holder does not come to an end with its sweeps")
+        raise RuntimeError("the holder's sweeps do not end")
     return results, world.now - began
 
 

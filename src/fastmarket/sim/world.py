@@ -150,7 +150,9 @@ class World:
 
     def _await(self, figures: LookupFigures | StoreFigures | FindFigures, count: int) -> None:
         if not self.network.scheduler.run(lambda: figures.over >= count, ALL_DONE_S):
-            raise RuntimeError(f"after {ALL_DONE_S:g} virtual seconds {count - figures.over} jobs go on")
+            raise RuntimeError(
+                f"after {ALL_DONE_S:g} virtual seconds {count - figures.over} jobs are still running"
+            )
 
     def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
         key, started = self.network.random.randbytes(34), self.now

@@ -379,9 +379,8 @@ class SharedStore:
                 await leaving.initialize()
             self._client, leaving = leaving, self._client
             self._known = True
-            await asyncio.sleep(
-                self._config.write_timeout_s
-            )  # calls in progress finish on the previous client
+            # Calls in progress finish on the previous client.
+            await asyncio.sleep(self._config.write_timeout_s)
         except Exception as fault:  # noqa: BLE001 - as above
             log.debug("no new cluster map of the shared store: %r", fault)
             await asyncio.sleep(self._config.pause_s)

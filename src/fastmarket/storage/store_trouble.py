@@ -125,12 +125,8 @@ _SILENT = frozenset(
         Trouble.CLOSED,
     }
 )
-_BAD_CA = (
-    "NO_CERTIFICATE_OR_CRL_FOUND",
-    "NO_START_LINE",
-    "X509_LIB",
-    "PEM_LIB",
-)  # OpenSSL's reasons for a bad file
+# OpenSSL's reasons for a bad file.
+_BAD_CA = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE", "X509_LIB", "PEM_LIB")
 _DISABLED = re.compile(r"cluster support disabled|Cluster mode is not enabled", re.IGNORECASE)
 _OF_A_KEY = ("WRONGTYPE",)
 

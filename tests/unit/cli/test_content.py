@@ -37,7 +37,7 @@ def test_what_a_cid_says_of_itself(form: str, tmp_path: Path, monkeypatch: pytes
     }
     for cid, said in cids.items():
         assert content.cid_line(form.format(cid)).startswith(f"{cid}  {said}")
-    with pytest.raises(CallerFault, match="paths are not sold"):
+    with pytest.raises(CallerFault, match="paths are not supported"):
         content.cid_line(f"ipfs://{HELLO}/a.txt")
     with pytest.raises(CallerFault, match="no such file"):
         content.cid_line("holiday.mkv")
@@ -141,7 +141,7 @@ def test_a_copied_cid_is_no_path(form: str, tmp_path: Path, monkeypatch: pytest.
     named = content.resolve(form.format(HELLO))
     assert (named.text, named.named_by) == (form.format(HELLO), NamedBy.CID)
     assert not content.is_bare_text(named)
-    with pytest.raises(CallerFault, match="content: names a path behind the CID"):
+    with pytest.raises(CallerFault, match="content: names a path after the CID"):
         content.resolve(f"ipfs://{HELLO}/a.txt")
     with pytest.raises(CallerFault, match="content: is not a CID behind /ipfs/"):
         content.resolve("/ipfs/gone")

@@ -122,7 +122,7 @@ def test_bounds() -> None:
     deep = lambda depth: b"\xa1\x61a" + b"\x81" * depth + b"\xf6"  # noqa: E731
     assert decode_map(deep(MAX_DEPTH - 1)) == {}
     for depth in (MAX_DEPTH, MAX_BYTES - 4):
-        with pytest.raises(PeerFault, match="too deep"):
+        with pytest.raises(PeerFault, match="too deeply"):
             decode_map(deep(depth))
     wide = encoded({"a": [None] * (MAX_BYTES - 6)})
     assert len(wide) == MAX_BYTES

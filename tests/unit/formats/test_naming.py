@@ -97,7 +97,7 @@ def test_each_form_names_the_multihash_of_its_cid(form: str, cid: str) -> None:
 @pytest.mark.parametrize("cid", [CIDS[0], str(RAW)])
 def test_a_path_behind_a_cid_is_refused(form: str, cid: str) -> None:
     for read, field in ((named, "fileHash"), (Cid.from_link, "cid")):
-        with pytest.raises(CallerFault, match=f"path behind the CID {cid}") as caught:
+        with pytest.raises(CallerFault, match=f"path after the CID {cid}") as caught:
             read(form.format(cid))
         assert caught.value.field == field
 
@@ -109,13 +109,13 @@ def encoded(parts: bytes, base: str = "base32") -> str:
 UNUSABLE = [
     (b"\x01\x55\x00\x4f" + bytes(79), "multihash of 81 bytes"),  # identity above the limit
     (b"\x01\x55\x00" + encode_uvarint(200) + bytes(200), "multihash of 203 bytes"),
-    (b"\x01\x55\x12\x14" + DIGEST[:20], "20 bytes, which sha2-256 has not"),
-    (b"\x01\x70\x12\x1f" + DIGEST[:31], "31 bytes, which sha2-256 has not"),
-    (b"\x01\x70\x12\x08" + DIGEST[:8], "8 bytes, which sha2-256 has not"),
-    (b"\x01\x55\x13\x20" + DIGEST, "32 bytes, which sha2-512 has not"),
+    (b"\x01\x55\x12\x14" + DIGEST[:20], "20 bytes, which sha2-256 does not produce"),
+    (b"\x01\x70\x12\x1f" + DIGEST[:31], "31 bytes, which sha2-256 does not produce"),
+    (b"\x01\x70\x12\x08" + DIGEST[:8], "8 bytes, which sha2-256 does not produce"),
+    (b"\x01\x55\x13\x20" + DIGEST, "32 bytes, which sha2-512 does not produce"),
     (b"\x01\x55\x12\x20" + DIGEST[:31], "cut short: 31 of 32"),
     (b"\x01\x55\x12\x20" + DIGEST[:10], "cut short: 10 of 32"),
-    (b"\x01\x55\x12\x20" + DIGEST + b"x", "followed by more"),
+    (b"\x01\x55\x12\x20" + DIGEST + b"x", "followed by other text"),
     (b"\x01\x55\x00\x00", "empty digest"),
 ]
 

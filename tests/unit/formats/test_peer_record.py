@@ -66,7 +66,7 @@ def test_forms_do_not_mix(domain: str, payload_type: bytes) -> None:
 
 
 def test_nobody_speaks_for_another() -> None:
-    with pytest.raises(PeerFault, match="another"):
+    with pytest.raises(PeerFault, match="other than its subject"):
         decode_peer_record(seal(MALLORY, DOMAIN, PAYLOAD_TYPE, payload(ALICE, [ADDRS[0].raw])))
 
 

@@ -88,4 +88,4 @@ def quorum_size(quorum: Quorum | int, peers: int) -> int:
 def check_quorum(quorum: Quorum | int) -> None:
     """Raises CallerFault for a number below 1."""
     if isinstance(quorum, int) and quorum < 1:
-        raise CallerFault("quorum", f"at least 1, got {quorum}")
+        raise CallerFault("quorum", f"expects at least 1, got {quorum}")

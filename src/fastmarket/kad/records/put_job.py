@@ -34,7 +34,7 @@ WHY = {
     FailureKind.RESET: "ended the request",
     FailureKind.PEER_FAULT: "broke the protocol",
     FailureKind.CLOSED: "ended the connection",
-    FailureKind.BUSY: "not asked, too many requests of ours are under way",
+    FailureKind.BUSY: "were not asked: too many requests of ours in progress",
 }
 # It is not there: it does not count, and another takes its place.
 ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
@@ -485,12 +485,12 @@ class PutJob(Job):
         keys = self._storers() if self._storing else list(self._copies)
         for key in keys:
             if self._copies.get(key) is _Copy.ASKED:
-                told["have not answered so far"] = told.get("have not answered so far", 0) + 1
+                told["have not answered yet"] = told.get("have not answered yet", 0) + 1
             elif key in self._why:
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
         if not told and self._lookup.silent:
-            return f"nobody answers, {self._lookup.silent} known may still be there"
+            return f"no peer answers; {self._lookup.silent} known ones may be unresponsive"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:

@@ -43,9 +43,9 @@ class OpaqueRule:
     """Values without a namespace: anything, the last put wins, the majority is believed."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
-        """An empty value says nothing and is refused."""
+        """An value is empty says nothing and is refused."""
         if not value:
-            raise PeerFault("empty value")
+            raise PeerFault("value is empty")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
         """The most frequent; among equals the greatest bytes, so that all nodes choose alike."""
@@ -64,7 +64,7 @@ class PublicKeyRule:
     def validate(self, key: bytes, value: bytes, now: float) -> None:
         """The key must hash to the id in the record's key."""
         if PublicKey.decode(value).peer_id.raw != key[len(b"/pk/") :]:
-            raise PeerFault("public key of another peer")
+            raise PeerFault("public key belongs to another peer")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
         """All valid ones are the same key."""
@@ -88,7 +88,7 @@ def rule_for(rules: Mapping[bytes, RecordRule], key: bytes) -> RecordRule:
         if slash:
             rule = rules.get(name)
             if rule is None:
-                raise PeerFault("no such record namespace")
+                raise PeerFault("unknown record namespace")
             return rule
     return OPAQUE
 
@@ -126,6 +126,6 @@ def decode_record(raw: bytes, max_ttl_s: float, now: float) -> Record:
     except DecodeError:
         raise PeerFault("record is malformed") from None
     if len(message.publisher) > MAX_PUBLISHER_BYTES:
-        raise PeerFault("publisher is no peer id")
+        raise PeerFault("publisher is not a peer id")
     ttl = min(message.ttl, max_ttl_s) if message.ttl else max_ttl_s
     return Record(message.key, message.value, now, now + ttl, message.publisher)

@@ -63,14 +63,14 @@ class IpnsRule:
     def validate(self, key: bytes, value: bytes, now: float) -> None:
         """Signature, name, end of life; where old fields stand beside `data`, they must say the same."""
         if len(value) > MAX_IPNS_BYTES:
-            raise PeerFault("IPNS record too large")
+            raise PeerFault("IPNS record is too large")
         entry = _entry(value)
         name = PeerId.from_bytes(key[len(IPNS) :])
         public_key = PublicKey.decode(entry.pubKey) if entry.pubKey else name.public_key()
         if public_key is None or public_key.peer_id != name:
-            raise PeerFault("IPNS record without the key of its name")
+            raise PeerFault("IPNS record lacks the key of its name")
         if not entry.signatureV2 or not public_key.verify(_IPNS_SIGNED + entry.data, entry.signatureV2):
-            raise PeerFault("IPNS record with a bad signature")
+            raise PeerFault("IPNS record has a bad signature")
         data = decode_map(entry.data)
         for field, told in (
             ("Value", entry.value),
@@ -80,11 +80,11 @@ class IpnsRule:
             ("TTL", entry.ttl),
         ):
             if entry.signatureV1 and data.get(field) != told:
-                raise PeerFault(f"IPNS record whose {field} is not the signed one")
+                raise PeerFault(f"IPNS record's {field} differs from the signed one")
         if data.get("ValidityType") != _END_OF_LIFE:
-            raise PeerFault("IPNS record of another validity type")
+            raise PeerFault("IPNS record has an unknown validity type")
         if _end_of_life(_read_ipns(value).validity) <= now:
-            raise PeerFault("IPNS record is over")
+            raise PeerFault("IPNS record has expired")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
         """The highest sequence; among these the one that lives longest, and then the greatest bytes."""
@@ -103,11 +103,11 @@ class SignedValueRule:
         envelope = open_envelope(value, _DOMAIN, payload_types=(_PAYLOAD_TYPE,))
         said = _said(envelope.payload)
         if said.key != key or envelope.peer_id != _publisher(key):
-            raise PeerFault("a value of another peer or key")
+            raise PeerFault("value belongs to another peer or key")
         if len(said.value) > MAX_VALUE_BYTES:
-            raise PeerFault("a value too large")
+            raise PeerFault("value is too large")
         if said.not_after <= now:
-            raise PeerFault("a value that is over")
+            raise PeerFault("value has expired")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
         """The highest seq; among equals the greatest bytes, so that all nodes choose alike."""
@@ -122,7 +122,7 @@ def signed_key(peer_id: PeerId, name: str = "") -> bytes:
     """The raw key of what a peer says under a name. Raises CallerFault."""
     raw = name.encode()
     if len(raw) > MAX_NAME_BYTES:
-        raise CallerFault("name", f"at most {MAX_NAME_BYTES} bytes, got {len(raw)}")
+        raise CallerFault("name", f"expects at most {MAX_NAME_BYTES} bytes, got {len(raw)}")
     return OURS + peer_id.raw + (b"/" + raw if raw else b"")
 
 
@@ -130,7 +130,7 @@ def sign_value(identity: Identity, name: str, value: bytes, seq: int, not_after:
     """What to put under `signed_key(identity.peer_id, name)`; a higher `seq` replaces, until `not_after`
     (unix seconds). Raises CallerFault."""
     if len(value) > MAX_VALUE_BYTES:
-        raise CallerFault("value", f"at most {MAX_VALUE_BYTES} bytes, got {len(value)}")
+        raise CallerFault("value", f"expects at most {MAX_VALUE_BYTES} bytes, got {len(value)}")
     said = value_pb2.SignedValue(
         key=signed_key(identity.peer_id, name), value=value, seq=seq, not_after=not_after
     )
@@ -148,7 +148,7 @@ def _publisher(key: bytes) -> PeerId:
     size = 2 + raw[1] if len(raw) > 1 else 0
     name = raw[size:]
     if name and (name[:1] != b"/" or not 1 < len(name) <= 1 + MAX_NAME_BYTES):
-        raise PeerFault("no name of a value")
+        raise PeerFault("is not the name of a value")
     return PeerId.from_bytes(raw[:size])
 
 
@@ -174,7 +174,7 @@ def _read_ipns(value: bytes) -> _Ipns:
     data = decode_map(_entry(value).data)
     sequence, validity, path = data.get("Sequence"), data.get("Validity"), data.get("Value")
     if not isinstance(sequence, int) or not isinstance(validity, bytes) or not isinstance(path, bytes):
-        raise PeerFault("IPNS record without Sequence, Validity or Value")
+        raise PeerFault("IPNS record lacks Sequence, Validity or Value")
     return _Ipns(sequence, validity, path)
 
 
@@ -190,4 +190,4 @@ def _end_of_life(validity: bytes) -> float:
             raise ValueError
         return when.timestamp()
     except (ValueError, OverflowError):
-        raise PeerFault("IPNS record without a date of its end") from None
+        raise PeerFault("IPNS record has no expiry date") from None

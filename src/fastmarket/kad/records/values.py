@@ -82,7 +82,7 @@ class GetValue(Query):
             return Answer(closer)
         record = decode_record(message.record, config.record_ttl_s, now)
         if record.key != self._key:
-            raise PeerFault("record of another key")
+            raise PeerFault("record belongs to another key")
         try:
             if len(record.value) > config.max_value_bytes:
                 return Answer(closer)

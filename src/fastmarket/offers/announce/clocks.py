@@ -106,7 +106,7 @@ def wrong_clock(offset_s: float) -> str:
     """For people: what is wrong, and what to do."""
     return (
         f"this node's clock is about {abs(offset_s):.0f} s {side(offset_s)} its peers': set it right "
-        "(NTP), or they take no offers of this node"
+        "(NTP), or they will refuse this node's offers"
     )
 
 

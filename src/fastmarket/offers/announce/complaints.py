@@ -10,7 +10,7 @@ from fastmarket.offers.wire.messages import WITH_REASON, Ack, StoreReply
 # Of these it depends on the storer alone, and may be otherwise the next time.
 _PASSING = frozenset({Ack.FULL, Ack.UNSPECIFIED})
 _TEXTS = {
-    Ack.SUPERSEDED: "refused: a later version is held",
+    Ack.SUPERSEDED: "refused: a later version is stored",
     Ack.EXPIRED: "refused: expired",
     Ack.INVALID: "refused: invalid",
     Ack.FULL: "refused: no room",

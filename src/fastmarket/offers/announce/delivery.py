@@ -150,7 +150,7 @@ class Deliveries:
         """The slots of each parcel that were not acknowledged, and why."""
         reply = decode_store_reply(payload)
         if len(reply.acks) != count:
-            raise PeerFault(f"{len(reply.acks)} acknowledgements of {count} offers")
+            raise PeerFault(f"{len(reply.acks)} acknowledgements for {count} offers")
         self._complaints.read(peer, reply, now)
         left = zip(reply.acks, reasons_of(reply), strict=True)
         return [

@@ -86,9 +86,9 @@ class Parcel:
         for text, _ in self._missed.get(slot, ()):
             counts[text] = counts.get(text, 0) + 1
         if self.open:
-            counts["have not answered so far"] = self.open
+            counts["have not answered yet"] = self.open
         if not counts and self.unknown:
-            return "nobody answers, and somebody may be there"
+            return "no peer answers, although some may be up"
         return "; ".join(f"{count} {text}" for text, count in counts.items())
 
     def hopeful(self, slot: int) -> bool:

@@ -123,7 +123,7 @@ class Reprovider:
             return
         new = {key for terms in many if (key := self._key(terms.content, terms.user_id)) not in self._own}
         if len(self._own) + len(new) > most:
-            raise Busy("offers", f"this node announces {most} at most")
+            raise Busy("offers", f"this node announces at most {most} offers")
 
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
         """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.

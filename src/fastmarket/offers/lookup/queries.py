@@ -180,7 +180,7 @@ class StoreOffer:
         reply = decode_store_reply(payload)
         acks = reply.acks
         if len(acks) != 1:
-            raise PeerFault(f"{len(acks)} acknowledgements of one offer")
+            raise PeerFault(f"{len(acks)} acknowledgements for one offer")
         self._complaints.read(peer, reply, now)
         if stored(acks[0], self._offer, self._current()):
             return True

@@ -76,5 +76,5 @@ def open_batch(raw: bytes) -> Batch:
     except DecodeError as error:
         raise PeerFault(f"bad batch of offers: {error}") from None
     if len(payload.root) != HASH_BYTES or not 2 <= payload.count <= MAX_BATCH_OFFERS:
-        raise PeerFault("batch of offers with a root or a count out of bounds")
+        raise PeerFault("batch of offers: root or count out of bounds")
     return Batch(envelope.peer_id, payload.root, payload.count)

@@ -61,13 +61,13 @@ class FileMetadata:
     def from_json(cls, text: str | bytes) -> FileMetadata:
         """The inverse of `to_json`; unknown keys are ignored. Raises `CallerFault`."""
         if len(text) > MAX_METADATA_BYTES:
-            raise CallerFault("metadata", f"more than {MAX_METADATA_BYTES} bytes")
+            raise CallerFault("metadata", f"has more than {MAX_METADATA_BYTES} bytes")
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise CallerFault("metadata", f"not JSON ({error})") from None
+            raise CallerFault("metadata", f"is not JSON ({error})") from None
         if not isinstance(fields, dict):
-            raise CallerFault("metadata", "not a JSON object")
+            raise CallerFault("metadata", "is not a JSON object")
         for required in ("ip", "port", "price_per_mb"):
             if fields.get(required) is None:
                 raise CallerFault(required, "missing")
@@ -141,9 +141,9 @@ def check_metadata(metadata: FileMetadata) -> None:
 def check_host(field: str, host: object) -> None:
     """Accepts an IPv4 or IPv6 address without a zone, or a host name in ASCII. Raises `CallerFault`."""
     if not isinstance(host, str) or not host:
-        raise CallerFault(field, "missing; an IPv4 or IPv6 address or a host name is wanted")
+        raise CallerFault(field, "missing; expects an IPv4 or IPv6 address or a host name")
     if len(host) > MAX_HOST_CHARS:
-        raise CallerFault(field, f"more than {MAX_HOST_CHARS} characters")
+        raise CallerFault(field, f"has more than {MAX_HOST_CHARS} characters")
     if not is_host(host):
         raise CallerFault(field, f"{host!r} is neither an IPv4 or IPv6 address nor a host name")
 
@@ -179,7 +179,7 @@ def _is_host_name(text: str) -> bool:
 def check_integer(field: str, value: object, low: int, high: int) -> None:
     """Raises `CallerFault` unless `value` is an int (not a bool) of `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise CallerFault(field, f"an integer is wanted, not {type(value).__name__}")
+        raise CallerFault(field, f"expects an integer, not {type(value).__name__}")
     if not low <= value <= high:
         raise CallerFault(field, f"{value} is not between {low} and {high}")
 
@@ -190,14 +190,14 @@ def check_text(field: str, value: object, max_bytes: int) -> None:
     Offers are shown on the terminals of strangers: a control character there is never meant well.
     """
     if not isinstance(value, str):
-        raise CallerFault(field, f"text is wanted, not {type(value).__name__}")
+        raise CallerFault(field, f"expects text, not {type(value).__name__}")
     if len(value) <= max_bytes and value.isascii() and value.isprintable():
         return  # most are: a fifth of the time
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise CallerFault(field, "not valid Unicode") from None
+        raise CallerFault(field, "is not valid Unicode") from None
     if size > max_bytes:
-        raise CallerFault(field, f"more than {max_bytes} bytes of UTF-8")
+        raise CallerFault(field, f"has more than {max_bytes} bytes of UTF-8")
     if _CONTROL.search(value):
-        raise CallerFault(field, "holds control characters")
+        raise CallerFault(field, "contains control characters")

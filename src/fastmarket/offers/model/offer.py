@@ -173,7 +173,7 @@ class OfferTerms:
     def __post_init__(self) -> None:
         check_terms(self.content, self.user_id, self.user_name, self.metadata)
         if self.form is not None and cid_form(*self.form, self.content) is None:
-            raise CallerFault("form", f"{self.form}: there is no such CID of the content")
+            raise CallerFault("form", f"{self.form}: the content has no such CID")
 
 
 def terms_of(offer: Offer) -> OfferTerms:
@@ -192,10 +192,10 @@ def check_terms(content: bytes, user_id: bytes, user_name: str, metadata: FileMe
     """What holds for every offer beyond the bounds of its metadata. Raises `CallerFault` naming the field."""
     check_content(content)
     if len(user_id) > MAX_USER_ID_BYTES:
-        raise CallerFault("user_id", f"more than {MAX_USER_ID_BYTES} bytes")
+        raise CallerFault("user_id", f"has more than {MAX_USER_ID_BYTES} bytes")
     check_text("user_name", user_name, MAX_USER_NAME_BYTES)
     if metadata.price_per_mb > MAX_PRICE_PER_MB:
-        raise CallerFault("price_per_mb", f"more than {MAX_PRICE_PER_MB}")
+        raise CallerFault("price_per_mb", f"is more than {MAX_PRICE_PER_MB}")
 
 
 def check_content(content: bytes) -> None:
@@ -203,14 +203,14 @@ def check_content(content: bytes) -> None:
     if len(content) == 34 and content.startswith(_SHA2_256):
         return
     if len(content) > MAX_CONTENT_BYTES:
-        raise CallerFault("content", f"a multihash of more than {MAX_CONTENT_BYTES} bytes")
+        raise CallerFault("content", f"is a multihash of more than {MAX_CONTENT_BYTES} bytes")
     try:
         _, size_at = decode_uvarint(content)
         size, digest_at = decode_uvarint(content, size_at)
     except PeerFault:
-        raise CallerFault("content", "not a multihash") from None
+        raise CallerFault("content", "is not a multihash") from None
     if size == 0 or digest_at + size != len(content):
-        raise CallerFault("content", "not a multihash")
+        raise CallerFault("content", "is not a multihash")
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
         max_price = find.max_price_per_mb if find.HasField("max_price_per_mb") else None
         return FindRequest(find.content, find.limit, max_price, find.skip)
     if not request.HasField("store"):
-        raise PeerFault("offer request without a request")
+        raise PeerFault("offer request is empty")
     count = len(request.store.offers) + 2 * len(request.store.whole)  # at least
     if count > max_offers:
         raise LimitExceeded("offers in a STORE", max_offers, count)

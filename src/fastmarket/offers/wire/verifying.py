@@ -192,7 +192,7 @@ class OfferVerifier:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes in a batch")
         batch = self._batch(whole.envelope)
         if whole.count != batch.count or whole.root() != batch.root:
-            raise OfferRefused(Refusal.FORGED, "offers that are not those under the root of their batch")
+            raise OfferRefused(Refusal.FORGED, "offers do not match the root of their batch")
 
     def __len__(self) -> int:
         return len(self._known)
@@ -203,7 +203,7 @@ class OfferVerifier:
             self._known.move_to_end(signed)
             return known
         if signed[:1] != bytes((_ENVELOPE_FIRST,)):
-            raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
+            raise OfferRefused(Refusal.MALFORMED, "is neither an envelope nor an offer of a batch")
         self._look_among_refused(signed)
         try:
             self.verified += 1
@@ -223,7 +223,7 @@ class OfferVerifier:
             raise OfferRefused(Refusal.MALFORMED, str(error)) from None
         batch = self._batch(envelope)
         if merkle_root(body, index, batch.count, path) != batch.root:
-            raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
+            raise OfferRefused(Refusal.FORGED, "offer is not under the root of its batch")
         self._plain.expect(envelope, batch.root, batch.count, batch.signer, batch.signer.raw)
         return _read_body(body, batch.signer, SignedAlone(body, signed))
 
@@ -274,9 +274,9 @@ def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Of
     except CallerFault as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
     if provider != signer.raw:
-        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
+        raise OfferRefused(Refusal.FOREIGN, "offer is signed by a peer other than its provider")
     if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
-        raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
+        raise OfferRefused(Refusal.LIFETIME, "offer has a lifetime out of bounds")
     return offer
 
 
