@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fastmarket import descriptors
+from fastmarket import node_parts as parts
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.kad.records.record import Record
 from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.live import Live
+from fastmarket.market.dht import Dht
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.joining import Joining
-from fastmarket.trace import NULL_TRACE, Trace
+from fastmarket.trace import NULL_TRACE
 
 if TYPE_CHECKING:
-    from fastmarket.fleet.dht import FleetNode
+    from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
-    from fastmarket.storage.database import RecordRow
-    from fastmarket.storage.journal import Journal
-    from fastmarket.storage.peers import PeerSaver
-    from fastmarket.storage.records import RecordKeeper
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
-    from fastmarket.web.tracing import NodeTracing
     from fastmarket.web.write_access import WriteAccess
-
-logger = logging.getLogger(__name__)
-
-# Time given to gRPC calls in progress at shutdown; the whole node must exit within 5 s of SIGTERM.
-STOP_GRACE_S = 2.0
 
 
 class Node(Live):
@@ -55,18 +42,13 @@ class Node(Live):
         self._config = config = descriptors.fitted(config, descriptors.limit())
         self._identity = identity
         self._data_dir = data_dir
-        self._journal: Journal | None = None
-        self._records: RecordKeeper | None = None
         self._joining = Joining(identity.peer_id, config.bootstrap)
         self._saved = PeerCache(config.kad, identity.peer_id)
-        self._saver: PeerSaver | None = None
+        self._running = AsyncExitStack()  # the parts that were entered
         self._dht: DhtNode | None = None
-        self._fleet: FleetNode | None = None
+        self._fleet: FleetDht | None = None
         self._grpc: MarketServer | None = None
-        self._webs: list[WebServer] = []
         self._writers: WriteAccess | None = None
-        self._metrics: NodeMetrics | None = None
-        self._tracing: NodeTracing | None = None
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
@@ -78,10 +60,15 @@ class Node(Live):
 
     @property
     def dht(self) -> DhtNode:
-        """The network part of a started node."""
+        """The network part of a started node; in a fleet, without the shared store."""
         if self._dht is None:
             raise CallerFault("node", "is not started")
         return self._dht
+
+    @property
+    def fleet(self) -> FleetDht | None:
+        """The network part with the shared store, of a started server of a fleet; None otherwise."""
+        return self._fleet
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
@@ -96,58 +83,37 @@ class Node(Live):
     async def start(self) -> None:
         """Returns when the node serves and, with bootstrap peers, has joined the network or found them all
         dead; it then keeps trying them. Raises CallerFault (a port in use, ...)."""
-        web = self._config.web
-        self._dht = self._watched() if web.metrics_port is not None else self._made(NULL_TRACE)
-        self._dht.troubles.append(self._joining.outside)
         try:
-            if self._data_dir is not None:
-                self._take_up(self._dht, self._data_dir)
-            if self._fleet is not None:
-                await self._fleet.open(self._journal)
-            for text in self._config.host.listen:
-                await self._dht.listen(Multiaddr.from_text(text))
-            service = MarketService(self._dht, self._config.market, now=self._dht.now)
-            observer = None if self._metrics is None else self._metrics.call_ended
-            around = self._traced(self._dht) if web.trace_endpoint else None
-            self._grpc = MarketServer(service, self._config.market, self._config.access, observer, around)
-            market = self._config.market
-            self.grpc_address = _at(market.host, await self._grpc.start())
-            if web.port is not None:
-                self.http_address = await self._serve_http(self._dht, web.port)
-            if self._metrics is not None:
-                self.metrics_address = await self._serve_metrics(self._metrics, web.metrics_port or 0)
-            await self._joining.start(self._dht, self._saved)
+            await self._start(self._running)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Lets calls in progress end first, then stops the network. Safe to call twice."""
-        async with AsyncExitStack() as ending:  # if one raises, the others are still stopped
-            # Last in, first out.
-            if self._journal is not None:
-                journal, self._journal = self._journal, None
-                ending.push_async_callback(journal.close)
-            if self._dht is not None:
-                ending.push_async_callback(self._dht.close)
-            if self._records is not None:
-                records, self._records = self._records, None
-                ending.push_async_callback(records.close)
-            if self._saver is not None:
-                saver, self._saver = self._saver, None
-                ending.push_async_callback(saver.close)
-            if self._tracing is not None:
-                tracing, self._tracing = self._tracing, None
-                ending.push_async_callback(asyncio.to_thread, tracing.stop)
-            if self._grpc is not None:
-                ending.push_async_callback(self._grpc.stop, STOP_GRACE_S)
-            ending.push_async_callback(self._stop_webs)
-            if self._metrics is not None:
-                ending.push_async_callback(self._metrics.stop)
-            ending.push_async_callback(self._joining.stop)
+        await self._running.aclose()  # if one raises, the others are still left
 
-    async def _stop_webs(self) -> None:
-        await asyncio.gather(*(web.stop() for web in self._webs))
+    async def _start(self, running: AsyncExitStack) -> None:
+        """Enters the parts. They are left in reverse: calls end first, the disk last."""
+        config, enter = self._config, running.enter_async_context
+        dht, metrics = self._made()
+        self._dht = dht
+        dht.troubles.append(self._joining.outside)
+        kept = None
+        if self._data_dir is not None:
+            kept = await enter(parts.disk(dht, config.storage, self._data_dir))
+        self._fleet = await enter(parts.fleet(dht, config)) if config.fleet.store else None
+        await enter(parts.network(dht, kept, self._fleet, config.host.listen))
+        if kept is not None and self._data_dir is not None:
+            await enter(parts.records(dht, config.storage, kept.journal))
+            self._saved = await enter(parts.peers(dht, config, self._data_dir))
+        around = None
+        if config.web.trace_endpoint:
+            around = await enter(parts.tracing(dht, config.web.trace_endpoint))
+        self._grpc = self._market_server(metrics, around)
+        self.grpc_address = _at(config.market.host, await enter(parts.grpc(self._grpc)))
+        await self._serve_web(running, metrics)
+        await enter(parts.joining(self._joining, dht, self._saved))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -191,126 +157,69 @@ class Node(Live):
 
     def note(self) -> str:
         """What a usable node lacks, or ""."""
-        return "; ".join(self.dht.node_info().troubles)
+        return "; ".join(self._front().node_info().troubles)
 
-    def _take_up(self, dht: DhtNode, data_dir: Path) -> None:
-        """Restores offers and peers saved by the previous run, before listening."""
-        # SQLite takes 1 MB of memory, which a node without storage saves.
-        from fastmarket.storage.database import OfferDatabase
-        from fastmarket.storage.journal import Journal
-        from fastmarket.storage.peers import PeerFile, PeerSaver
-        from fastmarket.storage.records import RecordKeeper
-
-        began = time.perf_counter()
-        database = OfferDatabase(data_dir)
-        batches = database.batches()
-        bad, taken = dht.restore_offers(
-            database.offers(), ((row.signed, row.own, dead) for row, dead in batches)
-        )
-        dht.restore_records(
-            (Record(row.key, row.value, row.received, row.expires, row.publisher), bool(row.own))
-            for row in database.records()
-        )
-        self._journal = Journal(database, self._config.storage, dht.now)
-        for batch, (row, dead) in zip(taken, batches, strict=True):
-            if batch is None:
-                bad += 1
-            else:
-                self._journal.took_up(batch, row, dead)
-        dht.offers.own.seq_floor = database.seq_floor()
-        self._journal.forget(dht.offers.own.take_stale())
-        self._journal.look_on()
-        dht.keep_offers(self._journal)
-        file = PeerFile(data_dir)
-        saved = self._saved = PeerCache(self._config.kad, self.peer_id, file.read())
-        routing = dht.engine.routing
-        self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
-        self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))
-        if bad:
-            logger.error("cannot read %d offers in %s; they were left in place", bad, database.path)
-        if dht.offers.of_other_keys:
-            logger.error(
-                "%d offers in %s were signed with another key than the one now in identity.pem; restore that "
-                "key to renew them",
-                dht.offers.of_other_keys,
-                database.path,
-            )
-        own, held = len(dht.offers.own), len(dht.offers.store)
-        if held:
-            took = time.perf_counter() - began
-            logger.info("restored %d offers, %d of them own, in %.2f s", held, own, took)
-
-    # Extras are imported on use: a node starts without them, and faster.
-
-    def _made(self, trace: Trace) -> DhtNode:
-        """The network part: of a fleet, or standalone."""
-        if not self._config.fleet.store:
-            return DhtNode(self._identity, self._config, trace=trace)
-        with _extra("store", "fleet"):
-            from fastmarket.fleet.dht import FleetNode
-        self._fleet = FleetNode(self._identity, self._config, trace=trace)
-        return self._fleet
-
-    def _watched(self) -> DhtNode:
-        with _extra("metrics-port", "metrics"):
+    def _made(self) -> tuple[DhtNode, NodeMetrics | None]:
+        if self._config.web.metrics_port is None:
+            return DhtNode(self._identity, self._config, trace=NULL_TRACE), None
+        with parts.extra("metrics-port", "metrics"):
             from fastmarket.web.metrics import CountingTrace, NodeMetrics
         trace = CountingTrace()
-        dht = self._made(trace)
-        self._metrics = NodeMetrics(dht, trace)
-        dht.job_observers.append(self._metrics.job_ended)
-        if self._fleet is not None:
-            from fastmarket.web.fleet_metrics import FleetState
+        dht = DhtNode(self._identity, self._config, trace=trace)
+        metrics = NodeMetrics(dht, trace)
+        dht.job_observers.append(metrics.job_ended)
+        return dht, metrics
 
-            self._metrics.registry.register(FleetState(self._fleet))
-        return dht
+    def _front(self) -> Dht:
+        """What calls are answered from."""
+        return self._fleet or self.dht
 
-    def _traced(self, dht: DhtNode) -> Around:
-        with _extra("trace-endpoint", "tracing"):
-            from fastmarket.web.tracing import NodeTracing
-        self._tracing = NodeTracing(self._config.web.trace_endpoint, self.peer_id)
-        dht.job_observers.append(self._tracing.job_ended)
-        return self._tracing.around
+    def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
+        config = self._config
+        service = MarketService(self._front(), config.market, now=self.dht.now)
+        observer = None if metrics is None else metrics.call_ended
+        return MarketServer(service, config.market, config.access, observer, around)
 
-    async def _serve_metrics(self, metrics: NodeMetrics, port: int) -> str:
+    async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
+        config = self._config.web
+        servers: list[WebServer] = []
+        if config.port is not None:
+            servers.append(self._http_server(config.port))
+        if metrics is not None:
+            servers.append(self._metrics_server(metrics))
+        ports = await running.enter_async_context(parts.webs(servers))
+        if metrics is not None:
+            self.metrics_address = _at(config.metrics_host, ports.pop())
+            await running.enter_async_context(parts.measuring(metrics))
+        if config.port is not None:
+            self.http_address = _at(config.host, ports.pop())
+
+    def _metrics_server(self, metrics: NodeMetrics) -> WebServer:
         from fastmarket.web.metrics import PROBES, Readiness, metrics_routes
         from fastmarket.web.server import WebServer
 
+        if self._fleet is not None:
+            from fastmarket.web.fleet_metrics import FleetState
+
+            metrics.registry.register(FleetState(self._fleet))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
-        server = WebServer(routes, config, config.metrics_host, port, "metrics-port", PROBES)
-        self._webs.append(server)
-        metrics.start()
-        return _at(config.metrics_host, await self._webs[-1].start())
+        return WebServer(
+            routes, config, config.metrics_host, config.metrics_port or 0, "metrics-port", PROBES
+        )
 
-    async def _serve_http(self, dht: DhtNode, port: int) -> str:
-        with _extra("http-port", "http"):
+    def _http_server(self, port: int) -> WebServer:
+        with parts.extra("http-port", "http"):
             from fastmarket.web.routing_api import RoutingApi
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
-        config = self._config.web
+        config, dht, fleet = self._config.web, self.dht, self._fleet
         self._writers = WriteAccess(None if self._grpc is None else self._grpc.tokens)
-        api = RoutingApi(dht.public, config, self._config.kad, self._writers)
-        routes = [*api.routes(), *StatusPage(dht, config).routes()]
-        self._webs.append(WebServer(routes, config, config.host, port))
-        return _at(config.host, await self._webs[-1].start())
-
-
-@contextmanager
-def _extra(field: str, extra: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise CallerFault(field, f"needs {missing.name}: pip install 'fastmarket[{extra}]'") from None
-
-
-def _record_rows(dht: DhtNode) -> list[RecordRow]:
-    from fastmarket.storage.database import RecordRow
-
-    return [
-        RecordRow(record.key, own, record.value, record.publisher, record.received, record.expires)
-        for record, own in dht.records.take_changed()
-    ]
+        source = dht.public if fleet is None else fleet.public
+        api = RoutingApi(source, config, self._config.kad, self._writers)
+        routes = [*api.routes(), *StatusPage(dht, self._front(), config).routes()]
+        return WebServer(routes, config, config.host, port)
 
 
 def _at(host: str, port: int) -> str:

@@ -22,8 +22,10 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.routing.peer_cache import CachedPeer, PeerCache
 from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.requests import Reply
+from fastmarket.market.grpc_server import MarketServer
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.joining import Joining
 from fastmarket.net.pump import Pump, RunQueue
 from fastmarket.node import Node
 from fastmarket.offers.model.metadata import FileMetadata
@@ -34,6 +36,7 @@ from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver
 from fastmarket.storage.records import RecordKeeper
+from fastmarket.web.server import WebServer
 from tests.net.guests import come, guests
 from tests.net.loopback import DEADLINE_S, ask, end_idle_connections, identity, nodes, seed, until
 from tests.unit.storage.test_journal import NOW, held, offer
@@ -523,11 +526,28 @@ def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.Monk
     assert len(bugs(scenario)) == 1
 
 
-@pytest.mark.parametrize("broken", ["_saver", "_records", "_dht", "_grpc"])
+ENDS: dict[str, tuple[type, str]] = {
+    "the peers": (PeerSaver, "close"),
+    "the values": (RecordKeeper, "close"),
+    "the network": (DhtNode, "close"),
+    "gRPC": (MarketServer, "stop"),
+    "joining": (Joining, "stop"),
+    "HTTP": (WebServer, "stop"),
+}
+
+
+@pytest.mark.parametrize("broken", ENDS)
 def test_a_node_ends_whatever_one_part_raises(
     bugs: Bugs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: str
 ) -> None:
     """What was acknowledged is on disk, and nothing listens any more."""
+    part, name = ENDS[broken]
+    ending = getattr(part, name)
+    parts: list[Any] = []
+
+    async def fails(self: Any, *given: object) -> None:
+        parts.append(self)
+        raise Bug
 
     async def scenario() -> None:
         config = NodeConfig()
@@ -535,30 +555,37 @@ def test_a_node_ends_whatever_one_part_raises(
             config,
             host=replace(config.host, listen=("/ip4/127.0.0.1/tcp/0",)),
             market=replace(config.market, port=0),
+            web=replace(config.web, port=0),
         )
         node = Node(config, identity(71), tmp_path)
-        await node.start()
-        dht, journal, grpc = node.dht, node._journal, node._grpc
-        assert journal is not None
-        await dht.register_offer(b"\x12\x20" + bytes(32), b"u", "n", FileMetadata("192.0.2.1", 1, 1), 0.5)
-        part = getattr(node, broken)
-        name = "stop" if broken == "_grpc" else "close"
-        ending = getattr(part, name)
-        monkeypatch.setattr(part, name, Broken())
-        with pytest.raises(Bug):
-            await node.stop()
-        assert journal._closed
-        with pytest.raises(ConnectionLost):
-            await dht.closest_peers(b"x", 1.0) if broken != "_dht" else raise_lost()
-        await ending(0.1) if broken == "_grpc" else await ending()
-        assert grpc is not None
+        closed: list[Journal] = []
+        close = Journal.close
+
+        async def note(journal: Journal) -> None:
+            await close(journal)
+            closed.append(journal)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(part, name, fails)
+            patch.setattr(Journal, "close", note)
+            await node.start()
+            dht = node.dht
+            metadata = FileMetadata("192.0.2.1", 1, 1)
+            await dht.register_offer(b"\x12\x20" + bytes(32), b"u", "n", metadata, 0.5)
+            with pytest.raises(Bug):
+                await node.stop()
+        assert len(closed) == 1
+        if part is not DhtNode:
+            with pytest.raises(ConnectionLost):
+                await dht.closest_peers(b"x", 1.0)
+        for one in parts:
+            await ending(one)
+        assert parts
+        await node.stop()  # what has ended does not end again
+        assert len(closed) == 1
 
     bugs(scenario)
     assert len(held(tmp_path)) == 1
-
-
-def raise_lost() -> None:
-    raise ConnectionLost("not asked")
 
 
 def test_a_request_that_cannot_be_sent_costs_itself(bugs: Bugs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from fastmarket.config import FleetConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
 from fastmarket.errors import NotFound, StorageFault
-from fastmarket.fleet.dht import FleetNode
+from fastmarket.fleet.dht import FleetDht
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.node import Node
 from fastmarket.pb import market_pb2, market_pb2_grpc
@@ -53,8 +53,8 @@ class Server:
 
     def __init__(self, node: Node, channel: grpc.aio.Channel) -> None:
         self.node = node
-        assert isinstance(node.dht, FleetNode)
-        self.dht: FleetNode = node.dht
+        assert node.fleet is not None
+        self.dht: FleetDht = node.fleet
         self.market: Any = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
         self.v1: Any = v1_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
 
@@ -158,13 +158,13 @@ def test_what_was_read_is_fresh_within_seconds(run: Run[None], engine: EngineClu
             registered = loop.time()
             await comes_true(lambda: sees(second, [("Ann", 7)]))
             assert loop.time() - registered < FLEET.fresh_s + 1.0
-            answers = second.dht.views.answers
+            answers = second.dht.offers.views.answers
             before = answers["store"]
             await second.holders("a file")
             await second.holders("a file")
             assert answers["store"] - before <= 1, "served from memory"
             jobs: list[str] = []
-            second.dht.job_observers.append(lambda kind, *_: jobs.append(kind))
+            second.node.dht.job_observers.append(lambda kind, *_: jobs.append(kind))
             for _ in range(5):
                 await second.holders("a file")
             assert jobs.count("FindOffersJob") <= 2, "and the network is not asked each time"
@@ -363,7 +363,7 @@ def test_a_server_starts_without_the_engine_and_heals(run: Run[None], tmp_path: 
                 return not await unavailable(only.register("a file", 9))
 
             await comes_true(registered)
-            assert only.dht.reachable
+            assert only.dht.upkeep.reachable
 
     with engine_cluster(tmp_path) as engine:
         run(main(engine))
@@ -446,11 +446,11 @@ def test_what_is_no_offer_in_the_store_is_left_out(run: Run[None], engine: Engin
             ]
             for field, value in (("o1", "rubbish"), ("m1", "short"), ("?", "")):
                 node.ask("HSET", key, field, value)
-            letters = f"fastmarket:/fastmarket:letters:{{{second.dht.peer_id.raw.hex()}}}"
+            messages = f"fastmarket:/fastmarket:letters:{{{second.dht.peer_id.raw.hex()}}}"
             for place in engine.nodes:
-                slot = place.ask("CLUSTER", "KEYSLOT", letters)
+                slot = place.ask("CLUSTER", "KEYSLOT", messages)
                 if int(str(slot)) * 3 // 16384 == engine.nodes.index(place):
-                    place.ask("RPUSH", letters, "rubbish")
+                    place.ask("RPUSH", messages, "rubbish")
             await comes_true(lambda: sees(second, [("Ann", 7)]))
 
     run(main())

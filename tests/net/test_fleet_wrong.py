@@ -12,7 +12,7 @@ import pytest
 
 from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
-from fastmarket.fleet.dht import FleetNode
+from fastmarket.fleet.dht import FleetDht
 from fastmarket.fleet.fields import offer_row
 from fastmarket.formats.cid import content_multihash
 from fastmarket.offers.model.metadata import FileMetadata
@@ -52,20 +52,20 @@ def sent_bytes(node: EngineNode) -> int:
     return int(stats["total_net_output_bytes"])
 
 
-def nobody_waits(dht: FleetNode) -> bool:
+def nobody_waits(dht: FleetDht) -> bool:
     """No call was turned away because another one failed."""
     return not any(outcome == "paused" for _, outcome in dht.store.operations)
 
 
-async def holders(dht: FleetNode, content: bytes) -> list[str]:
+async def holders(dht: FleetDht, content: bytes) -> list[str]:
     return [offer.metadata.ip async for offer in dht.find_offers(content, DEADLINE_S)]
 
 
-async def register(dht: FleetNode, content: bytes) -> None:
+async def register(dht: FleetDht, content: bytes) -> None:
     await dht.register_offer(content, b"ann", "Ann", FileMetadata("192.0.2.1", 4000, 3), DEADLINE_S)
 
 
-def offers_key(dht: FleetNode, content: bytes = CONTENT) -> bytes:
+def offers_key(dht: FleetDht, content: bytes = CONTENT) -> bytes:
     store: SharedStore = dht.store
     return store._key(content)
 
@@ -75,8 +75,8 @@ def test_an_offer_under_another_content_s_key_is_not_shown(run: Run[None], engin
         async with server(40, engine.url) as only:
             other = content_multihash("another file")
             terms = OfferTerms(other, b"u", "stranger", FileMetadata("203.0.113.9", 1234, 1))
-            (offer,) = sign_offers(identity(41), [Signing(terms)], only.dht.now())
-            row = offer_row(offer, only.dht.now())
+            (offer,) = sign_offers(identity(41), [Signing(terms)], only.node.dht.now())
+            row = offer_row(offer, only.node.dht.now())
             for content in (CONTENT, other):
                 engine.nodes[0].ask("HSET", offers_key(only.dht, content), row.field, row.value)
             assert await holders(only.dht, CONTENT) == []
@@ -108,9 +108,9 @@ def test_a_poisoned_content_costs_that_content_alone(
             await register(dht, content_multihash("another file"))
             before = sent_bytes(node)
             for _ in range(3):
-                dht.views.forget(CONTENT)
+                dht.offers.views.forget(CONTENT)
                 assert await holders(dht, CONTENT) == [], "of the network there is none"
-            most = 3 * dht.fleet.max_content_bytes * 1.1 if what.startswith("many") else PLENTY_BYTES
+            most = 3 * FleetConfig().max_content_bytes * 1.1 if what.startswith("many") else PLENTY_BYTES
             assert sent_bytes(node) - before < most
             await register(dht, content_multihash("a third file"))
             assert (await dht.store.get(content_multihash("a third file"))).left_out == 0
@@ -173,7 +173,7 @@ def test_a_value_is_bounded_as_everywhere_and_gives_way(
 @pytest.mark.parametrize(
     "command", [("SET", LONG), ("RPUSH", LONG), ("HSET", "a", LONG)], ids=["value", "list", "hash"]
 )
-def test_poisoned_letters_cost_nobody_theirs(
+def test_poisoned_messages_cost_nobody_theirs(
     run: Run[None], engine: EngineCluster, command: tuple[str, ...]
 ) -> None:
     async def main() -> None:
@@ -181,23 +181,23 @@ def test_poisoned_letters_cost_nobody_theirs(
             node = engine.nodes[0]
             await register(first.dht, CONTENT)
             before = sent_bytes(node)
-            node.ask(command[0], first.dht.store._letters(first.dht.peer_id.raw), *command[1:])
+            node.ask(command[0], first.dht.store._messages(first.dht.peer_id.raw), *command[1:])
 
             async def read() -> bool:
-                return not node.ask("EXISTS", first.dht.store._letters(first.dht.peer_id.raw))
+                return not node.ask("EXISTS", first.dht.store._messages(first.dht.peer_id.raw))
 
             await comes_true(read)
-            assert first.dht.reachable
+            assert first.dht.upkeep.reachable
             assert sent_bytes(node) - before < PLENTY_BYTES
             await second.dht.withdraw_offer(CONTENT, b"ann", DEADLINE_S)
 
             async def withdrawn() -> bool:
-                own = first.dht.offers.own.current((CONTENT, first.dht.peer_id.raw, b"ann"))
+                own = first.dht.own_offer(CONTENT, b"ann")
                 return own is None or own.withdrawn
 
             await comes_true(withdrawn)
             assert nobody_waits(first.dht)
-            assert first.dht.trouble == ""
+            assert first.dht.upkeep.trouble == ""
 
     run(main())
 
@@ -207,18 +207,18 @@ def test_verifying_many_offers_lets_others_have_their_turn(run: Run[None], engin
 
     async def main() -> None:
         async with server(47, engine.url) as only:
-            dht = only.dht
+            dht, node = only.dht, only.node.dht
             for number in range(300):
                 terms = OfferTerms(CONTENT, b"%d" % number, "bob", FileMetadata("203.0.113.9", 1234, 1))
-                (offer,) = sign_offers(identity(48), [Signing(terms)], dht.now())
-                row = offer_row(offer, dht.now())
+                (offer,) = sign_offers(identity(48), [Signing(terms)], node.now())
+                row = offer_row(offer, node.now())
                 engine.nodes[0].ask("HSET", offers_key(dht), row.field, row.value)
             turns = 0
-            reading = asyncio.ensure_future(dht._read(CONTENT, DEADLINE_S))
+            reading = asyncio.ensure_future(dht.offers.read(CONTENT, DEADLINE_S))
             while not reading.done():
-                opened = dht.offers.verifier.verified_count
+                opened = node.offers.verifier.verified_count
                 await asyncio.sleep(0)
-                assert dht.offers.verifier.verified_count - opened <= 64
+                assert node.offers.verifier.verified_count - opened <= 64
                 turns += 1
             assert len((await reading).offers) == 300
 

@@ -31,7 +31,7 @@ async def page() -> AsyncIterator[tuple[list[DhtNode], httpx.AsyncClient]]:
         for node, price in ((holder, 2**60), (asked, 5)):
             metadata = FileMetadata("192.0.2.7", 9000, price, 12, "a.txt")
             await node.register_offer(CONTENT.multihash, b"u", "bob", metadata, DEADLINE_S)
-        server = WebServer(StatusPage(asked, CONFIG).routes(), CONFIG, "127.0.0.1", 0)
+        server = WebServer(StatusPage(asked, asked, CONFIG).routes(), CONFIG, "127.0.0.1", 0)
         port = await server.start()
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_S) as http:

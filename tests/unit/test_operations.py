@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastmarket.config import FleetConfig, NodeConfig
-from fastmarket.fleet.dht import FleetNode
+from fastmarket.fleet.dht import FleetDht, shared_store
 from fastmarket.formats.identity import Identity
+from fastmarket.net.dht_node import DhtNode
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
 from tests.conftest import Run
@@ -26,12 +27,12 @@ def section(heading: str) -> str:
 
 async def real_metrics() -> dict[str, tuple[str, ...]]:
     """Every family of ours as Prometheus names it, with its labels, of a server of a fleet."""
-    node = FleetNode(
-        Identity.from_seed(bytes(32)), NodeConfig(fleet=FleetConfig(store="redis://127.0.0.1:1"))
-    )
+    config = NodeConfig(fleet=FleetConfig(store="redis://127.0.0.1:1"))
+    node = DhtNode(Identity.from_seed(bytes(32)), config)
+    fleet = FleetDht(node, shared_store(config), config)
     try:
         metrics = NodeMetrics(node, CountingTrace())
-        metrics.registry.register(FleetState(node))
+        metrics.registry.register(FleetState(fleet))
         found = {}
         for family in metrics.registry.collect():
             total = "_total" if family.type == "counter" else ""
@@ -40,6 +41,7 @@ async def real_metrics() -> dict[str, tuple[str, ...]]:
         return found
     finally:
         await node.close()
+        await fleet.close()
 
 
 def told_metrics() -> dict[str, frozenset[str]]:

@@ -43,7 +43,7 @@ Exit status: 0 success, 1 operation failed, 2 bad usage.
 
 # Long name, short name, metavar, help. Values are texts here; profile.py reads them.
 OPTIONS = (
-    ("port", "p", "PORT", "gRPC port of the node.  [default: 8080]"),
+    ("port", "p", "PORT", f"gRPC port of the node.  [default: {profile.Profile().port}]"),
     ("host", "", "ADDRESS", "Address of the node.  [default: 127.0.0.1]"),
     ("username", "u", "NAME", "Your name in offers.  [default: your login name]"),
     ("price", "", "N", "Price per MB; required to register."),

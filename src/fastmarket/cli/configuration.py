@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastmarket.cli.settings import SETTINGS, ServerSettings, Setting
-from fastmarket.config import AccessConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault
 
 Check = Callable[[ServerSettings], None]
@@ -102,13 +101,13 @@ def _store(settings: ServerSettings) -> None:
 def _tls(settings: ServerSettings) -> None:
     from fastmarket.market.access import credentials
 
-    credentials(access_config(settings), settings.host)
+    credentials(settings.node_config().access, settings.host)
 
 
 def _tokens(settings: ServerSettings) -> None:
     from fastmarket.market.access import read_tokens
 
-    read_tokens(access_config(settings))
+    read_tokens(settings.node_config().access)
 
 
 def _data_dir(settings: ServerSettings) -> None:
@@ -177,19 +176,3 @@ def passphrase(settings: ServerSettings) -> str | None:
     if not lines or not lines[0]:
         raise CallerFault("passphrase-file", f"the first line of {path} is empty")
     return lines[0]
-
-
-def access_config(settings: ServerSettings) -> AccessConfig:
-    """The gRPC port's access configuration: TLS and tokens."""
-    return AccessConfig(
-        tls_cert=_text(settings.tls_cert),
-        tls_key=_text(settings.tls_key),
-        tls_client_ca=_text(settings.tls_client_ca),
-        tokens=_text(settings.tokens),
-        secrets_mode=settings.secrets_mode,
-        insecure=settings.insecure,
-    )
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path)

@@ -39,8 +39,8 @@ CHECK_HELP = "Check whether a node would start with these settings: files, keys,
 EXAMPLES = """\b
 Examples:
   fastmarket-server
-      start a network of its own, listen on TCP 16899, serve gRPC on 127.0.0.1:8080
-  fastmarket-server -b /dns4/seed.example.org/tcp/16899/p2p/12D3KooW...
+      start a network of its own, listen on TCP LISTEN_PORT, serve gRPC on GRPC_HOST:GRPC_PORT
+  fastmarket-server -b /dns4/seed.example.org/tcp/LISTEN_PORT/p2p/12D3KooW...
       join a network through one of its nodes
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
       run behind a forwarded port that others reach at that name and port
@@ -64,7 +64,7 @@ Options take precedence over the environment, the environment over the file.
 \b
 When the server is ready, it prints one line to stdout; all else goes to stderr:
   ready {"peer_id": "...", "listen": ["/ip4/.../p2p/..."], "announce": ["/ip4/..."],
-         "grpc": "127.0.0.1:8080", ...}
+         "grpc": "GRPC_HOST:GRPC_PORT", ...}
 
 \b
 SIGTERM and SIGINT shut it down cleanly within 5 s; a second one, at once.
@@ -91,13 +91,15 @@ def _leave_before_start(number: int, frame: FrameType | None) -> None:
 
 def server_command() -> click.Command:
     """The command line; the manual page is made from it, too."""
+    from fastmarket.cli.defaults import with_defaults
+
     server = click.Group(
         PROG,
         callback=_serve_alone,
         invoke_without_command=True,
         params=_options(),
         help=HELP,
-        epilog=EXAMPLES,
+        epilog=with_defaults(EXAMPLES),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         subcommand_metavar="[COMMAND]",
     )
@@ -117,7 +119,7 @@ def _options() -> list[click.Parameter]:
         click.Option(
             [*([f"-{setting.short}"] if setting.short else []), f"--{setting.name}", setting.field],
             metavar=setting.metavar or None,
-            help=setting.help,
+            help=setting.described,
             multiple=setting.repeated,
             is_flag=setting.flag,
             default=None,
@@ -306,37 +308,9 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
 
 
 def _compose(settings: ServerSettings, identity: Identity) -> Node:
-    from fastmarket import config
-    from fastmarket.cli.configuration import access_config
     from fastmarket.node import Node
 
-    return Node(
-        config.NodeConfig(
-            server_mode=settings.mode == "server",
-            bootstrap=settings.bootstrap,
-            kad=config.KadConfig(
-                prefix=settings.kad_prefix,
-                large_table=settings.large_table,
-                disjoint_paths=settings.disjoint_paths,
-            ),
-            host=config.HostConfig(listen=settings.listen, announce=settings.announce),
-            offers=config.OfferConfig(fresh_s=settings.fresh),
-            market=config.MarketConfig(host=settings.host, port=settings.port),
-            access=access_config(settings),
-            fleet=config.FleetConfig(store=settings.store),
-            web=config.WebConfig(
-                host=settings.http_host,
-                port=settings.http_port,
-                metrics_host=settings.metrics_host,
-                metrics_port=settings.metrics_port,
-                names=settings.http_name,
-                keep_alive_s=settings.http_keep_alive,
-                trace_endpoint=settings.trace_endpoint,
-            ),
-        ),
-        identity,
-        settings.data_dir,
-    )
+    return Node(settings.node_config(), identity, settings.data_dir)
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
+from fastmarket.cli.defaults import FIELDS, MODES, default_of, node_config, shown_default
 from fastmarket.cli.parsing import (
     one_of,
     parse_announce,
@@ -31,14 +32,12 @@ from fastmarket.cli.parsing import (
     parse_store,
 )
 from fastmarket.cli.places import NO_HOME, expanded
+from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 
 ENVIRONMENT_PREFIX = "FASTMARKET_"
-DEFAULT_LISTEN = "/ip4/0.0.0.0/tcp/16899"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
-MODES = ("server", "client")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,10 @@ class ServerSettings:
     sources: Mapping[str, str]
     config_file: Path | None = None
 
+    def node_config(self) -> NodeConfig:
+        """The configuration of the node."""
+        return node_config({name: getattr(self, _BY_NAME[name].field) for name in FIELDS})
+
     def source(self, name: str) -> str:
         """The source of the setting `name` ("data-dir"), as the user would write it."""
         return self.sources.get(name, f"--{name}")
@@ -94,6 +97,12 @@ class Setting:
     flag: bool = False
 
     @property
+    def described(self) -> str:
+        """The help text with the default."""
+        shown = shown_default(self.name)
+        return f"{self.help}  [{shown}]" if shown else self.help
+
+    @property
     def variable(self) -> str:
         """The environment variable's name."""
         return ENVIRONMENT_PREFIX + self.name.replace("-", "_").upper()
@@ -105,12 +114,12 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.  [default: 8080]", short="p"),
+    Setting("port", parse_port, "PORT", "gRPC port; 0 takes any free one.", short="p"),
     Setting(
         "host",
         parse_host,
         "ADDRESS",
-        "gRPC address; beyond loopback see --tls-cert.  [default: 127.0.0.1]",
+        "gRPC address; beyond loopback see --tls-cert.",
     ),
     Setting("tls-cert", parse_path, "FILE", "PEM certificate for gRPC; TLS is required beyond loopback."),
     Setting("tls-key", parse_path, "FILE", "PEM private key of --tls-cert, mode 0600."),
@@ -127,20 +136,16 @@ SETTINGS: tuple[Setting, ...] = (
         "Serve gRPC in plain text beyond loopback, readable by anyone on the path.",
         flag=True,
     ),
-    Setting(
-        "http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP.  [off]"
-    ),
-    Setting(
-        "metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one.  [off]"
-    ),
-    Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port.  [default: 127.0.0.1]"),
+    Setting("http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP."),
+    Setting("metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one."),
+    Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port."),
     Setting(
         "trace-endpoint",
         parse_http_url,
         "URL",
-        "Export OpenTelemetry spans of calls to this OTLP/HTTP collector.  [off]",
+        "Export OpenTelemetry spans of calls to this OTLP/HTTP collector.",
     ),
-    Setting("http-host", parse_host, "ADDRESS", "Address for --http-port.  [default: 127.0.0.1]"),
+    Setting("http-host", parse_host, "ADDRESS", "Address for --http-port."),
     Setting(
         "http-name",
         parse_names,
@@ -152,13 +157,13 @@ SETTINGS: tuple[Setting, ...] = (
         "http-keep-alive",
         parse_keep_alive,
         "SECONDS",
-        "Idle timeout of HTTP connections; set it longer than a load balancer's.  [default: 75]",
+        "Idle timeout of HTTP connections; set it longer than a load balancer's.",
     ),
     Setting(
         "listen",
         parse_listen,
         "MULTIADDR",
-        f"Address to listen on for other nodes; may be repeated.  [default: {DEFAULT_LISTEN}]",
+        "Address to listen on for other nodes; may be repeated.",
         short="l",
         repeated=True,
     ),
@@ -181,20 +186,20 @@ SETTINGS: tuple[Setting, ...] = (
         "data-dir",
         parse_path,
         "DIR",
-        "Directory of the node's key, offers and peers.  [default: the user's data directory]",
+        "Directory of the node's key, offers and peers.",
     ),
     Setting("ephemeral", parse_flag, "", "Store nothing on disk; use a new identity each time.", flag=True),
     Setting(
         "store",
         parse_store,
         "URL",
-        "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.  [off]",
+        "Share offers with other servers: redis://HOST:PORT,... of a Redis or Valkey Cluster.",
     ),
     Setting(
         "kad-prefix",
         parse_prefix,
         "PREFIX",
-        "Protocol prefix of the network to join.  [default: /fastmarket]",
+        "Protocol prefix of the network to join.",
     ),
     Setting(
         "large-table",
@@ -207,20 +212,19 @@ SETTINGS: tuple[Setting, ...] = (
         "disjoint-paths",
         parse_paths,
         "N",
-        "Disjoint paths per lookup; 8 if many peers are malicious, at twice the requests.  [default: 1]",
+        "Disjoint paths per lookup; 8 if many peers are malicious, at twice the requests.",
     ),
     Setting(
         "fresh",
         parse_fresh,
         "SECONDS",
-        "Serve search results up to SECONDS old from cache; remote changes may appear that much later.  "
-        "[default: 0]",
+        "Serve search results up to SECONDS old from cache; remote changes may appear that much later.",
     ),
     Setting(
         "mode",
         one_of(*MODES),
         "server|client",
-        "A client queries the network but stores nothing for it.  [default: server]",
+        "A client queries the network but stores nothing for it.",
     ),
     Setting(
         "passphrase-file", parse_path, "FILE", "File whose first line is the passphrase of the node's key."
@@ -229,14 +233,10 @@ SETTINGS: tuple[Setting, ...] = (
         "secrets-mode",
         parse_mode,
         "MODE",
-        "Widest file mode accepted for secrets (Docker's: 0444); wider than 0600 warns.  [default: 0600]",
+        "Widest file mode accepted for secrets (Docker's: 0444); wider than 0600 warns.",
     ),
-    Setting(
-        "log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "Least severe level to log.  [default: info]"
-    ),
-    Setting(
-        "log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "Format of log lines.  [default: text]"
-    ),
+    Setting("log-level", one_of(*LOG_LEVELS), "|".join(LOG_LEVELS), "Least severe level to log."),
+    Setting("log-format", one_of(*LOG_FORMATS), "|".join(LOG_FORMATS), "Format of log lines."),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -317,52 +317,13 @@ def _drop_other_home(layer: Layer, values: dict[str, object]) -> None:
 def _settings(
     values: Mapping[str, object], sources: Mapping[str, str], default_data_dir: Path | None
 ) -> ServerSettings:
-    ephemeral = _pick(values, "ephemeral", False)
-    data_dir = None if ephemeral else _path(values, "data-dir") or default_data_dir
+    ephemeral = bool(values.get("ephemeral"))
+    data_dir = None if ephemeral else values.get("data-dir") or default_data_dir
     if data_dir is None and not ephemeral:
         raise CallerFault("--data-dir", f"missing; {NO_HOME}. Give it, or --ephemeral to store nothing")
-    return ServerSettings(
-        port=_pick(values, "port", 8080),
-        host=_pick(values, "host", "127.0.0.1"),
-        tls_cert=_path(values, "tls-cert"),
-        tls_key=_path(values, "tls-key"),
-        tls_client_ca=_path(values, "tls-client-ca"),
-        tokens=_path(values, "tokens"),
-        insecure=_pick(values, "insecure", False),
-        http_port=_pick(values, "http-port", 0) if "http-port" in values else None,
-        http_host=_pick(values, "http-host", "127.0.0.1"),
-        http_name=_pick(values, "http-name", ()),
-        http_keep_alive=_pick(values, "http-keep-alive", 75),
-        metrics_port=_pick(values, "metrics-port", 0) if "metrics-port" in values else None,
-        metrics_host=_pick(values, "metrics-host", "127.0.0.1"),
-        trace_endpoint=_pick(values, "trace-endpoint", ""),
-        listen=_pick(values, "listen", (DEFAULT_LISTEN,)),
-        announce=_pick(values, "announce", ()),
-        bootstrap=_pick(values, "bootstrap", ()),
-        data_dir=data_dir,
-        store=_pick(values, "store", ""),
-        kad_prefix=_pick(values, "kad-prefix", "/fastmarket"),
-        large_table=_pick(values, "large-table", False),
-        disjoint_paths=_pick(values, "disjoint-paths", 1),
-        fresh=_pick(values, "fresh", 0.0),
-        mode=_pick(values, "mode", "server"),
-        passphrase_file=_path(values, "passphrase-file"),
-        secrets_mode=_pick(values, "secrets-mode", "0600"),
-        log_level=_pick(values, "log-level", "info"),
-        log_format=_pick(values, "log-format", "text"),
-        sources=sources,
-    )
-
-
-def _pick(values: Mapping[str, object], name: str, default: T) -> T:
-    """The value its row's `parse` returned; it has the type of the default."""
-    value = values.get(name, default)
-    assert isinstance(value, type(default))
-    return value
-
-
-def _path(values: Mapping[str, object], name: str) -> Path | None:
-    return _pick(values, name, Path()) if name in values else None
+    chosen: dict[str, Any] = {row.field: values.get(row.name, default_of(row.name)) for row in SETTINGS}
+    del chosen["ephemeral"]
+    return ServerSettings(**{**chosen, "data_dir": data_dir}, sources=sources)
 
 
 def read_toml(path: Path) -> Layer:

@@ -28,7 +28,7 @@ class FleetConfig:
     look_s: float = 2.0
     # Interval at which own offers are written again, whatever state the engine reports
     repair_s: float = 600.0
-    max_letters: int = 256  # messages read per check: offers of ours that other servers took over or withdrew
+    max_messages: int = 256  # read per check: offers of ours that other servers took over or withdrew
     # Size of one message: content, user id and action; longer ones count as unreadable
-    max_letter_bytes: int = 1280
+    max_message_bytes: int = 1280
     max_connections: int = 64  # to one node of the engine, and concurrent calls to all of them

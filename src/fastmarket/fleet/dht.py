@@ -1,50 +1,49 @@
-"""A node of a fleet: writes what it accepts to the shared store, and answers from the store as well."""
+"""A server of a fleet: writes what it accepts to the shared store, and answers from the store as well."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from itertools import islice
+from dataclasses import replace
 
 from fastmarket.config import NodeConfig
-from fastmarket.errors import FastmarketError, NotFound, PeerFault, StorageFault
-from fastmarket.fleet.fields import Letter, mark_row
-from fastmarket.fleet.routing import FleetRouting, InStore
-from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader
-from fastmarket.fleet.writer import SharedWriter, Told, unavailable
+from fastmarket.errors import NotFound, StorageFault
+from fastmarket.fleet.fields import ServerMessage, mark_row
+from fastmarket.fleet.offers import FleetOffers
+from fastmarket.fleet.routing import FleetRouting
+from fastmarket.fleet.upkeep import StoreUpkeep
+from fastmarket.fleet.values import FleetValues
+from fastmarket.fleet.writer import FleetKeeper, SharedWriter, unavailable
 from fastmarket.formats.cid import CidForm
-from fastmarket.formats.identity import Identity
-from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.outcome import Outcome
-from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
-from fastmarket.log_throttle import LogThrottle
+from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE, RecordRule
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.driver import Keeper
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
-from fastmarket.repeating import Repeating
+from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import SharedStore
-from fastmarket.storage.store_trouble import KeyFault
 from fastmarket.storage.store_url import StoreUrl
-from fastmarket.trace import NULL_TRACE, Trace
 
 log = logging.getLogger(__name__)
 
-LETTER_BUDGET_S = 10.0  # to announce a withdrawal on behalf of another server
 AT_ONCE = 16  # concurrent reads of the store per call; half of the connections to a node of the engine
 STOP_S = 1.0  # for pending writes at shutdown
-READ_SLICE = 64  # offers verified before yielding to the event loop: 5 ms if each has its own signature
-TELL_S = 60.0  # between log lines about the same key of the store
-MAX_TOLD_KEYS = 256  # tracked for that
 
 
-class FleetNode(DhtNode):
-    """A `DhtNode` with a store shared by several servers.
+def shared_store(config: NodeConfig) -> SharedStore:
+    """The fleet's store, of one network. Raises CallerFault ("store")."""
+    return SharedStore(StoreUrl.parse(config.fleet.store), config.fleet, f"fastmarket:{config.kad.prefix}")
+
+
+class FleetDht:
+    """A `market.dht.Dht` around a node's own, with a store shared by several servers.
 
     A registration is acknowledged when the store has it as well, and fails with StorageFault while the store
     is down. A lookup returns offers of the store and of the network; without the store, of the network only.
@@ -52,51 +51,33 @@ class FleetNode(DhtNode):
 
     def __init__(
         self,
-        identity: Identity,
+        node: DhtNode,
+        store: SharedStore,
         config: NodeConfig,
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
-        trace: Trace = NULL_TRACE,
     ) -> None:
-        super().__init__(identity, config, rules, trace)
-        self._rules = rules
-        self._record_ttl_s = config.kad.record_ttl_s
-        self._max_value_bytes = config.kad.max_value_bytes
-        self.fleet = fleet = config.fleet
-        self.store = SharedStore(StoreUrl.parse(fleet.store), fleet, f"fastmarket:{config.kad.prefix}")
-        self.writer = SharedWriter(self.store, fleet, self.now)
-        bounds = (fleet.max_cached_contents, fleet.max_cached_offers)
-        self.views = ViewCache(self._read, fleet.fresh_s, bounds, time.monotonic)
-        self.recent = RecentFinds(fleet.fresh_s, bounds, time.monotonic)
-        self.public = FleetRouting(
-            self.public, InStore(self.fleet_providers, self._shared_value, self._share_value)
-        )
-        self.reachable: bool | None = None  # unknown yet
-        self.trouble = ""
-        """Why the store does not answer, or refuses; "" while it works."""
-        self._seldom = LogThrottle(TELL_S, MAX_TOLD_KEYS)
-        self.troubles.append(lambda: self.trouble or self.writer.trouble)
-        self._looking = Repeating(
-            "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
-        )
-        self._runs: frozenset[str] = frozenset()  # run ids of the engine, as last seen
-        self._repaired_at = 0.0
-        self._sweeps: set[asyncio.Task[None]] = set()
+        """`rules`: the same as the node's."""
+        self._node = node
+        self.store = store
+        self.writer = SharedWriter(store, config.fleet, node.now)
+        self.offers = FleetOffers(node, store, config.fleet)
+        self._values = FleetValues(store, config.kad, rules, node.now)
+        self.public = FleetRouting(node, self.offers, self._values)
+        self.upkeep = StoreUpkeep(node, store, self.writer, config.fleet)
 
-    async def open(self, keeper: Keeper | None) -> None:
+    def open(self, keeper: Keeper | None) -> None:
         """Called before listening. `keeper` also stores offers on disk."""
-        self.keep_offers(Told(self.writer, self._changed, keeper))
+        self._node.keep_offers(FleetKeeper(self.writer, self.offers, keeper))
         self.writer.start()
-        self.writer.take(self.offers.own)
-        self._repaired_at = time.monotonic()
-        self._looking.start(at_once=True)
+        self.writer.take(self._node.own_offers())
+        self.upkeep.start()
 
     async def close(self) -> None:
-        """Writes pending offers, if the store is up."""
-        await super().close()
-        for ending in (self._looking.stop(), *map(_ended, self._sweeps)):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_S):
-                    await ending
+        """Called after the node has closed. Writes pending offers, if the store is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self.upkeep.stop()
+        await self.offers.stop(STOP_S)
         try:
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
@@ -104,7 +85,7 @@ class FleetNode(DhtNode):
             log.warning("%d offers were not written to the shared store", len(self.writer))
         await self.store.close()
 
-    # -- market.dht.Dht
+    # -- market.dht.Dht, with the store
 
     async def register_offer(
         self,
@@ -119,16 +100,16 @@ class FleetNode(DhtNode):
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
-        outcome = await super().register_offer(content, user_id, user_name, metadata, deadline_s, form)
-        await self._in_store((content, self.peer_id.raw, user_id), end)
+        outcome = await self._node.register_offer(content, user_id, user_name, metadata, deadline_s, form)
+        await self._in_store(self._key(content, user_id), end)
         await self._take_over(content, user_id)
         return outcome
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
         """As for any node; offers the store did not accept have `wanted` 1 and `asked` 0."""
         end = time.monotonic() + deadline_s
-        outcomes = await super().register_offers(many, deadline_s)
-        keys = [(terms.content, self.peer_id.raw, terms.user_id) for terms in many]
+        outcomes = await self._node.register_offers(many, deadline_s)
+        keys = [self._key(terms.content, terms.user_id) for terms in many]
         missing = await self.writer.settled(keys, max(end - time.monotonic(), 0.0))
         there = [key for key in dict.fromkeys(keys) if key not in missing]
         for at in range(0, len(there), AT_ONCE):
@@ -145,14 +126,13 @@ class FleetNode(DhtNode):
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
             raise unavailable(why)
-        others = (await self._fresh(content)).by_others(user_id, self.peer_id, self.now())
+        others = (await self.offers.latest(content)).by_others(user_id, self.peer_id, self._node.now())
         if others:
             await self._take_back(content, user_id, others)
-        key = (content, self.peer_id.raw, user_id)
-        if others and self.offers.own.current(key) is None:
+        if others and self.own_offer(content, user_id) is None:
             return Outcome(0, 0, 0)
-        outcome = await super().withdraw_offer(content, user_id, deadline_s)
-        await self._in_store(key, end)
+        outcome = await self._node.withdraw_offer(content, user_id, deadline_s)
+        await self._in_store(self._key(content, user_id), end)
         return outcome
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
@@ -162,117 +142,88 @@ class FleetNode(DhtNode):
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """The store's offers at once, the network's as they arrive; those superseded elsewhere are hidden."""
         begun = time.monotonic()
-        view = await self.views.get(content)
-        for offer in view.live(self.now()):
+        view = await self.offers.views.get(content)
+        for offer in view.live(self._node.now()):
             if offer.provider != self.peer_id:  # our own state is more recent
                 yield offer
-        recent = self.recent.get(content)
+        recent = self.offers.recent.get(content)
         if recent is not None:
-            now = self.now()
-            for offer in (*self.offers.store.offers(content, now), *recent):
+            for offer in (*self._node.offers.store.offers(content, self._node.now()), *recent):
                 if not view.hides(offer):
                     yield offer
             return
         end, found = begun + deadline_s, []
-        async with aclosing(super().find_offers(content, end - time.monotonic())) as offers:
+        async with aclosing(self._node.find_offers(content, end - time.monotonic())) as offers:
             async for offer in offers:
                 found.append(offer)
                 if not view.hides(offer):
                     yield offer
         if time.monotonic() < end:  # else it was cut off and is incomplete
-            self.recent.put(content, found, begun)
+            self.offers.recent.put(content, found, begun)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
     ) -> Outcome:
         """As for any node, and returns when the store has it, too. Raises StorageFault."""
-        stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
-        await self._share_value(key, value)
+        stored = await self._node.put_record(key, value, quorum, deadline_s=deadline_s)
+        await self._values.put(key, value)
         return stored
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
         """The best value of the network and the store; for values without a rule the store's, which the fleet
         put last."""
         try:
-            held = await self._shared_value(key)
+            held = await self._values.get(key)
         except StorageFault:
             held = None
         try:
-            found = await super().get_record(key, quorum, deadline_s=deadline_s)
+            found = await self._node.get_record(key, quorum, deadline_s=deadline_s)
         except NotFound:
             if held is None:
                 raise
             return held
-        rule = rule_for(self._rules, key)
+        rule = self._values.rule(key)
         if held is None or (rule is not OPAQUE and rule.select(key, [found, held]) == 0):
             return found
         return held
 
-    async def _share_value(self, key: bytes, value: bytes) -> None:
-        """Writes a value to the store unless it has a better one. Raises StorageFault."""
-        try:
-            held = await self._shared_value(key)
-        except KeyFault:
-            held = None  # an unusable value is replaced
-        if held is None or held == value or rule_for(self._rules, key).replaces(key, value, held):
-            await self.store.put_value(key, value, int(self._record_ttl_s))
+    def node_info(self) -> NodeView:
+        """The node's, with trouble of the store added."""
+        info = self._node.node_info()
+        trouble = self.upkeep.trouble or self.writer.trouble
+        return replace(info, troubles=(*info.troubles, trouble)) if trouble else info
 
-    async def _shared_value(self, key: bytes) -> bytes | None:
-        """The store's value if it is valid. Raises StorageFault."""
-        value = await self.store.get_value(key, self._max_value_bytes)
-        try:
-            if value is not None:
-                rule_for(self._rules, key).validate(key, value, self.now())
-        except PeerFault:
-            return None
-        return value
+    # -- market.dht.Dht, the node's own
 
-    async def fleet_providers(self, content: bytes) -> list[PeerInfo]:
-        """Other servers of the fleet with live offers, with their known addresses."""
-        now = self.now()
-        peers = dict.fromkeys(offer.provider for offer in (await self.views.get(content)).live(now))
-        addrs = self.host.identifier.store.addrs
-        return [PeerInfo(peer, tuple(addrs(peer, now))) for peer in peers if peer != self.peer_id]
+    @property
+    def peer_id(self) -> PeerId:
+        """This server's peer id."""
+        return self._node.peer_id
 
-    def _changed(self, content: bytes) -> None:
-        """Invalidates the caches: an offer for the content arrived or was withdrawn here."""
-        self.views.forget(content)
-        self.recent.forget(content)
+    async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
+        """From the network."""
+        return await self._node.content_providers(content, deadline_s)
 
-    # -- the store
+    async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
+        """From the network."""
+        return await self._node.closest_peers(key, deadline_s)
 
-    async def _read(self, content: bytes, timeout_s: float | None = None) -> FleetView:
-        now = self.now()
-        try:
-            found = await self.store.get(content, timeout_s)
-        except KeyFault as fault:
-            self._tell_key(content, str(fault))
-            raise
-        reader = ViewReader(content, lambda signed: self.offers.verifier.open(signed, now), now)
-        fields = iter(found.fields.items())
-        while part := list(islice(fields, READ_SLICE)):
-            reader.read(part)
-            await asyncio.sleep(0)
-        view = reader.view()
-        if wrong := reader.wrong + found.left_out:
-            self._tell_key(
-                content, f"{wrong} entries are not offers for that content, exceed the limit, or are too long"
-            )
-        if view.over:
-            sweep = asyncio.ensure_future(self._sweep(content, view.over))
-            self._sweeps.add(sweep)
-            sweep.add_done_callback(self._sweeps.discard)
-        return view
+    def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
+        """Of this server only."""
+        return self._node.own_offer(content, user_id)
 
-    async def _sweep(self, content: bytes, fields: Sequence[bytes]) -> None:
-        try:
-            await self.store.drop(content, fields)
-        except StorageFault as fault:
-            log.debug("cannot delete expired offers from the shared store: %s", fault)
+    def own_offers(self) -> Iterable[Offer]:
+        """Of this server only."""
+        return self._node.own_offers()
 
-    async def _fresh(self, content: bytes) -> FleetView:
-        """Bypasses the cache, with the timeout of a write. Raises StorageFault."""
-        return await self._read(content, self.fleet.write_timeout_s)
+    def peers(self) -> Sequence[PeerView]:
+        """This server's routing table."""
+        return self._node.peers()
+
+    # -- other servers
+
+    def _key(self, content: bytes, user_id: bytes) -> OfferKey:
+        return content, self.peer_id.raw, user_id
 
     async def _in_store(self, key: OfferKey, end: float) -> None:
         """Waits until the store has one of our offers, at most until `end` (monotonic). Raises
@@ -281,98 +232,29 @@ class FleetNode(DhtNode):
         if missing:
             raise unavailable(missing[key])
 
-    def _tell_key(self, content: bytes, why: str) -> None:
-        unsaid = self._seldom.due(content.hex(), time.monotonic())
-        if unsaid is not None:
-            log.warning(
-                "shared store, content %s: %s (%d similar messages suppressed)", content.hex(), why, unsaid
-            )
-
     async def _take_over(self, content: bytes, user_id: bytes) -> None:
         """Tells servers that announce an earlier offer of the user that ours supersedes it."""
-        own = self.offers.own.current((content, self.peer_id.raw, user_id))
+        own = self.own_offer(content, user_id)
         if own is None:
             return
         try:
-            for offer in (await self._fresh(content)).by_others(user_id, self.peer_id, self.now()):
+            view = await self.offers.latest(content)
+            for offer in view.by_others(user_id, self.peer_id, self._node.now()):
                 if offer.seq < own.seq:
-                    letter = Letter(content, user_id, own.seq).encode()
-                    await self.store.send(offer.provider.raw, letter)
+                    message = ServerMessage(content, user_id, own.seq).encode()
+                    await self.store.send(offer.provider.raw, message)
         except StorageFault as fault:
             # The offer is in the store and hides the other one there; that one expires within two days.
             log.warning("cannot notify another server of a superseded offer: %s", fault)
 
     async def _take_back(self, content: bytes, user_id: bytes, others: Sequence[Offer]) -> None:
         """Hides offers that other servers announce from now on, and asks those servers to withdraw them."""
-        now = self.now()
+        now = self._node.now()
         seq = max(int(now * 1_000_000), *(offer.seq for offer in others))
         not_after = max(offer.not_after for offer in others)
         failed = await self.store.put([mark_row(content, user_id, seq, not_after, now)])
         for why in failed.values():
             raise unavailable(why)
-        self._changed(content)
+        self.offers.forget(content)
         for offer in others:
-            await self.store.send(offer.provider.raw, Letter(content, user_id, seq).encode())
-
-    # -- looking after it
-
-    async def _look(self) -> None:
-        """Checks that the engine is up and the same instance, and reads our messages."""
-        now = time.monotonic()
-        try:
-            seen = await self.store.runs()
-            await self._read_letters()
-        except StorageFault as fault:
-            self._tell(str(fault))
-            return
-        self._tell("")
-        # A primary that restarted or was replaced may lack the latest writes.
-        if seen - self._runs or now - self._repaired_at >= self.fleet.repair_s:
-            if self._runs:
-                self.writer.take(self._every_own())
-            self._runs, self._repaired_at = seen, now
-
-    def _every_own(self) -> list[Offer]:
-        return [offer for offer in self.offers.store if offer.provider == self.peer_id]
-
-    async def _read_letters(self) -> None:
-        try:
-            letters = await self.store.letters(self.peer_id.raw)
-        except KeyFault as fault:
-            log.warning("cannot read a message in the shared store: %s", fault)
-            await self.store.forget_letters(self.peer_id.raw)  # else no server could send us any
-            return
-        for raw in letters:
-            try:
-                await self._obey(Letter.decode(raw))
-            except PeerFault as fault:
-                log.warning("cannot read a message in the shared store: %s", fault)
-            except StorageFault:
-                raise
-            except Exception as error:  # noqa: BLE001 - or this message would block the others
-                self.host.faults.tell("obeying a letter in the shared store", error)
-        if letters:
-            await self.store.answered(self.peer_id.raw, len(letters))
-
-    async def _obey(self, letter: Letter) -> None:
-        own = self.offers.own.current((letter.content, self.peer_id.raw, letter.user_id))
-        if own is None or own.withdrawn or own.seq > letter.seq:
-            return
-        try:
-            await super().withdraw_offer(letter.content, letter.user_id, LETTER_BUDGET_S)
-        except FastmarketError as fault:
-            log.warning("cannot withdraw an offer superseded by another server yet: %s", fault)
-
-    def _tell(self, why: str) -> None:
-        before, self.trouble = self.trouble, why
-        if self.reachable is not (not why):
-            self.reachable = not why
-            if self.reachable:
-                log.info("the shared store %s is up", self.store.url.shown)
-        if why and why != before:
-            log.error("%s; lookups use the network only, registrations wait for the store", why)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+            await self.store.send(offer.provider.raw, ServerMessage(content, user_id, seq).encode())

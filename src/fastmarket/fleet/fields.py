@@ -20,7 +20,7 @@ SEQ_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ServerMessage:
     """Tells the server that announces it: your offer of this user is superseded unless it is newer than
     `seq`."""
 
@@ -33,7 +33,7 @@ class Letter:
         return self.seq.to_bytes(SEQ_BYTES, "big") + _framed(self.content) + _framed(self.user_id)
 
     @classmethod
-    def decode(cls, raw: bytes) -> Letter:
+    def decode(cls, raw: bytes) -> ServerMessage:
         """Raises PeerFault."""
         content, at = _unframed(raw, SEQ_BYTES, MAX_CONTENT_BYTES)
         user_id, _ = _unframed(raw, at, MAX_USER_ID_BYTES)

@@ -12,6 +12,7 @@ from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
 from fastmarket.fleet.fields import offer_row
+from fastmarket.fleet.offers import FleetOffers
 from fastmarket.net.driver import Keeper
 from fastmarket.offers.model.offer import Offer, OfferKey
 from fastmarket.offers.store.changes import AnyChange
@@ -163,13 +164,13 @@ class SharedWriter:
             self._news.set()
 
 
-class Told(Keeper):
+class FleetKeeper(Keeper):
     """Stores changes on disk, if there is one, and passes own offers to the writer."""
 
-    def __init__(self, writer: SharedWriter, kept: Callable[[bytes], None], keeper: Keeper | None) -> None:
-        """`kept` is called with each content that has changed."""
+    def __init__(self, writer: SharedWriter, offers: FleetOffers, keeper: Keeper | None) -> None:
+        """`offers` forgets each content that has changed."""
         self._writer = writer
-        self._kept = kept
+        self._offers = offers
         self._keeper = keeper
 
     @property
@@ -186,7 +187,7 @@ class Told(Keeper):
         """Completes when the disk has the changes; for the store, see the writer's `settled`."""
         for change in changes:
             for offer in change.offers:
-                self._kept(offer.content)
+                self._offers.forget(offer.content)
         self._writer.take(offer for change in changes if change.own for offer in change.offers)
         if self._keeper is not None:
             return self._keeper.keep(changes)

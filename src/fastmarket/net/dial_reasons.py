@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 from enum import Enum
 
+from fastmarket.config import HostConfig
 from fastmarket.errors import ConnectionLost, DialFailed, FastmarketError, LimitExceeded, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
@@ -16,6 +17,7 @@ from fastmarket.libp2p.muxed import AnotherPeer
 # Of what a stranger says it speaks, which goes into a line of the log.
 MAX_TOLD_PROTOCOLS = 4
 MAX_PROTOCOL_CHARS = 80
+_LISTEN_PORT = HostConfig().listen[0].rpartition("/")[2]
 
 
 class DialReason(Enum):
@@ -28,7 +30,8 @@ class DialReason(Enum):
     TIMEOUT = "no answer in time; check whether a firewall drops packets, or another program listens there"
     CLOSED = "it closed the connection during the handshake; it may be full, or not a libp2p port"
     NOT_LIBP2P = (
-        "it does not speak libp2p; give the port of --listen (16899 by default), not that of gRPC or HTTP"
+        f"it does not speak libp2p; give the port of --listen ({_LISTEN_PORT} by default), "
+        "not that of gRPC or HTTP"
     )
     WRONG_IDENTITY = (
         "another peer answers there; if that node lost its identity.pem, put its new id after "

@@ -39,12 +39,12 @@ return redis.call('GET', KEYS[1])
 """
 # KEYS: a list. ARGV: maximum messages, maximum bytes of one. Longer ones are returned empty, so that they
 # count.
-LETTERS = """
+MESSAGES = """
 local found = {}
 for at = 0, math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[1])) - 1 do
-  local letter = redis.call('LINDEX', KEYS[1], at)
-  if #letter > tonumber(ARGV[2]) then letter = '' end
-  found[#found + 1] = letter
+  local message = redis.call('LINDEX', KEYS[1], at)
+  if #message > tonumber(ARGV[2]) then message = '' end
+  found[#found + 1] = message
 end
 return found
 """

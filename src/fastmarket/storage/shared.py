@@ -39,7 +39,7 @@ RETRIES = 2  # after the first attempt: one for a moved slot, one for a new prim
 RETRY_WAIT_S = 0.02
 ELSEWHERE = (MovedError, AskError, TryAgainError)  # the cluster map is out of date
 ENGINE_FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
-LETTERS_TTL_S = 48 * 3600  # the offer a message is about has expired by then
+MESSAGES_TTL_S = 48 * 3600  # the offer a message is about has expired by then
 FIELD_BYTES = 17  # length of the name of every field that servers write
 
 
@@ -170,33 +170,33 @@ class SharedStore:
         async with self._guarded("drop", key, self._config.read_timeout_s):
             await self._ask(key, "HDEL", key, *fields)
 
-    async def send(self, peer: bytes, letter: bytes) -> None:
+    async def send(self, peer: bytes, message: bytes) -> None:
         """Appends a message for another server. Raises StorageFault."""
-        key = self._letters(peer)
+        key = self._messages(peer)
         async with self._guarded("send", key, self._config.write_timeout_s):
-            await self._ask(key, "RPUSH", key, letter)
-            await self._ask(key, "EXPIRE", key, LETTERS_TTL_S)
+            await self._ask(key, "RPUSH", key, message)
+            await self._ask(key, "EXPIRE", key, MESSAGES_TTL_S)
 
-    async def letters(self, peer: bytes) -> list[bytes]:
+    async def messages(self, peer: bytes) -> list[bytes]:
         """Messages to a server, oldest first; oversized ones are empty. They stay until `answered`.
 
         Raises StorageFault.
         """
-        key = self._letters(peer)
-        async with self._guarded("letters", key, self._config.write_timeout_s):
-            bounds = (self._config.max_letters, self._config.max_letter_bytes)
-            found: list[bytes] = await self._ask(key, "EVAL", scripts.LETTERS, 1, key, *bounds)
+        key = self._messages(peer)
+        async with self._guarded("messages", key, self._config.write_timeout_s):
+            bounds = (self._config.max_messages, self._config.max_message_bytes)
+            found: list[bytes] = await self._ask(key, "EVAL", scripts.MESSAGES, 1, key, *bounds)
         return found
 
     async def answered(self, peer: bytes, count: int) -> None:
         """Deletes the oldest `count` messages, which have been processed. Raises StorageFault."""
-        key = self._letters(peer)
+        key = self._messages(peer)
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "LTRIM", key, count, -1)
 
-    async def forget_letters(self, peer: bytes) -> None:
+    async def forget_messages(self, peer: bytes) -> None:
         """Deletes whatever is under the key of a server's messages. Raises StorageFault."""
-        key = self._letters(peer)
+        key = self._messages(peer)
         async with self._guarded("answered", key, self._config.write_timeout_s):
             await self._ask(key, "DEL", key)
 
@@ -276,7 +276,8 @@ class SharedStore:
     def _record(self, record_key: bytes) -> bytes:
         return b"%s:records:{%s}" % (self._namespace, sha256(record_key).hex().encode())
 
-    def _letters(self, peer: bytes) -> bytes:
+    def _messages(self, peer: bytes) -> bytes:
+        # The stored name is kept: servers of earlier versions read and write the same list.
         return b"%s:letters:{%s}" % (self._namespace, peer.hex().encode())
 
     def _node_of(self, key: bytes) -> str:

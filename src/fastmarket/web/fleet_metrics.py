@@ -9,23 +9,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from fastmarket.fleet.dht import FleetNode
+    from fastmarket.fleet.dht import FleetDht
 
 
 class FleetState(Collector):
     """Collected at each scrape."""
 
-    def __init__(self, node: FleetNode) -> None:
-        self._node = node
+    def __init__(self, fleet: FleetDht) -> None:
+        self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:
         """Gauges, then counters."""
-        node = self._node
+        fleet = self._fleet
         gauges = (
-            ("up", "Whether the shared store answered the last check.", int(bool(node.reachable))),
-            ("unwritten_offers", "Own offers not yet written to the shared store.", len(node.writer)),
-            ("cached_contents", "Contents whose view is cached in memory.", len(node.views)),
-            ("cached_offers", "Offers in those views.", node.views.offers),
+            ("up", "Whether the shared store answered the last check.", int(bool(fleet.upkeep.reachable))),
+            ("unwritten_offers", "Own offers not yet written to the shared store.", len(fleet.writer)),
+            ("cached_contents", "Contents whose view is cached in memory.", len(fleet.offers.views)),
+            ("cached_offers", "Offers in those views.", fleet.offers.views.offers),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_shared_store_{name}", about, value)
@@ -34,7 +34,7 @@ class FleetState(Collector):
             "Calls to the shared store by operation and outcome.",
             labels=("operation", "outcome"),
         )
-        for labels, count in sorted(node.store.operations.items()):
+        for labels, count in sorted(fleet.store.operations.items()):
             operations.add_metric(labels, count)
         yield operations
         answers = CounterMetricFamily(
@@ -42,6 +42,6 @@ class FleetState(Collector):
             "Views of contents by source: memory, the store, or neither (away).",
             labels=("source",),
         )
-        for source, count in sorted(node.views.answers.items()):
+        for source, count in sorted(fleet.offers.views.answers.items()):
             answers.add_metric((source,), count)
         yield answers

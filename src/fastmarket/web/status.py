@@ -21,6 +21,7 @@ from fastmarket.config import WebConfig
 from fastmarket.errors import CallerFault, FastmarketError
 from fastmarket.formats.cid import Named, NamedBy, cid_text, named
 from fastmarket.formats.identity import PeerId
+from fastmarket.market.dht import Dht
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.results import PeerView
@@ -49,8 +50,10 @@ OURS = frozenset({None, "none", "same-origin"})
 class StatusPage:
     """The routes of the page."""
 
-    def __init__(self, dht: DhtNode, config: WebConfig) -> None:
+    def __init__(self, dht: DhtNode, market: Dht, config: WebConfig) -> None:
+        """`market` is searched; `dht` is the node that the page is about."""
         self._dht = dht
+        self._market = market
         self._config = config
         self._started = time.monotonic()
 
@@ -121,7 +124,7 @@ class StatusPage:
 
     async def _find(self, request: Request) -> Response:
         content = named(request.query_params.get("content", ""))
-        found = self._dht.find_offers(content.multihash, self._config.lookup_budget_s)
+        found = self._market.find_offers(content.multihash, self._config.lookup_budget_s)
         return StreamingResponse(self._lines(content, found), media_type="application/x-ndjson")
 
     async def _lines(self, content: Named, found: AsyncGenerator[Offer, None]) -> AsyncIterator[bytes]:
@@ -137,7 +140,9 @@ class StatusPage:
                     met.add(offer.provider)
                     yield _line(_offer(offer, own=offer.provider == self._dht.peer_id))
             if not met:
-                providers = await self._dht.content_providers(content.multihash, self._config.lookup_budget_s)
+                providers = await self._market.content_providers(
+                    content.multihash, self._config.lookup_budget_s
+                )
                 unpriced = len({*providers} - {self._dht.peer_id})
                 end |= {"providers_without_price": unpriced} if unpriced else {}
         except FastmarketError as fault:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.cli.settings import DEFAULT_LISTEN, SETTINGS, ServerSettings, resolve
+from fastmarket.cli.settings import SETTINGS, ServerSettings, resolve
+from fastmarket.config import HostConfig
 from fastmarket.errors import CallerFault
 
 HOME = Path("/nowhere/data")
@@ -31,7 +32,7 @@ def toml_file(tmp_path: Path, text: str) -> Path:
 
 def test_defaults() -> None:
     settings = settle()
-    assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", (DEFAULT_LISTEN,))
+    assert (settings.port, settings.host, settings.listen) == (8080, "127.0.0.1", HostConfig().listen)
     assert settings.announce == ()
     assert (settings.bootstrap, settings.data_dir, settings.kad_prefix) == ((), HOME, "/fastmarket")
     assert (settings.mode, settings.log_level, settings.log_format) == ("server", "info", "text")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fastmarket.errors import PeerFault, StorageFault
-from fastmarket.fleet.fields import Letter, mark_row, offer_row, read_mark
+from fastmarket.fleet.fields import ServerMessage, mark_row, offer_row, read_mark
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader, read_view
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import Identity
@@ -77,13 +77,13 @@ def test_an_expired_offer_is_to_be_swept() -> None:
     assert (view.offers, view.over) == ((), [row.field])
 
 
-def test_letters() -> None:
-    letter = Letter(CONTENT, b"ann", 2**60)
-    raw = letter.encode()
-    assert Letter.decode(raw) == letter
+def test_server_messages() -> None:
+    message = ServerMessage(CONTENT, b"ann", 2**60)
+    raw = message.encode()
+    assert ServerMessage.decode(raw) == message
     for cut in range(len(raw)):
         with pytest.raises(PeerFault):
-            Letter.decode(raw[:cut])
+            ServerMessage.decode(raw[:cut])
 
 
 class Store:
