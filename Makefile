@@ -16,8 +16,8 @@ BIN := $(VENV)/bin
 # What `make sim` runs, each at its own size, two at a time: some 45 minutes of CPU, 8 GiB at the most.
 # SIM="static growth" for some of them, SIM_ARGS="--nodes 1000" for another size.
 SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients
-SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py)
-KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/_*.pxd src/fastmarket/*.h)
+SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
+KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
 .PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback compiled sim chaos interop proto docs wheel clean
 .DEFAULT_GOAL := build
@@ -106,4 +106,4 @@ wheel: build
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf .make $(VENV) build dist src/*.egg-info src/fastmarket/*.so
+	rm -rf .make $(VENV) build dist src/*.egg-info src/fastmarket/*.so src/fastmarket/native/*.so

@@ -28,16 +28,17 @@ if switch("NATIVE"):
     compile_args.append("-march=native")
 
 SOURCES = Path("src/fastmarket")
+HEADERS = SOURCES / "native" / "include"
 extensions = [
     Extension(
-        f"fastmarket.{source.stem}",
+        ".".join(source.with_suffix("").parts[1:]),
         [str(source)],
-        depends=[str(header) for header in sorted(SOURCES.glob("*.h"))],
-        include_dirs=[str(SOURCES)],
+        depends=[str(header) for header in sorted(HEADERS.glob("*.h"))],
+        include_dirs=[str(HEADERS)],
         extra_compile_args=compile_args,
         define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if line_trace else [],
     )
-    for source in sorted(SOURCES.glob("_*.pyx"))
+    for source in sorted(SOURCES.rglob("*.pyx"))
 ]
 
 # What a request touches on its way through engine and simulator, as native classes of the same sources.
@@ -54,7 +55,7 @@ INTERPRETED = {
         "contact",
         "dag_cbor",
         "metadata",
-        "model",
+        "offer",
         "unixfs",
     )
 }
@@ -63,7 +64,7 @@ INTERPRETED = {
 def compiled() -> list[Extension]:
     from mypyc.build import mypycify
 
-    sources = [path for name in PACKAGES for path in sorted((SOURCES / name).glob("*.py"))]
+    sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)

@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fastmarket.cli.processes import ServerProcess
-from fastmarket.market.grpc_client import Listing, MarketClient, Search
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.market.grpc_client import HolderSearch, Listing, MarketClient
+from fastmarket.offers.model.metadata import FileMetadata
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = 1000
@@ -71,9 +71,9 @@ async def register(target: str, offers: int, batch: int) -> tuple[float, int, in
 async def served(target: str, peer_id: str, offers: int) -> int:
     """Of SAMPLE offers, how many the node tells of as its own."""
 
-    async def searches() -> AsyncIterator[Search]:
+    async def searches() -> AsyncIterator[HolderSearch]:
         for number in range(0, offers, max(offers // SAMPLE, 1)):
-            yield Search(f"{number:064x}")
+            yield HolderSearch(f"{number:064x}")
 
     async with MarketClient(target) as client:
         found = [result async for result in client.find_many(searches())]

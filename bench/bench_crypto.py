@@ -1,4 +1,4 @@
-"""libsodium (`_sodium`, what the node uses) beside OpenSSL (`cryptography`): `pytest bench/bench_crypto.py`.
+"""libsodium (`native.sodium`, what the node uses) beside OpenSSL: `pytest bench/bench_crypto.py`.
 
 `noise.BULK_BYTES` is where the second becomes the faster one for transport messages.
 """
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fastmarket import _sodium
+from fastmarket.native import sodium as _sodium
 
 rng = Random(1)
 SEED, MESSAGE, NONCE = rng.randbytes(32), rng.randbytes(56), bytes(12)  # what a handshake signs

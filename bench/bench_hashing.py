@@ -20,9 +20,9 @@ import pytest
 
 from bench.ratio import Mark
 from bench.ratio import report as report_ratio
-from fastmarket import _sha256
 from fastmarket.formats.unixfs import CHUNK_BYTES
 from fastmarket.hashing import cid_of_file, cids_of_files
+from fastmarket.native import sha256 as _sha256
 from tests.reference import unixfs as twin
 
 THREADS = 2

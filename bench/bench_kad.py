@@ -12,9 +12,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.asks import FindNode, closer_peers, read_reply
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.lookup.queries import FindNode, closer_peers, read_reply
+from fastmarket.kad.wire.messages import Kind, encode_request
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()

@@ -14,24 +14,28 @@ from collections.abc import Callable
 import multiformats
 import pytest
 
-from fastmarket import (
-    _batch,
-    _candidates,
-    _cid,
-    _codec,
-    _eventqueue,
-    _kbucket,
-    _merkle,
-    _peercache,
-    _sha256,
-    _xor,
-)
+from fastmarket import _kbucket, _xor
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
-from fastmarket.kad.messages import PEER_CACHE_ENTRY_BYTES, Field, Kind, encode_peer, encode_reply, read_peer
+from fastmarket.kad.wire.messages import (
+    PEER_CACHE_ENTRY_BYTES,
+    Field,
+    Kind,
+    encode_peer,
+    encode_reply,
+    read_peer,
+)
+from fastmarket.native import batch as _batch
+from fastmarket.native import candidates as _candidates
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native import event_queue as _eventqueue
+from fastmarket.native import merkle as _merkle
+from fastmarket.native import peer_cache as _peercache
+from fastmarket.native import sha256 as _sha256
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import candidates as candidates_twin
@@ -285,7 +289,7 @@ replies = [encode_reply(Kind.FIND_NODE, rng.sample(known_entries, 20)) for _ in 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "twin"])
 def test_reply_of_20_peers(benchmark, compiled):
     """Named before, as nearly always."""
-    ours = _peercache.PeerCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
+    ours = _peercache.PeerInfoCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
     twin = peercache_twin.PeerCache(PEER_CACHE_ENTRY_BYTES, read_peer)
     rows = [(reply, b"\x08\x04", 0x42, 40, False) for reply in replies]
     assert [ours.read_all(*row) for row in rows] == [twin.read_all(*row) for row in rows]

@@ -23,8 +23,8 @@ from bench.ratio import Mark, report
 from bench.served import CONTENT
 from fastmarket.config import NodeConfig
 from fastmarket.formats.varint import frame
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.offers.messages import FindRequest, encode_find
+from fastmarket.kad.wire.messages import Kind, encode_request
+from fastmarket.offers.wire.messages import FindRequest, encode_find
 
 KAD = NodeConfig().kad.protocol
 OFFER = NodeConfig().offers.protocol

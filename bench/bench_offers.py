@@ -9,18 +9,18 @@ from random import Random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
-from fastmarket.offers.messages import FindRequest, decode_find_reply, encode_find, encode_store
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offer, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.verifying import OfferVerifier, open_offer
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import FindRequest, decode_find_reply, encode_find, encode_store
+from fastmarket.offers.wire.verifying import OfferVerifier, open_offer
 
 NOW = 1_700_000_000.0
 CONTENT = b"\x12\x20" + sha256(b"content").digest()

@@ -17,13 +17,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.bench_wire import OUTSTANDING, ROUNDS, joined, written
 from bench.ratio import beside, each, report, seconds
-from fastmarket import _cid, _codec
-from fastmarket._kbucket import RoutingTable
-from fastmarket._sha256 import sha256 as our_sha256
+from fastmarket._kbucket import BucketTable
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.noise import CipherState
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native.sha256 import sha256 as our_sha256
 
 pytestmark = pytest.mark.short
 
@@ -37,9 +38,9 @@ MULTIHASHES = [b"\x12\x20" + random.randbytes(32) for _ in range(256)]
 PEERS = [b"\x00\x24\x08\x01\x12\x20" + random.randbytes(32) for _ in range(256)]
 
 
-def table() -> RoutingTable[bytes]:
+def table() -> BucketTable[bytes]:
     """Full: 5,000 keys, in buckets as large as that takes."""
-    full: RoutingTable[bytes] = RoutingTable(TARGETS[0], bucket_size=SIZE)
+    full: BucketTable[bytes] = BucketTable(TARGETS[0], bucket_size=SIZE)
     for key in KEYS:
         full.insert(key, key, NOW)
     return full

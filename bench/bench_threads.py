@@ -24,9 +24,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.bench_wire import OUTSTANDING, RPC, joined
 from bench.ratio import report, seconds
-from fastmarket import _codec, _sha256, _sodium
-from fastmarket._kbucket import RoutingTable
-from fastmarket._peercache import PeerCache
+from fastmarket._kbucket import BucketTable
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
@@ -34,7 +32,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.hashing import cid_of_file, cids_of_files
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.messages import (
+from fastmarket.kad.wire.messages import (
     PEER_CACHE_ENTRY_BYTES,
     Field,
     Kind,
@@ -44,6 +42,10 @@ from fastmarket.kad.messages import (
     read_peer,
 )
 from fastmarket.libp2p.events import StreamData
+from fastmarket.native import codec as _codec
+from fastmarket.native import sha256 as _sha256
+from fastmarket.native import sodium as _sodium
+from fastmarket.native.peer_cache import PeerInfoCache
 from fastmarket.sim.network import Rules
 from fastmarket.sim.world import Plan, World
 
@@ -147,7 +149,7 @@ def two_cores(threads: list[ThreadPoolExecutor]) -> bool:
 def closest(number: int) -> Job:
     """The 20 closest of a table of 5,000."""
     random = Random(number)
-    table: RoutingTable[bytes] = RoutingTable(random.randbytes(32), bucket_size=5000)
+    table: BucketTable[bytes] = BucketTable(random.randbytes(32), bucket_size=5000)
     for key in [random.randbytes(32) for _ in range(5000)]:
         table.insert(key, key, NOW)
     targets = [random.randbytes(32) for _ in range(256)]
@@ -156,16 +158,16 @@ def closest(number: int) -> Job:
 
 def known_reply(number: int) -> Job:
     """A reply of 20 known peers, by a cache of its own."""
-    cache: PeerCache[PeerInfo] = PeerCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
+    cache: PeerInfoCache[PeerInfo] = PeerInfoCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
     return replies(number, cache)
 
 
-def shared_reply(cache: PeerCache[PeerInfo]) -> Callable[[int], Job]:
+def shared_reply(cache: PeerInfoCache[PeerInfo]) -> Callable[[int], Job]:
     """As above, by one cache for both: as the engines of one process have it."""
     return lambda number: replies(number, cache)
 
 
-def replies(number: int, cache: PeerCache[PeerInfo]) -> Job:
+def replies(number: int, cache: PeerInfoCache[PeerInfo]) -> Job:
     entries = [encode_peer(Field.CLOSER_PEERS, peer(100 * number + n), 8192) for n in range(100)]
     random = Random(number)
     bodies = [encode_reply(Kind.FIND_NODE, random.sample(entries, 20)) for _ in range(100)]
@@ -221,7 +223,7 @@ def test_kernel(benchmark: BenchmarkFixture, threads: list[ThreadPoolExecutor], 
 def test_reply_of_20_peers_by_one_cache(
     benchmark: BenchmarkFixture, threads: list[ThreadPoolExecutor]
 ) -> None:
-    side_by_side(benchmark, threads, shared_reply(PeerCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)))
+    side_by_side(benchmark, threads, shared_reply(PeerInfoCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)))
 
 
 # ---- a node's parts ----

@@ -21,8 +21,8 @@ from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.kad.wire.messages import Kind, encode_request
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
 from fastmarket.libp2p.identify import (
     IDENTIFY_PROTOCOL,
@@ -98,7 +98,7 @@ class Dialer(asyncio.Protocol):
         now = time.time()
         connection = self.connection
         connection.receive_data(data, now)
-        if connection.state is State.OPEN and not self.ready.done():
+        if connection.state is ConnectionState.OPEN and not self.ready.done():
             self.opened(now)
             self.ready.set_result(None)
         try:

@@ -34,8 +34,8 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, sign_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
 
 LOOPBACK = Multiaddr.from_text("/ip4/127.0.0.1/tcp/0")
 CONTENT = b"\x12\x20" + hashlib.sha256(b"content").digest()

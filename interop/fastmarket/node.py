@@ -12,7 +12,7 @@ from streams import ECHO, RESET, serve_echo, serve_reset
 
 from fastmarket.config import NodeConfig
 from fastmarket.formats.identity import Identity
-from fastmarket.kad.records import DEFAULT_RULES, OPAQUE
+from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE
 from fastmarket.net.dht_node import DhtNode
 
 # Libraries that insist on a validator get one for this namespace that takes every value; so do we.

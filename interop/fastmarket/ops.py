@@ -12,7 +12,7 @@ from fastmarket.formats.cid import Cid
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Quorum
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.pinging import ping

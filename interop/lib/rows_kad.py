@@ -7,10 +7,10 @@ import hashlib
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 
-from fastmarket._sha256 import sha256
 from fastmarket._xor import distance
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import PeerId
+from fastmarket.native.sha256 import sha256
 from lib.cell import Cell, check, knows, text64, until
 from lib.process import Peer
 

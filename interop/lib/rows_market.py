@@ -13,7 +13,7 @@ from fastmarket.cli.processes import ServerProcess
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.market.grpc_client import MarketClient
 from fastmarket.net.bridge import DhtClient, bridge
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from lib.cell import LOOPBACK, Cell, check, until
 from lib.kinds import OURS
 from lib.process import Peer

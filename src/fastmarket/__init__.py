@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient
     from fastmarket.net.bridge import DhtClient, DhtServer, bridge
     from fastmarket.node import Node
-    from fastmarket.offers.metadata import FileMetadata
-    from fastmarket.offers.model import Offer
+    from fastmarket.offers.model.metadata import FileMetadata
+    from fastmarket.offers.model.offer import Offer
 
 __all__ = [
     "Cid",
@@ -47,13 +47,13 @@ _HOMES = {
     "ClientTls": "market.client_values",
     "DhtClient": "net.bridge",
     "DhtServer": "net.bridge",
-    "FileMetadata": "offers.metadata",
+    "FileMetadata": "offers.model.metadata",
     "Identity": "formats.identity",
     "MarketClient": "market.grpc_client",
     "Multiaddr": "formats.multiaddr",
     "Node": "node",
     "NodeConfig": "config",
-    "Offer": "offers.model",
+    "Offer": "offers.model.offer",
     "PeerId": "formats.identity",
     "bridge": "net.bridge",
     "cid_of_file": "hashing",

@@ -23,7 +23,7 @@ class ContactState:
     hidden: bool
     proven: bool
 
-class RoutingTable(Generic[_V]):
+class BucketTable(Generic[_V]):
     bucket_size: Final[int]
     max_entries: Final[int]
     def __init__(self, local_key: bytes, *, bucket_size: int = 20, max_entries: int = 5120) -> None: ...

@@ -118,7 +118,7 @@ cdef class ContactState:
     cdef public bint hidden, proven
 
 
-cdef class RoutingTable:
+cdef class BucketTable:
     """Keys with a value each, bounded by `bucket_size` a bucket and `max_entries` in all.
 
     Bucket i holds the keys whose common prefix with the local key is i bits long, 0..255.

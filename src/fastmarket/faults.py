@@ -1,7 +1,7 @@
 """What a bug of ours costs: the one thing that it happened in.
 
 Whatever goes on, a timer, a loop, a callback for many, runs each part by itself and tells here of what that
-raised; `net.turns` and `repeating` settle the next time before they do anything.
+raised; `net.pump` and `repeating` settle the next time before they do anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastmarket.seldom import Seldom
+from fastmarket.log_throttle import LogThrottle
 
 # A place that fails at every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0
@@ -29,7 +29,7 @@ class Faults:
         self.count = 0
         """How many there were."""
         self._now = now
-        self._seldom = Seldom(LOG_INTERVAL_S, MAX_PLACES)
+        self._seldom = LogThrottle(LOG_INTERVAL_S, MAX_PLACES)
 
     def tell(self, place: str, error: BaseException, what: object = "") -> None:
         """`place` names a piece of the program, and so is one of few; `what` it was busy with."""

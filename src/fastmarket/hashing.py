@@ -18,7 +18,10 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from fastmarket._cid import (
+from fastmarket.errors import CallerFault
+from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
+from fastmarket.formats.unixfs import CHUNK_BYTES, UnixfsImporter
+from fastmarket.native.cid import (
     FILE_DIRECTORY,
     FILE_IRREGULAR,
     FILE_LARGE,
@@ -28,9 +31,6 @@ from fastmarket._cid import (
     file_digests,
     leaf_digests,
 )
-from fastmarket.errors import CallerFault
-from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
-from fastmarket.formats.unixfs import CHUNK_BYTES, UnixfsImporter
 
 PART_BYTES = 16 * CHUNK_BYTES
 """What one thread takes at a time: some 2 ms of hashing, so that handing it out costs nothing."""

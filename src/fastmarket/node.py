@@ -16,8 +16,8 @@ from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.kad.records import Record
-from fastmarket.kad.saved import SavedPeers
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.live import Live
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
@@ -58,7 +58,7 @@ class Node(Live):
         self._journal: Journal | None = None
         self._records: RecordKeeper | None = None
         self._joining = Joining(identity.peer_id, config.bootstrap)
-        self._saved = SavedPeers(config.kad, identity.peer_id)
+        self._saved = PeerCache(config.kad, identity.peer_id)
         self._saver: PeerSaver | None = None
         self._dht: DhtNode | None = None
         self._fleet: FleetNode | None = None
@@ -222,7 +222,7 @@ class Node(Live):
         self._journal.look_on()
         dht.keep_offers(self._journal)
         file = PeerFile(data_dir)
-        saved = self._saved = SavedPeers(self._config.kad, self.peer_id, file.read())
+        saved = self._saved = PeerCache(self._config.kad, self.peer_id, file.read())
         routing = dht.engine.routing
         self._saver = PeerSaver(file, self._config.storage, lambda: saved.snapshot(routing, dht.now()))
         self._records = RecordKeeper(self._journal, self._config.storage, lambda: _record_rows(dht))

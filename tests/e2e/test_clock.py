@@ -15,7 +15,7 @@ import pytest
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.errors import QuorumFailed
 from fastmarket.market.grpc_client import MarketClient
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from tests.conftest import Run
 
 LIBRARIES = [path for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1") if path.exists()]

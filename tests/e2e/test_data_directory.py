@@ -17,7 +17,7 @@ import pytest
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.errors import NetworkFault
 from fastmarket.market.grpc_client import MarketClient
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from tests.e2e.conftest import Run, Servers
 from tests.redis_cluster import eventually
 

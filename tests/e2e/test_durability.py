@@ -20,8 +20,8 @@ import pytest
 
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.errors import NetworkFault, QuorumFailed
-from fastmarket.market.grpc_client import Listing, MarketClient, Search
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.market.grpc_client import HolderSearch, Listing, MarketClient
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.conftest import Run
 
@@ -85,9 +85,9 @@ async def one_round(running: ServerProcess, ledger: Ledger, chance: random.Rando
     """Checks what was acknowledged before, then registers and withdraws until the server is killed."""
     async with MarketClient(running.ready["grpc"]) as market:
 
-        async def searches() -> AsyncIterator[Search]:
+        async def searches() -> AsyncIterator[HolderSearch]:
             for content in (*ledger.prices, *ledger.withdrawn):
-                yield Search(content)
+                yield HolderSearch(content)
 
         async for result in market.find_many(searches()):
             assert not result.message

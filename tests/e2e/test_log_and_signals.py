@@ -21,7 +21,7 @@ import pytest
 from fastmarket.cli.processes import READY_DEADLINE_S, environment, executable
 from fastmarket.errors import NodeFault
 from fastmarket.market.grpc_client import MarketClient
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.web.media_types import IPNS_RECORD
 from tests.certificates import Authority
 from tests.e2e.conftest import LOOPBACK, Run, Servers

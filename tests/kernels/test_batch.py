@@ -1,4 +1,4 @@
-"""fastmarket._batch against its twin: good batches, damaged ones, any bytes."""
+"""fastmarket.native.batch against its twin: good batches, damaged ones, any bytes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket._batch import MAX_COUNT, SignedBatch, count_signatures, encode_body, tree_root
-from fastmarket._merkle import PlainOffers, plain_body
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.metadata import FileMetadata, is_host
-from fastmarket.offers.model import Offer, SignedAlone
+from fastmarket.native.batch import MAX_COUNT, SignedBatch, count_signatures, encode_body, tree_root
+from fastmarket.native.merkle import PlainOffers, plain_body
+from fastmarket.offers.model.metadata import FileMetadata, is_host
+from fastmarket.offers.model.offer import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.kernels.test_merkle import IN_ORDER, carefully, plain_enough
 from tests.reference import merkle as twin

@@ -1,4 +1,4 @@
-"""fastmarket._candidates: lookups of random fortune against the twin's, and what it refuses."""
+"""fastmarket.native.candidates: lookups of random fortune against the twin's, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from fastmarket._candidates import Candidate, Candidates, Closest, Connected, PeerState, Voucher
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.native.candidates import Candidate, Candidates, Closest, Connected, PeerState, Voucher
 from tests.reference import candidates as twin
 
 START = 1000.0

@@ -1,4 +1,4 @@
-"""fastmarket._cid against its twin, against multiformats, and on text nobody meant as a CID."""
+"""fastmarket.native.cid against its twin, against multiformats, and on text nobody meant as a CID."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiformats import multibase
 
-from fastmarket import _cid
+from fastmarket.native import cid as _cid
 from tests.reference import cid as twin
 from tests.reference import unixfs
 

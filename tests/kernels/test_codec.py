@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket import _codec
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import FastmarketError, PeerFault
 from fastmarket.formats.addr_protocols import PROTOCOLS, VARIABLE
@@ -20,6 +19,7 @@ from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import ResponderFailed, StreamData
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.native import codec as _codec
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference import codec as twin
 

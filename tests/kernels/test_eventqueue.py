@@ -1,4 +1,4 @@
-"""fastmarket._eventqueue: against its twin, with events that make events."""
+"""fastmarket.native.event_queue: against its twin, with events that make events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from fastmarket._eventqueue import EventQueue
+from fastmarket.native.event_queue import EventQueue
 from tests.reference.eventqueue import EventQueue as Twin
 
 START = 1000.0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fastmarket._kbucket import ContactState, Inserted, RoutingTable
+from fastmarket._kbucket import BucketTable, ContactState, Inserted
 from tests.reference import kbucket as twin
 from tests.reference.sha256 import sha256
 
@@ -36,7 +36,7 @@ class Tables(RuleBasedStateMachine):
     )
     def build(self, bucket_size, max_entries):
         sizes = {"bucket_size": bucket_size, "max_entries": max_entries}
-        self.ours, self.twin = RoutingTable(LOCAL, **sizes), twin.RoutingTable(LOCAL, **sizes)
+        self.ours, self.twin = BucketTable(LOCAL, **sizes), twin.RoutingTable(LOCAL, **sizes)
         self.now = 0.0
 
     def tick(self):
@@ -98,7 +98,7 @@ TestTables.settings = settings(max_examples=60, stateful_step_count=40, deadline
 
 @given(random_keys, st.integers(0, 255), random_keys)
 def test_a_random_key_lies_in_its_bucket(local, bucket, entropy):
-    table = RoutingTable(local)
+    table = BucketTable(local)
     key = table.random_key_in(bucket, entropy)
     assert table.bucket_index(key) == bucket
     assert key == twin.RoutingTable(local).random_key_in(bucket, entropy)
@@ -121,7 +121,7 @@ def contact(encoded, hidden=False):
     st.integers(0, 3),
 )
 def test_the_entries_of_the_nearest_are_joined(held, target, pick, count, room, surplus):
-    table, model = RoutingTable(LOCAL, bucket_size=60), twin.RoutingTable(LOCAL, bucket_size=60)
+    table, model = BucketTable(LOCAL, bucket_size=60), twin.RoutingTable(LOCAL, bucket_size=60)
     for key, (encoded, hidden) in held.items():
         table.insert(key, contact(encoded, hidden), 0.0)
         model.insert(key, contact(encoded, hidden), 0.0)
@@ -138,7 +138,7 @@ def test_the_entries_of_the_nearest_are_joined(held, target, pick, count, room, 
 
 
 def test_joined_and_see_want_contacts():
-    table = RoutingTable(LOCAL)
+    table = BucketTable(LOCAL)
     table.insert(key_at(0), "no contact", 0.0)
     with pytest.raises(TypeError):
         table.joined(b"", LOCAL, None, 1, 0)
@@ -149,7 +149,7 @@ def test_joined_and_see_want_contacts():
 
 def test_nearest_of_thousands_is_the_sorted_list():
     local, *held = [sha256(number.to_bytes(4, "big")) for number in range(3001)]
-    table, model = RoutingTable(local, bucket_size=3000), twin.RoutingTable(local, bucket_size=3000)
+    table, model = BucketTable(local, bucket_size=3000), twin.RoutingTable(local, bucket_size=3000)
     for key in held:
         table.insert(key, key, 0.0)
         model.entries.append(twin.Entry(key, key, 0.0))
@@ -159,7 +159,7 @@ def test_nearest_of_thousands_is_the_sorted_list():
 
 
 def test_a_full_bucket_names_the_least_recently_seen():
-    table = RoutingTable(LOCAL, bucket_size=2)
+    table = BucketTable(LOCAL, bucket_size=2)
     assert table.insert(key_at(0, 1), "a", 1.0) == (Inserted.ADDED, None)
     assert table.insert(key_at(0, 2), "b", 2.0) == (Inserted.ADDED, None)
     assert table.insert(key_at(0, 3), "c", 3.0) == (Inserted.FULL, "a")
@@ -173,7 +173,7 @@ def test_a_full_bucket_names_the_least_recently_seen():
 
 
 def test_a_full_table_names_one_of_its_fullest_bucket():
-    table = RoutingTable(LOCAL, max_entries=3)
+    table = BucketTable(LOCAL, max_entries=3)
     for number in range(2):
         table.insert(key_at(1, number), f"crowd {number}", 1.0)
     table.insert(key_at(9), "deep", 1.0)
@@ -182,7 +182,7 @@ def test_a_full_table_names_one_of_its_fullest_bucket():
 
 
 def test_the_local_key_is_never_held():
-    table = RoutingTable(LOCAL)
+    table = BucketTable(LOCAL)
     assert table.insert(LOCAL, "me", 1.0) == (Inserted.SELF, None)
     assert len(table) == 0
     assert LOCAL not in table
@@ -192,9 +192,9 @@ def test_the_local_key_is_never_held():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda t: RoutingTable(bytes(31)),
-        lambda t: RoutingTable(LOCAL, bucket_size=0),
-        lambda t: RoutingTable(LOCAL, max_entries=1 << 40),
+        lambda t: BucketTable(bytes(31)),
+        lambda t: BucketTable(LOCAL, bucket_size=0),
+        lambda t: BucketTable(LOCAL, max_entries=1 << 40),
         lambda t: t.insert(bytes(33), None, 0.0),
         lambda t: t.touch(b"", 0.0),
         lambda t: t.nearest(bytes(5), 1),
@@ -208,7 +208,7 @@ def test_the_local_key_is_never_held():
 )
 def test_bad_arguments_are_value_errors(call):
     with pytest.raises(ValueError, match=r"wanted|negative"):
-        call(RoutingTable(LOCAL))
+        call(BucketTable(LOCAL))
 
 
 class Node:
@@ -217,7 +217,7 @@ class Node:
 
 
 def test_values_are_released_and_cycles_collected():
-    table = RoutingTable(LOCAL)
+    table = BucketTable(LOCAL)
     first, second = Node(), Node()
     first.table = second.table = table
     gone, replaced = weakref.ref(second), weakref.ref(first)
@@ -233,7 +233,7 @@ def test_values_are_released_and_cycles_collected():
 
 
 def test_a_value_may_call_back_when_it_is_dropped():
-    table = RoutingTable(LOCAL, bucket_size=4)
+    table = BucketTable(LOCAL, bucket_size=4)
 
     class Dropped:
         def __del__(self):

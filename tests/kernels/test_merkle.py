@@ -1,4 +1,4 @@
-"""fastmarket._merkle against its twin: good offers, damaged ones, any bytes."""
+"""fastmarket.native.merkle against its twin: good offers, damaged ones, any bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket import _merkle
-from fastmarket._merkle import PLAIN_BOUNDS, PlainOffers
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.metadata import MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT, FileMetadata, is_host
-from fastmarket.offers.model import (
+from fastmarket.native import merkle as _merkle
+from fastmarket.native.merkle import PLAIN_BOUNDS, PlainOffers
+from fastmarket.offers.model.metadata import (
+    MAX_FILE_NAME_BYTES,
+    MAX_HOST_CHARS,
+    MAX_PORT,
+    FileMetadata,
+    is_host,
+)
+from fastmarket.offers.model.offer import (
     MAX_LIFETIME_S,
     MAX_USER_ID_BYTES,
     MAX_USER_NAME_BYTES,

@@ -14,10 +14,18 @@ from typing import Any
 
 import pytest
 
-from fastmarket import _batch, _cid, _codec, _kbucket, _merkle, _peercache, _sha256, _simnet, _sodium, _xor
+from fastmarket import _kbucket, _xor
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.metadata import FileMetadata, is_host
-from fastmarket.offers.model import Offer, SignedAlone
+from fastmarket.native import batch as _batch
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native import merkle as _merkle
+from fastmarket.native import peer_cache as _peercache
+from fastmarket.native import sha256 as _sha256
+from fastmarket.native import sim_net as _simnet
+from fastmarket.native import sodium as _sodium
+from fastmarket.offers.model.metadata import FileMetadata, is_host
+from fastmarket.offers.model.offer import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference import codec as codec_twin
 from tests.reference import merkle as merkle_twin
@@ -52,15 +60,15 @@ def written(write: Callable[[bytearray, Any, bytes], object]) -> object:
 
 # Of each function that takes bytes or text: what it says of none.
 CALLS: dict[str, tuple[Callable[[], object], object]] = {
-    "_sha256.sha256": (lambda: _sha256.sha256(b""), EMPTY),
-    "_sha256.sha256_portable": (lambda: _sha256.sha256_portable(b""), EMPTY),
-    "_sha256.sha256_many": (
+    "native.sha256.sha256": (lambda: _sha256.sha256(b""), EMPTY),
+    "native.sha256.sha256_portable": (lambda: _sha256.sha256_portable(b""), EMPTY),
+    "native.sha256.sha256_many": (
         lambda: (_sha256.sha256_many([]), _sha256.sha256_many([b""] * 3)),
         ([], [EMPTY] * 3),
     ),
-    "_sha256.sha256_packed": (lambda: _sha256.sha256_packed(b"", 1), b""),
-    "_sodium.ed25519_secret": (lambda: _sodium.ed25519_secret(b""), REFUSED),
-    "_sodium.ed25519_sign": (
+    "native.sha256.sha256_packed": (lambda: _sha256.sha256_packed(b"", 1), b""),
+    "native.sodium.ed25519_secret": (lambda: _sodium.ed25519_secret(b""), REFUSED),
+    "native.sodium.ed25519_sign": (
         lambda: _sodium.ed25519_verify(
             _sodium.ed25519_secret(bytes(32))[32:],
             b"",
@@ -68,44 +76,50 @@ CALLS: dict[str, tuple[Callable[[], object], object]] = {
         ),
         True,
     ),
-    "_sodium.ed25519_verify": (lambda: _sodium.ed25519_verify(b"", b"", b""), False),
-    "_sodium.x25519_public": (lambda: _sodium.x25519_public(b""), REFUSED),
-    "_sodium.x25519": (lambda: _sodium.x25519(b"", b""), REFUSED),
-    "_merkle.merkle_root": (
+    "native.sodium.ed25519_verify": (lambda: _sodium.ed25519_verify(b"", b"", b""), False),
+    "native.sodium.x25519_public": (lambda: _sodium.x25519_public(b""), REFUSED),
+    "native.sodium.x25519": (lambda: _sodium.x25519(b"", b""), REFUSED),
+    "native.merkle.merkle_root": (
         lambda: _merkle.merkle_root(b"", 0, 2, bytes(32)),
         merkle_twin.merkle_root(b"", 0, 2, bytes(32)),
     ),
-    "_merkle.split_batched": (lambda: _merkle.split_batched(b""), REFUSED),
-    "_merkle.plain_body": (lambda: _merkle.plain_body(b""), merkle_twin.body(b"")),
-    "_merkle.body_of": (lambda: _merkle.body_of(b"\x5a\x00\x60\x00\x6a\x00\x72\x00"), b""),
-    "_batch.tree_root": (lambda: _batch.tree_root([b"", b""]), merkle_twin.merkle_tree([b"", b""])[0]),
-    "_batch.count_signatures": (
+    "native.merkle.split_batched": (lambda: _merkle.split_batched(b""), REFUSED),
+    "native.merkle.plain_body": (lambda: _merkle.plain_body(b""), merkle_twin.body(b"")),
+    "native.merkle.body_of": (lambda: _merkle.body_of(b"\x5a\x00\x60\x00\x6a\x00\x72\x00"), b""),
+    "native.batch.tree_root": (lambda: _batch.tree_root([b"", b""]), merkle_twin.merkle_tree([b"", b""])[0]),
+    "native.batch.count_signatures": (
         lambda: (_batch.count_signatures([]), _batch.count_signatures([b"", b""])),
         (0, 1),
     ),
-    "_batch.encode_body": (
+    "native.batch.encode_body": (
         lambda: _batch.encode_body(b"", b"", b"", "", "", 0, 0, None, None, 0, 0, 0, False),
         OfferBody().SerializeToString(),
     ),
-    "_cid.base58_encode": (lambda: _cid.base58_encode(b""), ""),
-    "_cid.base58_decode": (lambda: _cid.base58_decode(""), b""),
-    "_cid.base32_encode": (lambda: _cid.base32_encode(b""), ""),
-    "_cid.base32_decode": (lambda: _cid.base32_decode(""), b""),
-    "_cid.check_multihash": (lambda: _cid.check_multihash(b""), REFUSED),
-    "_cid.decode_cid": (lambda: _cid.decode_cid(""), REFUSED),
-    "_cid.cid_to_multihash": (lambda: _cid.cid_to_multihash(""), REFUSED),
-    "_cid.decode_cid_bytes": (lambda: _cid.decode_cid_bytes(b""), REFUSED),
-    "_cid.encode_cid_bytes_v1": (lambda: _cid.encode_cid_bytes_v1(0x55, b""), REFUSED),
-    "_cid.encode_cid_v0": (lambda: _cid.encode_cid_v0(b""), REFUSED),
-    "_cid.encode_cid_v1": (lambda: _cid.encode_cid_v1(0x55, b""), REFUSED),
-    "_cid.leaf_digests": (lambda: _cid.leaf_digests(0, 0, 0, 1, True), b""),
-    "_cid.file_digests": (lambda: _cid.file_digests([], 1, True, 0), []),
-    "_codec.write_frame": (lambda: written(_codec.write_frame), written(codec_twin.write_frame)),
-    "_codec.flag_frame": (lambda: written(lambda out, stream, data: _codec.flag_frame(out, stream, 4)), None),
-    "_codec.receive_frames": (lambda: _codec.receive_frames(Mux(), b"", 0, 0.0, 1), 0),
-    "_codec.message_fields": (lambda: _codec.message_fields(b"", 0, 0), codec_twin.message_fields(b"", 0, 0)),
-    "_codec.addr_from_text": (lambda: _codec.addr_from_text(""), None),
-    "_codec.addr_to_text": (lambda: _codec.addr_to_text(b""), codec_twin.addr_to_text(b"")),
+    "native.cid.base58_encode": (lambda: _cid.base58_encode(b""), ""),
+    "native.cid.base58_decode": (lambda: _cid.base58_decode(""), b""),
+    "native.cid.base32_encode": (lambda: _cid.base32_encode(b""), ""),
+    "native.cid.base32_decode": (lambda: _cid.base32_decode(""), b""),
+    "native.cid.check_multihash": (lambda: _cid.check_multihash(b""), REFUSED),
+    "native.cid.decode_cid": (lambda: _cid.decode_cid(""), REFUSED),
+    "native.cid.cid_to_multihash": (lambda: _cid.cid_to_multihash(""), REFUSED),
+    "native.cid.decode_cid_bytes": (lambda: _cid.decode_cid_bytes(b""), REFUSED),
+    "native.cid.encode_cid_bytes_v1": (lambda: _cid.encode_cid_bytes_v1(0x55, b""), REFUSED),
+    "native.cid.encode_cid_v0": (lambda: _cid.encode_cid_v0(b""), REFUSED),
+    "native.cid.encode_cid_v1": (lambda: _cid.encode_cid_v1(0x55, b""), REFUSED),
+    "native.cid.leaf_digests": (lambda: _cid.leaf_digests(0, 0, 0, 1, True), b""),
+    "native.cid.file_digests": (lambda: _cid.file_digests([], 1, True, 0), []),
+    "native.codec.write_frame": (lambda: written(_codec.write_frame), written(codec_twin.write_frame)),
+    "native.codec.flag_frame": (
+        lambda: written(lambda out, stream, data: _codec.flag_frame(out, stream, 4)),
+        None,
+    ),
+    "native.codec.receive_frames": (lambda: _codec.receive_frames(Mux(), b"", 0, 0.0, 1), 0),
+    "native.codec.message_fields": (
+        lambda: _codec.message_fields(b"", 0, 0),
+        codec_twin.message_fields(b"", 0, 0),
+    ),
+    "native.codec.addr_from_text": (lambda: _codec.addr_from_text(""), None),
+    "native.codec.addr_to_text": (lambda: _codec.addr_to_text(b""), codec_twin.addr_to_text(b"")),
     "_xor.distance": (lambda: _xor.distance(b"", b""), REFUSED),
     "_xor.common_prefix_length": (lambda: _xor.common_prefix_length(b"", b""), REFUSED),
     "_xor.closer": (lambda: _xor.closer(b"", b"", b""), REFUSED),
@@ -122,7 +136,7 @@ def test_nothing_given(name: str) -> None:
     assert refused(call) == wanted
 
 
-@pytest.mark.parametrize("module", sorted({name.partition(".")[0] for name in CALLS}))
+@pytest.mark.parametrize("module", sorted({name.rpartition(".")[0] for name in CALLS}))
 def test_no_function_is_left_out(module: str) -> None:
     kernel = importlib.import_module(f"fastmarket.{module}")
     found = {
@@ -196,12 +210,12 @@ def test_an_offer_without_a_field(left_out: str) -> None:
 
 
 def test_tables_that_are_empty() -> None:
-    table = _kbucket.RoutingTable(bytes(32))
+    table = _kbucket.BucketTable(bytes(32))
     assert table.nearest(bytes(32), 20) == []
     assert table.nearest_keys(bytes(32), 20) == []
     assert table.joined(b"", bytes(32), None, 20, 0) == b""
     assert table.get(bytes(32)) is None
-    cache = _peercache.PeerCache(4, 64, lambda raw: raw)
+    cache = _peercache.PeerInfoCache(4, 64, lambda raw: raw)
     assert [cache.get(b""), cache.get(b"")] == [b"", b""]
     assert cache.read_all(b"", b"", 0x42, 4, False) == ()
     log = _simnet.MessageLog()

@@ -1,4 +1,4 @@
-"""fastmarket._peercache: against its twin, and that it forgets no more than it must."""
+"""fastmarket.native.peer_cache: against its twin, and that it forgets no more than it must."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from fastmarket._peercache import PeerCache
 from fastmarket.formats.varint import encode_uvarint
-from tests.reference.peercache import PeerCache as Twin
+from fastmarket.native.peer_cache import PeerInfoCache
+from tests.reference.peercache import PeerInfoCache as Twin
 
 TAG = 0x42
 HEAD = b"\x08\x04"
@@ -39,7 +39,7 @@ def test_it_reads_what_its_twin_reads(seed: int, capacity: int) -> None:
     random = Random(seed)
     pool = [random.randbytes(random.choice((0, 1, 7, 8, 9, 60, 127, 128, LONGEST))) for _ in range(100)]
     pool += [b"!" + random.randbytes(5), random.randbytes(LONGEST + 1)] if seed % 2 else []
-    cache, twin = PeerCache(capacity, LONGEST, parse), Twin(LONGEST, parse)
+    cache, twin = PeerInfoCache(capacity, LONGEST, parse), Twin(LONGEST, parse)
     for _ in range(500):
         body, limit, strict = message(random, pool), random.choice((0, 5, 40)), random.random() < 0.5
         assert cache.read_all(body, HEAD, TAG, limit, strict) == twin.read_all(body, HEAD, TAG, limit, strict)
@@ -49,7 +49,7 @@ def test_it_reads_what_its_twin_reads(seed: int, capacity: int) -> None:
 
 def test_what_was_read_is_not_read_again() -> None:
     read = list[bytes]()
-    cache = PeerCache[str](4096, LONGEST, lambda raw: read.append(raw) or raw.hex())
+    cache = PeerInfoCache[str](4096, LONGEST, lambda raw: read.append(raw) or raw.hex())
     entries = [number.to_bytes(60, "big") for number in range(1000)]
     for _ in range(3):
         for raw in entries:
@@ -59,7 +59,7 @@ def test_what_was_read_is_not_read_again() -> None:
 
 def test_it_holds_no_more_than_its_capacity() -> None:
     read = list[bytes]()
-    cache = PeerCache[str](16, LONGEST, lambda raw: read.append(raw) or raw.hex())
+    cache = PeerInfoCache[str](16, LONGEST, lambda raw: read.append(raw) or raw.hex())
     assert cache.capacity == 16
     for number in range(1000):
         cache.get(number.to_bytes(4, "big"))

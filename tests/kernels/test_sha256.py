@@ -1,4 +1,4 @@
-"""fastmarket._sha256 against hashlib and the examples of FIPS 180-4."""
+"""fastmarket.native.sha256 against hashlib and the examples of FIPS 180-4."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket import _sha256
+from fastmarket.native import sha256 as _sha256
 from tests.reference import sha256 as twin
 
 # Around every border of the padding: one block or two, whole blocks before it.

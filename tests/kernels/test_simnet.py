@@ -1,4 +1,4 @@
-"""fastmarket._simnet: whole simulated networks carried by it and by its twin."""
+"""fastmarket.native.sim_net: whole simulated networks carried by it and by its twin."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from fastmarket._simnet import MessageLog, Ways
+from fastmarket.native.sim_net import MessageLog, Ways
 from fastmarket.sim import conditions, network
 from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.network import Network, Rules
-from fastmarket.sim.node import Nature, State
+from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.world import Plan, World
 from tests.reference import simnet as twin
 
@@ -28,7 +28,7 @@ def trouble(network: Network) -> None:
     for number in random.sample(range(10, NODES), 20):
         kind = random.randrange(4)
         if kind == 0:
-            standing.states[number] = random.choice((State.SILENT, State.DOWN))
+            standing.states[number] = random.choice((NodeState.SILENT, NodeState.DOWN))
         elif kind == 1:
             standing.slow.add(number)
         elif kind == 2:

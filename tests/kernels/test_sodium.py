@@ -1,4 +1,4 @@
-"""fastmarket._sodium against OpenSSL and the examples of RFC 8032, 7748 and 8439."""
+"""fastmarket.native.sodium against OpenSSL and the examples of RFC 8032, 7748 and 8439."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket import _sodium
+from fastmarket.native import sodium as _sodium
 from tests.reference import sodium as twin
 
 KEYS = st.binary(min_size=32, max_size=32)

@@ -17,16 +17,22 @@ from threading import Barrier
 
 import pytest
 
-from fastmarket import _batch, _cid, _codec, _merkle, _sha256, _sodium, _xor
-from fastmarket._candidates import Candidates
-from fastmarket._eventqueue import EventQueue
-from fastmarket._kbucket import RoutingTable
-from fastmarket._peercache import PeerCache
+from fastmarket import _xor
+from fastmarket._kbucket import BucketTable
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native import batch as _batch
+from fastmarket.native import cid as _cid
+from fastmarket.native import codec as _codec
+from fastmarket.native import merkle as _merkle
+from fastmarket.native import sha256 as _sha256
+from fastmarket.native import sodium as _sodium
+from fastmarket.native.candidates import Candidates
+from fastmarket.native.event_queue import EventQueue
+from fastmarket.native.peer_cache import PeerInfoCache
 
 THREADS = 4
 TURNS = 20
@@ -60,7 +66,7 @@ def at_once(job: Callable[[int], object]) -> list[object]:
 
 def table(random: Random) -> object:
     """A routing table that grows, turns peers away, forgets some and is asked."""
-    own: RoutingTable[int] = RoutingTable(random.randbytes(32), bucket_size=20, max_entries=300)
+    own: BucketTable[int] = BucketTable(random.randbytes(32), bucket_size=20, max_entries=300)
     keys = [random.randbytes(32) for _ in range(500)]
     told: list[object] = [own.insert(key, number, NOW + number) for number, key in enumerate(keys)]
     told += [own.touch(key, NOW + 1000) for key in random.sample(keys, 100)]
@@ -148,7 +154,7 @@ def replies(random: Random, count: int) -> list[bytes]:
 
 
 def cached(random: Random) -> object:
-    cache: PeerCache[str] = PeerCache(128, 300, bytes.hex)
+    cache: PeerInfoCache[str] = PeerInfoCache(128, 300, bytes.hex)
     return [cache.read_all(body, HEAD, TAG, 40, False) for body in replies(random, 50)]
 
 
@@ -178,7 +184,7 @@ def test_files_are_hashed_in_several_threads(tmp_path: Path) -> None:
 
 def test_one_cache_of_peers_serves_several_threads() -> None:
     """A process has one for all engines. What it tells is right also while another thread makes it anew."""
-    cache: PeerCache[str] = PeerCache(64, 300, bytes.hex)
+    cache: PeerInfoCache[str] = PeerInfoCache(64, 300, bytes.hex)
     bodies = replies(Random(1), 100)
     wanted = [tuple(raw.hex() for raw in _codec.message_fields(body, 40, 0)[3]) for body in bodies]
 
@@ -227,10 +233,11 @@ def test_a_list_may_change_while_it_is_hashed() -> None:
     reason="wants a free-threaded CPython: this one has a GIL",
 )
 def test_the_kernels_leave_the_gil_off() -> None:
-    """Importing each; but for `_sodium`, where PyNaCl's cffi decides."""
-    package = Path(_sha256.__file__).parent
-    names = {path.name.partition(".")[0] for path in package.glob("_*.so")} - {"_sodium"}
-    assert "_sha256" in names
+    """Importing each; but for `native.sodium`, where PyNaCl's cffi decides."""
+    package = Path(_xor.__file__).parent
+    sources = [path.relative_to(package).with_suffix("") for path in package.rglob("*.pyx")]
+    names = {".".join(path.parts) for path in sources} - {"native.sodium"}
+    assert names >= {"_xor", "native.sha256"}
     kernels = ", ".join(f"fastmarket.{name}" for name in sorted(names))
     program = f"import sys, {kernels}; sys.exit(sys._is_gil_enabled())"
     environment = {"PYTHONPATH": str(package.parent)}

@@ -15,7 +15,7 @@ from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.identify import IdentifyInfo
-from fastmarket.libp2p.requests import Outcome
+from fastmarket.libp2p.requests import RequestResult
 from fastmarket.net.dht_node import DhtNode
 
 LOOPBACK = Multiaddr.from_text("/ip4/127.0.0.1/tcp/0")
@@ -57,9 +57,9 @@ def told(node: DhtNode, about: DhtNode) -> IdentifyInfo:
     return link.identified
 
 
-async def ask(node: DhtNode, peer: PeerInfo, *choices: Choice) -> Outcome:
+async def ask(node: DhtNode, peer: PeerInfo, *choices: Choice) -> RequestResult:
     """One request of the host itself, and how it ended."""
-    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[RequestResult] = asyncio.get_running_loop().create_future()
     node.host.request(peer, choices, node.now() + DEADLINE_S, answer.set_result)
     return await answer
 

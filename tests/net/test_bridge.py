@@ -11,10 +11,10 @@ import pytest
 from fastmarket.errors import Busy, CallerFault, ConnectionLost, DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.kad.query import Quorum
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.net import bridge as bridge_module
 from fastmarket.net.bridge import DhtClient, bridge
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from tests.conftest import Run
 
 CID = new_cidv0(b"some file")

@@ -14,7 +14,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
-from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply

@@ -13,7 +13,7 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.requests import Failed, Outcome
+from fastmarket.libp2p.requests import Failed, RequestResult
 from fastmarket.net.dht_node import DhtNode
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed
@@ -162,7 +162,7 @@ def test_more_dials_than_we_have_room_for_say_nothing_of_the_peer(run: Run[None]
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             config = NodeConfig(host=replace(HostConfig(), max_queued_dials=1, dial_timeout_s=3600.0))
-            b, told, outcomes = DhtNode(identity(60), config), Told(), list[Outcome]()
+            b, told, outcomes = DhtNode(identity(60), config), Told(), list[RequestResult]()
             b.host.observers.append(told)
             silent = Multiaddr.from_endpoint(*mute.getsockname())
             deadline = b.now() + 3600.0

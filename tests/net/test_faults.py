@@ -17,17 +17,17 @@ from fastmarket.fleet.writer import SharedWriter
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.kad.saved import SavedPeer, SavedPeers
+from fastmarket.kad.routing.peer_cache import CachedPeer, PeerCache
+from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.requests import Reply
+from fastmarket.net.batching import Gathering
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.gathering import Gathering
-from fastmarket.net.turns import Agenda, Turns
+from fastmarket.net.pump import Pump, RunQueue
 from fastmarket.node import Node
-from fastmarket.offers.changes import Change
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.store.changes import Change
 from fastmarket.repeating import Repeating
 from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
@@ -121,7 +121,7 @@ def test_a_turn_that_fails_has_a_next_one(bugs: Bugs, broken: str) -> None:
         clock, failed = Clock(), list[Exception]()
         turn = Broken(times=1 if broken == "turn" else 0)
         timer = Broken(clock.now, times=1 if broken == "next_timer" else 0)  # due at once
-        turns = Turns(Agenda(clock, Faults()), timer, turn, failed.append)
+        turns = Pump(RunQueue(clock, Faults()), timer, turn, failed.append)
         began = clock.now()
         turns.take(began)
         await until(lambda: turn.calls > 3)
@@ -135,7 +135,7 @@ def test_a_turn_that_fails_has_a_next_one(bugs: Bugs, broken: str) -> None:
 
 def test_who_fails_with_more_to_do_holds_up_nobody(bugs: Bugs) -> None:
     async def scenario() -> None:
-        agenda, broken, others = Agenda(Clock(), Faults()), Broken(times=1), Broken()
+        agenda, broken, others = RunQueue(Clock(), Faults()), Broken(times=1), Broken()
         for _ in range(3):
             agenda.later(broken)
             agenda.later(others)
@@ -404,7 +404,7 @@ def test_the_journal_writes_what_a_bug_kept_from_being_written(
 def test_peers_and_values_are_saved_after_a_bug(bugs: Bugs, tmp_path: Path) -> None:
     async def scenario() -> None:
         config = replace(StorageConfig(), peers_interval_s=0.02, record_interval_s=0.02)
-        peers = [SavedPeer(PeerInfo(identity(1).peer_id, (seed_addr(),)), NOW)]
+        peers = [CachedPeer(PeerInfo(identity(1).peer_id, (seed_addr(),)), NOW)]
         snapshot = Broken(lambda: peers, times=2)
         saver = PeerSaver(PeerFile(tmp_path), config, snapshot)
         journal = Journal(OfferDatabase(tmp_path), config, lambda: NOW)
@@ -493,7 +493,7 @@ def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.Monk
             tries: list[int] = []
             real = node._joining._join
 
-            async def join(dht: DhtNode, saved: SavedPeers) -> bool:
+            async def join(dht: DhtNode, saved: PeerCache) -> bool:
                 tries.append(1)
                 if len(tries) == 1:
                     return False  # at the start nobody answers

@@ -15,8 +15,8 @@ from fastmarket.errors import StorageFault
 from fastmarket.fleet.dht import FleetNode
 from fastmarket.fleet.fields import offer_row
 from fastmarket.formats.cid import content_multihash
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, Signing, sign_offers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, Signing, sign_offers
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_url import StoreUrl
 from tests.conftest import Run

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fastmarket.config import NodeConfig, OfferConfig
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, LOOPBACK, identity, nodes, seed, until
 

@@ -11,9 +11,9 @@ from fastmarket.config import NodeConfig
 from fastmarket.errors import Busy, ConnectionLost
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms
+from fastmarket.offers.model.results import StoreOutcome
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
 

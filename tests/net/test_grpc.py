@@ -20,9 +20,9 @@ from fastmarket.formats.cid import content_multihash
 from fastmarket.market.grpc_client import Holder, MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, sign_offer
-from fastmarket.offers.views import PeerView
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
+from fastmarket.offers.model.results import PeerView
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import MemoryNetwork, identity

@@ -18,8 +18,8 @@ from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.dag_cbor import encode_map
 from fastmarket.formats.identity import Identity
 from fastmarket.kad.maintenance import Own
-from fastmarket.kad.records import Record
-from fastmarket.kad.signed_values import ipns_key
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.records.signed_values import ipns_key
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.node import Node
 from fastmarket.pb.libp2p import ipns_pb2

@@ -11,10 +11,10 @@ from fastmarket.config import KadConfig, WebConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import FindNode, GetProviders
+from fastmarket.kad.lookup.queries import FindNode, GetProviders
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.web.routing_api import RoutingApi
 from fastmarket.web.server import WebServer
 from tests.conftest import Run

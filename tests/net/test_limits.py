@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.connection_policy import Refusal
+from fastmarket.libp2p.connection_policy import ConnectionRefusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
+from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
 from fastmarket.net.streams import Stream
-from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, Signing, sign_offers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, Signing, sign_offers
+from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store
 from tests.conftest import Run
 from tests.net.guests import ELSEWHERE, come, endpoint_of, guests
 from tests.net.loopback import ask, identity, nodes, seed, until
@@ -125,7 +125,7 @@ def test_connections_of_one_address(run: Run[None], caplog: pytest.LogCaptureFix
         async with crowd(5, **bounds) as (node, _, many):
             came = [await come(peer, node, ELSEWHERE) for peer in many]
             assert [link is not None for link in came] == [True] * 3 + [False] * 2
-            assert node.host.links.refusals == {Refusal.SOURCE_FULL: 2}
+            assert node.host.links.refusals == {ConnectionRefusal.SOURCE_FULL: 2}
             (line,) = [record.message for record in caplog.records if "refused" in record.message]
             assert line.startswith("refused a connection from 127.0.0.9: too many"), "told once a minute"
             await many[0].close()

@@ -19,12 +19,12 @@ from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.errors import CallerFault, NodeFault, NotFound, QuorumFailed, RequestTimeout
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.streams import RpcHandler
-from fastmarket.market.client_values import ClientTls, Listing, Search
+from fastmarket.market.client_values import ClientTls, HolderSearch, Listing
 from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.certificates import Authority
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
@@ -41,10 +41,10 @@ def test_many_searches_on_one_stream(run: Any) -> None:
             for price, content in enumerate(contents):
                 await client.register(content, FileMetadata("192.0.2.1", 80, price), user_id=b"me")
 
-            async def searches() -> AsyncIterator[Search]:
+            async def searches() -> AsyncIterator[HolderSearch]:
                 for content in contents:
-                    yield Search(content, max_price=9)
-                yield Search("")
+                    yield HolderSearch(content, max_price=9)
+                yield HolderSearch("")
 
             found = {result.search.content: result async for result in client.find_many(searches())}
             assert len(found) == 21
@@ -65,9 +65,9 @@ def test_many_searches_in_a_message(run: Any, nodes: int) -> None:
             for price, content in enumerate(contents):
                 await client.register(content, FileMetadata("192.0.2.1", 80, price), user_id=b"me")
 
-            async def batches() -> AsyncIterator[list[Search]]:
-                yield [Search(content, max_price=9) for content in contents] + [Search("")]
-                yield [Search("nobody has it")]
+            async def batches() -> AsyncIterator[list[HolderSearch]]:
+                yield [HolderSearch(content, max_price=9) for content in contents] + [HolderSearch("")]
+                yield [HolderSearch("nobody has it")]
 
             found = [batch async for batch in client.find_batches(batches())]
             many, (nobody,) = sorted(found, key=len, reverse=True)
@@ -88,8 +88,8 @@ def test_searches_in_a_message_that_find_no_turn_are_told_so(run: Any) -> None:
             for node in market.nodes[1:]:
                 node.silent = True
 
-            async def batches() -> AsyncIterator[list[Search]]:
-                yield [Search(f"{number}") for number in range(20)]
+            async def batches() -> AsyncIterator[list[HolderSearch]]:
+                yield [HolderSearch(f"{number}") for number in range(20)]
 
             async for first, *_, last in client.find_batches(batches(), timeout_s=1.0):
                 assert first.message == ""
@@ -102,9 +102,9 @@ def test_messages_of_too_many_searches_are_refused(run: Any) -> None:
     async def main() -> None:
         async with served(MarketConfig(port=0, max_searches=2)) as (_, client, _):
 
-            async def batches() -> AsyncIterator[list[Search]]:
-                yield [Search("a")] * 3
-                yield [Search("b")] * 2
+            async def batches() -> AsyncIterator[list[HolderSearch]]:
+                yield [HolderSearch("a")] * 3
+                yield [HolderSearch("b")] * 2
 
             found = [batch async for batch in client.find_batches(batches())]
             refused, answered = sorted(found, key=len, reverse=True)
@@ -133,7 +133,7 @@ def test_a_caller_may_wait_for_each_answer_of_a_stream(run: Any) -> None:
                 assert not outcome.message
                 answered.set()
             answered.set()
-            async for result in client.find_many(one_by_one(Search)):
+            async for result in client.find_many(one_by_one(HolderSearch)):
                 assert len(result.holders) == 1
                 answered.set()
 
@@ -384,8 +384,8 @@ async def searching(client: MarketClient) -> None:
 
 
 async def searching_many(client: MarketClient) -> None:
-    async def searches() -> AsyncIterator[Search]:
-        yield Search(HASH)
+    async def searches() -> AsyncIterator[HolderSearch]:
+        yield HolderSearch(HASH)
 
     async for _ in client.find_many(searches()):
         pass

@@ -14,8 +14,8 @@ from fastmarket.config import MarketConfig
 from fastmarket.errors import CallerFault, NotFound
 from fastmarket.formats.cid import content_multihash
 from fastmarket.market.grpc_client import Found, Holder, Listing
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, sign_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
 from tests.net.test_grpc import CONFIG, CONTENT, HASH, Market, served
 from tests.unit.offers.memory import identity
 

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from fastmarket.config import AccessConfig
-from fastmarket.market.access import Scope
+from fastmarket.market.access import AccessScope
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.net.loopback import until
@@ -81,8 +81,8 @@ def test_a_row_of_the_table_says_who_may_call() -> None:
 
     with pytest.raises(TypeError, match="scope"):
         Method(handler=object())  # type: ignore[call-arg, arg-type]
-    assert Scope.WRITE.allows(Scope.READ)
-    assert not Scope.READ.allows(Scope.WRITE)
+    assert AccessScope.WRITE.allows(AccessScope.READ)
+    assert not AccessScope.READ.allows(AccessScope.WRITE)
 
 
 @pytest.mark.parametrize("path", [path for path in METHODS if "arket" in path])

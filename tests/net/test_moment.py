@@ -1,4 +1,4 @@
-"""fastmarket.net.moment."""
+"""fastmarket.net.one_shot."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from fastmarket.net.moment import Moment
+from fastmarket.net.one_shot import OneShot
 
 
 def test_those_who_wait_and_those_who_come_later() -> None:
     async def main() -> None:
-        moment = Moment()
+        moment = OneShot()
         waiting = [asyncio.ensure_future(moment.wait()) for _ in range(2)]
         assert not moment.done()
         moment.come()
@@ -25,7 +25,7 @@ def test_those_who_wait_and_those_who_come_later() -> None:
 
 def test_a_fault_is_raised_in_all_of_them() -> None:
     async def main() -> None:
-        moment = Moment()
+        moment = OneShot()
         early = moment.wait()
         moment.come(OSError("gone"))
         for wait in (early, moment.wait(), moment):
@@ -37,7 +37,7 @@ def test_a_fault_is_raised_in_all_of_them() -> None:
 
 def test_one_who_gives_up_leaves_it_to_the_next() -> None:
     async def main() -> None:
-        moment = Moment()
+        moment = OneShot()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await moment

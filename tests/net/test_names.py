@@ -13,12 +13,12 @@ import pytest
 from fastmarket.config import MarketConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import Cid, Codec, new_cidv0
-from fastmarket.market.client_values import Listing, Search
+from fastmarket.market.client_values import HolderSearch, Listing
 from fastmarket.market.grpc_client import Found, MarketClient
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.conftest import Run
@@ -65,7 +65,7 @@ CALLS: dict[str, Call] = {
     "RegisterFile": lambda client, text: client.register(text, TERMS, user_id=b"u"),
     "RegisterFiles": lambda client, text: one(client.register_many(several([Listing(text, TERMS, b"u")]))),
     "FindHolders": lambda client, text: client.search_holders(text),
-    "FindHoldersBatch": lambda client, text: one(client.find_many(several(Search(text)))),
+    "FindHoldersBatch": lambda client, text: one(client.find_many(several(HolderSearch(text)))),
     "WatchHolders": lambda client, text: one(client.watch_holders(text)),
     "ClosestPeers": lambda client, text: client.closest_peers(text),
     "CheckHolders": lambda client, text: client.check(text),

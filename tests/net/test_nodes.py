@@ -14,8 +14,8 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
 

@@ -19,12 +19,12 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint, frame
-from fastmarket.kad.messages import Field, Kind, encode_reply
+from fastmarket.kad.wire.messages import Field, Kind, encode_reply
 from fastmarket.libp2p.identify import PUSH_PROTOCOL
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until

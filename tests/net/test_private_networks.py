@@ -16,7 +16,7 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import inner_network
-from fastmarket.kad.messages import Kind, encode_request
+from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.peerstore import AddrSource
 from fastmarket.libp2p.requests import Failed
 from fastmarket.net.addresses import OwnAddresses

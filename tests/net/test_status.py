@@ -12,7 +12,7 @@ import pytest
 from fastmarket.config import WebConfig
 from fastmarket.formats.cid import Cid, new_cidv0
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.web.server import WebServer
 from fastmarket.web.status import StatusPage
 from tests.conftest import Run

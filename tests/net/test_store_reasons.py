@@ -18,7 +18,7 @@ from fastmarket.config import FleetConfig, HostConfig, MarketConfig, NodeConfig,
 from fastmarket.formats.cid import content_multihash
 from fastmarket.market.grpc_client import MarketClient
 from fastmarket.node import Node
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.storage.shared import SharedRow, SharedStore
 from fastmarket.storage.store_trouble import EngineFault, Trouble, trouble_of
 from fastmarket.storage.store_url import StoreUrl

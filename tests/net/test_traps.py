@@ -16,8 +16,8 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import LEGACY_DOMAIN, LEGACY_PAYLOAD_TYPE, encode_peer_record
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.kad.messages import Kind, decode_message, encode_request
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.kad.wire.messages import Kind, decode_message, encode_request
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
 from fastmarket.libp2p.requests import Reply
@@ -190,7 +190,7 @@ def test_a_stream_may_open_with_header_proposal_and_request_in_one_frame(run: Ru
             sent: list[int] = []
 
             def script(raw: Raw) -> None:
-                if raw.connection.state is State.OPEN and not sent:
+                if raw.connection.state is ConnectionState.OPEN and not sent:
                     sent.append(raw.connection.open_stream([KAD], a.now(), lazy=True))
                     raw.connection.send(sent[0], FIND_NODE, a.now())
                 if sent and raw.received.get(sent[0]) and not raw.done.done():

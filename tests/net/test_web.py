@@ -17,7 +17,7 @@ from fastmarket.formats.cid import Cid, Codec, new_cidv0
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.web.media_types import IPNS_RECORD
 from fastmarket.web.routing_api import JSON, NDJSON, RoutingApi
 from fastmarket.web.server import WebServer

@@ -8,10 +8,10 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.libp2p.requests import Reply
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.messages import FindRequest, decode_find_reply, encode_find
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms
-from fastmarket.offers.verifying import open_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms
+from fastmarket.offers.wire.messages import FindRequest, decode_find_reply, encode_find
+from fastmarket.offers.wire.verifying import open_offer
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, ask, nodes, seed
 

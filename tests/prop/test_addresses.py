@@ -20,8 +20,8 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import decode_peer_record, encode_peer_record
 from fastmarket.formats.scope import ip_group, ip_of, scope_of
 from fastmarket.formats.varint import encode_uvarint, frame
-from fastmarket.kad.messages import Field, encode_peer
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.routing.peer_cache import CachedPeer
+from fastmarket.kad.wire.messages import Field, encode_peer
 from fastmarket.libp2p.connection_policy import source_of
 from fastmarket.libp2p.dialing import DialBook, DialRace, Target
 from fastmarket.libp2p.identify import IdentifyCollector, IdentifyInfo, encode_identify, observing
@@ -122,7 +122,7 @@ def told_and_kept(addr: Multiaddr, peer: PeerInfo) -> None:
     observing(b"", addr)
     entry = encode_peer(Field.CLOSER_PEERS, peer, 2048)
     assert entry
-    written = peer_file._encode([SavedPeer(PeerInfo(ALICE.peer_id, (addr.without_peer(),)), NOW)])
+    written = peer_file._encode([CachedPeer(PeerInfo(ALICE.peer_id, (addr.without_peer(),)), NOW)])
     assert peer_file._decode(written)[1] == 0
 
 

@@ -13,14 +13,14 @@ from random import Random
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig, StorageConfig
 from fastmarket.kad.engine import Engine
-from fastmarket.net.keeping import Keeping
-from fastmarket.offers.messages import Ack, encode_store
-from fastmarket.offers.model import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
+from fastmarket.native.batch import SignedBatch
+from fastmarket.net.durability import Durability
+from fastmarket.offers.model.offer import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.store import OfferStore
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import Ack, encode_store
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.journal import Journal
 from tests.unit.offers.memory import START, identity, terms
@@ -112,7 +112,7 @@ class Life:
             self.journal.took_up(batch, row, dead)
         self.offers.own.seq_floor = database.seq_floor()
         self.journal.forget(self.offers.own.take_stale())
-        self.keeping = Keeping(self.offers, self.journal)
+        self.keeping = Durability(self.offers, self.journal)
 
     async def die(self) -> None:
         """Everything acknowledged is on disk; what is not closed was killed."""

@@ -12,8 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.messages import (
+from fastmarket.kad.lookup.iterative import IterativeLookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.routing.table import RoutingTable
+from fastmarket.kad.wire.messages import (
     Field,
     Kind,
     decode_message,
@@ -22,9 +25,6 @@ from fastmarket.kad.messages import (
     encode_reply,
     encode_request,
 )
-from fastmarket.kad.query import Answer
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import End
 from tests.reference.lookup import distance, iterative_lookup
 from tests.sim_network import START, addr_of, peer_id_of, peer_info_of
 
@@ -60,7 +60,7 @@ def test_lookup_ends_and_never_exceeds_alpha(
     graph: list[list[int]], target: bytes, seeds: list[int], data: st.DataObject
 ) -> None:
     """Answers come in any order, late, twice, or never."""
-    lookup = Lookup(target, Naming(), SMALL, LOCAL)
+    lookup = IterativeLookup(target, Naming(), SMALL, LOCAL)
     lookup.add([PEERS[number] for number in seeds])
     now, asked, open_tokens = START, {}, []
     for _ in range(10 * len(PEERS)):
@@ -101,7 +101,9 @@ def test_lookup_ends_and_never_exceeds_alpha(
 def test_one_at_a_time_it_is_the_reference_lookup(
     graph: list[list[int]], target: bytes, seeds: list[int], dead: set[int]
 ) -> None:
-    lookup = Lookup(target, Naming(), replace(SMALL, alpha=1, max_asked=200, shortlist_size=60), LOCAL)
+    lookup = IterativeLookup(
+        target, Naming(), replace(SMALL, alpha=1, max_asked=200, shortlist_size=60), LOCAL
+    )
     lookup.add([PEERS[number] for number in seeds])
     while requests := lookup.poll(START):
         (out,) = requests
@@ -129,11 +131,11 @@ def test_where_peers_know_their_neighbours_the_true_closest_are_found(
     keys = [peer.peer_id.key for peer in PEERS]
     tables = []
     for own in keys:
-        routing = Routing(SMALL, PEERS[keys.index(own)].peer_id)
+        routing = RoutingTable(SMALL, PEERS[keys.index(own)].peer_id)
         for peer in PEERS:
             routing.identified(peer, {SMALL.protocol}, START)
         tables.append(routing)
-    lookup = Lookup(target, Naming(), replace(SMALL, alpha=alpha), LOCAL)
+    lookup = IterativeLookup(target, Naming(), replace(SMALL, alpha=alpha), LOCAL)
     lookup.add([PEERS[seed]])
     while requests := lookup.poll(START):
         for out in requests:
@@ -150,7 +152,7 @@ class TablePolicy(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.config = KadConfig(k=3)
-        self.routing = Routing(self.config, LOCAL)
+        self.routing = RoutingTable(self.config, LOCAL)
         self.now = START
         self.servers: set[int] = set()
         self.clients: set[int] = set()

@@ -13,7 +13,7 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, ResponderFailed, StreamData, StreamReady
 from fastmarket.libp2p.identify import IdentifyCollector, IdentifyPushResponder, IdentifyResponder
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, encode_token
@@ -128,7 +128,7 @@ def test_one_changed_byte_anywhere_in_the_upgrade(data: st.DataObject) -> None:
         connection.handle_timer(START + 11)
         for event in drain(connection):
             assert not isinstance(event, ResponderFailed)
-        if connection.state is not State.CLOSED:
+        if connection.state is not ConnectionState.CLOSED:
             assert connection.remote_peer in {end.identity.peer_id for end in ENDS}
 
 
@@ -212,7 +212,7 @@ def test_any_plaintext_inside_the_secure_channel(
     victim.data_to_send()
     victim.receive_eof(now)
     events += drain(victim)
-    assert victim.state is State.CLOSED
+    assert victim.state is ConnectionState.CLOSED
     assert [n for n, event in enumerate(events) if isinstance(event, Closed)] == [len(events) - 1]
     assert not any(isinstance(event, ResponderFailed) for event in events)
 
@@ -233,7 +233,7 @@ def test_any_bytes_to_a_responder(body: bytes, protocol: str, end: bool) -> None
         pair.dialer.close_write(stream, pair.now)
     pair.run()
     pair.advance(3)
-    assert pair.listener.state is State.OPEN
+    assert pair.listener.state is ConnectionState.OPEN
     assert not any(isinstance(event, ResponderFailed) for event in pair.listener_events)
 
 
@@ -300,7 +300,7 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
             pool.handle_timer(pair.now)
         elif step == "settle":
             settle()
-        elif (streams := theirs()) and pair.listener.state is State.OPEN:
+        elif (streams := theirs()) and pair.listener.state is ConnectionState.OPEN:
             stream = data.draw(st.sampled_from(streams))
             try:
                 if step == "answer":
@@ -324,7 +324,7 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
     late = {o.request_id for o in outcomes if isinstance(o, Reply) and o.late}
     assert late <= {o.request_id for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.TIMEOUT}
     assert pool.pending == 0
-    assert pair.dialer.state is State.CLOSED or pair.dialer.streams == 0
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.streams == 0
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.offers.messages import (
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import (
+    MAX_ENVELOPE_BYTES,
+    MAX_PRICE_PER_MB,
+    Offer,
+    OfferKey,
+    OfferTerms,
+    sign_offer,
+)
+from fastmarket.offers.model.offer_set import OfferSet, price_order
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import (
     Ack,
     FindRequest,
     decode_find_reply,
@@ -20,18 +31,7 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_store,
 )
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import (
-    MAX_ENVELOPE_BYTES,
-    MAX_PRICE_PER_MB,
-    Offer,
-    OfferKey,
-    OfferTerms,
-    sign_offer,
-)
-from fastmarket.offers.offer_set import OfferSet, price_order
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.verifying import open_offer
+from fastmarket.offers.wire.verifying import open_offer
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity
 
 U64 = st.integers(0, 2**64 - 1)

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.kad.ready import ReadyAnswers
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.kad.wire.response_cache import ResponseCache
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.peerstore import AddrSource
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.messages import FindRequest, encode_find, encode_store
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, sign_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
+from fastmarket.offers.wire.messages import FindRequest, encode_find, encode_store
 from tests.sim_network import addr_of, peer_info_of
 from tests.unit.offers.memory import identity
 
@@ -198,7 +198,7 @@ class Story:
                     assert self.offers.ready.answer(body, asker, self.now) in (None, right)
             self.check_books(self.offers.ready)
 
-    def check_books(self, ready: ReadyAnswers) -> None:
+    def check_books(self, ready: ResponseCache) -> None:
         kept = ready._answers.values()
         assert ready.size_bytes == sum(answer.size for answer in kept) <= ready._most_bytes
         assert all(answer.near for answer in kept if answer.whole and len(self.engine.routing))
@@ -207,8 +207,8 @@ class Story:
         """What a node says that keeps no answers."""
         handlers, offers = self.engine.handlers, self.offers
         kept = handlers.ready, offers.ready
-        handlers.ready = ReadyAnswers(0, self.engine.nearby, lambda ready, asker: None)
-        offers.ready = ReadyAnswers(0, self.engine.nearby, lambda ready, asker: None)
+        handlers.ready = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
+        offers.ready = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
         try:
             return answer()
         finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastmarket._merkle import split_batched
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.merkle import split_batched
 
 # Field number << 3 | wire type.
 BATCH_TAG = b"\x5a"

@@ -1,13 +1,13 @@
-"""Twin of fastmarket._candidates: the candidates of a lookup as objects in a sorted list."""
+"""Twin of fastmarket.native.candidates: the candidates of a lookup as objects in a sorted list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from fastmarket._candidates import PeerState
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.native.candidates import PeerState
 
 _UNASKED = (PeerState.HEARD, PeerState.VOUCHED)
 _THERE = (PeerState.ANSWERED, PeerState.VOUCHED)

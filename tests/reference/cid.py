@@ -1,4 +1,4 @@
-"""Twin of fastmarket._cid's text and bytes, over Python's integers."""
+"""Twin of fastmarket.native.cid's text and bytes, over Python's integers."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Twin of the frame loop and the address codec of fastmarket._codec: the general way, for every input."""
+"""Twin of the frame loop and the address codec of fastmarket.native.codec: the general way."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastmarket._codec import GRANT_BYTES, HEADER_BYTES
 from fastmarket.errors import PeerFault
 from fastmarket.formats.addr_protocols import BY_CODE, BY_NAME, IP4, P2P, TCP
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.native.codec import GRANT_BYTES, HEADER_BYTES
 
 _PEER_HEADS = {38: b"\x00\x24\x08\x01\x12\x20", 34: b"\x12\x20"}  # by size: an Ed25519 key, a SHA-256
 

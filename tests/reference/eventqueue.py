@@ -1,4 +1,4 @@
-"""Twin of fastmarket._eventqueue: the events as tuples in a heapq."""
+"""Twin of fastmarket.native.event_queue: the events as tuples in a heapq."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twin of fastmarket._merkle and fastmarket._batch: the same in plain Python."""
+"""Twin of fastmarket.native.merkle and fastmarket.native.batch: the same in plain Python."""
 
 from __future__ import annotations
 

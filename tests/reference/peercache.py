@@ -1,4 +1,4 @@
-"""Twin of fastmarket._peercache: the entries sliced out and read one by one, nothing remembered."""
+"""Twin of fastmarket.native.peer_cache: the entries sliced out and read one by one, nothing remembered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twin of fastmarket._sha256: the standard library's."""
+"""Twin of fastmarket.native.sha256: the standard library's."""
 
 from __future__ import annotations
 

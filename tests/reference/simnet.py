@@ -1,4 +1,4 @@
-"""Twin of fastmarket._simnet: events as calls by name, the log as packed records."""
+"""Twin of fastmarket.native.sim_net: events as calls by name, the log as packed records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import Enum
 from struct import Struct
 from typing import Any
 
-from fastmarket._simnet import NOBODY, Link, Port
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
+from fastmarket.native.sim_net import NOBODY, Port, SimLink
 from fastmarket.sim.traffic import FRAME_BYTES
 from tests.reference.eventqueue import EventQueue
 
@@ -54,7 +54,7 @@ class Carrier(EventQueue):
 
     make: Callable[[int], Port]
     dialable: Callable[[Exchange], bool]
-    dial: Callable[[Port, int], Link]
+    dial: Callable[[Port, int], SimLink]
     slowness: Callable[[], float]
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Twin of fastmarket._sodium on another library, OpenSSL."""
+"""Twin of fastmarket.native.sodium on another library, OpenSSL."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import HOLDERS, AddressPlan, tcp_addr
 from fastmarket.sim.attacks import PLACED, PLACED_BLOCKS, targeted
 from fastmarket.sim.hostile import Conspiracy, ids_near

@@ -25,7 +25,7 @@ def is_current() -> bool:
         (copy := COMPILED / source.relative_to(ROOT / "src")).exists()
         and copy.read_bytes() == source.read_bytes()
         for package in PACKAGES
-        for source in (ROOT / "src" / "fastmarket" / package).glob("*.py")
+        for source in (ROOT / "src" / "fastmarket" / package).rglob("*.py")
     )
 
 

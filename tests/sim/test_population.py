@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import KadConfig
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.population import Population
 from tests.reference.xor import distance
 

@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from fastmarket.sim.__main__ import main
+from fastmarket.sim.churn import Sessions
 from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.measures import Missed
 from fastmarket.sim.network import Rules
-from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.scenarios import SCENARIOS
-from fastmarket.sim.upheavals import Sessions
 from fastmarket.sim.world import Plan, World
 
 SMALL = Plan(nodes=250, signers=10, lookups=60, offers=10, finds=60, rules=Rules(seed=3))
@@ -117,7 +117,7 @@ def test_nobody_is_heard_across_a_partition_and_everybody_once_it_is_healed() ->
 
 
 def test_under_churn_who_came_later_counts_among_the_closest() -> None:
-    outcome = Outcome(replace(SMALL, nodes=60, signers=4))
+    outcome = ScenarioOutcome(replace(SMALL, nodes=60, signers=4))
     world = outcome.world()
     Sessions(world).begin()
     away = {n for n in range(60) if not world.network.standing.up(n)}

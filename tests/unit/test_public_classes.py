@@ -40,19 +40,19 @@ from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint, UnknownMultiadd
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
-from fastmarket.formats.unixfs import Link
+from fastmarket.formats.unixfs import DagLink
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.live import Live
 from fastmarket.market import client_values as values
-from fastmarket.market.access import Scope, Token
+from fastmarket.market.access import AccessScope, Token
 from fastmarket.market.grpc_client import MarketClient
 from fastmarket.market.grpc_errors import ServerUnavailable, Status
 from fastmarket.net.bridge import DhtClient, DhtServer, FoundFile, bridge
 from fastmarket.node import Node
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms, SignedAlone, Signing, sign_offers
-from fastmarket.offers.refusals import OfferRefused, Refusal
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms, SignedAlone, Signing, sign_offers
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.storage.shared import StoreUrl
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -74,7 +74,7 @@ BATCH = sign_offers(
     0,
 )
 HOLDER = values.Holder(b"me", "Ann", "192.0.2.1", 4001, 3, str(PEER), 10, "file", 1_700_000_000)
-SEARCH = values.Search(str(CID), 5, 1)
+SEARCH = values.HolderSearch(str(CID), 5, 1)
 FILE_STATE = FileState(1, 2, 3, 4, 5)
 PEER_INFO = PeerInfo(PEER, (ADDR,))
 
@@ -93,7 +93,7 @@ VALUES: list[object] = [
     PEER_INFO,
     PeerRecord(PEER, 7, (ADDR,)),
     Envelope(KEY, b"type", b"payload", PEER),
-    Link(b"cid", 1, 2),
+    DagLink(b"cid", 1, 2),
     FILE_STATE,
     HashedFile(CID, 3, FILE_STATE),
     METADATA,
@@ -115,13 +115,13 @@ VALUES: list[object] = [
     values.Withdrawn("cid", 1, 2, 3),
     values.OwnOffer("cid", HOLDER),
     values.Listing("cid", METADATA, b"me", "Ann"),
-    values.Outcome("cid", "", 1, 2, 3),
+    values.RegisterResult("cid", "", 1, 2, 3),
     SEARCH,
     values.SearchResult(SEARCH, (HOLDER,), "message"),
     values.HolderChange((HOLDER,), ()),
     values.RecordPut(1, 2, 3),
     Status(grpc.StatusCode.UNAVAILABLE, "details", (("key", b"value"),)),
-    Token(bytes(32), Scope.WRITE),
+    Token(bytes(32), AccessScope.WRITE),
     StoreUrl.parse(f"redis://me:{SECRET}@host:1,other"),
     Profile(token_file=Path("/token")),
     resolve({"store": f"redis://me:{SECRET}@host:1"}, {}, Path("/data")),

@@ -35,15 +35,15 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "test_faults.py::test_what_repeats_goes_on",
     ),
     ("repeating.py", "Repeating._run", LOOP): (ITSELF, "test_faults.py::test_what_repeats_goes_on"),
-    ("net/turns.py", "Turns.arm", "call_later"): (
+    ("net/pump.py", "Turns.arm", "call_later"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
-    ("net/turns.py", "Agenda.add", "call_soon"): (
+    ("net/pump.py", "Agenda.add", "call_soon"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
-    ("net/turns.py", "Agenda._go", "call_soon"): (
+    ("net/pump.py", "Agenda._go", "call_soon"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
@@ -52,11 +52,11 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         REPEATS,
         "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
     ),
-    ("net/turns.py", "Agenda.later", "call_soon"): (
+    ("net/pump.py", "Agenda.later", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),
-    ("net/turns.py", "Agenda._go_on", "call_soon"): (
+    ("net/pump.py", "Agenda._go_on", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),
@@ -119,28 +119,28 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("storage/journal.py", "Journal.keep", "add_done_callback"): (FORGETS, ""),
     ("storage/journal.py", "Journal.__init__", "Repeating"): (REPEATS, ""),
     ("storage/journal.py", "Journal._put", LOOP): (ONCE, ""),
-    ("net/keeping.py", "Keeping._told", "call_soon"): (
+    ("net/durability.py", "Keeping._told", "call_soon"): (
         REPEATS,
         "test_faults.py::test_what_could_not_be_kept_is_not_acknowledged",
     ),
-    ("net/keeping.py", "Keeping.settled", "ensure_future"): (CALLER, ""),
-    ("net/gathering.py", "Gathering._more", "call_soon"): (
+    ("net/durability.py", "Keeping.settled", "ensure_future"): (CALLER, ""),
+    ("net/batching.py", "Gathering._more", "call_soon"): (
         REPEATS,
         "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
     ),
-    ("net/gathering.py", "Gathering._more", "call_later"): (
+    ("net/batching.py", "Gathering._more", "call_later"): (
         REPEATS,
         "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
     ),
-    ("net/gathering.py", "Gathering._begin", "ensure_future"): (
+    ("net/batching.py", "Gathering._begin", "ensure_future"): (
         ONCE,
         "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
     ),
-    ("net/gathering.py", "Gathering._begin", "add_done_callback"): (
+    ("net/batching.py", "Gathering._begin", "add_done_callback"): (
         ONCE,
         "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
     ),
-    ("net/gathering.py", "Gathering.join", "add_done_callback"): (FORGETS, ""),
+    ("net/batching.py", "Gathering.join", "add_done_callback"): (FORGETS, ""),
     ("net/dials.py", "Dials._dial", "ensure_future"): (
         ONCE,
         "test_odd_addresses.py::test_a_bug_in_a_dial_is_a_failed_dial",

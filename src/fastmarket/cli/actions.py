@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Context:
     """Where a command is run: whom it asks, for whom, and where it writes."""
 
     link: MarketLink
@@ -48,7 +48,7 @@ PEER_COLUMNS = (
 )
 
 
-def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
+def register(desk: Context, argument: str, *, keep: bool = False) -> None:
     """Offer a content in the user's name; says how many nodes hold the offer.
 
     What the same file held when it was registered before is withdrawn, but with `keep`.
@@ -57,7 +57,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
     price = profile.wanted_price()
     content = _name(desk, argument)
     user_id = profile.user_id().encode()
-    from fastmarket.offers.metadata import FileMetadata
+    from fastmarket.offers.model.metadata import FileMetadata
 
     terms = FileMetadata(profile.client_ip, profile.client_port, price, content.size, content.file_name)
     try:
@@ -93,7 +93,7 @@ def register(desk: Desk, argument: str, *, keep: bool = False) -> None:
         desk.screen.line(f"What it held before is offered no more ({counted(withdrawn, 'offer')} withdrawn)")
 
 
-def unregister(desk: Desk, argument: str) -> None:
+def unregister(desk: Context, argument: str) -> None:
     """Take an offer in the user's name back, everywhere. Of a file: what it held when it was registered."""
     listed = single.as_registered(desk, argument)
     try:
@@ -120,7 +120,7 @@ def unregister(desk: Desk, argument: str) -> None:
     desk.screen.line(f"{done.cid or clean(content.text)} is offered no more, {told} ({took_ms:.1f} ms)")
 
 
-def _withdrawn(desk: Desk, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
+def _withdrawn(desk: Context, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
     """What was offered of it: as the list has it, or else as it is named now."""
     user_id = desk.profile.user_id().encode()
     if listed is not None:
@@ -147,7 +147,7 @@ OFFER_COLUMNS = (
 )
 
 
-def offers(desk: Desk) -> None:
+def offers(desk: Context) -> None:
     """What the node offers."""
 
     async def listed(client: MarketClient) -> list[OwnOffer]:
@@ -177,7 +177,7 @@ def offers(desk: Desk) -> None:
     desk.screen.table(counted(len(found), "offer"), OFFER_COLUMNS, rows)
 
 
-def check(desk: Desk, argument: str) -> None:
+def check(desk: Context, argument: str) -> None:
     """Every live offer of a content, cheapest first."""
     content = _name(desk, argument)
     found = desk.link.call(lambda client: client.search_holders(content.text))
@@ -197,12 +197,12 @@ def check(desk: Desk, argument: str) -> None:
     desk.screen.holders(content.text, found.holders, cid=found.cid, unpriced=found.providers_without_price)
 
 
-def cid(desk: Desk, argument: str) -> None:
+def cid(desk: Context, argument: str) -> None:
     """The CID of a file, or what a CID says of itself."""
     desk.screen.line(contents.cid_line(argument))
 
 
-def peers(desk: Desk) -> None:
+def peers(desk: Context) -> None:
     """The routing table of the node; where it knows nobody, why."""
     found = desk.link.call(lambda client: client.list_peers())
     _peers(desk, "known peer", found, {})
@@ -211,14 +211,14 @@ def peers(desk: Desk) -> None:
             desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
-def closest(desk: Desk, argument: str) -> None:
+def closest(desk: Context, argument: str) -> None:
     """The nodes of the network that are closest to a content."""
     content = _name(desk, argument)
     peers = desk.link.call(lambda client: client.closest_peers(content.text))
     _peers(desk, "closest peer", peers, {"content": content.text, "named_by": content.named_by.name})
 
 
-def identities(desk: Desk) -> None:
+def identities(desk: Context) -> None:
     """Who the node is and who the user is."""
     profile = desk.profile
     user_id = profile.user_id()
@@ -254,7 +254,7 @@ def identities(desk: Desk) -> None:
         desk.screen.line(f"{name:<10}  {clean(value)}")
 
 
-def greet(desk: Desk) -> None:
+def greet(desk: Context) -> None:
     """Whether the node is there, in one line; a node that is not there yet is no failure."""
     try:
         node = desk.link.call(lambda client: client.get_node())
@@ -268,7 +268,7 @@ def greet(desk: Desk) -> None:
         desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")
 
 
-def _name(desk: Desk, argument: str) -> Content:
+def _name(desk: Context, argument: str) -> Content:
     """What `argument` names; a person who may have mistyped a file name is told how it was taken."""
     content = contents.resolve(argument)
     if contents.is_bare_text(content) and not desk.as_json:
@@ -282,7 +282,7 @@ def _hashed_ms(content: Content) -> float | None:
     return None if content.hashed_in_s is None else round(content.hashed_in_s * 1000, 3)
 
 
-def _peers(desk: Desk, noun: str, peers: Sequence[PeerEntry], asked: dict[str, str]) -> None:
+def _peers(desk: Context, noun: str, peers: Sequence[PeerEntry], asked: dict[str, str]) -> None:
     if desk.as_json:
         found = [
             {

@@ -101,11 +101,13 @@ def client(context: click.Context, /, **options: Any) -> None:
         _with_desk(context, options, converse)
 
 
-def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[actions.Desk], None]) -> None:
+def _with_desk(
+    context: click.Context, options: dict[str, Any], act: Callable[[actions.Context], None]
+) -> None:
     """Run `act` with the profile that both places of options give together; the later place wins."""
     told = profile.resolve({**context.obj, **_given(options)}, os.environ)
     with MarketLink(told.target, _tls(told), told.token()) as link:
-        act(actions.Desk(link, told, Screen(), bool(options.get("as_json"))))
+        act(actions.Context(link, told, Screen(), bool(options.get("as_json"))))
 
 
 def _tls(told: profile.Profile) -> ClientTls | None:

@@ -33,7 +33,7 @@ ReadLine = Callable[[], str]
 class Repl:
     """One conversation. `desk` changes with `set`; everything else is in the commands' table."""
 
-    def __init__(self, desk: actions.Desk) -> None:
+    def __init__(self, desk: actions.Context) -> None:
         """Commands write to `desk.screen`."""
         self.desk = desk
 
@@ -93,7 +93,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
 }
 
 
-def converse(desk: actions.Desk) -> None:
+def converse(desk: actions.Context) -> None:
     """Talk with whoever is at stdin: line editing for a person, plain lines for a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))

@@ -23,13 +23,13 @@ from fastmarket.cli.registered import (
 from fastmarket.errors import FastmarketError, NotFound
 
 if TYPE_CHECKING:
-    from fastmarket.cli.actions import Desk
+    from fastmarket.cli.actions import Context
     from fastmarket.market.grpc_client import MarketClient
 
 T = TypeVar("T")
 
 
-def list_registered(desk: Desk, content: Content, *, keep: bool) -> int:
+def list_registered(desk: Context, content: Content, *, keep: bool) -> int:
     """Keeps that it is offered, and withdraws what its file held before; how many offers that were."""
     name = content_name(content.text)
     path = BY_NAME + name.encode() if content.path is None else path_key(content.path)
@@ -52,7 +52,7 @@ def list_registered(desk: Desk, content: Content, *, keep: bool) -> int:
     return _with_list(desk, replaced, 0)
 
 
-def as_registered(desk: Desk, argument: str) -> Content | None:
+def as_registered(desk: Context, argument: str) -> Content | None:
     """What the file of that name held when it was registered, though it may have changed or gone since."""
     try:
         path = path_of(argument)
@@ -67,7 +67,7 @@ def as_registered(desk: Desk, argument: str) -> Content | None:
     return _with_list(desk, registered, None) if _is_listed(desk) else None
 
 
-def list_withdrawn(desk: Desk, content: Content) -> None:
+def list_withdrawn(desk: Context, content: Content) -> None:
     """Keeps that it is offered no more: whatever file has it, the next run registers it again."""
 
     async def forget(client: MarketClient, done: RegisteredList, user_id: bytes) -> None:
@@ -77,14 +77,14 @@ def list_withdrawn(desk: Desk, content: Content) -> None:
         _with_list(desk, forget, None)
 
 
-def _is_listed(desk: Desk) -> bool:
+def _is_listed(desk: Context) -> bool:
     """Whether there is a list yet; it is not made to be looked into."""
     directory = desk.profile.data_dir
     return directory is not None and os.path.exists(directory / FILE)
 
 
 def _with_list(
-    desk: Desk, act: Callable[[MarketClient, RegisteredList, bytes], Awaitable[T]], otherwise: T
+    desk: Context, act: Callable[[MarketClient, RegisteredList, bytes], Awaitable[T]], otherwise: T
 ) -> T:
     directory = desk.profile.data_dir
     if directory is None:

@@ -13,7 +13,7 @@ from fastmarket.cli.walking import Troubles, files_under, path_text
 from fastmarket.errors import NetworkFault, NodeFault
 
 if TYPE_CHECKING:
-    from fastmarket.cli.actions import Desk
+    from fastmarket.cli.actions import Context
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def troubles_of(tally: Tally) -> Troubles:
 
 
 @contextmanager
-def told(desk: Desk, tally: Tally, summary: Callable[[Tally], str] = Tally.summary) -> Iterator[None]:
+def told(desk: Context, tally: Tally, summary: Callable[[Tally], str] = Tally.summary) -> Iterator[None]:
     """Says at the end how it went, also where it ends early; raises NetworkFault where a part could not be
     done."""
     began = time.perf_counter()
@@ -131,7 +131,7 @@ def _as_json(tally: Tally, faults: list[str], began: float) -> dict[str, object]
 
 
 @contextmanager
-def progress(desk: Desk, root: str, tally: Tally) -> Iterator[Callable[[], None]]:
+def progress(desk: Context, root: str, tally: Tally) -> Iterator[Callable[[], None]]:
     """A bar on a terminal; elsewhere nothing."""
     if not desk.screen.people or desk.as_json:
         yield lambda: None

@@ -12,12 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastmarket.cli.actions import Desk
+from fastmarket.cli.actions import Context
 from fastmarket.cli.content import path_of
 from fastmarket.cli.offered import Offered, Terms, offered
 from fastmarket.cli.registered import Entry, RegisteredList, exact, state_text
 from fastmarket.cli.tally import Tally, progress, told, troubles_of
-from fastmarket.cli.walking import Found, files_under, reason_of
+from fastmarket.cli.walking import WalkedFile, files_under, reason_of
 from fastmarket.cli.withdrawing import gone, withdraw_old
 from fastmarket.errors import CallerFault
 from fastmarket.hashing import FileState, HashedFile, hashed_files
@@ -59,7 +59,7 @@ class _Hashed:
 class _Run:
     """One run over a tree: what it knows, and what it adds up."""
 
-    desk: Desk
+    desk: Context
     root: str
     user_id: bytes
     done: RegisteredList
@@ -72,7 +72,7 @@ class _Run:
         return Terms.of(self.desk.profile).text
 
 
-def register(desk: Desk, argument: str, *, again: bool, keep: bool) -> None:
+def register(desk: Context, argument: str, *, again: bool, keep: bool) -> None:
     """Offer every file under a directory; raises NetworkFault when a part of it could not be.
 
     What a file held before, and what went since, is withdrawn, but with `keep`.
@@ -107,7 +107,7 @@ def _check_directory(argument: str, root: str) -> None:
 
 
 async def _register_all(
-    desk: Desk,
+    desk: Context,
     client: MarketClient,
     root: str,
     how: tuple[bool, bool],
@@ -196,7 +196,7 @@ async def _hashed(run: _Run, pool: ThreadPoolExecutor) -> AsyncGenerator[_Hashed
                 run.tally.skipped += len(alike)
 
 
-def _wanted(run: _Run, found: Iterable[Found]) -> Iterator[_File]:
+def _wanted(run: _Run, found: Iterable[WalkedFile]) -> Iterator[_File]:
     """Those that are not offered as they are now."""
     for path, state in found:
         before = run.done.entry(os.fsencode(path))
@@ -246,7 +246,7 @@ def _hash(run: _Run, files: list[_File]) -> list[_Hashed | CallerFault]:
 
 def _listed(run: _Run, file: _File, named: str | HashedFile | CallerFault) -> _Hashed:
     from fastmarket.market.grpc_client import Listing
-    from fastmarket.offers.metadata import FileMetadata
+    from fastmarket.offers.model.metadata import FileMetadata
 
     if isinstance(named, CallerFault):
         # It begins with the path, which is told anyhow.

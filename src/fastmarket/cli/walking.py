@@ -13,7 +13,7 @@ LINK_TO_NOTHING = "is a link to nothing"
 IRREGULAR = "is not a regular file"
 
 
-class Found(NamedTuple):
+class WalkedFile(NamedTuple):
     """A regular file, by its path or through a link, as it was when it was found."""
 
     path: str
@@ -33,7 +33,7 @@ class Troubles(NamedTuple):
     """A link to a directory, which is not followed: it may lead back."""
 
 
-def files_under(root: str, troubles: Troubles) -> Iterator[Found]:
+def files_under(root: str, troubles: Troubles) -> Iterator[WalkedFile]:
     """Regular files, in the order of their names, those of a directory before those of its directories."""
     waiting = [root]
     while waiting:
@@ -49,7 +49,7 @@ def files_under(root: str, troubles: Troubles) -> Iterator[Found]:
                 tell(entry.path, _reason(entry, error))
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield Found(entry.path, FileState.of(status))
+                yield WalkedFile(entry.path, FileState.of(status))
             elif not stat.S_ISDIR(status.st_mode):
                 troubles.file(entry.path, IRREGULAR)
             elif linked:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from fastmarket.cli.actions import Desk
+from fastmarket.cli.actions import Context
 from fastmarket.cli.presence import Presence, presence
 from fastmarket.cli.registered import Entry, RegisteredList
 from fastmarket.cli.render import counted
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 AT_ONCE = 32  # withdrawals under way: each is a lookup and an announcement of its own
 
 
-def unregister(desk: Desk, root: str) -> None:
+def unregister(desk: Context, root: str) -> None:
     """Take back the offers of a tree as it was registered, of files that are gone, too."""
     tally = Tally()
     with told(desk, tally, lambda tally: f"{counted(tally.withdrawn, 'offer')} withdrawn"):
         desk.link.call(lambda client: _unregister_all(desk, client, root, tally))
 
 
-async def _unregister_all(desk: Desk, client: MarketClient, root: str, tally: Tally) -> None:
+async def _unregister_all(desk: Context, client: MarketClient, root: str, tally: Tally) -> None:
     """May be called again after it failed, or by a later run: what is to be withdrawn stands in the list."""
     user_id = desk.profile.user_id().encode()
     node = (await client.get_node()).peer_id

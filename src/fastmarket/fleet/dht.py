@@ -18,16 +18,16 @@ from fastmarket.fleet.writer import SharedWriter, Told, unavailable
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.records import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
+from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.dht_node import DhtNode, Stored
-from fastmarket.net.keeping import Keeper
-from fastmarket.offers.known import Known
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.net.durability import Keeper
+from fastmarket.offers.lookup.local_answers import LocalAnswer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.repeating import Repeating
-from fastmarket.seldom import Seldom
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_trouble import KeyFault
 from fastmarket.storage.store_url import StoreUrl
@@ -73,7 +73,7 @@ class FleetNode(DhtNode):
         self.reachable: bool | None = None  # not known yet
         self.trouble = ""
         """Why the store does not answer, or refuses; "" while it serves."""
-        self._seldom = Seldom(TELL_S, MAX_TOLD_KEYS)
+        self._seldom = LogThrottle(TELL_S, MAX_TOLD_KEYS)
         self.troubles.append(lambda: self.trouble or self.writer.trouble)
         self._looking = Repeating(
             "looking after the store", lambda: fleet.look_s, self._look, self.host.faults
@@ -154,7 +154,7 @@ class FleetNode(DhtNode):
         await self._in_store(key, end)
         return outcome
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         """Nothing is certain here: another server may just have put something into the store."""
         return None
 

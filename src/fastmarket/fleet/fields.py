@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastmarket._sha256 import sha256
 from fastmarket.errors import PeerFault
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
-from fastmarket.offers.model import MAX_CLOCK_SKEW_S, MAX_CONTENT_BYTES, MAX_USER_ID_BYTES, Offer
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.model.offer import MAX_CLOCK_SKEW_S, MAX_CONTENT_BYTES, MAX_USER_ID_BYTES, Offer
 from fastmarket.storage.shared import FIELD_BYTES, SharedRow
 
 OFFER, MARK = b"o", b"m"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fastmarket.errors import QuorumFailed, StorageFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.records import DEFAULT_RULES, rule_for
-from fastmarket.kad.signed_values import ipns_key
+from fastmarket.kad.records.record import DEFAULT_RULES, rule_for
+from fastmarket.kad.records.signed_values import ipns_key
 from fastmarket.net.public_routing import OFFER_TRANSFER, FoundPeer, FoundPeers, PublicRouting, check_latest
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fastmarket.errors import PeerFault, StorageFault
 from fastmarket.fleet.fields import MARK, OFFER, mark_field, offer_field, read_mark
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.model import MAX_CLOCK_SKEW_S, MAX_LIFETIME_S, Offer
-from fastmarket.offers.refusals import OfferExpired, OfferRefused
+from fastmarket.offers.model.offer import MAX_CLOCK_SKEW_S, MAX_LIFETIME_S, Offer
+from fastmarket.offers.model.refusals import OfferExpired, OfferRefused
 
 
 class FleetView:

@@ -12,9 +12,9 @@ from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
 from fastmarket.fleet.fields import offer_row
-from fastmarket.net.keeping import Keeper
-from fastmarket.offers.changes import AnyChange
-from fastmarket.offers.model import Offer, OfferKey
+from fastmarket.net.durability import Keeper
+from fastmarket.offers.model.offer import Offer, OfferKey
+from fastmarket.offers.store.changes import AnyChange
 from fastmarket.storage.shared import SharedStore
 
 log = logging.getLogger(__name__)

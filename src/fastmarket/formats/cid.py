@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from fastmarket._cid import (
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.multibase import PREFIXES, decode_loosely, decode_multibase
+from fastmarket.formats.multicodec import CODECS, hash_function
+from fastmarket.formats.varint import decode_uvarint
+from fastmarket.native.cid import (
     MAX_MULTIHASH_BYTES,
     check_multihash,
     decode_cid,
@@ -20,11 +24,7 @@ from fastmarket._cid import (
     encode_cid_v0,
     encode_cid_v1,
 )
-from fastmarket._sha256 import sha256
-from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.formats.multibase import PREFIXES, decode_loosely, decode_multibase
-from fastmarket.formats.multicodec import CODECS, hash_function
-from fastmarket.formats.varint import decode_uvarint
+from fastmarket.native.sha256 import sha256
 
 SHA2_256_PREFIX = b"\x12\x20"
 """Multihash header of a 32-byte sha2-256 digest: its code and its length."""

@@ -9,13 +9,13 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
-from fastmarket._cid import base58_decode, base58_encode
-from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
 from fastmarket.formats.keys import ED25519_BYTES, ED25519_HEAD, KeyType
 from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
+from fastmarket.native.cid import base58_decode, base58_encode
+from fastmarket.native.sha256 import sha256
 from fastmarket.pb.libp2p import keys_pb2
 
 __all__ = ["Identity", "KeyType", "PeerId", "PublicKey"]

@@ -10,10 +10,10 @@ from functools import cache
 from types import ModuleType
 from typing import Protocol
 
-from fastmarket._sodium import ed25519_secret, ed25519_sign, ed25519_verify
 from fastmarket.errors import PeerFault
 from fastmarket.formats.pkcs8 import OCTET_STRING, Pkcs8, read_der, read_pkcs8
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.sodium import ed25519_secret, ed25519_sign, ed25519_verify
 
 ED25519_BYTES = 32
 ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}, up to the data

@@ -1,8 +1,8 @@
 """Text in a multibase (multiformats/multibase, multibase.csv): every base that go-multibase 0.3.0 reads.
 
-The rare forms of CIDs, peer ids and certificate hashes; `_cid` reads the usual ones. A library for them would
-have to be loaded by a server when the first comes, for a tenth of a second. What is written in one case alone
-is read in either, as the registry has it.
+The rare forms of CIDs, peer ids and certificate hashes; `native.cid` reads the usual ones. A library for them
+would have to be loaded by a server when the first comes, for a tenth of a second. What is written in one case
+alone is read in either, as the registry has it.
 """
 
 from __future__ import annotations

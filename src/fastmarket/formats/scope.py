@@ -24,7 +24,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 BLOCK_CACHE = 16_384
 
 
-class Scope(IntEnum):
+class AddressScope(IntEnum):
     """The wider, the higher."""
 
     LOOPBACK = 0  # on this machine
@@ -46,11 +46,11 @@ def ip_of(addr: Multiaddr) -> IPv4Address | IPv6Address | None:
     return ip
 
 
-def scope_of(ip: IPv4Address | IPv6Address) -> Scope:
+def scope_of(ip: IPv4Address | IPv6Address) -> AddressScope:
     """By the registries of special addresses (RFC 6890)."""
     if ip.is_loopback:
-        return Scope.LOOPBACK
-    return Scope.PUBLIC if ip.is_global else Scope.PRIVATE
+        return AddressScope.LOOPBACK
+    return AddressScope.PUBLIC if ip.is_global else AddressScope.PRIVATE
 
 
 # Networks that are not part of the Internet (RFC 1122, 1918, 3927, 4193, 4291, 6598). A host in one may
@@ -74,7 +74,7 @@ def inner_network(ip: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | 
             ip = ip.ipv4_mapped
         elif ip in _NAT64:
             ip = IPv4Address(ip.packed[12:])
-    if scope_of(ip) is Scope.PUBLIC:
+    if scope_of(ip) is AddressScope.PUBLIC:
         return None
     for network in _INNER:
         if ip in network:
@@ -122,4 +122,4 @@ def source_block(remote: Multiaddr | None) -> bytes | None:
 
 
 def _block(ip: IPv4Address | IPv6Address) -> bytes | None:
-    return ip.packed[: GROUP_BITS[ip.version] // 8] if scope_of(ip) is Scope.PUBLIC else None
+    return ip.packed[: GROUP_BITS[ip.version] // 8] if scope_of(ip) is AddressScope.PUBLIC else None

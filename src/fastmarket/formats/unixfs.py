@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastmarket._sha256 import sha256
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.native.sha256 import sha256
 
 CHUNK_BYTES = 256 * 1024
 """`ipfs add` cuts here unless told otherwise."""
@@ -26,7 +26,7 @@ _EMPTY_LEAF = b"\x0a\x04\x08\x02\x18\x00"  # an empty file carries a size of zer
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DagLink:
     """A child of a node: its CID, the file bytes below it, and the bytes of all blocks from it on down."""
 
     cid: bytes
@@ -51,7 +51,7 @@ def leaf_tree_bytes(size: int) -> int:
     return 1 + len(encode_uvarint(inner)) + inner
 
 
-def encode_node(links: list[Link]) -> bytes:
+def encode_node(links: list[DagLink]) -> bytes:
     """The dag-pb node of a UnixFS file whose parts are `links`, in order."""
     parts: list[bytes] = []
     for link in links:
@@ -87,7 +87,7 @@ class UnixfsImporter:
         self.cid_version = cid_version
         self.raw_leaves = cid_version == 1 if raw_leaves is None else raw_leaves
         self._pending = bytearray()
-        self._levels: list[list[Link]] = [[]]
+        self._levels: list[list[DagLink]] = [[]]
         self._root: Cid | None = None
 
     def feed(self, data: bytes) -> None:
@@ -132,7 +132,7 @@ class UnixfsImporter:
 
     def _add_leaf(self, digest: bytes, size: int) -> None:
         cid = self._leaf_cid(digest)
-        self._push(0, Link(cid.raw, size, size if self.raw_leaves else leaf_tree_bytes(size)))
+        self._push(0, DagLink(cid.raw, size, size if self.raw_leaves else leaf_tree_bytes(size)))
 
     def _leaf_cid(self, digest: bytes) -> Cid:
         multihash = SHA2_256_PREFIX + digest
@@ -140,7 +140,7 @@ class UnixfsImporter:
             return Cid(1, Codec.RAW, multihash)
         return Cid(self.cid_version, Codec.DAG_PB, multihash)
 
-    def _push(self, level: int, link: Link) -> None:
+    def _push(self, level: int, link: DagLink) -> None:
         """Append to a level; a full one is first closed into a node above, so no level is ever left empty."""
         if level == len(self._levels):
             self._levels.append([])
@@ -155,7 +155,7 @@ class UnixfsImporter:
         file_bytes = sum(link.file_bytes for link in links)
         tree_bytes = len(node) + sum(link.tree_bytes for link in links)
         self._levels[level] = []
-        self._push(level + 1, Link(cid.raw, file_bytes, tree_bytes))
+        self._push(level + 1, DagLink(cid.raw, file_bytes, tree_bytes))
 
     def _close(self) -> Cid:
         level = 0

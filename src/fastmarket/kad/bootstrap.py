@@ -11,19 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fastmarket._sha256 import sha256, sha256_many
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import FindNode, FindSelf
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import PeerWatcher
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.lookup_job import Seeds
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.routing import Routing
+from fastmarket.kad.lookup.iterative import IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.queries import FindNode, FindSelf
+from fastmarket.kad.lookup.rtt import RttEstimator
+from fastmarket.kad.routing.table import RoutingTable
+from fastmarket.native.sha256 import sha256, sha256_many
 
 # Lookups of a refresh at once: it is nobody's hurry.
 PARALLEL_LOOKUPS = 3
@@ -75,10 +75,10 @@ class Surroundings:
 
     config: KadConfig
     local: PeerId
-    routing: Routing
+    routing: RoutingTable
     seeds: Seeds
     entropy: Callable[[int], bytes]
-    paces: Paces  # a node that has just joined knows already how quick its peers are
+    paces: RttEstimator  # a node that has just joined knows already how quick its peers are
     size: NetworkSize
     named: Callable[[PeerInfo], None] = lambda peer: None
     """Told how others know us (`FindSelf`)."""
@@ -93,12 +93,12 @@ class Surroundings:
                     return raw
         return nonce  # one time in a million: another bucket is looked up in
 
-    def lookup(self, raw_key: bytes, target: bytes, now: float) -> Lookup:
+    def lookup(self, raw_key: bytes, target: bytes, now: float) -> IterativeLookup:
         """A FIND_NODE lookup, seeded from the table."""
-        learnt = Learnt(self.paces, self.size)
+        learnt = NetworkKnowledge(self.paces, self.size)
         own = raw_key == self.local.raw
         ask = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
-        lookup = Lookup(target, ask, self.config, self.local, learnt)
+        lookup = IterativeLookup(target, ask, self.config, self.local, learnt)
         lookup.add(self.seeds(target, now))
         return lookup
 
@@ -108,7 +108,7 @@ class _SeedRound:
 
     __slots__ = ("_answered", "_pending", "_routing", "connected", "events", "failed")
 
-    def __init__(self, seeds: Sequence[PeerInfo], routing: Routing) -> None:
+    def __init__(self, seeds: Sequence[PeerInfo], routing: RoutingTable) -> None:
         self._pending = dict(enumerate(seeds))
         self._answered: set[int] = set()
         self._routing = routing
@@ -186,7 +186,7 @@ class BootstrapJob(PeerWatcher):
         self._round = _SeedRound([seed for seed in seeds if seed.peer_id != around.local], around.routing)
         # Buckets to look up in; None is our own key.
         self._plan: list[int | None] = []
-        self._lookups: dict[int, Lookup] = {}
+        self._lookups: dict[int, IterativeLookup] = {}
         self._targets: dict[int, bytes] = {}  # of those lookups that are for a bucket
         self._unanswered = 0
         self._number = 0  # of the latest lookup
@@ -310,7 +310,7 @@ class BootstrapJob(PeerWatcher):
             self._wake = now + self._around.config.settle_s
         return requests
 
-    def _count(self, number: int, ended: Lookup) -> None:
+    def _count(self, number: int, ended: IterativeLookup) -> None:
         """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
         target = self._targets.pop(number, None)
         if ended.asked > ended.answered and self._round.connected:
@@ -348,7 +348,7 @@ class BootstrapJob(PeerWatcher):
         self._number += 1
         self._lookups[self._number] = around.lookup(raw_key, target, now)
 
-    def _plan_buckets(self, own: Lookup, now: float) -> None:
+    def _plan_buckets(self, own: IterativeLookup, now: float) -> None:
         """After the first self-lookup: which buckets, and whether to look for ourselves once more."""
         around = self._around
         nearest = own.closest()

@@ -11,36 +11,36 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from enum import Enum
 from typing import TypeVar
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.alive import Alive
-from fastmarket.kad.asks import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
-from fastmarket.kad.contact import Contact
-from fastmarket.kad.disjoint import DisjointLookup
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.handlers import Handlers
 from fastmarket.kad.jobs import Job, JobRunner
-from fastmarket.kad.liveness import Liveness
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.lookup_job import LookupJob
+from fastmarket.kad.lookup.disjoint import DisjointLookup
+from fastmarket.kad.lookup.iterative import IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.lookup.lookup_job import LookupJob
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
+from fastmarket.kad.lookup.query import PutRequest, Query, Quorum, check_quorum
+from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.kad.maintenance import Maintenance, Own
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.providing import FindProvidersJob
-from fastmarket.kad.query import Ask, Quorum, Store, check_quorum
-from fastmarket.kad.ready import Nearby
-from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule, rule_for
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.storing import StoreJob
-from fastmarket.kad.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.providers.find_providers import FindProvidersJob
+from fastmarket.kad.records.put_job import PutJob
+from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule, rule_for
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.records.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.routing.contact import Contact
+from fastmarket.kad.routing.liveness import ProbeList
+from fastmarket.kad.routing.table import RoutingTable
+from fastmarket.kad.wire.response_cache import TableVersion
+from fastmarket.native.sha256 import sha256
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -94,13 +94,13 @@ class Engine:
         self._local = PeerInfo(local)
         self._entropy = entropy
         self._rules = rules
-        self.routing = Routing(config, local, trace)
+        self.routing = RoutingTable(config, local, trace)
         self.handlers = Handlers(config, local, self.routing, rules)
         named = self.routing.large.named if config.large_table else None
-        alive = Alive(config)
-        self.learnt = Learnt(Paces(config), NetworkSize(config), named, alive)
+        alive = KnownAlive(config)
+        self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces, alive)
-        self.liveness = Liveness(config, local, self.jobs, self.routing)
+        self.liveness = ProbeList(config, local, self.jobs, self.routing)
         learnt = self.learnt
         self._around = Surroundings(
             config,
@@ -212,7 +212,7 @@ class Engine:
         return [contact.info for contact in self.routing.nearest(sha256(key), count)]
 
     @property
-    def nearby(self) -> Nearby:
+    def nearby(self) -> TableVersion:
         """What decides over the answers of `closer_to`."""
         return self.routing
 
@@ -248,22 +248,22 @@ class Engine:
         """End a job with what it has."""
         self.jobs.cancel(job_id, now)
 
-    def search(self, key: bytes, ask: Ask) -> Search:
+    def search(self, key: bytes, ask: Query) -> Lookup:
         """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
-        kind = Lookup if self.config.disjoint_paths == 1 else DisjointLookup
+        kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
         return kind(sha256(key), ask, self.config, self._local.peer_id, self.learnt)
 
-    def lookup_job(self, key: bytes, ask: Ask, timeout_s: float | None = None) -> LookupJob:
+    def lookup_job(self, key: bytes, ask: Query, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
         return LookupJob(self.search(key, ask), self.seeds, self._timeout(timeout_s))
 
     def store_job(
-        self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None, retry_s: float = 0.0
-    ) -> StoreJob:
+        self, key: bytes, find: Query, store: PutRequest, timeout_s: float | None = None, retry_s: float = 0.0
+    ) -> PutJob:
         """Put something on the k closest to a raw key; tried again for `retry_s` seconds while the quorum is
-        missing. Result: StoreResult; progress: QuorumReached."""
+        missing. Result: PutResult; progress: QuorumReached."""
         timeout_s = self._timeout(timeout_s)
-        return StoreJob(
+        return PutJob(
             self.search(key, find),
             store,
             self.seeds,
@@ -308,10 +308,10 @@ class Engine:
         now: float,
         quorum: Quorum | int = Quorum.MAJORITY,
         timeout_s: float | None = None,
-    ) -> StoreJob:
+    ) -> PutJob:
         """Store a value here at once, and by the job at the k closest; announced again until `unpublish`.
 
-        Result: StoreResult; progress: QuorumReached. Raises CallerFault.
+        Result: PutResult; progress: QuorumReached. Raises CallerFault.
         """
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
@@ -321,7 +321,7 @@ class Engine:
 
     def put_value_once(
         self, key: bytes, value: bytes, now: float, quorum: Quorum | int, timeout_s: float | None = None
-    ) -> StoreJob:
+    ) -> PutJob:
         """As `put_value`, but not announced again: that is for the program whose value it is. Here it takes a
         share of the room for others' values, so CallerFault("value") where that is full."""
         self._check_key(key, self.config.max_key_bytes)
@@ -329,8 +329,8 @@ class Engine:
         source = Source(NEARBY, self._local.peer_id.raw)
         return self._put_job(key, value, quorum, now, timeout_s, source)
 
-    def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> StoreJob:
-        """Announce that we provide `key` until `unpublish`. Result: StoreResult. Raises CallerFault."""
+    def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> PutJob:
+        """Announce that we provide `key` until `unpublish`. Result: PutResult. Raises CallerFault."""
         self._check_key(key, self.config.max_provider_key_bytes)
         self.maintenance.publish(Own.PROVIDER, key, b"", now)
         return self._provide_job(key, now, timeout_s)
@@ -372,14 +372,14 @@ class Engine:
         now: float,
         timeout_s: float | None,
         source: Source | None = None,
-    ) -> StoreJob:
+    ) -> PutJob:
         record = Record(key, value, now, now + self.config.record_ttl_s, self._local.peer_id.raw)
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
         store = PutValue(self.config, record, quorum, now)
         return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
 
-    def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> StoreJob:
+    def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> PutJob:
         if self._local.addrs:
             self.handlers.providers.add(key, self._local, now)
         store = AnnounceProvider(self.config, key, lambda: self._local)

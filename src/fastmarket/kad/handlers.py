@@ -7,12 +7,15 @@ from itertools import islice
 from math import inf
 from typing import TypeAlias
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import (
+from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
+from fastmarket.kad.records.record_store import ProviderStore, RecordStore
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.routing.table import RoutingTable
+from fastmarket.kad.wire.messages import (
     Field,
     Kind,
     Message,
@@ -23,11 +26,8 @@ from fastmarket.kad.messages import (
     encode_reply,
     encode_request,
 )
-from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
-from fastmarket.kad.records import Record, RecordRule, decode_record, encode_record, rule_for
-from fastmarket.kad.routing import Routing
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.store import ProviderStore, RecordStore
+from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache
+from fastmarket.native.sha256 import sha256
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
 _FIND_NODE_HEAD = b"\x08\x04\x12"
@@ -57,7 +57,7 @@ class Handlers:
     )
 
     def __init__(
-        self, config: KadConfig, local: PeerId, routing: Routing, rules: Mapping[bytes, RecordRule]
+        self, config: KadConfig, local: PeerId, routing: RoutingTable, rules: Mapping[bytes, RecordRule]
     ) -> None:
         self._config = config
         self._local_key = local.key
@@ -66,7 +66,7 @@ class Handlers:
         self.routing = routing
         self._block = NEARBY  # of the sender of the request under way
         self.records = RecordStore(config, local.key)
-        self.ready = ReadyAnswers(
+        self.ready = ResponseCache(
             config.max_ready_bytes,
             routing,
             lambda ready, asker: self._providers_reply(asker, ready.target, ready.part),
@@ -198,7 +198,7 @@ class Handlers:
         if entries:
             sources = (key, *(peer.peer_id for peer in others))
             until = min([until, *(record.until(now) for record in records)])
-            answer = ReadyAnswer(part, target, until, sources)
+            answer = CachedResponse(part, target, until, sources)
             self.ready.put(encode_request(Kind.GET_PROVIDERS, key), answer)
         return self._providers_reply(sender, target, part)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from fastmarket.errors import Busy, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.alive import Alive
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.job import Job, PeerObserver, PeerWatcher
-from fastmarket.kad.paces import Paces
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.trace import NULL_TRACE, Trace
 
 __all__ = ["Done", "Job", "JobRunner", "PeerObserver", "PeerWatcher"]
@@ -64,8 +64,8 @@ class JobRunner:
         max_jobs: int,
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
-        paces: Paces | None = None,
-        alive: Alive | None = None,
+        paces: RttEstimator | None = None,
+        alive: KnownAlive | None = None,
     ) -> None:
         """`paces`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
         rightly, and of those that failed."""

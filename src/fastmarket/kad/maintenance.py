@@ -10,7 +10,7 @@ from enum import Enum
 from fastmarket.config import KadConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.kad.jobs import Job, JobRunner
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.run_all import run_all
 
 # Intervals are stretched or shortened by up to this share, so that nodes started together spread out.
@@ -154,7 +154,7 @@ class Maintenance:
         def done(result: object, at: float) -> None:
             self._running -= 1
             if published is not None:
-                stored = isinstance(result, StoreResult) and result.succeeded and result.acknowledged > 0
+                stored = isinstance(result, PutResult) and result.succeeded and result.acknowledged > 0
                 config = self._config
                 wait_s = config.republish_interval_s if stored else config.republish_retry_s
                 self._schedule(published, at + self._spread(wait_s))

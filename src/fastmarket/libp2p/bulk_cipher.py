@@ -11,7 +11,7 @@ _NONCE = Struct("<4xQ")
 
 
 class BulkAead:
-    """What `_sodium.Aead` does for transport messages."""
+    """What `native.sodium.Aead` does for transport messages."""
 
     __slots__ = ("_aead", "_into")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
-from fastmarket._codec import PIECE_BYTES, Served
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.libp2p.events import (
@@ -19,6 +18,7 @@ from fastmarket.libp2p.events import (
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.native.codec import PIECE_BYTES, Served
 
 
 class Channels(Protocol):

@@ -29,14 +29,14 @@ from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
 from fastmarket.libp2p.negotiating import OutboundNegotiation
 from fastmarket.libp2p.output import Output, Sealed, compact
-from fastmarket.libp2p.scopes import STREAM_BYTES, Scope
+from fastmarket.libp2p.scopes import STREAM_BYTES, MemoryScope
 from fastmarket.libp2p.session import Liveness, Session, holds_message
 from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
 from fastmarket.libp2p.yamux import WHOLE, GoAway, SessionState
 from fastmarket.libp2p.yamux_stream import MuxStream
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a connection stands."""
 
     UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
@@ -45,7 +45,7 @@ class State(Enum):
 
 
 # To ask an Enum's class for a member costs 80 ns in Python 3.11, and these are asked for in every turn.
-_UPGRADING, _OPEN, _CLOSED = State
+_UPGRADING, _OPEN, _CLOSED = ConnectionState
 _SESSION_OPEN, _REMOTE_LEAVING = SessionState.OPEN, SessionState.REMOTE_LEAVING
 
 
@@ -106,7 +106,7 @@ class Connection:
         self.slice_bytes = WHOLE
         """Input processed in one go, once the connection is open: a shell with others to serve sets it
         before, and goes on by `resume` when their turn was."""
-        self.scope = Scope(parent=endpoint.scope)
+        self.scope = MemoryScope(parent=endpoint.scope)
         """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())

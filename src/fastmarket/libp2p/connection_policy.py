@@ -20,7 +20,7 @@ LinkT = TypeVar("LinkT")
 _LOOPBACK = 127  # the first byte
 
 
-class Refusal(Enum):
+class ConnectionRefusal(Enum):
     """Why a new connection is not taken."""
 
     FULL = "too many connections"
@@ -54,16 +54,16 @@ class Admission:
         self._pending = 0
         self._sources: OrderedDict[str, _Source] = OrderedDict()  # least recently seen first
 
-    def refuse(self, role: Role, source: str | None, now: float) -> Refusal | None:
+    def refuse(self, role: Role, source: str | None, now: float) -> ConnectionRefusal | None:
         """None: it was counted in; `opened` and `ended` are to follow. `source`: see `source_of`."""
         config = self._config
         if self._total >= config.max_connections:
-            return Refusal.FULL
+            return ConnectionRefusal.FULL
         if role is Role.LISTENER:
             if self._inbound >= config.max_inbound_connections:
-                return Refusal.INBOUND_FULL
+                return ConnectionRefusal.INBOUND_FULL
             if self._pending >= config.max_pending_inbound:
-                return Refusal.PENDING
+                return ConnectionRefusal.PENDING
             if source is not None and (refusal := self._refuse_source(source, now)) is not None:
                 return refusal
             self._inbound += 1
@@ -86,7 +86,7 @@ class Admission:
             if source is not None:
                 self._sources[source].open -= 1
 
-    def _refuse_source(self, name: str, now: float) -> Refusal | None:
+    def _refuse_source(self, name: str, now: float) -> ConnectionRefusal | None:
         config = self._config
         source = self._sources.get(name)
         if source is None:
@@ -97,11 +97,11 @@ class Admission:
         source.tokens = min(source.tokens + earned, config.inbound_burst_per_ip)
         source.at = now
         if source.open >= config.max_connections_per_ip:
-            return Refusal.SOURCE_FULL
+            return ConnectionRefusal.SOURCE_FULL
         if source.pending >= config.max_pending_per_ip:
-            return Refusal.SOURCE_PENDING
+            return ConnectionRefusal.SOURCE_PENDING
         if source.tokens < 1:
-            return Refusal.SOURCE_RATE
+            return ConnectionRefusal.SOURCE_RATE
         source.tokens -= 1
         source.open += 1
         source.pending += 1
@@ -148,7 +148,7 @@ def ends_when_asked(agent_version: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing(Generic[LinkT]):
+class ConnectionStanding(Generic[LinkT]):
     """One open connection as the choice sees it."""
 
     link: LinkT
@@ -158,12 +158,12 @@ class Standing(Generic[LinkT]):
     protected: bool
 
 
-def to_trim(standings: Sequence[Standing[LinkT]], config: HostConfig, now: float) -> list[LinkT]:
+def to_trim(standings: Sequence[ConnectionStanding[LinkT]], config: HostConfig, now: float) -> list[LinkT]:
     """Past the high mark the connections to close so that the low mark is reached, the longest unused first;
     fewer when the others are in use, protected or new."""
     if len(standings) <= config.high_connections:
         return []
-    idle: Iterable[Standing[LinkT]] = (
+    idle: Iterable[ConnectionStanding[LinkT]] = (
         s
         for s in standings
         if not s.busy and not s.protected and now - s.opened_at >= config.connection_grace_s

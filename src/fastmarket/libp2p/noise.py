@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from fastmarket._sodium import TAG_BYTES, Aead, SymmetricState, x25519_public
 from fastmarket.errors import NetworkFault, PeerFault
+from fastmarket.native.sodium import TAG_BYTES, Aead, SymmetricState, x25519_public
 
 if TYPE_CHECKING:
     from fastmarket.libp2p.bulk_cipher import BulkAead

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import Scope, ip_of, scope_of
+from fastmarket.formats.scope import AddressScope, ip_of, scope_of
 
 CONFIRMATIONS = 4  # different peers in different groups that must agree; go-libp2p's ActivationThresh
 MAX_CONFIRMED = 3  # believed at once in each family, best confirmed first; the same source
@@ -119,9 +119,9 @@ def _group(ip: IPv4Address | IPv6Address, peer: PeerId) -> str:
     """Whose words count as one. On this machine every peer has the same address, so there each is its own;
     in a private network each address is."""
     scope = scope_of(ip)
-    if scope is Scope.LOOPBACK:
+    if scope is AddressScope.LOOPBACK:
         return str(peer)
-    if scope is Scope.PRIVATE:
+    if scope is AddressScope.PRIVATE:
         return str(ip)
     return str(ip_network((ip, _GROUP_BITS[ip.version]), strict=False))
 

@@ -28,4 +28,4 @@ class Failed:
     unsent: bool = False
 
 
-Outcome: TypeAlias = Reply | Failed
+RequestResult: TypeAlias = Reply | Failed

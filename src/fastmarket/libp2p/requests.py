@@ -21,7 +21,7 @@ from math import inf
 from fastmarket.errors import ConnectionLost, LimitExceeded, PeerFault, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     Event,
@@ -33,9 +33,9 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.kept_stream import KeptStream, Request
-from fastmarket.libp2p.outcomes import Failed, Outcome, Reply
+from fastmarket.libp2p.outcomes import Failed, Reply, RequestResult
 
-__all__ = ["Failed", "Outcome", "Reply", "RequestPool"]
+__all__ = ["Failed", "RequestResult", "Reply", "RequestPool"]
 
 
 class RequestPool:
@@ -71,7 +71,7 @@ class RequestPool:
         self._queues: dict[str, deque[Request]] = {}  # by the protocol they wait for
         self._timers: list[tuple[float, int, Request]] = []
         self._order = count()
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[RequestResult] = []
         self.held = 0
         """Bytes of replies that have come in part."""
 
@@ -111,7 +111,7 @@ class RequestPool:
     def request(self, request_id: int, choices: Sequence[Choice], now: float, deadline: float) -> None:
         """Sends the first of `choices` the peer speaks; its outcome comes by `poll_outcomes`."""
         request = Request(request_id, tuple(choices), deadline)
-        if self._connection.state is State.CLOSED:
+        if self._connection.state is ConnectionState.CLOSED:
             self._fail(request, FailureKind.CLOSED)
         elif deadline <= now:
             self._fail(request, FailureKind.TIMEOUT)
@@ -119,7 +119,7 @@ class RequestPool:
             heappush(self._timers, (deadline, next(self._order), request))
             self._place(request, now)
 
-    def poll_outcomes(self) -> list[Outcome]:
+    def poll_outcomes(self) -> list[RequestResult]:
         """Outcomes since the last call, in order."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
@@ -197,7 +197,7 @@ class RequestPool:
             self._write(kept, request, choice, now)
             return True
         slots = self._slots.get(choice.protocol, 0)
-        if self._connection.state is not State.OPEN or slots >= self._config.request_streams:
+        if self._connection.state is not ConnectionState.OPEN or slots >= self._config.request_streams:
             return False
         # Until identify has spoken the protocol is taken for supported; a refusal leads to the next one.
         # Where no reply would tell of a refusal, the agreement is waited for.
@@ -350,7 +350,7 @@ class RequestPool:
         self._free_slot(kept)
         heappush(self._timers, (now + self._config.late_reply_grace_s, next(self._order), request))
 
-    def _finish(self, request: Request, outcome: Outcome) -> None:
+    def _finish(self, request: Request, outcome: RequestResult) -> None:
         request.done = True
         request.kept = None
         self._outcomes.append(outcome)

@@ -17,12 +17,12 @@ _RELIEVED: Final = 0.75
 STREAM_BYTES: Final = 1024
 
 
-class Scope:
+class MemoryScope:
     """Bytes held; `limit` 0: of one child of many, whose parent has one."""
 
     __slots__ = ("_parent", "held", "limit")
 
-    def __init__(self, limit: int = 0, parent: Scope | None = None) -> None:
+    def __init__(self, limit: int = 0, parent: MemoryScope | None = None) -> None:
         self.limit = limit
         self.held = 0
         self._parent = parent

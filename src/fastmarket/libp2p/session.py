@@ -11,7 +11,7 @@ from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
 from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.output import Output
-from fastmarket.libp2p.scopes import Scope
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.streams import Responder, ResponderFactory
 from fastmarket.libp2p.upgrade import Endpoint
 from fastmarket.libp2p.yamux import GoAway, Yamux
@@ -81,7 +81,7 @@ class Session:
         dialer: bool,
         emit: Callable[[Event], None],
         respond: Callable[[ResponderFactory], Responder],
-        scope: Scope,
+        scope: MemoryScope,
     ) -> None:
         self._scope = scope
         self.config = endpoint.config

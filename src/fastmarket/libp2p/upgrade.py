@@ -13,7 +13,7 @@ from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
 from fastmarket.libp2p.noise import LENGTH_BYTES
-from fastmarket.libp2p.scopes import Scope
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.secure import (
     NOISE_PROTOCOL,
     YAMUX_PROTOCOL,
@@ -46,7 +46,7 @@ class Endpoint:
     static: NoiseStatic
     entropy: Callable[[int], bytes]
     protocols: Mapping[str, ResponderFactory | None]  # inbound; None: delivered as events
-    scope: Scope  # what all of them hold for their peers
+    scope: MemoryScope  # what all of them hold for their peers
 
     @classmethod
     def create(
@@ -59,7 +59,7 @@ class Endpoint:
         """With a fresh Noise key. `protocols` may change while connections live."""
         config = config or ConnectionConfig()
         static = NoiseStatic.create(identity, entropy, early_muxer=config.early_muxer)
-        return cls(config, identity, static, entropy, protocols, Scope(config.peer_budget_bytes))
+        return cls(config, identity, static, entropy, protocols, MemoryScope(config.peer_budget_bytes))
 
 
 class _Stage(Enum):

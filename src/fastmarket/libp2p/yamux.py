@@ -12,7 +12,10 @@ from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
 
-from fastmarket._codec import (
+from fastmarket.config import ConnectionConfig
+from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
+from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
+from fastmarket.native.codec import (
     GRANT_BYTES,
     HEADER_BYTES,
     MAX_DATA_FRAME_BYTES,
@@ -20,9 +23,6 @@ from fastmarket._codec import (
     receive_frames,
     write_frame,
 )
-from fastmarket.config import ConnectionConfig
-from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
 
 MAX_WINDOW_BYTES = 2**32 - 1  # what a peer may pile up for us; all that a length field can say
 MAX_STREAM_ID = 2**32 - 1

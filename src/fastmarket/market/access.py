@@ -20,15 +20,15 @@ from fastmarket.secret_files import read_secret
 _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
 
-class Scope(Enum):
+class AccessScope(Enum):
     """What a token is good for, and what a method asks for."""
 
     READ = "read"
     WRITE = "write"  # and to read
 
-    def allows(self, wanted: Scope) -> bool:
+    def allows(self, wanted: AccessScope) -> bool:
         """Whether a token of this scope may call what asks for `wanted`."""
-        return self is wanted or self is Scope.WRITE
+        return self is wanted or self is AccessScope.WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Token:
     """A secret as we keep it: its SHA-256 alone."""
 
     digest: bytes
-    scope: Scope
+    scope: AccessScope
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ def read_tokens(config: AccessConfig) -> Tokens | None:
             raise CallerFault("tokens", f"{where}: expects `read TOKEN` or `write TOKEN`")
         if len(match[2]) < config.min_token_chars:
             raise CallerFault("tokens", f"{where}: a token has at least {config.min_token_chars} characters")
-        tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), Scope(match[1])))
+        tokens.append(Token(hashlib.sha256(match[2].encode()).digest(), AccessScope(match[1])))
     if not 0 < len(tokens) <= config.max_tokens:
         raise CallerFault("tokens", f"{config.tokens}: 1 to {config.max_tokens} tokens, got {len(tokens)}")
     return Tokens(tokens)

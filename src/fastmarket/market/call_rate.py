@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from fastmarket.seldom import Seldom
-
-__all__ = ["CallRate", "Seldom"]
+__all__ = ["CallRate"]
 
 
 class CallRate:

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, CallerFault, FastmarketError, NodeFault, StorageFault
-from fastmarket.market.access import Scope
+from fastmarket.market.access import AccessScope
 from fastmarket.market.grpc_errors import Status, status_of
 from fastmarket.market.sharing import CALLER, LoopTurns, Share, Slots
 
@@ -43,7 +43,7 @@ RespondMany: TypeAlias = Callable[[Request, float | None], AsyncGenerator[Messag
 class Method:
     """A row of a service's table: what a token has to be good for to call it, and what answers."""
 
-    scope: Scope
+    scope: AccessScope
     handler: Handler
 
 
@@ -134,7 +134,7 @@ class Calls:
 
             try:
                 async with aclosing(
-                    Stream(requests, answer, self._work, in_order).answers(at_once)
+                    CallStream(requests, answer, self._work, in_order).answers(at_once)
                 ) as answers:
                     async for done in answers:
                         yield done
@@ -144,7 +144,7 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(handle)
 
 
-class Stream:
+class CallStream:
     """The messages of one call on their way to answers."""
 
     def __init__(

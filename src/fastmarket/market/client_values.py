@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RegisterResult:
     """How it went with one of many; `message` is empty when a quorum has the offer."""
 
     cid: str
@@ -134,7 +134,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class HolderSearch:
     """One search of `find_many`: no dearer holders than `max_price`, at most `limit` (0: all)."""
 
     content: str
@@ -146,7 +146,7 @@ class Search:
 class SearchResult:
     """What came of `search`: `holders` cheapest first, or `message` telling why there is no answer."""
 
-    search: Search
+    search: HolderSearch
     holders: tuple[Holder, ...]
     message: str = ""
     named_by: str = ""

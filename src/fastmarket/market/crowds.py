@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 
 from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
+from fastmarket.log_throttle import LogThrottle
 from fastmarket.repeating import Repeating
-from fastmarket.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Crowds:
         self._most = most
         self._seen: dict[int, tuple[str, int]] = {}  # by inode: whose connection, and in which look it came
         self._looks = 0
-        self._seldom = Seldom(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
+        self._seldom = LogThrottle(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
         self._pause_s = LOOK_S
         self._looking = Repeating(
             "looking through the connections to the gRPC port", lambda: self._pause_s, self._look, Faults()

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.query import Quorum
-from fastmarket.offers.known import Known
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.offers.lookup.local_answers import LocalAnswer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 
 
 class Acknowledged(Protocol):
@@ -69,7 +69,7 @@ class Dht(Protocol):
         Raises `CallerFault`: no such offer of this node.
         """
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         """What `find_offers` would tell, where that is known without asking anybody; None: it has to ask.
 
         What others acknowledge to their callers has to be seen here at once, and only a search is sure to

@@ -18,20 +18,20 @@ from fastmarket.market.client_values import (
     Found,
     Holder,
     HolderChange,
+    HolderSearch,
     Listing,
     NodeInfo,
-    Outcome,
     OwnOffer,
     PeerEntry,
     RecordPut,
     Registered,
-    Search,
+    RegisterResult,
     SearchResult,
     Withdrawn,
 )
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
 from fastmarket.market.holder_watch import watch_on
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -43,12 +43,12 @@ __all__ = [
     "Listing",
     "MarketClient",
     "NodeInfo",
-    "Outcome",
+    "RegisterResult",
     "OwnOffer",
     "PeerEntry",
     "RecordPut",
     "Registered",
-    "Search",
+    "HolderSearch",
     "SearchResult",
     "ServerUnavailable",
     "Withdrawn",
@@ -198,10 +198,10 @@ class MarketClient(Live):
                 yield Found(holders, reply.provisional, reply.cid, named_by, unpriced)
 
     async def find_many(
-        self, searches: AsyncIterable[Search], *, timeout_s: float | None = None
+        self, searches: AsyncIterable[HolderSearch], *, timeout_s: float | None = None
     ) -> AsyncGenerator[SearchResult, None]:
         """Many searches on one stream; each result as soon as it is there. `timeout_s` is for all of it."""
-        asked: dict[int, Search] = {}
+        asked: dict[int, HolderSearch] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
             number = 0
@@ -216,11 +216,11 @@ class MarketClient(Live):
                 yield SearchResult(asked.pop(reply.id), holders, reply.message, _named_by(reply.named_by))
 
     async def find_batches(
-        self, batches: AsyncIterable[Sequence[Search]], *, timeout_s: float | None = None
+        self, batches: AsyncIterable[Sequence[HolderSearch]], *, timeout_s: float | None = None
     ) -> AsyncGenerator[list[SearchResult], None]:
         """As `find_many`, with 1 to 1,000 searches in a message: for each batch its results, in the order of
         its searches; the batches as they are answered. For many contents it is the cheaper way."""
-        asked: dict[int, Sequence[Search]] = {}
+        asked: dict[int, Sequence[HolderSearch]] = {}
 
         async def requests() -> AsyncGenerator[v1.FindHoldersBatchRequest, None]:
             number = 0
@@ -284,7 +284,7 @@ class MarketClient(Live):
 
     async def register_many(
         self, batches: AsyncIterable[Sequence[Listing]], *, timeout_s: float | None = None
-    ) -> AsyncGenerator[list[Outcome], None]:
+    ) -> AsyncGenerator[list[RegisterResult], None]:
         """Offers many files; for each batch (1 to 2,000 files, 1,000 are best) how it went, in order.
 
         The next batches are asked for while the node works on those before. `timeout_s` is for all of it.
@@ -297,7 +297,7 @@ class MarketClient(Live):
         async with aclosing(self._exchange(_REGISTER_FILES, requests(), timeout_s)) as replies:
             async for reply in replies:
                 yield [
-                    Outcome(f.cid, f.message, f.acknowledged, f.asked, f.wanted, _named_by(f.named_by))
+                    RegisterResult(f.cid, f.message, f.acknowledged, f.asked, f.wanted, _named_by(f.named_by))
                     for f in reply.files
                 ]
 
@@ -413,7 +413,7 @@ def _peers(reply: v1.ListPeersResponse) -> list[PeerEntry]:
     ]
 
 
-def _search(search: Search) -> v1.FindHoldersRequest:
+def _search(search: HolderSearch) -> v1.FindHoldersRequest:
     return v1.FindHoldersRequest(content=search.content, max_price=search.max_price, limit=search.limit)
 
 

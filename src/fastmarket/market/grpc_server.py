@@ -12,16 +12,16 @@ from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.market import access, replies
-from fastmarket.market.access import Scope
+from fastmarket.market.access import AccessScope
+from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
-from fastmarket.market.guard import Around, Bounds, Guard, Observer, Registry, Watch
+from fastmarket.market.guard import Around, Bounds, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
-from fastmarket.market.ready import ReadyAnswers
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.offer import Offer
 from fastmarket.pb import market_pb2
 
 MARKET = "market.Market"
@@ -48,7 +48,7 @@ class MarketServer:
         self._access = access_config or AccessConfig()
         self._observer = observer
         self._around = around
-        self._ready = ReadyAnswers(service.now, self._config.max_ready_bytes)
+        self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
         self._crowds: Crowds | None = None
@@ -74,7 +74,7 @@ class MarketServer:
         describe(watched, (MARKET, V1, HEALTH))
         # Whoever has no token may at least see that the node lives, and does so when it is busy.
         of_health = Bounds(config.health_rpcs, None, config.health_rpcs // 2)
-        for_health = Watch(of_health, config.message_timeout_s, config.unread_timeout_s)
+        for_health = CallTimer(of_health, config.message_timeout_s, config.unread_timeout_s)
         self._health = Health(Registry(server, for_health), (MARKET, V1))
         bound = await bind(server, host, port, credentials)
         await server.start()
@@ -112,14 +112,14 @@ class MarketServer:
             self._guard.tokens = tokens
         return tokens
 
-    def _watch(self, reachable: bool) -> Watch:
+    def _watch(self, reachable: bool) -> CallTimer:
         """Programs of this machine need no guard."""
         config, tokens = self._config, access.read_tokens(self._access)
         if tokens is not None or reachable:
             self._guard = Guard(self._access, tokens)
         bounds = Bounds(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls)
         times = config.message_timeout_s, config.unread_timeout_s
-        return Watch(bounds, *times, self._around, self._observer, self._guard)
+        return CallTimer(bounds, *times, self._around, self._observer, self._guard)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
@@ -144,9 +144,9 @@ class MarketServer:
         check = calls.prompt(market_pb2.CheckHoldersRequest, self._ready.get, self._market_check)
         return {
             "RegisterFile": Method(
-                Scope.WRITE, calls.unary(market_pb2.RegisterFileRequest, self._market_register)
+                AccessScope.WRITE, calls.unary(market_pb2.RegisterFileRequest, self._market_register)
             ),
-            "CheckHolders": Method(Scope.READ, check),
+            "CheckHolders": Method(AccessScope.READ, check),
         }
 
     # --- market.Market

@@ -15,8 +15,9 @@ import grpc.aio
 
 from fastmarket.config import AccessConfig
 from fastmarket.formats.address_block import address_block
-from fastmarket.market.access import Scope, Token, Tokens
-from fastmarket.market.call_rate import CallRate, Seldom
+from fastmarket.log_throttle import LogThrottle
+from fastmarket.market.access import AccessScope, Token, Tokens
+from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
 from fastmarket.market.sharing import CALLER, Share
@@ -71,7 +72,7 @@ class _RevokedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class CallTimer:
     """What is done about every call; from outside: `around`, `observer`, `guard`, `bounds`."""
 
     bounds: Bounds
@@ -100,7 +101,7 @@ class Watch:
             call, handler.request_deserializer, handler.response_serializer
         )
 
-    def _admitted(self, inner: Any, scope: Scope, path: str, streams: bool) -> Any:
+    def _admitted(self, inner: Any, scope: AccessScope, path: str, streams: bool) -> Any:
         guard, bounds = self.guard, self.bounds
 
         async def admitted(request: Any, context: Context) -> Any:
@@ -198,13 +199,13 @@ _MAKERS: dict[bool, Callable[..., Handler]] = {
     False: grpc.stream_unary_rpc_method_handler,
     True: grpc.stream_stream_rpc_method_handler,
 }
-"""By whether answers stream. Requests always do, as far as gRPC knows: see `Watch._reading`."""
+"""By whether answers stream. Requests always do, as far as gRPC knows: see `CallTimer._reading`."""
 
 
 class Registry:
     """Where services are registered at a server, with a watch over each of their methods."""
 
-    def __init__(self, server: grpc.aio.Server, watch: Watch) -> None:
+    def __init__(self, server: grpc.aio.Server, watch: CallTimer) -> None:
         self._server = server
         self._watch = watch
 
@@ -221,7 +222,7 @@ class Registry:
 class _Watched(grpc.GenericRpcHandler):
     """Methods, each wrapped once: an interceptor would do so at every call."""
 
-    def __init__(self, find: Callable[[str], Method | None], watch: Watch) -> None:
+    def __init__(self, find: Callable[[str], Method | None], watch: CallTimer) -> None:
         self._find = find
         self._watch = watch
         self._made: dict[str, Handler] = {}
@@ -249,8 +250,8 @@ class Guard:
         self._tokens = tokens
         self._now = now
         self._rate = CallRate(config.calls_per_second, config.burst_calls, config.max_callers)
-        self._seldom = Seldom(config.refusal_log_interval_s, config.max_callers)
-        self._going_on: dict[asyncio.Task[Any], tuple[str, Scope]] = {}
+        self._seldom = LogThrottle(config.refusal_log_interval_s, config.max_callers)
+        self._going_on: dict[asyncio.Task[Any], tuple[str, AccessScope]] = {}
         self._revoked: set[asyncio.Task[Any]] = set()
 
     @property
@@ -268,7 +269,7 @@ class Guard:
                 task.cancel()
 
     @contextmanager
-    def going_on(self, caller: str, scope: Scope) -> Iterator[None]:
+    def going_on(self, caller: str, scope: AccessScope) -> Iterator[None]:
         """A call that lasts as long as its caller likes, for the block: it ends with its token."""
         task = asyncio.current_task()
         assert task is not None
@@ -284,7 +285,9 @@ class Guard:
             del self._going_on[task]
             self._revoked.discard(task)
 
-    def admit(self, path: str, scope: Scope, caller: str, context: Context) -> tuple[str, Status | None]:
+    def admit(
+        self, path: str, scope: AccessScope, caller: str, context: Context
+    ) -> tuple[str, Status | None]:
         """Whose call it is, and why it is not made (None: it is)."""
         host = host_of(context.peer())
         if self._tokens is not None:
@@ -302,7 +305,7 @@ class Guard:
         return caller, too_many_calls(f"calls: too many at once; try again in {wait_ms} ms", wait_s)
 
     def _authorized(
-        self, tokens: Tokens, path: str, scope: Scope, context: Context, host: str
+        self, tokens: Tokens, path: str, scope: AccessScope, context: Context, host: str
     ) -> tuple[Token | None, Status | None]:
         """Whose call it is, or why it is not made."""
         sent = dict(context.invocation_metadata() or ()).get("authorization", "")

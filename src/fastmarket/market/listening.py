@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.dns_name import ascii_name
-from fastmarket.market.access import Scope
+from fastmarket.market.access import AccessScope
 from fastmarket.market.calls import Method
 from fastmarket.market.guard import Registry
 
@@ -41,15 +41,19 @@ class Health:
         self._servicer = health.aio.HealthServicer()
         coding: tuple[Any, Any] = (HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString)
         methods = {
-            "Check": Method(Scope.READ, grpc.unary_unary_rpc_method_handler(self._servicer.Check, *coding)),
-            "Watch": Method(Scope.READ, grpc.unary_stream_rpc_method_handler(self._servicer.Watch, *coding)),
+            "Check": Method(
+                AccessScope.READ, grpc.unary_unary_rpc_method_handler(self._servicer.Check, *coding)
+            ),
+            "Watch": Method(
+                AccessScope.READ, grpc.unary_stream_rpc_method_handler(self._servicer.Watch, *coding)
+            ),
         }
         if _LISTING is not None:
             asked, answer = _LISTING
             handler = grpc.unary_unary_rpc_method_handler(
                 self._list, asked.FromString, answer.SerializeToString
             )
-            methods["List"] = Method(Scope.READ, handler)
+            methods["List"] = Method(AccessScope.READ, handler)
         registry.add(health.SERVICE_NAME, methods)
 
     async def _list(self, request: Any, context: Any) -> Any:
@@ -78,7 +82,7 @@ def describe(registry: Registry, services: Sequence[str]) -> None:
             request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
-        return Method(Scope.READ, handler)
+        return Method(AccessScope.READ, handler)
 
     registry.add_lazily(find)
 

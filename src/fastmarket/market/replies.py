@@ -13,8 +13,8 @@ from fastmarket.formats.cid import Named, NamedBy, cid_text
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.market.grpc_errors import status_of
-from fastmarket.offers.model import Offer
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 

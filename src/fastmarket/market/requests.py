@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, named
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.metadata import FileMetadata, check_metadata
-from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.model.metadata import FileMetadata, check_metadata
+from fastmarket.offers.model.offer import OfferTerms
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 

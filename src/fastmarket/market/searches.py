@@ -19,7 +19,7 @@ from fastmarket.market.grpc_errors import status_of
 from fastmarket.market.requests import v1_named
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.offer import Offer
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 

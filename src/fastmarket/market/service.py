@@ -12,13 +12,13 @@ from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.query import Quorum
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.market.dht import Acknowledged, Dht
 from fastmarket.market.watching import Seen, Watching
-from fastmarket.offers.known import Known
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.offer_set import OfferSet
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.lookup.local_answers import LocalAnswer
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.offer_set import OfferSet
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class MarketService:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 
-    def known(self, content: bytes) -> Known | None:
+    def known(self, content: bytes) -> LocalAnswer | None:
         """What `find` would return, where that is known without asking anybody; None: it has to ask."""
         return self._dht.known_offers(content)
 

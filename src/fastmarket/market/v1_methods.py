@@ -16,15 +16,15 @@ from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, cid_text
 from fastmarket.market import replies
-from fastmarket.market.access import Scope
+from fastmarket.market.access import AccessScope
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.requests import v1_named, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.offer_set import OfferSet
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 DEFAULT_PAGE = 100
@@ -48,16 +48,16 @@ class V1Methods:
         self._watches = Share(config.max_watches)
 
     def handlers(self) -> dict[str, Method]:
-        """By name. One that changes what others see asks for a token of `Scope.WRITE`."""
+        """By name. One that changes what others see asks for a token of `AccessScope.WRITE`."""
         config, calls = self._config, self._calls
         unary, streaming = calls.unary, calls.streaming
         return {
-            "GetNode": Method(Scope.READ, unary(v1.GetNodeRequest, self._get_node)),
-            "ListPeers": Method(Scope.READ, unary(v1.ListPeersRequest, self._list_peers)),
-            "ClosestPeers": Method(Scope.READ, unary(v1.ClosestPeersRequest, self._closest_peers)),
-            "FindHolders": Method(Scope.READ, streaming(v1.FindHoldersRequest, self._find_holders)),
+            "GetNode": Method(AccessScope.READ, unary(v1.GetNodeRequest, self._get_node)),
+            "ListPeers": Method(AccessScope.READ, unary(v1.ListPeersRequest, self._list_peers)),
+            "ClosestPeers": Method(AccessScope.READ, unary(v1.ClosestPeersRequest, self._closest_peers)),
+            "FindHolders": Method(AccessScope.READ, streaming(v1.FindHoldersRequest, self._find_holders)),
             "FindHoldersBatch": Method(
-                Scope.READ,
+                AccessScope.READ,
                 calls.each(
                     v1.FindHoldersBatchRequest,
                     self._searches.batch,
@@ -67,10 +67,10 @@ class V1Methods:
                     in_order=False,
                 ),
             ),
-            "WatchHolders": Method(Scope.READ, streaming(v1.WatchHoldersRequest, self._watch_holders)),
-            "RegisterFile": Method(Scope.WRITE, unary(v1.RegisterFileRequest, self._register_file)),
+            "WatchHolders": Method(AccessScope.READ, streaming(v1.WatchHoldersRequest, self._watch_holders)),
+            "RegisterFile": Method(AccessScope.WRITE, unary(v1.RegisterFileRequest, self._register_file)),
             "RegisterFiles": Method(
-                Scope.WRITE,
+                AccessScope.WRITE,
                 calls.each(
                     v1.RegisterFilesRequest,
                     self._register_files,
@@ -79,10 +79,10 @@ class V1Methods:
                     config.max_files + SPARE_FIELDS,
                 ),
             ),
-            "WithdrawFile": Method(Scope.WRITE, unary(v1.WithdrawFileRequest, self._withdraw_file)),
-            "ListOffers": Method(Scope.READ, unary(v1.ListOffersRequest, self._list_offers)),
-            "PutRecord": Method(Scope.WRITE, unary(v1.PutRecordRequest, self._put_record)),
-            "GetRecord": Method(Scope.READ, unary(v1.GetRecordRequest, self._get_record)),
+            "WithdrawFile": Method(AccessScope.WRITE, unary(v1.WithdrawFileRequest, self._withdraw_file)),
+            "ListOffers": Method(AccessScope.READ, unary(v1.ListOffersRequest, self._list_offers)),
+            "PutRecord": Method(AccessScope.WRITE, unary(v1.PutRecordRequest, self._put_record)),
+            "GetRecord": Method(AccessScope.READ, unary(v1.GetRecordRequest, self._get_record)),
         }
 
     async def _get_node(self, _: v1.GetNodeRequest, deadline_s: float | None) -> Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fastmarket.offers.model import Offer, OfferKey
+from fastmarket.offers.model.offer import Offer, OfferKey
 
 # A search may miss a holder whose storers were slow this once.
 MISSES_TO_BE_GONE = 2

@@ -10,7 +10,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import Scope, inner_network, ip_of, scope_of
+from fastmarket.formats.scope import AddressScope, inner_network, ip_of, scope_of
 from fastmarket.libp2p.observed import ObservedAddrs, Report
 from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.net.interfaces import interface_addresses
@@ -79,7 +79,7 @@ class OwnAddresses:
         inner = [inner_network(ip) for ip in ips if not ip.is_loopback or str(ip) in asked_for]
         self._inner = frozenset(network for network in inner if network is not None)
         # A name that the operator announces is for everybody.
-        self._public = any(_nearness(addr) == -Scope.PUBLIC for addr in self.announced)
+        self._public = any(_nearness(addr) == -AddressScope.PUBLIC for addr in self.announced)
 
     def may_dial(self, host: str) -> bool:
         """Whether a stranger's word is enough to dial that IP address.
@@ -132,7 +132,7 @@ def is_loopback(addr: Multiaddr) -> bool:
 def _nearness(addr: Multiaddr) -> int:
     """What can be reached from farthest away first: lists that others cut off are cut at their end."""
     ip = ip_of(addr)
-    return -(Scope.PUBLIC if ip is None else scope_of(ip))
+    return -(AddressScope.PUBLIC if ip is None else scope_of(ip))
 
 
 def _announceable(text: str, peer_id: PeerId) -> Multiaddr:

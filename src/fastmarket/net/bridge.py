@@ -18,13 +18,13 @@ from fastmarket.formats.cid import Cid
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Quorum
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.live import Live
 from fastmarket.net.dht_node import Bootstrapped, DhtNode, Stored
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
-from fastmarket.offers.offer_set import OfferSet
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.offer_set import OfferSet
+from fastmarket.offers.model.results import StoreOutcome
 
 # How long a command may wait for a place in the queue, and how long a query may take, in seconds.
 QUEUE_DEADLINE_S = 5.0

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from fastmarket.config import HostConfig
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.connection_policy import (
     Admission,
-    Refusal,
-    Standing,
+    ConnectionRefusal,
+    ConnectionStanding,
     ends_when_asked,
     kept_role,
     source_of,
     to_trim,
 )
-from fastmarket.libp2p.scopes import Scope
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.libp2p.upgrade import Role
+from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
-from fastmarket.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Connections:
         self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
-        self.refusals: Counter[Refusal] = Counter()  # connections not taken, since the start
+        self.refusals: Counter[ConnectionRefusal] = Counter()  # connections not taken, since the start
         self.dropped = 0  # connections ended for what they made us hold, since the start
         self._config = config
         self._local = local
@@ -56,7 +56,7 @@ class Connections:
         self.surplus: set[Link] = set()
         """To be left once nothing is under way."""
         self._admission = Admission(config)
-        self._seldom = Seldom(config.refusal_log_interval_s, config.max_known_ips)
+        self._seldom = LogThrottle(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Connections:
         self._held[link] = _Held(source)
         return True
 
-    def _tell(self, source: str, refusal: Refusal, now: float) -> None:
+    def _tell(self, source: str, refusal: ConnectionRefusal, now: float) -> None:
         unsaid = self._seldom.due(source, now)
         if unsaid is not None:
             logger.info(
@@ -186,7 +186,7 @@ class Connections:
 
     # -- ending what holds too much
 
-    def relieve(self, scope: Scope, now: float) -> None:
+    def relieve(self, scope: MemoryScope, now: float) -> None:
         """Together they hold too much for their peers: ends those that hold most and have taken nothing for
         longest, until there is room. `scope`: of them all."""
         burdens = {link: link.burden(now) for link in self._held}
@@ -219,7 +219,7 @@ class Connections:
 
     def _sweep_one(self, link: Link, held: _Held, now: float) -> None:
         config = self._config
-        if link.connection.state is State.CLOSED:
+        if link.connection.state is ConnectionState.CLOSED:
             held.closed_at = held.closed_at or now
             if now - held.closed_at >= config.leave_grace_s:
                 link.abort()  # a peer that reads nothing would keep it for ever
@@ -250,7 +250,7 @@ class Connections:
         self._trimmed_at = now
         protected = {*self.protected, *self.neighbours()}
         standings = [
-            Standing(
+            ConnectionStanding(
                 link,
                 held.opened_at,
                 max(held.busy_at, link.connection.used_at),

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
@@ -27,31 +25,33 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.handlers import PeersUntil
-from fastmarket.kad.lookup_job import LookupResult
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.maintenance import Own
-from fastmarket.kad.providing import FindProvidersResult
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.records import DEFAULT_RULES, Record, RecordRule
-from fastmarket.kad.shares import RESTORED, Source
-from fastmarket.kad.storing import StoreResult
-from fastmarket.kad.values import GetValueResult
+from fastmarket.kad.providers.find_providers import FindProvidersResult
+from fastmarket.kad.records.put_job import PutResult
+from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule
+from fastmarket.kad.records.shares import RESTORED, Source
+from fastmarket.kad.records.tracked_store import TrackedRecordStore
+from fastmarket.kad.records.values import GetValueResult
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
 from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import Failure, of_seed
+from fastmarket.net.durability import Durability, Keeper
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
 from fastmarket.net.kad_node import JobObserver, KadNode
-from fastmarket.net.keeping import Keeper, Keeping
-from fastmarket.net.kept_records import KeptRecords
 from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.net.twins import Twins
-from fastmarket.offers.clocks import wrong_clock
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.offers.announce.clocks import wrong_clock
+from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.refusals import OfferRefused
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.refusals import OfferRefused
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from fastmarket.trace import NULL_TRACE, Trace
 
 Batch: TypeAlias = tuple[bytes, int, Collection[int]]
@@ -92,8 +92,8 @@ class DhtNode:
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
         trace: Trace = NULL_TRACE,
     ) -> None:
-        """`rules`: which values may stand under the keys of a namespace (`kad.records`)."""
-        self._keeping: Keeping | None = None
+        """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
+        self._keeping: Durability | None = None
         self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
         """Each says what is wrong now, "" when nothing is."""
         self._config = config
@@ -101,11 +101,11 @@ class DhtNode:
         self.engine = Engine(
             config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
         )
-        self.records = KeptRecords(config.kad, identity.peer_id.key)
+        self.records = TrackedRecordStore(config.kad, identity.peer_id.key)
         self.engine.handlers.records = self.records
         self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
         self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
-        self._known = KnownOffers(self.offers.store, self.engine.askable, config.offers)
+        self._known = LocalAnswers(self.offers.store, self.engine.askable, config.offers)
         self.host = Host(identity, config, clock)
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
@@ -226,7 +226,7 @@ class DhtNode:
         """Stores a value at the closest nodes. Raises QuorumFailed with the counts, CallerFault."""
         job = self.engine.put_value(key, value, self._clock.now(), quorum, deadline_s)
         self.records.mark_own(key, self._clock.now())
-        result = cast(StoreResult, await self._kad.run(job))
+        result = cast(PutResult, await self._kad.run(job))
         if not result.succeeded:
             raise QuorumFailed(result.acknowledged, result.asked, result.wanted, result.why)
         return Stored(result.acknowledged, result.asked, result.wanted)
@@ -244,7 +244,7 @@ class DhtNode:
     async def provide(self, key: bytes, *, deadline_s: float) -> Stored:
         """Announces this node as a provider of a key, until it stops."""
         job = self.engine.provide(key, self._clock.now(), deadline_s)
-        result = cast(StoreResult, await self._kad.run(job))
+        result = cast(PutResult, await self._kad.run(job))
         return Stored(result.acknowledged, result.asked, result.wanted)
 
     async def find_providers(
@@ -328,7 +328,7 @@ class DhtNode:
 
     def keep_offers(self, keeper: Keeper) -> None:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""
-        self._keeping = Keeping(self.offers, keeper, self.host.faults)
+        self._keeping = Durability(self.offers, keeper, self.host.faults)
 
     @property
     def disk_trouble(self) -> str:
@@ -346,7 +346,7 @@ class DhtNode:
             left = end - asyncio.get_running_loop().time()
             await self._keeping.settled(max(left, LEAST_WAIT_S))
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
         return self._known.get(content, self._clock.now())
 

@@ -38,7 +38,7 @@ class NotDialed(DialFailed):
     """For a reason of ours: it says nothing of the peer."""
 
 
-class Parcel(Protocol):
+class PendingRequest(Protocol):
     """A request that waits for a connection."""
 
     def send(self, link: Link) -> None:
@@ -53,7 +53,7 @@ class _Dial:
     """One peer's dial and what waits for it."""
 
     task: asyncio.Task[Link]
-    waiting: list[Parcel] = field(default_factory=list)
+    waiting: list[PendingRequest] = field(default_factory=list)
 
 
 class DialOwner(Protocol):
@@ -119,7 +119,7 @@ class Dials:
             raise _failed(PeerInfo(peer_id), Failure(str(addr), DialReason.OUTSIDE))
         return await self._dialer.dial(peer_id, [addr], self._given)
 
-    def wait(self, peer: PeerInfo, parcel: Parcel) -> bool:
+    def wait(self, peer: PeerInfo, parcel: PendingRequest) -> bool:
         """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
         if peer.peer_id not in self._dials and len(self._dials) >= self._config.max_queued_dials:
             return False

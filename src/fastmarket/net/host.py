@@ -24,7 +24,7 @@ from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
-from fastmarket.libp2p.requests import Failed, Outcome, RequestPool
+from fastmarket.libp2p.requests import Failed, RequestPool, RequestResult
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.clock import Clock
@@ -32,13 +32,13 @@ from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
+from fastmarket.net.pump import RunQueue
 from fastmarket.net.streams import StreamTable
-from fastmarket.net.turns import Agenda
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
 
-Done = Callable[[Outcome], None]
+Done = Callable[[RequestResult], None]
 
 
 class HostObserver(Protocol):
@@ -92,7 +92,7 @@ class Host:
         self.clock = clock
         self.faults = Faults()
         """Bugs of ours, each of which costs one connection, request or turn."""
-        self.agenda = Agenda(clock, self.faults)
+        self.agenda = RunQueue(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
@@ -209,7 +209,7 @@ class Host:
         elif not self.dials.wait(request.peer, request):
             self.settle(Failed(request.request_id, FailureKind.BUSY))
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: RequestResult) -> None:
         """What has become of a request. One that never left its connection goes over another one."""
         request = self._requests.get(outcome.request_id)
         if request is None:
@@ -262,7 +262,7 @@ class Host:
         elif type(event) is ResponderFailed:
             self.faults.tell(f"answering {event.protocol}", event.error, link.remote_peer)
 
-    def link_outcome(self, link: Link, outcome: Outcome) -> None:
+    def link_outcome(self, link: Link, outcome: RequestResult) -> None:
         self.settle(outcome)
 
     def link_turned(self, link: Link, now: float) -> None:

@@ -9,7 +9,7 @@ from fastmarket.errors import Busy, CallerFault, DialFailed, NetworkFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeers
+from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.repeating import Repeating
@@ -33,7 +33,7 @@ class Joining:
         seeds = [_seed(text) for text in bootstrap]
         self._seeds = [seed for seed in seeds if seed.peer_id != peer_id]
         self._ourselves = [seed for seed in seeds if seed.peer_id == peer_id]
-        self._saved: SavedPeers | None = None
+        self._saved: PeerCache | None = None
         self._dht: DhtNode | None = None
         self._why = ""  # the last try failed
         self._wait_s = RETRY_FIRST_S
@@ -58,7 +58,7 @@ class Joining:
         why = f" ({self._why})" if self._why else ""
         return f"not in the network: no bootstrap peer answers{why}"
 
-    async def start(self, dht: DhtNode, saved: SavedPeers) -> None:
+    async def start(self, dht: DhtNode, saved: PeerCache) -> None:
         """Returns after the first try; others follow if that failed. `saved`: peers of an earlier run."""
         self._dht, self._saved = dht, saved
         self._leave_out_ourselves(dht)
@@ -74,14 +74,14 @@ class Joining:
         if self._trying is not None:
             await self._trying.stop()
 
-    async def _again(self, dht: DhtNode, saved: SavedPeers) -> bool:
+    async def _again(self, dht: DhtNode, saved: PeerCache) -> bool:
         """True: it need not be tried again."""
         self._wait_s = min(self._wait_s * 2, RETRY_LONGEST_S)
         if not self._seeds and dht.engine.table_size:
             return True  # others came to us
         return await self._join(dht, saved) or not self.possible
 
-    async def _join(self, dht: DhtNode, saved: SavedPeers) -> bool:
+    async def _join(self, dht: DhtNode, saved: PeerCache) -> bool:
         try:
             joined = await dht.bootstrap(self._seeds, DEADLINE_S, saved.next_seeds(dht.now()))
         except (NetworkFault, Busy) as fault:

@@ -13,13 +13,13 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY
+from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.records.shares import NEARBY
 from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.requests import Outcome, Reply
+from fastmarket.libp2p.requests import Reply, RequestResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
-from fastmarket.net.turns import Turns
+from fastmarket.net.pump import Pump
 
 
 class RunningJob:
@@ -29,7 +29,7 @@ class RunningJob:
         self.result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.cancel = cancel
         self.kind = type(job).__name__
-        self.lookup: Search | None = getattr(job, "lookup", None)
+        self.lookup: Lookup | None = getattr(job, "lookup", None)
         # Observers run in it: what the job was started for (a call, and its trace) is known to them.
         self.context = copy_context()
         self.begun = begun
@@ -66,7 +66,7 @@ class RunningJob:
         self._news.set()
 
 
-JobObserver = Callable[[str, Search | None, float], None]
+JobObserver = Callable[[str, Lookup | None, float], None]
 """Told of each job that ended: its class, its lookup where it is one, and the seconds it took."""
 
 
@@ -78,7 +78,7 @@ class KadNode:
         self._host = host
         self._clock = clock
         self._running: dict[int, RunningJob] = {}
-        self._turns = Turns(host.agenda, engine.next_timer, self._turn, self._failed)
+        self._turns = Pump(host.agenda, engine.next_timer, self._turn, self._failed)
         self._closed = False
         self.joined = False
         """Whether this node set out to join others, by anybody."""
@@ -191,7 +191,7 @@ class KadNode:
     def _send(self, action: SendRequest) -> None:
         request_id = action.request_id
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: RequestResult) -> None:
             if self._closed:
                 return
             now = self._clock.now()

@@ -9,15 +9,15 @@ from typing import Protocol, cast
 from fastmarket.errors import ConnectionLost
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.output import Sealed, compact, recycle
-from fastmarket.libp2p.requests import Outcome, RequestPool
+from fastmarket.libp2p.requests import RequestPool, RequestResult
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.clock import Clock
-from fastmarket.net.moment import Moment
-from fastmarket.net.turns import Agenda, Turns
+from fastmarket.net.one_shot import OneShot
+from fastmarket.net.pump import Pump, RunQueue
 
 # The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
 # bytes waiting in the transport, no more is encrypted until the peer has read some.
@@ -50,7 +50,7 @@ class LinkOwner(Protocol):
     """Who gets what a link finds out; every call comes from the link's own turn."""
 
     traffic: Traffic
-    agenda: Agenda
+    agenda: RunQueue
 
     def make_connection(
         self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
@@ -61,7 +61,7 @@ class LinkOwner(Protocol):
 
     def link_event(self, link: Link, event: Event, now: float) -> None: ...
 
-    def link_outcome(self, link: Link, outcome: Outcome) -> None: ...
+    def link_outcome(self, link: Link, outcome: RequestResult) -> None: ...
 
     def link_turned(self, link: Link, now: float) -> None: ...
 
@@ -88,10 +88,10 @@ class Link(asyncio.Protocol):
         self._clock = clock
         self._expected_peer = expected_peer
         self._transport: asyncio.Transport | None = None
-        self.handshake = Moment()
-        self.identity_known = Moment()
-        self.ended = Moment()
-        self._turns = Turns(owner.agenda, self._next_timer, self._turn, self._failed)
+        self.handshake = OneShot()
+        self.identity_known = OneShot()
+        self.ended = OneShot()
+        self._turns = Pump(owner.agenda, self._next_timer, self._turn, self._failed)
         self._writing_paused = False
         self._reading_paused = False
         self._late = False  # input that waits inside goes on when its turn comes
@@ -106,13 +106,17 @@ class Link(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """The handshake is done and the connection not over."""
-        return self._transport is not None and self.connection.state is State.OPEN
+        return self._transport is not None and self.connection.state is ConnectionState.OPEN
 
     @property
     def usable(self) -> bool:
         """Open, and neither side is leaving it: new requests and streams may go over it."""
         connection = self.connection
-        return self._transport is not None and connection.state is State.OPEN and not connection.leaving
+        return (
+            self._transport is not None
+            and connection.state is ConnectionState.OPEN
+            and not connection.leaving
+        )
 
     @property
     def busy(self) -> bool:
@@ -297,7 +301,7 @@ class Link(asyncio.Protocol):
             # Not by `wake`: that turn would come before the sockets of others are looked at.
             self._late = True
             self._owner.agenda.later(self._go_on)
-        if connection.state is State.CLOSED:
+        if connection.state is ConnectionState.CLOSED:
             transport.close()
             return
         if connection.wants_read is self._reading_paused:

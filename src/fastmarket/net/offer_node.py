@@ -7,25 +7,25 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from fastmarket._sha256 import sha256_many
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.search import End
-from fastmarket.kad.shares import NEARBY
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.records.put_job import PutResult
+from fastmarket.kad.records.shares import NEARBY
 from fastmarket.libp2p.connection import Connection
+from fastmarket.native.sha256 import sha256_many
+from fastmarket.net.batching import Gathering, Settle, Turn
 from fastmarket.net.clock import Clock
-from fastmarket.net.gathering import Gathering, Settle, Turn
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
-from fastmarket.net.turns import Turns
-from fastmarket.offers.clocks import side
-from fastmarket.offers.known import KnownOffers
-from fastmarket.offers.model import Offer, OfferKey, OfferTerms
+from fastmarket.net.pump import Pump
+from fastmarket.offers.announce.clocks import side
+from fastmarket.offers.announce.sweep import Settled, SweepResult
+from fastmarket.offers.lookup.local_answers import LocalAnswers
+from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep, outcome_of
-from fastmarket.offers.sweep import Settled, SweepResult
-from fastmarket.offers.views import StoreOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class OfferNode:
     """The offers of one node on the network."""
 
     def __init__(
-        self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock, known: KnownOffers
+        self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock, known: LocalAnswers
     ) -> None:
         """`known`: is told what whole searches found."""
         self._known = known
@@ -42,7 +42,7 @@ class OfferNode:
         self.offers = offers
         self._kad = kad
         self._clock = clock
-        self._turns = Turns(host.agenda, offers.next_timer, self._turn, self._failed)
+        self._turns = Pump(host.agenda, offers.next_timer, self._turn, self._failed)
         self._announcing: dict[asyncio.Future[object], Announcement | Sweep | Handover] = {}
         config = offers.config
         self._slices = asyncio.Semaphore(config.max_registering)
@@ -272,7 +272,7 @@ class OfferNode:
             assert result is None or isinstance(result, int)
             self.offers.handed_over(wanted, result, now)
         else:
-            assert result is None or isinstance(result, StoreResult)
+            assert result is None or isinstance(result, PutResult)
             self.offers.announced(wanted.offer, result, now)
 
 

@@ -11,17 +11,17 @@ from typing import cast
 from fastmarket.errors import CallerFault, NetworkFault, PeerFault, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.finding import FindPeer
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.search import End
-from fastmarket.kad.signed_values import IpnsRule, ipns_key
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.kad.values import GetValueResult
+from fastmarket.kad.lookup.find_peer import FindPeer
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.records.signed_values import IpnsRule, ipns_key
+from fastmarket.kad.records.values import GetValueResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.host import Host
 from fastmarket.net.kad_node import KadNode, RunningJob
-from fastmarket.offers.model import Offer
+from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.protocol import OfferProtocol
 
 # Names of transfer protocols in Delegated Routing V1. A holder of an offer gives its bytes to who pays it, as
@@ -127,7 +127,7 @@ class PublicRouting:
         async for item in running.items():
             if isinstance(item, QuorumReached) and item.acknowledged:
                 return  # the job goes on to the rest of the closest
-        result = cast(StoreResult, await running.result)
+        result = cast(PutResult, await running.result)
         if result.acknowledged and result.succeeded:
             return
         left_s = now + deadline_s - self.now()

@@ -1,9 +1,9 @@
 """Whether another node speaks with our key: two started from one image, or a copied data directory.
 
-Peers take the two for one, reach now this and now that, and each undoes what the other announces. Others
-say where they know us (`kad.asks.FindSelf`), which is where they met one of the two last; where that is an
-address that is none of ours, whoever is there is asked to prove who it is. An address alone is hearsay; the
-key is proof.
+Peers take the two for one, reach now this and now that, and each undoes what the other announces. Others say
+where they know us (`kad.lookup.queries.FindSelf`), which is where they met one of the two last; where that is
+an address that is none of ours, whoever is there is asked to prove who it is. An address alone is hearsay;
+the key is proof.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import suppress
 from fastmarket.errors import FastmarketError, PeerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import FindSelf
 from fastmarket.kad.engine import Engine
-from fastmarket.libp2p.outcomes import Outcome, Reply
+from fastmarket.kad.lookup.queries import FindSelf
+from fastmarket.libp2p.outcomes import Reply, RequestResult
 from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.host import Host
 from fastmarket.net.link import Link
@@ -61,7 +61,7 @@ class Twins:
             return
         find, now = FindSelf(config, host.peer_id, self.named), host.clock.now()
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: RequestResult) -> None:
             if isinstance(outcome, Reply):
                 with suppress(PeerFault):  # a lookup that meets it will say so
                     find.read(peer, outcome.protocol, outcome.payload, host.clock.now())

@@ -8,10 +8,10 @@ from typing import Protocol
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Ask, Store
-from fastmarket.kad.ready import Nearby
-from fastmarket.kad.search import Search
-from fastmarket.kad.storing import StoreJob
+from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.lookup.query import PutRequest, Query
+from fastmarket.kad.records.put_job import PutJob
+from fastmarket.kad.wire.response_cache import TableVersion
 
 
 class Neighbourhood(Protocol):
@@ -26,15 +26,15 @@ class Neighbourhood(Protocol):
         """This peer, with the addresses it has now."""
 
     @property
-    def nearby(self) -> Nearby:
+    def nearby(self) -> TableVersion:
         """Says when `closer_to` may answer otherwise than before."""
 
-    def search(self, key: bytes, ask: Ask) -> Search:
+    def search(self, key: bytes, ask: Query) -> Lookup:
         """A lookup towards a raw key."""
 
     def store_job(
-        self, key: bytes, find: Ask, store: Store, timeout_s: float | None = None, retry_s: float = 0.0
-    ) -> StoreJob:
+        self, key: bytes, find: Query, store: PutRequest, timeout_s: float | None = None, retry_s: float = 0.0
+    ) -> PutJob:
         """Put something on those closest to a raw key; tried again for `retry_s` seconds."""
 
     def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:

@@ -12,26 +12,33 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from fastmarket._batch import SignedBatch, count_signatures
-from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.asks import AnnounceProvider
-from fastmarket.kad.ready import ReadyAnswer, ReadyAnswers
-from fastmarket.kad.search import Search
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.kad.storing import StoreJob, StoreResult
-from fastmarket.offers.asks import FindOffers, FindStorers, Reading, StoreOffer
-from fastmarket.offers.changes import AnyChange, Changes
-from fastmarket.offers.clocks import ClockWatch
-from fastmarket.offers.complaints import Complaints
-from fastmarket.offers.delivery import Deliveries
-from fastmarket.offers.find import FindOffersJob
-from fastmarket.offers.handover import HandoverJob, Handovers
-from fastmarket.offers.messages import (
+from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.lookup.queries import AnnounceProvider
+from fastmarket.kad.records.put_job import PutJob, PutResult
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache
+from fastmarket.native.batch import SignedBatch, count_signatures
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.announce.clocks import ClockWatch
+from fastmarket.offers.announce.complaints import Complaints
+from fastmarket.offers.announce.delivery import Deliveries
+from fastmarket.offers.announce.handover import HandoverJob, Handovers
+from fastmarket.offers.announce.reprovider import Reprovider
+from fastmarket.offers.announce.sweep import Pace, SweepJob, SweepResult
+from fastmarket.offers.lookup.find_offers import FindOffersJob
+from fastmarket.offers.lookup.queries import FindOffers, FindStorers, Reading, StoreOffer
+from fastmarket.offers.model.offer import Offer, OfferTerms, alone
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.neighbourhood import Neighbourhood
+from fastmarket.offers.store.changes import AnyChange, Changes
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
     WITH_REASON,
     Ack,
@@ -42,14 +49,7 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_found,
 )
-from fastmarket.offers.model import Offer, OfferTerms, alone
-from fastmarket.offers.neighbourhood import Neighbourhood
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.refusals import OfferRefused, Refusal
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.sweep import Pace, SweepJob, SweepResult
-from fastmarket.offers.verifying import OfferReader, OfferVerifier, unverified_key
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, unverified_key
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -65,7 +65,7 @@ class Announcement:
     """A job to start, and the offer to report with its result (`OfferProtocol.announced`)."""
 
     offer: Offer
-    job: StoreJob
+    job: PutJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class OfferProtocol:
         self.config = config or OfferConfig()
         self._changes = Changes()
         self.store = OfferStore(self.config, self._changes, identity.peer_id.key)
-        self.ready = ReadyAnswers(self.config.max_ready_bytes, neighbourhood.nearby, self._completed)
+        self.ready = ResponseCache(self.config.max_ready_bytes, neighbourhood.nearby, self._completed)
         """Answers to FIND, made of their content. `handle_request` is for what they do not answer."""
         self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
         """Told of every content whose offers here become others, but by running out."""
@@ -108,7 +108,7 @@ class OfferProtocol:
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
         )
         self._reader = OfferReader(identity.peer_id)
-        self.own = OwnOffers(self.config, identity, self.store, neighbourhood.config.k)
+        self.own = Reprovider(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         self.of_other_keys = 0
         """Own offers of an earlier life that another key signed: nobody can renew or withdraw them now."""
@@ -227,10 +227,10 @@ class OfferProtocol:
         # Where the room was what ended it, it is one for this asker alone.
         if found.envelopes and (not found.more or len(found.envelopes) == request.limit):
             until = self.store.until(request.content, now)
-            self.ready.put(encode_find(request), ReadyAnswer(part, target, until, (request.content,)))
+            self.ready.put(encode_find(request), CachedResponse(part, target, until, (request.content,)))
         return part + closer
 
-    def _completed(self, ready: ReadyAnswer, asker: PeerId | None) -> bytes | None:
+    def _completed(self, ready: CachedResponse, asker: PeerId | None) -> bytes | None:
         reply = self._neighbourhood.closer_to(ready.target, asker, ready.part)
         return reply if len(reply) <= self.config.max_message_bytes else None
 
@@ -275,7 +275,7 @@ class OfferProtocol:
         """
         return self._announcement(self.own.withdraw(content, user_id, now), retry_s)
 
-    def announced(self, offer: Offer, result: StoreResult | None, now: float) -> None:
+    def announced(self, offer: Offer, result: PutResult | None, now: float) -> None:
         """The result of an `Announcement`'s job; None: it could not be started."""
         outcome = None if result is None else outcome_of(result)
         self.own.announced(offer, outcome, now)
@@ -410,7 +410,7 @@ class OfferProtocol:
         timeout_s = self._neighbourhood.config.request_timeout_s
         return Deliveries(self.config, self._provide, self._current, timeout_s, Complaints(self.clock))
 
-    def _find_storers(self, content: bytes) -> Search:
+    def _find_storers(self, content: bytes) -> Lookup:
         return self._neighbourhood.search(content, FindStorers(content, self._reading))
 
     def _provide(self, offer: Offer, peer: PeerInfo, protocol: str) -> tuple[Choice, ...]:
@@ -424,7 +424,7 @@ class OfferProtocol:
         return self.own.current(offer.key)
 
 
-def outcome_of(result: StoreResult) -> StoreOutcome:
+def outcome_of(result: PutResult) -> StoreOutcome:
     """An announcement, ended or so far, as its caller is told.
 
     Nobody there: here is enough. Somebody there, but silent, or no time to find anybody: no quorum.

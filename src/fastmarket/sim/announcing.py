@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks
-from fastmarket.offers.model import Signing, sign_offers
-from fastmarket.offers.sweep import SweepResult
+from fastmarket.offers.announce.sweep import SweepResult
+from fastmarket.offers.model.offer import Signing, sign_offers
+from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
 from fastmarket.sim.measures import StoreFigures, mean, share
 from fastmarket.sim.node import SimNode
-from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.population import content_of
 from fastmarket.sim.world import Plan, World, terms_of
 
@@ -25,11 +25,11 @@ ALL_SWEPT_S = 3 * 3600.0
 HOLDER = 0
 
 
-def reannounce(plan: Plan) -> Outcome:
+def reannounce(plan: Plan) -> ScenarioOutcome:
     """One holder announces ten contents for each node, as its schedule does: against one lookup each."""
     # Refreshes of tables are no part of what is measured.
     plan = replace(plan, rules=replace(plan.rules, kad=replace(plan.rules.kad, refresh_interval_s=86_400.0)))
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     sampled = outcome.world()
     outcome.stores("stores, one lookup each", _one_by_one(sampled, SAMPLE))
     each = sampled.network.traffic.messages / SAMPLE

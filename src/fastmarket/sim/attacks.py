@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import cycle
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.hostile import Conspiracy, ids_near
 from fastmarket.sim.measures import Figures, FindFigures, StoreFigures, mean
-from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.population import Population, content_of
 from fastmarket.sim.world import Plan, with_kad
 
@@ -23,9 +23,9 @@ PLACED_BLOCKS = 6
 TRIED_PER_NODE = 400
 
 
-def hostile(plan: Plan) -> Outcome:
+def hostile(plan: Plan) -> ScenarioOutcome:
     """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     _among_liars(outcome, plan, "")
     disjoint = with_kad(plan, disjoint_paths=DISJOINT_PATHS)
     success = _among_liars(outcome, disjoint, ", disjoint paths")["success"]
@@ -33,7 +33,7 @@ def hostile(plan: Plan) -> Outcome:
     return outcome
 
 
-def _among_liars(outcome: Outcome, plan: Plan, name: str) -> Figures:
+def _among_liars(outcome: ScenarioOutcome, plan: Plan, name: str) -> Figures:
     world = outcome.world(plan)
     Conspiracy(world.network, world.some(HOSTILE_SHARE))
     outcome.stores(f"stores{name}", world.publish(plan.offers))
@@ -41,9 +41,9 @@ def _among_liars(outcome: Outcome, plan: Plan, name: str) -> Figures:
     return outcome.finds(f"finds{name}", world.find(plan.finds))
 
 
-def targeted(plan: Plan) -> Outcome:
+def targeted(plan: Plan) -> ScenarioOutcome:
     """One key targeted: 60 hostile ids closest to it, from 6 address blocks, there before its offer is."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     honest = range(plan.nodes)
     population = Population.generate(plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad)
     contents = [content_of(number) for number in range(plan.offers)]

@@ -9,7 +9,7 @@ from itertools import accumulate
 from math import log
 from random import Random
 
-from fastmarket._simnet import Ways
+from fastmarket.native.sim_net import Ways
 
 
 class Region(IntEnum):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.messages import Kind, decode_message, encode_reply
-from fastmarket.offers.messages import Ack, StoreRequest, decode_request, encode_acks
+from fastmarket.kad.wire.messages import Kind, decode_message, encode_reply
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
 from fastmarket.sim.network import Network
 from fastmarket.sim.node import Nature, SimNode
 from fastmarket.sim.population import synthetic_raw_id

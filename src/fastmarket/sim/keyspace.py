@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from fastmarket._kbucket import RoutingTable
+from fastmarket._kbucket import BucketTable
 
 KEY_BYTES = 32
 KEY_BITS = 8 * KEY_BYTES
@@ -27,7 +27,7 @@ class Keyspace:
         ordered = [(int.from_bytes(key, "big"), number) for key, number in by_key]
         self._keys = [key for key, _ in ordered]
         size = max(len(ordered), 1)
-        self._table: RoutingTable[int] = RoutingTable(bytes(KEY_BYTES), bucket_size=size, max_entries=size)
+        self._table: BucketTable[int] = BucketTable(bytes(KEY_BYTES), bucket_size=size, max_entries=size)
         for key, number in by_key:  # in their order: each is put at the end
             self._table.insert(key, number, 0.0)
         self.order: Sequence[int] = [number for _, number in ordered]

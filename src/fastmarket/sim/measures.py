@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.query import Answer, Ask
+from fastmarket.kad.lookup.query import Answer, Query
 
 Figure: TypeAlias = float | int | None
 Figures: TypeAlias = dict[str, Figure]
@@ -57,13 +57,13 @@ class Missed(Enum):
     ANSWERED = "answered_not_returned"
 
 
-class Referrals(Ask):
+class Referrals(Query):
     """An Ask that notes who was named by whom. It asks and reads as the one it wraps.
 
     A peer of the own table is one hop away; one that was first named by a peer n hops away, n + 1.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Query) -> None:
         super().__init__(ask.seeks_peers)
         self._ask = ask
         self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []

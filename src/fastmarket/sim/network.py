@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from fastmarket._simnet import Carrier, Exchange, Link, Port
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import FailureKind
+from fastmarket.native.sim_net import Carrier, Exchange, Port, SimLink
 from fastmarket.sim.conditions import Conditions, Latency
-from fastmarket.sim.node import Nature, SimNode, State, table_random
+from fastmarket.sim.node import Nature, NodeState, SimNode, table_random
 from fastmarket.sim.population import Population
-from fastmarket.sim.traffic import FRAME_BYTES, Traffic
+from fastmarket.sim.traffic import FRAME_BYTES, MessageCounts
 
-_UP = State.UP  # to ask the Enum's class for it takes longer than all else (CPython 3.11)
+_UP = NodeState.UP  # to ask the Enum's class for it takes longer than all else (CPython 3.11)
 # Why a request fails here: no answer came, nobody was reached, it was refused, or its stream reset.
 _KINDS = (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.REFUSED, FailureKind.RESET)
 # Any date will do; the engine takes unix seconds.
@@ -36,14 +36,14 @@ class Rules:
     offers: OfferConfig = field(default_factory=OfferConfig)
 
 
-class Standing:
+class NodeStates:
     """How it stands with every node: the exceptions from a server that is up. Scenarios change these."""
 
     __slots__ = ("natures", "sides", "slow", "states")
 
     def __init__(self, carrier: Carrier) -> None:
         self.natures: dict[int, Nature] = {}
-        self.states: dict[int, State] = carrier.states
+        self.states: dict[int, NodeState] = carrier.states
         self.slow = carrier.slow
         self.sides = carrier.sides  # of a partition; nobody else is heard across it
 
@@ -94,7 +94,7 @@ class Network:
             loss=conditions.loss,
             idle_s=conditions.idle_timeout_s,
             frame_bytes=FRAME_BYTES,
-            states=(State.UP, State.SILENT, State.DOWN),
+            states=(NodeState.UP, NodeState.SILENT, NodeState.DOWN),
             kinds=_KINDS,
             fault=PeerFault,
         )
@@ -103,8 +103,8 @@ class Network:
         self.scheduler.dial = self._dial
         self.scheduler.slowness = lambda: random.uniform(*conditions.slow_delay_s)
         self.started = self.scheduler.now
-        self.standing = Standing(self.scheduler)
-        self.traffic = Traffic(self.scheduler)
+        self.standing = NodeStates(self.scheduler)
+        self.traffic = MessageCounts(self.scheduler)
         self.kads: dict[int, KadConfig] = {}
         """Of nodes with parameters of their own, which count when the node comes into being."""
         self.nodes: dict[int, SimNode] = {}
@@ -174,20 +174,20 @@ class Network:
         info, named = self.population.infos[exchange.target], exchange.action.peer
         return info is named or any(addr in named.addrs for addr in info.addrs)
 
-    def _dial(self, port: Port, target: int) -> Link:
+    def _dial(self, port: Port, target: int) -> SimLink:
         self.scheduler.connections += 1
         now, here = self.scheduler.now, port.number
         takes = 0.0
         for _ in range(2 * self.rules.conditions.dial_round_trips):
             takes += self._way(here, target)
-        link = Link(now + takes, now)
+        link = SimLink(now + takes, now)
         port.links[target] = self.node(target).port.links[here] = link
         # Identify is asked for when the connection is up, and answered a round trip later.
         told_at = link.up_at + self._way(here, target) + self._way(target, here)
         self.scheduler.at(told_at, self._identify, here, target, link)
         return link
 
-    def _identify(self, here: int, target: int, link: Link) -> None:
+    def _identify(self, here: int, target: int, link: SimLink) -> None:
         """Both ends learn who is at the other, unless the connection or one of them is gone by now."""
         node, peer = self.nodes.get(here), self.nodes.get(target)
         if node is None or peer is None:

@@ -8,7 +8,6 @@ from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING
 
-from fastmarket._simnet import Port
 from fastmarket.errors import Busy
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
@@ -16,16 +15,17 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.storing import StoreResult
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.kad.records.put_job import PutResult
+from fastmarket.native.sim_net import Port
+from fastmarket.offers.announce.sweep import SweepResult
+from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
-from fastmarket.offers.sweep import SweepResult
 
 if TYPE_CHECKING:
     from fastmarket.sim.network import Network
 
 
-class State(Enum):
+class NodeState(Enum):
     """What a node does with what comes; scenarios set it."""
 
     UP = "up"
@@ -42,7 +42,7 @@ class Nature(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class JobWatch:
     """Who wants to know about a job; both are called with what it is and when."""
 
     result: Callable[[object, float], None]
@@ -95,7 +95,7 @@ class SimNode:
         """Told how every sweep ended."""
         self._network = network
         self._offers: OfferProtocol | None = None
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, JobWatch] = {}
         self._announcing: dict[int, Announcement | Sweep | Handover] = {}
         self._armed: float | None = None
         self._hurried = False
@@ -138,26 +138,26 @@ class SimNode:
         closest = self.engine.closest(local.raw, self._network.kad.k)
         self.engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
-    def start(self, job: Job, watch: Watch) -> int:
+    def start(self, job: Job, watch: JobWatch) -> int:
         """Run a job from now on. Raises Busy."""
         job_id = self.engine.start(job, self._network.scheduler.now)
         self._watches[job_id] = watch
         self.pump()
         return job_id
 
-    def register(self, terms: OfferTerms, watch: Watch) -> Offer:
+    def register(self, terms: OfferTerms, watch: JobWatch) -> Offer:
         """Announce an offer now and from now on; `watch` sees the first announcement."""
         announcement = self.offers.register(terms, self._network.scheduler.now)
         self._announce(announcement, watch)
         self.pump()
         return announcement.offer
 
-    def register_many(self, many: Sequence[OfferTerms], watch: Watch) -> None:
+    def register_many(self, many: Sequence[OfferTerms], watch: JobWatch) -> None:
         """Announce many offers at once, and from now on; `watch` sees the first sweep."""
         self._announce(self.offers.register_many(many, self._network.scheduler.now), watch)
         self.pump()
 
-    def find(self, content: bytes, watch: Watch) -> None:
+    def find(self, content: bytes, watch: JobWatch) -> None:
         """Look for a content's offers."""
         self.start(self.offers.find(content), watch)
 
@@ -227,7 +227,7 @@ class SimNode:
             return self.offers.handle_request(sender, choice.payload, now)
         return self.engine.handle_request(sender, choice.payload, now)
 
-    def _announce(self, wanted: Announcement | Sweep | Handover, watch: Watch | None) -> None:
+    def _announce(self, wanted: Announcement | Sweep | Handover, watch: JobWatch | None) -> None:
         now = self._network.scheduler.now
         try:
             job_id = self.engine.start(wanted.job, now)
@@ -248,7 +248,7 @@ class SimNode:
             assert result is None or isinstance(result, int)
             self.offers.handed_over(wanted, result, now)
         else:
-            assert result is None or isinstance(result, StoreResult)
+            assert result is None or isinstance(result, PutResult)
             self.offers.announced(wanted.offer, result, now)
 
     def _finished(self, job_id: int, result: object, now: float) -> None:

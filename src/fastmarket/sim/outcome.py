@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastmarket._sha256 import sha256
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.measures import Figures, FindFigures, LookupFigures, StoreFigures, percentile, spread
 from fastmarket.sim.network import Network
 from fastmarket.sim.population import Population
@@ -35,7 +35,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ScenarioOutcome:
     """Filled by a scenario as it goes on; sections stand in the order they were measured."""
 
     plan: Plan

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
-from fastmarket.kad.contact import Contact, Trust
-from fastmarket.kad.messages import PEERS, Field, encode_peer
-from fastmarket.kad.routing import Routing
+from fastmarket.kad.routing.contact import Contact, Trust
+from fastmarket.kad.routing.table import RoutingTable
+from fastmarket.kad.wire.messages import PEERS, Field, encode_peer
+from fastmarket.native.sha256 import sha256
 from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace
 
@@ -100,7 +100,7 @@ class Population:
         """From now on these are the nodes that tables are filled with."""
         self.servers = self.keyspace(numbers)
 
-    def fill(self, routing: Routing, number: int, config: KadConfig, now: float, random: Random) -> None:
+    def fill(self, routing: RoutingTable, number: int, config: KadConfig, now: float, random: Random) -> None:
         """Give a node the table it would have; entries were last seen within the last refresh interval.
 
         The table's own way in is one identification at a time, which encodes every entry anew: here it is

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault
-from fastmarket.sim.outcome import Outcome
+from fastmarket.sim.outcome import ScenarioOutcome
 
 PLOT_INCHES = (12.0, 4.5)
 # Figures of a section that fit a terminal, by their headings; JSON has them all.
@@ -30,7 +30,9 @@ SHOWN = {
 PIPE_COLUMNS = 110  # where no terminal says how wide it is
 
 
-def as_json(scenario: str, outcome: Outcome, cost: Mapping[str, float], *, wire: bool) -> dict[str, Any]:
+def as_json(
+    scenario: str, outcome: ScenarioOutcome, cost: Mapping[str, float], *, wire: bool
+) -> dict[str, Any]:
     """Everything of a run. `cost` is what it took of the machine: all but that is the same for one seed."""
     plan = outcome.plan
     return {
@@ -100,7 +102,7 @@ def plotting() -> Any:
     return import_module("matplotlib.pyplot")
 
 
-def plot(pyplot: Any, scenario: str, outcome: Outcome, path: Path) -> None:
+def plot(pyplot: Any, scenario: str, outcome: ScenarioOutcome, path: Path) -> None:
     """Write a PNG: how long things took, and hops."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=PLOT_INCHES)
     for name, values in outcome.times_ms.items():

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from fastmarket.sim.announcing import reannounce
 from fastmarket.sim.attacks import hostile, targeted
+from fastmarket.sim.churn import churn, partition
 from fastmarket.sim.measures import Figure, mean
-from fastmarket.sim.node import Nature, State
-from fastmarket.sim.outcome import Outcome
-from fastmarket.sim.upheavals import churn, partition
+from fastmarket.sim.node import Nature, NodeState
+from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.world import Plan, World, with_kad
 
 # The share of nodes that are dead, slow or clients where a scenario has such nodes.
@@ -29,9 +29,9 @@ WARMING_LOOKUPS = 100
 WARMING_S = 3600.0
 
 
-def static(plan: Plan) -> Outcome:
+def static(plan: Plan) -> ScenarioOutcome:
     """Nobody comes, goes or misbehaves."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     world = outcome.world()
     lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
     published = world.publish(plan.offers)
@@ -47,14 +47,14 @@ def static(plan: Plan) -> Outcome:
     return outcome
 
 
-def dead20(plan: Plan) -> Outcome:
+def dead20(plan: Plan) -> ScenarioOutcome:
     """A fifth of all nodes falls silent after the offers were stored; the tables still hold them."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     before = _stored(outcome)
     alive = outcome.finds("finds, none dead", before.find(plan.finds))
     world = _stored(outcome)
     for number in world.some(DEAD_SHARE):
-        world.network.standing.states[number] = State.SILENT
+        world.network.standing.states[number] = NodeState.SILENT
     outcome.lookups("lookups", world.look_up(plan.lookups))
     finds = outcome.finds("finds", world.find(plan.finds))
     outcome.mark("stored offers found", 0.999, finds["success"], least=True)
@@ -65,9 +65,9 @@ def dead20(plan: Plan) -> Outcome:
     return outcome
 
 
-def slow20(plan: Plan) -> Outcome:
+def slow20(plan: Plan) -> ScenarioOutcome:
     """A fifth of all nodes thinks for seconds before it answers."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     before = _stored(outcome)
     brisk = outcome.finds("finds, none slow", before.find(plan.finds))
     world = _stored(outcome)
@@ -81,15 +81,15 @@ def slow20(plan: Plan) -> Outcome:
     return outcome
 
 
-def loss5(plan: Plan) -> Outcome:
+def loss5(plan: Plan) -> ScenarioOutcome:
     """One request and one reply in twenty never arrives."""
     conditions = replace(plan.rules.conditions, loss=LOSS)
     return static(replace(plan, rules=replace(plan.rules, conditions=conditions)))
 
 
-def clients(plan: Plan) -> Outcome:
+def clients(plan: Plan) -> ScenarioOutcome:
     """Half of all nodes sit behind NAT as clients: they ask, nobody can dial them."""
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     world = outcome.world()
     behind_nat = world.some(CLIENT_SHARE)
     world.network.standing.natures.update(dict.fromkeys(behind_nat, Nature.CLIENT))
@@ -104,9 +104,9 @@ def clients(plan: Plan) -> Outcome:
     return outcome
 
 
-def growth(plan: Plan) -> Outcome:
+def growth(plan: Plan) -> ScenarioOutcome:
     """A hundredth, a tenth, and all of the nodes: hops follow the logarithm of their number."""
-    outcome, means, figures = Outcome(plan), [], {}
+    outcome, means, figures = ScenarioOutcome(plan), [], {}
     for parts in (100, 10, 1):
         nodes = max(2, plan.nodes // parts)
         world = outcome.world(replace(plan, nodes=nodes, signers=min(plan.signers, nodes // 2)))
@@ -122,12 +122,12 @@ def growth(plan: Plan) -> Outcome:
     return outcome
 
 
-def large_table(plan: Plan) -> Outcome:
+def large_table(plan: Plan) -> ScenarioOutcome:
     """Some nodes keep every peer they hear of, and have been up for an hour."""
     large = replace(plan.rules.kad, large_table=True)
     # The others refresh nothing: 25 million requests an hour would show nothing else.
     plan = with_kad(replace(plan, signers=min(plan.signers, SIGNING)), refresh_interval_s=86_400.0)
-    outcome = Outcome(plan)
+    outcome = ScenarioOutcome(plan)
     world = outcome.world()
     warmed = world.some(WARMED / plan.nodes)
     world.askers = warmed
@@ -157,7 +157,7 @@ def _large_size(world: World, number: int) -> int:
 class Scenario:
     """A scenario and the size it is meant for: what lets every node live for hours takes few nodes."""
 
-    run: Callable[[Plan], Outcome]
+    run: Callable[[Plan], ScenarioOutcome]
     nodes: int
 
     @property
@@ -182,7 +182,7 @@ SCENARIOS = {
 }
 
 
-def _stored(outcome: Outcome) -> World:
+def _stored(outcome: ScenarioOutcome) -> World:
     """A world with the plan's offers stored, and the connections made for it gone idle."""
     world, plan = outcome.world(), outcome.plan
     outcome.stores("stores", world.publish(plan.offers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastmarket._simnet import Carrier
+from fastmarket.native.sim_net import Carrier
 
 # Beside its body a message has its length, a Yamux header, and Noise's length and tag: a frame of its own
 # each, which is the most it can be (several written at once share the Noise part).
@@ -15,7 +15,7 @@ FRAME_BYTES = YAMUX_HEADER_BYTES + NOISE_BYTES
 CONNECTION_BYTES = 1600
 
 
-class Traffic:
+class MessageCounts:
     """Counted over a run; `messages` are requests and replies that were sent, arrived or not."""
 
     __slots__ = ("_carrier",)

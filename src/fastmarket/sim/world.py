@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from fastmarket._sha256 import sha256
-from fastmarket.kad.asks import FindNode
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.queries import FindNode
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency
 from fastmarket.sim.measures import FindFigures, LookupFigures, Referrals, StoreFigures
 from fastmarket.sim.network import Network, Rules
-from fastmarket.sim.node import Nature, SimNode, Watch
+from fastmarket.sim.node import JobWatch, Nature, SimNode
 from fastmarket.sim.population import Population, content_of
 
 # Jobs begin this far apart, so that they overlap as in a network in use.
@@ -181,7 +181,7 @@ class World:
         def gone() -> None:
             figures.abandoned += 1
 
-        node.start(node.engine.lookup_job(key, referrals), Watch(ended, gone=gone))
+        node.start(node.engine.lookup_job(key, referrals), JobWatch(ended, gone=gone))
 
     def _publish_one(self, signer: int, content: bytes, figures: StoreFigures) -> None:
         started = self.now
@@ -192,11 +192,11 @@ class World:
                 figures.quorum_ms.append(1000 * (now - started))
 
         def ended(result: object, now: float) -> None:
-            assert isinstance(result, StoreResult)
+            assert isinstance(result, PutResult)
             figures.copies.append(result.acknowledged)
             figures.ms.append(1000 * (now - started))
 
-        self.network.node(signer).register(terms_of(content), Watch(ended, progress))
+        self.network.node(signer).register(terms_of(content), JobWatch(ended, progress))
 
     def _find_one(self, node: SimNode, content: bytes, figures: FindFigures) -> None:
         started, first = self.now, [0.0]
@@ -214,4 +214,4 @@ class World:
         def gone() -> None:
             figures.abandoned += 1
 
-        node.find(content, Watch(ended, progress, gone))
+        node.find(content, JobWatch(ended, progress, gone))

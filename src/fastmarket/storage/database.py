@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE
-from fastmarket.storage.watch import Contents, Misplaced, Watch, lock_holder
+from fastmarket.storage.watch import Contents, FileWatch, Misplaced, lock_holder
 
 FILE = "offers.db"
 APPLICATION_ID = 0x666D6B74  # "fmkt", in the file's header
@@ -170,7 +170,7 @@ class OfferDatabase:
             self._connection.close()
             raise
         self._log, self._index = (self.path.with_name(FILE + end) for end in ("-wal", "-shm"))
-        self._watch = Watch(directory)
+        self._watch = FileWatch(directory)
         self._watch.take((self.path, self._log, self._index, directory / LOCK_FILE))
         self._watch.want((directory / KEY_FILE,))
         self._contents = Contents(self.path, lambda: self._pragma("schema_version"))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
-from fastmarket.offers.changes import AnyChange, Change, Displaced
-from fastmarket.offers.model import Offer
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.store.changes import AnyChange, Change, Displaced
 from fastmarket.repeating import Repeating
 from fastmarket.storage.database import BatchRow, BatchWrites, Locked, OfferDatabase, RecordRow, Row
 from fastmarket.storage.unwritten import KeptBatch, Unwritten
@@ -29,7 +29,7 @@ class Journal:
     `write_behind_s` at the latest. While one write is under way the next one gathers. Own changes that could
     not be written (the disk is full) are written when there is room, though their caller was told otherwise.
     While another program has the database locked a write is tried again and again; how long a caller waits
-    for that is theirs to say (`net.keeping`).
+    for that is theirs to say (`net.durability`).
     """
 
     def __init__(self, database: OfferDatabase, config: StorageConfig, now: Callable[[], float]) -> None:

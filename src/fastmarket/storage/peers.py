@@ -23,9 +23,9 @@ from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.routing.peer_cache import CachedPeer
 from fastmarket.repeating import Repeating
-from fastmarket.storage.watch import Misplaced, Watch
+from fastmarket.storage.watch import FileWatch, Misplaced
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class PeerFile:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self._watch = Watch(directory)  # another directory in its place may be another node's
+        self._watch = FileWatch(directory)  # another directory in its place may be another node's
 
-    def read(self) -> list[SavedPeer]:
+    def read(self) -> list[CachedPeer]:
         """What was saved; nothing where there is no file, or one that cannot be read, which is logged."""
         try:
             with self.path.open("rb") as file:
@@ -67,7 +67,7 @@ class PeerFile:
             log.warning("%d peers in %s make no sense and are left out", bad, self.path)
         return peers
 
-    def write(self, peers: Sequence[SavedPeer]) -> None:
+    def write(self, peers: Sequence[CachedPeer]) -> None:
         """All of them, in the place of what was saved before; the old or the new file survives a crash.
 
         Raises StorageFault.
@@ -92,7 +92,7 @@ class PeerSaver:
     """Writes the peers when they have changed, looking every `peers_interval_s`, and at the end."""
 
     def __init__(
-        self, file: PeerFile, config: StorageConfig, snapshot: Callable[[], Sequence[SavedPeer]]
+        self, file: PeerFile, config: StorageConfig, snapshot: Callable[[], Sequence[CachedPeer]]
     ) -> None:
         self._file = file
         self._snapshot = snapshot
@@ -119,7 +119,7 @@ class PeerSaver:
             self._looks = 0
             await self._write(peers)
 
-    async def _write(self, peers: Sequence[SavedPeer]) -> None:
+    async def _write(self, peers: Sequence[CachedPeer]) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, peers)
         except StorageFault as fault:
@@ -131,7 +131,7 @@ class PeerSaver:
         self._written = frozenset(saved.info for saved in peers)
 
 
-def _encode(peers: Sequence[SavedPeer]) -> bytes:
+def _encode(peers: Sequence[CachedPeer]) -> bytes:
     """As many of them as fit, from the first on: peers say themselves how long their addresses are."""
     entries: list[str] = []
     room = MAX_FILE_BYTES - len(_document(entries))
@@ -149,7 +149,7 @@ def _document(entries: Sequence[str]) -> bytes:
     return f'{{"format": {FORMAT}, "peers": [\n{_BETWEEN.join(entries)}\n]}}\n'.encode()
 
 
-def _decode(content: bytes) -> tuple[list[SavedPeer], int]:
+def _decode(content: bytes) -> tuple[list[CachedPeer], int]:
     """The peers, and how many entries were none. ValueError: it is not such a file."""
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"longer than {MAX_FILE_BYTES} bytes")
@@ -166,10 +166,10 @@ def _decode(content: bytes) -> tuple[list[SavedPeer], int]:
     return peers, len(entries) - len(peers)
 
 
-def _peer(entry: Any) -> SavedPeer | None:
+def _peer(entry: Any) -> CachedPeer | None:
     try:
         addrs = tuple(Multiaddr.from_text(text) for text in entry["addrs"][:MAX_ADDRS])
         peer_id, seen = PeerId.from_text(entry["id"]), float(entry["seen"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, CallerFault, PeerFault):
         return None
-    return SavedPeer(PeerInfo(peer_id, addrs), seen) if addrs and math.isfinite(seen) else None
+    return CachedPeer(PeerInfo(peer_id, addrs), seen) if addrs and math.isfinite(seen) else None

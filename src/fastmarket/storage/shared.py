@@ -26,8 +26,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, TryAgainError
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import FleetConfig
+from fastmarket.native.sha256 import sha256
 from fastmarket.storage import scripts
 from fastmarket.storage.pauses import Pauses
 from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, of_a_key, told

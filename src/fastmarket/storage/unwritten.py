@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
-from fastmarket.offers.changes import BatchChange, Change
-from fastmarket.offers.model import Offer, OfferKey
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.model.offer import Offer, OfferKey
+from fastmarket.offers.store.changes import BatchChange, Change
 from fastmarket.storage.database import KEY_BYTES, MAX_NUMBER, BatchRow, BatchWrites, Row
 
 _OWN = 1  # of a row

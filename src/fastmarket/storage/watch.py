@@ -14,8 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from fastmarket._sha256 import sha256
 from fastmarket.errors import StorageFault
+from fastmarket.native.sha256 import sha256
 
 T = TypeVar("T")
 _Stamp: TypeAlias = tuple[int, int, int, int]  # device, inode, bytes, ns of the last change
@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     inode: int
 
 
-class Watch:
+class FileWatch:
     """The paths of one data directory, as they were found. For any thread."""
 
     def __init__(self, directory: Path) -> None:
@@ -141,7 +141,7 @@ class Contents:
         try:
             status = os.stat(self._path)
         except OSError:
-            return None  # `Watch` tells of that
+            return None  # `FileWatch` tells of that
         return status.st_mtime_ns, status.st_size
 
 

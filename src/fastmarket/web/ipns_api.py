@@ -9,11 +9,11 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import WebConfig
 from fastmarket.errors import QuorumFailed
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.signed_values import MAX_IPNS_BYTES, ipns_lifetime
+from fastmarket.kad.records.signed_values import MAX_IPNS_BYTES, ipns_lifetime
+from fastmarket.native.sha256 import sha256
 from fastmarket.net.public_routing import Superseded
 from fastmarket.web.media_types import IPNS_RECORD, accepts, media_type_of
 from fastmarket.web.refused import Refused, cache_control, parsed

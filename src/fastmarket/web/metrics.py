@@ -25,7 +25,7 @@ from starlette.routing import Route
 from fastmarket._version import __version__
 from fastmarket.config import WebConfig
 from fastmarket.faults import Faults
-from fastmarket.kad.search import Search
+from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.log_writer import dropped_lines
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.repeating import Repeating
@@ -116,7 +116,7 @@ class NodeMetrics:
             calls = self._calls_by_kind[method, code] = self._calls.labels(method.removeprefix("/"), code)
         calls.observe(seconds)
 
-    def job_ended(self, kind: str, lookup: Search | None, seconds: float) -> None:
+    def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
         """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:

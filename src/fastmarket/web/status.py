@@ -22,8 +22,8 @@ from fastmarket.errors import CallerFault, FastmarketError
 from fastmarket.formats.cid import Named, NamedBy, cid_text, named
 from fastmarket.formats.identity import PeerId
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.model import Offer
-from fastmarket.offers.views import PeerView
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.model.results import PeerView
 from fastmarket.web.hosts import UNKNOWN_HOST, asked_host, is_ours
 
 Json = dict[str, object]

@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fastmarket._version import __version__
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.search import Search
+from fastmarket.kad.lookup.lookup import Lookup
 
 TRACES_PATH = "/v1/traces"  # OTLP/HTTP
 EXPORT_TIMEOUT_S = 2  # of one batch, at the end of the node, too
@@ -72,7 +72,7 @@ class NodeTracing:
                 if number:
                     span.set_status(Status(StatusCode.ERROR))
 
-    def job_ended(self, kind: str, lookup: Search | None, seconds: float) -> None:
+    def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
         """An observer of the node's jobs; it runs in the context of the call that set the job off."""
         if not trace.get_current_span().get_span_context().is_valid:
             return  # the node's own upkeep

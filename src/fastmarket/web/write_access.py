@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from fastmarket.market.access import Scope, Tokens, is_loopback
+from fastmarket.market.access import AccessScope, Tokens, is_loopback
 from fastmarket.market.guard import from_here
 from fastmarket.web.hosts import asked_host
 
@@ -22,7 +22,7 @@ _OURS = frozenset({None, "none", "same-origin"})
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class WriteRefusal:
     """A status code, and what to do about it."""
 
     status: int
@@ -36,27 +36,27 @@ class WriteAccess:
         self.tokens = tokens
         """May be replaced while requests come."""
 
-    def refusal(self, request: Request) -> Refusal | None:
+    def refusal(self, request: Request) -> WriteRefusal | None:
         """Why a write is not made; None: it is."""
         headers = request.headers
         if headers.get("sec-fetch-site") not in _OURS or not _is_same_origin(headers.get("origin"), request):
-            return Refusal(403, "pages of other sites may not write")
+            return WriteRefusal(403, "pages of other sites may not write")
         if self.tokens is not None:
             return self._without_token(self.tokens, headers.get("authorization", ""))
         if any(name in headers for name in FORWARDED) or not from_here(_host(request)):
-            return Refusal(
+            return WriteRefusal(
                 403, "only programs on the node's machine may write; for others start it with --tokens"
             )
         if not is_loopback(asked_host(request)):
             # A name of somebody else's that leads here (DNS rebinding).
-            return Refusal(421, "unknown host; write to a loopback address, or as localhost")
+            return WriteRefusal(421, "unknown host; write to a loopback address, or as localhost")
         return None
 
-    def _without_token(self, tokens: Tokens, authorization: str) -> Refusal | None:
+    def _without_token(self, tokens: Tokens, authorization: str) -> WriteRefusal | None:
         token = tokens.find(_secret(authorization))
         if token is None:
-            return Refusal(401, "writing takes `authorization: Bearer` and a token of this server")
-        return None if token.scope is Scope.WRITE else Refusal(403, "this token may not write")
+            return WriteRefusal(401, "writing takes `authorization: Bearer` and a token of this server")
+        return None if token.scope is AccessScope.WRITE else WriteRefusal(403, "this token may not write")
 
 
 def _secret(authorization: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.cli.actions import Desk
+from fastmarket.cli.actions import Context
 from fastmarket.cli.commands import WORDS
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
@@ -22,7 +22,7 @@ def repl(tmp_path: Path) -> Iterator[Repl]:
         taken.bind(("127.0.0.1", 0))
         profile = Profile(port=taken.getsockname()[1], username="me", data_dir=tmp_path)
         with MarketLink(profile.target) as link:
-            yield Repl(Desk(link, profile, Screen(people=False)))
+            yield Repl(Context(link, profile, Screen(people=False)))
 
 
 def test_every_word_has_an_action() -> None:

@@ -11,9 +11,9 @@ from fastmarket.fleet.fields import Letter, mark_row, offer_row, read_mark
 from fastmarket.fleet.view import FleetView, RecentFinds, ViewCache, ViewReader, read_view
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.identity import Identity
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms, sign_offer
-from fastmarket.offers.verifying import open_offer
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms, sign_offer
+from fastmarket.offers.wire.verifying import open_offer
 from tests.conftest import Run
 
 NOW = 1_800_000_000.0

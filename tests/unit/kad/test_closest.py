@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._candidates import Closest
 from fastmarket.config import KadConfig
-from fastmarket.kad.netsize import NetworkSize
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.native.candidates import Closest
 
 CONFIG = replace(KadConfig(), k=4, max_group_in_bucket=2)
 

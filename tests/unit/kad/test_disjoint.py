@@ -8,12 +8,12 @@ from random import Random
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.disjoint import DisjointLookup
-from fastmarket.kad.lookup import Learnt
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.disjoint import DisjointLookup
+from fastmarket.kad.lookup.iterative import NetworkKnowledge
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.lookup.rtt import RttEstimator
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=5, alpha=6, disjoint_paths=3)
@@ -34,7 +34,7 @@ class Naming:
 
 
 def make(seeds: list[int], config: KadConfig = CONFIG) -> DisjointLookup:
-    learnt = Learnt(Paces(config), NetworkSize(config))
+    learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
     lookup = DisjointLookup(TARGET, Naming(), config, peer_id_of("local"), learnt)
     lookup.add([PEERS[number] for number in seeds])
     return lookup
@@ -124,7 +124,7 @@ def test_what_the_paths_ask_is_bounded() -> None:
             return Answer(tuple(peer_info_of(n) for n in range(self.made, self.made + 20)))
 
     config = replace(CONFIG, max_asked=60)
-    learnt = Learnt(Paces(config), NetworkSize(config))
+    learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
     lookup = DisjointLookup(TARGET, Inventing(), config, peer_id_of("local"), learnt)
     lookup.add([PEERS[1], PEERS[2], PEERS[3]])
     while requests := lookup.poll(START):

@@ -14,7 +14,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.messages import Kind, encode_put, encode_request
+from fastmarket.kad.wire.messages import Kind, encode_put, encode_request
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference.lookup import distance
 from tests.sim_network import START, addr_of, peer_id_of, peer_info_of

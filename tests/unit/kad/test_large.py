@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastmarket.config import KadConfig
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.large import LargeTable
+from fastmarket.kad.routing.full_table import FullTable
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
 
@@ -19,7 +19,7 @@ def public(number: int, block: int) -> PeerInfo:
 
 
 def test_the_nearest_are_told_and_those_removed_are_not() -> None:
-    table = LargeTable(CONFIG, peer_id_of("local"))
+    table = FullTable(CONFIG, peer_id_of("local"))
     for number in range(300):
         table.put(peer_info_of(number), START)
     target = bytes(range(32))
@@ -31,7 +31,7 @@ def test_the_nearest_are_told_and_those_removed_are_not() -> None:
 
 
 def test_it_is_bounded_in_all_and_by_address_block() -> None:
-    table = LargeTable(replace(CONFIG, max_large_table=5, max_group_in_large=2), peer_id_of("local"))
+    table = FullTable(replace(CONFIG, max_large_table=5, max_group_in_large=2), peer_id_of("local"))
     for number in range(4):
         table.put(public(number, 1), START)
     assert len(table) == 2
@@ -44,7 +44,7 @@ def test_it_is_bounded_in_all_and_by_address_block() -> None:
 
 
 def test_it_is_an_option() -> None:
-    table = LargeTable(KadConfig(), peer_id_of("local"))
+    table = FullTable(KadConfig(), peer_id_of("local"))
     table.put(peer_info_of(1), START)
     table.named([peer_info_of(2)])
     assert len(table) == 0
@@ -53,7 +53,7 @@ def test_it_is_an_option() -> None:
 
 
 def test_who_was_named_is_asked_once_and_who_is_old_again() -> None:
-    table = LargeTable(replace(CONFIG, max_large_named=2), peer_id_of("local"))
+    table = FullTable(replace(CONFIG, max_large_named=2), peer_id_of("local"))
     assert table.next_due() is None
     table.named([peer_info_of(1), peer_info_of(2), peer_info_of(3), PeerInfo(peer_id_of(4))])
     assert {table.take_due(START), table.take_due(START)} == {peer_info_of(2), peer_info_of(3)}

@@ -12,7 +12,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.remembered import Remembered
+from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.pb.libp2p import kad_pb2
 from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
 
@@ -211,7 +211,7 @@ class TestSilent:
         assert 8 <= asked <= 60 / CONFIG.probe_pause_s + 1
 
     def test_bounded(self) -> None:
-        remembered = Remembered(replace(CONFIG, max_remembered=10))
+        remembered = UnresponsivePeers(replace(CONFIG, max_remembered=10))
         for number in range(50):
             remembered.add(peer_info_of(number), START + number)
         assert {silent.info for silent in remembered} == {peer_info_of(number) for number in range(40, 50)}

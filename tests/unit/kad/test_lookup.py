@@ -10,10 +10,10 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.lookup_job import LookupJob, LookupResult
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import IterativeLookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupJob, LookupResult
+from fastmarket.kad.lookup.query import Answer
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), alpha=3, k=5)
@@ -36,17 +36,17 @@ class Naming:
         return Answer(named, ("item",) if payload else (), stop=255 in payload)
 
 
-def make(seeds: list[int], config: KadConfig = CONFIG) -> Lookup:
-    lookup = Lookup(TARGET, Naming(), config, peer_id_of("local"))
+def make(seeds: list[int], config: KadConfig = CONFIG) -> IterativeLookup:
+    lookup = IterativeLookup(TARGET, Naming(), config, peer_id_of("local"))
     lookup.add([PEERS[number] for number in seeds])
     return lookup
 
 
-def asked(lookup: Lookup, now: float) -> list[tuple[int, int]]:
+def asked(lookup: IterativeLookup, now: float) -> list[tuple[int, int]]:
     return [(out.token, PEERS.index(out.peer)) for out in lookup.poll(now)]
 
 
-def found(lookup: Lookup) -> list[int]:
+def found(lookup: IterativeLookup) -> list[int]:
     return [PEERS.index(answered.peer) for answered in lookup.closest()]
 
 
@@ -148,7 +148,7 @@ def test_silence_of_all_ends_with_the_request_timeout() -> None:
 
 def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
     config = replace(CONFIG, max_asked=12)
-    lookup = Lookup(TARGET, Inventing(), config, peer_id_of("local"))
+    lookup = IterativeLookup(TARGET, Inventing(), config, peer_id_of("local"))
     lookup.add([PEERS[-1]])
     rounds = 0
     while requests := lookup.poll(START):

@@ -9,7 +9,7 @@ import pytest
 from fastmarket.errors import PeerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import (
+from fastmarket.kad.wire.messages import (
     Field,
     Kind,
     decode_message,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.kad.bootstrap import BootstrapResult
 from fastmarket.kad.engine import Mode
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.wire.messages import Kind, encode_request
+from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import Conditions, SimNetwork, SimNode, State
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.lookup import Learnt, Lookup
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import MIN_SAMPLES, Estimate, Paces
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.rtt import MIN_SAMPLES, Estimate, RttEstimator
 from tests.sim_network import START, peer_id_of
 from tests.unit.kad.test_lookup import PEERS, TARGET, Naming
 
@@ -18,9 +18,9 @@ CONFIG = KadConfig()
 QUICK, SLOW, OTHER = (peer_id_of(name) for name in ("quick", "slow", "other"))
 
 
-def paces(config: KadConfig = CONFIG) -> Paces:
+def paces(config: KadConfig = CONFIG) -> RttEstimator:
     """Two connected peers, one ten times as quick as the other."""
-    made = Paces(config)
+    made = RttEstimator(config)
     for peer_id, took in ((QUICK, 0.02), (SLOW, 0.2)):
         made.connected(peer_id)
         for _ in range(MIN_SAMPLES):
@@ -61,7 +61,7 @@ def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
 
 
 def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
-    made = Paces(replace(CONFIG, max_paces=2))
+    made = RttEstimator(replace(CONFIG, max_paces=2))
     made.late(QUICK, START)
     assert made.is_silent(QUICK, START + CONFIG.silent_s - 1)
     assert not made.is_silent(QUICK, START + CONFIG.silent_s)
@@ -73,20 +73,20 @@ def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
     assert [made.is_silent(peer_id, START) for peer_id in (QUICK, SLOW, OTHER)] == [False, True, True]
 
 
-def lookup(made: Paces) -> Lookup:
-    started = Lookup(
+def lookup(made: RttEstimator) -> IterativeLookup:
+    started = IterativeLookup(
         TARGET,
         Naming(),
         replace(CONFIG, alpha=3, k=3),
         peer_id_of("local"),
-        Learnt(made, NetworkSize(CONFIG)),
+        NetworkKnowledge(made, NetworkSize(CONFIG)),
     )
     started.add(PEERS[:3])
     return started
 
 
 def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() -> None:
-    made = Paces(CONFIG)
+    made = RttEstimator(CONFIG)
     for peer in PEERS[:3]:
         made.connected(peer.peer_id)
         for _ in range(MIN_SAMPLES):
@@ -119,7 +119,7 @@ def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() 
 
 
 def test_a_silent_peer_that_answers_counts_and_where_all_are_silent_they_are_waited_for() -> None:
-    made = Paces(CONFIG)
+    made = RttEstimator(CONFIG)
     for peer in PEERS[:3]:
         made.late(peer.peer_id, START)
     started = lookup(made)

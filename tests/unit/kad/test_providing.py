@@ -11,17 +11,17 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.maintenance import JITTER, Own
-from fastmarket.kad.providing import FindProvidersResult
-from fastmarket.kad.storing import StoreResult
+from fastmarket.kad.providers.find_providers import FindProvidersResult
+from fastmarket.kad.records.put_job import PutResult
 from tests.sim_network import SimNetwork, SimNode, State
 
 KEY = b"\x12\x20" + bytes(32)
 HOUR = 3600.0
 
 
-def provide(node: SimNode) -> StoreResult:
+def provide(node: SimNode) -> PutResult:
     result = node.run(node.engine.provide(KEY, node.network.now))
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     return result
 
 

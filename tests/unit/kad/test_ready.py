@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.ready import WHOLE_OVERHEAD_BYTES, ReadyAnswer, ReadyAnswers
+from fastmarket.kad.wire.response_cache import WHOLE_OVERHEAD_BYTES, CachedResponse, ResponseCache
 
 TARGET = bytes(32)
 NEAR, FAR = (PeerId(b"\x12\x20" + bytes([number]) * 32) for number in range(2))
@@ -23,19 +23,19 @@ class Table:
         assert target == TARGET
         return frozenset([NEAR.key])
 
-    def complete(self, answer: ReadyAnswer, asker: PeerId | None) -> bytes | None:
+    def complete(self, answer: CachedResponse, asker: PeerId | None) -> bytes | None:
         self.looked_up += 1
         whole = answer.part + bytes([self.version] if asker != NEAR else [])
         return whole if len(whole) < 5000 else None
 
 
-def kept(most_bytes: int) -> ReadyAnswers:
+def kept(most_bytes: int) -> ResponseCache:
     table = Table()
-    return ReadyAnswers(most_bytes, table, table.complete)
+    return ResponseCache(most_bytes, table, table.complete)
 
 
-def answer(size: int, *sources: str) -> ReadyAnswer:
-    return ReadyAnswer(bytes(size), TARGET, 1.0, sources)
+def answer(size: int, *sources: str) -> CachedResponse:
+    return CachedResponse(bytes(size), TARGET, 1.0, sources)
 
 
 def test_a_change_takes_every_answer_made_of_it_and_no_other() -> None:
@@ -62,7 +62,7 @@ def test_the_oldest_gives_way_and_one_that_is_too_large_is_not_kept() -> None:
 
 def test_an_answer_that_is_asked_for_again_is_kept_whole() -> None:
     table = Table()
-    ready = ReadyAnswers(100_000, table, table.complete)
+    ready = ResponseCache(100_000, table, table.complete)
     ready.put(b"one", answer(10, "a"))
     for version in range(1, 4):
         table.version, table.looked_up = version, 0
@@ -107,7 +107,7 @@ PUTS = st.tuples(REQUESTS, st.integers(0, 2000), st.lists(SOURCES, min_size=1, m
 @given(st.lists(PUTS | SOURCES, max_size=40))
 def test_whatever_happens_the_books_agree(steps: list[object]) -> None:
     ready = kept(5000)
-    held: dict[bytes, ReadyAnswer] = {}
+    held: dict[bytes, CachedResponse] = {}
     for step in steps:
         if isinstance(step, str):
             ready.changed(step)

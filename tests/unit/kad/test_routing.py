@@ -12,8 +12,8 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.messages import Kind, encode_request
-from fastmarket.kad.query import Answer
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.wire.messages import Kind, encode_request
 from tests.sim_network import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=4)

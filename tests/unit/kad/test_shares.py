@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig
-from fastmarket.kad.records import Record
-from fastmarket.kad.shares import NEARBY, Shares, Source, distance
-from fastmarket.kad.store import ProviderStore, RecordStore
-from fastmarket.net.kept_records import KeptRecords
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.records.record_store import ProviderStore, RecordStore
+from fastmarket.kad.records.shares import NEARBY, Shares, Source, distance
+from fastmarket.kad.records.tracked_store import TrackedRecordStore
 from tests.sim_network import peer_info_of
 
 NOW = 1_700_000_000.0
@@ -100,7 +100,7 @@ def test_a_key_with_many_providers_of_one_block_keeps_those_of_others() -> None:
 
 
 def test_a_value_that_gave_way_leaves_the_disk() -> None:
-    store = KeptRecords(replace(KadConfig(), max_records=10))
+    store = TrackedRecordStore(replace(KadConfig(), max_records=10))
     for n in range(10):
         store.put(record(n), NOW, FLOOD)
     assert len(store.take_changed()) == 10

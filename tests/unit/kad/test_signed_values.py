@@ -11,8 +11,8 @@ import pytest
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.dag_cbor import decode_map, encode_map
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.kad.records import DEFAULT_RULES, rule_for
-from fastmarket.kad.signed_values import MAX_VALUE_BYTES, read_value, sign_value, signed_key
+from fastmarket.kad.records.record import DEFAULT_RULES, rule_for
+from fastmarket.kad.records.signed_values import MAX_VALUE_BYTES, read_value, sign_value, signed_key
 from fastmarket.pb.libp2p import ipns_pb2
 
 NOW = 1_800_000_000.0

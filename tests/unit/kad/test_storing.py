@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup import Lookup
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.query import Answer, Quorum, quorum_size
-from fastmarket.kad.search import End
-from fastmarket.kad.storing import QuorumReached, StoreJob, StoreResult
+from fastmarket.kad.lookup.iterative import IterativeLookup
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer, Quorum, quorum_size
+from fastmarket.kad.records.put_job import PutJob, PutResult, QuorumReached
+from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of
 
@@ -67,8 +67,8 @@ class Driven:
         size = size or NetworkSize(CONFIG)
         if known_size:
             size.learn(TARGET, [peer.peer_id.key for peer in PEERS[:4]])
-        lookup = Lookup(TARGET, Naming(), CONFIG, peer_id_of("local"))
-        self.job = StoreJob(lookup, Keeping(), lambda *_: [PEERS[n] for n in seeds], CONFIG, 30.0, size)
+        lookup = IterativeLookup(TARGET, Naming(), CONFIG, peer_id_of("local"))
+        self.job = PutJob(lookup, Keeping(), lambda *_: [PEERS[n] for n in seeds], CONFIG, 30.0, size)
         self.finds: dict[int, int] = {}
         self.stores: dict[int, int] = {}
         self.job.start(START)
@@ -148,13 +148,13 @@ def test_a_storer_that_is_gone_does_not_count_and_the_next_takes_its_place() -> 
         driven.stored(number)
     assert driven.reached() == [QuorumReached(3, 4, 3)]
     driven.stored(4)
-    assert driven.job.result == replace_closest(driven, StoreResult(4, 4, 3, 0, 1, (), End.COMPLETE))
+    assert driven.job.result == replace_closest(driven, PutResult(4, 4, 3, 0, 1, (), End.COMPLETE))
 
 
-def replace_closest(driven: Driven, expected: StoreResult) -> StoreResult:
+def replace_closest(driven: Driven, expected: PutResult) -> PutResult:
     """Whom it found is looked at elsewhere; 30 was asked for its place in the table and never answers."""
     result = driven.job.result
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     return replace(expected, closest=result.closest, silent=result.silent)
 
 
@@ -183,7 +183,7 @@ def test_what_lies_beyond_the_closest_does_not_count_in_the_end() -> None:
         driven.stored(number, b"n")
         driven.named(number)
     result = driven.job.result
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert (result.acknowledged, result.asked, result.wanted) == (1, 4, 3)
     assert not result.succeeded
 
@@ -232,7 +232,7 @@ def test_in_a_network_the_quorum_comes_sooner_and_the_closest_hold_it(optimistic
     quorum_s = network.now - began
     network.run(lambda: job_id in node.results)
     result = node.results[job_id]
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert (result.acknowledged, result.asked, result.end) == (20, 20, End.COMPLETE)
     assert before_end
     closest = sorted(nodes, key=lambda one: distance(one.info.peer_id.key, sha256(key)))

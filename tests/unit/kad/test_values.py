@@ -11,20 +11,20 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.kad.engine import Engine
-from fastmarket.kad.query import Quorum, quorum_size
-from fastmarket.kad.records import OPAQUE, Record
-from fastmarket.kad.search import End
-from fastmarket.kad.signed_values import sign_value, signed_key
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.kad.values import GetValueResult
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.query import Quorum, quorum_size
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.records.record import OPAQUE, Record
+from fastmarket.kad.records.signed_values import sign_value, signed_key
+from fastmarket.kad.records.values import GetValueResult
 from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
 
 KEY = b"key"
 
 
-def put(node: SimNode, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, key: bytes = KEY) -> StoreResult:
+def put(node: SimNode, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, key: bytes = KEY) -> PutResult:
     result = node.run(node.engine.put_value(key, value, node.network.now, quorum))
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     return result
 
 
@@ -252,7 +252,7 @@ def test_deadline_of_a_put_leaves_time_to_store() -> None:
         node.state = State.SILENT
     started = network.now
     result = nodes[0].run(nodes[0].engine.put_value(KEY, b"value", network.now, Quorum.ALL, 1.0))
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert (result.acknowledged, result.end) == (3, End.DEADLINE)
     assert network.now - started <= 1.0
 
@@ -285,7 +285,7 @@ def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
     assert network.now - began < network.config.patience_s + 4 * 0.16
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert (result.acknowledged, result.asked, result.silent) == (6, 6, 1)
 
 
@@ -306,7 +306,7 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
     network.pump(nodes[0])
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert (result.acknowledged, result.asked, result.silent) == (3, 3, 0)
     assert held(nodes[3]) == b"value"
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket._candidates import Answered
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.alive import Alive
-from fastmarket.kad.lookup import Claims, Learnt, Lookup
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.netsize import NetworkSize
-from fastmarket.kad.paces import Paces
-from fastmarket.kad.query import Answer
-from fastmarket.kad.search import End
+from fastmarket.kad.lookup.iterative import Claims, IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.lookup import End
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Answer
+from fastmarket.kad.lookup.rtt import RttEstimator
+from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
 
@@ -44,32 +44,32 @@ class Around:
     """What a node has learnt: everybody in `alive` is connected and has answered at START."""
 
     def __init__(self, alive: range, *, small: bool = True) -> None:
-        self.alive = Alive(CONFIG)
+        self.alive = KnownAlive(CONFIG)
         size = NetworkSize(CONFIG)
         size.learn(TARGET, [peer.peer_id.key for peer in (PEERS[:3] if small else PEERS[:6])])
-        self.learnt = Learnt(Paces(CONFIG), size, None, self.alive)
+        self.learnt = NetworkKnowledge(RttEstimator(CONFIG), size, None, self.alive)
         for number in alive:
             self.learnt.identified(PEERS[number].peer_id, SPOKEN, START)
 
     def lookup(
         self, seeds: range, *, config: KadConfig = CONFIG, seeks: bool = True, claims: Claims | None = None
-    ) -> Lookup:
-        made = Lookup(
+    ) -> IterativeLookup:
+        made = IterativeLookup(
             TARGET, Naming(seeks_peers=seeks), config, peer_id_of("local"), self.learnt, claims=claims
         )
         made.add([PEERS[number] for number in seeds])
         return made
 
 
-def asked(lookup: Lookup, now: float = START) -> dict[int, int]:
+def asked(lookup: IterativeLookup, now: float = START) -> dict[int, int]:
     return {PEERS.index(out.peer): out.token for out in lookup.poll(now)}
 
 
-def found(lookup: Lookup) -> list[int]:
+def found(lookup: IterativeLookup) -> list[int]:
     return [PEERS.index(answered.peer) for answered in lookup.closest()]
 
 
-def answer(lookup: Lookup, token: int, *named: int, now: float = START) -> None:
+def answer(lookup: IterativeLookup, token: int, *named: int, now: float = START) -> None:
     lookup.replied(token, "/test", bytes(named), now)
 
 

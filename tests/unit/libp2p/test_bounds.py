@@ -12,7 +12,7 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
 from fastmarket.libp2p.noise import KeyPair
@@ -84,7 +84,7 @@ def test_requests_of_a_peer_that_reads_nothing_are_held_then_dropped() -> None:
     assert pair.listener.streams == 1
     pair.dialer.send(stream, frame(b"q") * 10_000, START)
     assert StreamReset(stream, "reset by peer") in pair.run()[0]
-    assert pair.listener.state is State.OPEN
+    assert pair.listener.state is ConnectionState.OPEN
     assert pair.listener._session is not None
     assert pair.listener._session.held == 0
 
@@ -182,5 +182,5 @@ def test_who_was_believed_once_has_to_prove_itself_again() -> None:
     stolen = NoiseStatic(KeyPair(bytes(range(32))), honest.static.payload)
     pair = Pair(dialer=dataclasses.replace(honest, static=stolen))
     pair.run()
-    assert pair.listener.state is State.CLOSED
+    assert pair.listener.state is ConnectionState.CLOSED
     assert pair.listener.remote_peer is None

@@ -5,7 +5,7 @@ import pytest
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import ConnectionLost, StreamFailed
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     NegotiationFailed,
@@ -32,7 +32,7 @@ def test_both_sides_open_and_know_each_other() -> None:
     dialer, listener = pair.run()
     assert dialer == [Opened(identity_of(2).peer_id)]
     assert listener == [Opened(identity_of(1).peer_id)]
-    assert pair.dialer.state is pair.listener.state is State.OPEN
+    assert pair.dialer.state is pair.listener.state is ConnectionState.OPEN
 
 
 def test_the_upgrade_takes_two_round_trips() -> None:
@@ -44,7 +44,7 @@ def test_the_upgrade_takes_two_round_trips() -> None:
         turns += 1
     assert turns == 1  # the dialer may write behind its third message at once
     pair.listener.receive_data(pair.dialer.data_to_send(), START)
-    assert pair.listener.state is State.OPEN
+    assert pair.listener.state is ConnectionState.OPEN
 
 
 def test_another_peer_than_expected_is_refused() -> None:
@@ -200,7 +200,7 @@ def test_handshake_timeout() -> None:
 def test_keepalive_and_a_dead_peer() -> None:
     pair = Pair().open()
     pair.advance(300)
-    assert pair.dialer.state is State.OPEN
+    assert pair.dialer.state is ConnectionState.OPEN
     due = pair.dialer.next_timer()
     assert due is not None
     pair.dialer.handle_timer(due)
@@ -244,7 +244,7 @@ def test_a_bug_in_a_responder_is_shown_and_costs_one_stream() -> None:
     failed = listener[-1]
     assert isinstance(failed, ResponderFailed)
     assert isinstance(failed.error, ZeroDivisionError)
-    assert pair.listener.state is State.OPEN
+    assert pair.listener.state is ConnectionState.OPEN
 
 
 def test_a_request_too_long_resets_its_stream_only() -> None:
@@ -253,4 +253,4 @@ def test_a_request_too_long_resets_its_stream_only() -> None:
     pair.dialer.send(stream, frame(b"x" * 70_000)[:1000], pair.now)
     dialer, _ = pair.run()
     assert StreamReset(stream, "reset by peer") in dialer
-    assert pair.listener.state is State.OPEN
+    assert pair.listener.state is ConnectionState.OPEN

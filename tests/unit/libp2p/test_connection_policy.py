@@ -12,8 +12,8 @@ from fastmarket.config import HostConfig
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.connection_policy import (
     Admission,
-    Refusal,
-    Standing,
+    ConnectionRefusal,
+    ConnectionStanding,
     ends_when_asked,
     kept_role,
     source_of,
@@ -65,17 +65,17 @@ def test_both_sides_keep_the_same_connection() -> None:
 def test_a_burst_is_earned_again_at_the_rate() -> None:
     admission = Admission(TIGHT)
 
-    def come(now: float) -> Refusal | None:
+    def come(now: float) -> ConnectionRefusal | None:
         refusal = admission.refuse(Role.LISTENER, "a", now)
         if refusal is None:
             admission.opened(Role.LISTENER, "a")
             admission.ended(Role.LISTENER, "a")
         return refusal
 
-    assert [come(NOW) for _ in range(6)] == [None] * 5 + [Refusal.SOURCE_RATE]
-    assert come(NOW + 0.4) is Refusal.SOURCE_RATE
+    assert [come(NOW) for _ in range(6)] == [None] * 5 + [ConnectionRefusal.SOURCE_RATE]
+    assert come(NOW + 0.4) is ConnectionRefusal.SOURCE_RATE
     assert come(NOW + 0.5) is None
-    assert [come(NOW + 100.0) for _ in range(6)] == [None] * 5 + [Refusal.SOURCE_RATE]
+    assert [come(NOW + 100.0) for _ in range(6)] == [None] * 5 + [ConnectionRefusal.SOURCE_RATE]
 
 
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 200))
@@ -118,7 +118,7 @@ def test_no_order_of_events_gets_past_a_bound(seed: int, steps: int) -> None:
 
 standings = st.lists(
     st.builds(
-        Standing,
+        ConnectionStanding,
         link=st.integers(),
         opened_at=st.sampled_from((NOW - 100.0, NOW - 1.0)),
         used_at=st.floats(NOW - 100.0, NOW),
@@ -132,7 +132,7 @@ standings = st.lists(
 
 @given(standings=standings, high=st.integers(0, 20), low=st.integers(0, 20))
 def test_only_idle_ones_go_and_the_longest_unused_first(
-    standings: list[Standing[int]], high: int, low: int
+    standings: list[ConnectionStanding[int]], high: int, low: int
 ) -> None:
     low = min(low, high)
     config = HostConfig(high_connections=high, low_connections=low, connection_grace_s=20.0)

@@ -6,7 +6,7 @@ import pytest
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import Scope, ip_of, scope_of
+from fastmarket.formats.scope import AddressScope, ip_of, scope_of
 from fastmarket.libp2p.observed import (
     CONFIRMATIONS,
     MAX_CONFIRMED,
@@ -196,17 +196,17 @@ def test_a_flood_of_words_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("ip", "scope"),
     [
-        ("127.0.0.2", Scope.LOOPBACK),
-        ("::1", Scope.LOOPBACK),
-        ("10.1.1.1", Scope.PRIVATE),
-        ("100.64.0.1", Scope.PRIVATE),
-        ("fd00::1", Scope.PRIVATE),
-        ("fe80::1", Scope.PRIVATE),
-        ("1.1.1.1", Scope.PUBLIC),
-        ("2a00::1", Scope.PUBLIC),
+        ("127.0.0.2", AddressScope.LOOPBACK),
+        ("::1", AddressScope.LOOPBACK),
+        ("10.1.1.1", AddressScope.PRIVATE),
+        ("100.64.0.1", AddressScope.PRIVATE),
+        ("fd00::1", AddressScope.PRIVATE),
+        ("fe80::1", AddressScope.PRIVATE),
+        ("1.1.1.1", AddressScope.PUBLIC),
+        ("2a00::1", AddressScope.PUBLIC),
     ],
 )
-def test_scopes(ip: str, scope: Scope) -> None:
+def test_scopes(ip: str, scope: AddressScope) -> None:
     address = ip_of(tcp(ip))
     assert address is not None
     assert scope_of(address) is scope

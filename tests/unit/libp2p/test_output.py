@@ -13,7 +13,7 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import NetworkFault
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.libp2p import bulk_cipher, output
-from fastmarket.libp2p.connection import Connection, State
+from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, StreamData
 from fastmarket.libp2p.noise import BULK_BYTES, MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
 from fastmarket.libp2p.output import AHEAD_BYTES, OUTPUT_BYTES, Output, Sealed, compact, recycle
@@ -222,7 +222,7 @@ def test_the_go_away_comes_behind_what_was_encrypted_ahead() -> None:
     pair.listener.close(START)
     pair.run()
     assert replies(pair) == 30
-    assert pair.dialer.state is State.CLOSED or pair.dialer.leaving
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.leaving
 
 
 @pytest.mark.parametrize("left", [0, 2])
@@ -234,7 +234,7 @@ def test_a_connection_whose_nonces_end_in_the_midst_of_input_closes(left: int) -
     for stream in [pair.dialer.open_stream([BIG], START, lazy=True) for _ in range(60)]:
         pair.dialer.send(stream, frame(b"q"), START)
     pair.listener.receive_data(pair.dialer.data_to_send(), START)
-    assert pair.listener.state is State.CLOSED
+    assert pair.listener.state is ConnectionState.CLOSED
     closed = [event for event in iter(pair.listener.next_event, None) if isinstance(event, Closed)]
     assert len(closed) == 1
     assert isinstance(closed[0].fault, NetworkFault)

@@ -7,7 +7,7 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import StreamOpened
-from fastmarket.libp2p.requests import Failed, Outcome, Reply, RequestPool
+from fastmarket.libp2p.requests import Failed, Reply, RequestPool, RequestResult
 from fastmarket.libp2p.streams import RpcResponder
 from tests.unit.libp2p.pair import ECHO, RAW, Pair, Protocols, echo, endpoint_of
 
@@ -33,7 +33,7 @@ class Requester:
     def ask(self, request_id: int, *choices: Choice, timeout_s: float = 5.0) -> None:
         self.pool.request(request_id, choices, self.pair.now, self.pair.now + timeout_s)
 
-    def run(self) -> list[Outcome]:
+    def run(self) -> list[RequestResult]:
         outcomes = self.pool.poll_outcomes()
         while True:
             events, _ = self.pair.run()
@@ -43,7 +43,7 @@ class Requester:
             if not events and not self.pair.dialer.unsent:
                 return outcomes
 
-    def wait(self, seconds: float) -> list[Outcome]:
+    def wait(self, seconds: float) -> list[RequestResult]:
         outcomes = self.run()
         until = self.pair.now + seconds
         while (due := self.pool.next_timer()) is not None and due <= until:
@@ -238,7 +238,7 @@ def test_requests_made_before_the_handshake_wait_for_it() -> None:
     pair = Pair()
     pool = RequestPool(pair.dialer)
     pool.request(1, (choice("early"),), pair.now, pair.now + 5)
-    outcomes: list[Outcome] = []
+    outcomes: list[RequestResult] = []
     while not outcomes:
         for event in pair.run()[0]:
             pool.feed(event, pair.now)

@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from fastmarket.errors import NotFound, QuorumFailed
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.lookup_job import LookupResult
-from fastmarket.kad.providing import FindProvidersResult
-from fastmarket.kad.query import Quorum
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.kad.values import GetValueResult
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms
+from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.providers.find_providers import FindProvidersResult
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.records.values import GetValueResult
+from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms
+from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
-from fastmarket.offers.views import NodeView, PeerView, StoreOutcome
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode
 
 
@@ -27,7 +27,7 @@ class MemoryDht:
     def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
         self.net = net
         self.node = node
-        self.known = KnownOffers(self.offers.store, node.engine.askable, self.offers.config)
+        self.known = LocalAnswers(self.offers.store, node.engine.askable, self.offers.config)
 
     @property
     def peer_id(self) -> PeerId:
@@ -64,7 +64,7 @@ class MemoryDht:
             await asyncio.sleep(deadline_s)
         return outcome_of(announcement.job.so_far())
 
-    def known_offers(self, content: bytes) -> Known | None:
+    def known_offers(self, content: bytes) -> LocalAnswer | None:
         return self.known.get(content, self.net.now)
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
@@ -89,7 +89,7 @@ class MemoryDht:
         self, key: bytes, value: bytes, quorum: Quorum | int, *, deadline_s: float
     ) -> StoreOutcome:
         _, result = self.net.run(self.node, self.node.engine.put_value(key, value, self.net.now, quorum))
-        assert isinstance(result, StoreResult)
+        assert isinstance(result, PutResult)
         if not result.succeeded:
             raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
         return StoreOutcome(result.acknowledged, result.asked, result.wanted)

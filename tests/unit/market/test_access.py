@@ -8,7 +8,7 @@ import pytest
 
 from fastmarket.config import AccessConfig
 from fastmarket.errors import CallerFault
-from fastmarket.market.access import Scope, credentials, is_loopback, read_tokens
+from fastmarket.market.access import AccessScope, credentials, is_loopback, read_tokens
 from fastmarket.market.guard import from_here, host_of
 from tests.certificates import Authority
 
@@ -28,8 +28,8 @@ def test_tokens_and_what_they_are_good_for(tmp_path: Path) -> None:
     assert tokens is not None
     assert len(tokens) == 2
     assert [found.scope for secret in (READ, WRITE) if (found := tokens.find(secret))] == [
-        Scope.READ,
-        Scope.WRITE,
+        AccessScope.READ,
+        AccessScope.WRITE,
     ]
     assert tokens.find("x" * 16) is None
     assert tokens.find("\udcff") is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastmarket.market.call_rate import CallRate, Seldom
+from fastmarket.log_throttle import LogThrottle
+from fastmarket.market.call_rate import CallRate
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -33,7 +34,7 @@ def test_only_the_latest_callers_are_remembered() -> None:
 
 
 def test_one_line_an_interval_for_each_name() -> None:
-    seldom = Seldom(60.0, 2)
+    seldom = LogThrottle(60.0, 2)
     assert seldom.due("a", 0.0) == 0
     assert [seldom.due("a", at) for at in (1.0, 59.0)] == [None, None]
     assert seldom.due("b", 1.0) == 0

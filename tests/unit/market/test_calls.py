@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastmarket.config import MarketConfig
-from fastmarket.market.calls import Stream, Work
+from fastmarket.market.calls import CallStream, Work
 
 
 def test_a_call_that_is_ended_while_it_ends_gives_back_its_slots(run: Any) -> None:
@@ -29,7 +29,7 @@ def test_a_call_that_is_ended_while_it_ends_gives_back_its_slots(run: Any) -> No
         await asyncio.Event().wait()
 
     async def call() -> None:
-        async with aclosing(Stream(requests(), answer, work, in_order=True).answers(4)) as answers:
+        async with aclosing(CallStream(requests(), answer, work, in_order=True).answers(4)) as answers:
             async for _ in answers:
                 pass
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from fastmarket.config import OfferConfig
-from fastmarket.market.ready import ENTRY_BYTES, ReadyAnswers
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.model import sign_offer
-from fastmarket.offers.store import OfferStore
+from fastmarket.market.answer_cache import ENTRY_BYTES, AnswerCache
+from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
+from fastmarket.offers.model.offer import sign_offer
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
 
-def known_of(store: OfferStore) -> Known:
-    known = KnownOffers(store, ([], []), OfferConfig()).get(CONTENT, START)
+def known_of(store: OfferStore) -> LocalAnswer:
+    known = LocalAnswers(store, ([], []), OfferConfig()).get(CONTENT, START)
     assert known is not None
     return known
 
@@ -24,7 +24,7 @@ def new_store() -> OfferStore:
 
 def test_an_answer_is_given_until_it_does_not_hold() -> None:
     store = new_store()
-    ready = ReadyAnswers(lambda: START, 4096)
+    ready = AnswerCache(lambda: START, 4096)
     assert ready.get(b"request") is None
     ready.put(b"request", known_of(store), b"")
     assert ready.get(b"request") == b"", "nobody has it: an answer, too"
@@ -36,7 +36,7 @@ def test_an_answer_is_given_until_it_does_not_hold() -> None:
 
 def test_the_oldest_go_and_what_is_too_long_is_not_kept() -> None:
     known = known_of(new_store())
-    ready = ReadyAnswers(lambda: START, 10 * (ENTRY_BYTES + 20))
+    ready = AnswerCache(lambda: START, 10 * (ENTRY_BYTES + 20))
     ready.put(b"long", known, bytes(10 * ENTRY_BYTES))
     assert len(ready) == 0
     for number in range(20):

@@ -8,7 +8,7 @@ import pytest
 
 from fastmarket.errors import CallerFault
 from fastmarket.market.requests import market_content, market_terms, v1_content, v1_terms
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.unit.offers.memory import identity

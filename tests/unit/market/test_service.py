@@ -12,8 +12,8 @@ import pytest
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
 from fastmarket.market.service import MarketService
-from fastmarket.offers.model import Offer, sign_offer
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.model.offer import Offer, sign_offer
+from fastmarket.offers.model.results import StoreOutcome
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 

@@ -17,8 +17,8 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import OfferTerms
 from fastmarket.offers.protocol import OfferProtocol
 
 START = 1_700_000_000.0

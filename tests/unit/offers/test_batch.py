@@ -8,19 +8,19 @@ from itertools import pairwise
 
 import pytest
 
-from fastmarket._batch import count_signatures
-from fastmarket._merkle import NODE_PREFIX, merkle_root
 from fastmarket.formats.envelope import seal
-from fastmarket.offers.batch import (
+from fastmarket.native.batch import count_signatures
+from fastmarket.native.merkle import NODE_PREFIX, merkle_root
+from fastmarket.offers.model.batch import (
     BATCH_DOMAIN,
     BATCH_PAYLOAD_TYPE,
     MAX_BATCH_OFFERS,
     is_batched,
     sign_batch,
 )
-from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
-from fastmarket.offers.refusals import OfferRefused, Refusal
-from fastmarket.offers.verifying import OfferVerifier, open_offer
+from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.wire.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 from tests.reference.batched import decode_batched
 from tests.reference.merkle import merkle_tree

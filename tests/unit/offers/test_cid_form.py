@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
-from fastmarket._sha256 import sha256
 from fastmarket.config import OfferConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import Cid, CidForm
 from fastmarket.formats.envelope import seal
-from fastmarket.offers.messages import Ack
-from fastmarket.offers.model import (
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.announce.reprovider import Reprovider
+from fastmarket.offers.model.offer import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
@@ -26,9 +26,9 @@ from fastmarket.offers.model import (
     sign_offers,
     terms_of,
 )
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.verifying import OfferReader, OfferVerifier, open_offer, read_offer
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.wire.messages import Ack
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, open_offer, read_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.unit.offers.memory import START, MemoryNetwork, identity, terms
 
@@ -121,7 +121,7 @@ def test_no_terms_with_a_form_that_the_content_has_not() -> None:
 def test_the_same_content_under_another_codec_is_a_new_version() -> None:
     config = OfferConfig()
     store = OfferStore(config)
-    own = OwnOffers(config, HOLDER, store, 20)
+    own = Reprovider(config, HOLDER, store, 20)
     first = own.register(wanted((0, 0x70)), START)
     second = own.register(wanted((1, 0x55)), START + 1)
     assert (first.key, len(own), len(store)) == (second.key, 1, 1)

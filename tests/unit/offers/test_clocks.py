@@ -7,8 +7,11 @@ import pytest
 
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.offers.clocks import MANY_REFUSED, TELL_AGAIN_S, VOICE_S, ClockWatch, wrong_clock
-from fastmarket.offers.messages import (
+from fastmarket.offers.announce.clocks import MANY_REFUSED, TELL_AGAIN_S, VOICE_S, ClockWatch, wrong_clock
+from fastmarket.offers.model.offer import sign_offer
+from fastmarket.offers.model.refusals import Refusal
+from fastmarket.offers.protocol import outcome_of
+from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
     WITH_REASON,
     Ack,
@@ -16,9 +19,6 @@ from fastmarket.offers.messages import (
     encode_acks,
     encode_store,
 )
-from fastmarket.offers.model import sign_offer
-from fastmarket.offers.protocol import outcome_of
-from fastmarket.offers.refusals import Refusal
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, identity, terms
 

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from fastmarket._candidates import Answered
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.offers.coverage import Coverage, place
+from fastmarket.native.candidates import Answered
+from fastmarket.offers.announce.coverage import Coverage, place
 
 K = 20
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import OfferConfig
 from fastmarket.formats.identity import Identity
-from fastmarket.kad.shares import NEARBY, Source
-from fastmarket.offers.changes import Displaced
-from fastmarket.offers.messages import Ack, decode_store_reply, encode_store
-from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers
+from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offer, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.units import PLACE_BYTES, cost_of, unit_of
+from fastmarket.offers.store.changes import Displaced
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.store.units import PLACE_BYTES, cost_of, unit_of
+from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
 HOME, NEXT_DOOR = b"\x08\x08", b"\x09\x09"  # address blocks

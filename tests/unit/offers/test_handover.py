@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastmarket._sha256 import sha256
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.offers.model import sign_offer
+from fastmarket.native.sha256 import sha256
+from fastmarket.offers.model.offer import sign_offer
 from fastmarket.offers.protocol import Handover, OfferProtocol
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, identity, terms
 

@@ -10,13 +10,13 @@ import pytest
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.kad.storing import QuorumReached, StoreResult
-from fastmarket.offers.asks import MAX_BAD_A_REPLY
-from fastmarket.offers.messages import FindRequest
-from fastmarket.offers.model import Offer, SignedAlone, sign_offer
+from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
+from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
+from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, outcome_of
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.messages import FindRequest
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
 
 
@@ -28,7 +28,7 @@ def speaks(node: MemoryNode) -> OfferProtocol:
 def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes = b"u") -> StoreOutcome:
     announcement = speaks(node).register(terms(price, user=user), net.now)
     progress, result = net.run(node, announcement.job)
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     speaks(node).announced(announcement.offer, result, net.now)
     reached = [item for item in progress if isinstance(item, QuorumReached)]
     outcome = outcome_of(result)
@@ -258,7 +258,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
         assert node.offers is not None
         node.offers.store._config = replace(config, max_offers=0)
     _, result = net.run(a, announcement.job)
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert outcome_of(result) == StoreOutcome(1, 3, 2)
     assert not outcome_of(result).reached
     speaks(a).announced(announcement.offer, result, net.now)
@@ -280,7 +280,7 @@ def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[Store
                 speaks(node).handed_over(job, result, net.now)
                 continue
             assert isinstance(job, Announcement)
-            assert isinstance(result, StoreResult)
+            assert isinstance(result, PutResult)
             speaks(node).announced(job.offer, result, net.now)
             outcomes.append(outcome_of(result))
     return outcomes
@@ -327,7 +327,7 @@ def test_an_announcement_that_was_overtaken_counts_as_stored() -> None:
     second = speaks(a).register(terms(6), net.now)
     net.run(a, second.job)
     _, result = net.run(a, first.job)
-    assert isinstance(result, StoreResult)
+    assert isinstance(result, PutResult)
     assert outcome_of(result) == StoreOutcome(2, 2, 2)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastmarket.config import OfferConfig
-from fastmarket.offers.known import Known, KnownOffers
-from fastmarket.offers.model import Offer, sign_offer
-from fastmarket.offers.store import OfferStore
+from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
+from fastmarket.offers.model.offer import Offer, sign_offer
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, MemoryNetwork, MemoryNode, identity, terms
 
 CONFIG = OfferConfig(max_known=2)
@@ -14,15 +14,15 @@ DAY_S = 24 * 3600.0
 OTHER = b"\x12\x20" + bytes(32)
 
 
-def alone() -> tuple[MemoryNetwork, MemoryNode, OfferStore, KnownOffers]:
+def alone() -> tuple[MemoryNetwork, MemoryNode, OfferStore, LocalAnswers]:
     net = MemoryNetwork()
     node = net.add()
     assert node.offers is not None
     store = node.offers.store
-    return net, node, store, KnownOffers(store, node.engine.askable, CONFIG)
+    return net, node, store, LocalAnswers(store, node.engine.askable, CONFIG)
 
 
-def told(known: Known | None) -> tuple[Offer, ...]:
+def told(known: LocalAnswer | None) -> tuple[Offer, ...]:
     assert known is not None
     return known.offers
 
@@ -86,12 +86,12 @@ def test_the_contents_kept_are_bounded_and_the_last_ones_stay() -> None:
     assert known.get(CONTENT, net.now) is first
 
 
-def searched() -> tuple[MemoryNetwork, MemoryNode, KnownOffers]:
+def searched() -> tuple[MemoryNetwork, MemoryNode, LocalAnswers]:
     """A node that has somebody to ask, and may tell what it found lately."""
     net = MemoryNetwork()
     node, _ = net.mesh(2)
     assert node.offers is not None
-    return net, node, KnownOffers(node.offers.store, node.engine.askable, FRESH)
+    return net, node, LocalAnswers(node.offers.store, node.engine.askable, FRESH)
 
 
 def test_what_was_found_is_told_until_it_is_old() -> None:

@@ -10,9 +10,9 @@ from itertools import combinations
 import pytest
 
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.messages import Ack, decode_request, encode_acks
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import OfferProtocol, outcome_of
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.messages import Ack, decode_request, encode_acks
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode, terms
 
 BUDGET_S = 10.0

@@ -8,8 +8,8 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.messages import Field, encode_peer
-from fastmarket.offers.messages import (
+from fastmarket.kad.wire.messages import Field, encode_peer
+from fastmarket.offers.wire.messages import (
     Ack,
     FindReply,
     FindRequest,

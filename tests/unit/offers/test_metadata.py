@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.offers.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata
 
 FULL = FileMetadata("2001:db8::1", 65535, 2**64 - 1, 2**64 - 1, "a file.txt")
 

@@ -8,8 +8,8 @@ import pytest
 
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import seal
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import (
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import (
     MAX_CLOCK_SKEW_S,
     MAX_ENVELOPE_BYTES,
     MAX_LIFETIME_S,
@@ -18,8 +18,8 @@ from fastmarket.offers.model import (
     OfferTerms,
     sign_offer,
 )
-from fastmarket.offers.refusals import OfferExpired, OfferRefused
-from fastmarket.offers.verifying import OfferVerifier, open_offer
+from fastmarket.offers.model.refusals import OfferExpired, OfferRefused
+from fastmarket.offers.wire.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 

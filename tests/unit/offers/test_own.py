@@ -8,10 +8,10 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
-from fastmarket.offers.model import Offer, sign_offer
-from fastmarket.offers.own import OwnOffers
-from fastmarket.offers.store import OfferStore
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.announce.reprovider import Reprovider
+from fastmarket.offers.model.offer import Offer, sign_offer
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 CONFIG = OfferConfig()
@@ -20,18 +20,18 @@ SHORT = StoreOutcome(1, 3, 2)
 LONELY = StoreOutcome(0, 0, 0)
 
 
-def schedule(config: OfferConfig = CONFIG) -> OwnOffers:
-    return OwnOffers(config, identity(1), OfferStore(config), 20)
+def schedule(config: OfferConfig = CONFIG) -> Reprovider:
+    return Reprovider(config, identity(1), OfferStore(config), 20)
 
 
-def due(own: OwnOffers, now: float) -> list[Offer]:
+def due(own: Reprovider, now: float) -> list[Offer]:
     own.handle_timer(now)
     return own.take_due(now)
 
 
 def test_a_registered_offer_is_stored_here_and_announced_by_the_caller() -> None:
     store = OfferStore(CONFIG)
-    own = OwnOffers(CONFIG, identity(1), store, 20)
+    own = Reprovider(CONFIG, identity(1), store, 20)
     offer = own.register(terms(), START)
     assert list(store.offers(CONTENT, START)) == [offer]
     assert (len(own), list(own), own.current(offer.key)) == (1, [offer], offer)
@@ -157,7 +157,7 @@ def test_registering_anew_while_it_waits_for_a_slot_announces_once() -> None:
 
 def test_a_version_of_our_own_that_others_brought_back_is_surpassed() -> None:
     store = OfferStore(CONFIG)
-    own = OwnOffers(CONFIG, identity(1), store, 20)
+    own = Reprovider(CONFIG, identity(1), store, 20)
     ahead = sign_offer(identity(1), terms(1), START + 500)
     store.add(ahead, START)
     assert own.register(terms(2), START).seq == ahead.seq + 1
@@ -181,7 +181,7 @@ def test_too_many_own_offers_are_refused_but_known_ones_may_change() -> None:
 
 def test_a_withdrawn_offer_is_a_tombstone_until_the_offer_would_have_expired() -> None:
     store = OfferStore(CONFIG)
-    own = OwnOffers(CONFIG, identity(1), store, 20)
+    own = Reprovider(CONFIG, identity(1), store, 20)
     offer = own.register(terms(), START)
     own.announced(offer, GOOD, START + 1)
     tombstone = own.withdraw(CONTENT, b"u", START + 2)
@@ -223,7 +223,7 @@ def test_what_was_never_offered_cannot_be_withdrawn() -> None:
 
 def test_an_offer_can_be_registered_again_after_it_was_withdrawn() -> None:
     store = OfferStore(CONFIG)
-    own = OwnOffers(CONFIG, identity(1), store, 20)
+    own = Reprovider(CONFIG, identity(1), store, 20)
     own.register(terms(1), START)
     tombstone = own.withdraw(CONTENT, b"u", START + 1)
     anew = own.register(terms(2), START + 1)

@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from fastmarket.offers.model import sign_offer
-from fastmarket.offers.parcels import Parcel
+from fastmarket.offers.announce.parcels import Parcel
+from fastmarket.offers.model.offer import sign_offer
 from tests.unit.offers.memory import identity, terms
 
 # What a storer says of two offers: nothing, that it has both, that it has one of them.

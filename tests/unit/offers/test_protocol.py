@@ -6,7 +6,9 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
-from fastmarket.offers.messages import (
+from fastmarket.offers.model.offer import sign_offer
+from fastmarket.offers.model.refusals import Refusal
+from fastmarket.offers.wire.messages import (
     Ack,
     FindRequest,
     decode_find_reply,
@@ -14,8 +16,6 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_store,
 )
-from fastmarket.offers.model import sign_offer
-from fastmarket.offers.refusals import Refusal
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
 

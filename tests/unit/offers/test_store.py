@@ -6,9 +6,9 @@ from dataclasses import replace
 from hashlib import sha256
 
 from fastmarket.config import OfferConfig
-from fastmarket.offers.messages import Ack, FindRequest
-from fastmarket.offers.model import Offer, OfferTerms, sign_offer
-from fastmarket.offers.store import Found, OfferStore
+from fastmarket.offers.model.offer import Offer, OfferTerms, sign_offer
+from fastmarket.offers.store.offer_store import FoundOffers, OfferStore
+from fastmarket.offers.wire.messages import Ack, FindRequest
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 NOW = START
@@ -102,7 +102,7 @@ def test_a_tombstone_hides_the_offer_until_that_would_have_ended() -> None:
     assert prices(store) == []
     assert store.add(first, NOW + 2) is Ack.SUPERSEDED
     # Whoever asks is told of the withdrawal: others may have slept through it. Whatever price he wants.
-    assert store.find(FindRequest(CONTENT, 10, 0), NOW + 2, ROOM) == Found((gone.envelope,), False)
+    assert store.find(FindRequest(CONTENT, 10, 0), NOW + 2, ROOM) == FoundOffers((gone.envelope,), False)
     other = offer(2, 9, lifetime_s=1000)
     store.add(other, NOW)
     assert store.find(FindRequest(CONTENT, 10), NOW, ROOM).envelopes == (other.envelope, gone.envelope)

@@ -10,10 +10,10 @@ import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import Busy
-from fastmarket.offers.model import OfferTerms
+from fastmarket.offers.announce.sweep import Settled, SweepResult
+from fastmarket.offers.model.offer import OfferTerms
+from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
-from fastmarket.offers.sweep import Settled, SweepResult
-from fastmarket.offers.views import StoreOutcome
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, terms
 
 

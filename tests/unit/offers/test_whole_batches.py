@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.offers.batch import sign_batch
-from fastmarket.offers.messages import (
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.announce.parcels import Parcel, parcels
+from fastmarket.offers.model.batch import sign_batch
+from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
+from fastmarket.offers.model.refusals import Refusal
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.wire.messages import (
     Ack,
     FindRequest,
     decode_find_reply,
@@ -21,12 +26,7 @@ from fastmarket.offers.messages import (
     encode_find,
     encode_store,
 )
-from fastmarket.offers.model import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
-from fastmarket.offers.parcels import Parcel, parcels
-from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.refusals import Refusal
-from fastmarket.offers.verifying import open_offer
-from fastmarket.offers.views import StoreOutcome
+from fastmarket.offers.wire.verifying import open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference.batched import decode_batched
 from tests.unit.offers.memory import START, MemoryNetwork, identity, terms

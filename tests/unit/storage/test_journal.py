@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket._batch import SignedBatch
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.formats.cid import sha256_multihash
-from fastmarket.offers.batch import contents
-from fastmarket.offers.changes import AnyChange, BatchChange, Change, Displaced
-from fastmarket.offers.metadata import FileMetadata
-from fastmarket.offers.model import Offer, OfferTerms, Signing, sign_offer, sign_offers
-from fastmarket.offers.verifying import read_offer
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.batch import contents
+from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offer, sign_offers
+from fastmarket.offers.store.changes import AnyChange, BatchChange, Change, Displaced
+from fastmarket.offers.wire.verifying import read_offer
 from fastmarket.storage.database import FILE, OfferDatabase
 from fastmarket.storage.journal import Journal
 from tests.conftest import Run

@@ -16,15 +16,15 @@ from fastmarket.errors import StorageFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.saved import SavedPeer
+from fastmarket.kad.routing.peer_cache import CachedPeer
 from fastmarket.storage import peers as module
 from fastmarket.storage.peers import PeerFile, PeerSaver
 from tests.conftest import Run
 
 
-def saved(number: int) -> SavedPeer:
+def saved(number: int) -> CachedPeer:
     addrs = tuple(Multiaddr.from_text(f"/ip4/127.0.0.1/tcp/{4000 + number}{tail}") for tail in ("", "/ws"))
-    return SavedPeer(PeerInfo(PeerId.from_bytes(b"\x12\x20" + bytes([number] * 32)), addrs), 1000.0 + number)
+    return CachedPeer(PeerInfo(PeerId.from_bytes(b"\x12\x20" + bytes([number] * 32)), addrs), 1000.0 + number)
 
 
 PEERS = [saved(number) for number in range(20)]
@@ -93,7 +93,7 @@ def test_addresses_beyond_measure_cost_the_last_of_the_peers_their_place(tmp_pat
     long = tuple(
         Multiaddr.from_text(f"/dns4/{'x' * 60}.{'y' * 60}.{'z' * 60}.n{number}/tcp/1") for number in range(16)
     )
-    many = [SavedPeer(PeerInfo(saved(n % 256).info.peer_id, long), 1.0) for n in range(512)]
+    many = [CachedPeer(PeerInfo(saved(n % 256).info.peer_id, long), 1.0) for n in range(512)]
     file.write([*PEERS, *many])
     assert file.path.stat().st_size <= module.MAX_FILE_BYTES
     assert file.read()[: len(PEERS)] == PEERS
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
 def test_the_saver_writes_changes_and_at_the_end(run: Run[None], tmp_path: Path) -> None:
     file = PeerFile(tmp_path)
     config = replace(StorageConfig(), peers_interval_s=0.01, peers_rewrite_s=3600.0)
-    peers: list[SavedPeer] = []
+    peers: list[CachedPeer] = []
 
     async def written(count: int) -> None:
         while not file.path.exists() or len(file.read()) != count:  # noqa: ASYNC110 - a file has no event
@@ -148,7 +148,7 @@ def test_a_full_disk_is_told_once(run: Run[None], tmp_path: Path, caplog: pytest
     config = replace(StorageConfig(), peers_interval_s=0.001)
     looks = 0
 
-    def look() -> tuple[SavedPeer, ...]:
+    def look() -> tuple[CachedPeer, ...]:
         nonlocal looks
         looks += 1
         return tuple(PEERS)

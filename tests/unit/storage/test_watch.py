@@ -17,8 +17,8 @@ import pytest
 
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
-from fastmarket.net.keeping import Keeping
-from fastmarket.offers.changes import Change
+from fastmarket.net.durability import Durability
+from fastmarket.offers.store.changes import Change
 from fastmarket.storage.database import FILE, Locked, OfferDatabase, RecordRow, reason
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE, data_directory
 from fastmarket.storage.journal import Journal
@@ -226,7 +226,7 @@ def locked(home: Path) -> Iterator[int]:
 
 
 class Offers:
-    """What `Keeping` needs of an offer protocol."""
+    """What `Durability` needs of an offer protocol."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -250,7 +250,7 @@ def test_a_caller_learns_in_its_time_who_holds_the_lock(
     async def main() -> None:
         offers = Offers()
         made = Journal(OfferDatabase(home), StorageConfig(), lambda: NOW)
-        keeping = Keeping(offers, made)  # type: ignore[arg-type]
+        keeping = Durability(offers, made)  # type: ignore[arg-type]
         loop = asyncio.get_running_loop()
         with locked(home) as pid:
             for name in "ab":

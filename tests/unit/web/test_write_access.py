@@ -8,13 +8,13 @@ import hashlib
 import pytest
 from starlette.requests import Request
 
-from fastmarket.market.access import Scope, Token, Tokens
+from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.web.write_access import FORWARDED, WriteAccess
 
 WRITE, READ = "a token that may write", "a token that may read"
 TOKENS = Tokens(
     Token(hashlib.sha256(secret.encode()).digest(), scope)
-    for secret, scope in ((WRITE, Scope.WRITE), (READ, Scope.READ))
+    for secret, scope in ((WRITE, AccessScope.WRITE), (READ, AccessScope.READ))
 )
 
 

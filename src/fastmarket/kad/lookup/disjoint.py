@@ -1,0 +1,164 @@
+"""One lookup on several paths that share no peer (Baumgart and Mies, "S/Kademlia", 2007, section 4.4).
+
+Whoever answers with its accomplices alone leads astray the path it stands on, and no other. The price is more
+requests: each path has to come near the key by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.lookup.iterative import Claims, IterativeLookup, NetworkKnowledge
+from fastmarket.kad.lookup.lookup import End, Lookup, earlier
+from fastmarket.kad.lookup.query import Query
+from fastmarket.native.candidates import Answered, Candidate
+
+# Each path has so many slots at least: with one, a single slow peer would hold it.
+MIN_ALPHA = 3
+
+
+class DisjointLookup(Lookup):
+    """`disjoint_paths` lookups for one question; a `kad.lookup.lookup.Lookup` as one lookup is."""
+
+    __slots__ = ("_paths", "_target")
+
+    def __init__(
+        self, target: bytes, ask: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
+    ) -> None:
+        """`target`: 32-byte key (already hashed); `local` is never asked."""
+        self.target = target
+        self.end = None
+        self._target = int.from_bytes(target, "big")
+        paths = config.disjoint_paths
+        each = replace(
+            config,
+            alpha=max(config.alpha // paths, MIN_ALPHA),
+            max_asked=max(2 * config.max_asked // paths, 2 * config.k),
+        )
+        claims: Claims = {}
+        self._paths = [IterativeLookup(target, ask, each, local, learnt, claims) for _ in range(paths)]
+
+    @property
+    def asked(self) -> int:
+        """Peers asked so far, on all paths."""
+        return sum(path.asked for path in self._paths)
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far, one on several paths as often."""
+        return sum(path.heard for path in self._paths)
+
+    @property
+    def answered(self) -> int:
+        """Peers that answered."""
+        return sum(path.answered for path in self._paths)
+
+    @property
+    def failures(self) -> int:
+        """Peers of which no answer will come."""
+        return sum(path.failures for path in self._paths)
+
+    @property
+    def silent(self) -> int:
+        """Peers asked that have not answered and may be there all the same."""
+        return sum(path.silent for path in self._paths)
+
+    @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered, on any path."""
+        return max(path.hops for path in self._paths)
+
+    @property
+    def only_late(self) -> bool:
+        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        return self.end is None and self.answered > 0 and not any(path.in_flight for path in self._paths)
+
+    def add(self, peers: Iterable[PeerInfo]) -> None:
+        """Where to begin: dealt out by distance, so that every path has its share of the near ones."""
+        dealt = sorted(peers, key=lambda peer: self._distance(peer.peer_id.key))
+        for number, path in enumerate(self._paths):
+            path.add(dealt[number :: len(self._paths)])
+
+    def poll(self, now: float) -> list[SendRequest]:
+        """The requests of all paths; the end comes when all have ended."""
+        if self.end is not None:
+            return []
+        requests, count = [], len(self._paths)
+        for number, path in enumerate(self._paths):
+            requests += [
+                SendRequest(out.token * count + number, out.peer, out.choices, out.timeout_s)
+                for out in path.poll(now)
+            ]
+        ends = {path.end for path in self._paths}
+        if None not in ends:
+            self.end = End.LIMIT if End.LIMIT in ends else End.COMPLETE
+        return requests
+
+    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `failed` then."""
+        own, number = divmod(token, len(self._paths))
+        items = self._paths[number].replied(own, protocol, payload, now)
+        if self._paths[number].end is End.STOPPED:
+            self.stop(End.STOPPED)
+        return items
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """No answer will come."""
+        own, number = divmod(token, len(self._paths))
+        self._paths[number].failed(own, kind, now)
+
+    def lost(self, key: bytes) -> None:
+        """On every path."""
+        for path in self._paths:
+            path.lost(key)
+        if self.end is End.COMPLETE:
+            self.end = None
+
+    def stop(self, end: End) -> None:
+        """End now, with what was found."""
+        if self.end is None:
+            self.end = end
+        for path in self._paths:
+            path.stop(end)
+
+    def next_timer(self) -> float | None:
+        """The earliest of the paths'."""
+        when = None
+        for path in self._paths:
+            timer = path.next_timer()
+            when = when if timer is None else earlier(when, timer)
+        return when
+
+    def handle_timer(self, now: float) -> None:
+        """Age the requests of all paths; poll afterwards."""
+        for path in self._paths:
+            path.handle_timer(now)
+
+    def closest(self) -> tuple[Answered, ...]:
+        """The up to k closest peers that answered on any path, closest first."""
+        return self._paths[0].candidates.closest(self._all())
+
+    def storers(self) -> tuple[Answered, ...]:
+        """Where to store: those, and more where an address block is crowded."""
+        return self._paths[0].candidates.storers(self._all())
+
+    def nearest(self) -> list[Candidate]:
+        """The closest known on any path that have not failed."""
+        return self._paths[0].candidates.chosen(False, self._all())
+
+    def _all(self) -> list[Candidate]:
+        """Every candidate once, as the path has it that asked, or would."""
+        by_key: dict[bytes, Candidate] = {}
+        for path in self._paths:
+            for candidate in path.own():
+                by_key.setdefault(candidate.key, candidate)
+        return sorted(by_key.values(), key=lambda candidate: self._distance(candidate.key))
+
+    def _distance(self, key: bytes) -> int:
+        return int.from_bytes(key, "big") ^ self._target

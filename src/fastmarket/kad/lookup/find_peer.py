@@ -1,0 +1,34 @@
+"""The question where one peer is."""
+
+from __future__ import annotations
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.lookup.queries import FindNode
+from fastmarket.kad.lookup.query import Answer, Query
+
+
+class FindPeer(Query):
+    """Ask for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
+
+    That entry may be hearsay, as every FIND_NODE answer is: only a dial proves it.
+    """
+
+    __slots__ = ("_find_node", "_wanted")
+
+    def __init__(self, config: KadConfig, wanted: PeerId) -> None:
+        super().__init__(seeks_peers=False)
+        self._wanted = wanted
+        self._find_node = FindNode(config, wanted.raw)
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """The same to everyone."""
+        return self._find_node.choices(peer)
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Closer peers, and the one looked for. Raises PeerFault."""
+        answer = self._find_node.read(peer, protocol, payload, now)
+        named = tuple(info for info in answer.closer if info.peer_id == self._wanted and info.addrs)
+        return Answer(answer.closer, named[:1], bool(named))

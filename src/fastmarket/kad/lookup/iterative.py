@@ -1,0 +1,314 @@
+"""The iterative lookup: ever closer peers, at most alpha in flight, never in lockstep (specs kad-dht)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.liveness_shortcut import liveness_shortcut
+from fastmarket.kad.lookup.lookup import End, Lookup
+from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.query import Query
+from fastmarket.kad.lookup.rtt import RttEstimator
+from fastmarket.native.candidates import Answered, Candidate, Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkKnowledge:
+    """What a node's lookups have taught it, for the next ones."""
+
+    paces: RttEstimator
+    size: NetworkSize
+    named: Callable[[Iterable[PeerInfo]], None] | None = None
+    """Told of the peers in every answer."""
+    alive: KnownAlive | None = None
+    """Who need not be asked to be found; None: everybody is asked."""
+
+    def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+        """A connection to the peer is open, and it said what it speaks."""
+        self.paces.connected(peer_id)
+        if self.alive is not None:
+            self.alive.identified(peer_id, protocols, now)
+
+    def disconnected(self, peer_id: PeerId) -> None:
+        """The last connection to the peer ended."""
+        self.paces.disconnected(peer_id)
+        if self.alive is not None:
+            self.alive.disconnected(peer_id)
+
+
+# Nobody is there; or who is speaks none of our protocols.
+_ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
+
+# Who asks whom, where several lookups share one question: by 32-byte key.
+Claims = dict[bytes, Candidate]
+
+
+class IterativeLookup(Lookup):
+    """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
+
+    It ends when the closest peers it knows of (`native.candidates`) have answered, failed ones left out;
+    a late one among them is waited for in proportion to how slow the others were. It asks nobody beyond them,
+    and never more than `max_asked` peers in all.
+
+    Where only peers are sought, those known to be alive need not answer once more
+    (`kad.lookup.liveness_shortcut`): the `agreeing` closest have to, and by then have named whom they know
+    closer than the rest.
+    """
+
+    __slots__ = (
+        "_absent",
+        "_alive",
+        "_answered",
+        "_ask",
+        "_asked",
+        "_claims",
+        "_config",
+        "_failures",
+        "_held_until",
+        "_hops",
+        "_named",
+        "_outstanding",
+        "_paces",
+        "_size",
+        "_slowest",
+        "_waited",
+        "candidates",
+    )
+
+    def __init__(
+        self,
+        target: bytes,
+        ask: Query,
+        config: KadConfig,
+        local: PeerId,
+        learnt: NetworkKnowledge | None = None,
+        claims: Claims | None = None,
+    ) -> None:
+        """`target`: 32-byte key (already hashed); `local` is never asked.
+
+        `claims`, shared with other lookups for the same: whom one of them asks the others do not. What these
+        find out of the network's size says little, so it is not learnt.
+        """
+        self.target = target
+        self.end = None
+        self._answered = 0
+        self._failures = 0
+        self._absent = 0
+        self._hops = 0
+        self._ask = ask
+        self._config = config
+        learnt = learnt or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
+        self._paces = learnt.paces
+        self._size = learnt.size
+        self._named = learnt.named
+        self._alive = learnt.alive
+        self._claims = claims
+        self.candidates = Candidates(target, local.key, config, ip_group, claims)
+        # On disjoint paths nobody is believed for having been there before.
+        if claims is None:
+            self.candidates.voucher = liveness_shortcut(ask, config, learnt.alive, learnt.size)
+        self._asked = 0
+        self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
+        self._slowest: float | None = None
+        self._held_until: float | None = None
+        # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
+        self._waited = 0
+
+    @property
+    def asked(self) -> int:
+        """Peers asked so far."""
+        return self._asked
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far."""
+        return self.candidates.heard
+
+    @property
+    def answered(self) -> int:
+        """Peers that answered."""
+        return self._answered
+
+    @property
+    def failures(self) -> int:
+        """Peers of which no answer will come."""
+        return self._failures
+
+    @property
+    def silent(self) -> int:
+        """Peers asked that have not answered and may be there all the same."""
+        return self._asked - self._answered - self._absent
+
+    @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered."""
+        return self._hops
+
+    @property
+    def in_flight(self) -> int:
+        """Slots taken: requests out that are not late."""
+        return self.candidates.in_flight
+
+    @property
+    def only_late(self) -> bool:
+        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        return self.end is None and self._answered > 0 and not self.candidates.in_flight
+
+    def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
+        """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
+        if self.candidates.add(peers, hops):
+            self._waited = 0
+
+    def poll(self, now: float) -> list[SendRequest]:
+        """The requests to send now; notices the end."""
+        if self.end is not None or self._waited > 0:
+            return []
+        requests: list[SendRequest] = []
+        liveness_shortcut = self.candidates.voucher
+        end = self._walk(requests, now)
+        if self.candidates.voucher is not liveness_shortcut:
+            end = self._walk(requests, now)
+        if end is not None and requests:
+            self._held_until = now  # of silent ones: nobody waits for them, but they are asked
+        elif end is not None:
+            self._complete(end)
+        return requests
+
+    def _walk(self, requests: list[SendRequest], now: float) -> End | None:
+        """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
+        candidates = self.candidates
+        candidates.begin(now, self._asked, self._slowest)
+        while (candidate := candidates.next_asked()) is not None:
+            requests.append(self._ask_now(candidate, now))
+        self._held_until, self._waited = candidates.held_until, candidates.waited
+        if candidates.is_open:
+            return None
+        return End.LIMIT if candidates.cut else End.COMPLETE
+
+    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+        candidate = self._outstanding.get(token)
+        if candidate is None or self.end is not None:
+            return ()
+        answer = self._ask.read(candidate.peer, protocol, payload, now)
+        del self._outstanding[token]
+        self.candidates.leave(candidate)
+        took = candidate.answer(protocol, now)
+        self._answered += 1
+        self._waited -= 1
+        self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
+        if self._slowest is None or took > self._slowest:
+            self._slowest = took
+        hops = candidate.hops
+        if hops > self._hops:
+            self._hops = hops
+        self.add(answer.closer, hops + 1)
+        if self._named is not None:
+            self._named(answer.closer)
+        if answer.stop:
+            self.end = End.STOPPED
+        return answer.items
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """No answer will come; the next closest moves up."""
+        candidate = self._outstanding.get(token)
+        if candidate is not None and self.end is None:
+            del self._outstanding[token]
+            self._waited = 0
+            self.candidates.leave(candidate)
+            self.candidates.fail(candidate)
+            self._failures += 1
+            self._absent += kind in _ABSENT
+            if kind is not FailureKind.BUSY:
+                self._surprised(candidate)
+
+    def lost(self, key: bytes) -> None:
+        """It is no candidate any more; a lookup that had found all goes on."""
+        for candidate in self.candidates.listed():
+            if candidate.key == key:
+                self.candidates.fail(candidate)
+                self._waited = 0
+                if self.end is End.COMPLETE:
+                    self.end = None
+
+    def stop(self, end: End) -> None:
+        """End now, with what was found."""
+        if self.end is None:
+            self.end = end
+
+    def next_timer(self) -> float | None:
+        """When a slot is given on, a request given up, or a late peer no longer waited for."""
+        if self.end is not None:
+            return None
+        return self.candidates.next_timer(self._outstanding, self._held_until)
+
+    def handle_timer(self, now: float) -> None:
+        """Age the requests in flight; poll afterwards."""
+        outstanding = self._outstanding
+        self._waited = 0
+        for candidate in self.candidates.overdue(now):
+            self._paces.late(candidate.peer.peer_id, now)
+            self._fell_silent(candidate)
+        while outstanding:
+            token, candidate = next(iter(outstanding.items()))
+            if candidate.asked_at + self._config.request_timeout_s > now:
+                break
+            self.failed(token, FailureKind.TIMEOUT, now)
+
+    def closest(self) -> tuple[Answered, ...]:
+        """The up to k closest peers that answered or are known to be alive, closest first."""
+        return self.candidates.closest()
+
+    def storers(self) -> tuple[Answered, ...]:
+        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
+        return self.candidates.storers()
+
+    def nearest(self) -> list[Candidate]:
+        """The closest known that have not failed, whether they have answered or not."""
+        return self.candidates.chosen(False)
+
+    def own(self) -> list[Candidate]:
+        """All known that this lookup asked or may ask, closest first."""
+        claims, listed = self._claims, self.candidates.listed()
+        if claims is None:
+            return listed
+        return [one for one in listed if claims.get(one.key, one) is one]
+
+    def _ask_now(self, candidate: Candidate, now: float) -> SendRequest:
+        token = self._asked
+        self._asked += 1
+        peer, paces = candidate.peer, self._paces
+        peer_id = peer.peer_id
+        connected = paces.is_connected(peer_id)
+        self._outstanding[token] = candidate
+        if self._claims is not None:
+            self._claims[candidate.key] = candidate
+        if paces.is_silent(peer_id, now):
+            candidate.ask_silent(now, connected)
+            self._fell_silent(candidate)
+        else:
+            self.candidates.ask(candidate, now, connected, paces.patience(peer_id, connected))
+        return SendRequest(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
+
+    def _complete(self, end: End) -> None:
+        self.end = end
+        if end is End.COMPLETE and self._claims is None:
+            self._size.learn(self.target, self.candidates.closest_keys())
+
+    def _fell_silent(self, late: Candidate) -> None:
+        if self._alive is not None:
+            self._alive.doubted(late.peer.peer_id)
+        self._surprised(late)
+
+    def _surprised(self, candidate: Candidate) -> None:
+        """A connected peer falls silent: that may have befallen others, too, so now all are asked."""
+        if candidate.connected:
+            self.candidates.voucher = None

@@ -1,0 +1,21 @@
+"""Who may stand among the closest without being asked: peers near the key that are known to be alive."""
+
+from __future__ import annotations
+
+from fastmarket.config import KadConfig
+from fastmarket.kad.lookup.known_alive import KnownAlive
+from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
+from fastmarket.kad.lookup.query import Query
+from fastmarket.native.candidates import Voucher
+
+
+def liveness_shortcut(
+    ask: Query, config: KadConfig, alive: KnownAlive | None, size: NetworkSize
+) -> Voucher | None:
+    """None where everybody is to be asked: for what peers hold, and while nobody knows how near is near."""
+    radius = size.radius
+    if alive is None or radius is None or not ask.seeks_peers:
+        return None
+    reach = int(config.optimistic_reach * radius)
+    within = None if reach >= KEY_SPACE else reach.to_bytes(32, "big")
+    return Voucher(within, alive.connected, alive.alive_s, ask)

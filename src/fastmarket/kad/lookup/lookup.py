@@ -1,0 +1,116 @@
+"""What a lookup is to those who drive it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import SendRequest
+from fastmarket.native.candidates import Answered, Candidate
+
+
+class End(Enum):
+    """Why a lookup ended."""
+
+    COMPLETE = "complete"  # the k closest known have all answered, or all there are
+    STOPPED = "stopped"  # the question was answered before
+    LIMIT = "limit"  # max_asked peers were asked and the closest known still was not among them
+    DEADLINE = "deadline"  # the job's time was over
+    CANCELLED = "cancelled"  # by its caller
+
+
+class Lookup:
+    """A lookup as a job drives it: one `Lookup`, or several on disjoint paths."""
+
+    __slots__ = ("end", "target")
+
+    target: bytes
+    end: End | None
+
+    @property
+    def asked(self) -> int:
+        """Peers asked so far."""
+        raise NotImplementedError
+
+    @property
+    def heard(self) -> int:
+        """Peers heard of so far."""
+        raise NotImplementedError
+
+    @property
+    def answered(self) -> int:
+        """Peers that answered."""
+        raise NotImplementedError
+
+    @property
+    def failures(self) -> int:
+        """Peers of which no answer will come."""
+        raise NotImplementedError
+
+    @property
+    def silent(self) -> int:
+        """Peers asked that have not answered, and of which it is not known that they are gone, or no peers of
+        this network: each of them may be there."""
+        raise NotImplementedError
+
+    @property
+    def hops(self) -> int:
+        """Of the farthest peer that answered."""
+        raise NotImplementedError
+
+    @property
+    def only_late(self) -> bool:
+        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        raise NotImplementedError
+
+    def add(self, peers: Iterable[PeerInfo]) -> None:
+        """Peers heard of."""
+        raise NotImplementedError
+
+    def poll(self, now: float) -> list[SendRequest]:
+        """The requests to send now; notices the end."""
+        raise NotImplementedError
+
+    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+        raise NotImplementedError
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """No answer will come."""
+        raise NotImplementedError
+
+    def lost(self, key: bytes) -> None:
+        """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
+        asked first."""
+        raise NotImplementedError
+
+    def stop(self, end: End) -> None:
+        """End now, with what was found."""
+        raise NotImplementedError
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do."""
+        raise NotImplementedError
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed; poll afterwards."""
+        raise NotImplementedError
+
+    def closest(self) -> tuple[Answered, ...]:
+        """The up to k closest peers that answered or are known to be alive, closest first."""
+        raise NotImplementedError
+
+    def storers(self) -> tuple[Answered, ...]:
+        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
+        raise NotImplementedError
+
+    def nearest(self) -> list[Candidate]:
+        """The closest known that have not failed, whether they have answered or not."""
+        raise NotImplementedError
+
+
+def earlier(a: float | None, b: float) -> float:
+    """The earlier of a time that may be none and another."""
+    return b if a is None or b < a else a

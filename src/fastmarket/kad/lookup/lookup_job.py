@@ -1,0 +1,107 @@
+"""A lookup as a job of the engine, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.lookup import End, Lookup, earlier
+from fastmarket.native.candidates import Answered
+
+
+@dataclass(frozen=True, slots=True)
+class LookupResult:
+    """What a lookup found: the closest peers that answered, and how it went."""
+
+    closest: tuple[Answered, ...]
+    end: End
+    asked: int
+    answered: int
+    failed: int
+
+
+# Where a lookup starts from: peers known near a 32-byte target, at a time.
+Seeds = Callable[[bytes, float], Iterable[PeerInfo]]
+
+
+class LookupJob(Job):
+    """A lookup with a deadline; whatever the answers hold is its progress. Its result is a LookupResult."""
+
+    __slots__ = ("_deadline", "_events", "_last", "_seeds", "_timeout_s", "lookup")
+
+    def __init__(self, lookup: Lookup, seeds: Seeds, timeout_s: float) -> None:
+        self.lookup = lookup
+        self.result = None
+        self._seeds = seeds
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._events: list[object] = []
+        self._last = False
+
+    @property
+    def finished(self) -> bool:
+        """The lookup ended and its result stands."""
+        return self._last
+
+    def start(self, now: float) -> None:
+        """Begin with the closest peers of the table."""
+        self._deadline = now + self._timeout_s
+        self.lookup.add(self._seeds(self.lookup.target, now))
+
+    def poll_requests(self, now: float) -> list[SendRequest]:
+        """The next requests; when the lookup has ended, the last words of the job."""
+        if self._last:
+            return []
+        requests = self.lookup.poll(now)
+        if self.lookup.end is not None:
+            self._last = True
+            self.result = self.conclude(now)
+            return self.last_words()
+        return requests
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """Feed the lookup; raises PeerFault."""
+        self._events.extend(self.lookup.replied(token, protocol, payload, now))
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """Feed the lookup."""
+        self.lookup.failed(token, kind, now)
+
+    def next_timer(self) -> float | None:
+        """The lookup's timer or the deadline."""
+        return earlier(self.lookup.next_timer(), self._deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """Age the lookup, or end it."""
+        if now >= self._deadline:
+            self.lookup.stop(End.DEADLINE)
+        else:
+            self.lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """Items out of the answers."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """End with what was found."""
+        self.lookup.stop(End.CANCELLED)
+
+    def conclude(self, now: float) -> object:
+        """The job's result; the lookup has ended."""
+        return lookup_result(self.lookup)
+
+    def last_words(self) -> list[SendRequest]:
+        """Requests whose outcome nobody waits for."""
+        return []
+
+
+def lookup_result(lookup: Lookup) -> LookupResult:
+    """The result of a lookup that has ended."""
+    return LookupResult(
+        lookup.closest(), lookup.end or End.CANCELLED, lookup.asked, lookup.answered, lookup.failures
+    )

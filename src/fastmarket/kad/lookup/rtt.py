@@ -1,0 +1,126 @@
+"""How long a peer may take before it is late: learnt from how long it and others took (RFC 6298)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+
+# RFC 6298, section 2: smoothing of the mean and of the mean deviation, and how many deviations are waited.
+MEAN_GAIN = 1 / 8
+DEVIATION_GAIN = 1 / 4
+DEVIATIONS = 4.0
+# Of all peers together: fewer answers than this say nothing of the next peer.
+MIN_SAMPLES = 8
+
+
+class Estimate:
+    """Mean and mean deviation of a series of times."""
+
+    __slots__ = ("count", "deviation", "mean")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.deviation = 0.0
+
+    def add(self, took: float) -> None:
+        """One more."""
+        self.count += 1
+        if self.count == 1:
+            self.mean, self.deviation = took, took / 2
+            return
+        self.deviation += DEVIATION_GAIN * (abs(took - self.mean) - self.deviation)
+        self.mean += MEAN_GAIN * (took - self.mean)
+
+    @property
+    def patience(self) -> float:
+        """Who takes longer is late."""
+        return self.mean + DEVIATIONS * self.deviation
+
+
+class RttEstimator:
+    """Of connected peers each by itself; of those that have to be dialled first, all together.
+
+    A peer that was late and has not been heard of since is silent: it is asked, but no lookup waits for it.
+    So a node that hangs costs one lookup its patience, not every one.
+    """
+
+    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_silent")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._config = config
+        # By the bytes of their ids, which know their hash: peers are looked up five times a request.
+        self._connected: set[bytes] = set()
+        self._linked = Estimate()
+        self._dialled = Estimate()
+        self._peers: OrderedDict[bytes, Estimate] = OrderedDict()
+        self._silent: OrderedDict[bytes, float] = OrderedDict()  # since when
+
+    def connected(self, peer_id: PeerId) -> None:
+        """A connection is open: what is sent need not wait for a dial."""
+        self._connected.add(peer_id.raw)
+
+    def disconnected(self, peer_id: PeerId) -> None:
+        """The last connection ended."""
+        self._connected.discard(peer_id.raw)
+
+    def is_connected(self, peer_id: PeerId) -> bool:
+        """To be remembered with a request, for `answered`."""
+        return peer_id.raw in self._connected
+
+    def patience(self, peer_id: PeerId, connected: bool | None = None) -> float:
+        """Seconds until a request to the peer is late; `patience_s` where nothing is known.
+
+        `connected`: what `is_connected` said, where that was asked already.
+        """
+        config = self._config
+        least = MIN_SAMPLES
+        if self.is_connected(peer_id) if connected is None else connected:
+            estimate = self._linked
+            own = self._peers.get(peer_id.raw)
+            if own is not None:
+                estimate, least = own, 1
+        else:
+            estimate = self._dialled
+        if estimate.count < least:
+            return config.patience_s
+        return min(max(estimate.patience, config.min_patience_s), config.patience_s)
+
+    def answered(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
+        """A request was answered after `took` seconds."""
+        if not was_connected:
+            self._dialled.add(took)
+            return
+        self._linked.add(took)
+        estimate = self._peers.get(peer_id.raw)
+        if estimate is not None:
+            self._peers.move_to_end(peer_id.raw)
+            estimate.add(took)
+            return
+        estimate = self._peers[peer_id.raw] = Estimate()
+        estimate.add(took)
+        if len(self._peers) > self._config.max_paces:
+            self._peers.popitem(last=False)
+
+    def late(self, peer_id: PeerId, now: float) -> None:
+        """A request to the peer has outlasted its patience."""
+        self._silent.setdefault(peer_id.raw, now)
+        if len(self._silent) > self._config.max_paces:
+            self._silent.popitem(last=False)
+
+    def heard(self, peer_id: PeerId) -> None:
+        """The peer said something, however late."""
+        if self._silent:
+            self._silent.pop(peer_id.raw, None)
+
+    def is_silent(self, peer_id: PeerId, now: float) -> bool:
+        """Late, not heard of since, and that less than `silent_s` ago."""
+        since = self._silent.get(peer_id.raw) if self._silent else None
+        if since is None:
+            return False
+        if now - since < self._config.silent_s:
+            return True
+        del self._silent[peer_id.raw]
+        return False

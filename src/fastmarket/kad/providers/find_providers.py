@@ -1,0 +1,43 @@
+"""The lookup for providers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.lookup.lookup import End, Lookup
+from fastmarket.kad.lookup.lookup_job import LookupJob, LookupResult, Seeds, lookup_result
+from fastmarket.kad.lookup.queries import GetProviders
+
+
+@dataclass(frozen=True, slots=True)
+class FindProvidersResult:
+    """All providers found, in order; a lookup that did not end COMPLETE may have missed some."""
+
+    providers: tuple[PeerInfo, ...]
+    lookup: LookupResult
+
+
+class FindProvidersJob(LookupJob):
+    """Progress: PeerInfo of each provider, again if its addresses come later. Result: FindProvidersResult."""
+
+    __slots__ = ("_ask", "_own")
+
+    def __init__(
+        self, lookup: Lookup, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
+    ) -> None:
+        """`own`: providers that are known here."""
+        super().__init__(lookup, seeds, timeout_s)
+        self._ask = ask
+        self._own = own
+
+    def start(self, now: float) -> None:
+        """Those known here come first, and may be enough."""
+        super().start(now)
+        self._events.extend(self._ask.take(self._own))
+        if self._ask.enough:
+            self.lookup.stop(End.STOPPED)
+
+    def conclude(self, now: float) -> FindProvidersResult:
+        """Everything noted."""
+        return FindProvidersResult(tuple(self._ask.found.values()), lookup_result(self.lookup))

@@ -1,0 +1,497 @@
+"""Put something on the k closest peers to a key, and know when enough of them have it.
+
+Over 400 lines: what counts towards the quorum is one condition over one state, to be read in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.lookup import End, Lookup
+from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
+from fastmarket.kad.lookup.query import PutRequest
+from fastmarket.native.candidates import Answered, PeerState
+
+# Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
+_FIRST_STORE_TOKEN = 1 << 40
+_TOKENS_OF_A_LOOKUP = 1 << 16
+# From an attempt that cannot have its quorum to the next one; then twice as long each time, up to the
+# longest.
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+# For people: what became of a storer that said nothing.
+WHY = {
+    FailureKind.TIMEOUT: "did not answer in time",
+    FailureKind.UNREACHABLE: "cannot be reached",
+    FailureKind.RESET: "ended the request",
+    FailureKind.PEER_FAULT: "broke the protocol",
+    FailureKind.CLOSED: "ended the connection",
+    FailureKind.BUSY: "not asked, too many requests of ours are under way",
+}
+# It is not there: it does not count, and another takes its place.
+ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumReached:
+    """Progress, once: enough peers acknowledged. The job goes on to the rest."""
+
+    acknowledged: int
+    asked: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted.
+
+    `silent` peers were asked by the lookup, have not answered, and may be there. Where nobody is known to be
+    there and it is not certain that nobody is, one is wanted. `why`: of those asked that did not acknowledge,
+    for people.
+    """
+
+    acknowledged: int
+    asked: int
+    wanted: int
+    plain: int
+    silent: int
+    closest: tuple[Answered, ...]
+    end: End
+    why: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """The quorum was met: of the k closest that are there (`PutJob`)."""
+        return self.acknowledged >= self.wanted
+
+
+class _Copy(Enum):
+    """What became of one storer; one that is gone is none."""
+
+    ASKED = auto()  # until it has answered or failed
+    STORED = auto()
+    REFUSED = auto()  # it said no
+    FAILED = auto()  # it said nothing
+    PLAIN = auto()  # it holds something that does not count
+
+
+@dataclass(slots=True)
+class _Out:
+    """A store request under way; `eager`: its peer had not answered the lookup when it was sent."""
+
+    peer: PeerInfo
+    eager: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    acknowledged: int
+    asked: int
+    wanted: int
+    plain: int
+    open: int = 0  # of those asked, from which an answer may still come
+    final: int = 0  # of those asked, that refuse for good
+
+    @property
+    def met(self) -> bool:
+        return self.acknowledged >= self.wanted
+
+
+class PutJob(Job):
+    """A lookup, and store requests to the closest, as soon as it is known well enough who they are.
+
+    That is: when the lookup has ended, or only waits for late peers, so that one that hangs does not keep the
+    quorum of the others from being met. And before, where the size of the network is known: at peers nearer
+    than the k-th closest is expected to be, along with the question of the lookup ("optimistic"). What these
+    acknowledge counts while they are among the closest known.
+
+    The quorum is one of the k closest that are there: which answered this lookup, or are known to be alive,
+    and were not found gone since. Gone is who said good-bye and whose addresses refuse; its place is taken
+    by who comes next. A peer that refuses to store, or fails to, is there, and counts. Once met, a quorum
+    stands.
+
+    Until the caller's time is used up (`retry_s`) an attempt that can have no quorum any more is followed by
+    another: whom it missed is asked again, unless it refused for good, and who fell silent or left is not
+    waited for again.
+    """
+
+    __slots__ = (
+        "_again",
+        "_base",
+        "_config",
+        "_copies",
+        "_deadline",
+        "_events",
+        "_found",
+        "_known",
+        "_lookup",
+        "_lookup_deadline",
+        "_news",
+        "_next_token",
+        "_out",
+        "_pause_s",
+        "_quorum",
+        "_resting_until",
+        "_retry_s",
+        "_retry_until",
+        "_seeds",
+        "_size",
+        "_store",
+        "_storing",
+        "_target",
+        "_timeout_s",
+        "_tried",
+        "_why",
+    )
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        store: PutRequest,
+        seeds: Seeds,
+        config: KadConfig,
+        timeout_s: float,
+        size: NetworkSize | None = None,
+        again: Callable[[], Lookup] | None = None,
+        retry_s: float = 0.0,
+    ) -> None:
+        """`size`: of the network; None, and nothing is stored before the lookup tells where. `again`: makes
+        another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is
+        one."""
+        self.result = None
+        self._lookup = lookup
+        self._store = store
+        self._seeds = seeds
+        self._config = config
+        self._timeout_s = timeout_s
+        self._size = size if config.optimistic_store else None
+        self._again = again
+        self._retry_s = retry_s if again is not None else 0.0
+        self._deadline = self._lookup_deadline = self._retry_until = 0.0
+        self._resting_until: float | None = None  # between two attempts
+        self._pause_s = _PAUSE_S
+        self._base = 0  # of the tokens of this attempt's lookup
+        self._events: list[object] = []
+        self._storing = False  # the lookup has told where
+        self._target = int.from_bytes(lookup.target, "big")
+        self._copies: dict[bytes, _Copy] = {}  # by the peer's key
+        self._why: dict[bytes, tuple[str, bool]] = {}  # likewise, of those that refused or failed; for good?
+        self._found: list[bytes] = []  # the keys of the storers, at the last look
+        self._tried: set[bytes] = set()  # eagerly, in vain; they have a second chance once they answer
+        self._out: dict[int, _Out] = {}
+        self._next_token = _FIRST_STORE_TOKEN
+        self._quorum: _Tally | None = None  # as it was when it was met
+        self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
+        self._news = True  # since the last poll: of the lookup, or a store that failed
+
+    @property
+    def lookup(self) -> Lookup:
+        """How it goes: of the attempt under way, or the last."""
+        return self._lookup
+
+    @property
+    def finished(self) -> bool:
+        """All have answered or failed, or the deadline passed."""
+        return self.result is not None
+
+    def so_far(self) -> PutResult:
+        """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
+        tally = self._tally()
+        if self._quorum is not None and not tally.met:
+            tally = self._quorum  # others came since; what was enough then is enough
+        return PutResult(
+            tally.acknowledged,
+            tally.asked,
+            tally.wanted,
+            tally.plain,
+            self._lookup.silent,
+            self._lookup.closest(),
+            self._lookup.end or End.CANCELLED,
+            "" if tally.met else self._reasons(),
+        )
+
+    def start(self, now: float) -> None:
+        """Begin the lookup; half the time is kept for storing."""
+        self._deadline = now + self._timeout_s
+        self._retry_until = min(now + self._retry_s, self._deadline)
+        self._lookup_deadline = now + self._timeout_s / 2
+        self._lookup.add(self._seeds(self._lookup.target, now))
+
+    def poll_requests(self, now: float) -> list[SendRequest]:
+        """Requests of the lookup and of the store; at late peers when they have answered after all."""
+        if self.result is not None or self._resting_until is not None:
+            return []
+        requests = self._poll_lookup(now) if self._news else []
+        if self._lookup.end is not None:
+            if self._is_lost() and now + self._pause_s < self._retry_until:
+                self._resting_until = now + self._pause_s
+            elif not self._out:
+                self._finish()
+        return requests
+
+    def _poll_lookup(self, now: float) -> list[SendRequest]:
+        """What the lookup asks, and the stores that follow from what it knows."""
+        self._news = False
+        requests = self._lookup.poll(now)
+        if self._base:
+            for request in requests:
+                request.token += self._base
+        end = self._lookup.end
+        if end is None and (requests or not self._lookup.only_late):
+            # A store that has no reply leaves its stream to the question, so it goes first.
+            eager = self._store_eagerly(now)
+            if self._size is not None and self._copies and not self._storing:
+                self._check_quorum()  # an answer may be what was missing
+            return eager + requests
+        return requests if end is End.CANCELLED else requests + self._store_at_storers(now)
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """An answer to either phase; raises PeerFault."""
+        if token < _FIRST_STORE_TOKEN:
+            if token >= self._base:  # else of an attempt that is over
+                self._news = True
+                self._lookup.replied(token - self._base, protocol, payload, now)
+            return
+        out = self._out.get(token)
+        if out is None:
+            return  # it came after the deadline
+        stored = self._store.acknowledged(out.peer, protocol, payload, now)
+        del self._out[token]
+        key = out.peer.peer_id.key
+        if stored is None:
+            self._copies[key] = _Copy.PLAIN
+        elif self._copies.get(key) is not _Copy.PLAIN:
+            self._copies[key] = _Copy.STORED if stored else _Copy.REFUSED
+            if not stored:
+                self._why[key] = self._store.refusal(out.peer)
+        self._check_quorum()
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """One peer less to wait for."""
+        self._news = True
+        if token < _FIRST_STORE_TOKEN:
+            if token >= self._base:
+                self._lookup.failed(token - self._base, kind, now)
+            return
+        out = self._out.pop(token, None)
+        if out is None:
+            return
+        key = out.peer.peer_id.key
+        if out.eager:
+            self._copies.pop(key, None)
+            self._tried.add(key)
+        elif self._copies.get(key) is _Copy.ASKED:
+            if kind in ABSENT:
+                del self._copies[key]
+                self._lookup.lost(key)
+            else:
+                self._copies[key] = _Copy.FAILED
+                self._why[key] = WHY[kind], False
+            self._check_quorum()
+
+    def next_timer(self) -> float | None:
+        """The lookup's timer or the deadline; the shell ends each store request."""
+        if self.finished:
+            return None
+        if self._resting_until is not None:
+            return min(self._resting_until, self._deadline)
+        if self._lookup.end is not None:
+            return self._deadline
+        lookup_timer = self._lookup.next_timer()
+        return self._lookup_deadline if lookup_timer is None else min(lookup_timer, self._lookup_deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """A lookup that used up its share of the time still stores at what it found."""
+        self._news = True
+        if now >= self._deadline:
+            self._resting_until = None
+            self._retry_until = 0.0
+            self._lookup.stop(End.DEADLINE)
+            self._out.clear()
+        elif self._resting_until is not None:
+            if now >= self._resting_until:
+                self._begin_again(now)
+        elif now >= self._lookup_deadline:
+            self._lookup.stop(End.DEADLINE)
+        else:
+            self._lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """QuorumReached, once."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """End with what was acknowledged so far."""
+        self._lookup.stop(End.CANCELLED)
+        self._out.clear()
+        self._resting_until = None
+        if self._storing:
+            self._found = [answered.peer.peer_id.key for answered in self._lookup.storers()]
+        self._finish()
+
+    # --- attempts
+
+    def _is_lost(self) -> bool:
+        """Whether this attempt can have no quorum any more, but another might."""
+        if self._quorum is not None or not self._storing:
+            return False
+        tally = self._tally()
+        if tally.acknowledged + tally.open >= tally.wanted and tally.asked:
+            return False
+        if not tally.asked:
+            return not tally.met
+        return tally.asked - tally.final >= tally.wanted
+
+    def _begin_again(self, now: float) -> None:
+        """Look up anew. Who has it keeps it, and who was asked and has not answered may still do so."""
+        assert self._again is not None
+        self._resting_until = None
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._base += _TOKENS_OF_A_LOOKUP
+        self._size = None  # what was told of those near enough turned out wrong
+        self._storing = False
+        self._found = []
+        held = (_Copy.STORED, _Copy.ASKED)
+        self._copies = {key: copy for key, copy in self._copies.items() if copy in held}
+        self._why.clear()
+        self._lookup_deadline = now + (self._deadline - now) / 2
+        self._lookup = self._again()
+        self._lookup.add(self._seeds(self._lookup.target, now))
+
+    # --- where to store
+
+    def _store_at_storers(self, now: float) -> list[SendRequest]:
+        """Store at the closest that have answered since the last call."""
+        requests, timeout_s = [], self._left(now)
+        storers = self._lookup.storers()
+        self._found = [answered.peer.peer_id.key for answered in storers]
+        for answered, key in zip(storers, self._found, strict=True):
+            if key in self._copies:
+                continue
+            choices = self._store.choices(answered.peer, answered.protocol)
+            if choices:
+                counts = self._store.counts(answered.peer, answered.protocol)
+                self._copies[key] = _Copy.ASKED if counts else _Copy.PLAIN
+                token = self._token(_Out(answered.peer, False))
+                requests.append(SendRequest(token, answered.peer, choices, timeout_s))
+        self._storing = True
+        self._check_quorum()
+        return requests
+
+    def _store_eagerly(self, now: float) -> list[SendRequest]:
+        """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
+        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        if known == self._known:
+            return []  # they are the same as before
+        self._known = known
+        radius = None if self._size is None else self._size.radius
+        if radius is None:
+            return []
+        reach = self._config.optimistic_reach * radius
+        requests, timeout_s = [], self._left(now)
+        for candidate in self._lookup.nearest():
+            peer, protocol = candidate.peer, candidate.protocol or None
+            key = peer.peer_id.key
+            if key in self._copies or key in self._tried:
+                continue
+            if reach < KEY_SPACE and self._distance(key) > reach:
+                break
+            choices = self._store.choices(peer, protocol)
+            if choices and self._store.counts(peer, protocol):
+                self._copies[key] = _Copy.ASKED
+                requests.append(SendRequest(self._token(_Out(peer, True)), peer, choices, timeout_s))
+        return requests
+
+    def _left(self, now: float) -> float:
+        return min(self._config.request_timeout_s, max(self._deadline - now, 0.0))
+
+    def _token(self, out: _Out) -> int:
+        token = self._next_token
+        self._next_token += 1
+        self._out[token] = out
+        return token
+
+    def _distance(self, key: bytes) -> int:
+        return int.from_bytes(key, "big") ^ self._target
+
+    # --- what was acknowledged
+
+    def _tally(self) -> _Tally:
+        """Counts over those that are to hold it: storers, once these are known, else the closest known."""
+        if self._storing:
+            tally = self._count(self._storers())
+            if (
+                not tally.asked
+                and not tally.plain
+                and (self._lookup.end is not End.COMPLETE or self._lookup.silent)
+            ):
+                return _Tally(0, 0, 1, 0)  # somebody may be there
+            return tally
+        estimate = None if self._size is None else self._size.estimate
+        if estimate is None:
+            return _Tally(0, 0, 1, 0)
+        nearest = self._lookup.nearest()
+        near = self._count([candidate.key for candidate in nearest])
+        expected = max(min(self._config.k, estimate) - near.plain, near.asked)
+        acknowledged = near.acknowledged
+        if estimate < self._config.k:
+            # Of few, one more that nobody has named so far changes the count: who acknowledged is to tell
+            # first whom it knows.
+            acknowledged -= sum(
+                self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
+                for one in nearest
+            )
+        return _Tally(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
+
+    def _storers(self) -> list[bytes]:
+        """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
+        found, known = self._found, set(self._found)
+        late = [one for one, copy in self._copies.items() if copy is _Copy.STORED and one not in known]
+        if not late:
+            return found
+        farthest = max(map(self._distance, found), default=0)
+        return found + [one for one in late if self._distance(one) <= farthest]
+
+    def _count(self, keys: list[bytes]) -> _Tally:
+        copies = [copy for key in keys if (copy := self._copies.get(key)) is not None]
+        plain = copies.count(_Copy.PLAIN)
+        asked = len(copies) - plain
+        final = sum(self._why[key][1] for key in keys if key in self._why) if self._why else 0
+        wanted, under_way = self._store.wanted(asked), copies.count(_Copy.ASKED)
+        return _Tally(copies.count(_Copy.STORED), asked, wanted, plain, under_way, final)
+
+    def _check_quorum(self) -> None:
+        if self._quorum is not None:
+            return
+        tally = self._tally()
+        if not tally.asked and (not self._storing or self._lookup.end is None):
+            return  # a late peer may still be one that counts
+        if tally.met:
+            self._quorum = tally
+            self._events.append(QuorumReached(tally.acknowledged, tally.asked, tally.wanted))
+
+    def _reasons(self) -> str:
+        """Of those that count and have not acknowledged, by reason."""
+        told: dict[str, int] = {}
+        keys = self._storers() if self._storing else list(self._copies)
+        for key in keys:
+            if self._copies.get(key) is _Copy.ASKED:
+                told["have not answered so far"] = told.get("have not answered so far", 0) + 1
+            elif key in self._why:
+                text = self._why[key][0]
+                told[text] = told.get(text, 0) + 1
+        if not told and self._lookup.silent:
+            return f"nobody answers, {self._lookup.silent} known may still be there"
+        return "; ".join(f"{count} {text}" for text, count in told.items())
+
+    def _finish(self) -> None:
+        self.result = self.so_far()

@@ -1,0 +1,269 @@
+"""What we keep for others: values and providers, bounded, each with its end.
+
+Where there is no room, whoever has most of it gives way to whoever has less (`kad.records.shares`). Our own
+is refused by no bound, and gives way to nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.records.shares import RESTORED, Shares, Source, distance
+from fastmarket.kad.wire.messages import Field, encode_peer
+
+# Of what a store may take in memory, these parts may come from one address block and from one sender.
+_BLOCK_SHARE = 0.75
+_SENDER_SHARE = 0.5
+# What an entry costs beside its bytes.
+_RECORD_BYTES = 400
+_PROVIDER_BYTES = 500
+
+
+class RecordStore:
+    """Values by key. Expired ones are never returned, and dropped by `expire`."""
+
+    __slots__ = ("_bytes", "_config", "_local", "_records", "_shares")
+
+    def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
+        """`local`: our key; of one sender's values those farthest from it give way first."""
+        self._config = config
+        self._local = local
+        total = config.max_record_store_bytes + _RECORD_BYTES * config.max_records
+        self._shares: Shares[bytes] = Shares(
+            lambda key: (distance(local, key), 1), int(total * _BLOCK_SHARE), int(total * _SENDER_SHARE)
+        )
+        self._records: dict[bytes, Record] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def size_bytes(self) -> int:
+        """Keys and values together."""
+        return self._bytes
+
+    def get(self, key: bytes, now: float) -> Record | None:
+        """The live value."""
+        record = self._records.get(key)
+        return record if record is not None and record.expires > now else None
+
+    def put(self, record: Record, now: float, source: Source | None = None) -> bool:
+        """Store or replace; False when there is no room. `source`: whom it came from; None: our own."""
+        key = record.key
+        if source is not None:
+            if not self._fits(record):
+                self.expire(now)
+            if not self._make_room(record, source):
+                return False
+            source = self._whose(record, source)
+        self.remove(key)
+        self._records[key] = record
+        self._bytes += record.size
+        if source is not None:
+            self._shares.enter(key, source, record.size + _RECORD_BYTES)
+        return True
+
+    def remove(self, key: bytes) -> bool:
+        """Drop a value; whether there was one."""
+        record = self._records.pop(key, None)
+        if record is None:
+            return False
+        self._bytes -= record.size
+        self._shares.leave(key, record.size + _RECORD_BYTES)
+        return True
+
+    def expire(self, now: float) -> int:
+        """Drop what has expired; how many that were."""
+        gone = [key for key, record in self._records.items() if record.expires <= now]
+        for key in gone:
+            self.remove(key)
+        return len(gone)
+
+    def _whose(self, record: Record, source: Source) -> Source | None:
+        """Whom it counts for. A value that is there stays with whom it came from, for else anybody could have
+        it, our own too, put under a full share of his by bringing it again; but who the key names has it."""
+        key, old = record.key, self._records.get(record.key)
+        if old is None or old.value != record.value or key.endswith(source.sender):
+            return source
+        before = self._shares.source(key)
+        return source if before is not None and before.block == RESTORED else before
+
+    def _make_room(self, record: Record, source: Source) -> bool:
+        old = self._records.get(record.key)
+        more = record.size - old.size if old is not None else record.size + _RECORD_BYTES
+        while True:
+            full = not self._fits(record)
+            if not full and (old is not None or not self._shares.over(source, more)):
+                return True
+            found = self._shares.victim(source, more, full)
+            if found is None:
+                return False
+            key, far, rival = found
+            if key == record.key or (rival and far <= distance(self._local, record.key)):
+                return False
+            self.remove(key)
+
+    def _fits(self, record: Record) -> bool:
+        old = self._records.get(record.key)
+        count = len(self._records) + (old is None)
+        size = self._bytes + record.size - (old.size if old else 0)
+        return count <= self._config.max_records and size <= self._config.max_record_store_bytes
+
+
+# Providers whose entries are kept beside their announcements: who announces one key announces more.
+_KEPT_PROVIDERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who announces; `encoded` and `bare` are its providerPeers entries with and without addresses."""
+
+    peer: PeerInfo
+    encoded: bytes
+    bare: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRecord:
+    """One announcement; all of one provider share what is said of it."""
+
+    provider: Provider
+    addrs_expire: float
+    expires: float
+
+    def entry(self, now: float) -> bytes:
+        """The one that holds now."""
+        return self.provider.encoded if self.addrs_expire > now else self.provider.bare
+
+    def until(self, now: float) -> float:
+        """When it holds no longer."""
+        return self.addrs_expire if self.addrs_expire > now else self.expires
+
+
+class ProviderStore:
+    """Who announced which key; both orders are oldest first, so that expiry only looks at the front."""
+
+    __slots__ = ("_by_age", "_changed", "_config", "_keys", "_local", "_providers", "_shares")
+
+    def __init__(
+        self,
+        config: KadConfig,
+        changed: Callable[[bytes], None] = lambda key: None,
+        local: bytes = bytes(32),
+    ) -> None:
+        """`changed(key)`: its providers are others from now on. `local`: as of `RecordStore`."""
+        self._local = local
+        total = _PROVIDER_BYTES * config.max_provider_records
+        self._shares: Shares[tuple[bytes, bytes]] = Shares(
+            lambda unit: (distance(local, unit[0]), 1), int(total * _BLOCK_SHARE), int(total * _SENDER_SHARE)
+        )
+        self._config = config
+        self._changed = changed
+        self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
+        self._by_age: dict[tuple[bytes, bytes], float] = {}
+        self._providers: dict[bytes, Provider] = {}  # the latest, by raw id
+
+    def __len__(self) -> int:
+        return len(self._by_age)
+
+    def add(self, key: bytes, peer: PeerInfo, now: float, source: Source | None = None) -> bool:
+        """Store or renew an announcement; False when there is no room. `source`: who announces; None: we.
+
+        A key with too many providers loses the one that has not announced itself for longest, of those in the
+        address block with most of them.
+        """
+        config, raw = self._config, peer.peer_id.raw
+        providers = self._keys.get(key, {})
+        if raw not in providers and source is not None:
+            if len(providers) >= config.max_providers_per_key:
+                self._give_up_one(key, providers)
+            elif not self._make_room(key, source, now):
+                return False
+        addrs_expire, expires = now + config.provider_addr_ttl_s, now + config.provider_ttl_s
+        record = ProviderRecord(self._provider(peer), addrs_expire, expires)
+        self._remove(key, raw)
+        self._keys.setdefault(key, {})[raw] = record
+        self._by_age[key, raw] = record.expires
+        if source is not None:
+            self._shares.enter((key, raw), source, _PROVIDER_BYTES)
+        self._changed(key)
+        return True
+
+    def live(self, key: bytes, now: float) -> list[ProviderRecord]:
+        """Announcements that hold, the freshest first."""
+        return [record for record in reversed(self._keys.get(key, {}).values()) if record.expires > now]
+
+    def providers(self, key: bytes, now: float) -> list[PeerInfo]:
+        """Who they are of; without addresses where those are too old."""
+        return [
+            record.provider.peer if record.addrs_expire > now else PeerInfo(record.provider.peer.peer_id)
+            for record in self.live(key, now)
+        ]
+
+    def remove(self, key: bytes, peer_id: PeerId) -> bool:
+        """Forget an announcement; whether there was one."""
+        return self._remove(key, peer_id.raw)
+
+    def expire(self, now: float) -> int:
+        """Drop what has expired; how many that were."""
+        count = 0
+        while self._by_age:
+            (key, raw), expires = next(iter(self._by_age.items()))
+            if expires > now:
+                break
+            self._remove(key, raw)
+            count += 1
+        return count
+
+    def _give_up_one(self, key: bytes, providers: dict[bytes, ProviderRecord]) -> None:
+        sources = {raw: self._shares.source((key, raw)) for raw in providers}
+        blocks = Counter(source.block for source in sources.values() if source is not None)
+        most = max(blocks.values(), default=0)
+        for raw, source in sources.items():  # the oldest first
+            if source is not None and blocks[source.block] == most:
+                self._remove(key, raw)
+                return
+
+    def _make_room(self, key: bytes, source: Source, now: float) -> bool:
+        while True:
+            full = len(self._by_age) >= self._config.max_provider_records and not self.expire(now)
+            if not full and not self._shares.over(source, _PROVIDER_BYTES):
+                return True
+            found = self._shares.victim(source, _PROVIDER_BYTES, full)
+            if found is None or (found[2] and found[1] <= distance(self._local, key)):
+                return False
+            self._remove(*found[0])
+
+    def _provider(self, peer: PeerInfo) -> Provider:
+        """The peer with its entries, as it was announced last if nothing has changed."""
+        raw, config = peer.peer_id.raw, self._config
+        addrs = peer.addrs[: config.max_addrs_per_peer]
+        known = self._providers.get(raw)
+        if known is not None and known.peer.addrs == addrs:
+            return known
+        peer = PeerInfo(peer.peer_id, addrs)
+        encoded = encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes)
+        bare = encode_peer(Field.PROVIDER_PEERS, PeerInfo(peer.peer_id), config.max_entry_bytes)
+        self._providers.pop(raw, None)
+        if len(self._providers) >= _KEPT_PROVIDERS:
+            del self._providers[next(iter(self._providers))]
+        made = self._providers[raw] = Provider(peer, encoded, bare)
+        return made
+
+    def _remove(self, key: bytes, raw: bytes) -> bool:
+        if self._by_age.pop((key, raw), None) is None:
+            return False
+        self._shares.leave((key, raw), _PROVIDER_BYTES)
+        providers = self._keys[key]
+        del providers[raw]
+        if not providers:
+            del self._keys[key]
+        self._changed(key)
+        return True

@@ -1,0 +1,259 @@
+"""Who takes how much of a store, and which of what is held gives way to a newcomer.
+
+Keys are free, and so are contents: only addresses cost something. So a store is shared out by address block,
+and within a block by sender, as evenly as they want it (max-min fairness): nobody is refused while there is
+room, and once there is none, whoever takes most gives way to whoever takes less. Of one sender the units
+farthest from us go first: those others are closer to. Who takes as much as anybody competes with what came
+from the same sender.
+
+What is shared is memory, by the unit: whatever comes and goes as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from fastmarket.native.sha256 import sha256
+
+# Keys hashed at one time to find the farthest, half a millisecond: more is looked through bit by bit.
+_FILED_AT_ONCE: Final = 1024
+# What parties take is told apart to one part in so many; below twice that it is exact.
+_RESOLUTION_BITS: Final = 10
+# Entries of units gone that a list may hold beside as many as are there.
+_SLACK: Final = 64
+
+_U = TypeVar("_U", bound=Hashable)
+
+RESTORED: Final = b""
+"""The block of what was kept on disk: whom it came from is forgotten."""
+NEARBY: Final = b"nearby"
+"""The block of this machine and of private networks. It has all of the store, if it is the only one."""
+
+
+class Source(NamedTuple):
+    """Whom something came from: an address block (`formats.scope`), and a raw peer id."""
+
+    block: bytes
+    sender: bytes
+
+
+class _Counted(Protocol):
+    cost: int
+
+
+_P = TypeVar("_P", bound=_Counted)
+
+
+class _Ranking(Generic[_P]):
+    """Parties by what they take; finds one that takes most in O(log n), to one part in 1,024."""
+
+    def __init__(self) -> None:
+        self._by_rank: dict[int, dict[_P, None]] = {}
+        self._ranks: list[int] = []  # a heap of all of them, negative; some gone, perhaps
+
+    def move(self, party: _P, cost: int) -> None:
+        """It takes so much now."""
+        old, new = _rank(party.cost), _rank(cost)
+        party.cost = cost
+        if old == new:
+            return
+        if old:
+            held = self._by_rank[old]
+            del held[party]
+            if not held:
+                del self._by_rank[old]
+        if new:
+            there = self._by_rank.get(new)
+            if there is None:
+                self._by_rank[new] = {party: None}
+                heappush(self._ranks, -new)
+                if len(self._ranks) > 2 * len(self._by_rank) + _SLACK:
+                    self._ranks = [-rank for rank in self._by_rank]
+                    heapify(self._ranks)
+            else:
+                there[party] = None
+
+    def most(self) -> _P | None:
+        """One that takes most; of several the one that has done so for longest."""
+        while self._ranks:
+            there = self._by_rank.get(-self._ranks[0])
+            if there:
+                return next(iter(there))
+            heappop(self._ranks)
+        return None
+
+
+class _Sender(Generic[_U]):
+    """What came from one peer."""
+
+    def __init__(self, block: _Block[_U], name: bytes) -> None:
+        self.block = block
+        self.name = name
+        self.cost = 0
+        self.units = 0
+        self.fresh: list[_U] = []  # distance not looked at; some gone, perhaps
+        self.filed: list[tuple[int, int, _U]] = []  # a heap: (-distance, number, unit), likewise
+
+
+class _Block(Generic[_U]):
+    """What came from one address block."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.cost = 0
+        self.senders: dict[bytes, _Sender[_U]] = {}
+        self.ranking: _Ranking[_Sender[_U]] = _Ranking()
+
+
+Measure: TypeAlias = Callable[[_U], tuple[int, int]]
+"""How far a unit is from us (`distance`), and how many keys were hashed for that."""
+
+
+class Shares(Generic[_U]):
+    """Units by whom they came from. Own ones are not among them."""
+
+    def __init__(self, measure: Measure[_U], block_bound: int, sender_bound: int) -> None:
+        """Bounds in bytes, for one block that is not `NEARBY`, and for one sender."""
+        self._measure = measure
+        self._block_bound = block_bound
+        self._sender_bound = sender_bound
+        self._units: dict[_U, _Sender[_U]] = {}
+        self._blocks: dict[bytes, _Block[_U]] = {}
+        self._ranking: _Ranking[_Block[_U]] = _Ranking()
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    def source(self, unit: _U) -> Source | None:
+        """Whom it came from; None: it is not there."""
+        sender = self._units.get(unit)
+        return None if sender is None else Source(sender.block.name, sender.name)
+
+    def taken(self, source: Source) -> tuple[int, int]:
+        """Bytes that the block takes, and the sender."""
+        block = self._blocks.get(source.block)
+        sender = block.senders.get(source.sender) if block is not None else None
+        return 0 if block is None else block.cost, 0 if sender is None else sender.cost
+
+    def enter(self, unit: _U, source: Source, cost: int) -> None:
+        """It is held from now on."""
+        block = self._blocks.get(source.block)
+        if block is None:
+            block = self._blocks[source.block] = _Block(source.block)
+        sender = block.senders.get(source.sender)
+        if sender is None:
+            sender = block.senders[source.sender] = _Sender(block, source.sender)
+        self._units[unit] = sender
+        sender.units += 1
+        sender.fresh.append(unit)
+        if len(sender.fresh) + len(sender.filed) > 2 * sender.units + _SLACK:
+            self._compact(sender)
+        self._charge(sender, cost)
+
+    def leave(self, unit: _U, cost: int) -> None:
+        """It is held no longer. Harmless for one that is not there."""
+        sender = self._units.pop(unit, None)
+        if sender is None:
+            return
+        self._charge(sender, -cost)
+        sender.units -= 1
+        if not sender.units:
+            block = sender.block
+            del block.senders[sender.name]
+            if not block.senders:
+                del self._blocks[block.name]
+
+    def vouched(self, unit: _U, source: Source, cost: int) -> None:
+        """A unit that is there came once more, from whom it is: it counts for them, whoever brought it
+        before. Else one could have things of others put under a full share, by bringing them first."""
+        self.leave(unit, cost)
+        self.enter(unit, source, cost)
+
+    def over(self, source: Source, cost: int) -> bool:
+        """Whether so much more would be beyond what its block or sender may have of a store with room."""
+        block, sender = self.taken(source)
+        return sender + cost > self._sender_bound or (
+            block + cost > self._block_bound and source.block != NEARBY
+        )
+
+    def victim(self, source: Source, cost: int, full: bool) -> tuple[_U, int, bool] | None:
+        """What has to give way to so much more, how far it is, and whether it is a rival: from the same
+        sender, so that it only gives way to what is better. None: the newcomer has to give way.
+
+        `full`: there is no room in all; else its block or its sender is at its bound. Nothing is changed.
+        """
+        block = self._blocks.get(source.block)
+        if full:
+            most = self._ranking.most()
+            if most is not None and (block.cost if block is not None else 0) + cost < most.cost:
+                return self._farthest(most.ranking.most(), False)
+        if block is None:
+            return None
+        sender = block.senders.get(source.sender)
+        taken = cost if sender is None else sender.cost + cost
+        largest = block.ranking.most()
+        if largest is not None and taken < largest.cost and taken <= self._sender_bound:
+            return self._farthest(largest, False)
+        return self._farthest(sender, True)
+
+    def _charge(self, sender: _Sender[_U], cost: int) -> None:
+        block = sender.block
+        block.ranking.move(sender, sender.cost + cost)
+        self._ranking.move(block, block.cost + cost)
+
+    def _farthest(self, sender: _Sender[_U] | None, rival: bool) -> tuple[_U, int, bool] | None:
+        """Of those looked at so far, some more of them each time."""
+        if sender is None:
+            return None
+        self._file(sender)
+        while True:
+            filed = sender.filed
+            while filed:
+                distance, _, unit = filed[0]
+                if self._units.get(unit) is sender:
+                    return unit, -distance, rival
+                heappop(filed)
+            if not sender.fresh:
+                return None
+            self._file(sender)
+
+    def _file(self, sender: _Sender[_U]) -> None:
+        fresh, seen = sender.fresh, 0
+        while fresh and seen < _FILED_AT_ONCE:
+            unit = fresh.pop()
+            if self._units.get(unit) is not sender:
+                continue
+            distance, keys = self._measure(unit)
+            seen += keys
+            self._number += 1
+            heappush(sender.filed, (-distance, self._number, unit))
+
+    def _compact(self, sender: _Sender[_U]) -> None:
+        """Forgets entries of what has left, and of what has left and come again all but one."""
+        live: dict[_U, None] = {}
+        filed = []
+        for entry in sender.filed:
+            unit = entry[2]
+            if unit not in live and self._units.get(unit) is sender:
+                live[unit] = None
+                filed.append(entry)
+        heapify(filed)
+        sender.filed = filed
+        sender.fresh = [
+            unit
+            for unit in dict.fromkeys(sender.fresh)
+            if unit not in live and self._units.get(unit) is sender
+        ]
+
+
+def distance(local: bytes, key: bytes) -> int:
+    """The first 64 bits of how far a raw key is from our 32-byte one."""
+    return int.from_bytes(sha256(key)[:8], "big") ^ int.from_bytes(local[:8], "big")
+
+
+def _rank(cost: int) -> int:
+    spare = cost.bit_length() - _RESOLUTION_BITS - 1
+    return cost if spare <= 0 else (spare << _RESOLUTION_BITS) + (cost >> spare)

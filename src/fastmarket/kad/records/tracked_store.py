@@ -1,0 +1,56 @@
+"""The values a node holds, and which of them have changed since they were last kept on disk."""
+
+from __future__ import annotations
+
+from fastmarket.config import KadConfig
+from fastmarket.kad.records.record import Record
+from fastmarket.kad.records.record_store import RecordStore
+from fastmarket.kad.records.shares import Source
+
+
+class TrackedRecordStore(RecordStore):
+    """A `RecordStore` that remembers what was put into it. Bounded as that is: one entry a key."""
+
+    __slots__ = ("_changed", "_gone", "_own", "_taken")
+
+    def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
+        super().__init__(config, local)
+        self._changed: dict[bytes, Record] = {}
+        self._own: set[bytes] = set()
+        self._taken: set[bytes] = set()  # those held that whoever keeps them was told of
+        self._gone: set[bytes] = set()  # and those of them that are held no longer
+
+    def put(self, record: Record, now: float, source: Source | None = None) -> bool:
+        """As `RecordStore.put`."""
+        stored = super().put(record, now, source)
+        if stored:
+            self._gone.discard(record.key)
+            self._changed[record.key] = record
+            while len(self._changed) > self._config.max_records:  # replaced by others before they were kept
+                del self._changed[next(iter(self._changed))]
+        return stored
+
+    def remove(self, key: bytes) -> bool:
+        """As `RecordStore.remove`: what gave way to others leaves the disk, too, or they would fill it."""
+        removed = super().remove(key)
+        if removed and key not in self._own:
+            self._changed.pop(key, None)
+            if key in self._taken:
+                self._taken.discard(key)
+                self._gone.add(key)
+        return removed
+
+    def mark_own(self, key: bytes, now: float) -> None:
+        """This node put it, and puts it again from time to time."""
+        self._own.add(key)
+        if (record := self.get(key, now)) is not None:
+            self._changed[key] = record
+
+    def take_changed(self) -> list[tuple[Record, bool]]:
+        """Put since the last call, the latest of each key, and whether it is our own; empty and long expired:
+        one that is held no longer."""
+        changed, self._changed = self._changed, {}
+        gone, self._gone = self._gone, set()
+        self._taken.update(changed)
+        told = [(record, record.key in self._own) for record in changed.values()]
+        return told + [(Record(key, b"", 0.0, 0.0), False) for key in gone]

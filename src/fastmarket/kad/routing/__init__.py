@@ -1,0 +1,1 @@
+"""The routing table: entries, replacement cache, diversity, liveness, and what is kept of it between runs."""

@@ -1,0 +1,121 @@
+"""A large table: every server that lives, so that a lookup may begin next to its goal.
+
+Beside the routing table, never instead of it: nothing here is told to others. Peers come in as they do there,
+by telling us themselves who they are, and go when a request to them fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
+
+from fastmarket._kbucket import BucketTable, Inserted
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
+
+_AT_ONCE = 0.0  # unix seconds: past, whenever it is now
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    info: PeerInfo
+    group: bytes | None
+
+
+class FullTable:
+    """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the longest unheard
+    give way. Peers that others name are asked, by and by, and come in if they answer.
+
+    Without `KadConfig.large_table` nobody comes in.
+    """
+
+    __slots__ = ("_config", "_groups", "_heard", "_most", "_named", "_table")
+
+    def __init__(self, config: KadConfig, local: PeerId) -> None:
+        self._config = config
+        self._most = config.max_large_table if config.large_table else 0
+        most = max(self._most, 1)
+        self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
+        self._heard: OrderedDict[bytes, float] = OrderedDict()  # key -> when, the longest ago first
+        self._groups: Counter[bytes] = Counter()
+        self._named: OrderedDict[bytes, PeerInfo] = OrderedDict()  # by others, and not asked so far
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    @property
+    def entries(self) -> Sized:
+        """The entries, as they are at any time."""
+        return self._heard
+
+    def put(self, info: PeerInfo, now: float) -> None:
+        """A server said who it is."""
+        if not self._most:
+            return
+        key, group = info.peer_id.key, ip_group(info)
+        self.remove(key)
+        self._named.pop(key, None)
+        if group is not None and self._groups[group] >= self._config.max_group_in_large:
+            return
+        if len(self._heard) >= self._most:
+            self.remove(next(iter(self._heard)))
+        if self._table.insert(key, _Entry(info, group), now)[0] is Inserted.ADDED:
+            self._heard[key] = now
+            if group is not None:
+                self._groups[group] += 1
+
+    def heard(self, key: bytes, now: float) -> None:
+        """A sign of life from the peer of that key."""
+        if key in self._heard:
+            self._heard[key] = now
+            self._heard.move_to_end(key)
+
+    def named(self, peers: Iterable[PeerInfo]) -> None:
+        """Others told of these; who knows whether they live."""
+        if not self._most:
+            return
+        for info in peers:
+            key = info.peer_id.key
+            if key not in self._heard and key not in self._named and info.addrs:
+                self._named[key] = info
+                if len(self._named) > self._config.max_large_named:
+                    self._named.popitem(last=False)
+
+    def remove(self, key: bytes) -> None:
+        """It failed, or is no server."""
+        entry = self._table.get(key) if key in self._heard else None
+        if entry is None:
+            return
+        self._table.remove(key)
+        del self._heard[key]
+        if entry.group is not None:
+            self._groups[entry.group] -= 1
+            if not self._groups[entry.group]:
+                del self._groups[entry.group]
+
+    def nearest(self, target: bytes, count: int) -> list[PeerInfo]:
+        """The peers closest to a 32-byte key, closest first."""
+        return [entry.info for entry in self._table.nearest(target, count)]
+
+    def next_due(self) -> float | None:
+        """When there is somebody to ask: named and never asked (at any time), or not heard of for long."""
+        if self._named:
+            return _AT_ONCE
+        if not self._heard:
+            return None
+        return next(iter(self._heard.values())) + self._config.large_check_after_s
+
+    def take_due(self, now: float) -> PeerInfo | None:
+        """The one to ask now; its turn comes again only after as long as before."""
+        if self._named:
+            return self._named.popitem()[1]
+        due = self.next_due()
+        if due is None or due > now:
+            return None
+        key = next(iter(self._heard))
+        self.heard(key, now)
+        entry = self._table.get(key)
+        return None if entry is None else entry.info

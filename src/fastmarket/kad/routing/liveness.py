@@ -1,0 +1,127 @@
+"""Who is asked only to see whether it lives: entries in a newcomer's way, new entries, and the silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.jobs import JobRunner
+from fastmarket.kad.lookup.lookup import earlier
+from fastmarket.kad.lookup.queries import FindNode
+from fastmarket.kad.routing.contact import Contact
+from fastmarket.kad.routing.full_table import FullTable
+from fastmarket.kad.routing.probe import ProbeJob
+from fastmarket.kad.routing.table import RoutingTable
+
+
+class ProbeList:
+    """Starts the checks of one node, few at a time; what they find out goes to the table."""
+
+    __slots__ = (
+        "_ask",
+        "_check_at",
+        "_checks",
+        "_config",
+        "_jobs",
+        "_probe_at",
+        "_probes",
+        "_proofs",
+        "_routing",
+    )
+
+    def __init__(self, config: KadConfig, local: PeerId, jobs: JobRunner, routing: RoutingTable) -> None:
+        self._config = config
+        self._ask = FindNode(config, local.raw)
+        self._jobs = jobs
+        self._routing = routing
+        self._proofs = 0  # under way
+        self._checks = 0
+        self._check_at = 0.0  # no check of the large table before
+        self._probes = 0
+        self._probe_at = float("-inf")  # no probe before
+
+    def check(self, oldest: Contact, now: float) -> None:
+        """Whether an entry lives that a newcomer wants the place of."""
+
+        def done(alive: bool, at: float) -> None:
+            # A peer that asked us something meanwhile lives, even if our question was lost.
+            self._routing.checked(oldest, alive or oldest.seen > now, at)
+
+        self._start(oldest.info, done, now)
+
+    def next_timer(self) -> float | None:
+        """The next proof or probe that there is room for."""
+        config, routing = self._config, self._routing
+        when = routing.next_unproven() if self._proofs < config.max_proofs else None
+        if len(routing.silent) and self._probes < self._most_probes():
+            due = routing.silent.next_due()
+            if due is not None:
+                when = earlier(when, max(due, self._probe_at))
+        if config.large_table and self._checks < config.max_proofs:
+            due = routing.large.next_due()
+            if due is not None:
+                when = earlier(when, max(due, self._check_at))
+        return when
+
+    def handle_timer(self, now: float) -> None:
+        """Ask whom it is time to ask."""
+        config, routing = self._config, self._routing
+        while self._proofs < config.max_proofs and (contact := routing.take_unproven(now)) is not None:
+            self._prove(contact, now)
+        while self._probes < self._most_probes() and self._probe_at <= now:
+            if not self._probe(now):
+                break
+        if self._checks < config.max_proofs and self._check_at <= now:
+            self._check_large(routing.large, now)
+
+    def _most_probes(self) -> int:
+        return self._config.max_probes if len(self._routing) else self._config.alpha
+
+    def _prove(self, contact: Contact, now: float) -> None:
+        def done(alive: bool, at: float) -> None:
+            self._proofs -= 1
+            self._routing.proven(contact, alive or contact.seen > now, now, at)
+
+        self._proofs += 1
+        self._start(contact.info, done, now)
+
+    def _probe(self, now: float) -> bool:
+        """Ask one silent peer; its answer, like any answer, brings it back. False: none is due."""
+        silent = self._routing.silent.take_due(now)
+        if silent is None:
+            return False
+
+        def done(alive: bool, at: float) -> None:
+            self._probes -= 1
+
+        self._probes += 1
+        if len(self._routing):
+            self._probe_at = now + self._config.probe_pause_s
+        self._start(silent.info, done, now)
+        return True
+
+    def _check_large(self, large: FullTable, now: float) -> None:
+        """Ask a peer of the large table who is around it; like any request this keeps it there or not."""
+        info = large.take_due(now)
+        if info is None:
+            return
+
+        def done(alive: bool, at: float) -> None:
+            self._checks -= 1
+
+        self._checks += 1
+        self._check_at = now + self._config.large_check_pause_s
+        ask = FindNode(self._config, info.peer_id.raw)
+        self._run(ProbeJob(info, ask, self._config.check_timeout_s, large.named), done, now)
+
+    def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
+        self._run(ProbeJob(peer, self._ask, self._config.check_timeout_s), done, now)
+
+    def _run(self, job: ProbeJob, done: Callable[[bool, float], None], now: float) -> None:
+        if len(self._jobs) >= self._config.max_jobs:
+            done(True, now)  # no room to ask: nothing is known against it
+        else:
+            # None, after a bug of ours, says nothing against it either.
+            self._jobs.start(job, now, lambda alive, at: done(alive is not False, at))

@@ -1,0 +1,52 @@
+"""Peers that found no place in the routing table, and have it when one becomes free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastmarket.kad.routing.contact import Contact
+
+
+class ReplacementCache:
+    """By bucket and key, at most k in a bucket, of one address block no more than may stand in one; the one
+    that has waited longest gives way."""
+
+    __slots__ = ("_buckets", "_k", "_most_of", "contacts")
+
+    def __init__(self, k: int, most_of: Callable[[bytes], int]) -> None:
+        """`most_of(group)`: how many of that address block a bucket may hold."""
+        self._k = k
+        self._most_of = most_of
+        self._buckets: dict[int, dict[bytes, Contact]] = {}
+        self.contacts: dict[bytes, Contact] = {}
+        """All that wait, by their keys; to be read only."""
+
+    def __len__(self) -> int:
+        return len(self.contacts)
+
+    def add(self, bucket: int, key: bytes, contact: Contact) -> None:
+        """It waits from now on, or anew."""
+        waiting = self._buckets.setdefault(bucket, {})
+        waiting.pop(key, None)
+        group = contact.group
+        if group is not None:
+            alike = [other for other, held in waiting.items() if held.group == group]
+            if len(alike) >= self._most_of(group):
+                del waiting[alike[0]], self.contacts[alike[0]]
+        waiting[key] = self.contacts[key] = contact
+        if len(waiting) > self._k:
+            oldest = next(iter(waiting))
+            del waiting[oldest], self.contacts[oldest]
+
+    def drop(self, bucket: int, key: bytes) -> None:
+        """It waits no longer."""
+        if self.contacts.pop(key, None) is None:
+            return
+        waiting = self._buckets[bucket]
+        del waiting[key]
+        if not waiting:
+            del self._buckets[bucket]
+
+    def freshest(self, bucket: int) -> list[tuple[bytes, Contact]]:
+        """All of a bucket, the one that came last first."""
+        return list(reversed(self._buckets.get(bucket, {}).items()))

@@ -1,0 +1,407 @@
+"""Who we know: the routing table with its policy of entry, liveness and replacement.
+
+Only peers that identified themselves as servers of our protocol, with addresses of their own telling, get in;
+peers that others merely name never do (specs kad-dht, "Client and server mode"). Of one address block only a
+few do. An entry is told to others while it is fresh, and after that once it has answered us.
+
+Over 400 lines: who stays and who goes is one policy over one table.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sized
+
+from fastmarket._kbucket import BucketTable, Inserted
+from fastmarket.config import KadConfig
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
+from fastmarket.kad.jobs import PeerObserver
+from fastmarket.kad.routing.contact import Contact, Trust
+from fastmarket.kad.routing.diversity import Diversity
+from fastmarket.kad.routing.full_table import FullTable
+from fastmarket.kad.routing.replacement_cache import ReplacementCache
+from fastmarket.kad.routing.unresponsive import UnresponsivePeers
+from fastmarket.kad.wire.messages import Field, encode_peer
+from fastmarket.trace import NULL_TRACE, Trace
+
+# Failures that came over the network: so it works, and the fault is not ours.
+_HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE})
+_NEVER = float("-inf")
+MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
+
+
+class RoutingTable(PeerObserver):
+    """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
+
+    __slots__ = (
+        "_check_next",
+        "_config",
+        "_diversity",
+        "_doubtful",
+        "_heard_at",
+        "_local",
+        "_table",
+        "_trace",
+        "_unproven",
+        "_visitors",
+        "_waiting",
+        "checking",
+        "large",
+        "on_hurry",
+        "on_newcomer",
+        "on_return",
+        "silent",
+        "version",
+    )
+
+    def __init__(self, config: KadConfig, local: PeerId, trace: Trace = NULL_TRACE) -> None:
+        self._config = config
+        self._local = local
+        self._trace = trace
+        self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
+        self._visitors: dict[bytes, Contact] = {}
+        self.checking: set[int] = set()  # buckets whose oldest entry is being asked
+        self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
+        self._heard_at = _NEVER  # last sign of life from anybody
+        self._diversity = Diversity(config)
+        self._waiting = ReplacementCache(config.k, self._diversity.limit)
+        self._doubtful = 0  # entries not told to others
+        self.version = 0  # goes up whenever `joined` may give something else than before
+        self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
+        self.silent = UnresponsivePeers(config)
+        self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
+        """Told of a peer with its protocols that came into the table, or that had failed and is back."""
+        self.large = FullTable(config, local)
+        # A silent peer asked us something, and is to be asked before the timer that was told.
+        self.on_hurry: Callable[[], None] = lambda: None
+        # A silent peer is back, or nobody is left: the table is in need of a refresh.
+        self.on_return: Callable[[float], None] = lambda now: None
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def contacts(self) -> list[Contact]:
+        """Every entry of the table."""
+        return self._table.items()
+
+    @property
+    def askable(self) -> tuple[Sized, Sized]:
+        """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
+        return self._table, self.large.entries
+
+    def contact(self, peer_id: PeerId) -> Contact | None:
+        """The peer's entry in the table."""
+        return self._table.get(peer_id.key)
+
+    def joined(
+        self,
+        head: bytes,
+        target: bytes,
+        asker_key: bytes | None,
+        count: int,
+        tail: bytes = b"",
+        room: int = MAX_ROOM_BYTES,
+    ) -> bytes:
+        """`head`, entries of the `count` nearest to `target` but the asker, as many as find room, `tail`."""
+        return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
+
+    def near(self, target: bytes) -> frozenset[bytes]:
+        """The keys of all that `joined` may name among the k nearest, to an asker that is none of them."""
+        return frozenset([c.info.peer_id.key for c in self.nearest(target, self._config.k + self._doubtful)])
+
+    def target_entry(self, target: bytes) -> bytes | None:
+        """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
+        if not self._visitors and not self._waiting.contacts:
+            return None
+        contact = self._visitors.get(target) or self._waiting.contacts.get(target)
+        return contact.encoded if contact is not None and contact.info.addrs else None
+
+    def knows(self, peer_id: PeerId) -> bool:
+        """Whether the peer was identified: it is in the table, waits for a place, or is a client."""
+        key = peer_id.key
+        return key in self._table or key in self._visitors or key in self._waiting.contacts
+
+    def known(self) -> int:
+        """Servers identified and not given up."""
+        return len(self._table) + len(self._waiting)
+
+    def nearest(self, target: bytes, count: int) -> list[Contact]:
+        """The entries closest to a 32-byte key, closest first."""
+        return self._table.nearest(target, count)
+
+    # --- what happens to peers
+
+    def set_local(self, local: PeerInfo) -> None:
+        """Ourselves, with our addresses: peers that share our address block are neighbours, not a crowd."""
+        self._diversity.set_own(ip_group(local))
+
+    def fill(self, contacts: Iterable[Contact]) -> None:
+        """Entries out of knowledge that no identification brought (a simulated network's); last seen when
+        they say. Beyond what a bucket holds they are left out."""
+        for contact in contacts:
+            self._table.insert(contact.info.peer_id.key, contact, contact.seen)
+        self.version += 1
+        self._diversity.counted = False
+
+    def identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
+        """Take in what a peer says of itself; returns the entry to check when its bucket is full.
+
+        Checking one entry at a time per bucket: while one is asked, further newcomers wait.
+        """
+        self._heard_at = now
+        key = info.peer_id.key
+        if key == self._local.key:
+            return None
+        if self._config.protocol not in protocols or not info.addrs:
+            self.silent.pop(key)
+            self._evict(key, now)
+            self._visit(key, info, now)
+            self.large.remove(key)
+            return None
+        self._visitors.pop(key, None)
+        contact = self._refreshed(key, info, now)
+        self.large.put(contact.info, now)
+        if self.silent.pop(key) is not None:
+            self._back(key, now)
+        known = self._table.get(key) is contact and not contact.failures
+        oldest = self._place(key, contact, now)
+        if not known and self._table.get(key) is contact:
+            self.on_newcomer(contact.info, protocols, now)
+        bucket = self._table.bucket_index(key)
+        if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
+            return None
+        if now < self._check_next.get(bucket, now):
+            return None
+        self.checking.add(bucket)
+        return oldest
+
+    def checked(self, contact: Contact, alive: bool, now: float) -> None:
+        """The end of a check: a dead entry makes room for the freshest that waits."""
+        key = contact.info.peer_id.key
+        bucket = self._table.bucket_index(key)
+        self.checking.discard(bucket)
+        if alive:
+            self._check_next[bucket] = now + self._config.check_interval_s
+        if not alive and self._table.get(key) is contact:
+            self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
+            self._lose(contact, now)
+
+    def next_unproven(self) -> float | None:
+        """When an entry is to be asked that has not answered anything so far."""
+        return self._unproven[0][0] if self._unproven else None
+
+    def take_unproven(self, now: float) -> Contact | None:
+        """The next such entry; until it answers, others are not told of it. Call `proven` in the end."""
+        while self._unproven and self._unproven[0][0] <= now:
+            contact = self._unproven.popleft()[1]
+            if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
+                self._trust(contact, Trust.DOUBTFUL)
+                return contact
+        return None
+
+    def proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
+        """The end of that question. Silence costs the place, unless nobody else was heard meanwhile."""
+        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
+            return
+        if alive or self._heard_at < asked_at:
+            self._unproven.append((now + self._config.prove_after_s, contact))
+        else:
+            self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
+            self._lose(contact, now)
+
+    def seen(self, key: bytes, now: float) -> Contact | None:
+        """A sign of life from the peer of that key; its entry if it has one."""
+        self._heard_at = now
+        if self._config.large_table:
+            self.large.heard(key, now)
+        contact = self._table.see(key, now)
+        if contact is None and key in self.silent and self.silent.hurry(key, now):
+            self.on_hurry()
+        return contact
+
+    def replied(self, peer_id: PeerId, now: float) -> None:
+        """The peer answered one of our requests."""
+        key = peer_id.key
+        contact = self.seen(key, now)
+        if contact is not None and not contact.proven:
+            self._trust(contact, Trust.PROVEN)
+        if key in self.silent:
+            silent = self.silent.pop(key)
+            self._back(key, now)
+            if contact is None and silent is not None:
+                contact = self._refreshed(key, silent.info, now)
+                contact.trust = Trust.PROVEN
+                self._place(key, contact, now)
+
+    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+        """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
+        there
+        any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
+        silent are asked now and then."""
+        if kind is FailureKind.BUSY:
+            return
+        if kind in _HEARD:
+            self._heard_at = now
+        key = peer_id.key
+        if now - self._heard_at < self._config.request_timeout_s:
+            self.large.remove(key)  # others were heard meanwhile: the fault is not ours
+        contact = self._table.get(key)
+        if contact is None:
+            self._waiting.drop(self._table.bucket_index(key), key)
+            return
+        if kind is FailureKind.GONE:
+            self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
+            self._lose(contact, now)
+            return
+        if contact.failures == 0:
+            contact.failed_at = now
+        elif now < contact.failed_at + contact.failures * self._config.failure_spacing_s:
+            return
+        contact.failures += 1
+        if contact.failures < self._config.max_failures:
+            return
+        if self._heard_at >= contact.failed_at:
+            self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
+            self._lose(contact, now)
+        else:
+            self.silent.add(contact.info, now)
+
+    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+        """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
+        self._heard_at = now
+        if self._config.protocol in protocols:
+            self.large.remove(peer_id.key)
+            self.silent.pop(peer_id.key)
+            self._evict(peer_id.key, now)
+            self._waiting.drop(self._table.bucket_index(peer_id.key), peer_id.key)
+
+    def disconnected(self, peer_id: PeerId) -> None:
+        """The last connection to the peer is gone."""
+        self._visitors.pop(peer_id.key, None)
+
+    # --- buckets, for refreshing
+
+    def bucket_of(self, target: bytes) -> int:
+        """The bucket a key falls into: the bits it has in common with ours."""
+        return self._table.bucket_index(target)
+
+    def stale_buckets(self, now: float) -> list[int]:
+        """Buckets without a lookup for a refresh interval."""
+        return self._table.stale_buckets(now, self._config.refresh_interval_s)
+
+    def mark_refreshed(self, target: bytes, now: float) -> None:
+        """A lookup went to `target`; our own key lies in no bucket."""
+        if target != self._local.key:
+            self._table.mark_refreshed(self._table.bucket_index(target), now)
+
+    # --- private
+
+    def _place(self, key: bytes, contact: Contact, now: float) -> Contact | None:
+        """Into the table, or among those that wait; the oldest entry of its bucket if that is full."""
+        inserted, oldest = self._table.insert(key, contact, now)
+        bucket = self._table.bucket_index(key)
+        if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
+            self._table.remove(key)
+            self._waiting.add(bucket, key, contact)
+        elif inserted == Inserted.FULL:
+            self._waiting.add(bucket, key, contact)
+        else:
+            self._waiting.drop(bucket, key)
+        return oldest
+
+    def _settle(self, bucket: int, contact: Contact, now: float) -> bool:
+        """A new entry's share in the counts; False: its address block has enough entries."""
+        self.version += 1
+        diversity = self._diversity
+        if not diversity.counted:
+            diversity.counted = True
+            for held in self._table.items():
+                if held is not contact:
+                    diversity.add(self._table.bucket_index(held.info.peer_id.key), held.group)
+        if not diversity.fits(bucket, contact.group):
+            return False
+        diversity.add(bucket, contact.group)
+        if contact.trust is Trust.DOUBTFUL:
+            self._doubtful += 1
+        if contact.trust is not Trust.PROVEN:
+            self._ask_later(contact, now)
+        return True
+
+    def _ask_later(self, contact: Contact, now: float) -> None:
+        if contact.trust is Trust.DOUBTFUL:
+            self._unproven.appendleft((now, contact))
+        else:
+            self._unproven.append((now + self._config.prove_after_s, contact))
+
+    def _trust(self, contact: Contact, trust: Trust) -> None:
+        """The trust of an entry changes."""
+        self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
+        contact.trust = trust
+        self.version += 1
+
+    def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
+        contact = self._table.get(key) or self._waiting.contacts.get(key)
+        if contact is None or contact.info.addrs != info.addrs:
+            addrs = tuple([addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer]])
+        else:
+            addrs = contact.info.addrs  # as nearly always
+        if contact is None or contact.info.addrs != addrs:
+            info = PeerInfo(info.peer_id, addrs)
+            encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+            group = ip_group(info)
+            if contact is None:
+                return Contact(info, encoded, now, group)
+            if contact.group != group:  # it has to find a place anew
+                self._evict(key, now)
+                contact.group = group
+            contact.info, contact.encoded, self.version = info, encoded, self.version + 1
+        if contact.trust is Trust.DOUBTFUL and key not in self._table:
+            contact.trust = Trust.FRESH
+        contact.seen = now
+        contact.failures = 0
+        return contact
+
+    def _visit(self, key: bytes, info: PeerInfo, now: float) -> None:
+        if len(self._visitors) >= self._config.max_visitors:
+            return
+        encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+        self._visitors[key] = Contact(info, encoded, now, None)
+
+    def _back(self, key: bytes, now: float) -> None:
+        """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
+        self._trace.event("kad.table.back", key=key)
+        self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
+        self.on_return(now)
+
+    def _lose(self, contact: Contact, now: float) -> None:
+        """An entry leaves for its silence."""
+        self._evict(contact.info.peer_id.key, now)
+        self.silent.add(contact.info, now)
+        if not len(self._table):
+            self.on_return(now)
+
+    def _evict(self, key: bytes, now: float) -> None:
+        bucket = self._table.bucket_index(key)
+        self._waiting.drop(bucket, key)
+        contact = self._table.get(key)
+        if contact is None:
+            return
+        self._table.remove(key)
+        self._trust(contact, Trust.FRESH)
+        if self._diversity.counted:
+            self._diversity.remove(bucket, contact.group)
+        self._move_up(bucket, now)
+
+    def _move_up(self, bucket: int, now: float) -> None:
+        """The freshest that waits and may, has the free place; whether it still lives is asked."""
+        for key, contact in self._waiting.freshest(bucket):
+            if contact.seen + self._config.check_after_s < now:
+                contact.trust = Trust.DOUBTFUL
+            self._table.insert(key, contact, contact.seen)
+            if self._settle(bucket, contact, now):
+                self._waiting.drop(bucket, key)
+                return
+            self._table.remove(key)

@@ -1,0 +1,110 @@
+"""Peers that fell silent, and when to ask them again.
+
+A peer that leaves the table for silence may be behind a broken link with half of the network. Nobody else
+will name it to us then; so we ask it ourselves now and then, the longer it has been gone the less often.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from fastmarket.config import KadConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+
+
+class UnresponsivePeer:
+    """A peer that was an entry, with the addresses it told us itself."""
+
+    __slots__ = ("due", "info", "since")
+
+    def __init__(self, info: PeerInfo, now: float, due: float) -> None:
+        self.info = info
+        self.since = now
+        self.due = due  # when it is asked again
+
+
+class UnresponsivePeers:
+    """At most `max_remembered` silent peers, each until it is back or `forget_after_s` have passed."""
+
+    __slots__ = ("_config", "_order", "_peers", "_sequence")
+
+    def __init__(self, config: KadConfig) -> None:
+        self._config = config
+        self._peers: dict[bytes, UnresponsivePeer] = {}
+        # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
+        self._order: list[tuple[float, int, UnresponsivePeer]] = []
+        self._sequence = 0
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._peers
+
+    def __iter__(self) -> Iterator[UnresponsivePeer]:
+        return iter(self._peers.values())
+
+    def get(self, peer_id: PeerId) -> UnresponsivePeer | None:
+        """What is remembered of the peer."""
+        return self._peers.get(peer_id.key)
+
+    def add(self, info: PeerInfo, now: float, due: float | None = None) -> None:
+        """It is asked at `due`, or after the first interval. A known one keeps its times.
+
+        When there are too many, the one gone longest is forgotten.
+        """
+        key = info.peer_id.key
+        if key in self._peers:
+            return
+        if len(self._peers) >= self._config.max_remembered:
+            del self._peers[next(iter(self._peers))]
+        silent = self._peers[key] = UnresponsivePeer(info, now, 0.0)
+        self._arm(silent, now + self._config.probe_first_s if due is None else due)
+
+    def pop(self, key: bytes) -> UnresponsivePeer | None:
+        """It is back, or no server any more."""
+        return self._peers.pop(key, None)
+
+    def hurry(self, key: bytes, now: float) -> bool:
+        """A sign of life: ask it at once; False: it was due anyway."""
+        silent = self._peers[key]
+        if silent.due <= now:
+            return False
+        self._arm(silent, now)
+        return True
+
+    def next_due(self) -> float | None:
+        """When the next is to be asked."""
+        order = self._order
+        while order:
+            due, _, silent = order[0]
+            if silent.due == due and self._peers.get(silent.info.peer_id.key) is silent:
+                return due
+            heapq.heappop(order)
+        return None
+
+    def take_due(self, now: float) -> UnresponsivePeer | None:
+        """The next one to ask, if any; when it will be asked after that, should it stay silent, is set."""
+        while (due := self.next_due()) is not None and due <= now:
+            silent = self._order[0][2]
+            gone_s = now - silent.since
+            if gone_s < self._config.forget_after_s:
+                self._arm(silent, now + max(self._config.probe_first_s, self._config.probe_share * gone_s))
+                return silent
+            del self._peers[silent.info.peer_id.key]
+        return None
+
+    def _arm(self, silent: UnresponsivePeer, due: float) -> None:
+        silent.due = due
+        self._sequence += 1
+        heapq.heappush(self._order, (due, self._sequence, silent))
+        if len(self._order) > 4 * self._config.max_remembered:
+            live = [entry for entry in self._order if self._is_armed(entry)]
+            heapq.heapify(live)
+            self._order = live
+
+    def _is_armed(self, entry: tuple[float, int, UnresponsivePeer]) -> bool:
+        due, _, silent = entry
+        return silent.due == due and self._peers.get(silent.info.peer_id.key) is silent

@@ -1,0 +1,1 @@
+"""The Kademlia message, and replies kept encoded."""

@@ -1,0 +1,140 @@
+"""Answers that are asked for again and again, ready-encoded, each until something it was made of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from fastmarket.formats.identity import PeerId
+
+# What an answer takes in memory beside its bytes, roughly: itself, its place under each of its sources, and
+# once it is whole the set of those it may name.
+ANSWER_OVERHEAD_BYTES = 400
+SOURCE_OVERHEAD_BYTES = 300
+WHOLE_OVERHEAD_BYTES = 2500
+
+
+class TableVersion(Protocol):
+    """The routing table, out of which the closer peers of answers come."""
+
+    version: int
+    """Another one whenever `closer peers` of anything may be others than before."""
+
+    def near(self, target: bytes) -> frozenset[bytes]:
+        """The keys of all that may be named as closest to `target`; without the asker only to one of them."""
+
+
+class CachedResponse:
+    """The lasting part of an answer. It holds before `until` (unix seconds), and until one of `sources`
+    (a content, a peer) changes.
+
+    `whole` is the answer with the closer peers of the table's `version`, for every asker but those `near`,
+    who are not told of themselves; None while it was not asked for twice of that version.
+    """
+
+    __slots__ = ("near", "part", "sources", "target", "until", "version", "whole")
+
+    def __init__(self, part: bytes, target: bytes, until: float, sources: tuple[Hashable, ...]) -> None:
+        self.part = part
+        self.target = target  # the 32-byte key that closer peers are wanted to
+        self.until = float(until)  # compared at each request: an int would be converted then
+        self.sources = sources
+        self.version = -1
+        self.whole: bytes | None = None
+        self.near: frozenset[bytes] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """In bytes, what it is made of included."""
+        size = ANSWER_OVERHEAD_BYTES + len(self.part) + SOURCE_OVERHEAD_BYTES * len(self.sources)
+        return size if self.whole is None else size + WHOLE_OVERHEAD_BYTES + len(self.whole)
+
+
+Complete = Callable[[CachedResponse, PeerId | None], bytes | None]
+"""(answer, asker) -> the whole of it with the peers closest now; None: it is too long."""
+
+
+class ResponseCache:
+    """By the whole request; at most `most_bytes` of memory. The oldest give way; those wanted come back."""
+
+    __slots__ = ("_answers", "_by_source", "_bytes", "_complete", "_most_bytes", "_nearby", "get")
+
+    def __init__(self, most_bytes: int, nearby: TableVersion, complete: Complete) -> None:
+        self._most_bytes = most_bytes
+        self._nearby = nearby
+        self._complete = complete
+        self._answers: dict[bytes, CachedResponse] = {}
+        self._by_source: dict[Hashable, set[bytes]] = {}
+        self._bytes = 0
+        self.get = self._answers.get
+        """What is kept of the answer to a request; the caller looks at `until`."""
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of all, roughly."""
+        return self._bytes
+
+    def answer(self, request: bytes, asker: PeerId, now: float) -> bytes | None:
+        """The whole answer; None where it is not kept, or is too long for this asker."""
+        ready = self._answers.get(request)
+        if ready is None or now >= ready.until:
+            return None
+        whole = ready.whole
+        if whole is not None and ready.version == self._nearby.version and asker.key not in ready.near:
+            return whole
+        return self._completed(request, ready, asker)
+
+    def _completed(self, request: bytes, ready: CachedResponse, asker: PeerId) -> bytes | None:
+        version = self._nearby.version
+        if ready.version != version:
+            # Kept once it is asked for again: the table may change more often than that.
+            ready.version = version
+            self._keep_whole(request, ready, None)
+        elif ready.whole is None:
+            self._keep_whole(request, ready, self._complete(ready, None))
+        return self._complete(ready, asker)
+
+    def _keep_whole(self, request: bytes, ready: CachedResponse, whole: bytes | None) -> None:
+        before = ready.size
+        ready.whole = whole
+        if whole is not None and ready.size > self._most_bytes:
+            ready.whole = None
+        ready.near = self._nearby.near(ready.target) if ready.whole is not None else frozenset()
+        self._bytes += ready.size - before
+        while self._bytes > self._most_bytes:
+            self._forget(next(iter(self._answers)))
+
+    def put(self, request: bytes, answer: CachedResponse) -> None:
+        """Keep it, in place of an older answer to the same."""
+        self._forget(request)
+        size = answer.size
+        if size > self._most_bytes:
+            return
+        while self._bytes + size > self._most_bytes:
+            self._forget(next(iter(self._answers)))
+        self._answers[request] = answer
+        self._bytes += size
+        for source in answer.sources:
+            self._by_source.setdefault(source, set()).add(request)
+
+    def changed(self, source: Hashable) -> None:
+        """Answers made of it hold no longer."""
+        requests = self._by_source.get(source)
+        if requests is not None:
+            for request in tuple(requests):
+                self._forget(request)
+
+    def _forget(self, request: bytes) -> None:
+        answer = self._answers.pop(request, None)
+        if answer is None:
+            return
+        self._bytes -= answer.size
+        for source in answer.sources:
+            requests = self._by_source.get(source)
+            if requests is not None:  # a source may be named twice
+                requests.discard(request)
+                if not requests:
+                    del self._by_source[source]

@@ -1,0 +1,1 @@
+"""How own offers reach their storers, and stay there."""

@@ -1,0 +1,153 @@
+"""What several lookups together prove about who is closest to which key.
+
+A lookup that ended by itself knows every peer within the distance of its k-th closest. In the XOR metric such
+a ball is a union of subtrees of the key space, and so is the ball around any other key; when the second lies
+within the union of the first ones, the k closest known to its key are the k closest there are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from struct import Struct
+
+from fastmarket.formats.scope import ip_group
+from fastmarket.native.candidates import Answered
+
+PLACE_BITS = 64  # of a key that count here: peers that share more do not exist in honest networks
+# Of a ball's subtrees the largest so many; each is at most half as large as the one before.
+_BALL_BITS = 16
+
+_END = 1 << PLACE_BITS
+_PLACE_OF_KEY = Struct(">Q24x")  # of 32 bytes the first PLACE_BITS
+
+
+def place(key: bytes) -> int:
+    """Where a 32-byte key lies, as a number below 2^PLACE_BITS."""
+    return int.from_bytes(key[: PLACE_BITS // 8], "big")
+
+
+def places(keys: Iterable[bytes]) -> list[int]:
+    """`place` of many, four times as quick."""
+    return [at for (at,) in _PLACE_OF_KEY.iter_unpack(b"".join(keys))]
+
+
+def _subtrees(center: int, radius: int) -> Iterator[tuple[int, int]]:
+    """The ball as disjoint spans [first, end), largest first; the smallest ones are left out."""
+    for _ in range(_BALL_BITS):
+        if not radius:
+            return
+        top = radius.bit_length() - 1
+        first = center >> top << top
+        yield first, first + (1 << top)
+        center ^= 1 << top
+        radius ^= 1 << top
+
+
+def _rounded_up(radius: int) -> int:
+    """So that `_subtrees` leaves nothing out."""
+    spare = radius.bit_length() - _BALL_BITS + 1
+    return radius + 1 if spare <= 0 else ((radius >> spare) + 1) << spare
+
+
+class Coverage:
+    """Peers by place, and the spans of the key space in which all of them are known."""
+
+    def __init__(self, k: int, most_of_group: int) -> None:
+        """`most_of_group`: with more of one address block among the k closest they are a crowd."""
+        self._k = k
+        self._most_of_group = most_of_group
+        self._places: list[int] = []
+        self._peers: dict[int, Answered] = {}
+        self._firsts: list[int] = []  # of the spans, sorted; they neither overlap nor touch
+        self._ends: list[int] = []
+        self._all: tuple[Answered, ...] | None = None
+
+    def learn(self, target: int, closest: Iterable[Answered]) -> int:
+        """The result of a complete lookup; the radius within which everybody is known now, in places."""
+        found = tuple(closest)
+        for answered in found:
+            at = place(answered.peer.peer_id.key)
+            if at not in self._peers:
+                insort(self._places, at)
+            self._peers[at] = answered
+        radius = place(found[-1].peer.peer_id.key) ^ target if len(found) >= self._k else _END - 1
+        if len(found) < self._k:
+            self._cover(0, _END)
+            self._all = tuple(self._peers.values())
+        else:
+            for first, end in _subtrees(target, radius):
+                self._cover(first, end)
+        return radius
+
+    def near(self, at: int) -> list[Answered]:
+        """Known peers around a place, the k closest among them."""
+        return self._around(at)
+
+    def everybody(self) -> tuple[Answered, ...] | None:
+        """The closest to whatever place, in a network of no more than k."""
+        return self._all if self._all is not None and len(self._all) <= self._k else None
+
+    def closest(self, at: int) -> tuple[Answered, ...] | None:
+        """The k closest to a place; None: there may be closer ones than those known, or some are a crowd,
+        which takes a lookup to get past (`kad.closest`)."""
+        if (everybody := self.everybody()) is not None:
+            return everybody
+        found = self._around(at)
+        if len(found) >= self._k:
+            radius = place(found[-1].peer.peer_id.key) ^ at
+            if not all(self._covers(*span) for span in _subtrees(at, _rounded_up(radius))):
+                return None
+        elif not self._covers(0, _END):
+            return None
+        groups = Counter(group for one in found if (group := ip_group(one.peer)) is not None)
+        return None if max(groups.values(), default=0) > self._most_of_group else tuple(found)
+
+    def gap(self, at: int) -> tuple[int, int]:
+        """The longest span not covered in the ball around a place: a lookup there may settle it."""
+        found = self._around(at)
+        if len(found) < self._k:
+            return at, at + 1
+        radius = place(found[-1].peer.peer_id.key) ^ at
+        holes = (hole for span in _subtrees(at, _rounded_up(radius)) for hole in self._holes(*span))
+        return max(holes, key=lambda hole: hole[1] - hole[0], default=(at, at + 1))
+
+    def _around(self, at: int) -> list[Answered]:
+        """The k known peers closest to a place, closest first."""
+        places, low, high = self._places, 0, PLACE_BITS
+        # The smallest subtree around the place with k peers: the deeper the fewer, so halve the depths.
+        while low < high:
+            middle = (low + high) // 2
+            first = at >> middle << middle
+            inside = bisect_left(places, first + (1 << middle)) - bisect_left(places, first)
+            if inside >= self._k:
+                high = middle
+            else:
+                low = middle + 1
+        first = at >> low << low
+        inside_places = places[bisect_left(places, first) : bisect_left(places, first + (1 << low))]
+        nearest = sorted(inside_places, key=at.__xor__)[: self._k]
+        return [self._peers[where] for where in nearest]
+
+    def _cover(self, first: int, end: int) -> None:
+        firsts, ends = self._firsts, self._ends
+        low = bisect_left(ends, first)
+        high = bisect_right(firsts, end)
+        if low < high:
+            first, end = min(first, firsts[low]), max(end, ends[high - 1])
+        firsts[low:high], ends[low:high] = [first], [end]
+
+    def _holes(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        at = max(bisect_right(self._firsts, first) - 1, 0)
+        while first < end and at < len(self._firsts) and self._firsts[at] < end:
+            if first < self._firsts[at]:
+                yield first, self._firsts[at]
+            first = max(first, self._ends[at])
+            at += 1
+        if first < end:
+            yield first, end
+
+    def _covers(self, first: int, end: int) -> bool:
+        at = bisect_right(self._firsts, first) - 1
+        return at >= 0 and end <= self._ends[at]

@@ -1,0 +1,406 @@
+"""Own offers: each is announced, renewed and announced again for as long as the node lives.
+
+Over 400 lines: the schedule has one state, which all of its parts change.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import ceil
+
+from fastmarket.config import OfferConfig
+from fastmarket.errors import Busy, NoSuchOffer
+from fastmarket.formats.identity import Identity
+from fastmarket.native.sha256 import sha256_many
+from fastmarket.offers.announce.coverage import PLACE_BITS, place, places
+from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
+from fastmarket.offers.model.results import StoreOutcome
+from fastmarket.offers.store.offer_store import OfferStore
+
+# More stale entries than live ones, and at least so many: the heap of due times is made anew.
+STALE_DUES = 256
+MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
+# Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
+# least the first share; what is due within the second goes along with a sweep that begins.
+LEAST_SHARE = 1 / 8
+AHEAD_SHARE = 1 / 64
+
+
+class _State(Enum):
+    WAITING = "waiting"  # from the end of an announcement until the next is due
+    QUEUED = "queued"  # due, until there is room among the announcements under way
+    ANNOUNCING = "announcing"  # handed out, until its outcome is reported
+
+
+@dataclass(slots=True)
+class _Own:
+    offer: Offer
+    state: _State
+    due: float  # 0: it is not among the due times
+    place: int  # in the key space
+    failures: int = 0  # announcements in a row that missed their quorum or met nobody
+    copies: int = 0  # other nodes that had it after the last announcement
+    neighbours: int = 0  # size of the routing table when that began
+
+
+class Reprovider:
+    """The schedule. Give it time (`handle_timer`), the table's size and the outcomes; take due offers.
+
+    A failed or lonely announcement is repeated after a back-off, one that met its quorum after the interval.
+    An offer that fewer than `replication` nodes hold is also announced when the table has grown since: what
+    was registered before the network was there, or while it was small, spreads as it grows.
+    Many offers are announced in the order of their keys, spread over the interval, a sweep at a time
+    (`take_sweep`); a few one by one, an interval after the last time.
+    A withdrawn one stays as the tombstone, announced like an offer but never renewed, until the last version
+    that anybody could hold has expired.
+    """
+
+    def __init__(self, config: OfferConfig, identity: Identity, store: OfferStore, replication: int) -> None:
+        self._config = config
+        self._identity = identity
+        self._store = store
+        self._replication = replication
+        self.seq_floor = 0
+        """The highest seq that this node ever gave; of an earlier life, too, where that is set again."""
+        self._own: dict[OfferKey, _Own] = {}
+        self._thin: set[OfferKey] = set()
+        self._dues: list[tuple[float, OfferKey]] = []
+        self._queue: deque[OfferKey] = deque()
+        self._under_way: set[tuple[OfferKey, int]] = set()
+        # While offers of an earlier life are taken up: tombstones that are over, and what others replace.
+        self._ended: dict[OfferKey, Offer] = {}
+        self._stale: list[Offer] = []
+        self._neighbours = 0
+        self._grown_at: float | None = None
+        self._withdrawn = 0
+        self._sweeps = 0
+        self._interval = config.announce_interval_s
+        spread_s = max(config.restore_spread_s - config.restore_delay_s, 0.0)
+        self._restore_spread = spread_s / (1 << PLACE_BITS)  # seconds a place
+        self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
+
+    def __len__(self) -> int:
+        return len(self._own) - self._withdrawn
+
+    def __iter__(self) -> Iterator[Offer]:
+        return (own.offer for own in self._own.values() if not own.offer.withdrawn)
+
+    def current(self, key: OfferKey) -> Offer | None:
+        """The latest version, a tombstone too."""
+        own = self._own.get(key)
+        return own.offer if own else None
+
+    def register(self, terms: OfferTerms, now: float) -> Offer:
+        """Signs and stores an offer that the caller announces at once and then reports on (`announced`).
+
+        Raises `Busy` when `max_own_offers`, tombstones included, are kept alive already.
+        """
+        return self.register_many((terms,), now)[0]
+
+    def register_many(self, many: Sequence[OfferTerms], now: float) -> list[Offer]:
+        """As `register`, all or none, one signature for many. Of terms for one offer the last count."""
+        self.check_room(many)
+        wanted = {self._key(terms.content, terms.user_id): terms for terms in many}
+        previous = [self.current(key) or self._store.get(key) for key in wanted]
+        lifetime_s = self._config.lifetime_s
+        signings = [
+            Signing(terms, before, False, lifetime_s)
+            for terms, before in zip(wanted.values(), previous, strict=True)
+        ]
+        offers = self._sign(signings, now)
+        self._store.add_own(offers, previous, now)
+        self._begin(tuple(wanted), offers, now)
+        return offers
+
+    def check_room(self, many: Sequence[OfferTerms]) -> None:
+        """Raises `Busy` unless all these offers could be kept."""
+        most = self._config.max_own_offers
+        if len(self._own) + len(many) <= most:
+            return
+        new = {key for terms in many if (key := self._key(terms.content, terms.user_id)) not in self._own}
+        if len(self._own) + len(new) > most:
+            raise Busy("offers", f"this node announces {most} at most")
+
+    def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
+        """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
+
+        Withdrawing again announces the same tombstone again. Raises `NoSuchOffer`.
+        """
+        own = self._own.get(self._key(content, user_id))
+        if own is None or own.offer.not_after <= now:
+            raise NoSuchOffer("content", "this node has no such offer")
+        offer = own.offer
+        if not offer.withdrawn:
+            live = offer
+            (offer,) = self._sign([Signing(terms_of(live), live, True, self._config.lifetime_s)], now)
+            self._store.add(offer, now, own=True, previous=live)
+        self._begin((offer.key,), (offer,), now)
+        return offer
+
+    def _sign(self, signings: Sequence[Signing], now: float) -> list[Offer]:
+        offers = sign_offers(self._identity, signings, now, self.seq_floor)
+        self.seq_floor = max(self.seq_floor, *(offer.seq for offer in offers), 0)
+        return offers
+
+    def restore(self, offer: Offer, now: float) -> None:
+        """Takes up an own offer, or a tombstone, of an earlier life of this node.
+
+        Announced at its place in the schedule, but within `restore_spread_s`: nobody knows what the other
+        nodes still have of it. More than `max_own_offers` are left alone. Of two versions the later counts;
+        tombstones whose time is over come before what they took back.
+        """
+        key = offer.key
+        known = self._own.get(key)
+        before = known.offer if known else self._ended.get(key)
+        if before is not None:
+            newer, older = (offer, before) if offer.replaces(before) else (before, offer)
+            self._stale.append(older)
+            if newer is before:
+                return
+        if offer.withdrawn and offer.not_after <= now and known is None:
+            self._ended[key] = offer
+            return
+        if known is None and len(self._own) >= self._config.max_own_offers:
+            return
+        self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
+        (where,) = self._all_where((offer,))
+        self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
+        own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
+        due = min(
+            now + self._config.restore_delay_s + where * self._restore_spread,
+            offer.issued_at + self._interval,
+        )
+        self._schedule(key, own, due)
+
+    def restore_many(self, offers: Sequence[Offer], now: float) -> None:
+        """As `restore` of each; a whole batch at once."""
+        keys = [offer.key for offer in offers]
+        if (
+            len(self._own) + len(offers) > self._config.max_own_offers
+            or not self._own.keys().isdisjoint(keys)
+            or not self._ended.keys().isdisjoint(keys)
+            or any(offer.withdrawn for offer in offers)
+        ):
+            for offer in offers:
+                self.restore(offer, now)
+            return
+        self._store.add_own(offers, [None] * len(offers), now)
+        own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
+        waiting, soonest = _State.WAITING, now + self._config.restore_delay_s
+        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
+            due = min(soonest + where * spread, offer.issued_at + interval)
+            own[key] = _Own(offer, waiting, due, where)
+            heapq.heappush(dues, (due, key))
+
+    def take_stale(self) -> list[Offer]:
+        """What was restored, and a later version, too. Everything has been restored."""
+        stale, self._stale = self._stale, []
+        self._ended.clear()
+        return stale
+
+    def _key(self, content: bytes, user_id: bytes) -> OfferKey:
+        return (content, self._identity.peer_id.raw, user_id)
+
+    def _all_where(self, offers: Sequence[Offer]) -> list[int]:
+        """The places of offers in our round through the key space."""
+        first, size = self._first_place, 1 << PLACE_BITS
+        found = places(sha256_many([offer.content for offer in offers]))
+        return [(at - first) % size for at in found]
+
+    def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
+        """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
+        turn = self._turns(now)
+        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
+            own = self._own.get(key)
+            self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
+            if own is None:
+                own = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, where)
+            own.offer, own.state, own.failures = offer, _State.ANNOUNCING, 0
+            own.neighbours = self._neighbours
+            self._schedule(key, own, turn(own.place))
+
+    def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
+        """How the announcement of `offer` ended; None: it could not be made."""
+        self.announced_many((offer,), outcome, now)
+
+    def announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
+        """As `announced`, of some that ended alike."""
+        met = outcome is not None and outcome.reached and outcome.copies > 0
+        copies = outcome.copies if outcome else 0
+        config, thin = self._config, copies < self._replication
+        turn = self._turns(now)
+        for offer in offers:
+            key = offer.key
+            if self._under_way:
+                self._under_way.discard((key, offer.seq))
+            own = self._own.get(key)
+            if own is None or own.offer.seq != offer.seq:
+                continue
+            own.state = _State.WAITING
+            own.copies = copies
+            if met:
+                own.failures = 0
+                due = turn(own.place)
+            else:
+                due = now + min(config.retry_longest_s, config.retry_first_s * 2**own.failures)
+                own.failures = min(own.failures + 1, MAX_DOUBLINGS)
+            if thin:
+                self._thin.add(key)
+                if own.neighbours < self._neighbours and self._grown_at is None:
+                    self._grown_at = now
+            else:
+                self._thin.discard(key)
+            self._schedule(key, own, due)
+
+    def neighbours(self, count: int, now: float) -> None:
+        """The size of the routing table, whenever it changes."""
+        if count > self._neighbours and self._thin and self._grown_at is None:
+            self._grown_at = now
+        self._neighbours = count
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do."""
+        grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
+        while self._dues and self._put_off(*self._dues[0]):
+            heapq.heappop(self._dues)
+        due = self._dues[0][0] if self._dues else None
+        if grown is None or due is None:
+            return due if grown is None else grown
+        return min(grown, due)
+
+    def handle_timer(self, now: float) -> None:
+        """Queues what is due."""
+        if self._grown_at is not None and self._grown_at + self._config.settle_s <= now:
+            self._grown_at = None
+            for key in self._thin:
+                own = self._own[key]
+                if own.state is _State.WAITING and own.neighbours < self._neighbours:
+                    self._enqueue(key, own)
+        while self._dues and self._dues[0][0] <= now:
+            due, key = heapq.heappop(self._dues)
+            if self._put_off(due, key):
+                continue
+            own = self._own[key]
+            own.due = 0.0
+            if own.offer.withdrawn and own.offer.not_after <= now:
+                self._forget(key)
+            elif own.state is not _State.QUEUED:
+                self._enqueue(key, own)
+
+    def take_due(self, now: float) -> list[Offer]:
+        """Offers to announce now, renewed where it is time; no more than may be under way at once.
+
+        None while there are enough for a sweep.
+        """
+        offers: list[Offer] = []
+        if self._enough():
+            return offers
+        while self._queue and len(self._under_way) < self._config.max_announcing:
+            key = self._queue.popleft()
+            own = self._own.get(key)
+            if own is None or own.state is not _State.QUEUED:
+                continue  # registered anew while it waited, or over
+            self._hand_out([own], now)
+            self._under_way.add((key, own.offer.seq))
+            offers.append(own.offer)
+        return offers
+
+    def take_sweep(self, now: float) -> list[Offer]:
+        """Offers to announce now in one sweep, in the order of their keys; empty: there are too few.
+
+        Report on each (`announced`), then on the whole (`swept`).
+        """
+        config = self._config
+        if not self._enough() or self._sweeps >= config.max_sweeps:
+            return []
+        self._take_along(now)
+        waiting = {key: own for key in self._queue if (own := self._own.get(key))}
+        queued = [own for own in waiting.values() if own.state is _State.QUEUED]
+        queued.sort(key=lambda own: own.place)
+        chosen, rest = queued[: config.max_sweep_offers], queued[config.max_sweep_offers :]
+        self._queue = deque(own.offer.key for own in rest)
+        self._hand_out(chosen, now)
+        self._sweeps += bool(chosen)
+        return [own.offer for own in chosen]
+
+    def swept(self) -> None:
+        """A sweep has ended."""
+        self._sweeps -= 1
+
+    def _spread(self) -> bool:
+        """Whether there are so many that each has its turn by its key."""
+        return len(self._own) >= self._config.spread_from
+
+    def _enough(self) -> bool:
+        """Whether what is queued is worth a sweep; where turns are spread others are due soon."""
+        return len(self._queue) >= (1 if self._spread() else self._config.sweep_from)
+
+    def _take_along(self, now: float) -> None:
+        """What is due soon, when there are many."""
+        if not self._spread():
+            return
+        soon = now + self._config.announce_interval_s * AHEAD_SHARE
+        while self._dues and self._dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
+            due, key = heapq.heappop(self._dues)
+            if self._put_off(due, key):
+                continue
+            own = self._own[key]
+            own.due = 0.0
+            if own.state is _State.WAITING:
+                self._enqueue(key, own)
+
+    def _hand_out(self, owned: Sequence[_Own], now: float) -> None:
+        """The offers are announced now, those that are of age in new versions."""
+        config = self._config
+        aged = [
+            own
+            for own in owned
+            if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
+        ]
+        signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
+        renewed = self._sign(signings, now)
+        self._store.add_own(renewed, [own.offer for own in aged], now)
+        for own, offer in zip(aged, renewed, strict=True):
+            own.offer = offer
+        turn = self._turns(now)
+        for own in owned:
+            own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
+            self._schedule(own.offer.key, own, turn(own.place))
+
+    def _turns(self, now: float) -> Callable[[int], float]:
+        """When an offer at a place that is announced now is due again."""
+        interval = self._config.announce_interval_s
+        if not self._spread():
+            return lambda place: now + interval
+        soonest, scale = now / interval + LEAST_SHARE, 1 / (1 << PLACE_BITS)
+        return lambda place: interval * (ceil(soonest - place * scale) + place * scale)
+
+    def _enqueue(self, key: OfferKey, own: _Own) -> None:
+        own.state = _State.QUEUED
+        self._queue.append(key)
+
+    def _put_off(self, due: float, key: OfferKey) -> bool:
+        """Whether this entry of the heap counts no more."""
+        own = self._own.get(key)
+        return own is None or own.due != due
+
+    def _forget(self, key: OfferKey) -> None:
+        """A tombstone whose time is over."""
+        del self._own[key]
+        self._thin.discard(key)
+        self._withdrawn -= 1
+
+    def _schedule(self, key: OfferKey, own: _Own, due: float) -> None:
+        if own.offer.withdrawn:
+            due = min(due, own.offer.not_after)
+        if due == own.due:
+            return  # there is an entry
+        own.due = due
+        heapq.heappush(self._dues, (due, key))
+        if len(self._dues) > 2 * len(self._own) + STALE_DUES:
+            self._dues = [(own.due, key) for key, own in self._own.items() if own.due]
+            heapq.heapify(self._dues)

@@ -1,0 +1,207 @@
+"""The job that gathers the offers for a content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fastmarket.config import OfferConfig
+from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.events import SendRequest
+from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.lookup import End, Lookup
+from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.offers.lookup.queries import FindOffers, MoreToFetch
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.model.offer_set import OfferSet
+
+# Tokens of requests beside the lookup start here; a lookup counts its own from 0 to max_asked.
+_FIRST_EXTRA_TOKEN = 1_000_000
+# Peers that are asked for further pages: storers of a content hold the same offers, or nearly.
+MAX_PAGED_PEERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Extra:
+    """A FIND beside the lookup."""
+
+    peer: PeerInfo
+    skip: int
+
+
+class _Paging:
+    """Whom to ask for further pages: few peers, each so often; one that fails gives its place to another."""
+
+    __slots__ = ("_max_pages", "_pages", "_waiting")
+
+    def __init__(self, max_pages: int) -> None:
+        self._max_pages = max_pages
+        self._pages: dict[PeerId, int] = {}
+        self._waiting: list[MoreToFetch] = []
+
+    def offer(self, more: MoreToFetch) -> None:
+        """A peer has more."""
+        self._waiting.append(more)
+
+    def give_up(self, peer_id: PeerId) -> None:
+        """The peer failed at a page."""
+        self._pages.pop(peer_id, None)
+
+    def take(self) -> list[MoreToFetch]:
+        """Pages to ask for now; those of peers beyond the few stay."""
+        taken, waiting = [], []
+        for more in self._waiting:
+            pages = self._pages.get(more.peer.peer_id, 0)
+            if not pages and len(self._pages) >= MAX_PAGED_PEERS:
+                waiting.append(more)
+            elif pages < self._max_pages:
+                self._pages[more.peer.peer_id] = pages + 1
+                taken.append(more)
+        self._waiting = waiting
+        return taken
+
+
+class FindOffersJob(Job):
+    """A lookup, and beside it requests to providers that came without an offer and for further pages.
+
+    Progress: `Offer`, those held here first; each when it is new or newer than the version told before, a
+    tombstone included. Result: the live ones, cheapest first, as a tuple. It ends when the lookup and the
+    requests beside it have, at the latest after `timeout_s`.
+    """
+
+    def __init__(
+        self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
+    ) -> None:
+        """`lookup` is one that puts `ask`."""
+        self.result = None
+        self._lookup = lookup
+        self._ask = ask
+        self._seeds = seeds
+        self._config = config
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._offers = OfferSet()
+        self._events: list[object] = []
+        self._unsent: list[SendRequest] = []
+        self._extras: dict[int, _Extra] = {}
+        self._next_token = _FIRST_EXTRA_TOKEN
+        self._directly_asked: set[PeerId] = set()
+        self._paging = _Paging(config.max_pages)
+        self._held: tuple[Offer, ...] = ()
+
+    def hold(self, offers: Iterable[Offer]) -> None:
+        """Versions stored here; those that are over hide older ones that others may still have."""
+        self._held = tuple(offers)
+
+    @property
+    def lookup(self) -> Lookup:
+        """How it goes."""
+        return self._lookup
+
+    @property
+    def finished(self) -> bool:
+        """Everybody has answered, failed or run out of time."""
+        return self.result is not None
+
+    def start(self, now: float) -> None:
+        """Begins with the closest peers of the table."""
+        self._deadline = now + self._timeout_s
+        self._lookup.add(self._seeds(self._lookup.target, now))
+        self._offers = OfferSet(self._held)
+        self._events.extend(offer for offer in self._held if offer.live(now))
+
+    def poll_requests(self, now: float) -> list[SendRequest]:
+        """Requests of the lookup and those beside it."""
+        if self.result is not None:
+            return []
+        requests = self._lookup.poll(now)
+        requests += self._unsent
+        self._unsent = []
+        if self._lookup.end is not None and not self._extras:
+            self.result = tuple(self._offers.cheapest(now))
+        return requests
+
+    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """Raises `PeerFault`."""
+        extra = self._extras.get(token)
+        if extra is not None:
+            items = self._ask.read_page(extra.peer, payload, extra.skip, now).items
+            del self._extras[token]
+        else:
+            items = self._lookup.replied(token, protocol, payload, now)
+        for item in items:
+            if isinstance(item, Offer):
+                self._take(item)
+        # Only now is it known which providers came with an offer.
+        for item in items:
+            if isinstance(item, PeerInfo):
+                self._ask_directly(item)
+            elif isinstance(item, MoreToFetch):
+                self._paging.offer(item)
+        self._fetch_more()
+
+    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+        """One peer less to wait for."""
+        extra = self._extras.pop(token, None)
+        if extra is None:
+            self._lookup.failed(token, kind, now)
+        elif extra.skip:
+            self._paging.give_up(extra.peer.peer_id)
+            self._fetch_more()
+
+    def next_timer(self) -> float | None:
+        """The lookup's timer or the deadline; the shell ends each request beside it."""
+        if self.finished:
+            return None
+        when = self._lookup.next_timer()
+        return self._deadline if when is None else min(when, self._deadline)
+
+    def handle_timer(self, now: float) -> None:
+        """Ages the lookup, or ends the job."""
+        if now >= self._deadline:
+            self._stop(End.DEADLINE)
+        else:
+            self._lookup.handle_timer(now)
+
+    def poll_events(self) -> list[object]:
+        """Offers."""
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, now: float) -> None:
+        """Ends with what was found."""
+        self._stop(End.CANCELLED)
+
+    def _stop(self, end: End) -> None:
+        self._lookup.stop(end)
+        self._extras.clear()
+        self._unsent.clear()
+
+    def _take(self, offer: Offer) -> None:
+        if (len(self._offers) < self._config.max_found or offer in self._offers) and self._offers.add(offer):
+            self._events.append(offer)
+
+    def _ask_directly(self, provider: PeerInfo) -> None:
+        """A standard libp2p node held the record; what the provider wants for the file only it can tell."""
+        peer_id = provider.peer_id
+        if (
+            peer_id in self._ask.speakers
+            or peer_id in self._directly_asked
+            or len(self._directly_asked) >= self._config.max_direct_asks
+            or self._offers.offered_by(peer_id)
+        ):
+            return
+        self._directly_asked.add(peer_id)
+        self._send(_Extra(provider, 0), self._ask.page(0), self._config.direct_timeout_s)
+
+    def _fetch_more(self) -> None:
+        for more in self._paging.take():
+            self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)
+
+    def _send(self, extra: _Extra, choice: Choice, timeout_s: float) -> None:
+        token = self._next_token
+        self._next_token += 1
+        self._extras[token] = extra
+        self._unsent.append(SendRequest(token, extra.peer, (choice,), timeout_s))

@@ -1,0 +1,215 @@
+"""What lookups ask in a mixed network: FIND of a peer that speaks the offer protocol, kad of any other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.choice import Choice
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
+from fastmarket.kad.lookup.query import Answer, Query, Quorum, quorum_size
+from fastmarket.offers.announce.complaints import Complaints, reasons_of
+from fastmarket.offers.model.offer import Offer
+from fastmarket.offers.model.refusals import OfferRefused, Refusal
+from fastmarket.offers.wire.messages import (
+    OF_CLOCKS,
+    Ack,
+    FindReply,
+    FindRequest,
+    decode_find_reply,
+    decode_store_reply,
+    encode_find,
+    encode_store,
+)
+from fastmarket.offers.wire.verifying import OfferVerifier
+from fastmarket.trace import NULL_TRACE, Trace
+
+# Offers of one reply that no storer would have kept. A signature takes 50 us to verify, a rare kind ten times
+# so long, and a reply has room for 200: who sends so many bad ones is not read on.
+MAX_BAD_A_REPLY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class MoreToFetch:
+    """`peer` holds offers beyond the `skip` cheapest, which it has told."""
+
+    peer: PeerInfo
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What replies are read with; `refusals` counts what was wrong with offers in them."""
+
+    offers: OfferConfig
+    kad: KadConfig
+    verifier: OfferVerifier
+    refusals: Counter[Refusal]
+    trace: Trace = NULL_TRACE
+
+
+class FindOffers(Query):
+    """Ask for the offers of a content; where the peer does not know of offers, for its providers.
+
+    Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        reading: Reading,
+        local: PeerId,
+        withdrawn: Callable[[float], Container[PeerId]] = lambda now: (),
+    ) -> None:
+        """`withdrawn(now)`: who is known here to have taken its offers back; it is no provider any more."""
+        super().__init__(seeks_peers=False)
+        self._content = content
+        self._reading = reading
+        self._providers = GetProviders(reading.kad, content, None, withdrawn)
+        self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
+        self.speakers = {local}
+        """Ourselves and who answered on the offer protocol; asking them again brings nothing."""
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """FIND, else GET_PROVIDERS."""
+        return self._choices
+
+    def page(self, skip: int) -> Choice:
+        """FIND beyond the `skip` cheapest."""
+        config = self._reading.offers
+        return Choice(config.protocol, encode_find(FindRequest(self._content, config.find_limit, skip=skip)))
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Raises `PeerFault`."""
+        if protocol != self._reading.offers.protocol:
+            return self._providers.read(peer, protocol, payload, now)
+        return self.read_page(peer, payload, 0, now)
+
+    def read_page(self, peer: PeerInfo, payload: bytes, skip: int, now: float) -> Answer:
+        """A reply to FIND beyond the `skip` cheapest. Raises `PeerFault`."""
+        reply = _read_find(payload, self._reading)
+        self.speakers.add(peer.peer_id)
+        items: list[object] = list(self._verified(peer, reply, now))
+        if reply.more and reply.envelopes:
+            items.append(MoreToFetch(peer, skip + len(reply.envelopes)))
+        return Answer(reply.closer, tuple(items))
+
+    def _verified(self, peer: PeerInfo, reply: FindReply, now: float) -> list[Offer]:
+        """What is no valid offer for the content costs itself alone: its neighbours may be good.
+
+        But a storer verifies what it keeps: many bad ones come from somebody who wants them verified here.
+        """
+        offers, bad = [], 0
+        for envelope in reply.envelopes:
+            if bad == MAX_BAD_A_REPLY:
+                break
+            try:
+                offer = self._reading.verifier.open(envelope, now)
+            except OfferRefused as refused:
+                bad += refused.refusal not in OF_CLOCKS  # an honest storer may send those
+                self._reading.refusals[refused.refusal] += 1
+                self._reading.trace.event("offer.refused", peer=peer.peer_id, reason=refused.reason)
+                continue
+            if offer.content == self._content:
+                offers.append(offer)
+        return offers
+
+
+class FindStorers(Query):
+    """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
+
+    def __init__(self, content: bytes, reading: Reading) -> None:
+        super().__init__(seeks_peers=True)
+        self._reading = reading
+        self._find_node = FindNode(reading.kad, content)
+        find = Choice(reading.offers.protocol, encode_find(FindRequest(content, 0)))
+        self._choices = (find, *self._find_node.choices(PeerInfo(_NOBODY)))
+
+    def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
+        """FIND of no offers, else FIND_NODE."""
+        return self._choices
+
+    def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
+        """Raises `PeerFault`."""
+        if protocol != self._reading.offers.protocol:
+            return self._find_node.read(peer, protocol, payload, now)
+        return Answer(_read_find(payload, self._reading).closer)
+
+
+class StoreOffer:
+    """STORE where the offer protocol is spoken; elsewhere a plain provider record, which does not count."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        reading: Reading,
+        local: Callable[[], PeerInfo],
+        current: Callable[[], Offer | None],
+        complaints: Complaints,
+    ) -> None:
+        """`local` is this peer with the addresses it has now, `current` the latest version of the offer."""
+        self._complaints = complaints
+        self._refusals: dict[bytes, tuple[Ack, Refusal | None]] = {}  # by the peer's key
+        self._offer = offer
+        self._protocol = reading.offers.protocol
+        self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
+        self._provide = AnnounceProvider(reading.kad, offer.content, local)
+        self._current = current
+
+    def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
+        """By what the peer answered the lookup on; before it has: a STORE, or else the provider record."""
+        if answered_protocol == self._protocol:
+            return self._store
+        # A provider record cannot be taken back; it expires.
+        plain = () if self._offer.withdrawn else self._provide.choices(peer, answered_protocol)
+        return plain if answered_protocol else (*self._store, *plain)
+
+    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+        """Those that acknowledge offers."""
+        return answered_protocol in (None, self._protocol)
+
+    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+        """Raises `PeerFault` for anything but one acknowledgement."""
+        if protocol != self._protocol:
+            return None
+        reply = decode_store_reply(payload)
+        acks = reply.acks
+        if len(acks) != 1:
+            raise PeerFault(f"{len(acks)} acknowledgements of one offer")
+        self._complaints.read(peer, reply, now)
+        if stored(acks[0], self._offer, self._current()):
+            return True
+        self._refusals[peer.peer_id.key] = acks[0], reasons_of(reply)[0]
+        return False
+
+    def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
+        """What its reply said."""
+        return self._complaints.text(*self._refusals[peer.peer_id.key])
+
+    def wanted(self, counting_peers: int) -> int:
+        """The majority; nobody there: here is enough."""
+        return quorum_size(Quorum.MAJORITY, counting_peers)
+
+
+def stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
+    """Whether the peer holds `offer`, or the `current` version of it that was signed since."""
+    if ack is Ack.SUPERSEDED:
+        # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
+        # from a time when our clock was ahead stands in the way, and this one is not what is stored.
+        return current is not None and current.seq > offer.seq
+    return ack is Ack.STORED
+
+
+# The kad questions are the same to everyone, whom they are put to does not matter.
+_NOBODY = PeerId(b"\x12\x20" + bytes(32))
+
+
+def _read_find(payload: bytes, reading: Reading) -> FindReply:
+    if len(payload) > reading.offers.max_message_bytes:
+        raise LimitExceeded("bytes in an offer reply", reading.offers.max_message_bytes, len(payload))
+    return decode_find_reply(payload, reading.offers.find_limit, reading.kad)

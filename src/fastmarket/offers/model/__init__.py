@@ -1,0 +1,1 @@
+"""The offer and the values around it."""

@@ -1,0 +1,1 @@
+"""The offers a node stores for the network."""

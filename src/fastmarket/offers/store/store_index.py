@@ -1,0 +1,75 @@
+"""Stored contents by where their keys lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+
+from fastmarket.native.sha256 import sha256, sha256_many
+
+# Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
+# fewer of them than one.
+PREFIX_BITS = 12
+
+
+_HEAD = Struct(">H30x")  # of a key the first 16 bits
+_SPARE_BITS = 16 - PREFIX_BITS
+
+# Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
+# and nobody who asks waits for more than this.
+_MAX_UNFILED = 4096
+
+
+class StoreIndex:
+    """Contents by the first bits of the SHA-256 of their multihash."""
+
+    __slots__ = ("_contents", "_unfiled")
+
+    def __init__(self) -> None:
+        self._contents: dict[int, set[bytes]] = {}
+        self._unfiled: set[bytes] = set()
+
+    def add(self, content: bytes) -> None:
+        """It is held from now on."""
+        self._unfiled.add(content)
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file()
+
+    def add_many(self, contents: Iterable[bytes]) -> None:
+        """They are held from now on."""
+        self._unfiled.update(contents)
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file()
+
+    def discard(self, content: bytes) -> None:
+        """It is held no longer."""
+        if content in self._unfiled:
+            self._unfiled.discard(content)
+            return
+        prefix = _prefix(sha256(content))
+        held = self._contents.get(prefix)
+        if held is not None:
+            held.discard(content)
+            if not held:
+                del self._contents[prefix]
+
+    def under(self, prefix: int) -> list[bytes]:
+        """Those whose keys begin with these `PREFIX_BITS` bits, in order."""
+        self._file()
+        return sorted(self._contents.get(prefix, ()))
+
+    def _file(self) -> None:
+        unfiled, contents = list(self._unfiled), self._contents
+        self._unfiled.clear()
+        heads = _HEAD.iter_unpack(b"".join(sha256_many(unfiled)))
+        for content, (head,) in zip(unfiled, heads, strict=True):
+            prefix = head >> _SPARE_BITS
+            held = contents.get(prefix)
+            if held is None:
+                contents[prefix] = {content}
+            else:
+                held.add(content)
+
+
+def _prefix(key: bytes) -> int:
+    return int(_HEAD.unpack(key)[0]) >> _SPARE_BITS

@@ -1,0 +1,1 @@
+"""The offer protocol's messages, and the verification of what arrives."""

@@ -1,0 +1,298 @@
+"""Verifying offers from strangers: each signature once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.formats.cid import cid_form
+from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
+from fastmarket.formats.identity import PeerId
+from fastmarket.native.batch import SignedBatch
+from fastmarket.native.merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
+from fastmarket.offers.model.batch import Batch, is_batched, key_of, open_batch
+from fastmarket.offers.model.metadata import FileMetadata, check_metadata, is_host
+from fastmarket.offers.model.offer import (
+    MAX_CLOCK_SKEW_S,
+    MAX_ENVELOPE_BYTES,
+    MAX_LIFETIME_S,
+    OFFER_DOMAIN,
+    OFFER_PAYLOAD_TYPE,
+    Offer,
+    OfferKey,
+    SignedAlone,
+    check_terms,
+    offer_of,
+)
+from fastmarket.offers.model.refusals import OfferExpired, OfferRefused, Refusal
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+
+if TYPE_CHECKING:
+    from fastmarket.native.merkle import Body
+
+Signed: TypeAlias = SignedAlone | SignedBatch
+
+_ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
+
+
+def check_times(offer: Offer, now: float) -> None:
+    """The part of the verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
+    if offer.not_after <= now:
+        raise OfferExpired(f"offer expired {now - offer.not_after:.0f} s ago")
+    if offer.issued_at > now + MAX_CLOCK_SKEW_S:
+        raise OfferRefused(Refusal.FUTURE, f"offer issued {offer.issued_at - now:.0f} s in the future")
+
+
+def open_offer(signed: bytes, now: float) -> Offer:
+    """Verifies one offer from a stranger. Raises `OfferExpired` or another `OfferRefused`."""
+    return OfferVerifier(1).open(signed, now)
+
+
+def read_offer(signed: bytes) -> Offer:
+    """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
+    try:
+        raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+    except PeerFault as fault:
+        raise _refused(fault) from None
+    except ValueError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return _read(raw, SignedAlone(raw, signed))
+
+
+def unverified_key(signed: bytes) -> OfferKey | None:
+    """What the offer says it is, before anything of it is verified; None: it cannot be read."""
+    try:
+        raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+    except (PeerFault, ValueError):
+        return None
+    key = key_of(raw)
+    return key if key[0] else None
+
+
+def _read(raw: bytes, signed: Signed, slot: int = 0) -> Offer:
+    plain = plain_body(raw)
+    if plain is not None:
+        return _made_of(plain, _peer(plain[1]), signed, slot)
+    try:
+        body = OfferBody.FromString(raw)
+    except DecodeError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return offer_of(body, FileMetadata.trusted(body), _peer(body.provider), signed, slot)
+
+
+def _peer(raw: bytes) -> PeerId:
+    try:
+        return PeerId.from_bytes(raw)
+    except PeerFault as fault:
+        raise _refused(fault) from None
+
+
+class OfferReader:
+    """`read_offer` of many, which have few signers."""
+
+    __slots__ = ("_plain", "_signer")
+
+    def __init__(self, signer: PeerId) -> None:
+        """`signer`: the likely one of the first."""
+        self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
+        self._signer = signer
+
+    def read(self, signed: bytes) -> Offer:
+        """As `read_offer`."""
+        plain = self._plain.read(signed, self._signer.raw, self._signer)
+        if plain is not None:
+            return plain
+        offer = read_offer(signed)
+        self._signer = offer.provider
+        return offer
+
+    def read_batch(self, data: bytes) -> tuple[SignedBatch, list[Offer]]:
+        """All offers of a batch that was verified before it was put away."""
+        try:
+            batch = SignedBatch(data)
+        except ValueError as error:
+            raise OfferRefused(Refusal.MALFORMED, f"bad batch of offers: {error}") from None
+        first = plain_body(batch.body(0))
+        if first is not None and first[1] != self._signer.raw:
+            self._signer = _peer(first[1])
+        made = batch.offers(self._plain, self._signer, self._signer.raw)
+        return batch, [offer or _read(batch.body(slot), batch, slot) for slot, offer in enumerate(made)]
+
+
+class OfferVerifier:
+    """`open_offer` that verifies the same signature once.
+
+    One lookup brings the same offer from up to k peers, a batch brings the same root with every offer, and a
+    signature costs a hundred times what reading a cache does. Keyed by the signed bytes themselves: no digest
+    to compute or to collide. The least recently used leaves. Of offers of a batch only the root is kept: to
+    hash the way up to it costs little more than to look for the offer.
+    """
+
+    __slots__ = (
+        "_batches",
+        "_capacity",
+        "_known",
+        "_max_batches",
+        "_max_refused",
+        "_plain",
+        "_refused",
+        "verified",
+    )
+
+    def __init__(self, capacity: int, max_batches: int = 1, max_refused: int = 1) -> None:
+        """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_refused` bad ones."""
+        self._capacity = capacity
+        self._max_batches = max_batches
+        self._max_refused = max_refused
+        self._known: OrderedDict[bytes, Offer] = OrderedDict()
+        self._batches: OrderedDict[bytes, Batch] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
+        self.verified = 0
+        """Signatures verified so far."""
+
+    def open(self, signed: bytes, now: float) -> Offer:
+        """As `open_offer`."""
+        if len(signed) > MAX_ENVELOPE_BYTES:
+            raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
+        offer = self._plain.open(signed)  # of the same batch as the one before, most likely
+        if offer is None:
+            offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
+        check_times(offer, now)
+        return offer
+
+    def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
+        """As `open` for all offers of a batch: each, or why it is refused."""
+        try:
+            self._check_root(whole)
+        except OfferRefused as refused:
+            return [refused] * whole.count
+        signer = self._batches[whole.envelope].signer
+        opened: list[Offer | OfferRefused] = []
+        latest = now + MAX_CLOCK_SKEW_S
+        offers = whole.offers(self._plain, signer, signer.raw)
+        for slot, offer in enumerate(offers):
+            if offer is not None and offer.not_after > now and offer.issued_at <= latest:
+                opened.append(offer)
+                continue
+            try:
+                careful = offer or _read_body(whole.body(slot), signer, whole, slot)
+                check_times(careful, now)
+                opened.append(careful)
+            except OfferRefused as refused:
+                opened.append(refused)
+        return opened
+
+    def _check_root(self, whole: SignedBatch) -> None:
+        """Form and signature first: hashing a batch costs as much as verifying that."""
+        if whole.longest > MAX_ENVELOPE_BYTES:
+            raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes in a batch")
+        batch = self._batch(whole.envelope)
+        if whole.count != batch.count or whole.root() != batch.root:
+            raise OfferRefused(Refusal.FORGED, "offers that are not those under the root of their batch")
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _open_single(self, signed: bytes) -> Offer:
+        known = self._known.get(signed)
+        if known is not None:
+            self._known.move_to_end(signed)
+            return known
+        if signed[:1] != bytes((_ENVELOPE_FIRST,)):
+            raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
+        self._look_among_refused(signed)
+        try:
+            self.verified += 1
+            envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
+            offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
+        except PeerFault as fault:
+            raise self._remembered(signed, fault) from None
+        self._known[signed] = offer
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return offer
+
+    def _open_batched(self, signed: bytes) -> Offer:
+        try:
+            envelope, index, path, body = split_batched(signed)
+        except ValueError as error:
+            raise OfferRefused(Refusal.MALFORMED, str(error)) from None
+        batch = self._batch(envelope)
+        if merkle_root(body, index, batch.count, path) != batch.root:
+            raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
+        self._plain.expect(envelope, batch.root, batch.count, batch.signer, batch.signer.raw)
+        return _read_body(body, batch.signer, SignedAlone(body, signed))
+
+    def _batch(self, raw: bytes) -> Batch:
+        batch = self._batches.get(raw)
+        if batch is not None:
+            self._batches.move_to_end(raw)
+            return batch
+        self._look_among_refused(raw)
+        try:
+            self.verified += 1
+            batch = open_batch(raw)
+        except PeerFault as fault:
+            raise self._remembered(raw, fault) from None
+        self._batches[raw] = batch
+        if len(self._batches) > self._max_batches:
+            self._batches.popitem(last=False)
+        return batch
+
+    def _look_among_refused(self, signed: bytes) -> None:
+        """A request full of offers under one bad signature costs one verification, too."""
+        if signed in self._refused:
+            raise OfferRefused(*self._refused[signed])
+
+    def _remembered(self, signed: bytes, fault: PeerFault) -> OfferRefused:
+        refused = fault if isinstance(fault, OfferRefused) else _refused(fault)
+        self._refused[signed] = (refused.refusal, refused.reason)
+        if len(self._refused) > self._max_refused:
+            self._refused.popitem(last=False)
+        return refused
+
+
+def _refused(fault: PeerFault) -> OfferRefused:
+    refusal = Refusal.FORGED if isinstance(fault, BadSignature) else Refusal.MALFORMED
+    return OfferRefused(refusal, fault.reason)
+
+
+def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Offer:
+    """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
+    plain = plain_body(raw)
+    if plain is None:
+        offer, provider = _read_any(raw, signer, signed, index)
+    else:
+        offer, provider = _made_of(plain, signer, signed, index), plain[1]
+    try:
+        check_metadata(offer.metadata)
+        check_terms(offer.content, offer.user_id, offer.user_name, offer.metadata)
+    except CallerFault as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    if provider != signer.raw:
+        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
+    if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
+        raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
+    return offer
+
+
+def _made_of(plain: Body, provider: PeerId, signed: Signed, index: int = 0) -> Offer:
+    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, *rest = plain
+    withdrawn, codec, version = rest
+    metadata = FileMetadata.checked(ip, port, price, size, name)
+    form = None if codec is None or version is None else cid_form(version, codec, content)
+    place = (user_id, user_name, metadata)
+    return Offer(content, provider, *place, seq, issued_at, not_after, bool(withdrawn), signed, index, form)
+
+
+def _read_any(raw: bytes, signer: PeerId, signed: Signed, index: int) -> tuple[Offer, bytes]:
+    """The offer in an OfferBody of whatever form protobuf allows, and its provider. Nothing is checked."""
+    try:
+        body = OfferBody.FromString(raw)
+    except DecodeError as error:
+        raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
+    return offer_of(body, FileMetadata.trusted(body), signer, signed, index), body.provider

@@ -1,0 +1,114 @@
+"""Scenarios that take hours: every node lives, refreshes its table and announces what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import log
+from random import Random
+
+from fastmarket.sim.measures import SHARE_DIGITS
+from fastmarket.sim.node import JobWatch, NodeState, SimNode
+from fastmarket.sim.outcome import ScenarioOutcome
+from fastmarket.sim.world import Plan, World
+
+PARTITION_S = 3600.0
+HEALED_WITHIN_S = 900.0
+MEDIAN_SESSION_S = 3600.0  # median uptime; half of the nodes the public IPFS network meets leave within 2 h
+CHURN_HOURS = 24
+# Soon after the first announcement, shortly before and after the next, and shortly before the one after.
+ASKED_AT_HOURS = (1, 4, 8, 11, 13, 16, 20, 23)
+ANNOUNCE_INTERVAL_S = 12 * 3600.0
+HOLDER_SHARE = 0.02  # few: they stay, and what they store for others stays with them
+SEEDS = 3  # nodes a newcomer knows of
+
+
+def partition(plan: Plan) -> ScenarioOutcome:
+    """Two halves that do not hear each other for an hour, then do; offers from before and from within."""
+    outcome = ScenarioOutcome(plan)
+    world = outcome.world()
+    standing, random = world.network.standing, Random(f"{plan.rules.seed} sides")
+    for number in range(plan.nodes):
+        world.network.node(number)
+    outcome.stores("stores, before", world.publish(plan.offers // 2))
+    standing.sides.update((number, random.randrange(2)) for number in range(plan.nodes))
+    world.rest(PARTITION_S / 2)
+    outcome.stores("stores, within", world.publish(plan.offers - plan.offers // 2))
+    outcome.finds("finds, within", world.find(plan.finds))
+    world.rest(PARTITION_S / 2)
+    standing.sides.clear()
+    outcome.finds("finds, at once", world.find(plan.finds))
+    world.rest(HEALED_WITHIN_S)
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    finds = outcome.finds("finds, 15 minutes later", world.find(plan.finds))
+    outcome.mark("stored offers found 15 minutes after", 1.0, finds["success"], least=True)
+    return outcome
+
+
+def churn(plan: Plan) -> ScenarioOutcome:
+    """Nodes come and go, median session 1 h, as many away as there; holders stay and announce every 12 h."""
+    offers = replace(plan.rules.offers, announce_interval_s=ANNOUNCE_INTERVAL_S)
+    holders = max(1, int(plan.nodes * HOLDER_SHARE))
+    plan = replace(plan, signers=holders, rules=replace(plan.rules, offers=offers))
+    outcome = ScenarioOutcome(plan)
+    world = outcome.world()
+    Sessions(world).begin()
+    world.rest(plan.rules.kad.refresh_interval_s)
+    outcome.stores("stores", world.publish(plan.offers))
+    found = []
+    for hour in range(1, CHURN_HOURS + 1):
+        world.rest(3600)
+        if hour in ASKED_AT_HOURS:
+            figures = world.find(plan.finds)
+            outcome.finds(f"finds, hour {hour}", figures)
+            found.append(figures.found / max(len(figures.ms), 1))
+    outcome.lookups("lookups", world.look_up(plan.lookups))
+    outcome.mark(
+        "stored offers found, the worst hour of 24", 0.995, round(min(found), SHARE_DIGITS), least=True
+    )
+    return outcome
+
+
+class Sessions:
+    """Comes and goes: exponential sessions and absences of one median; signers stay.
+
+    Who comes back has its id and address, and nothing else: its table and store are gone.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = Random(f"{world.plan.rules.seed} sessions")
+
+    def begin(self) -> None:
+        """Half of all nodes are there, the rest away."""
+        world, states = self._world, self._world.network.standing.states
+        for number in range(world.plan.signers, world.plan.nodes):
+            if self._random.random() < 0.5:
+                states[number] = NodeState.DOWN
+        up = [n for n in range(world.plan.nodes) if n not in states]
+        world.population.list_servers(up)
+        for number in up:
+            world.network.node(number)
+        world.population.list_servers(range(world.plan.nodes))  # who is there then counts as closest
+        for number in range(world.plan.signers, world.plan.nodes):
+            self._later(self._come if number in states else self._go, number)
+
+    def _later(self, what: Callable[[int], None], number: int) -> None:
+        self._world.network.scheduler.after(self._random.expovariate(log(2) / MEDIAN_SESSION_S), what, number)
+
+    def _go(self, number: int) -> None:
+        self._world.network.standing.states[number] = NodeState.DOWN
+        self._world.network.remove(number)
+        self._later(self._come, number)
+
+    def _come(self, number: int) -> None:
+        network = self._world.network
+        del network.standing.states[number]
+        node = network.create(number)
+        known = [n for n in network.nodes if n != number and network.standing.honest_server(n)]
+        self._join(node, self._random.sample(known, min(SEEDS, len(known))))
+        self._later(self._go, number)
+
+    def _join(self, node: SimNode, seeds: list[int]) -> None:
+        infos = [self._world.population.infos[seed] for seed in seeds]
+        node.start(node.engine.bootstrap(infos), JobWatch(lambda result, now: None))
