@@ -55,9 +55,11 @@ class Site:
             place = path.relative_to(DOCS).as_posix()
             if path.suffix == ".md":
                 self._add(place, f"docs/{place}", path.read_text())
-            elif path.suffix in PICTURES or path.suffix == ".css":
+            elif path.suffix in PICTURES | {".css", ".js"}:
                 self.files[place] = path
         self._take_out_sections()
+        # Python's Markdown shows an empty piece of code as two marks.
+        self.pages["parameters.md"] = self.pages["parameters.md"].replace("| `` |", "| empty |")
         for place in navigation():
             if place.startswith(f"{SOURCE}/"):
                 self._take_in(PurePosixPath(place).relative_to(SOURCE))
