@@ -121,7 +121,7 @@ kad_reply = kad_pb2.Message(
 
 def contacts(module):
     """A table of 200 contacts."""
-    table = module.RoutingTable(targets[0], bucket_size=200)
+    table = module.BucketTable(targets[0], bucket_size=200)
     for number in range(200):
         contact = _kbucket.ContactState()
         contact.encoded = rng.randbytes(74)
@@ -209,7 +209,7 @@ def test_sha256_of_34_000_packed_bytes(benchmark, compiled):
 
 def filled(module, size: int):
     """A table of `size` random keys; the buckets are as large as that takes."""
-    table = module.RoutingTable(targets[0], bucket_size=size)
+    table = module.BucketTable(targets[0], bucket_size=size)
     source = random.Random(size)
     keys = [source.randbytes(32) for _ in range(size)]
     for key in keys:
@@ -290,7 +290,7 @@ replies = [encode_reply(Kind.FIND_NODE, rng.sample(known_entries, 20)) for _ in 
 def test_reply_of_20_peers(benchmark, compiled):
     """Named before, as nearly always."""
     ours = _peercache.PeerInfoCache(1024, PEER_CACHE_ENTRY_BYTES, read_peer)
-    twin = peercache_twin.PeerCache(PEER_CACHE_ENTRY_BYTES, read_peer)
+    twin = peercache_twin.PeerInfoCache(PEER_CACHE_ENTRY_BYTES, read_peer)
     rows = [(reply, b"\x08\x04", 0x42, 40, False) for reply in replies]
     assert [ours.read_all(*row) for row in rows] == [twin.read_all(*row) for row in rows]
     measure(benchmark, (ours if compiled else twin).read_all, rows)

@@ -19,7 +19,7 @@ LOCAL = bytes.fromhex("5a" * 32)
 
 def key_at(bucket: int, number: int = 0) -> bytes:
     """The key of a bucket (of LOCAL) whose free bits spell `number`."""
-    return twin.RoutingTable(LOCAL).random_key_in(bucket, number.to_bytes(32, "big"))
+    return twin.BucketTable(LOCAL).random_key_in(bucket, number.to_bytes(32, "big"))
 
 
 random_keys = st.binary(min_size=32, max_size=32)
@@ -36,7 +36,7 @@ class Tables(RuleBasedStateMachine):
     )
     def build(self, bucket_size, max_entries):
         sizes = {"bucket_size": bucket_size, "max_entries": max_entries}
-        self.ours, self.twin = BucketTable(LOCAL, **sizes), twin.RoutingTable(LOCAL, **sizes)
+        self.ours, self.twin = BucketTable(LOCAL, **sizes), twin.BucketTable(LOCAL, **sizes)
         self.now = 0.0
 
     def tick(self):
@@ -101,7 +101,7 @@ def test_a_random_key_lies_in_its_bucket(local, bucket, entropy):
     table = BucketTable(local)
     key = table.random_key_in(bucket, entropy)
     assert table.bucket_index(key) == bucket
-    assert key == twin.RoutingTable(local).random_key_in(bucket, entropy)
+    assert key == twin.BucketTable(local).random_key_in(bucket, entropy)
 
 
 def contact(encoded, hidden=False):
@@ -121,7 +121,7 @@ def contact(encoded, hidden=False):
     st.integers(0, 3),
 )
 def test_the_entries_of_the_nearest_are_joined(held, target, pick, count, room, surplus):
-    table, model = BucketTable(LOCAL, bucket_size=60), twin.RoutingTable(LOCAL, bucket_size=60)
+    table, model = BucketTable(LOCAL, bucket_size=60), twin.BucketTable(LOCAL, bucket_size=60)
     for key, (encoded, hidden) in held.items():
         table.insert(key, contact(encoded, hidden), 0.0)
         model.insert(key, contact(encoded, hidden), 0.0)
@@ -149,7 +149,7 @@ def test_joined_and_see_want_contacts():
 
 def test_nearest_of_thousands_is_the_sorted_list():
     local, *held = [sha256(number.to_bytes(4, "big")) for number in range(3001)]
-    table, model = BucketTable(local, bucket_size=3000), twin.RoutingTable(local, bucket_size=3000)
+    table, model = BucketTable(local, bucket_size=3000), twin.BucketTable(local, bucket_size=3000)
     for key in held:
         table.insert(key, key, 0.0)
         model.entries.append(twin.Entry(key, key, 0.0))

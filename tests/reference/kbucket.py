@@ -17,7 +17,7 @@ class Entry:
     seen: float
 
 
-class RoutingTable:
+class BucketTable:
     def __init__(self, local_key: bytes, *, bucket_size: int = 20, max_entries: int = 5120) -> None:
         self.local_key = local_key
         self.bucket_size = bucket_size

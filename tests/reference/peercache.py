@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class PeerCache(Generic[_T]):
+class PeerInfoCache(Generic[_T]):
     def __init__(self, longest: int, parse: Callable[[bytes], _T | None]) -> None:
         self.longest = longest
         self.get = parse
