@@ -92,7 +92,14 @@ def _page(title: str, source: str) -> str:
     head, found = blocks(source)
     named = {block.name for block in found}
     parts = [f"# {title}\n\n{_prose(head)}\n"]
-    parts += ["\n".join(_shown(block, named)) for block in found]
+    services = [block for block in found if block.sort == "service"]
+    if services:
+        parts += [
+            "## Methods\n",
+            *(line for block in services for line in _shown(block, named)),
+            "## Messages\n",
+        ]
+    parts += ["\n".join(_shown(block, named)) for block in found if block not in services]
     return "\n".join(parts)
 
 
@@ -100,11 +107,11 @@ def _shown(block: Block, named: set[str]) -> Iterator[str]:
     if block.sort == "service":
         for row in block.rows:
             asks, _, answers = row.kind.partition(" -> ")
-            yield f"## {row.name} {{ #rpc-{row.name.lower()} }}\n"
+            yield f"### {row.name} {{ #rpc-{row.name.lower()} }}\n"
             yield f"{_type(asks, named)} → {_type(answers, named)}\n"
             yield f"{_prose(row.about)}\n"
         return
-    yield f"## {block.name} {{ #{block.name.lower()} }}\n"
+    yield f"### {block.name} {{ #{block.name.lower()} }}\n"
     yield f"{_prose(block.about)}\n"
     if not block.rows:
         yield "It has no fields.\n" if block.sort == "message" else ""

@@ -121,9 +121,9 @@ def test_every_public_name_is_in_the_reference(site: Site) -> None:
 def test_every_method_and_field_is_in_the_reference(site: Site, page: str, service: object) -> None:
     text = site.pages[f"reference/{page}"]
     for method in service.methods:  # type: ignore[attr-defined]
-        assert f"\n## {method.name} {{" in f"\n{text}"
+        assert f"\n### {method.name} {{" in text
     for message in service.file.message_types_by_name.values():  # type: ignore[attr-defined]
-        section = text.partition(f"\n## {message.name} {{")[2].partition("\n## ")[0]
+        section = text.partition(f"\n### {message.name} {{")[2].partition("\n### ")[0]
         for field in message.fields:
             row = re.search(rf"^\| `{field.name}` \| .* \| (.*) \|$", section, re.MULTILINE)
             assert row is not None, f"{message.name}.{field.name}"
