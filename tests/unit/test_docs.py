@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import posixpath
 import re
 import shlex
@@ -27,8 +29,13 @@ from tools.make_docs_cli import commands
 
 ROOT = Path(__file__).parents[2]
 RUN_DEADLINE_S = 60.0
+MIN_QUOTED_CHARS = 8  # of a message; shorter parts are found anywhere
 # Parts that pages tell of already; a row goes when its part is there.
-COMING = ("core/", "libp2p/tcp/", "net/transports/")
+COMING = (
+    *("core/", "libp2p/muxed.py", "libp2p/tcp/", "net/driver.py", "net/transports/"),
+    *("native/frames.pyx", "native/kad_fields.pyx", "native/tcp_addr.pyx", "native/include/varint.h"),
+    *("kad/lookup/policy.py", "bench/kernels/", "tests/reference/", "tests/kernels/test_table.py"),
+)
 CODE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*?)(?: *\{ *#([\w.-]+) *\})?$", re.MULTILINE)
 
@@ -239,3 +246,29 @@ def test_the_programs_of_the_tutorial_run(program: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, shlex.join(command) + done.stderr
     assert "192.0.2.1:9001" in done.stdout
+
+
+def told_texts() -> str:
+    """Every text of the sources, those of the system's errors, too."""
+    texts = [os.strerror(number).lower() for number in errno.errorcode]
+    for path in (ROOT / "src" / "fastmarket").rglob("*.py"):
+        constants = (
+            node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)
+        )
+        texts += [text for text in constants if isinstance(text, str)]
+    return "\n".join(texts)
+
+
+def test_messages_that_pages_quote_are_what_the_programs_say() -> None:
+    """The first column of the troubleshooting page; a part that varies is `...` there, or an example."""
+    differs = re.compile(r"\.\.\.|--[\w-]+|/?[\d.]+[\w.:/]*|\([^)]*\)|\b[NM]\b")
+    told, wrong, seen = told_texts(), [], 0
+    for row in re.findall(
+        r"^\| `([^|]* [^|]*)` \|", dict(written_pages())["docs/troubleshooting.md"], re.MULTILINE
+    ):
+        for part in differs.split(row):
+            if len(part.strip(" :;`'[]")) >= MIN_QUOTED_CHARS:
+                seen += 1
+                wrong += [part] if part.strip(" :;`'[]") not in told else []
+    assert not wrong
+    assert seen
