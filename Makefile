@@ -8,6 +8,7 @@
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
+#   make docs               the documentation as a site in .make/site; fails on a link that leads nowhere
 #   make compiled           the engine as native classes, too, in .make/compiled: what make sim runs
 #   make sim [SIM=churn]    networks of up to 100,000 nodes in virtual time; JSON in bench/results
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback compiled sim chaos interop proto wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback compiled sim chaos interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -101,6 +102,16 @@ interop: build
 proto: build
 	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[proto]"
 	tools/make_proto.sh $(BIN)/python
+
+# Its one tool, not `-e .[docs]`, which would compile the kernels again.
+.make/docs-tool: .make/build pyproject.toml
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" > $@.txt
+	@$(BIN)/python -m pip install -q -r $@.txt
+	@touch $@
+
+docs: .make/docs-tool
+	@$(BIN)/python -m tools.make_docs
+	@echo "$(CURDIR)/.make/site/index.html"
 
 wheel: build
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
