@@ -96,7 +96,7 @@ def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() 
     first = lookup(made)
     hanging, *others = [out.token for out in first.poll(START)]
     for token in others:
-        first.replied(token, "/test", b"", START + 0.001)
+        first.on_reply(token, "/test", b"", START + 0.001)
     assert first.poll(START + 0.001) == []
     assert first.end is None
     late = first.next_timer()
@@ -114,7 +114,7 @@ def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() 
     tokens = [out.token for out in second.poll(until)]
     assert len(tokens) == 3, "asked all the same"
     for token in tokens[1:]:
-        second.replied(token, "/test", b"", until + 0.001)
+        second.on_reply(token, "/test", b"", until + 0.001)
     assert second.poll(until + 0.001) == []
     assert second.end is End.COMPLETE, "not waited for"
     assert hanging == tokens[0] == 0
@@ -128,5 +128,5 @@ def test_a_silent_peer_that_answers_counts_and_where_all_are_silent_they_are_wai
     tokens = [out.token for out in started.poll(START)]
     assert started.poll(START + 1) == []
     assert started.end is None
-    started.replied(tokens[1], "/test", b"", START + 2)
+    started.on_reply(tokens[1], "/test", b"", START + 2)
     assert [answered.peer for answered in started.closest()] == [PEERS[1]]
