@@ -153,16 +153,12 @@ class NodeCore(OperationHost):
         """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
         command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
         self._last_operation += 1
-        number = self._last_operation
-        operation = _MAKERS[type(command)](self, number, command, now)
-        operation.set_tag(tag)
-        self._operations[number] = operation
-        try:
-            operation.begin(now)
-        except Exception:
-            self._operations.pop(number, None)
-            raise
-        return number
+        return self._begin(_MAKERS[type(command)](self, self._last_operation, command, now), now, tag)
+
+    def start_job(self, job: Job, now: float, tag: object = None) -> int:
+        """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
+        self._last_operation += 1
+        return self._begin(Query(self, self._last_operation, job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
         """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
@@ -321,6 +317,17 @@ class NodeCore(OperationHost):
 
     # --- private
 
+    def _begin(self, operation: Operation, now: float, tag: object) -> int:
+        number = operation.number
+        operation.set_tag(tag)
+        self._operations[number] = operation
+        try:
+            operation.begin(now)
+        except Exception:
+            self._operations.pop(number, None)
+            raise
+        return number
+
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
         alone = not engine.table_size and not self.is_joining
@@ -387,7 +394,7 @@ class NodeCore(OperationHost):
             self._guard("the end of a job", owner.on_result, event.result, now)
         kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
         tag = None if owner is None else owner.tag
-        self._events.append(JobEnded(kind, lookup, now - running.began, tag))
+        self._events.append(JobEnded(kind, lookup, now - running.began, tag, event.result))
 
     def _job_fault(self, event: JobFault, now: float) -> None:
         self._events.append(BugFound(f"the job {event.kind}", event.error))
