@@ -23,7 +23,7 @@ from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.noise import CipherState
 from fastmarket.native import cid as _cid
-from fastmarket.native import codec as _codec
+from fastmarket.native import tcp_addr as _tcp_addr
 from fastmarket.native.sha256 import sha256 as our_sha256
 
 pytestmark = pytest.mark.short
@@ -94,13 +94,13 @@ TEXTS: dict[str, tuple[Callable[..., object], list[object], list[bytes], bool]] 
         False,
     ),
     "multiaddr-bytes-to-text": (
-        _codec.addr_to_text,
+        _tcp_addr.addr_to_text,
         [addr.raw for addr in ADDRS],
         [a.raw for a in ADDRS],
         True,
     ),
     "multiaddr-text-to-bytes": (
-        _codec.addr_from_text,
+        _tcp_addr.addr_from_text,
         [str(a) for a in ADDRS],
         [a.raw for a in ADDRS],
         False,

@@ -42,9 +42,9 @@ from fastmarket.kad.wire.messages import (
     read_peer,
 )
 from fastmarket.libp2p.events import StreamData
-from fastmarket.native import codec as _codec
 from fastmarket.native import sha256 as _sha256
 from fastmarket.native import sodium as _sodium
+from fastmarket.native import tcp_addr as _tcp_addr
 from fastmarket.native.peer_cache import PeerInfoCache
 from fastmarket.sim.network import Rules
 from fastmarket.sim.world import Plan, World
@@ -182,7 +182,7 @@ def peer(number: int) -> PeerInfo:
 def addresses(number: int) -> Job:
     """Addresses to text and back."""
     raws = [peer(1000 * number + n).addrs[0].raw for n in range(256)]
-    return lambda: [_codec.addr_from_text(_codec.addr_to_text(raw)) for raw in raws]
+    return lambda: [_tcp_addr.addr_from_text(_tcp_addr.addr_to_text(raw)) for raw in raws]
 
 
 def short_hashes(number: int) -> Job:

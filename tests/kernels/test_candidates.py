@@ -11,7 +11,15 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.native.candidates import Candidate, Candidates, Closest, Connected, PeerState, Voucher
+from fastmarket.kad.lookup.policy import STATE_RULES, STATE_TABLE, PeerState, Transitions, hold_s, slow_hold_s
+from fastmarket.native.candidates import (
+    Candidate,
+    Candidates,
+    Closest,
+    Connected,
+    LivenessShortcut,
+    StateTable,
+)
 from tests.reference import candidates as twin
 
 START = 1000.0
@@ -22,7 +30,7 @@ CONFIG = replace(
     k=4,
     alpha=3,
     beta=4,
-    agreeing=2,
+    min_queried=2,
     max_asked=14,
     shortlist_size=12,
     max_group_in_bucket=1,
@@ -53,7 +61,7 @@ class Lookups:
         }
         self.patience = {peer_id.key: random.choice((0.2, 0.5, 0.9)) for peer_id in ids}
         self.silent = {peer_id.key for peer_id in ids if random.random() < 0.1}
-        self.ours = Candidates(target, LOCAL, config, self.block_of)
+        self.ours = Candidates(target, LOCAL, config, STATE_TABLE, self.block_of)
         self.twin = twin.Candidates(target, LOCAL, config, self.block_of, WANTED)
         self.connected: dict[bytes, Connected] = {}
         spoken: dict[bytes, tuple[set[str], float]] = {}
@@ -65,8 +73,8 @@ class Lookups:
                 spoken[peer_id.key] = (protocols, answered_at)
         if random.random() < 0.7:
             reach = random.choice((None, random.randbytes(32)))
-            self.ours.voucher = Voucher(reach, self.connected, 6.0, Asking())
-            self.twin.voucher = twin.Voucher(target, reach, 6.0, spoken)
+            self.ours.shortcut = LivenessShortcut(reach, self.connected, 6.0, Asking())
+            self.twin.shortcut = twin.LivenessShortcut(target, reach, 6.0, spoken)
         self.out: dict[int, tuple[Candidate, twin.Candidate]] = {}
         self.now, self.asked, self.slowest = START, 0, None
 
@@ -75,14 +83,16 @@ class Lookups:
 
     def _ask(self, mine: Candidates | twin.Candidates, one: Candidate | twin.Candidate) -> None:
         if one.key in self.silent:
-            one.ask_silent(self.now, True)
+            one.query_unresponsive(self.now, True)
         else:
-            mine.ask(one, self.now, False, self.patience[one.key])  # type: ignore[arg-type]
+            soft_timeout_s = self.patience[one.key]
+            mine.query(one, self.now, False, soft_timeout_s, hold_s(self.config, soft_timeout_s))  # type: ignore[arg-type]
 
     def walk(self) -> None:
         ours, theirs = list[Candidate](), list[twin.Candidate]()
-        self.ours.begin(self.now, self.asked, self.slowest)
-        while (candidate := self.ours.next_asked()) is not None:
+        slow_s = None if self.slowest is None else slow_hold_s(self.config, self.slowest)
+        self.ours.begin(self.now, self.asked, slow_s)
+        while (candidate := self.ours.next_to_query()) is not None:
             ours.append(candidate)
             self._ask(self.ours, candidate)
 
@@ -90,13 +100,13 @@ class Lookups:
             theirs.append(one)
             self._ask(self.twin, one)
 
-        self.twin.walk(self.now, self.asked, self.slowest, ask_now)
+        self.twin.walk(self.now, self.asked, slow_s, ask_now)
         assert [one.key for one in ours] == [one.key for one in theirs]
-        assert (self.ours.is_open, self.ours.cut, self.ours.held_until, self.ours.waited) == (
+        assert (self.ours.is_open, self.ours.is_cut, self.ours.held_until, self.ours.awaited_count) == (
             self.twin.is_open,
-            self.twin.cut,
+            self.twin.is_cut,
             self.twin.held_until,
-            self.twin.waited,
+            self.twin.awaited_count,
         )
         for pair in zip(ours, theirs, strict=True):
             self.out[self.asked] = pair
@@ -106,8 +116,8 @@ class Lookups:
         if not self.out:
             return
         mine, theirs = self.out.pop(self.random.choice(list(self.out)))
-        self.ours.leave(mine)
-        self.twin.leave(theirs)
+        self.ours.free_slot(mine)
+        self.twin.free_slot(theirs)
         if not answered:
             self.ours.fail(mine)
             self.twin.fail(theirs)
@@ -131,7 +141,10 @@ class Lookups:
         assert [(one.key, one.state, one.protocol, one.hops) for one in self.ours.listed()] == [
             (one.key, one.state, one.protocol, one.hops) for one in self.twin.listed()
         ]
-        assert (self.ours.heard, self.ours.in_flight) == (self.twin.heard, self.twin.in_flight)
+        assert (self.ours.heard_count, self.ours.in_flight_count) == (
+            self.twin.heard_count,
+            self.twin.in_flight_count,
+        )
         closest = self.ours.closest()
         assert [(one.peer, one.protocol) for one in closest] == self.twin.closest()
         assert self.ours.closest_keys() == [one.peer.peer_id.key for one in closest]
@@ -146,7 +159,7 @@ class Lookups:
 def test_it_does_what_its_twin_does(seed: int) -> None:
     random = Random(seed)
     config = random.choice(
-        (CONFIG, replace(CONFIG, beta=2), replace(CONFIG, agreeing=0, max_group_in_bucket=2))
+        (CONFIG, replace(CONFIG, beta=2), replace(CONFIG, min_queried=0, max_group_in_bucket=2))
     )
     lookups = Lookups(random, config)
     lookups.add()
@@ -168,39 +181,39 @@ def test_it_does_what_its_twin_does(seed: int) -> None:
 def test_who_is_asked_by_another_lookup_is_not_asked_again() -> None:
     peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
     claims: dict[bytes, Candidate] = {}
-    one, other = (Candidates(LOCAL, LOCAL, CONFIG, lambda peer: None, claims) for _ in range(2))
+    one, other = (Candidates(LOCAL, LOCAL, CONFIG, STATE_TABLE, lambda peer: None, claims) for _ in range(2))
     for lookup in (one, other):
         lookup.add(peers, 1)
         lookup.begin(START, 0, None)
-    first = one.next_asked()
+    first = one.next_to_query()
     assert first is not None
     claims[first.key] = first
-    one.ask(first, START, True, 0.5)
-    second = other.next_asked()
+    one.query(first, START, True, 0.5, 1.0)
+    second = other.next_to_query()
     assert second is not None
     assert second.key != first.key
-    assert other.waited == 0  # what others wait for says nothing
+    assert other.awaited_count == 0  # what others wait for says nothing
 
 
 def test_a_peer_of_which_the_connection_ended_is_not_vouched_for() -> None:
     peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
-    config = replace(CONFIG, agreeing=0)
+    config = replace(CONFIG, min_queried=0)
     connected = {peer.peer_id.key: Connected({"/a"}, START) for peer in peers}
-    lookup = Candidates(LOCAL, LOCAL, config, lambda peer: None)
-    lookup.voucher = Voucher(None, connected, 6.0, Asking())
+    lookup = Candidates(LOCAL, LOCAL, config, STATE_TABLE, lambda peer: None)
+    lookup.shortcut = LivenessShortcut(None, connected, 6.0, Asking())
     lookup.add(peers, 1)
     lookup.begin(START, 0, None)
-    assert lookup.next_asked() is None
-    assert {one.state for one in lookup.listed()} == {PeerState.VOUCHED}
+    assert lookup.next_to_query() is None
+    assert {one.state for one in lookup.listed()} == {PeerState.KNOWN_ALIVE}
     gone = connected.pop(peers[0].peer_id.key)
     gone.answered_at = float("-inf")
     lookup.begin(START, 0, None)
-    asked = lookup.next_asked()
+    asked = lookup.next_to_query()
     assert asked is not None
     assert asked.peer is peers[0]
     connected[peers[0].peer_id.key] = Connected({"/a"}, START)  # it is back
     lookup.begin(START, 0, None)
-    assert lookup.next_asked() is None
+    assert lookup.next_to_query() is None
 
 
 @pytest.mark.parametrize(
@@ -209,7 +222,7 @@ def test_a_peer_of_which_the_connection_ended_is_not_vouched_for() -> None:
 )
 def test_what_it_refuses(changes: dict[str, int], target: bytes) -> None:
     with pytest.raises(ValueError, match="wanted"):
-        Candidates(target, LOCAL, replace(CONFIG, **changes), lambda peer: None)
+        Candidates(target, LOCAL, replace(CONFIG, **changes), STATE_TABLE, lambda peer: None)
 
 
 def test_a_block_is_short() -> None:
@@ -218,9 +231,35 @@ def test_a_block_is_short() -> None:
 
 
 def test_many_peers_are_met_once() -> None:
-    lookup = Candidates(LOCAL, LOCAL, replace(CONFIG, shortlist_size=500), lambda peer: None)
+    lookup = Candidates(LOCAL, LOCAL, replace(CONFIG, shortlist_size=500), STATE_TABLE, lambda peer: None)
     peers = [PeerInfo(PeerId(b"\x12\x20" + Random(n).randbytes(32))) for n in range(400)]
     assert lookup.add(peers, 1)
     assert not lookup.add(peers, 1)
     assert not lookup.add([PeerInfo(peer.peer_id) for peer in peers], 1)
     assert len(lookup.listed()) == 400
+
+
+def test_the_table_decides_what_a_state_means() -> None:
+    """In this one a late peer belongs to the result, and a failed one is late."""
+    late = replace(STATE_RULES[PeerState.LATE], is_found=True)
+    after = replace(Transitions(), on_failure=PeerState.LATE)
+    table = StateTable({**STATE_RULES, PeerState.LATE: late}, after)
+    peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
+    for given, found in ((STATE_TABLE, 0), (table, 1)):
+        lookup = Candidates(LOCAL, LOCAL, CONFIG, given, lambda peer: None)
+        lookup.add(peers, 1)
+        lookup.begin(START, 0, None)
+        first = lookup.next_to_query()
+        assert first is not None
+        first.query_unresponsive(START, False)
+        assert len(lookup.closest()) == found
+        lookup.fail(first)
+        assert (first.state is PeerState.LATE) == (given is table)
+
+
+def test_a_table_numbers_its_states() -> None:
+    rules = {state: rule for state, rule in STATE_RULES.items() if state is not PeerState.LATE}
+    with pytest.raises(ValueError, match="states"):
+        StateTable(rules, Transitions())
+    with pytest.raises(ValueError, match="not in tuple"):
+        StateTable(STATE_RULES, replace(Transitions(), on_heard=7))

@@ -18,18 +18,23 @@ from fastmarket import _kbucket, _xor
 from fastmarket.formats.identity import PeerId
 from fastmarket.native import batch as _batch
 from fastmarket.native import cid as _cid
-from fastmarket.native import codec as _codec
+from fastmarket.native import frames as _frames
+from fastmarket.native import kad_fields as _kad_fields
 from fastmarket.native import merkle as _merkle
-from fastmarket.native import peer_cache as _peercache
+from fastmarket.native import peer_cache as _peer_cache
 from fastmarket.native import sha256 as _sha256
-from fastmarket.native import sim_net as _simnet
+from fastmarket.native import sim_net as _sim_net
 from fastmarket.native import sodium as _sodium
+from fastmarket.native import tcp_addr as _tcp_addr
 from fastmarket.offers.model.metadata import FileMetadata, is_host
 from fastmarket.offers.model.offer import Offer, SignedAlone
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
-from tests.reference import codec as codec_twin
+from tests.kernels.kernel_table import ROWS, Row
+from tests.reference import frames as frames_twin
+from tests.reference import kad_fields as kad_fields_twin
 from tests.reference import merkle as merkle_twin
 from tests.reference import sodium as sodium_twin
+from tests.reference import tcp_addr as tcp_addr_twin
 from tests.reference.batched import BatchedOffer
 
 EMPTY = hashlib.sha256(b"").digest()
@@ -51,7 +56,7 @@ class Mux:
 
 
 def written(write: Callable[[bytearray, Any, bytes], object]) -> object:
-    stream = _codec.StreamState()
+    stream = _frames.StreamState()
     stream.stream_id, stream.send_window, stream.outbox = 1, 0, bytearray()
     out = bytearray()
     done = write(out, stream, b"")
@@ -108,18 +113,18 @@ CALLS: dict[str, tuple[Callable[[], object], object]] = {
     "native.cid.encode_cid_v1": (lambda: _cid.encode_cid_v1(0x55, b""), REFUSED),
     "native.cid.leaf_digests": (lambda: _cid.leaf_digests(0, 0, 0, 1, True), b""),
     "native.cid.file_digests": (lambda: _cid.file_digests([], 1, True, 0), []),
-    "native.codec.write_frame": (lambda: written(_codec.write_frame), written(codec_twin.write_frame)),
-    "native.codec.flag_frame": (
-        lambda: written(lambda out, stream, data: _codec.flag_frame(out, stream, 4)),
+    "native.frames.write_frame": (lambda: written(_frames.write_frame), written(frames_twin.write_frame)),
+    "native.frames.flag_frame": (
+        lambda: written(lambda out, stream, data: _frames.flag_frame(out, stream, 4)),
         None,
     ),
-    "native.codec.receive_frames": (lambda: _codec.receive_frames(Mux(), b"", 0, 0.0, 1), 0),
-    "native.codec.message_fields": (
-        lambda: _codec.message_fields(b"", 0, 0),
-        codec_twin.message_fields(b"", 0, 0),
+    "native.frames.receive_frames": (lambda: _frames.receive_frames(Mux(), b"", 0, 0.0, 1), 0),
+    "native.kad_fields.message_fields": (
+        lambda: _kad_fields.message_fields(b"", 0, 0),
+        kad_fields_twin.message_fields(b"", 0, 0),
     ),
-    "native.codec.addr_from_text": (lambda: _codec.addr_from_text(""), None),
-    "native.codec.addr_to_text": (lambda: _codec.addr_to_text(b""), codec_twin.addr_to_text(b"")),
+    "native.tcp_addr.addr_from_text": (lambda: _tcp_addr.addr_from_text(""), None),
+    "native.tcp_addr.addr_to_text": (lambda: _tcp_addr.addr_to_text(b""), tcp_addr_twin.addr_to_text(b"")),
     "_xor.distance": (lambda: _xor.distance(b"", b""), REFUSED),
     "_xor.common_prefix_length": (lambda: _xor.common_prefix_length(b"", b""), REFUSED),
     "_xor.closer": (lambda: _xor.closer(b"", b"", b""), REFUSED),
@@ -136,9 +141,10 @@ def test_nothing_given(name: str) -> None:
     assert refused(call) == wanted
 
 
-@pytest.mark.parametrize("module", sorted({name.rpartition(".")[0] for name in CALLS}))
-def test_no_function_is_left_out(module: str) -> None:
-    kernel = importlib.import_module(f"fastmarket.{module}")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_no_function_is_left_out(row: Row) -> None:
+    """Of any kernel in the table."""
+    kernel, module = importlib.import_module(row.module), row.module.removeprefix("fastmarket.")
     found = {
         f"{module}.{name}"
         for name, value in vars(kernel).items()
@@ -215,8 +221,8 @@ def test_tables_that_are_empty() -> None:
     assert table.nearest_keys(bytes(32), 20) == []
     assert table.joined(b"", bytes(32), None, 20, 0) == b""
     assert table.get(bytes(32)) is None
-    cache = _peercache.PeerInfoCache(4, 64, lambda raw: raw)
+    cache = _peer_cache.PeerInfoCache(4, 64, lambda raw: raw)
     assert [cache.get(b""), cache.get(b"")] == [b"", b""]
     assert cache.read_all(b"", b"", 0x42, 4, False) == ()
-    log = _simnet.MessageLog()
+    log = _sim_net.MessageLog()
     assert log.hexdigest() == hashlib.sha256(b"").hexdigest()

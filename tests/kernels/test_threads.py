@@ -24,12 +24,14 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.kad.lookup.policy import STATE_TABLE
 from fastmarket.native import batch as _batch
 from fastmarket.native import cid as _cid
-from fastmarket.native import codec as _codec
+from fastmarket.native import kad_fields as _kad_fields
 from fastmarket.native import merkle as _merkle
 from fastmarket.native import sha256 as _sha256
 from fastmarket.native import sodium as _sodium
+from fastmarket.native import tcp_addr as _tcp_addr
 from fastmarket.native.candidates import Candidates
 from fastmarket.native.event_queue import EventQueue
 from fastmarket.native.peer_cache import PeerInfoCache
@@ -77,12 +79,12 @@ def table(random: Random) -> object:
 
 def candidates(random: Random) -> object:
     """What a lookup hears of, asks and chooses."""
-    own = Candidates(random.randbytes(32), bytes(32), KadConfig(), ip_group)
+    own = Candidates(random.randbytes(32), bytes(32), KadConfig(), STATE_TABLE, ip_group)
     for _ in range(10):
         own.add([PeerInfo(PeerId(b"\x12\x20" + random.randbytes(32))) for _ in range(30)], 1)
         own.begin(NOW, 0, None)
-        while (candidate := own.next_asked()) is not None:
-            own.ask(candidate, NOW, True, random.random())
+        while (candidate := own.next_to_query()) is not None:
+            own.query(candidate, NOW, True, random.random(), 1.0)
         for candidate in own.overdue(NOW + 0.5):
             candidate.answer("/a", NOW + 1)
     keys = [candidate.key for candidate in own.listed()]
@@ -100,13 +102,13 @@ def texts(random: Random) -> object:
     hashes = [b"\x12\x20" + random.randbytes(32) for _ in range(50)]
     cids = [_cid.encode_cid_v0(one) for one in hashes] + [_cid.encode_cid_v1(0x55, one) for one in hashes]
     addrs = [b"\x04" + random.randbytes(4) + b"\x06" + random.randbytes(2) for _ in range(50)]
-    names = [_codec.addr_to_text(addr) for addr in addrs]
-    assert [_codec.addr_from_text(name) for name in names if name is not None] == addrs
+    names = [_tcp_addr.addr_to_text(addr) for addr in addrs]
+    assert [_tcp_addr.addr_from_text(name) for name in names if name is not None] == addrs
     return names, [_cid.cid_to_multihash(cid) for cid in cids]
 
 
 def messages(random: Random) -> object:
-    return _codec.message_fields(replies(random, 1)[0], 40, 0)
+    return _kad_fields.message_fields(replies(random, 1)[0], 40, 0)
 
 
 def signatures(random: Random) -> object:
@@ -186,7 +188,7 @@ def test_one_cache_of_peers_serves_several_threads() -> None:
     """A process has one for all engines. What it tells is right also while another thread makes it anew."""
     cache: PeerInfoCache[str] = PeerInfoCache(64, 300, bytes.hex)
     bodies = replies(Random(1), 100)
-    wanted = [tuple(raw.hex() for raw in _codec.message_fields(body, 40, 0)[3]) for body in bodies]
+    wanted = [tuple(raw.hex() for raw in _kad_fields.message_fields(body, 40, 0)[3]) for body in bodies]
 
     def job(number: int) -> int:
         random = Random(number)

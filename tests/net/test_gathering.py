@@ -10,10 +10,10 @@ from typing import Any
 from fastmarket.config import NodeConfig
 from fastmarket.errors import Busy, ConnectionLost
 from fastmarket.formats.cid import new_cidv0
+from fastmarket.kad.outcome import Outcome
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms
-from fastmarket.kad.outcome import Outcome
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
 

@@ -366,8 +366,10 @@ async def beside_a_mute_peer() -> AsyncIterator[tuple[DhtNode, MarketClient, lis
 
             return answer
 
-        peer.host.serve(kad.protocol, quieted(peer._kad.handle), kad.max_request_bytes)
-        peer.host.serve(offers.protocol, quieted(peer._offers.handle), offers.max_message_bytes)
+        peer.host.serve(kad.protocol, quieted(peer._driver.responder(kad.protocol)), kad.max_request_bytes)
+        peer.host.serve(
+            offers.protocol, quieted(peer._driver.responder(offers.protocol)), offers.max_message_bytes
+        )
         await node.bootstrap([seed(peer)], DEADLINE_S)
         mute = True
         server = MarketServer(MarketService(node, config, now=node.now), config)

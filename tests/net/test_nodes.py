@@ -211,7 +211,7 @@ def test_no_node_returns_an_offer_once_its_withdrawal_is_acknowledged(run: Run[N
                     "stays"
                 ]
                 found = [offer async for offer in node.find_offers(CONTENT, DEADLINE_S)]
-                assert [offer.user_name for offer in found if offer.live(node.now())] == ["stays"]
+                assert [offer.user_name for offer in found if offer.is_live(node.now())] == ["stays"]
             assert made[2].node_info().own_offers == 0
             with pytest.raises(CallerFault):
                 await made[3].withdraw_offer(CONTENT, b"goes", DEADLINE_S)
@@ -290,8 +290,8 @@ def test_a_peer_is_given_the_time_it_took_for_its_first_word(run: Run[None]) -> 
         async with nodes(2, config) as (a, b):
             await b.dial(seed(a))
             await until(lambda: a.engine.table_size == 1)
-            assert b.engine.learnt.paces.patience(a.peer_id) < 3600.0
-            assert a.engine.learnt.paces.patience(b.peer_id) < 3600.0
+            assert b.engine.learnt.rtt.soft_timeout_s(a.peer_id) < 3600.0
+            assert a.engine.learnt.rtt.soft_timeout_s(b.peer_id) < 3600.0
 
     run(scenario())
 

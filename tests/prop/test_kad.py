@@ -68,7 +68,7 @@ def test_lookup_ends_and_never_exceeds_alpha(
             assert out.peer.peer_id not in {peer.peer_id for peer in asked.values()}, "asked twice"
             asked[out.token] = out.peer
             open_tokens.append(out.token)
-        assert lookup.in_flight <= SMALL.alpha
+        assert lookup.in_flight_count <= SMALL.alpha
         if lookup.end is not None:
             break
         step = data.draw(st.sampled_from(["answer", "fail", "again", "wait"] if open_tokens else ["wait"]))
@@ -80,15 +80,15 @@ def test_lookup_ends_and_never_exceeds_alpha(
         elif step == "again" and asked:
             token = data.draw(st.sampled_from(sorted(asked)))
             if token not in open_tokens:
-                before = (lookup.answered, lookup.in_flight)
-                assert lookup.replied(token, "/test", bytes(graph[0]), now) == ()
-                assert (lookup.answered, lookup.in_flight) == before
+                before = (lookup.answered_count, lookup.in_flight_count)
+                assert lookup.on_reply(token, "/test", bytes(graph[0]), now) == ()
+                assert (lookup.answered_count, lookup.in_flight_count) == before
         else:
             token = open_tokens.pop(data.draw(st.integers(0, len(open_tokens) - 1)))
             if step == "answer":
-                lookup.replied(token, "/test", bytes(graph[NUMBER_OF[asked[token].peer_id]]), now)
+                lookup.on_reply(token, "/test", bytes(graph[NUMBER_OF[asked[token].peer_id]]), now)
             else:
-                lookup.failed(token, FailureKind.RESET, now)
+                lookup.on_failure(token, FailureKind.RESET, now)
     assert lookup.end in (End.COMPLETE, End.LIMIT)
     assert len(asked) <= SMALL.max_asked
     keys = [answered.peer.peer_id.key for answered in lookup.closest()]
@@ -109,9 +109,9 @@ def test_one_at_a_time_it_is_the_reference_lookup(
         (out,) = requests
         number = NUMBER_OF[out.peer.peer_id]
         if number in dead:
-            lookup.failed(out.token, FailureKind.UNREACHABLE, START)
+            lookup.on_failure(out.token, FailureKind.UNREACHABLE, START)
         else:
-            lookup.replied(out.token, "/test", bytes(graph[number]), START)
+            lookup.on_reply(out.token, "/test", bytes(graph[number]), START)
     by_key = {peer.peer_id.key: number for number, peer in enumerate(PEERS)}
 
     def ask(key: bytes) -> list[bytes] | None:
@@ -141,7 +141,7 @@ def test_where_peers_know_their_neighbours_the_true_closest_are_found(
         for out in requests:
             nearest = tables[NUMBER_OF[out.peer.peer_id]].nearest(target, SMALL.k)
             payload = bytes(NUMBER_OF[contact.info.peer_id] for contact in nearest)
-            lookup.replied(out.token, "/test", payload, START)
+            lookup.on_reply(out.token, "/test", payload, START)
     found = [answered.peer.peer_id.key for answered in lookup.closest()]
     assert found == sorted(keys, key=lambda key: distance(key, target))[: SMALL.k]
 

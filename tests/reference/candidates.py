@@ -7,10 +7,9 @@ from itertools import islice
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.native.candidates import PeerState
+from fastmarket.kad.lookup.policy import STATE_RULES, StateRule, Transitions
 
-_UNASKED = (PeerState.HEARD, PeerState.VOUCHED)
-_THERE = (PeerState.ANSWERED, PeerState.VOUCHED)
+AFTER = Transitions()
 
 
 class Closest:
@@ -24,11 +23,11 @@ class Closest:
         self._counts: dict[bytes, int] = {}
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return self._diverse >= self._k
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         return self._near != self._diverse
 
     def wants(self, group: bytes | None) -> bool:
@@ -54,21 +53,25 @@ class Candidate:
         self.peer = peer
         self.key = peer.peer_id.key
         self.hops = hops
-        self.state = PeerState.HEARD
-        self.asked_at = self.late_at = self.hold_s = 0.0
+        self.state = AFTER.on_heard
+        self.queried_at = self.late_at = self.hold_s = 0.0
         self.connected = False
         self.protocol = ""
 
+    @property
+    def rule(self) -> StateRule:
+        return STATE_RULES[self.state]
+
     def answer(self, protocol: str, now: float) -> float:
-        self.state = PeerState.ANSWERED
+        self.state = AFTER.on_answer
         self.protocol = protocol
-        return now - self.asked_at
+        return now - self.queried_at
 
-    def ask_silent(self, now: float, connected: bool) -> None:
-        self.asked_at, self.connected, self.state = now, connected, PeerState.LATE
+    def query_unresponsive(self, now: float, connected: bool) -> None:
+        self.queried_at, self.connected, self.state = now, connected, AFTER.on_query_unresponsive
 
 
-class Voucher:
+class LivenessShortcut:
     """`protocols`: by key, what peers speak and when they last answered."""
 
     def __init__(
@@ -79,7 +82,7 @@ class Voucher:
         self._alive_s = alive_s
         self._spoken = spoken
 
-    def vouches(self, candidate: Candidate, wanted: Sequence[str], now: float) -> bool:
+    def is_alive(self, candidate: Candidate, wanted: Sequence[str], now: float) -> bool:
         distance = int.from_bytes(candidate.key, "big") ^ self._target
         if (self._reach is not None and distance > self._reach) or candidate.key not in self._spoken:
             return False
@@ -107,20 +110,20 @@ class Candidates:
         self._seen = {local}
         self._listed: list[Candidate] = []
         self._fresh: list[Candidate] = []
-        self.voucher: Voucher | None = None
-        self.is_open = self.cut = False
+        self.shortcut: LivenessShortcut | None = None
+        self.is_open = self.is_cut = False
         self.held_until: float | None = None
-        self.waited = 0
+        self.awaited_count = 0
 
     def _distance(self, candidate: Candidate) -> int:
         return int.from_bytes(candidate.key, "big") ^ self._target
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         return len(self._seen)
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         return len(self._fresh)
 
     def listed(self) -> list[Candidate]:
@@ -142,102 +145,108 @@ class Candidates:
         return listed
 
     def fail(self, candidate: Candidate) -> None:
-        candidate.state = PeerState.FAILED
+        candidate.state = AFTER.on_failure
         if candidate in self._listed:
             self._listed.remove(candidate)
 
-    def ask(self, candidate: Candidate, now: float, connected: bool, patience_s: float) -> None:
-        config = self._config
-        candidate.asked_at, candidate.connected, candidate.state = now, connected, PeerState.WAITING
-        candidate.late_at = now + patience_s
-        candidate.hold_s = min(config.settle_s, config.settle_factor * patience_s)
+    def query(
+        self, candidate: Candidate, now: float, connected: bool, soft_timeout_s: float, hold_s: float
+    ) -> None:
+        candidate.queried_at, candidate.connected, candidate.state = now, connected, AFTER.on_query
+        candidate.late_at = now + soft_timeout_s
+        candidate.hold_s = hold_s
         self._fresh.append(candidate)
 
-    def leave(self, candidate: Candidate) -> None:
+    def free_slot(self, candidate: Candidate) -> None:
         if candidate in self._fresh:
             self._fresh.remove(candidate)
 
     def overdue(self, now: float) -> list[Candidate]:
         overdue = [candidate for candidate in self._fresh if candidate.late_at <= now]
         for candidate in overdue:
-            candidate.state = PeerState.LATE
+            candidate.state = AFTER.on_soft_timeout
             self._fresh.remove(candidate)
         return overdue
 
     def next_timer(self, outstanding: dict[int, Candidate], held_until: float | None) -> float | None:
         moments = [candidate.late_at for candidate in self._fresh]
-        moments += [one.asked_at + self._config.request_timeout_s for one in islice(outstanding.values(), 1)]
+        moments += [
+            one.queried_at + self._config.request_timeout_s for one in islice(outstanding.values(), 1)
+        ]
         return min(moments if held_until is None else [*moments, held_until], default=None)
 
     def walk(
-        self, now: float, asked: int, slowest: float | None, ask_now: Callable[[Candidate], None]
+        self, now: float, asked: int, slow_hold_s: float | None, ask_now: Callable[[Candidate], None]
     ) -> None:
         config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
         counted, answered, waited = 0, 0, 0
-        self.is_open, self.cut, self.held_until = False, False, None
+        self.is_open, self.is_cut, self.held_until = False, False, None
         for candidate in self._listed:
             group = self._block_of(candidate.peer)
             if not chosen.wants(group):
                 continue
-            if candidate.state in _UNASKED:
-                if counted >= config.agreeing and self._vouched(candidate, chosen, now):
-                    if chosen.full:
+            if candidate.rule.is_queryable:
+                skippable = candidate.rule.is_skippable and counted >= config.min_queried
+                if skippable and self._take_unqueried(candidate, chosen, now):
+                    if chosen.is_full:
                         break
                     continue
                 if asked >= config.max_asked:
-                    self.cut = True
+                    self.is_cut = True
                     continue
                 if len(self._fresh) >= config.alpha:
                     self.is_open, waited = True, 0
                     break
                 ask_now(candidate)
                 asked += 1
-            if candidate.state is PeerState.LATE:
-                self.is_open = self._holds(candidate, slowest, now) or self.is_open
-            elif candidate.state is not PeerState.FAILED:
+            if candidate.rule.may_hold:
+                self.is_open = self._holds(candidate, slow_hold_s, now) or self.is_open
+            if candidate.rule.is_counted:
                 chosen.take(group)
                 counted += 1
-                answered += candidate.state is PeerState.ANSWERED
-                waited += candidate.state is PeerState.WAITING
-                self.is_open = self.is_open or candidate.state is PeerState.WAITING
-                if chosen.full or (answered >= config.beta and not self.is_open):
+                answered += candidate.rule.has_answered
+                waited += candidate.rule.is_awaited
+                self.is_open = self.is_open or candidate.rule.is_awaited
+                if chosen.is_full or (answered >= config.beta and not self.is_open):
                     break
-        self.waited = waited if config.beta >= config.k else 0
+        self.awaited_count = waited if config.beta >= config.k else 0
 
-    def _vouched(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
-        if self.voucher is None or chosen.crowded or not self.voucher.vouches(candidate, self._wanted, now):
-            candidate.state = PeerState.HEARD
+    def _take_unqueried(self, candidate: Candidate, chosen: Closest, now: float) -> bool:
+        if (
+            self.shortcut is None
+            or chosen.is_crowded
+            or not self.shortcut.is_alive(candidate, self._wanted, now)
+        ):
+            candidate.state = AFTER.on_doubt
             return False
-        candidate.state = PeerState.VOUCHED
+        candidate.state = AFTER.on_shortcut
         chosen.take(self._block_of(candidate.peer))
         return True
 
-    def _holds(self, late: Candidate, slowest: float | None, now: float) -> bool:
-        config = self._config
-        if slowest is None:
+    def _holds(self, late: Candidate, slow_hold_s: float | None, now: float) -> bool:
+        if slow_hold_s is None:
             return True
         if not late.hold_s:
             return False
-        hold = max(late.hold_s, config.settle_factor * slowest)
-        until = late.asked_at + min(hold, config.request_timeout_s)
+        until = late.queried_at + min(max(late.hold_s, slow_hold_s), self._config.request_timeout_s)
         if until <= now:
             return False
         self.held_until = until if self.held_until is None else min(self.held_until, until)
         return True
 
     def closest(self) -> list[tuple[PeerInfo, str]]:
-        there = (one for one in self._listed if one.state in _THERE)
+        there = (one for one in self._listed if one.rule.is_found)
         return [(one.peer, one.protocol) for one in islice(there, self._config.k)]
 
     def chosen(self, answered: bool) -> list[Candidate]:
         chosen, found = Closest(self._config.k, self._config.max_group_in_bucket), []
         for candidate in self._listed:
-            if answered and candidate.state not in _THERE:
+            if not (candidate.rule.is_found if answered else candidate.rule.is_present):
                 continue
             group = self._block_of(candidate.peer)
-            if candidate.state is not PeerState.FAILED and chosen.wants(group):
+            if chosen.wants(group):
                 chosen.take(group)
                 found.append(candidate)
-                if chosen.full:
+                if chosen.is_full:
                     break
         return found

@@ -13,7 +13,7 @@ from fastmarket.libp2p.ping import PING_PROTOCOL
 from fastmarket.libp2p.streams import RpcResponder
 from fastmarket.libp2p.upgrade import Endpoint
 from fastmarket.sim.traffic import CONNECTION_BYTES
-from tests.reference.simnet import wire_bytes
+from tests.reference.sim_net import wire_bytes
 from tests.unit.libp2p.pair import Pair, endpoint_of, identity_of
 
 KAD = "/fastmarket/kad/1.0.0"

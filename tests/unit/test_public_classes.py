@@ -42,6 +42,7 @@ from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
 from fastmarket.formats.unixfs import DagLink
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
+from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
 from fastmarket.market import client_values as values
 from fastmarket.market.access import AccessScope, Token
@@ -52,7 +53,6 @@ from fastmarket.node import Node
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, SignedAlone, Signing, sign_offers
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import StoreUrl
 

@@ -18,7 +18,7 @@ class KadConfig:
     # may miss some of the k closest (go: 3, and then asks the rest of the k)
     alive_s: float = 15.0  # a connected peer that answered something so recently may stand among the closest
     # without being asked again (kad.alive): one that hangs is believed in so long at most
-    agreeing: int = 4  # so many of the closest are asked all the same (go waits for 3): should somebody be
+    min_queried: int = 4  # so many of the closest are asked all the same (go waits for 3): should somebody be
     # closer of whom we have not heard, they name him
     disjoint_paths: int = 1  # paths of one lookup that share no peer; 8 as in S/Kademlia cost some twice the
     # requests, and are for networks where many lie

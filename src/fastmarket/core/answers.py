@@ -35,7 +35,7 @@ class OfferHolders(ProviderSource):
     def holders(self, key: bytes, now: float) -> tuple[Iterable[PeerInfo], float]:
         """Those with a live offer here."""
         book = self._addresses
-        found, until = [], self._store.until(key, now)
+        found, until = [], self._store.next_expiry(key, now)
         for peer_id in self._store.providers(key, now):
             if peer_id == self._local:
                 found.append(PeerInfo(peer_id))

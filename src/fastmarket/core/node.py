@@ -63,7 +63,6 @@ from fastmarket.kad.records.tracked_store import TrackedRecordStore
 from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.offers.lookup.local_answers import LocalAnswers
 from fastmarket.offers.protocol import OfferProtocol, Wanted
-from fastmarket.offers.store.changes import Changes
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -106,8 +105,8 @@ class NodeCore(OperationHost):
         self.config = config
         self.caches = ResponseCaches()
         """Told of contents, and of peers whose addresses changed: replies made of them are made again."""
-        self._changes = Changes()
-        store = OfferStore(config.offers, self._changes, local.key, self.caches)
+        store = OfferStore(config.offers, None, local.key, self.caches)
+        self._changes = store.changes
         self.records = TrackedRecordStore(config.kad, local.key)
         self.engine = Engine(
             config.kad,
@@ -198,7 +197,10 @@ class NodeCore(OperationHost):
         while awaiting and awaiting[0][0] <= ticket:
             for operation in awaiting.popleft()[1]:
                 if operation.number in self._operations:
-                    operation.on_persisted(now)
+                    try:
+                        operation.on_persisted(now)
+                    except Exception as error:  # noqa: BLE001 - it costs this command
+                        self._bug("acknowledging what is durable", error, operation, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -224,7 +226,10 @@ class NodeCore(OperationHost):
         while timers and timers[0][0] <= now:
             operation = self._operations.get(heapq.heappop(timers)[1])
             if operation is not None:
-                self._guard_timer("a command's timer", operation.on_timer, now)
+                try:
+                    operation.on_timer(now)
+                except Exception as error:  # noqa: BLE001 - it costs this command
+                    self._bug("a command's timer", error, operation, now)
 
     def poll_actions(self, now: float) -> list[Action]:
         """What to do, in order."""
@@ -277,7 +282,10 @@ class NodeCore(OperationHost):
 
     def begin_batch(self, batch: Batch, now: float) -> None:
         self._batches.add(batch)
-        batch.begin(now)
+        try:
+            batch.begin(now)
+        except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
+            self._bug("registering offers", error, batch, now)
 
     def end_batch(self, batch: Batch) -> None:
         self._batches.discard(batch)
@@ -343,12 +351,12 @@ class NodeCore(OperationHost):
         self.engine.peer_unreachable(event.peer_id, now)
 
     def _answered(self, event: PeerAnswered, now: float) -> None:
-        self.engine.learnt.paces.answered(event.peer_id, event.took_s, True)
+        self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)
 
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
         for newcomer in self.engine.take_newcomers():
-            self.offers.handovers.newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
+            self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
         size = self.engine.table_size
         if size != self._table_size:
             self._table_size = size
@@ -381,7 +389,7 @@ class NodeCore(OperationHost):
     def _job_progress(self, event: JobProgress, now: float) -> None:
         running = self._jobs.get(event.job_id)
         if running is not None and running.owner is not None:
-            self._guard("the progress of a job", running.owner.on_progress, event.item, now)
+            self._tell(running.owner, running.owner.on_progress, event.item, now)
 
     def _job_finished(self, event: JobFinished, now: float) -> None:
         running = self._jobs.pop(event.job_id, None)
@@ -391,7 +399,7 @@ class NodeCore(OperationHost):
             self._guard("ending an announcement", self._end_announcement, running.wanted, event.result, now)
         owner = running.owner
         if owner is not None:
-            self._guard("the end of a job", owner.on_result, event.result, now)
+            self._tell(owner, owner.on_result, event.result, now)
         kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
         tag = None if owner is None else owner.tag
         self._events.append(JobEnded(kind, lookup, now - running.began, tag, event.result))
@@ -413,6 +421,17 @@ class NodeCore(OperationHost):
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))
+
+    def _tell(self, owner: JobOwner, call: Callable[[object, float], None], item: object, now: float) -> None:
+        """Tells the owner of a job; a bug in it costs what it does for its callers, who are told."""
+        try:
+            call(item, now)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._bug("following a job", error, owner, now)
+
+    def _bug(self, place: str, error: Exception, owner: JobOwner, now: float) -> None:
+        self._events.append(BugFound(place, error))
+        owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
 
     def _guard(self, place: str, call: Callable[..., object], *args: object) -> None:
         """A bug costs what `place` names, and nothing else."""

@@ -201,7 +201,7 @@ class OfferSearch(Query):
         assert isinstance(result, tuple)
         complete = self._search.lookup.end is End.COMPLETE
         if complete and now < self._begun + self._timeout_s:
-            self._host.local_answers.found(self._content, self._met, self._begun)
+            self._host.local_answers.on_found(self._content, self._met, self._begun)
         self._host.finish(self, result=OffersFound(result, complete))
 
 
@@ -475,7 +475,7 @@ class Batch(JobOwner):
         self._retry_s = retry_s
         self._first = first
         self._places: Sequence[Sequence[int]] = ()
-        self._open: set[int] = set()
+        self._open = set(range(len(terms)))
 
     def begin(self, now: float) -> None:
         """Signs and announces. Where some are at fault for all, the halves go by themselves."""
@@ -486,7 +486,6 @@ class Batch(JobOwner):
             host.end_batch(self)
             self._split(fault, now)
             return
-        self._open = set(range(len(terms)))
         self._places = places_of(terms, sweep)
         for index in self._open:
             self._target.on_signed(self._first + index)

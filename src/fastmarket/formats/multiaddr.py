@@ -29,7 +29,7 @@ from fastmarket.formats.addr_protocols import (
 from fastmarket.formats.dns_name import ascii_name
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
-from fastmarket.native.codec import addr_from_text, addr_to_text
+from fastmarket.native.tcp_addr import addr_from_text, addr_to_text
 
 # Real ones take 8 to 200 bytes (a relayed WebTransport address with two certificate hashes).
 MAX_MULTIADDR_BYTES = 1024

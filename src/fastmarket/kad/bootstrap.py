@@ -229,7 +229,7 @@ class BootstrapJob(PeerWatcher):
             )
             self._round.answered(own)
         elif number in self._lookups:
-            self._lookups[number].replied(own, protocol, payload, now)
+            self._lookups[number].on_reply(own, protocol, payload, now)
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """A seed or a peer of a lookup failed."""
@@ -237,7 +237,7 @@ class BootstrapJob(PeerWatcher):
         if number == 0:
             self._round.fail(own, kind)
         elif number in self._lookups:
-            self._lookups[number].failed(own, kind, now)
+            self._lookups[number].on_failure(own, kind, now)
 
     def peer_identified(self, now: float) -> None:
         """Perhaps a seed, or an answerer, that was waited for."""
@@ -313,8 +313,8 @@ class BootstrapJob(PeerWatcher):
     def _count(self, number: int, ended: IterativeLookup) -> None:
         """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
         target = self._targets.pop(number, None)
-        if ended.asked > ended.answered and self._round.connected:
-            self._unanswered += ended.asked - ended.answered
+        if ended.queried_count > ended.answered_count and self._round.connected:
+            self._unanswered += ended.queried_count - ended.answered_count
             if target is not None:
                 self._around.routing.mark_refreshed(target, _NEVER)
 
@@ -360,7 +360,7 @@ class BootstrapJob(PeerWatcher):
             # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
             wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
         # Fewer than k in all, silent ones too: the self-lookup has met everybody, and so does the next one.
-        if own.asked >= around.config.k:
+        if own.queried_count >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
         self._again = bool(self._round.connected)
 

@@ -119,7 +119,7 @@ class Engine:
         named = self.routing.large.named if config.large_table else None
         alive = KnownAlive(config)
         self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.paces, alive)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.rtt, alive)
         self.liveness = ProbeList(config, local, self.jobs, self.routing)
         learnt = self.learnt
         self._around = Surroundings(
@@ -128,7 +128,7 @@ class Engine:
             self.routing,
             self.seeds,
             entropy,
-            learnt.paces,
+            learnt.rtt,
             learnt.size,
             self._note_named,
         )
@@ -164,7 +164,7 @@ class Engine:
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
-        self.learnt.identified(peer.peer_id, protocols, now)
+        self.learnt.on_identified(peer.peer_id, protocols, now)
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
@@ -173,7 +173,7 @@ class Engine:
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
-        self.learnt.disconnected(peer_id)
+        self.learnt.on_disconnected(peer_id)
         self.routing.disconnected(peer_id)
 
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:

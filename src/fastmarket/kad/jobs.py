@@ -137,7 +137,7 @@ class JobRunner:
         # What expects no reply was written, and that is all: it says nothing of the peer.
         said = bool(payload) or pending.expects_reply(protocol)
         if said and self._paces is not None:
-            self._paces.heard(pending.peer.peer_id)
+            self._paces.on_heard(pending.peer.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
@@ -254,12 +254,12 @@ class JobRunner:
     def _replied(self, peer_id: PeerId, now: float) -> None:
         self._observer.replied(peer_id, now)
         if self._alive is not None:
-            self._alive.answered(peer_id, now)
+            self._alive.on_answer(peer_id, now)
 
     def _failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self._observer.failed(peer_id, kind, now)
         if self._alive is not None and kind is not FailureKind.BUSY:
-            self._alive.doubted(peer_id)
+            self._alive.on_doubt(peer_id)
 
     def _told_failed(self, running: _Running, token: int, kind: FailureKind, now: float) -> None:
         try:

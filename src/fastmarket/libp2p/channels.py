@@ -18,7 +18,7 @@ from fastmarket.libp2p.events import (
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
 from fastmarket.libp2p.yamux import Yamux
 from fastmarket.libp2p.yamux_stream import MuxStream
-from fastmarket.native.codec import PIECE_BYTES, Served
+from fastmarket.native.frames import PIECE_BYTES, Served
 
 
 class Channels(Protocol):

@@ -22,7 +22,7 @@ _KEY_BYTES = 32
 _MAX_HANDSHAKE_MESSAGES = 3
 _FAULT = "noise"
 # From here on OpenSSL's ChaCha20-Poly1305 is used, and loaded with the first such message: it takes 0.3 us a
-# KiB where libsodium takes 0.7, but 0.5 us more for each message, and 10 MB (bench/bench_crypto.py).
+# KiB where libsodium takes 0.7, but 0.5 us more for each message, and 10 MB (bench/kernels/bench_sodium.py).
 BULK_BYTES = 4096
 
 Buffer: TypeAlias = bytes | bytearray | memoryview

@@ -15,7 +15,7 @@ from struct import Struct
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
 from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
-from fastmarket.native.codec import (
+from fastmarket.native.frames import (
     GRANT_BYTES,
     HEADER_BYTES,
     MAX_DATA_FRAME_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fastmarket.native.codec import StreamState
+from fastmarket.native.frames import StreamState
 
 INITIAL_WINDOW_BYTES = 256 << 10  # yamux spec, flow control; both sides assume it
 

@@ -118,7 +118,7 @@ class MarketService:
                 providers = await self._dht.content_providers(content, left_s)
         except (TimeoutError, NetworkFault, Busy):
             return set()
-        return {peer for peer in providers if peer != self.peer_id and not found.offered_by(peer)}
+        return {peer for peer in providers if peer != self.peer_id and not found.has_provider(peer)}
 
     def registered_form(self, content: bytes, user_id: bytes) -> CidForm | None:
         """Of the CID that this node's offer was registered by."""

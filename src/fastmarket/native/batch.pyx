@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from fastmarket.native.merkle cimport HASH, PlainOffers, field, hash_leaf, hash_pair
+from fastmarket.native.varint cimport fm_varint_size, fm_varint_write
 
 
 cdef extern from "Python.h":
@@ -24,7 +25,6 @@ cdef enum:
     _INDEX_TAG = 0x60
     _PATH_TAG = 0x6a
     _BODY_TAG = 0x72
-    _MAX_VARINT = 10
 
 MAX_COUNT = _MAX_COUNT
 
@@ -33,32 +33,15 @@ cdef inline uint8_t *_data(bytes item) noexcept:
     return <uint8_t *> PyBytes_AS_STRING(item)
 
 
-cdef inline Py_ssize_t _uvarint_size(uint64_t value) noexcept nogil:
-    cdef Py_ssize_t size = 1
-    while value >= 0x80:
-        value >>= 7
-        size += 1
-    return size
-
-
-cdef inline uint8_t *_put_uvarint(uint8_t *at, uint64_t value) noexcept nogil:
-    while value >= 0x80:
-        at[0] = <uint8_t> (value | 0x80)
-        value >>= 7
-        at += 1
-    at[0] = <uint8_t> value
-    return at + 1
-
-
 cdef inline uint8_t *_put(uint8_t *at, uint8_t tag, const uint8_t *data, Py_ssize_t size) noexcept nogil:
     at[0] = tag
-    at = _put_uvarint(at + 1, <uint64_t> size)
+    at = at + 1 + fm_varint_write(at + 1, <uint64_t> size)
     memcpy(at, data, size)
     return at + size
 
 
 cdef inline Py_ssize_t _field_size(Py_ssize_t size) noexcept nogil:
-    return 1 + _uvarint_size(<uint64_t> size) + size
+    return 1 + fm_varint_size(<uint64_t> size) + size
 
 
 def tree_root(list bodies not None):
@@ -184,7 +167,7 @@ cdef class SignedBatch:
             at, count = at // 2, (count + 1) // 2
         cdef Py_ssize_t body = self._spans[2 * index + 1] - self._spans[2 * index]
         length = (
-            _field_size(PyBytes_GET_SIZE(self.envelope)) + 1 + _uvarint_size(<uint64_t> index)
+            _field_size(PyBytes_GET_SIZE(self.envelope)) + 1 + fm_varint_size(<uint64_t> index)
             + _field_size(size) + _field_size(body)
         )
         cdef bytes made = PyBytes_FromStringAndSize(NULL, length)
@@ -192,7 +175,7 @@ cdef class SignedBatch:
             _data(made), _BATCH_TAG, _data(self.envelope), PyBytes_GET_SIZE(self.envelope)
         )
         out[0] = _INDEX_TAG
-        out = _put_uvarint(out + 1, <uint64_t> index)
+        out = out + 1 + fm_varint_write(out + 1, <uint64_t> index)
         out = _put(out, _PATH_TAG, path, size)
         _put(out, _BODY_TAG, _data(self.data) + self._spans[2 * index], body)
         return made
@@ -270,14 +253,14 @@ def count_signatures(offers):
 
 
 cdef inline Py_ssize_t _number_size(uint64_t value) noexcept nogil:
-    return 1 + _uvarint_size(value) if value else 0
+    return 1 + fm_varint_size(value) if value else 0
 
 
 cdef inline uint8_t *_put_number(uint8_t *at, uint8_t tag, uint64_t value) noexcept nogil:
     if not value:
         return at
     at[0] = tag
-    return _put_uvarint(at + 1, value)
+    return at + 1 + fm_varint_write(at + 1, value)
 
 
 cdef inline Py_ssize_t _some_size(Py_ssize_t size) noexcept nogil:
@@ -306,10 +289,10 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
     cdef Py_ssize_t length = (
         _some_size(PyBytes_GET_SIZE(content)) + _some_size(PyBytes_GET_SIZE(provider))
         + _some_size(PyBytes_GET_SIZE(user_id)) + _some_size(user_name_size) + _some_size(ip_size)
-        + _number_size(port) + _number_size(price) + (1 + _uvarint_size(file_size) if sized else 0)
+        + _number_size(port) + _number_size(price) + (1 + fm_varint_size(file_size) if sized else 0)
         + (_field_size(name_size) if name_at != NULL else 0) + _number_size(seq) + _number_size(issued_at)
         + _number_size(not_after) + (2 if withdrawn else 0)
-        + (1 + _uvarint_size(cid_codec) if coded else 0) + (1 + _uvarint_size(cid_version) if versioned else 0)
+        + (1 + fm_varint_size(cid_codec) if coded else 0) + (1 + fm_varint_size(cid_version) if versioned else 0)
     )
     cdef bytes made = PyBytes_FromStringAndSize(NULL, length)
     cdef uint8_t *at = _data(made)
@@ -322,7 +305,7 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
     at = _put_number(at, 0x38, price)
     if sized:
         at[0] = 0x40
-        at = _put_uvarint(at + 1, file_size)
+        at = at + 1 + fm_varint_write(at + 1, file_size)
     if name_at != NULL:
         at = _put(at, 0x4a, name_at, name_size)
     at = _put_number(at, 0x50, seq)
@@ -333,8 +316,8 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
         at += 2
     if coded:
         at[0] = 0x70
-        at = _put_uvarint(at + 1, cid_codec)
+        at = at + 1 + fm_varint_write(at + 1, cid_codec)
     if versioned:
         at[0] = 0x78
-        _put_uvarint(at + 1, cid_version)
+        fm_varint_write(at + 1, cid_version)
     return made

@@ -1,6 +1,7 @@
 """The candidates of one lookup: who is near its target, how far it has come with each, and whom it asks next.
 
-`kad.lookup.iterative` decides what answers, failures and silence mean; what it looks over after each of them lies here.
+Arrays and the walk over them, no policy: what each state of a peer means is a table that is handed in
+(`kad.lookup.policy`), and `kad.lookup.iterative` decides what answers, failures and silence mean.
 
 Who counts as closest: the nearest k, and as many more as it takes for k of few to an address block. Ids are
 free: whoever rents a few machines can place as many ids as it likes around a key, and be all of its k closest
@@ -13,15 +14,13 @@ One file beyond 400 lines: the walk goes over the fields of all these classes in
 only by a header that says them again.
 """
 
-from enum import IntEnum
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memmove
 
@@ -38,31 +37,24 @@ cdef extern from "key256.h" nogil:
 MAX_LISTED = 1 << 20
 
 
-class PeerState(IntEnum):
-    """A peer's way through one lookup."""
-
-    HEARD = 0  # named by another peer or by the table
-    WAITING = 1  # asked, holds one of the alpha slots
-    LATE = 2  # asked, patience over, slot given on; its answer still counts
-    ANSWERED = 3  # counts towards the k closest
-    # Known to be alive, and not asked for the time being; counts like one that answered. Left for WAITING
-    # when it comes to be one of the few that are asked in any case, or is no longer known to be alive.
-    VOUCHED = 4
-    FAILED = 5  # no answer will come; it is taken out of the list
-
-
 cdef enum:
-    _HEARD = 0
-    _WAITING = 1
-    _LATE = 2
-    _ANSWERED = 3
-    _VOUCHED = 4
-    _FAILED = 5
+    # Columns of the table, a bit each.
+    _QUERYABLE = 1 << 0
+    _SKIPPABLE = 1 << 1
+    _COUNTED = 1 << 2
+    _HAS_ANSWERED = 1 << 3
+    _AWAITED = 1 << 4
+    _MAY_HOLD = 1 << 5
+    _PRESENT = 1 << 6
+    _FOUND = 1 << 7
+    _MOST_STATES = 16
     _NO_BLOCK = -1       # no public address
     _UNKNOWN_BLOCK = -2  # not looked for so far
     _FIRST_MET = 128     # room for peers heard of at first, a power of two
 
-cdef tuple _STATES = tuple(PeerState)
+cdef tuple _COLUMNS = (
+    "is_queryable", "is_skippable", "is_counted", "has_answered", "is_awaited", "may_hold", "is_present", "is_found",
+)
 cdef double _NEVER = -INFINITY
 
 
@@ -85,9 +77,45 @@ cdef int64_t _number(bytes block) except -3:
 
 
 @cython.final
+cdef class StateTable:
+    """The states of a peer in a lookup, what each means, and which of them it enters when.
+
+    Read by every walk: made once, and never changed.
+    """
+
+    cdef tuple _states
+    cdef uint8_t _rules[_MOST_STATES]
+    cdef int _heard, _query, _query_unresponsive, _soft_timeout, _answer, _shortcut, _doubt, _failure
+
+    def __init__(self, rules, transitions):
+        """`rules`: by state, an object with the eight columns; states are numbered from 0. `transitions`: for each
+        event the state that follows. The meaning of both: `kad.lookup.policy`."""
+        cdef int state, column
+        self._states = tuple(sorted(rules))
+        if self._states != tuple(range(len(self._states))) or not 0 < len(self._states) <= _MOST_STATES:
+            raise ValueError(f"states: numbers from 0 on wanted, at most {_MOST_STATES}, got {self._states}")
+        for state in range(len(self._states)):
+            self._rules[state] = 0
+            for column in range(len(_COLUMNS)):
+                if getattr(rules[self._states[state]], _COLUMNS[column]):
+                    self._rules[state] |= 1 << column
+        self._heard = self._number_of(transitions.on_heard)
+        self._query = self._number_of(transitions.on_query)
+        self._query_unresponsive = self._number_of(transitions.on_query_unresponsive)
+        self._soft_timeout = self._number_of(transitions.on_soft_timeout)
+        self._answer = self._number_of(transitions.on_answer)
+        self._shortcut = self._number_of(transitions.on_shortcut)
+        self._doubt = self._number_of(transitions.on_doubt)
+        self._failure = self._number_of(transitions.on_failure)
+
+    cdef int _number_of(self, state) except -1:
+        return self._states.index(state)
+
+
+@cython.final
 @cython.freelist(256)
 cdef class Answered:
-    """A peer that answered, or is known to be alive (`Voucher`), and the protocol it does so on."""
+    """A peer that answered, or is known to be alive (`LivenessShortcut`), and the protocol it does so on."""
 
     cdef readonly object peer
     cdef readonly str protocol
@@ -122,32 +150,38 @@ cdef class Candidate:
     cdef readonly object peer
     cdef readonly bytes key
     cdef readonly int hops
-    cdef readonly double asked_at
+    cdef readonly double queried_at
     cdef readonly bint connected
     cdef readonly str protocol
     cdef double _late_at
-    cdef double _hold_s   # after asked_at: no longer does it hold the end, unless others are as slow
+    cdef double _hold_s   # after queried_at: no longer does it hold the end, unless others are as slow
+    cdef StateTable _table
     cdef int _state
+    cdef int _rule        # of its state
     cdef int64_t _block
-    cdef object _choices  # how it would be asked, where a voucher wanted to know
+    cdef object _choices  # how it would be asked, where a shortcut wanted to know
     cdef object _spoken   # the protocols that were looked at then
     cdef Connected _known  # and in what
 
     @property
     def state(self):
-        return _STATES[self._state]
+        return self._table._states[self._state]
+
+    cdef inline void _enter(self, int state) noexcept:
+        self._state = state
+        self._rule = self._table._rules[state]
 
     def answer(self, str protocol not None, double now) -> float:
         """It answered; the seconds it took."""
-        self._state = _ANSWERED
+        self._enter(self._table._answer)
         self.protocol = protocol
-        return now - self.asked_at
+        return now - self.queried_at
 
-    def ask_silent(self, double now, bint connected) -> None:
+    def query_unresponsive(self, double now, bint connected) -> None:
         """It is asked at `now`, and was silent before: nobody waits for it."""
-        self.asked_at = now
+        self.queried_at = now
         self.connected = connected
-        self._state = _LATE
+        self._enter(self._table._query_unresponsive)
 
 
 @cython.final
@@ -163,7 +197,7 @@ cdef class Connected:
 
 
 @cython.final
-cdef class Voucher:
+cdef class LivenessShortcut:
     """Vouches for candidates of one lookup: those known to be alive need not be asked.
 
     Only for those about as near as the k closest are expected to be: farther ones are steps on the way, of
@@ -174,20 +208,20 @@ cdef class Voucher:
     cdef bint _bounded
     cdef dict _connected
     cdef double _alive_s
-    cdef object _ask
+    cdef object _query
 
-    def __init__(self, bytes reach, dict connected not None, double alive_s, ask):
-        """`reach`: 32-byte distance within which it vouches, None: any. `connected`: `Connected` by 32-byte key,
-        believed in for `alive_s` seconds after their last answer. `ask.choices(peer)`: what each would be asked,
+    def __init__(self, bytes reach, dict connected not None, double alive_s, query):
+        """`reach`: 32-byte distance within which it is_alive, None: any. `connected`: `Connected` by 32-byte key,
+        believed in for `alive_s` seconds after their last answer. `query.choices(peer)`: what each would be asked,
         of which it has to speak one (its `protocol`)."""
         self._bounded = reach is not None
         if self._bounded:
             _load(&self._reach, reach)
         self._connected = connected
         self._alive_s = alive_s
-        self._ask = ask
+        self._query = query
 
-    cdef bint _vouches(self, Candidate candidate, const fm_key *distance, double now) except -1:
+    cdef bint _is_alive(self, Candidate candidate, const fm_key *distance, double now) except -1:
         cdef PyObject *found
         cdef Connected known = candidate._known
         if self._bounded and fm_key_compare(distance, &self._reach) > 0:
@@ -203,7 +237,7 @@ cdef class Voucher:
         if known.protocols is candidate._spoken:
             return True  # as before
         if candidate._choices is None:
-            candidate._choices = self._ask.choices(candidate.peer)
+            candidate._choices = self._query.choices(candidate.peer)
         for choice in candidate._choices:
             if choice.protocol in known.protocols:
                 candidate.protocol = choice.protocol
@@ -283,12 +317,12 @@ cdef class Closest:
         return 0
 
     @property
-    def full(self):
+    def is_full(self):
         """Nobody is wanted any more."""
         return self._sated()
 
     @property
-    def crowded(self):
+    def is_crowded(self):
         """Somebody of a crowd is among those that count."""
         return self._near != self._diverse
 
@@ -304,10 +338,10 @@ cdef class Closest:
 cdef class Candidates:
     """Those of one lookup, at most `shortlist_size`, closest first; and the walk over them.
 
-    A walk: `begin`, then `next_asked` until it returns None; each candidate that it returns is to be asked, by
-    `ask` or `Candidate.ask_silent`, before it goes on. Then `is_open` tells whether somebody is waited for,
-    `cut` whether somebody would have to be asked beyond `max_asked`, `held_until` up to when a late one holds the
-    end (None: none does), and `waited` how many have to answer before a walk can find anything new; 0: it may.
+    A walk: `begin`, then `next_to_query` until it returns None; each candidate that it returns is to be asked, by
+    `query` or `Candidate.query_unresponsive`, before it goes on. Then `is_open` tells whether somebody is waited for,
+    `is_cut` whether somebody would have to be asked beyond `max_asked`, `held_until` up to when a late one holds the
+    end (None: none does), and `awaited_count` how many have to answer before a walk can find anything new; 0: it may.
     """
 
     cdef fm_key _target
@@ -320,16 +354,18 @@ cdef class Candidates:
     cdef object _block_of
     cdef dict _claims
     cdef Closest _chosen
-    cdef Py_ssize_t _capacity, _k, _alpha, _beta, _agreeing, _max_asked
-    cdef double _settle_s, _settle_factor, _timeout_s
-    cdef public Voucher voucher
+    cdef Py_ssize_t _capacity, _k, _alpha, _beta, _min_queried, _max_asked
+    cdef double _timeout_s
+    cdef StateTable _table
+    cdef public LivenessShortcut shortcut
     # of the walk
-    cdef double _now, _slowest, _held_until
-    cdef Py_ssize_t _at, _counted, _answered, _waited, _asked
-    cdef readonly bint is_open, cut
+    cdef double _now, _slow_hold_s, _held_until
+    cdef Py_ssize_t _at, _counted, _answered, _awaited, _asked
+    cdef readonly bint is_open, is_cut
     cdef Candidate _returned
 
-    def __cinit__(self, bytes target not None, bytes local not None, config, block_of, dict claims=None):
+    def __cinit__(self, bytes target not None, bytes local not None, config, StateTable table not None, block_of,
+                  dict claims=None):
         """`local`: a 32-byte key that is never listed. `block_of(peer)`: its address block, None: none.
 
         `claims`, shared with other lookups for the same target: by key, the candidate of the one that asks."""
@@ -346,8 +382,8 @@ cdef class Candidates:
         self._block_of = block_of
         self._claims = claims
         self._k, self._alpha, self._beta = config.k, config.alpha, config.beta
-        self._agreeing, self._max_asked = config.agreeing, config.max_asked
-        self._settle_s, self._settle_factor = config.settle_s, config.settle_factor
+        self._min_queried, self._max_asked = config.min_queried, config.max_asked
+        self._table = table
         self._timeout_s = config.request_timeout_s
         self._chosen = Closest(self._k, config.max_group_in_bucket)
         self._held_until = _NEVER
@@ -434,6 +470,8 @@ cdef class Candidates:
             candidate.peer, candidate.key, candidate.hops = peer, key, hops
             candidate.protocol = ""
             candidate._block = _UNKNOWN_BLOCK
+            candidate._table = self._table
+            candidate._enter(self._table._heard)
             memmove(&self._distances[at + 1], &self._distances[at], (size - at) * sizeof(fm_key))
             self._distances[at] = d
             self._listed.insert(at, candidate)
@@ -444,7 +482,7 @@ cdef class Candidates:
         """No answer will come of it: it leaves the list."""
         cdef fm_key d
         cdef Py_ssize_t at
-        candidate._state = _FAILED
+        candidate._enter(self._table._failure)
         _load(&d, candidate.key)
         fm_key_xor(&d, &d, &self._target)
         at = self._place(&d)
@@ -453,7 +491,7 @@ cdef class Candidates:
             del self._listed[at]
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far, and the local one."""
         return len(self._seen)
 
@@ -464,20 +502,21 @@ cdef class Candidates:
     # -- slots -----------------------------------------------------------------------------------------------
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         """Slots taken: asked, and not late."""
         return len(self._fresh)
 
-    def ask(self, Candidate candidate not None, double now, bint connected, double patience_s) -> None:
-        """It is asked at `now`, and takes a slot until it is `patience_s` later."""
-        candidate.asked_at = now
+    def query(self, Candidate candidate not None, double now, bint connected, double soft_timeout_s, double hold_s) -> None:
+        """It is asked at `now`, and takes a slot until it is `soft_timeout_s` later; late, it holds the end until
+        `hold_s` after `now`, or longer where others are slow."""
+        candidate.queried_at = now
         candidate.connected = connected
-        candidate._state = _WAITING
-        candidate._late_at = now + patience_s
-        candidate._hold_s = min(self._settle_s, self._settle_factor * patience_s)
+        candidate._enter(self._table._query)
+        candidate._late_at = now + soft_timeout_s
+        candidate._hold_s = hold_s
         self._fresh.append(candidate)
 
-    def leave(self, Candidate candidate not None) -> None:
+    def free_slot(self, Candidate candidate not None) -> None:
         """Its slot, if it has one, is free."""
         cdef Py_ssize_t at
         for at in range(len(self._fresh)):
@@ -489,7 +528,7 @@ cdef class Candidates:
         """Those whose patience is over at `now`: they are late and have left their slots."""
         cdef list overdue = [one for one in self._fresh if (<Candidate> one)._late_at <= now]
         for one in overdue:
-            (<Candidate> one)._state = _LATE
+            (<Candidate> one)._enter(self._table._soft_timeout)
             self._fresh.remove(one)
         return overdue
 
@@ -502,7 +541,7 @@ cdef class Candidates:
         for one in self._fresh:
             when = min(when, (<Candidate> one)._late_at)
         if PyDict_Next(outstanding, &at, NULL, &oldest):
-            when = min(when, (<Candidate?> <object> oldest).asked_at + self._timeout_s)
+            when = min(when, (<Candidate?> <object> oldest).queried_at + self._timeout_s)
         return None if when == INFINITY else when
 
     # -- the walk --------------------------------------------------------------------------------------------
@@ -513,13 +552,14 @@ cdef class Candidates:
             candidate._block = _NO_BLOCK if block is None else _number(block)
         return candidate._block
 
-    def begin(self, double now, Py_ssize_t asked, slowest) -> None:
-        """Walk anew, with `asked` peers asked so far; `slowest`: the longest that any took, None: none answered."""
+    def begin(self, double now, Py_ssize_t asked, slow_hold_s) -> None:
+        """Walk again, with `asked` peers asked so far. `slow_hold_s`: how long after its query any late peer holds
+        the end, as others were as slow; None: without end, since none has answered."""
         self._now, self._asked = now, asked
-        self._slowest = _NEVER if slowest is None else slowest
+        self._slow_hold_s = _NEVER if slow_hold_s is None else slow_hold_s
         self._held_until = _NEVER
-        self._at = self._counted = self._answered = self._waited = 0
-        self.is_open = self.cut = False
+        self._at = self._counted = self._answered = self._awaited = 0
+        self.is_open = self.is_cut = False
         self._returned = None
         self._chosen._start()
 
@@ -528,8 +568,8 @@ cdef class Candidates:
         return None if self._held_until == _NEVER else self._held_until
 
     @property
-    def waited(self) -> int:
-        return self._waited if self._claims is None and self._beta >= self._k else 0
+    def awaited_count(self) -> int:
+        return self._awaited if self._claims is None and self._beta >= self._k else 0
 
     cdef bint _holds(self, Candidate late) noexcept:
         """Whether a late peer holds the end: as long as others were slow, too, or nobody answered at all.
@@ -537,25 +577,25 @@ cdef class Candidates:
         One that was silent before never does.
         """
         cdef double until
-        if self._slowest == _NEVER:
+        if self._slow_hold_s == _NEVER:
             return True
         if not late._hold_s:
             return False
-        until = late.asked_at + min(max(late._hold_s, self._settle_factor * self._slowest), self._timeout_s)
+        until = late.queried_at + min(max(late._hold_s, self._slow_hold_s), self._timeout_s)
         if until <= self._now:
             return False
         if self._held_until == _NEVER or until < self._held_until:
             self._held_until = until
         return True
 
-    cdef bint _vouched(self, Candidate candidate) except -1:
+    cdef bint _take_unqueried(self, Candidate candidate) except -1:
         """Whether it counts among the chosen without being asked. Past a crowd nobody does."""
         cdef Closest chosen = self._chosen
-        if (self.voucher is None or chosen._near != chosen._diverse
-                or not self.voucher._vouches(candidate, &self._distances[self._at], self._now)):
-            candidate._state = _HEARD  # also where it was vouched for before
+        if (self.shortcut is None or chosen._near != chosen._diverse
+                or not self.shortcut._is_alive(candidate, &self._distances[self._at], self._now)):
+            candidate._enter(self._table._doubt)  # also where it was vouched for before
             return False
-        candidate._state = _VOUCHED
+        candidate._enter(self._table._shortcut)
         chosen._take(self._block(candidate))
         return True
 
@@ -563,7 +603,7 @@ cdef class Candidates:
         cdef PyObject *other = PyDict_GetItem(self._claims, listed.key)
         return listed if other == NULL else <Candidate?> <object> other
 
-    def next_asked(self):
+    def next_to_query(self):
         """Whom it is time to ask; None: nobody more."""
         cdef Candidate listed, candidate = self._returned
         cdef Closest chosen = self._chosen
@@ -580,14 +620,14 @@ cdef class Candidates:
                 continue
             if self._claims is not None:
                 candidate = self._whoever_asks(listed)
-            if candidate._state == _HEARD or candidate._state == _VOUCHED:
-                if self._counted >= self._agreeing and self._vouched(candidate):
+            if candidate._rule & _QUERYABLE:
+                if candidate._rule & _SKIPPABLE and self._counted >= self._min_queried and self._take_unqueried(candidate):
                     if chosen._sated():
                         return None
                 elif self._asked >= self._max_asked:
-                    self.cut = True
+                    self.is_cut = True
                 elif len(self._fresh) >= self._alpha:
-                    self.is_open, self._waited = True, 0
+                    self.is_open, self._awaited = True, 0
                     return None
                 else:
                     self._returned = candidate
@@ -600,15 +640,15 @@ cdef class Candidates:
     cdef bint _count(self, Candidate candidate) except -1:
         """What one that was asked means for the end; whether the walk ends with it."""
         cdef Closest chosen = self._chosen
-        if candidate._state == _LATE:
+        if candidate._rule & _MAY_HOLD:
             self.is_open = self._holds(candidate) or self.is_open
-        elif candidate._state != _FAILED:
+        if candidate._rule & _COUNTED:
             chosen._take(self._block(candidate))
             self._counted += 1
-            if candidate._state == _ANSWERED:
+            if candidate._rule & _HAS_ANSWERED:
                 self._answered += 1
-            elif candidate._state == _WAITING:
-                self._waited += 1
+            if candidate._rule & _AWAITED:
+                self._awaited += 1
                 self.is_open = True
             return chosen._sated() or (self._answered >= self._beta and not self.is_open)
         return False
@@ -621,7 +661,7 @@ cdef class Candidates:
         cdef Candidate candidate
         for one in given:
             candidate = <Candidate?> one
-            if candidate._state == _ANSWERED or candidate._state == _VOUCHED:
+            if candidate._rule & _FOUND:
                 found.append(_answered(candidate))
                 if len(found) == self._k:
                     break
@@ -631,7 +671,7 @@ cdef class Candidates:
         """Their keys."""
         cdef list found = []
         for one in self._listed:
-            if (<Candidate> one)._state == _ANSWERED or (<Candidate> one)._state == _VOUCHED:
+            if (<Candidate> one)._rule & _FOUND:
                 found.append((<Candidate> one).key)
                 if len(found) == self._k:
                     break
@@ -644,9 +684,7 @@ cdef class Candidates:
         cdef Candidate candidate
         for one in given:
             candidate = <Candidate?> one
-            if candidate._state == _FAILED or (
-                answered and candidate._state != _ANSWERED and candidate._state != _VOUCHED
-            ):
+            if not candidate._rule & (_FOUND if answered else _PRESENT):
                 continue
             if chosen._wants(self._block(candidate)):
                 chosen._take(self._block(candidate))

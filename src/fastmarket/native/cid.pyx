@@ -17,6 +17,9 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
 
 
+from fastmarket.native.varint cimport fm_varint_write
+
+
 cdef extern from "multiformat.h" nogil:
     enum:
         FM_MAX_BINARY
@@ -32,7 +35,6 @@ cdef extern from "multiformat.h" nogil:
     Py_ssize_t fm_base58_read(const uint8_t *text, Py_ssize_t size, uint8_t *out) noexcept
     Py_ssize_t fm_base32_write(const uint8_t *data, Py_ssize_t size, uint8_t *out) noexcept
     Py_ssize_t fm_base32_read(const uint8_t *text, Py_ssize_t size, const int8_t *digits, uint8_t *out) noexcept
-    Py_ssize_t fm_varint_write(uint8_t *out, uint64_t value) noexcept
     bint fm_is_sha256(const uint8_t *data, Py_ssize_t size) noexcept
     const char *fm_text_fault(Py_ssize_t answer) noexcept
     const char *fm_multihash_fault(const uint8_t *data, Py_ssize_t size) noexcept

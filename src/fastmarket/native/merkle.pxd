@@ -7,7 +7,6 @@ cdef enum:
     PREFIX = 17
     MAX_LEAF = 4096  # above the longest offer; what is longer is hashed in a buffer of its own
 
-cdef Py_ssize_t uvarint(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint64_t *value) except -1
 cdef Py_ssize_t field(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint8_t tag,
                       Py_ssize_t *start) except -1
 cdef int hash_leaf(const uint8_t *body, Py_ssize_t size, uint8_t *node) noexcept nogil

@@ -9,6 +9,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from fastmarket.native.varint cimport uvarint
+
 
 cdef extern from "Python.h":
     object PyUnicode_DecodeASCII(const char *text, Py_ssize_t size, const char *errors)
@@ -86,25 +88,6 @@ def merkle_root(bytes leaf not None, uint64_t index, uint64_t count, bytes path 
         whole = LEAF_PREFIX + leaf
         fm_sha256(_data(whole), PREFIX + size, node)
     return root if _climb(node, index, count - 1, _data(path), PyBytes_GET_SIZE(path)) else None
-
-
-cdef Py_ssize_t uvarint(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint64_t *value) except -1:
-    """Where it ends. ValueError."""
-    cdef int shift = 0
-    cdef uint8_t byte
-    value[0] = 0
-    while at < size:
-        byte = data[at]
-        value[0] |= <uint64_t> (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            if byte == 0 and shift:
-                raise ValueError("varint is not minimal")
-            return at
-        shift += 7
-        if shift == 63:
-            raise ValueError("varint longer than 9 bytes")
-    raise ValueError("varint is cut short")
 
 
 cdef Py_ssize_t field(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint8_t tag,

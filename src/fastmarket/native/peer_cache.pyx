@@ -14,6 +14,8 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
+from fastmarket.native.varint cimport fm_uvarint_read
+
 
 cdef extern from "key256.h" nogil:
     void fm_prefetch(const void *at) noexcept
@@ -157,21 +159,17 @@ cdef class PeerInfoCache:
         cdef tuple found = (), more
         cdef Entry entries[_AT_ONCE]
         cdef Py_ssize_t count = 0
+        cdef uint64_t length, longest = self.longest
         if end < at or memcmp(data, PyBytes_AS_STRING(head), at):
             return None
         with cython.critical_section(self):  # one for the whole reply
             while at < end:
-                if end - at < 2 or data[at] != tag:
+                if data[at] != tag:
                     return None
-                size = data[at + 1]
-                at += 2
-                if size & 0x80:
-                    if at == end or data[at] & 0x80 or not data[at]:
-                        return None
-                    size = (size & 0x7F) | <Py_ssize_t> data[at] << 7
-                    at += 1
-                if size > self.longest or size > end - at:
+                at = fm_uvarint_read(data, end, at + 1, &length)
+                if at < 0 or length > longest or length > <uint64_t> (end - at):
                     return None
+                size = <Py_ssize_t> length
                 if limit > 0:
                     limit -= 1
                     entries[count] = Entry(data + at, size, self._first(data + at, size))

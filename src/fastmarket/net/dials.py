@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import NodeConfig
 from fastmarket.errors import DialFailed
 from fastmarket.faults import Faults
@@ -85,18 +85,19 @@ class Dials:
         self._book = DialBook(config.connection)
         self._faults = owner.faults
         # Addresses that our own operator or program gave; bounded, the least lately given forgotten first.
-        self._given: OrderedDict[Multiaddr, None] = OrderedDict()
+        self._given: BoundedMap[Multiaddr, None] = BoundedMap(MAX_GIVEN)
         own = identifier.addresses
         self._dialer = Dialer(
             config.host, owner.outbound_link, self._tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
-        self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
+        # Of the last dials.
+        self._failures: BoundedMap[PeerId, tuple[Failure, ...]] = BoundedMap(MAX_TOLD_FAILURES)
         self._closing = False
 
     def failures_of(self, peer_id: PeerId) -> tuple[Failure, ...]:
         """How the last dial of a peer failed; (): it did not, or that was long ago."""
-        return self._failures.get(peer_id, ())
+        return self._failures.peek(peer_id) or ()
 
     async def reach(self, peer: PeerInfo, *, given: bool) -> Link:
         """A new connection, from the dial under way if there is one. Raises DialFailed."""
@@ -146,11 +147,7 @@ class Dials:
 
     def _give(self, addrs: Iterable[Multiaddr]) -> None:
         for addr in addrs:
-            plain = addr.without_peer()
-            self._given[plain] = None
-            self._given.move_to_end(plain)
-        while len(self._given) > MAX_GIVEN:
-            self._given.popitem(last=False)
+            self._given.put(addr.without_peer(), None)
 
     async def close(self) -> None:
         """Ends all dials; no more are begun."""
@@ -224,15 +221,12 @@ class Dials:
     def _note(self, peer_id: PeerId, fault: BaseException | None) -> None:
         """The reason stays while the same addresses wait for their next turn."""
         if fault is None:
-            self._failures.pop(peer_id, None)
+            self._failures.pop(peer_id)
             return
         found = fault.failures if isinstance(fault, DialFailed) else ()
         failures = tuple(one for one in found if isinstance(one, Failure))
         if any(one.reason is not DialReason.FAILED_LATELY for one in failures):
-            self._failures[peer_id] = failures
-            self._failures.move_to_end(peer_id)
-            if len(self._failures) > MAX_TOLD_FAILURES:
-                self._failures.popitem(last=False)
+            self._failures.put(peer_id, failures)
 
     def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()

@@ -266,7 +266,7 @@ class _Sorting:
             if peer_id not in self._holders and (whole or not self._routing.speaks_offers(peer_id)):
                 found.append(self._routing.describe(peer))
         now = self._routing.now()
-        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.live(now)):
+        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.is_live(now)):
             peer = self._addrs.get(peer_id) or self._waiting.get(peer_id) or PeerInfo(peer_id)
             found.append(replace(self._routing.describe(peer), transfers=(OFFER_TRANSFER,)))
         return found

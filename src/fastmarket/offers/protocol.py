@@ -104,7 +104,7 @@ class OfferProtocol:
         """`caches`: those that `store` tells of changed contents; the one of FIND replies joins them."""
         self.config = config or OfferConfig()
         caches = ResponseCaches() if caches is None else caches
-        self.store = store or OfferStore(self.config, None, identity.peer_id.key, caches)
+        self.store = OfferStore(self.config, None, identity.peer_id.key, caches) if store is None else store
         self.response_cache = ResponseCache(
             self.config.max_ready_bytes, neighbourhood.nearby, self._completed
         )
@@ -184,9 +184,9 @@ class OfferProtocol:
 
     def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
         store = self.store
-        if store.choosy(source):
+        if store.may_refuse(source):
             key = unverified_key(envelope)
-            if key is not None and store.refuses(source, key, len(envelope)):
+            if key is not None and store.would_refuse(source, key, len(envelope)):
                 return self._counted(Ack.FULL, why)
         try:
             return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
@@ -196,7 +196,7 @@ class OfferProtocol:
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
     ) -> list[Ack]:
-        if self.store.choosy(source) and self.store.refuses_batch(source, batch):
+        if self.store.may_refuse(source) and self.store.would_refuse_batch(source, batch):
             return [self._counted(Ack.FULL, why) for _ in range(batch.count)]
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
@@ -221,7 +221,7 @@ class OfferProtocol:
     def _look_at_clocks(self, why: Iterable[Refusal], now: float) -> None:
         """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
         for reason in why:
-            if reason in OF_CLOCKS and (count := self.clock.refused_here(now)):
+            if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
                 self._refused_count += count
 
     def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
@@ -238,7 +238,7 @@ class OfferProtocol:
         part = encode_found(found.envelopes, found.more)
         # Where the room was what ended it, it is one for this asker alone.
         if found.envelopes and (not found.more or len(found.envelopes) == request.limit):
-            until = self.store.until(request.content, now)
+            until = self.store.next_expiry(request.content, now)
             self.response_cache.put(
                 encode_find(request), CachedResponse(part, target, until, (request.content,))
             )
@@ -283,19 +283,19 @@ class OfferProtocol:
 
     def _announced(self, wanted: Announcement, result: object, now: float) -> None:
         outcome = result.outcome if isinstance(result, PutResult) else None
-        self.own.announced(wanted.offer, outcome, now)
+        self.own.on_announced(wanted.offer, outcome, now)
 
     def _swept(self, wanted: Sweep, result: object, now: float) -> None:
         if wanted.scheduled:
-            self.own.swept()
+            self.own.on_swept()
         if isinstance(result, SweepResult):
             for offers, outcome in result.groups:
-                self.own.announced_many(offers, outcome, now)
+                self.own.on_announced_many(offers, outcome, now)
         else:
-            self.own.announced_many(wanted.offers, None, now)
+            self.own.on_announced_many(wanted.offers, None, now)
 
     def _handed_over(self, wanted: Handover, result: object, now: float) -> None:
-        self.handovers.ended(wanted.peer, result if isinstance(result, int) else None, now)
+        self.handovers.on_ended(wanted.peer, result if isinstance(result, int) else None, now)
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
@@ -346,7 +346,7 @@ class OfferProtocol:
 
     def neighbours(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
-        self.own.neighbours(count, now)
+        self.own.on_table_size(count, now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""

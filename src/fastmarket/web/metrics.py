@@ -121,8 +121,8 @@ class NodeMetrics:
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
             self._hops.labels(kind).observe(lookup.hops)
-            self._asked.labels(kind).observe(lookup.asked)
-            self._failures.labels(kind).inc(lookup.failures)
+            self._asked.labels(kind).observe(lookup.queried_count)
+            self._failures.labels(kind).inc(lookup.failed_count)
 
     def start(self) -> None:
         """Begins to measure the event loop."""

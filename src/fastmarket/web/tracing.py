@@ -80,8 +80,8 @@ class NodeTracing:
         span = self._tracer.start_span(kind, start_time=end - int(seconds * 1e9))
         if lookup is not None:
             span.set_attribute("fastmarket.lookup.hops", lookup.hops)
-            span.set_attribute("fastmarket.lookup.asked", lookup.asked)
-            span.set_attribute("fastmarket.lookup.failed", lookup.failures)
+            span.set_attribute("fastmarket.lookup.asked", lookup.queried_count)
+            span.set_attribute("fastmarket.lookup.failed", lookup.failed_count)
         span.end(end)
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ CONFIG = replace(KadConfig(), k=4, max_group_in_bucket=2)
 def taken(groups: list[bytes | None]) -> list[int]:
     chosen, found = Closest(CONFIG.k, CONFIG.max_group_in_bucket), []
     for number, group in enumerate(groups):
-        if chosen.full:
+        if chosen.is_full:
             break
         if chosen.wants(group):
             chosen.take(group)
@@ -41,9 +41,9 @@ def test_who_is_not_taken_does_not_count() -> None:
     chosen = Closest(CONFIG.k, CONFIG.max_group_in_bucket)
     assert chosen.wants(b"a")  # but it failed
     for group in (b"b", b"c", b"d", b"e"):
-        assert not chosen.full
+        assert not chosen.is_full
         chosen.take(group)
-    assert chosen.full
+    assert chosen.is_full
 
 
 @pytest.mark.parametrize("nodes", [200, 10_000])

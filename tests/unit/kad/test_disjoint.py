@@ -49,9 +49,9 @@ def run(lookup: DisjointLookup, answer: dict[int, bytes | None], now: float = ST
             asked.append(number)
             payload = answer[number]
             if payload is None:
-                lookup.failed(out.token, FailureKind.RESET, now)
+                lookup.on_failure(out.token, FailureKind.RESET, now)
             else:
-                lookup.replied(out.token, "/test", payload, now)
+                lookup.on_reply(out.token, "/test", payload, now)
     return asked
 
 
@@ -64,7 +64,7 @@ def test_nobody_is_asked_on_two_paths() -> None:
     everybody = {n: bytes(sorted(rng.sample(range(200), 12) + list(range(5)))) for n in range(200)}
     lookup = make([150, 151, 152, 153, 154, 155])
     asked = run(lookup, everybody)
-    assert len(asked) == len(set(asked)) == lookup.asked == lookup.answered
+    assert len(asked) == len(set(asked)) == lookup.queried_count == lookup.answered_count
     assert lookup.end is End.COMPLETE
     assert found(lookup) == [0, 1, 2, 3, 4]
 
@@ -86,14 +86,14 @@ def test_what_fails_on_one_path_is_waited_for_on_none() -> None:
     lookup = make([50, 51, 52])
     run(lookup, answers)
     assert lookup.end is End.COMPLETE
-    assert lookup.failures == 1
+    assert lookup.failed_count == 1
     assert found(lookup) == [0, 2, 3, 4, 5]
 
 
 def test_an_answer_that_is_enough_ends_all_paths() -> None:
     lookup = make([50, 51, 52])
     first = lookup.poll(START)[0]
-    lookup.replied(first.token, "/test", bytes([255]), START)
+    lookup.on_reply(first.token, "/test", bytes([255]), START)
     assert lookup.end is End.STOPPED
     assert lookup.poll(START) == []
     assert lookup.next_timer() is None
@@ -111,7 +111,7 @@ def test_silent_peers_are_given_up_in_time() -> None:
         lookup.poll(now)
     assert now <= START + CONFIG.request_timeout_s
     assert lookup.closest() == ()
-    assert lookup.failures == 3
+    assert lookup.failed_count == 3
 
 
 def test_what_the_paths_ask_is_bounded() -> None:
@@ -129,6 +129,6 @@ def test_what_the_paths_ask_is_bounded() -> None:
     lookup.add([PEERS[1], PEERS[2], PEERS[3]])
     while requests := lookup.poll(START):
         for out in requests:
-            lookup.replied(out.token, "/test", b"", START)
+            lookup.on_reply(out.token, "/test", b"", START)
     assert lookup.end in (End.COMPLETE, End.LIMIT)
-    assert lookup.asked <= 2 * config.max_asked
+    assert lookup.queried_count <= 2 * config.max_asked

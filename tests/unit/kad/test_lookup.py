@@ -54,7 +54,7 @@ def test_each_answer_frees_its_own_slot() -> None:
     lookup = make([10, 11, 12, 13])
     assert asked(lookup, START) == [(0, 10), (1, 11), (2, 12)]
     assert asked(lookup, START) == []
-    lookup.replied(1, "/test", bytes([5, 11]), START)
+    lookup.on_reply(1, "/test", bytes([5, 11]), START)
     assert asked(lookup, START) == [(3, 5)], "the closest news goes first, without waiting for the others"
 
 
@@ -70,23 +70,23 @@ def test_nobody_beyond_the_k_closest_is_asked() -> None:
     tokens = dict(asked(lookup, START))
     while lookup.end is None:
         token, _ = tokens.popitem()
-        lookup.replied(token, "/test", b"", START)
+        lookup.on_reply(token, "/test", b"", START)
         tokens.update(asked(lookup, START))
     assert found(lookup) == [0, 1, 2, 3, 4]
-    assert lookup.asked == 5
+    assert lookup.queried_count == 5
 
 
 def test_a_failed_peer_is_replaced_by_the_next() -> None:
     lookup = make(list(range(6)), replace(CONFIG, alpha=10))
     tokens = asked(lookup, START)
     assert [number for _, number in tokens] == [0, 1, 2, 3, 4]
-    lookup.failed(2, FailureKind.UNREACHABLE, START)
+    lookup.on_failure(2, FailureKind.UNREACHABLE, START)
     assert asked(lookup, START) == [(5, 5)]
     for token in (0, 1, 3, 4, 5):
-        lookup.replied(token, "/test", b"", START)
+        lookup.on_reply(token, "/test", b"", START)
     lookup.poll(START)
     assert found(lookup) == [0, 1, 3, 4, 5]
-    assert (lookup.end, lookup.failures, lookup.answered) == (End.COMPLETE, 1, 5)
+    assert (lookup.end, lookup.failed_count, lookup.answered_count) == (End.COMPLETE, 1, 5)
 
 
 def test_a_slow_peer_gives_its_slot_away_and_its_late_answer_counts() -> None:
@@ -95,9 +95,9 @@ def test_a_slow_peer_gives_its_slot_away_and_its_late_answer_counts() -> None:
     now = lookup.next_timer()
     assert now == START + CONFIG.patience_s
     lookup.handle_timer(now)
-    assert lookup.in_flight == 0
+    assert lookup.in_flight_count == 0
     assert asked(lookup, now) == [(3, 3)]
-    assert lookup.replied(0, "/test", bytes([7]), now + 1) == ("item",)
+    assert lookup.on_reply(0, "/test", bytes([7]), now + 1) == ("item",)
     assert asked(lookup, now + 1) == [(4, 7)]
     assert found(lookup) == [0]
 
@@ -108,8 +108,8 @@ def test_one_dead_node_does_not_stall() -> None:
     tokens = asked(lookup, START)
     for token, number in tokens:
         if number != 1:
-            lookup.replied(token, "/test", b"", START + 0.001)
-    lookup.replied(asked(lookup, START + 0.001)[0][0], "/test", b"", START + 0.002)
+            lookup.on_reply(token, "/test", b"", START + 0.001)
+    lookup.on_reply(asked(lookup, START + 0.001)[0][0], "/test", b"", START + 0.002)
     now = START + 0.002
     while lookup.end is None:
         timer = lookup.next_timer()
@@ -129,11 +129,11 @@ def test_when_all_are_slow_the_slow_are_waited_for() -> None:
         lookup.handle_timer(now)
         lookup.poll(now)
         assert lookup.end is None
-    lookup.replied(0, "/test", b"", START + 2.0)
+    lookup.on_reply(0, "/test", b"", START + 2.0)
     lookup.poll(START + 2.0)
     assert lookup.end is None, "others may be as slow as the first"
-    lookup.replied(2, "/test", b"", START + 3.0)
-    lookup.replied(1, "/test", b"", START + 3.5)
+    lookup.on_reply(2, "/test", b"", START + 3.0)
+    lookup.on_reply(1, "/test", b"", START + 3.5)
     lookup.poll(START + 3.5)
     assert (lookup.end, found(lookup)) == (End.COMPLETE, [0, 1, 2])
 
@@ -143,7 +143,7 @@ def test_silence_of_all_ends_with_the_request_timeout() -> None:
     asked(lookup, START)
     lookup.handle_timer(START + CONFIG.request_timeout_s)
     assert lookup.poll(START + CONFIG.request_timeout_s) == []
-    assert (lookup.end, lookup.failures, found(lookup)) == (End.COMPLETE, 3, [])
+    assert (lookup.end, lookup.failed_count, found(lookup)) == (End.COMPLETE, 3, [])
 
 
 def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
@@ -154,9 +154,9 @@ def test_peers_that_invent_closer_ones_end_at_the_limit() -> None:
     while requests := lookup.poll(START):
         rounds += 1
         for out in requests:
-            lookup.replied(out.token, "/test", out.peer.peer_id.raw, START)
+            lookup.on_reply(out.token, "/test", out.peer.peer_id.raw, START)
     assert lookup.end is End.LIMIT
-    assert lookup.asked == 12
+    assert lookup.queried_count == 12
     assert rounds <= 12
 
 
@@ -182,20 +182,20 @@ class Inventing:
 def test_an_answer_can_be_enough() -> None:
     lookup = make([0, 1, 2, 3])
     asked(lookup, START)
-    lookup.replied(1, "/test", bytes([255]), START)
+    lookup.on_reply(1, "/test", bytes([255]), START)
     assert lookup.end is End.STOPPED
     assert lookup.poll(START) == []
-    assert lookup.replied(0, "/test", bytes([9]), START) == ()
+    assert lookup.on_reply(0, "/test", bytes([9]), START) == ()
 
 
 def test_a_fault_leaves_the_request_open_for_failed() -> None:
     lookup = make([0])
     asked(lookup, START)
     with pytest.raises(PeerFault):
-        lookup.replied(0, "/test", bytes([254]), START)
-    lookup.failed(0, FailureKind.PEER_FAULT, START)
+        lookup.on_reply(0, "/test", bytes([254]), START)
+    lookup.on_failure(0, FailureKind.PEER_FAULT, START)
     lookup.poll(START)
-    assert (lookup.end, lookup.failures) == (End.COMPLETE, 1)
+    assert (lookup.end, lookup.failed_count) == (End.COMPLETE, 1)
 
 
 def test_we_never_ask_ourselves() -> None:

@@ -22,9 +22,9 @@ def paces(config: KadConfig = CONFIG) -> RttEstimator:
     """Two connected peers, one ten times as quick as the other."""
     made = RttEstimator(config)
     for peer_id, took in ((QUICK, 0.02), (SLOW, 0.2)):
-        made.connected(peer_id)
+        made.on_connected(peer_id)
         for _ in range(MIN_SAMPLES):
-            made.answered(peer_id, took, True)
+            made.on_answer(peer_id, took, True)
     return made
 
 
@@ -35,42 +35,44 @@ def test_the_estimate_is_that_of_rfc_6298() -> None:
     estimate.add(0.2)
     assert estimate.mean == pytest.approx(0.1 + 0.1 / 8)
     assert estimate.deviation == pytest.approx(0.05 + (0.1 - 0.05) / 4)
-    assert estimate.patience == pytest.approx(estimate.mean + 4 * estimate.deviation)
+    assert estimate.soft_timeout_s == pytest.approx(estimate.mean + 4 * estimate.deviation)
 
 
 def test_each_connected_peer_has_its_own_patience_within_bounds() -> None:
     made = paces()
-    assert CONFIG.min_patience_s <= made.patience(QUICK) < made.patience(SLOW) <= CONFIG.patience_s
+    assert (
+        CONFIG.min_patience_s <= made.soft_timeout_s(QUICK) < made.soft_timeout_s(SLOW) <= CONFIG.patience_s
+    )
     for _ in range(100):
-        made.answered(QUICK, 0.0001, True)
-        made.answered(SLOW, 5.0, True)
-    assert made.patience(QUICK) == CONFIG.min_patience_s
-    assert made.patience(SLOW) == CONFIG.patience_s
+        made.on_answer(QUICK, 0.0001, True)
+        made.on_answer(SLOW, 5.0, True)
+    assert made.soft_timeout_s(QUICK) == CONFIG.min_patience_s
+    assert made.soft_timeout_s(SLOW) == CONFIG.patience_s
 
 
 def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
     made = paces()
-    assert made.patience(OTHER) == CONFIG.patience_s, "nobody was dialled so far"
+    assert made.soft_timeout_s(OTHER) == CONFIG.patience_s, "nobody was dialled so far"
     for _ in range(MIN_SAMPLES):
-        made.answered(OTHER, 0.05, False)
-    assert made.patience(OTHER) < 0.25
-    made.connected(OTHER)
-    assert made.patience(OTHER) > 0.4, "those connected differ much"
-    made.disconnected(QUICK)
-    assert made.patience(QUICK) == made.patience(peer_id_of("stranger"))
+        made.on_answer(OTHER, 0.05, False)
+    assert made.soft_timeout_s(OTHER) < 0.25
+    made.on_connected(OTHER)
+    assert made.soft_timeout_s(OTHER) > 0.4, "those connected differ much"
+    made.on_disconnected(QUICK)
+    assert made.soft_timeout_s(QUICK) == made.soft_timeout_s(peer_id_of("stranger"))
 
 
 def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
     made = RttEstimator(replace(CONFIG, max_paces=2))
-    made.late(QUICK, START)
-    assert made.is_silent(QUICK, START + CONFIG.silent_s - 1)
-    assert not made.is_silent(QUICK, START + CONFIG.silent_s)
-    made.late(SLOW, START)
-    made.heard(SLOW)
-    assert not made.is_silent(SLOW, START)
+    made.on_late(QUICK, START)
+    assert made.is_unresponsive(QUICK, START + CONFIG.silent_s - 1)
+    assert not made.is_unresponsive(QUICK, START + CONFIG.silent_s)
+    made.on_late(SLOW, START)
+    made.on_heard(SLOW)
+    assert not made.is_unresponsive(SLOW, START)
     for peer_id in (QUICK, SLOW, OTHER):
-        made.late(peer_id, START)
-    assert [made.is_silent(peer_id, START) for peer_id in (QUICK, SLOW, OTHER)] == [False, True, True]
+        made.on_late(peer_id, START)
+    assert [made.is_unresponsive(peer_id, START) for peer_id in (QUICK, SLOW, OTHER)] == [False, True, True]
 
 
 def lookup(made: RttEstimator) -> IterativeLookup:
@@ -88,9 +90,9 @@ def lookup(made: RttEstimator) -> IterativeLookup:
 def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() -> None:
     made = RttEstimator(CONFIG)
     for peer in PEERS[:3]:
-        made.connected(peer.peer_id)
+        made.on_connected(peer.peer_id)
         for _ in range(MIN_SAMPLES):
-            made.answered(peer.peer_id, 0.001, True)
+            made.on_answer(peer.peer_id, 0.001, True)
     first = lookup(made)
     hanging, *others = [out.token for out in first.poll(START)]
     for token in others:
@@ -121,7 +123,7 @@ def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() 
 def test_a_silent_peer_that_answers_counts_and_where_all_are_silent_they_are_waited_for() -> None:
     made = RttEstimator(CONFIG)
     for peer in PEERS[:3]:
-        made.late(peer.peer_id, START)
+        made.on_late(peer.peer_id, START)
     started = lookup(made)
     tokens = [out.token for out in started.poll(START)]
     assert started.poll(START + 1) == []

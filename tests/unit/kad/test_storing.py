@@ -13,7 +13,8 @@ from fastmarket.kad.lookup.iterative import IterativeLookup
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.query import Answer, Quorum, quorum_size
-from fastmarket.kad.records.put_job import PutJob, PutResult, Outcome
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of
@@ -117,8 +118,8 @@ def test_a_quorum_once_met_stands_though_others_turn_out_to_be_closer() -> None:
     driven.named(1, 0)
     assert 0 in driven.stores
     so_far = driven.job.so_far()
-    assert (so_far.acknowledged, so_far.asked, so_far.wanted) == (3, 4, 3)
-    assert so_far.succeeded
+    assert so_far.outcome == Outcome(3, 4, 3)
+    assert so_far.outcome.is_reached
 
 
 def test_of_few_who_acknowledges_is_to_tell_first_whom_it_knows() -> None:
@@ -148,7 +149,7 @@ def test_a_storer_that_is_gone_does_not_count_and_the_next_takes_its_place() -> 
         driven.stored(number)
     assert driven.reached() == [Outcome(3, 4, 3)]
     driven.stored(4)
-    assert driven.job.result == replace_closest(driven, PutResult(4, 4, 3, 0, 1, (), End.COMPLETE))
+    assert driven.job.result == replace_closest(driven, PutResult(Outcome(4, 4, 3), 1, (), End.COMPLETE))
 
 
 def replace_closest(driven: Driven, expected: PutResult) -> PutResult:
@@ -213,7 +214,7 @@ def test_those_that_turn_out_to_speak_something_else_do_not_count() -> None:
     driven.stored(2)
     assert driven.reached() == []
     driven.stored(3)
-    assert driven.reached() == [Outcome(2, 2, 2)]
+    assert driven.reached() == [Outcome(2, 2, 2, 2)]
 
 
 def holders(network: SimNetwork, key: bytes) -> list[SimNode]:

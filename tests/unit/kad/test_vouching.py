@@ -21,7 +21,7 @@ from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
 from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
 
-CONFIG = replace(KadConfig(), k=6, agreeing=2)
+CONFIG = replace(KadConfig(), k=6, min_queried=2)
 TARGET = bytes(32)
 PEERS = sorted((peer_info_of(n) for n in range(40)), key=lambda peer: peer.peer_id.key)
 SPOKEN = {"/other", "/test"}
@@ -49,7 +49,7 @@ class Around:
         size.learn(TARGET, [peer.peer_id.key for peer in (PEERS[:3] if small else PEERS[:6])])
         self.learnt = NetworkKnowledge(RttEstimator(CONFIG), size, None, self.alive)
         for number in alive:
-            self.learnt.identified(PEERS[number].peer_id, SPOKEN, START)
+            self.learnt.on_identified(PEERS[number].peer_id, SPOKEN, START)
 
     def lookup(
         self, seeds: range, *, config: KadConfig = CONFIG, seeks: bool = True, claims: Claims | None = None
@@ -70,7 +70,7 @@ def found(lookup: IterativeLookup) -> list[int]:
 
 
 def answer(lookup: IterativeLookup, token: int, *named: int, now: float = START) -> None:
-    lookup.replied(token, "/test", bytes(named), now)
+    lookup.on_reply(token, "/test", bytes(named), now)
 
 
 def test_the_closest_are_asked_and_of_the_others_those_that_may_be_dead() -> None:
@@ -80,7 +80,7 @@ def test_the_closest_are_asked_and_of_the_others_those_that_may_be_dead() -> Non
     for token in tokens.values():
         answer(lookup, token, 3, 4)
     assert asked(lookup) == {}
-    assert (lookup.end, lookup.asked, lookup.answered) == (End.COMPLETE, 3, 3)
+    assert (lookup.end, lookup.queried_count, lookup.answered_count) == (End.COMPLETE, 3, 3)
     assert found(lookup) == [0, 1, 2, 3, 4, 5]
     assert lookup.storers()[2] == Answered(PEERS[2], "/test")
 
@@ -104,10 +104,13 @@ def test_whoever_is_named_closer_is_asked_and_moves_the_others_down() -> None:
 @pytest.mark.parametrize(
     ("later", "doubt"),
     [
-        (0.0, lambda alive: alive.doubted(PEERS[4].peer_id)),
-        (0.0, lambda alive: alive.disconnected(PEERS[4].peer_id)),
-        (0.0, lambda alive: alive.identified(PEERS[4].peer_id, {"/other"}, START)),
-        (CONFIG.alive_s + 1, lambda alive: [alive.answered(PEERS[n].peer_id, START + 16) for n in (2, 3, 5)]),
+        (0.0, lambda alive: alive.on_doubt(PEERS[4].peer_id)),
+        (0.0, lambda alive: alive.on_disconnected(PEERS[4].peer_id)),
+        (0.0, lambda alive: alive.on_identified(PEERS[4].peer_id, {"/other"}, START)),
+        (
+            CONFIG.alive_s + 1,
+            lambda alive: [alive.on_answer(PEERS[n].peer_id, START + 16) for n in (2, 3, 5)],
+        ),
     ],
 )
 def test_what_ends_the_belief_in_a_peer(later: float, doubt: object) -> None:
@@ -149,7 +152,7 @@ def test_when_a_known_one_falls_silent_everybody_is_asked() -> None:
 def test_when_a_known_one_fails_everybody_is_asked() -> None:
     lookup = Around(range(10)).lookup(range(10))
     tokens = asked(lookup)
-    lookup.failed(tokens[1], FailureKind.CLOSED, START)
+    lookup.on_failure(tokens[1], FailureKind.CLOSED, START)
     assert set(asked(lookup)) == {2, 3, 4, 5, 6}
 
 
@@ -172,7 +175,7 @@ def test_past_a_crowd_nobody_is_vouched_for() -> None:
 def test_the_silent_are_asked_and_not_waited_for_even_when_nobody_else_is_asked() -> None:
     """Their requests leave before the end does."""
     around = Around(range(2))
-    around.learnt.paces.late(PEERS[2].peer_id, START)
+    around.learnt.rtt.on_late(PEERS[2].peer_id, START)
     lookup = around.lookup(range(2))
     tokens = asked(lookup)
     answer(lookup, tokens[0], 2)

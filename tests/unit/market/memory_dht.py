@@ -10,13 +10,13 @@ from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.providers.find_providers import FindProvidersResult
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.offers.protocol import Announcement, OfferProtocol
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode

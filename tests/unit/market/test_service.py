@@ -11,9 +11,9 @@ import pytest
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.kad.outcome import Outcome
 from fastmarket.market.service import MarketService
 from fastmarket.offers.model.offer import Offer, sign_offer
-from fastmarket.kad.outcome import Outcome
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 

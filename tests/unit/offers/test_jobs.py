@@ -10,11 +10,11 @@ import pytest
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.records.put_job import PutResult, Outcome
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
 from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol
 from fastmarket.offers.wire.messages import FindRequest
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
@@ -194,7 +194,7 @@ def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
         speaks(b).store.add(bad, net.now)
     speaks(b).store.add(good, net.now)
     assert find(net, a) == [good]  # the cheapest came first
-    assert speaks(a).verifier.verified == 1 + MAX_BAD_A_REPLY
+    assert speaks(a).verifier.verified_count == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
@@ -256,7 +256,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     announcement = speaks(a).register(terms(), net.now)
     for node in blocked:  # answer the lookup, refuse to store
         assert node.offers is not None
-        node.offers.store._config = replace(config, max_offers=0)
+        node.offers.store._budget._config = replace(config, max_offers=0)
     _, result = net.run(a, announcement.job)
     assert isinstance(result, PutResult)
     assert result.outcome == Outcome(1, 3, 2)
@@ -264,7 +264,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     speaks(a).ended(announcement, result, net.now)
     for node in blocked:
         assert node.offers is not None
-        node.offers.store._config = config
+        node.offers.store._budget._config = config
     assert announce_due(net, a, net.now + config.retry_first_s) == [Outcome(3, 3, 2)]
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import Busy
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.sweep import Settled, SweepResult
 from fastmarket.offers.model.offer import OfferTerms
-from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, terms
 
@@ -63,7 +63,7 @@ def test_a_small_network_takes_one_lookup_and_a_message_a_batch() -> None:
     assert {outcome for _, outcome in result.outcomes} == {Outcome(7, 7, 4)}
     for node in nodes:
         assert len(speaks(node).store) == 600
-        assert speaks(node).verifier.verified == (0 if node is holder else 3)
+        assert speaks(node).verifier.verified_count == (0 if node is holder else 3)
 
 
 def test_every_offer_is_at_its_own_closest_and_lookups_are_few() -> None:

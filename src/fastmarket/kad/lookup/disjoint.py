@@ -29,7 +29,7 @@ class DisjointLookup(Lookup):
     __slots__ = ("_paths", "_target")
 
     def __init__(
-        self, target: bytes, ask: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
+        self, target: bytes, query: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
     ) -> None:
         """`target`: 32-byte key (already hashed); `local` is never asked."""
         self.target = target
@@ -42,32 +42,32 @@ class DisjointLookup(Lookup):
             max_asked=max(2 * config.max_asked // paths, 2 * config.k),
         )
         claims: Claims = {}
-        self._paths = [IterativeLookup(target, ask, each, local, learnt, claims) for _ in range(paths)]
+        self._paths = [IterativeLookup(target, query, each, local, learnt, claims) for _ in range(paths)]
 
     @property
-    def asked(self) -> int:
+    def queried_count(self) -> int:
         """Peers asked so far, on all paths."""
-        return sum(path.asked for path in self._paths)
+        return sum(path.queried_count for path in self._paths)
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far, one on several paths as often."""
-        return sum(path.heard for path in self._paths)
+        return sum(path.heard_count for path in self._paths)
 
     @property
-    def answered(self) -> int:
+    def answered_count(self) -> int:
         """Peers that answered."""
-        return sum(path.answered for path in self._paths)
+        return sum(path.answered_count for path in self._paths)
 
     @property
-    def failures(self) -> int:
+    def failed_count(self) -> int:
         """Peers of which no answer will come."""
-        return sum(path.failures for path in self._paths)
+        return sum(path.failed_count for path in self._paths)
 
     @property
-    def silent(self) -> int:
+    def silent_count(self) -> int:
         """Peers asked that have not answered and may be there all the same."""
-        return sum(path.silent for path in self._paths)
+        return sum(path.silent_count for path in self._paths)
 
     @property
     def hops(self) -> int:
@@ -75,9 +75,13 @@ class DisjointLookup(Lookup):
         return max(path.hops for path in self._paths)
 
     @property
-    def only_late(self) -> bool:
+    def is_only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
-        return self.end is None and self.answered > 0 and not any(path.in_flight for path in self._paths)
+        return (
+            self.end is None
+            and self.answered_count > 0
+            and not any(path.in_flight_count for path in self._paths)
+        )
 
     def add(self, peers: Iterable[PeerInfo]) -> None:
         """Where to begin: dealt out by distance, so that every path has its share of the near ones."""
@@ -100,23 +104,23 @@ class DisjointLookup(Lookup):
             self.end = End.LIMIT if End.LIMIT in ends else End.COMPLETE
         return requests
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `on_failure` then."""
         own, number = divmod(token, len(self._paths))
-        items = self._paths[number].replied(own, protocol, payload, now)
+        items = self._paths[number].on_reply(own, protocol, payload, now)
         if self._paths[number].end is End.STOPPED:
             self.stop(End.STOPPED)
         return items
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
         own, number = divmod(token, len(self._paths))
-        self._paths[number].failed(own, kind, now)
+        self._paths[number].on_failure(own, kind, now)
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """On every path."""
         for path in self._paths:
-            path.lost(key)
+            path.on_lost(key)
         if self.end is End.COMPLETE:
             self.end = None
 

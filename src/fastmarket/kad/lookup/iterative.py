@@ -15,6 +15,7 @@ from fastmarket.kad.lookup.known_alive import KnownAlive
 from fastmarket.kad.lookup.liveness_shortcut import liveness_shortcut
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.network_size import NetworkSize
+from fastmarket.kad.lookup.policy import STATE_TABLE, hold_s, slow_hold_s
 from fastmarket.kad.lookup.query import Query
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.native.candidates import Answered, Candidate, Candidates
@@ -24,24 +25,24 @@ from fastmarket.native.candidates import Answered, Candidate, Candidates
 class NetworkKnowledge:
     """What a node's lookups have taught it, for the next ones."""
 
-    paces: RttEstimator
+    rtt: RttEstimator
     size: NetworkSize
     named: Callable[[Iterable[PeerInfo]], None] | None = None
     """Told of the peers in every answer."""
     alive: KnownAlive | None = None
     """Who need not be asked to be found; None: everybody is asked."""
 
-    def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A connection to the peer is open, and it said what it speaks."""
-        self.paces.connected(peer_id)
+        self.rtt.on_connected(peer_id)
         if self.alive is not None:
-            self.alive.identified(peer_id, protocols, now)
+            self.alive.on_identified(peer_id, protocols, now)
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection to the peer ended."""
-        self.paces.disconnected(peer_id)
+        self.rtt.on_disconnected(peer_id)
         if self.alive is not None:
-            self.alive.disconnected(peer_id)
+            self.alive.on_disconnected(peer_id)
 
 
 # Nobody is there; or who is speaks none of our protocols.
@@ -59,34 +60,35 @@ class IterativeLookup(Lookup):
     and never more than `max_asked` peers in all.
 
     Where only peers are sought, those known to be alive need not answer once more
-    (`kad.lookup.liveness_shortcut`): the `agreeing` closest have to, and by then have named whom they know
+    (`kad.lookup.liveness_shortcut`): the `min_queried` closest have to, and by then have named whom they know
     closer than the rest.
     """
 
     __slots__ = (
-        "_absent",
+        "_absent_count",
         "_alive",
-        "_answered",
-        "_ask",
-        "_asked",
+        "_answered_count",
+        "_awaited_count",
         "_claims",
         "_config",
-        "_failures",
+        "_failed_count",
         "_held_until",
         "_hops",
         "_named",
         "_outstanding",
-        "_paces",
+        "_queried_count",
+        "_query",
+        "_rtt",
         "_size",
+        "_slow_hold_s",
         "_slowest",
-        "_waited",
         "candidates",
     )
 
     def __init__(
         self,
         target: bytes,
-        ask: Query,
+        query: Query,
         config: KadConfig,
         local: PeerId,
         learnt: NetworkKnowledge | None = None,
@@ -99,53 +101,54 @@ class IterativeLookup(Lookup):
         """
         self.target = target
         self.end = None
-        self._answered = 0
-        self._failures = 0
-        self._absent = 0
+        self._answered_count = 0
+        self._failed_count = 0
+        self._absent_count = 0
         self._hops = 0
-        self._ask = ask
+        self._query = query
         self._config = config
         learnt = learnt or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
-        self._paces = learnt.paces
+        self._rtt = learnt.rtt
         self._size = learnt.size
         self._named = learnt.named
         self._alive = learnt.alive
         self._claims = claims
-        self.candidates = Candidates(target, local.key, config, ip_group, claims)
+        self.candidates = Candidates(target, local.key, config, STATE_TABLE, ip_group, claims)
         # On disjoint paths nobody is believed for having been there before.
         if claims is None:
-            self.candidates.voucher = liveness_shortcut(ask, config, learnt.alive, learnt.size)
-        self._asked = 0
+            self.candidates.shortcut = liveness_shortcut(query, config, learnt.alive, learnt.size)
+        self._queried_count = 0
         self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
         self._slowest: float | None = None
+        self._slow_hold_s: float | None = None
         self._held_until: float | None = None
         # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
-        self._waited = 0
+        self._awaited_count = 0
 
     @property
-    def asked(self) -> int:
+    def queried_count(self) -> int:
         """Peers asked so far."""
-        return self._asked
+        return self._queried_count
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far."""
-        return self.candidates.heard
+        return self.candidates.heard_count
 
     @property
-    def answered(self) -> int:
+    def answered_count(self) -> int:
         """Peers that answered."""
-        return self._answered
+        return self._answered_count
 
     @property
-    def failures(self) -> int:
+    def failed_count(self) -> int:
         """Peers of which no answer will come."""
-        return self._failures
+        return self._failed_count
 
     @property
-    def silent(self) -> int:
+    def silent_count(self) -> int:
         """Peers asked that have not answered and may be there all the same."""
-        return self._asked - self._answered - self._absent
+        return self._queried_count - self._answered_count - self._absent_count
 
     @property
     def hops(self) -> int:
@@ -153,28 +156,28 @@ class IterativeLookup(Lookup):
         return self._hops
 
     @property
-    def in_flight(self) -> int:
+    def in_flight_count(self) -> int:
         """Slots taken: requests out that are not late."""
-        return self.candidates.in_flight
+        return self.candidates.in_flight_count
 
     @property
-    def only_late(self) -> bool:
+    def is_only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
-        return self.end is None and self._answered > 0 and not self.candidates.in_flight
+        return self.end is None and self._answered_count > 0 and not self.candidates.in_flight_count
 
     def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
         """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
         if self.candidates.add(peers, hops):
-            self._waited = 0
+            self._awaited_count = 0
 
     def poll(self, now: float) -> list[SendRequest]:
         """The requests to send now; notices the end."""
-        if self.end is not None or self._waited > 0:
+        if self.end is not None or self._awaited_count > 0:
             return []
         requests: list[SendRequest] = []
-        liveness_shortcut = self.candidates.voucher
+        shortcut = self.candidates.shortcut
         end = self._walk(requests, now)
-        if self.candidates.voucher is not liveness_shortcut:
+        if self.candidates.shortcut is not shortcut:
             end = self._walk(requests, now)
         if end is not None and requests:
             self._held_until = now  # of silent ones: nobody waits for them, but they are asked
@@ -185,28 +188,29 @@ class IterativeLookup(Lookup):
     def _walk(self, requests: list[SendRequest], now: float) -> End | None:
         """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
         candidates = self.candidates
-        candidates.begin(now, self._asked, self._slowest)
-        while (candidate := candidates.next_asked()) is not None:
-            requests.append(self._ask_now(candidate, now))
-        self._held_until, self._waited = candidates.held_until, candidates.waited
+        candidates.begin(now, self._queried_count, self._slow_hold_s)
+        while (candidate := candidates.next_to_query()) is not None:
+            requests.append(self._query_now(candidate, now))
+        self._held_until, self._awaited_count = candidates.held_until, candidates.awaited_count
         if candidates.is_open:
             return None
-        return End.LIMIT if candidates.cut else End.COMPLETE
+        return End.LIMIT if candidates.is_cut else End.COMPLETE
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
         candidate = self._outstanding.get(token)
         if candidate is None or self.end is not None:
             return ()
-        answer = self._ask.read(candidate.peer, protocol, payload, now)
+        answer = self._query.read(candidate.peer, protocol, payload, now)
         del self._outstanding[token]
-        self.candidates.leave(candidate)
+        self.candidates.free_slot(candidate)
         took = candidate.answer(protocol, now)
-        self._answered += 1
-        self._waited -= 1
-        self._paces.answered(candidate.peer.peer_id, took, candidate.connected)
+        self._answered_count += 1
+        self._awaited_count -= 1
+        self._rtt.on_answer(candidate.peer.peer_id, took, candidate.connected)
         if self._slowest is None or took > self._slowest:
             self._slowest = took
+            self._slow_hold_s = slow_hold_s(self._config, took)
         hops = candidate.hops
         if hops > self._hops:
             self._hops = hops
@@ -217,25 +221,25 @@ class IterativeLookup(Lookup):
             self.end = End.STOPPED
         return answer.items
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come; the next closest moves up."""
         candidate = self._outstanding.get(token)
         if candidate is not None and self.end is None:
             del self._outstanding[token]
-            self._waited = 0
-            self.candidates.leave(candidate)
+            self._awaited_count = 0
+            self.candidates.free_slot(candidate)
             self.candidates.fail(candidate)
-            self._failures += 1
-            self._absent += kind in _ABSENT
+            self._failed_count += 1
+            self._absent_count += kind in _ABSENT
             if kind is not FailureKind.BUSY:
                 self._surprised(candidate)
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """It is no candidate any more; a lookup that had found all goes on."""
         for candidate in self.candidates.listed():
             if candidate.key == key:
                 self.candidates.fail(candidate)
-                self._waited = 0
+                self._awaited_count = 0
                 if self.end is End.COMPLETE:
                     self.end = None
 
@@ -253,15 +257,15 @@ class IterativeLookup(Lookup):
     def handle_timer(self, now: float) -> None:
         """Age the requests in flight; poll afterwards."""
         outstanding = self._outstanding
-        self._waited = 0
+        self._awaited_count = 0
         for candidate in self.candidates.overdue(now):
-            self._paces.late(candidate.peer.peer_id, now)
+            self._rtt.on_late(candidate.peer.peer_id, now)
             self._fell_silent(candidate)
         while outstanding:
             token, candidate = next(iter(outstanding.items()))
-            if candidate.asked_at + self._config.request_timeout_s > now:
+            if candidate.queried_at + self._config.request_timeout_s > now:
                 break
-            self.failed(token, FailureKind.TIMEOUT, now)
+            self.on_failure(token, FailureKind.TIMEOUT, now)
 
     def closest(self) -> tuple[Answered, ...]:
         """The up to k closest peers that answered or are known to be alive, closest first."""
@@ -282,21 +286,22 @@ class IterativeLookup(Lookup):
             return listed
         return [one for one in listed if claims.get(one.key, one) is one]
 
-    def _ask_now(self, candidate: Candidate, now: float) -> SendRequest:
-        token = self._asked
-        self._asked += 1
-        peer, paces = candidate.peer, self._paces
+    def _query_now(self, candidate: Candidate, now: float) -> SendRequest:
+        token = self._queried_count
+        self._queried_count += 1
+        peer, rtt = candidate.peer, self._rtt
         peer_id = peer.peer_id
-        connected = paces.is_connected(peer_id)
+        connected = rtt.is_connected(peer_id)
         self._outstanding[token] = candidate
         if self._claims is not None:
             self._claims[candidate.key] = candidate
-        if paces.is_silent(peer_id, now):
-            candidate.ask_silent(now, connected)
+        if rtt.is_unresponsive(peer_id, now):
+            candidate.query_unresponsive(now, connected)
             self._fell_silent(candidate)
         else:
-            self.candidates.ask(candidate, now, connected, paces.patience(peer_id, connected))
-        return SendRequest(token, peer, self._ask.choices(peer), self._config.request_timeout_s)
+            late_s = rtt.soft_timeout_s(peer_id, connected)
+            self.candidates.query(candidate, now, connected, late_s, hold_s(self._config, late_s))
+        return SendRequest(token, peer, self._query.choices(peer), self._config.request_timeout_s)
 
     def _complete(self, end: End) -> None:
         self.end = end
@@ -305,10 +310,10 @@ class IterativeLookup(Lookup):
 
     def _fell_silent(self, late: Candidate) -> None:
         if self._alive is not None:
-            self._alive.doubted(late.peer.peer_id)
+            self._alive.on_doubt(late.peer.peer_id)
         self._surprised(late)
 
     def _surprised(self, candidate: Candidate) -> None:
         """A connected peer falls silent: that may have befallen others, too, so now all are asked."""
         if candidate.connected:
-            self.candidates.voucher = None
+            self.candidates.shortcut = None

@@ -25,7 +25,7 @@ class KnownAlive:
         self.connected: dict[bytes, Connected] = {}
         """By 32-byte key: with what it speaks, and when it last answered."""
 
-    def identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """It said who it is, and what it speaks. The first time that is an answer; unasked it is not."""
         known = self.connected.get(peer_id.key)
         if known is None:
@@ -33,19 +33,19 @@ class KnownAlive:
         else:
             known.protocols = protocols
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
         known = self.connected.pop(peer_id.key, None)
         if known is not None:
             known.answered_at = _NEVER  # lookups may have it at hand
 
-    def answered(self, peer_id: PeerId, now: float) -> None:
+    def on_answer(self, peer_id: PeerId, now: float) -> None:
         """It replied to a request, and rightly."""
         known = self.connected.get(peer_id.key)
         if known is not None:
             known.answered_at = now
 
-    def doubted(self, peer_id: PeerId) -> None:
+    def on_doubt(self, peer_id: PeerId) -> None:
         """A request to it is late, or has failed: until it answers, nothing is known."""
         known = self.connected.get(peer_id.key)
         if known is not None:

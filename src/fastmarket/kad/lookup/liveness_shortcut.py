@@ -6,16 +6,16 @@ from fastmarket.config import KadConfig
 from fastmarket.kad.lookup.known_alive import KnownAlive
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
 from fastmarket.kad.lookup.query import Query
-from fastmarket.native.candidates import Voucher
+from fastmarket.native.candidates import LivenessShortcut
 
 
 def liveness_shortcut(
-    ask: Query, config: KadConfig, alive: KnownAlive | None, size: NetworkSize
-) -> Voucher | None:
+    query: Query, config: KadConfig, alive: KnownAlive | None, size: NetworkSize
+) -> LivenessShortcut | None:
     """None where everybody is to be asked: for what peers hold, and while nobody knows how near is near."""
     radius = size.radius
-    if alive is None or radius is None or not ask.seeks_peers:
+    if alive is None or radius is None or not query.seeks_peers:
         return None
     reach = int(config.optimistic_reach * radius)
     within = None if reach >= KEY_SPACE else reach.to_bytes(32, "big")
-    return Voucher(within, alive.connected, alive.alive_s, ask)
+    return LivenessShortcut(within, alive.connected, alive.alive_s, query)

@@ -30,27 +30,27 @@ class Lookup:
     end: End | None
 
     @property
-    def asked(self) -> int:
+    def queried_count(self) -> int:
         """Peers asked so far."""
         raise NotImplementedError
 
     @property
-    def heard(self) -> int:
+    def heard_count(self) -> int:
         """Peers heard of so far."""
         raise NotImplementedError
 
     @property
-    def answered(self) -> int:
+    def answered_count(self) -> int:
         """Peers that answered."""
         raise NotImplementedError
 
     @property
-    def failures(self) -> int:
+    def failed_count(self) -> int:
         """Peers of which no answer will come."""
         raise NotImplementedError
 
     @property
-    def silent(self) -> int:
+    def silent_count(self) -> int:
         """Peers asked that have not answered, and of which it is not known that they are gone, or no peers of
         this network: each of them may be there."""
         raise NotImplementedError
@@ -61,7 +61,7 @@ class Lookup:
         raise NotImplementedError
 
     @property
-    def only_late(self) -> bool:
+    def is_only_late(self) -> bool:
         """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
         raise NotImplementedError
 
@@ -73,15 +73,15 @@ class Lookup:
         """The requests to send now; notices the end."""
         raise NotImplementedError
 
-    def replied(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `failed` then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
+        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
         raise NotImplementedError
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No answer will come."""
         raise NotImplementedError
 
-    def lost(self, key: bytes) -> None:
+    def on_lost(self, key: bytes) -> None:
         """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
         asked first."""
         raise NotImplementedError

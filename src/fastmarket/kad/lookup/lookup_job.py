@@ -65,11 +65,11 @@ class LookupJob(Job):
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Feed the lookup; raises PeerFault."""
-        self._events.extend(self.lookup.replied(token, protocol, payload, now))
+        self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
         """Feed the lookup."""
-        self.lookup.failed(token, kind, now)
+        self.lookup.on_failure(token, kind, now)
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline."""
@@ -103,5 +103,9 @@ class LookupJob(Job):
 def lookup_result(lookup: Lookup) -> LookupResult:
     """The result of a lookup that has ended."""
     return LookupResult(
-        lookup.closest(), lookup.end or End.CANCELLED, lookup.asked, lookup.answered, lookup.failures
+        lookup.closest(),
+        lookup.end or End.CANCELLED,
+        lookup.queried_count,
+        lookup.answered_count,
+        lookup.failed_count,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 
@@ -35,7 +34,7 @@ class Estimate:
         self.mean += MEAN_GAIN * (took - self.mean)
 
     @property
-    def patience(self) -> float:
+    def soft_timeout_s(self) -> float:
         """Who takes longer is late."""
         return self.mean + DEVIATIONS * self.deviation
 
@@ -47,7 +46,7 @@ class RttEstimator:
     So a node that hangs costs one lookup its patience, not every one.
     """
 
-    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_silent")
+    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_unresponsive")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
@@ -55,22 +54,24 @@ class RttEstimator:
         self._connected: set[bytes] = set()
         self._linked = Estimate()
         self._dialled = Estimate()
-        self._peers: OrderedDict[bytes, Estimate] = OrderedDict()
-        self._silent: OrderedDict[bytes, float] = OrderedDict()  # since when
+        self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
+            config.max_paces, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_paces)  # since when
 
-    def connected(self, peer_id: PeerId) -> None:
+    def on_connected(self, peer_id: PeerId) -> None:
         """A connection is open: what is sent need not wait for a dial."""
         self._connected.add(peer_id.raw)
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
         self._connected.discard(peer_id.raw)
 
     def is_connected(self, peer_id: PeerId) -> bool:
-        """To be remembered with a request, for `answered`."""
+        """To be remembered with a request, for `on_answer`."""
         return peer_id.raw in self._connected
 
-    def patience(self, peer_id: PeerId, connected: bool | None = None) -> float:
+    def soft_timeout_s(self, peer_id: PeerId, connected: bool | None = None) -> float:
         """Seconds until a request to the peer is late; `patience_s` where nothing is known.
 
         `connected`: what `is_connected` said, where that was asked already.
@@ -79,48 +80,43 @@ class RttEstimator:
         least = MIN_SAMPLES
         if self.is_connected(peer_id) if connected is None else connected:
             estimate = self._linked
-            own = self._peers.get(peer_id.raw)
+            own = self._peers.peek(peer_id.raw)
             if own is not None:
                 estimate, least = own, 1
         else:
             estimate = self._dialled
         if estimate.count < least:
             return config.patience_s
-        return min(max(estimate.patience, config.min_patience_s), config.patience_s)
+        return min(max(estimate.soft_timeout_s, config.min_patience_s), config.patience_s)
 
-    def answered(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
+    def on_answer(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
         """A request was answered after `took` seconds."""
         if not was_connected:
             self._dialled.add(took)
             return
         self._linked.add(took)
         estimate = self._peers.get(peer_id.raw)
-        if estimate is not None:
-            self._peers.move_to_end(peer_id.raw)
-            estimate.add(took)
-            return
-        estimate = self._peers[peer_id.raw] = Estimate()
+        if estimate is None:
+            estimate = Estimate()
+            self._peers.put(peer_id.raw, estimate)
         estimate.add(took)
-        if len(self._peers) > self._config.max_paces:
-            self._peers.popitem(last=False)
 
-    def late(self, peer_id: PeerId, now: float) -> None:
+    def on_late(self, peer_id: PeerId, now: float) -> None:
         """A request to the peer has outlasted its patience."""
-        self._silent.setdefault(peer_id.raw, now)
-        if len(self._silent) > self._config.max_paces:
-            self._silent.popitem(last=False)
+        if self._unresponsive.peek(peer_id.raw) is None:
+            self._unresponsive.put(peer_id.raw, now)
 
-    def heard(self, peer_id: PeerId) -> None:
+    def on_heard(self, peer_id: PeerId) -> None:
         """The peer said something, however late."""
-        if self._silent:
-            self._silent.pop(peer_id.raw, None)
+        if self._unresponsive.peek(peer_id.raw) is not None:
+            self._unresponsive.pop(peer_id.raw)
 
-    def is_silent(self, peer_id: PeerId, now: float) -> bool:
+    def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
         """Late, not heard of since, and that less than `silent_s` ago."""
-        since = self._silent.get(peer_id.raw) if self._silent else None
+        since = self._unresponsive.peek(peer_id.raw)
         if since is None:
             return False
         if now - since < self._config.silent_s:
             return True
-        del self._silent[peer_id.raw]
+        self._unresponsive.pop(peer_id.raw)
         return False

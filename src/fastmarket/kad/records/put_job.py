@@ -18,9 +18,10 @@ from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
+from fastmarket.kad.lookup.policy import PeerState
 from fastmarket.kad.lookup.query import PutRequest
 from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
-from fastmarket.native.candidates import Answered, PeerState
+from fastmarket.native.candidates import Answered
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40
@@ -187,7 +188,7 @@ class PutJob(Job):
             # A quorum that was met stays met, though others came since.
             outcome = self._quorum or replace(outcome, why=self._reasons())
         lookup = self._lookup
-        return PutResult(outcome, lookup.silent, lookup.closest(), lookup.end or End.CANCELLED)
+        return PutResult(outcome, lookup.silent_count, lookup.closest(), lookup.end or End.CANCELLED)
 
     def start(self, now: float) -> None:
         """Begin the lookup; half the time is kept for storing."""
@@ -216,7 +217,7 @@ class PutJob(Job):
             for request in requests:
                 request.token += self._base
         end = self._lookup.end
-        if end is None and (requests or not self._lookup.only_late):
+        if end is None and (requests or not self._lookup.is_only_late):
             # A store that has no reply leaves its stream to the question, so it goes first.
             eager = self._store_eagerly(now)
             if self._size is not None and self._copies and not self._storing:
@@ -229,7 +230,7 @@ class PutJob(Job):
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # else of an attempt that is over
                 self._news = True
-                self._lookup.replied(token - self._base, protocol, payload, now)
+                self._lookup.on_reply(token - self._base, protocol, payload, now)
             return
         out = self._out.get(token)
         if out is None:
@@ -250,7 +251,7 @@ class PutJob(Job):
         self._news = True
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:
-                self._lookup.failed(token - self._base, kind, now)
+                self._lookup.on_failure(token - self._base, kind, now)
             return
         out = self._out.pop(token, None)
         if out is None:
@@ -262,7 +263,7 @@ class PutJob(Job):
         elif self._copies.get(key) is _Copy.ASKED:
             if kind in ABSENT:
                 del self._copies[key]
-                self._lookup.lost(key)
+                self._lookup.on_lost(key)
             else:
                 self._copies[key] = _Copy.FAILED
                 self._why[key] = WHY[kind], False
@@ -358,7 +359,7 @@ class PutJob(Job):
 
     def _store_eagerly(self, now: float) -> list[SendRequest]:
         """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
-        known = self._lookup.heard, self._lookup.failures, len(self._tried)
+        known = self._lookup.heard_count, self._lookup.failed_count, len(self._tried)
         if known == self._known:
             return []  # they are the same as before
         self._known = known
@@ -398,7 +399,7 @@ class PutJob(Job):
         """Counts over those that are to hold it: storers, once these are known, else the closest known."""
         if self._storing:
             tally = self._count(self._storers())
-            certain = self._lookup.end is End.COMPLETE and not self._lookup.silent
+            certain = self._lookup.end is End.COMPLETE and not self._lookup.silent_count
             if not certain and not tally.outcome.asked and not tally.outcome.plain:
                 return _Tally(NOBODY_ASKED)
             return tally
@@ -455,8 +456,8 @@ class PutJob(Job):
             elif key in self._why:
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
-        if not told and self._lookup.silent:
-            return f"nobody answers, {self._lookup.silent} known may still be there"
+        if not told and self._lookup.silent_count:
+            return f"nobody answers, {self._lookup.silent_count} known may still be there"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:

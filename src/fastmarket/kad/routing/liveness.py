@@ -20,7 +20,6 @@ class ProbeList:
     """Starts the checks of one node, few at a time; what they find out goes to the table."""
 
     __slots__ = (
-        "_ask",
         "_check_at",
         "_checks",
         "_config",
@@ -28,12 +27,13 @@ class ProbeList:
         "_probe_at",
         "_probes",
         "_proofs",
+        "_query",
         "_routing",
     )
 
     def __init__(self, config: KadConfig, local: PeerId, jobs: JobRunner, routing: RoutingTable) -> None:
         self._config = config
-        self._ask = FindNode(config, local.raw)
+        self._query = FindNode(config, local.raw)
         self._jobs = jobs
         self._routing = routing
         self._proofs = 0  # under way
@@ -113,11 +113,11 @@ class ProbeList:
 
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
-        ask = FindNode(self._config, info.peer_id.raw)
-        self._run(ProbeJob(info, ask, self._config.check_timeout_s, large.named), done, now)
+        query = FindNode(self._config, info.peer_id.raw)
+        self._run(ProbeJob(info, query, self._config.check_timeout_s, large.named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
-        self._run(ProbeJob(peer, self._ask, self._config.check_timeout_s), done, now)
+        self._run(ProbeJob(peer, self._query, self._config.check_timeout_s), done, now)
 
     def _run(self, job: ProbeJob, done: Callable[[bool, float], None], now: float) -> None:
         if len(self._jobs) >= self._config.max_jobs:

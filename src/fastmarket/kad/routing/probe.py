@@ -16,17 +16,17 @@ Named = Callable[[Iterable[PeerInfo]], None]
 class ProbeJob(Job):
     """Put one question, briefly. Its result is True when the peer answered."""
 
-    __slots__ = ("_ask", "_deadline", "_named", "_outgoing", "_peer", "_timeout_s")
+    __slots__ = ("_deadline", "_named", "_outgoing", "_peer", "_query", "_timeout_s")
 
-    def __init__(self, peer: PeerInfo, ask: Query, timeout_s: float, named: Named | None = None) -> None:
+    def __init__(self, peer: PeerInfo, query: Query, timeout_s: float, named: Named | None = None) -> None:
         """`named` is told of the peers in the answer."""
         self.result = None
         self._peer = peer
-        self._ask = ask
+        self._query = query
         self._timeout_s = timeout_s
         self._named = named
         self._deadline = 0.0
-        self._outgoing = [SendRequest(0, peer, ask.choices(peer), timeout_s)]
+        self._outgoing = [SendRequest(0, peer, query.choices(peer), timeout_s)]
 
     @property
     def finished(self) -> bool:
@@ -44,7 +44,7 @@ class ProbeJob(Job):
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Alive, if the reply means anything; raises PeerFault otherwise."""
-        answer = self._ask.read(self._peer, protocol, payload, now)
+        answer = self._query.read(self._peer, protocol, payload, now)
         if self._named is not None:
             self._named(answer.closer)
         self.result = True

@@ -17,7 +17,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import parse_addrs
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
-from fastmarket.native.codec import message_fields
+from fastmarket.native.kad_fields import message_fields
 from fastmarket.native.peer_cache import PeerInfoCache
 from fastmarket.pb.libp2p import kad_pb2
 

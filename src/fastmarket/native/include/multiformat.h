@@ -1,7 +1,7 @@
-/* Text and bytes of multihashes and CIDs: base58btc, base32, base16, unsigned varints, and what a CID is made of.
+/* Text and bytes of multihashes and CIDs: base58btc, base32, base16, and what a CID is made of.
  *
  * No function here writes past FM_MAX_BINARY bytes or FM_MAX_TEXT characters of its output.
- * Sources: multiformats/cid, multihash, multibase, unsigned-varint; RFC 4648 section 6.
+ * Sources: multiformats/cid, multihash, multibase; RFC 4648 section 6.
  */
 #ifndef FASTMARKET_MULTIFORMAT_H
 #define FASTMARKET_MULTIFORMAT_H
@@ -10,10 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "varint.h"
+
 #define FM_MAX_BINARY 128   /* a CID of the longest multihash, with room for its codec */
 #define FM_MAX_TEXT 257     /* 'f' and two hex digits a byte: the longest text of FM_MAX_BINARY bytes */
 #define FM_MAX_MULTIHASH 80 /* what libp2p kad-dht takes as a key; 64-byte digests fit */
-#define FM_MAX_VARINT 9     /* bytes; the unsigned-varint specification's bound, 63 bits */
 
 #define FM_SHA2_256 0x12
 #define FM_DAG_PB 0x70
@@ -162,24 +163,7 @@ static inline ptrdiff_t fm_base16_read(const uint8_t *text, ptrdiff_t size, uint
     return size / 2;
 }
 
-/* ---- varints, multihashes, CIDs: what is wrong with them, NULL where nothing is ------------------------ */
-
-/* The offset behind the varint at `at`, -1 where it is cut short, too long or not minimal. */
-static inline ptrdiff_t fm_varint_read(const uint8_t *data, ptrdiff_t size, ptrdiff_t at, uint64_t *value) {
-    *value = 0;
-    for (int shift = 0; at < size && shift < 7 * FM_MAX_VARINT; at++, shift += 7) {
-        *value |= (uint64_t)(data[at] & 127) << shift;
-        if (data[at] < 128) return data[at] == 0 && shift ? -1 : at + 1;
-    }
-    return -1;
-}
-
-static inline ptrdiff_t fm_varint_write(uint8_t *out, uint64_t value) {
-    ptrdiff_t used = 0;
-    for (; value >= 128; value >>= 7) out[used++] = (uint8_t)((value & 127) | 128);
-    out[used++] = (uint8_t)value;
-    return used;
-}
+/* ---- multihashes and CIDs: what is wrong with them, NULL where nothing is ------------------------ */
 
 static inline int fm_is_sha256(const uint8_t *data, ptrdiff_t size) {
     return size == 34 && data[0] == FM_SHA2_256 && data[1] == 32;
@@ -188,9 +172,9 @@ static inline int fm_is_sha256(const uint8_t *data, ptrdiff_t size) {
 static inline const char *fm_multihash_fault(const uint8_t *data, ptrdiff_t size) {
     uint64_t code, length;
     if (size > FM_MAX_MULTIHASH) return "multihash too long";
-    ptrdiff_t at = fm_varint_read(data, size, 0, &code);
+    ptrdiff_t at = fm_uvarint_read(data, size, 0, &code);
     if (at < 0) return "multihash code malformed";
-    at = fm_varint_read(data, size, at, &length);
+    at = fm_uvarint_read(data, size, at, &length);
     if (at < 0 || length != (uint64_t)(size - at)) return "multihash length does not match its digest";
     if (code == FM_SHA2_256 && length != 32) return "sha2-256 digest is not 32 bytes";
     return NULL;
@@ -206,9 +190,9 @@ static inline const char *fm_cid_parse(const uint8_t *data, ptrdiff_t size, fm_c
     uint64_t version;
     cid->version = 0, cid->codec = FM_DAG_PB, cid->hash_at = 0;
     if (fm_is_sha256(data, size)) return NULL;
-    ptrdiff_t at = fm_varint_read(data, size, 0, &version);
+    ptrdiff_t at = fm_uvarint_read(data, size, 0, &version);
     if (at < 0 || version != 1) return "CID version is neither 0 nor 1";
-    at = fm_varint_read(data, size, at, &cid->codec);
+    at = fm_uvarint_read(data, size, at, &cid->codec);
     if (at < 0) return "CID codec malformed";
     cid->version = 1, cid->hash_at = at;
     return fm_multihash_fault(data + at, size - at);

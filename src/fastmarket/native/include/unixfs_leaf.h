@@ -33,7 +33,7 @@ typedef struct {
 
 /* What stands before `size` > 0 bytes: PBNode.Data, and in it UnixFS Type = File and the tag of Data. */
 static inline ptrdiff_t fm_leaf_head(uint8_t *out, uint64_t size) {
-    uint8_t length[FM_MAX_VARINT + 1];
+    uint8_t length[FM_MAX_PROTOBUF_VARINT];
     ptrdiff_t width = fm_varint_write(length, size), used = 1;
     out[0] = 0x0A;
     used += fm_varint_write(out + 1, 2 + 1 + (uint64_t)width + size + 1 + (uint64_t)width);

@@ -1,4 +1,4 @@
-"""What changed in the offer store, for whoever keeps it on disk."""
+"""Changes of the offer store, for its copy on disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fastmarket.offers.model.offer import Offer
 
 
 class Change(NamedTuple):
-    """`offer`, a tombstone perhaps, was put into the store, in the place of `replaced`; `own`: ours.
+    """`offer`, possibly a tombstone, was put into the store and replaced `replaced`; `own`: it is ours.
 
-    What leaves the store because its time is over makes no change.
+    Expired offers leave the store without a change.
     """
 
     offer: Offer
@@ -21,12 +21,12 @@ class Change(NamedTuple):
 
     @property
     def offers(self) -> Sequence[Offer]:
-        """As of a batch."""
+        """The offer as a sequence, as `BatchChange` has it."""
         return (self.offer,)
 
 
 class BatchChange(NamedTuple):
-    """All offers of a batch were put into the store, in the places of `replaced`."""
+    """All offers of a batch were put into the store and replaced `replaced`."""
 
     batch: SignedBatch
     offers: Sequence[Offer]
@@ -35,7 +35,7 @@ class BatchChange(NamedTuple):
 
 
 class Displaced(NamedTuple):
-    """Offers of others gave way to newer ones: they are held no longer."""
+    """Offers of others were evicted to make room for others."""
 
     offers: Sequence[Offer]
     own: bool = False

@@ -1,4 +1,4 @@
-"""libsodium (`native.sodium`, what the node uses) beside OpenSSL: `pytest bench/bench_crypto.py`.
+"""fastmarket.native.sodium beside OpenSSL, which its twin calls: `pytest bench/kernels/bench_sodium.py`.
 
 `noise.BULK_BYTES` is where the second becomes the faster one for transport messages.
 """

@@ -8,7 +8,7 @@ import pytest
 
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.native.peer_cache import PeerInfoCache
-from tests.reference.peercache import PeerInfoCache as Twin
+from tests.reference.peer_cache import PeerInfoCache as Twin
 
 TAG = 0x42
 HEAD = b"\x08\x04"

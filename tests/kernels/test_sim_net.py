@@ -13,7 +13,7 @@ from fastmarket.sim.conditions import Conditions
 from fastmarket.sim.network import Network, Rules
 from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.world import Plan, World
-from tests.reference import simnet as twin
+from tests.reference import sim_net as twin
 
 NODES = 60
 

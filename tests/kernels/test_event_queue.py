@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from fastmarket.native.event_queue import EventQueue
-from tests.reference.eventqueue import EventQueue as Twin
+from tests.reference.event_queue import EventQueue as Twin
 
 START = 1000.0
 

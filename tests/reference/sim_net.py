@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastmarket.native.sim_net import CarrierNetwork
 
 from fastmarket.sim.traffic import FRAME_BYTES
-from tests.reference.eventqueue import EventQueue
+from tests.reference.event_queue import EventQueue
 
 _RECORD = Struct("<dcIIQ")  # time, what, node, other node, request
 

@@ -1,0 +1,3 @@
+def message_fields(
+    body: bytes, max_closer: int, max_providers: int
+) -> tuple[int, bytes, bytes | None, list[bytes], list[bytes]]: ...
