@@ -167,11 +167,6 @@ class Network:
 
     # --- for nodes
 
-    def timer(self, node: SimNode, when: float) -> None:
-        """A node's timer, unless it is gone or mute."""
-        if not node.port.gone and self.standing.up(node.number):
-            node.timer(when)
-
     def config(self, number: int, client: bool) -> NodeConfig:
         """That of a node."""
         usual = self._client if client else self._server

@@ -207,11 +207,13 @@ class SimNode(Driver):
         self.pump()
 
     def timer(self, when: float) -> None:
-        """The moment `when` has come; a timer armed again since is somebody else's."""
-        if self._armed != when:
+        """The moment `when` has come, unless the node is gone or mute; a timer armed again since is somebody
+        else's."""
+        network = self._network
+        if self._armed != when or self.port.gone or not network.standing.up(self.number):
             return
         self._armed = None
-        self.core.handle_timer(self._network.scheduler.now)
+        self.core.handle_timer(network.scheduler.now)
         self.pump()
 
     def persisted(self, ticket: int, changes: Sequence[AnyChange]) -> None:
@@ -234,7 +236,7 @@ class SimNode(Driver):
                 return self._conduct.answer(self, sender, choice, now)
             return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            if core.is_turn_wanted:
+            if core.engine.routing.timer_moved or core.offers.timer_moved:  # `is_turn_wanted`, without a call
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:
@@ -260,7 +262,7 @@ class SimNode(Driver):
         wanted = self.core.next_timer()
         if self._armed is None or wanted < self._armed:
             self._armed = wanted
-            scheduler.at(wanted, self._network.timer, self, wanted)
+            scheduler.at(wanted, self.timer, wanted)
 
     def send(self, request: SendRequest) -> None:
         self._network.scheduler.send(self.port, request)
