@@ -211,14 +211,14 @@ class NodeCore(OperationHost):
         timers = self._timers
         while timers and timers[0][1] not in self._operations:
             heapq.heappop(timers)
-        for other in (
-            self.offers.next_timer(),
-            self.batcher.next_timer(),
-            timers[0][0] if timers else None,
-        ):
-            if other is not None and other < when:
-                when = other
-        return max(when, self._not_before)
+        if timers and timers[0][0] < when:
+            when = timers[0][0]
+        other = self.offers.next_timer()
+        if other is not None and other < when:
+            when = other
+        if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
+            when = other
+        return when if when > self._not_before else self._not_before
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
