@@ -21,7 +21,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def methods_by_name() -> frozenset[str]:
-    """Names that are methods in these packages and nothing else: `x.name` without a call is a bound method."""
+    """Names of methods in these packages, of nothing else: `x.name` without a call is a bound method."""
     methods, others = set(), set()
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text())):
