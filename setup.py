@@ -44,7 +44,7 @@ extensions = [
 # What a request touches on its way through engine and simulator, as native classes of the same sources.
 # Left out is what runs once, and what mypyc does not take: a class that names its own __slots__, or stands on
 # one of ours in C.
-PACKAGES = ("config", "formats", "kad", "offers", "sim")
+PACKAGES = ("config", "core", "formats", "kad", "offers", "sim")
 INTERPRETED = {
     *(
         "__init__",

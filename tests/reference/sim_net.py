@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Callable
 from enum import Enum
 from struct import Struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
-from fastmarket.native.sim_net import NOBODY, Port, SimLink
+from fastmarket.native.sim_net import NOBODY, Port
+
+if TYPE_CHECKING:
+    from fastmarket.native.sim_net import CarrierNetwork
+
 from fastmarket.sim.traffic import FRAME_BYTES
 from tests.reference.event_queue import EventQueue
 
@@ -52,11 +56,6 @@ class Exchange:
 class Carrier(EventQueue):
     __slots__ = ("__dict__",)
 
-    make: Callable[[int], Port]
-    dialable: Callable[[Exchange], bool]
-    dial: Callable[[Port, int], SimLink]
-    slowness: Callable[[], float]
-
     def __init__(
         self,
         start: float,
@@ -64,6 +63,7 @@ class Carrier(EventQueue):
         regions: bytes,
         draw: Callable[[], float],
         *,
+        network: CarrierNetwork,
         numbers: dict[bytes, int],
         loss: float,
         idle_s: float,
@@ -73,6 +73,7 @@ class Carrier(EventQueue):
         fault: type[Exception],
     ) -> None:
         super().__init__(start)
+        self._network = network
         self._ways, self._regions, self._draw, self._log = ways, regions, draw, MessageLog()
         self.numbers, self._loss, self._idle_s = numbers, loss, idle_s
         self._up, self._silent, self._down = states
@@ -119,11 +120,11 @@ class Carrier(EventQueue):
             if target in self.ports:
                 self.ports[target].links.pop(here, None)
             link = None
-        if state is self._down or (link is None and not self.dialable(exchange)):
+        if state is self._down or (link is None and not self._network.dialable(exchange)):
             self._end_after(2 * self.way(here, target), exchange, self._unreachable)
             return
         if link is None:
-            link = self.dial(port, target)
+            link = self._network.dial(port, target)
         link.used_at = max(link.up_at, self.now)
         if self._lost():
             self._time_out(exchange)
@@ -138,10 +139,10 @@ class Carrier(EventQueue):
         if self.states.get(number, self._up) is not self._up or self._cut(here, number):
             self._time_out(exchange)
             return
-        target = self.ports[number] if number in self.ports else self.make(number)
+        target = self.ports[number] if number in self.ports else self._network.make(number)
         back = self.way(number, here)
         if number in self.slow:
-            back += self.slowness()
+            back += self._network.slowness()
         choice = next((one for one in action.choices if one.protocol in target.protocols), None)
         if choice is None:
             self._end_after(back, exchange, self._refused)
@@ -149,10 +150,9 @@ class Carrier(EventQueue):
         self.carried_bytes += wire_bytes(choice.payload)
         reply, reset = None, False
         try:
-            reply = target.answer(exchange.port.peer_id, choice, self.now)
+            reply = target.owner.answer(exchange.port, choice, self.now)
         except self._fault:
             reset = True
-        target.answered(choice)
         if not choice.expects_reply:
             self._return(exchange, choice, b"")
         elif reset:
@@ -175,8 +175,7 @@ class Carrier(EventQueue):
         if self._cut(port.number, exchange.target):
             self._time_out(exchange)
         elif self._ends("<", exchange):
-            port.received(exchange.action.request_id, choice.protocol, reply, self.now)
-            port.pump()
+            port.owner.received(exchange.action.request_id, choice.protocol, reply, self.now)
 
     def _time_out(self, exchange: Exchange) -> None:
         self.at(exchange.action.deadline, self.fail, exchange, self._timed_out)
@@ -192,8 +191,7 @@ class Carrier(EventQueue):
             return
         self.failures[kind] = self.failures.get(kind, 0) + 1
         if self._ends("!", exchange):
-            exchange.port.failed(exchange.action.request_id, kind, self.now)
-            exchange.port.pump()
+            exchange.port.owner.failed(exchange.action.request_id, kind, self.now)
 
     def _ends(self, what: str, exchange: Exchange) -> bool:
         exchange.over = True

@@ -29,7 +29,7 @@ def test_hostile_nodes_say_stored_and_drop_it() -> None:
         for node in world.network.nodes.values()
         if node.number >= PLAN.signers
         for content in world.contents
-        if any(node.offers.store.held(content))
+        if any(node.core.offers.store.held(content))
     ]
     assert not members & set(holders)
     # Beside a fifth fewer, as many as were stored at eagerly and are not among the closest after all.

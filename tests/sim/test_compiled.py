@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / ".make" / "compiled"
-PACKAGES = ("config", "formats", "kad", "offers", "sim")
+PACKAGES = ("config", "core", "formats", "kad", "offers", "sim")
 
 
 def is_current() -> bool:

@@ -65,23 +65,23 @@ class RegistrationBatcher(Generic[T]):
     expected for `gather_s` seconds.
     """
 
-    __slots__ = ("_expected", "_max_together", "_slots", "_wait_s", "_wait_until", "_waiting")
+    __slots__ = ("_expected", "_max_together", "_slots", "_wait_s", "_wait_until", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
         self._slots = Slots(config.max_gathering)
         self._max_together = config.register_slice
         self._wait_s = config.gather_s
-        self._waiting: list[T] = []
+        self.waiting: list[T] = []
         self._expected = 1
         self._wait_until: float | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     @property
     def is_idle(self) -> bool:
         """Nothing is under way or waits, and no company is expected: one may begin by itself."""
-        return not self._slots.in_use and not self._waiting and self._expected <= 1
+        return not self._slots.in_use and not self.waiting and self._expected <= 1
 
     def begin_alone(self) -> Slot:
         """One that did not have to wait is under way."""
@@ -89,16 +89,16 @@ class RegistrationBatcher(Generic[T]):
 
     def add(self, registration: T) -> None:
         """It waits for its batch."""
-        self._waiting.append(registration)
+        self.waiting.append(registration)
 
     def next_timer(self) -> float | None:
         """When `take` may have what it did not have before, unless a slot is released earlier."""
-        return self._wait_until if self._waiting and self._slots.is_free else None
+        return self._wait_until if self.waiting and self._slots.is_free else None
 
     def take(self, now: float) -> tuple[Sequence[T], Slot] | None:
         """The registrations to begin together: as many as are expected at once, else what has come by the
         end of the wait. None: not now."""
-        waiting = self._waiting
+        waiting = self.waiting
         if not waiting or not self._slots.is_free:
             return None
         early = not self._slots.in_use and len(waiting) >= self._expected
@@ -119,19 +119,19 @@ class SliceQueue(Generic[T]):
     """Slices of large registrations: a few under way at once, of all callers together, first come first
     served. So little is signed and held at once."""
 
-    __slots__ = ("_slots", "_waiting")
+    __slots__ = ("_slots", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
         self._slots = Slots(config.max_registering)
-        self._waiting: deque[tuple[T, int]] = deque()
+        self.waiting: deque[tuple[T, int]] = deque()
 
     def add(self, part: T, size: int) -> None:
         """A slice of `size` registrations waits for its turn."""
-        self._waiting.append((part, size))
+        self.waiting.append((part, size))
 
     def take(self) -> tuple[T, Slot] | None:
         """The next slice; None: not now."""
-        if not self._waiting or not self._slots.is_free:
+        if not self.waiting or not self._slots.is_free:
             return None
-        part, size = self._waiting.popleft()
+        part, size = self.waiting.popleft()
         return part, self._slots.take(size)

@@ -28,14 +28,13 @@ class Driver:
 def pump(core: NodeCore, driver: Driver, now: float) -> None:
     """To be called after every input, or once after several; arm `core.next_timer()` afterwards."""
     while True:
-        actions, events = core.poll_actions(now), core.poll_events(now)
-        if not actions and not events:
-            return
-        for action in actions:
+        for action in core.poll_actions(now):
             if type(action) is Persist:
                 driver.persist(action)
             else:
                 assert type(action) is SendRequest
                 driver.send(action)
-        for event in events:
+        for event in core.poll_events(now):
             driver.deliver(event)
+        if not core.has_more:
+            return

@@ -52,13 +52,15 @@ class Finished(NamedTuple):
 class JobEnded(NamedTuple):
     """A lookup or an announcement ended, one of the node's own among them: for metrics and traces.
 
-    `tag` is that of the operation it ran for, None where it served several or none.
+    `tag` is that of the operation it ran for, None where it served several or none. `result` is the whole of
+    what it came to, which for an announcement is known long after the quorum.
     """
 
     kind: str
     lookup: Lookup | None
     took_s: float
     tag: object
+    result: object
 
 
 class BugFound(NamedTuple):

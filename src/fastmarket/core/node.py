@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -140,6 +140,9 @@ class NodeCore(OperationHost):
         self._jobs: dict[int, _Running] = {}
         self._batches: set[Batch] = set()
         self._events: list[Event] = []
+        self.has_more = False
+        """What was polled last may have led to more."""
+        self._runner = self.engine.jobs
         self._last_operation = 0
         self._table = self.engine.routing
         self._table_size = 0
@@ -152,16 +155,12 @@ class NodeCore(OperationHost):
         """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
         command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
         self._last_operation += 1
-        number = self._last_operation
-        operation = _MAKERS[type(command)](self, number, command, now)
-        operation.set_tag(tag)
-        self._operations[number] = operation
-        try:
-            operation.begin(now)
-        except Exception:
-            self._operations.pop(number, None)
-            raise
-        return number
+        return self._begin(_MAKERS[type(command)](self, self._last_operation, command, now), now, tag)
+
+    def start_job(self, job: Job, now: float, tag: object = None) -> int:
+        """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
+        self._last_operation += 1
+        return self._begin(Query(self, self._last_operation, job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
         """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
@@ -212,20 +211,23 @@ class NodeCore(OperationHost):
         timers = self._timers
         while timers and timers[0][1] not in self._operations:
             heapq.heappop(timers)
-        for other in (
-            self.offers.next_timer(),
-            self.batcher.next_timer(),
-            timers[0][0] if timers else None,
-        ):
-            if other is not None and other < when:
-                when = other
-        return max(when, self._not_before)
+        if timers and timers[0][0] < when:
+            when = timers[0][0]
+        other = self.offers.next_timer()
+        if other is not None and other < when:
+            when = other
+        if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
+            when = other
+        return when if when > self._not_before else self._not_before
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
         self._guard_timer("a turn of the DHT", self.engine.handle_timer, now)
-        self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
-        self._offers_due = True
+        self._guard_timer("a look at the table", self._look_at_table, now)
+        due = self.offers.next_timer()
+        if due is not None and due <= now:
+            self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
+            self._offers_due = True
         timers = self._timers
         while timers and timers[0][0] <= now:
             operation = self._operations.get(heapq.heappop(timers)[1])
@@ -235,29 +237,34 @@ class NodeCore(OperationHost):
                 except Exception as error:  # noqa: BLE001 - it costs this command
                     self._bug("a command's timer", error, operation, now)
 
-    def poll_actions(self, now: float) -> list[Action]:
+    def poll_actions(self, now: float) -> Sequence[Action]:
         """What to do, in order."""
         if self._offers_due:
             self._offers_due = False
             self._guard_timer("beginning to announce offers", self._announce_due, now)
-        self._guard_timer("beginning registrations", self._begin_registrations, now)
-        actions: list[Action] = [*self.engine.poll_actions()]
+        if self.batcher.waiting or self.slices.waiting:
+            self._guard_timer("beginning registrations", self._begin_registrations, now)
+        requests = self._runner.poll_actions()
         self._table.timer_moved = self.offers.timer_moved = False
+        if not self._changes.noted:
+            return requests
         changes = self._changes.take()
-        if changes:
-            own = any(change.own for change in changes)
-            actions.append(Persist(changes, self.tickets.issue(own=own)))
-        return actions
+        own = any(change.own for change in changes)
+        return [*requests, Persist(changes, self.tickets.issue(own=own))]
 
-    def poll_events(self, now: float) -> list[Event]:
-        """What happened, in order."""
-        for event in self.engine.poll_events():
+    def poll_events(self, now: float) -> Sequence[Event]:
+        """What happened, in order; `has_more` afterwards: poll both again, for it may have led to more."""
+        of_jobs = self._runner.poll_events()
+        for event in of_jobs:
             _JOB_HANDLERS[type(event)](self, event, now)
-        for peer in self.engine.take_named_us():
-            self._events.append(KnownAs(peer))
-        if count := self.offers.take_refused_count():
-            self._events.append(OffersRefused(count))
-        events, self._events = self._events, []
+        if self.engine.named_us:
+            self._events += [KnownAs(peer) for peer in self.engine.take_named_us()]
+        if self.offers.refused_count:
+            self._events.append(OffersRefused(self.offers.take_refused_count()))
+        events = self._events
+        self.has_more = bool(of_jobs or events)
+        if events:
+            self._events = []
         return events
 
     # --- for operations (OperationHost)
@@ -329,6 +336,17 @@ class NodeCore(OperationHost):
 
     # --- private
 
+    def _begin(self, operation: Operation, now: float, tag: object) -> int:
+        number = operation.number
+        operation.set_tag(tag)
+        self._operations[number] = operation
+        try:
+            operation.begin(now)
+        except Exception:
+            self._operations.pop(number, None)
+            raise
+        return number
+
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
         alone = not engine.table_size and not self.is_joining
@@ -361,7 +379,6 @@ class NodeCore(OperationHost):
         return job_id
 
     def _announce_due(self, now: float) -> None:
-        self._look_at_table(now)
         for wanted in self.offers.poll_jobs(now):
             self.announce(wanted, None, now)
 
@@ -395,7 +412,7 @@ class NodeCore(OperationHost):
             self._tell(owner, owner.on_result, event.result, now)
         kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
         tag = None if owner is None else owner.tag
-        self._events.append(JobEnded(kind, lookup, now - running.began, tag))
+        self._events.append(JobEnded(kind, lookup, now - running.began, tag, event.result))
 
     def _job_fault(self, event: JobFault, now: float) -> None:
         self._events.append(BugFound(f"the job {event.kind}", event.error))

@@ -80,7 +80,7 @@ class Surroundings:
     entropy: Callable[[int], bytes]
     paces: RttEstimator  # a node that has just joined knows already how quick its peers are
     size: NetworkSize
-    named: Callable[[PeerInfo], None] = lambda peer: None
+    named: Callable[[PeerInfo], None]
     """Told how others know us (`FindSelf`)."""
 
     def key_in(self, bucket: int) -> bytes:

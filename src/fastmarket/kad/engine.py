@@ -71,7 +71,6 @@ class Engine:
         "_around",
         "_entropy",
         "_local",
-        "_named_us",
         "_rules",
         "_seeds",
         "config",
@@ -81,6 +80,7 @@ class Engine:
         "liveness",
         "maintenance",
         "mode",
+        "named_us",
         "routing",
     )
 
@@ -132,7 +132,7 @@ class Engine:
             learnt.size,
             self._note_named,
         )
-        self._named_us: deque[PeerInfo] = deque(maxlen=MAX_NAMED)
+        self.named_us: deque[PeerInfo] = deque(maxlen=MAX_NAMED)
         self.maintenance = Maintenance(
             config,
             self.jobs,
@@ -193,7 +193,8 @@ class Engine:
     def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
         self.jobs.receive_reply(request_id, protocol, payload, now)
-        self._look_at_table(now)
+        if self.routing.refresh_wanted:
+            self._look_at_table(now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The other outcome of a SendRequest."""
@@ -275,7 +276,7 @@ class Engine:
 
     def take_named_us(self) -> list[PeerInfo]:
         """How others know us, as they said since the last call: another node may have our key."""
-        named = self._named_us
+        named = self.named_us
         taken = list(named)
         named.clear()
         return taken
@@ -437,7 +438,7 @@ class Engine:
         return BootstrapJob(self._around, self._seeds, timeout_s) if self._seeds else None
 
     def _note_named(self, us: PeerInfo) -> None:
-        self._named_us.append(us)
+        self.named_us.append(us)
 
     def _look_at_table(self, now: float) -> None:
         """An unresponsive peer is back, and perhaps more that we do not know of; or the table is empty."""

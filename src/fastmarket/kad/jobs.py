@@ -222,15 +222,23 @@ class JobRunner:
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send, in order."""
-        self._pump_changed()
-        actions, self._actions = self._actions, []
-        return actions
+        if self._dirty:
+            self._pump_changed()
+        actions = self._actions
+        if actions:
+            self._actions = []
+            return actions
+        return []
 
     def poll_events(self) -> list[object]:
         """JobProgress, JobFinished and JobFault, in order."""
-        self._pump_changed()
-        events, self._events = self._events, []
-        return events
+        if self._dirty:
+            self._pump_changed()
+        events = self._events
+        if events:
+            self._events = []
+            return events
+        return []
 
     def _changed(self, job_id: int, running: _Running, now: float) -> None:
         """Replies that came together are one reason to look what a job wants; internal ones tell at once."""

@@ -1,6 +1,6 @@
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
@@ -22,21 +22,34 @@ class SimLink:
     used_at: float
     def __init__(self, up_at: float, used_at: float) -> None: ...
 
+class PortOwner(Protocol):
+    def answer(self, sender: Port, choice: Choice, now: float) -> bytes | None: ...
+    def received(self, request_id: int, protocol: str, payload: bytes, now: float) -> None: ...
+    def failed(self, request_id: int, kind: FailureKind, now: float) -> None: ...
+
+class CarrierNetwork(Protocol):
+    def make(self, number: int) -> Port: ...
+    def dialable(self, exchange: Exchange) -> bool: ...
+    def dial(self, port: Port, number: int) -> SimLink: ...
+    def slowness(self) -> float: ...
+
 class Port:
-    protocols: Collection[str]
-    answer: Callable[[PeerId, Choice, float], bytes | None]
-    answered: Callable[[Choice], None]
-    received: Callable[[int, str, bytes, float], None]
-    failed: Callable[[int, FailureKind, float], None]
-    pump: Callable[[], None]
     gone: bool
     @property
     def number(self) -> int: ...
     @property
     def peer_id(self) -> PeerId: ...
     @property
+    def block(self) -> bytes: ...
+    @property
+    def protocols(self) -> frozenset[str]: ...
+    @property
+    def owner(self) -> PortOwner: ...
+    @property
     def links(self) -> dict[int, SimLink]: ...
-    def __init__(self, number: int, peer_id: PeerId) -> None: ...
+    def __init__(
+        self, number: int, peer_id: PeerId, block: bytes, protocols: frozenset[str], owner: PortOwner
+    ) -> None: ...
 
 class Exchange:
     @property
@@ -45,10 +58,6 @@ class Exchange:
     def target(self) -> int: ...
 
 class Carrier(EventQueue):
-    make: Callable[[int], Port]
-    dialable: Callable[[Exchange], bool]
-    dial: Callable[[Port, int], SimLink]
-    slowness: Callable[[], float]
     connections: int
     @property
     def requests(self) -> int: ...
@@ -75,6 +84,7 @@ class Carrier(EventQueue):
         regions: bytes,
         draw: Callable[[], float],
         *,
+        network: CarrierNetwork,
         numbers: dict[bytes, int],
         loss: float,
         idle_s: float,

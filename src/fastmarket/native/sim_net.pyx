@@ -125,21 +125,25 @@ cdef class SimLink:
 
 @cython.final
 cdef class Port:
-    """A node as the carrier knows it: who it is, its connections, and whom to call with what comes for it."""
+    """A node as the carrier knows it: who it is, its connections, and what takes that which comes for it.
+
+    `owner` has `answer(sender, choice, now)`, `sender` the other node's Port: the reply, None: there is none;
+    raises PeerFault. `received(request id, protocol, payload, now)`: the reply to one of its requests.
+    `failed(request id, kind, now)`: there will be none.
+    """
 
     cdef readonly uint32_t number
     cdef readonly object peer_id
+    cdef readonly bytes block      # the address block that it is in
+    cdef readonly frozenset protocols  # as identify lists them
+    cdef readonly object owner
     cdef readonly dict links       # of SimLink, by the number of the other end
-    cdef public object protocols   # as identify lists them
-    cdef public object answer      # (sender, choice, now) -> the reply, None: none; raises PeerFault
-    cdef public object answered    # (choice): told afterwards
-    cdef public object received    # (request id, protocol, payload, now): the reply to one of its requests
-    cdef public object failed      # (request id, kind, now): there will be none
-    cdef public object pump        # (): told after either
     cdef public bint gone          # its process has ended; another node may stand in its place
 
-    def __init__(self, uint32_t number, peer_id):
-        self.number, self.peer_id, self.links = number, peer_id, {}
+    def __init__(self, uint32_t number, peer_id not None, bytes block not None, frozenset protocols not None,
+                 owner not None):
+        self.number, self.peer_id, self.block, self.protocols = number, peer_id, block, protocols
+        self.owner, self.links = owner, {}
 
 
 cdef enum Stage:
@@ -197,20 +201,21 @@ cdef class Carrier(EventQueue):
     cdef readonly dict ports, numbers, states, sides, failures
     cdef readonly set slow
     cdef object _up, _silent, _down, _timed_out, _unreachable, _refused, _reset, _fault
-    cdef public object make, dialable, dial, slowness
+    cdef object _network
     cdef readonly int64_t requests, replies, carried_bytes
     cdef public int64_t connections
 
-    def __init__(self, double start, Ways ways not None, bytes regions not None, draw, *, dict numbers not None,
-                 double loss, double idle_s, Py_ssize_t frame_bytes, states, kinds, fault):
+    def __init__(self, double start, Ways ways not None, bytes regions not None, draw, *, network not None,
+                 dict numbers not None, double loss, double idle_s, Py_ssize_t frame_bytes, states, kinds, fault):
         """`draw()`: from 0 to 1, exclusive. `loss`: share of requests, and of replies, that never arrive; `idle_s`:
         after so long a connection is gone; `frame_bytes`: of each message beside its body and length. `states`: the
         objects that stand for up, silent and down; `kinds`: for a request that timed out, could not be delivered, was
-        refused, and was reset; `fault`: what `Port.answer` raises to reset it.
+        refused, and was reset; `fault`: what an owner's `answer` raises to reset it.
 
-        To be set: `make(number)`, the port of a node that comes into being; `dialable(exchange)`; `dial(port, number)`,
-        the new SimLink; `slowness()`, seconds that a slow node thinks."""
+        `network` has `make(number)`, the port of a node that comes into being; `dialable(exchange)`; `dial(port,
+        number)`, the new SimLink; `slowness()`, seconds that a slow node thinks."""
         EventQueue.__init__(self, start)
+        self._network = network
         self._ways, self._regions, self._log, self._draw = ways, regions, MessageLog(), draw
         self._loss, self._idle_s, self._frame_bytes = loss, idle_s, frame_bytes
         self.numbers = numbers
@@ -262,11 +267,11 @@ cdef class Carrier(EventQueue):
             self._time_out(exchange)
             return
         link = self._link(port, number)
-        if state is self._down or (link is None and not self.dialable(exchange)):
+        if state is self._down or (link is None and not self._network.dialable(exchange)):
             self._end_after(2 * self._way(port.number, exchange._target), exchange, self._unreachable)
             return
         if link is None:
-            link = self.dial(port, number)
+            link = self._network.dial(port, number)
         link.used_at = max(link.up_at, self.now)
         if self._is_lost():
             self._time_out(exchange)
@@ -298,10 +303,10 @@ cdef class Carrier(EventQueue):
             return self._time_out(exchange)
         other = self.ports.get(number)
         if other is None:
-            other = self.make(number)
+            other = self._network.make(number)
         back = self._way(number, port.number)
         if self.slow and number in self.slow:
-            back += self.slowness()
+            back += self._network.slowness()
         protocols = other.protocols
         for choice in exchange._action.choices:
             if choice.protocol in protocols:
@@ -311,10 +316,9 @@ cdef class Carrier(EventQueue):
         exchange._choice = choice
         self.carried_bytes += self._wire(len(<bytes?> choice.payload))
         try:
-            reply = other.answer(port.peer_id, choice, self.now)
+            reply = other.owner.answer(port, choice, self.now)
         except self._fault:
             reset = True
-        other.answered(choice)
         if not choice.expects_reply:
             exchange._reply = b""
             return self._return(exchange)
@@ -338,8 +342,7 @@ cdef class Carrier(EventQueue):
         if self._is_cut(port.number, exchange._target):
             return self._time_out(exchange)
         if self._ends(c"<", exchange):
-            port.received(exchange._request, exchange._choice.protocol, exchange._reply, self.now)
-            port.pump()
+            port.owner.received(exchange._request, exchange._choice.protocol, exchange._reply, self.now)
         return 0
 
     cdef int _time_out(self, Exchange exchange) except -1:
@@ -359,8 +362,7 @@ cdef class Carrier(EventQueue):
             return
         self.failures[kind] = self.failures.get(kind, 0) + 1
         if self._ends(c"!", exchange):
-            port.failed(exchange._request, kind, self.now)
-            port.pump()
+            port.owner.failed(exchange._request, kind, self.now)
 
     cdef bint _ends(self, char what, Exchange exchange) except -1:
         """This is the request's outcome; whether somebody is there to take it."""

@@ -126,7 +126,7 @@ class OfferProtocol:
         """Why offers were not taken, those in replies to our own questions included."""
         self.clock = ClockWatch()
         """What others say of this node's clock."""
-        self._refused_count = 0  # for their times, to be told to the operator
+        self.refused_count = 0  # for their times, to be told to the operator
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
@@ -222,7 +222,7 @@ class OfferProtocol:
         """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
         for reason in why:
             if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
-                self._refused_count += count
+                self.refused_count += count
 
     def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)
@@ -251,7 +251,7 @@ class OfferProtocol:
     def take_refused_count(self) -> int:
         """How many offers of others were refused here for their times, when the operator is to know; else
         0."""
-        count, self._refused_count = self._refused_count, 0
+        count, self.refused_count = self.refused_count, 0
         return count
 
     # --- what this node wants

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fastmarket.core.events import JobEnded
 from fastmarket.formats.choice import Choice
-from fastmarket.formats.identity import PeerId
+from fastmarket.native.sim_net import Port
 from fastmarket.offers.announce.sweep import SweepResult
 from fastmarket.offers.model.offer import Signing, sign_offers
 from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
+from fastmarket.sim.disk import Disk
 from fastmarket.sim.measures import StoreFigures, mean, share
-from fastmarket.sim.node import SimNode
+from fastmarket.sim.node import Conduct, Observer, SimNode
 from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.population import content_of
 from fastmarket.sim.world import Plan, World, terms_of
@@ -34,7 +36,8 @@ def reannounce(plan: Plan) -> ScenarioOutcome:
     outcome.stores("stores, one lookup each", _one_by_one(sampled, SAMPLE))
     each = sampled.network.traffic.messages / SAMPLE
     world = outcome.world()
-    world.network.created = lambda node: _keep_nothing(world, node)
+    others = [number for number in range(plan.nodes) if number != HOLDER]
+    world.network.conducts.update(dict.fromkeys(others, KeepsNothing()))
     count = CONTENTS_PER_NODE * plan.nodes
     results, seconds = _sweep(world, [content_of(f"many {number}") for number in range(count)])
     lookups = sum(result.lookups for result in results)
@@ -71,35 +74,44 @@ def _one_by_one(world: World, count: int) -> StoreFigures:
 def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], float]:
     """The holder comes back with these offers and announces them as its schedule has it: its sweeps, and how
     long that took."""
-    holder, config = world.network.node(HOLDER), world.network.offers
-    results: list[SweepResult] = []
-    holder.swept = results.append
-    signings = [Signing(terms_of(content), None, False, config.lifetime_s) for content in contents]
-    for offer in sign_offers(world.population.identity(HOLDER), signings, world.now):
-        holder.offers.restore(offer.envelope, True, world.now)
-    holder.pump()
+    network, sweeps, disk = world.network, Sweeps(), Disk()
+    signings = [Signing(terms_of(content), None, False, network.offers.lifetime_s) for content in contents]
+    disk.keep(sign_offers(world.population.identity(HOLDER), signings, world.now), own=True)
+    network.disks[HOLDER], network.observers[HOLDER] = disk, sweeps
+    network.node(HOLDER).pump()
     began = world.now
 
     def done() -> bool:
-        return sum(len(offers) for result in results for offers, _ in result.groups) >= len(contents)
+        return sum(len(offers) for result in sweeps.results for offers, _ in result.groups) >= len(contents)
 
     if not world.network.scheduler.run(done, ALL_SWEPT_S):
         raise RuntimeError("the holder's sweeps do not end")
-    return results, world.now - began
+    return sweeps.results, world.now - began
 
 
-def _keep_nothing(world: World, node: SimNode) -> None:
-    """Others acknowledge without keeping: two million copies would not fit, and are nothing to the holder."""
-    if node.number == HOLDER:
-        return
-    shipped = node.answer
+class Sweeps(Observer):
+    """The sweeps that a node's schedule made."""
 
-    def answer(sender: PeerId, choice: Choice, now: float) -> bytes | None:
-        offers = world.network.offers
+    __slots__ = ("results",)
+
+    def __init__(self) -> None:
+        self.results: list[SweepResult] = []
+
+    def on_job_ended(self, event: JobEnded, now: float) -> None:
+        if isinstance(event.result, SweepResult):
+            self.results.append(event.result)
+
+
+class KeepsNothing(Conduct):
+    """Acknowledges offers without keeping them: two million copies would not fit, and are nothing to the
+    holder."""
+
+    __slots__ = ()
+
+    def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
+        offers = node.core.config.offers
         if choice.protocol == offers.protocol:
             request = decode_request(choice.payload, offers.max_offers_per_store)
             if isinstance(request, StoreRequest):
                 return encode_acks([Ack.STORED] * len(request.envelopes))
-        return shipped(sender, choice, now)
-
-    node.answer = answer
+        return node.respond(sender, choice, now)

@@ -7,8 +7,9 @@ from dataclasses import replace
 from math import log
 from random import Random
 
+from fastmarket.core.commands import Bootstrap
 from fastmarket.sim.measures import SHARE_DIGITS
-from fastmarket.sim.node import JobWatch, NodeState, SimNode
+from fastmarket.sim.node import NodeState, SimNode
 from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.world import Plan, World
 
@@ -111,4 +112,4 @@ class Sessions:
 
     def _join(self, node: SimNode, seeds: list[int]) -> None:
         infos = [self._world.population.infos[seed] for seed in seeds]
-        node.start(node.engine.bootstrap(infos), JobWatch(lambda result, now: None))
+        node.start(Bootstrap(infos, self._world.network.kad.job_timeout_s))

@@ -65,6 +65,8 @@ class Conditions:
     idle_timeout_s: float = 120.0  # a connection unused for this long is gone (HostConfig.idle_timeout_s)
     loss: float = 0.0  # share of requests, and of replies, that never arrive
     slow_delay_s: tuple[float, float] = (1.0, 4.0)  # a slow peer thinks this long, evenly spread
+    disk_delay_s: tuple[float, float] = (0.001, 0.008)
+    """A write takes this long until it would survive, evenly spread: an fsync of an SSD. Estimated."""
     region_shares: tuple[float, ...] = REGION_SHARES
 
 

@@ -10,27 +10,30 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.wire.messages import Kind, decode_message, encode_reply
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
+from fastmarket.native.sim_net import Port
 from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
 from fastmarket.sim.network import Network
-from fastmarket.sim.node import Nature, SimNode
+from fastmarket.sim.node import Conduct, Nature, SimNode
 from fastmarket.sim.population import synthetic_raw_id
 
 _PREFIX_BITS = 32
 _SPARE = 10  # so many times more ids than wanted share the prefix that is looked at
 
 
-class Conspiracy:
+class Conspiracy(Conduct):
     """All hostile nodes of a network: they know each other, whatever the distance."""
+
+    __slots__ = ("_keyspace", "_network")
 
     def __init__(self, network: Network, members: Iterable[int]) -> None:
         self._network = network
-        self._members = frozenset(members)
-        self._keyspace = network.population.keyspace(self._members)
-        network.standing.natures.update(dict.fromkeys(self._members, Nature.HOSTILE))
-        network.created = self._enrol
+        numbers = frozenset(members)
+        self._keyspace = network.population.keyspace(numbers)
+        network.standing.natures.update(dict.fromkeys(numbers, Nature.HOSTILE))
+        network.conducts.update(dict.fromkeys(numbers, self))
 
-    def answer(self, sender: PeerId, choice: Choice, now: float) -> bytes | None:
-        """In the place of the engine's and the offers' answers."""
+    def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
+        """In the place of the node's own answers."""
         if choice.protocol == self._network.offers.protocol:
             request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
             if isinstance(request, StoreRequest):
@@ -43,10 +46,6 @@ class Conspiracy:
         if message.kind == Kind.PUT_VALUE:
             return choice.payload
         return encode_reply(Kind(message.kind), self._closer(message.key))
-
-    def _enrol(self, node: SimNode) -> None:
-        if node.number in self._members:
-            node.answer = self.answer
 
     def _closer(self, key: bytes) -> list[bytes]:
         entries, count = self._network.population.entries, self._network.kad.k

@@ -1,4 +1,4 @@
-"""The simulated network: carries the engines' requests in virtual time, as the real shell would over TCP.
+"""The simulated network: carries the nodes' requests in virtual time, as `net/` would over TCP.
 
 A request to a peer without a connection dials first, and a connection that is up is identified by both sides,
 who then stand in each other's tables. The same seed gives the same run: every message goes into a digest.
@@ -6,20 +6,28 @@ who then stand in each other's tables. The same seed gives the same run: every m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.config import KadConfig, NodeConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.native.sim_net import Carrier, Exchange, Port, SimLink
 from fastmarket.sim.conditions import Conditions, Latency
-from fastmarket.sim.node import Nature, NodeState, SimNode, table_random
+from fastmarket.sim.disk import Disk
+from fastmarket.sim.node import (
+    Conduct,
+    Nature,
+    NodeState,
+    NodeStates,
+    Observer,
+    SimNode,
+    Surroundings,
+    table_random,
+)
 from fastmarket.sim.population import Population
 from fastmarket.sim.traffic import FRAME_BYTES, MessageCounts
 
-_UP = NodeState.UP  # to ask the Enum's class for it takes longer than all else (CPython 3.11)
 # Why a request fails here: no answer came, nobody was reached, it was refused, or its stream reset.
 _KINDS = (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.REFUSED, FailureKind.RESET)
 # Any date will do; the engine takes unix seconds.
@@ -36,43 +44,12 @@ class Rules:
     offers: OfferConfig = field(default_factory=OfferConfig)
 
 
-class NodeStates:
-    """How it stands with every node: the exceptions from a server that is up. Scenarios change these."""
-
-    __slots__ = ("natures", "sides", "slow", "states")
-
-    def __init__(self, carrier: Carrier) -> None:
-        self.natures: dict[int, Nature] = {}
-        self.states: dict[int, NodeState] = carrier.states
-        self.slow = carrier.slow
-        self.sides = carrier.sides  # of a partition; nobody else is heard across it
-
-    def nature(self, number: int) -> Nature:
-        """What it is."""
-        return self.natures.get(number, Nature.SERVER)
-
-    def up(self, number: int) -> bool:
-        """Whether it says anything."""
-        return not self.states or self.states.get(number, _UP) is _UP
-
-    def honest_server(self, number: int) -> bool:
-        """Whether it does what it should."""
-        return self.up(number) and self.nature(number) is Nature.SERVER
-
-    def answers(self, number: int) -> bool:
-        """Whether lookups ought to find it; they cannot tell who is hostile."""
-        return self.up(number) and self.nature(number) is not Nature.CLIENT
-
-    def cut(self, one: int, other: int) -> bool:
-        """Whether a partition lies between the two."""
-        return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
-
-
-class Network:
+class Network(Surroundings):
     """Nodes by number, and everything between them.
 
-    A node's engine and table come into being when it is first touched: by a job of its own, a request or a
-    connection. Until then it costs its id and address.
+    A node and its table come into being when it is first touched: by a command of its own, a request or a
+    connection. Until then it costs its id and address. What is in `kads`, `conducts`, `observers` and `disks`
+    counts from then on.
     """
 
     def __init__(self, population: Population, rules: Rules) -> None:
@@ -90,6 +67,7 @@ class Network:
             latency.ways,
             self.regions,
             random.random,
+            network=self,
             numbers=population.numbers,
             loss=conditions.loss,
             idle_s=conditions.idle_timeout_s,
@@ -98,20 +76,26 @@ class Network:
             kinds=_KINDS,
             fault=PeerFault,
         )
-        self.scheduler.make = lambda number: self.node(number).port
-        self.scheduler.dialable = self._dialable
-        self.scheduler.dial = self._dial
-        self.scheduler.slowness = lambda: random.uniform(*conditions.slow_delay_s)
         self.started = self.scheduler.now
         self.standing = NodeStates(self.scheduler)
         self.traffic = MessageCounts(self.scheduler)
         self.kads: dict[int, KadConfig] = {}
-        """Of nodes with parameters of their own, which count when the node comes into being."""
+        """Of nodes with parameters of their own."""
+        self.conducts: dict[int, Conduct] = {}
+        """Of nodes that do not answer as the shipped node does."""
+        self.observers: dict[int, Observer] = {}
+        """Of nodes of which it is to be known what they do by themselves."""
+        self.disks: dict[int, Disk] = {}
+        """Of nodes that keep their offers, and acknowledge none before it is kept."""
+        self.disk_random = Random(f"{rules.seed} disks")
+        self.protocols = frozenset({self.kad.protocol, self.offers.protocol})
+        """As servers list them in identify."""
+        self.no_protocols = frozenset[str]()
+        self._server = NodeConfig(kad=rules.kad, offers=rules.offers)
+        self._client = replace(self._server, server_mode=False)
         self.nodes: dict[int, SimNode] = {}
         self.made = 0
-        """Nodes that have come into being, one that came back counted anew."""
-        self.created: Callable[[SimNode], None] = lambda node: None
-        """Told of every node that comes into being."""
+        """Nodes that have come into being, one that came back counted again."""
 
     @property
     def trace_hash(self) -> str:
@@ -124,19 +108,18 @@ class Network:
         if node is None:
             node = self.create(number)
             random = table_random(self.rules.seed, number)
-            self.population.fill(node.engine.routing, number, self.kad, self.scheduler.now, random)
+            self.population.fill(node.core.engine.routing, number, self.kad, self.scheduler.now, random)
             node.settle()
         return node
 
     def create(self, number: int) -> SimNode:
-        """A fresh node with an empty table, in the place of any that was; it knows and holds nothing."""
+        """A fresh node with an empty table, in the place of any that was; it holds what its disk does."""
         before = self.nodes.get(number)
         if before is not None:
-            before.port.gone = True
+            before.abandon()
         node = self.nodes[number] = SimNode(self, number, self.standing.nature(number) is Nature.CLIENT)
         self.scheduler.ports[number] = node.port
         self.made += 1
-        self.created(node)
         return node
 
     def remove(self, number: int) -> None:
@@ -148,7 +131,7 @@ class Network:
             for other in node.port.links:
                 peer = self.nodes.get(other)
                 if peer is not None and peer.port.links.pop(number, None) is not None:
-                    peer.engine.peer_disconnected(self.population.infos[number].peer_id, self.scheduler.now)
+                    peer.disconnected(self.population.infos[number].peer_id)
 
     def close(self) -> None:
         """End: nodes and what was still to happen are gone, counts stay."""
@@ -160,21 +143,35 @@ class Network:
 
     # --- for nodes
 
-    def timer(self, node: SimNode, when: float) -> None:
-        """A node's timer, unless it is gone or mute."""
-        if not node.port.gone and self.standing.up(node.number):
-            node.timer(when)
+    def config(self, number: int, client: bool) -> NodeConfig:
+        """That of a node."""
+        usual = self._client if client else self._server
+        kad = self.kads.get(number)
+        return usual if kad is None else replace(usual, kad=kad)
+
+    def disk_delay(self) -> float:
+        """Seconds that a write takes."""
+        return self.disk_random.uniform(*self.rules.conditions.disk_delay_s)
 
     # --- for the carrier
 
-    def _dialable(self, exchange: Exchange) -> bool:
+    def make(self, number: int) -> Port:
+        """The port of a node that comes into being."""
+        return self.node(number).port
+
+    def slowness(self) -> float:
+        """Seconds that a slow node thinks."""
+        return self.random.uniform(*self.rules.conditions.slow_delay_s)
+
+    def dialable(self, exchange: Exchange) -> bool:
         """Whether the addresses that the request came with lead to its peer."""
         if self.standing.nature(exchange.target) is Nature.CLIENT:
             return False
         info, named = self.population.infos[exchange.target], exchange.action.peer
         return info is named or any(addr in named.addrs for addr in info.addrs)
 
-    def _dial(self, port: Port, target: int) -> SimLink:
+    def dial(self, port: Port, target: int) -> SimLink:
+        """A new connection."""
         self.scheduler.connections += 1
         now, here = self.scheduler.now, port.number
         takes = 0.0

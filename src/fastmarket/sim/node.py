@@ -1,26 +1,39 @@
-"""One simulated node: the shipped engine and offer protocol, driven as the real shell drives them."""
+"""One simulated node: the whole of the shipped node, driven in virtual time as the network drives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from random import Random
-from typing import Protocol
+from typing import Any, Final
 
-from fastmarket.config import KadConfig, OfferConfig
-from fastmarket.errors import Busy
-from fastmarket.formats.choice import Choice
+from fastmarket.config import KadConfig, NodeConfig
+from fastmarket.core.commands import Command
+from fastmarket.core.driving import Driver, pump
+from fastmarket.core.events import (
+    AnnouncingPostponed,
+    BugFound,
+    ClockDiffers,
+    Event,
+    Finished,
+    JobEnded,
+    KnownAs,
+    OffersRefused,
+    PeerDisconnected,
+    PeerIdentified,
+    Persist,
+    Progress,
+)
+from fastmarket.core.node import NodeCore
+from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.events import JobFault, JobFinished, JobProgress
+from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.records.put_job import PutResult
 from fastmarket.native.sim_net import Carrier, Port
-from fastmarket.offers.announce.sweep import SweepResult
-from fastmarket.offers.model.offer import Offer, OfferTerms
-from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
+from fastmarket.offers.store.changes import AnyChange
+from fastmarket.sim.disk import Disk
 from fastmarket.sim.population import Population
 
 
@@ -40,237 +53,328 @@ class Nature(Enum):
     HOSTILE = "hostile"  # acknowledges what it is given, drops it, and names its like alone
 
 
-@dataclass(frozen=True, slots=True)
-class JobWatch:
-    """Who wants to know about a job; both are called with what it is and when."""
+class Observer:
+    """Is told how a command goes that was started with it, or what a node does by itself."""
 
-    result: Callable[[object, float], None]
-    progress: Callable[[object, float], None] = lambda item, now: None
-    gone: Callable[[], None] = lambda: None
-    """Told when the node is gone before the job has ended: there will be no result."""
+    __slots__ = ()
+
+    def on_progress(self, item: object, now: float) -> None:
+        """It found something, or met its quorum."""
+
+    def on_finished(self, event: Finished, now: float) -> None:
+        """It has ended for its caller."""
+
+    def on_job_ended(self, event: JobEnded, now: float) -> None:
+        """A job that it began has ended: of an announcement, long after its quorum."""
+
+    def on_gone(self) -> None:
+        """The node is gone before its end: `on_finished` does not come."""
 
 
-class Surroundings(Protocol):
+NOBODY_WATCHES: Final = Observer()
+
+
+class Conduct:
+    """How a node answers; where the network has one for it, in the place of the node's own answers."""
+
+    __slots__ = ()
+
+    def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
+        """The reply to a request, None: there is none. Raises PeerFault for what ends the stream."""
+        return node.respond(sender, choice, now)
+
+
+class KnownAddresses:
+    """Where a node's peers may be reached, as they said themselves (`core.answers.AddressBook`)."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: dict[PeerId, PeerInfo] = {}
+
+    def learn(self, peer: PeerInfo) -> bool:
+        """What identify told; whether it is other than before."""
+        before = self._told.get(peer.peer_id)
+        self._told[peer.peer_id] = peer
+        return before is not peer and (before is None or before.addrs != peer.addrs)
+
+    def addrs(self, peer_id: PeerId, now: float | None = None) -> Sequence[Multiaddr]:
+        """Those of a peer that was connected once."""
+        told = self._told.get(peer_id)
+        return () if told is None else told.addrs
+
+    def hints_until(self, peer_id: PeerId) -> float:
+        """Nothing here is hearsay."""
+        return float("inf")
+
+
+_UP = NodeState.UP  # to ask the Enum's class for it takes longer than all else (CPython 3.11)
+
+
+class NodeStates:
+    """How it stands with every node: the exceptions from a server that is up. Scenarios change these."""
+
+    __slots__ = ("natures", "sides", "slow", "states")
+
+    def __init__(self, carrier: Carrier) -> None:
+        self.natures: dict[int, Nature] = {}
+        self.states: dict[int, NodeState] = carrier.states
+        self.slow = carrier.slow
+        self.sides = carrier.sides  # of a partition; nobody else is heard across it
+
+    def nature(self, number: int) -> Nature:
+        """What it is."""
+        return self.natures.get(number, Nature.SERVER)
+
+    def up(self, number: int) -> bool:
+        """Whether it says anything."""
+        return not self.states or self.states.get(number, _UP) is _UP
+
+    def honest_server(self, number: int) -> bool:
+        """Whether it does what it should."""
+        return self.up(number) and self.nature(number) is Nature.SERVER
+
+    def answers(self, number: int) -> bool:
+        """Whether lookups ought to find it; they cannot tell who is hostile."""
+        return self.up(number) and self.nature(number) is not Nature.CLIENT
+
+    def cut(self, one: int, other: int) -> bool:
+        """Whether a partition lies between the two."""
+        return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
+
+
+class Surroundings:
     """What a node needs of the network it is in."""
 
+    __slots__ = ()
+
     population: Population
-    kads: dict[int, KadConfig]
     kad: KadConfig
-    offers: OfferConfig
     random: Random
     scheduler: Carrier
+    standing: NodeStates
+    protocols: frozenset[str]
+    no_protocols: frozenset[str]
+    conducts: dict[int, Conduct]
+    observers: dict[int, Observer]
+    disks: dict[int, Disk]
+    disk_random: Random
 
-    def timer(self, node: SimNode, when: float) -> None:
-        """A timer of that node has come."""
+    def config(self, number: int, client: bool) -> NodeConfig:
+        """That of a node."""
+        raise NotImplementedError
+
+    def disk_delay(self) -> float:
+        """Seconds that a write takes."""
+        raise NotImplementedError
 
 
-Answerer = Callable[[PeerId, Choice, float], bytes | None]
-
-
-class SimNode:
-    """The engine, the offers and the connections of one node."""
+class SimNode(Driver):
+    """The node, its connections, and its disk if it has one."""
 
     __slots__ = (
-        "_announcing",
+        "_addresses",
         "_armed",
-        "_hurried",
+        "_conduct",
+        "_disk",
         "_network",
-        "_offers",
-        "_protocols",
-        "_watches",
-        "engine",
+        "_observer",
+        "_observers",
+        "core",
         "number",
         "port",
-        "swept",
     )
 
     def __init__(self, network: Surroundings, number: int, client: bool) -> None:
-        """Its table is empty; the network fills it."""
-        info = network.population.infos[number]
+        """Its table is empty; the network fills it. Offers that its disk holds are taken up."""
+        population, now = network.population, network.scheduler.now
+        info = population.infos[number]
         self.number = number
-        kad = network.kads.get(number, network.kad)
-        self.engine = Engine(kad, info.peer_id, now=network.scheduler.now, entropy=network.random.randbytes)
-        self.engine.mode = Mode.CLIENT if client else Mode.SERVER
-        if not client:
-            self.engine.set_local_addrs(info.addrs)
-        self._protocols = (
-            frozenset() if client else frozenset({network.kad.protocol, network.offers.protocol})
-        )
-        self.port = port = Port(number, info.peer_id)
-        """Where requests and replies come in."""
-        port.protocols = self._protocols
-        port.answer = self._answer
-        port.answered = self._answered
-        port.received = self.engine.receive_reply
-        port.failed = self.engine.request_failed
-        port.pump = self.pump
-        self.swept: Callable[[SweepResult], None] = lambda result: None
-        """Told how every sweep ended."""
         self._network = network
-        self._offers: OfferProtocol | None = None
-        self._watches: dict[int, JobWatch] = {}
-        self._announcing: dict[int, Announcement | Sweep | Handover] = {}
+        self._addresses = KnownAddresses()
+        self.core = NodeCore(
+            population.identity(number),
+            network.config(number, client),
+            self._addresses,
+            now=now,
+            entropy=network.random.randbytes,
+        )
+        """The shipped node."""
+        if not client:
+            self.core.engine.set_local_addrs(info.addrs)
+        protocols = network.no_protocols if client else network.protocols
+        self.port = Port(number, info.peer_id, population.block(number), protocols, self)
+        """Where requests and replies come in."""
+        self._conduct = network.conducts.get(number)
+        self._observer = network.observers.get(number, NOBODY_WATCHES)
+        self._observers: dict[int, Observer] = {}
         self._armed: float | None = None
-        self._hurried = False
-        self.engine.routing.on_hurry = self._hurry
-
-    @property
-    def answer(self) -> Answerer:
-        """How requests are answered; raises PeerFault for what ends the stream."""
-        return self.port.answer
-
-    @answer.setter
-    def answer(self, answer: Answerer) -> None:
-        self.port.answer = answer
+        self._disk = network.disks.get(number)
+        if self._disk is not None:
+            self._disk.restore(self.core.offers, now)
+            self.core.keep_changes()
 
     @property
     def info(self) -> PeerInfo:
         """As others know it once identified."""
-        return self.engine.local
-
-    @property
-    def protocols(self) -> Collection[str]:
-        """As identify lists them."""
-        return self._protocols
-
-    @property
-    def offers(self) -> OfferProtocol:
-        """The offer protocol; it comes into being when first wanted."""
-        if self._offers is None:
-            network = self._network
-            identity = network.population.identity(self.number)
-            self._offers = OfferProtocol(identity, self.engine, network.offers)
-            self._offers.neighbours(self.engine.table_size, network.scheduler.now)
-        return self._offers
+        return self.core.engine.local
 
     # --- what scenarios want of it
 
     def settle(self) -> None:
         """Its table was filled: it knows what the first lookup of a bootstrap would tell."""
-        local = self.engine.local.peer_id
-        closest = self.engine.closest(local.raw, self._network.kad.k)
-        self.engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
+        engine = self.core.engine
+        local = engine.local.peer_id
+        closest = engine.closest(local.raw, self._network.kad.k)
+        engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
-    def start(self, job: Job, watch: JobWatch) -> int:
-        """Run a job from now on. Raises Busy."""
-        job_id = self.engine.start(job, self._network.scheduler.now)
-        self._watches[job_id] = watch
+    def start(self, command: Command, observer: Observer = NOBODY_WATCHES) -> int:
+        """Begins a command; its number. Raises CallerFault."""
+        number = self.core.start(command, self._network.scheduler.now, observer)
+        return self._begun(number, observer)
+
+    def start_job(self, job: Job, observer: Observer = NOBODY_WATCHES) -> int:
+        """As `start`, for a job that no command makes."""
+        number = self.core.start_job(job, self._network.scheduler.now, observer)
+        return self._begun(number, observer)
+
+    def cancel(self, number: int) -> None:
+        """The caller of a command is gone."""
+        self.core.cancel(number, self._network.scheduler.now)
         self.pump()
-        return job_id
-
-    def register(self, terms: OfferTerms, watch: JobWatch) -> Offer:
-        """Announce an offer now and from now on; `watch` sees the first announcement."""
-        announcement = self.offers.register(terms, self._network.scheduler.now)
-        self._announce(announcement, watch)
-        self.pump()
-        return announcement.offer
-
-    def register_many(self, many: Sequence[OfferTerms], watch: JobWatch) -> None:
-        """Announce many offers at once, and from now on; `watch` sees the first sweep."""
-        self._announce(self.offers.register_many(many, self._network.scheduler.now), watch)
-        self.pump()
-
-    def find(self, content: bytes, watch: JobWatch) -> None:
-        """Look for a content's offers."""
-        self.start(self.offers.find(content), watch)
 
     def abandon(self) -> None:
         """Its process ends, and so does whatever it was at."""
         self.port.gone = True
-        watches, self._watches = self._watches, {}
-        for watch in watches.values():
-            watch.gone()
+        if self._disk is not None:
+            self._disk.crash(self._network.disk_random)
+        observers, self._observers = self._observers, {}
+        for observer in observers.values():
+            observer.on_gone()
 
     # --- what the network brings
 
     def identified(self, peer: SimNode) -> None:
         """A connection came up, and identify has told who is at its other end."""
-        now = self._network.scheduler.now
-        self.engine.peer_identified(peer.info, peer.protocols, now)
-        if self._offers is not None:
-            self._offers.neighbours(self.engine.table_size, now)
+        info, now = peer.info, self._network.scheduler.now
+        if self._addresses.learn(info):
+            self.core.caches.changed(info.peer_id)
+        self.core.handle_peer(PeerIdentified(info, peer.port.protocols), now)
+        self.pump()
+
+    def disconnected(self, peer_id: PeerId) -> None:
+        """The connection to a peer has ended."""
+        self.core.handle_peer(PeerDisconnected(peer_id), self._network.scheduler.now)
         self.pump()
 
     def timer(self, when: float) -> None:
-        """The moment `when` has come; a timer armed anew since is somebody else's."""
-        if self._armed != when:
+        """The moment `when` has come, unless the node is gone or mute; a timer armed again since is somebody
+        else's."""
+        network = self._network
+        if self._armed != when or self.port.gone or not network.standing.up(self.number):
             return
         self._armed = None
-        now = self._network.scheduler.now
-        self.engine.handle_timer(now)
-        if self._offers is not None:
-            self._offers.handle_timer(now)
+        self.core.handle_timer(network.scheduler.now)
         self.pump()
 
-    def _answered(self, choice: Choice) -> None:
-        """A request was; a Kademlia one calls for no turn unless it set something off, as in the shell."""
-        if self._hurried or choice.protocol != self._network.kad.protocol:
-            self._hurried = False
+    def persisted(self, ticket: int, changes: Sequence[AnyChange]) -> None:
+        """The disk is done with these changes, unless the process has ended."""
+        if self.port.gone:
+            return
+        assert self._disk is not None
+        self._disk.write(changes)
+        if self._network.standing.up(self.number):
+            self.core.handle_persisted(ticket, "", self._network.scheduler.now)
             self.pump()
 
-    def _hurry(self) -> None:
-        self._hurried = True
+    # --- what the carrier brings
+
+    def answer(self, sender: Port, choice: Choice, now: float) -> bytes | None:
+        """The reply to a request; the turn that it calls for has been taken. Raises PeerFault."""
+        core = self.core
+        try:
+            if self._conduct is not None:
+                return self._conduct.answer(self, sender, choice, now)
+            return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
+        finally:
+            if core.engine.routing.timer_moved or core.offers.timer_moved:  # `is_turn_wanted`, without a call
+                self.pump()
+
+    def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:
+        """The node's own answer."""
+        return self.core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
+
+    def received(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+        """The reply to one of its requests."""
+        self.core.handle_reply(request_id, protocol, payload, now)
+        self.pump()
+
+    def failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+        """There will be no reply."""
+        self.core.handle_failure(request_id, kind, now)
+        self.pump()
+
+    # --- Driver
 
     def pump(self) -> None:
-        """Carry out what the engine and the offers want, then arm their timer."""
-        network, engine = self._network, self.engine
-        if self._offers is not None:
-            for wanted_job in self._offers.poll_jobs(network.scheduler.now):
-                self._announce(wanted_job, None)
-        for action in engine.poll_actions():
-            network.scheduler.send(self.port, action)
-        for event in engine.poll_events():
-            if isinstance(event, JobFinished):
-                self._finished(event.job_id, event.result, network.scheduler.now)
-            elif isinstance(event, JobProgress) and (watch := self._watches.get(event.job_id)):
-                watch.progress(event.item, network.scheduler.now)
-            elif isinstance(event, JobFault):
-                raise event.error  # a bug: in virtual time nothing has to go on
-        wanted = engine.next_timer()
-        if self._offers is not None and (own := self._offers.next_timer()) is not None:
-            wanted = own if wanted is None or own < wanted else wanted
-        if wanted is not None and (self._armed is None or wanted < self._armed):
+        """Carries out what the node wants, then arms its timer."""
+        scheduler = self._network.scheduler
+        pump(self.core, self, scheduler.now)
+        wanted = self.core.next_timer()
+        if self._armed is None or wanted < self._armed:
             self._armed = wanted
-            network.scheduler.at(wanted, network.timer, self, wanted)
+            scheduler.at(wanted, self.timer, wanted)
 
-    # --- private
+    def send(self, request: SendRequest) -> None:
+        self._network.scheduler.send(self.port, request)
 
-    def _answer(self, sender: PeerId, choice: Choice, now: float) -> bytes | None:
-        if choice.protocol == self._network.offers.protocol:
-            return self.offers.handle_request(sender, choice.payload, now)
-        return self.engine.handle_request(sender, choice.payload, now)
+    def persist(self, action: Persist) -> None:
+        assert self._disk is not None
+        scheduler = self._network.scheduler
+        done_at = self._disk.begin(action.changes, scheduler.now, self._network.disk_delay())
+        scheduler.at(done_at, self.persisted, action.ticket, action.changes)
 
-    def _announce(self, wanted: Announcement | Sweep | Handover, watch: JobWatch | None) -> None:
-        now = self._network.scheduler.now
-        try:
-            job_id = self.engine.start(wanted.job, now)
-        except Busy:
-            self._ended(wanted, None, now)
-            return
-        self._announcing[job_id] = wanted
-        if watch is not None:
-            self._watches[job_id] = watch
+    def deliver(self, event: Event) -> None:
+        _DELIVERIES[type(event)](self, event)
 
-    def _ended(self, wanted: Announcement | Sweep | Handover, result: object, now: float) -> None:
-        if isinstance(wanted, Sweep):
-            assert result is None or isinstance(result, SweepResult)
-            self.offers.swept(wanted, result, now)
-            if result is not None:
-                self.swept(result)
-        elif isinstance(wanted, Handover):
-            assert result is None or isinstance(result, int)
-            self.offers.handed_over(wanted, result, now)
-        else:
-            assert result is None or isinstance(result, PutResult)
-            self.offers.announced(wanted.offer, result, now)
+    # --- events
 
-    def _finished(self, job_id: int, result: object, now: float) -> None:
-        wanted = self._announcing.pop(job_id, None)
-        if wanted is not None:
-            self._ended(wanted, result, now)
-        watch = self._watches.pop(job_id, None)
-        if watch is not None:
-            watch.result(result, now)
+    def _on_progress(self, event: Progress) -> None:
+        observer = self._observers.get(event.operation)
+        if observer is not None:
+            observer.on_progress(event.item, self._network.scheduler.now)
+
+    def _on_finished(self, event: Finished) -> None:
+        observer = self._observers.pop(event.operation, None)
+        if observer is not None:
+            observer.on_finished(event, self._network.scheduler.now)
+
+    def _on_job_ended(self, event: JobEnded) -> None:
+        observer = event.tag if isinstance(event.tag, Observer) else self._observer
+        observer.on_job_ended(event, self._network.scheduler.now)
+
+    def _on_bug(self, event: BugFound) -> None:
+        raise event.error  # in virtual time nothing has to go on
+
+    def _ignore(self, event: Event) -> None:
+        """For the operator of a node."""
+
+    def _begun(self, number: int, observer: Observer) -> int:
+        self._observers[number] = observer
+        self.pump()
+        return number
+
+
+_DELIVERIES: Mapping[type, Callable[[SimNode, Any], None]] = {
+    Progress: SimNode._on_progress,
+    Finished: SimNode._on_finished,
+    JobEnded: SimNode._on_job_ended,
+    BugFound: SimNode._on_bug,
+    AnnouncingPostponed: SimNode._ignore,
+    ClockDiffers: SimNode._ignore,
+    OffersRefused: SimNode._ignore,
+    KnownAs: SimNode._ignore,
+}
 
 
 def table_random(seed: int, number: int) -> Random:

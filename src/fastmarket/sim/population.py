@@ -14,6 +14,7 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
+from fastmarket.kad.records.shares import NEARBY
 from fastmarket.kad.routing.contact import Contact, Trust
 from fastmarket.kad.routing.table import RoutingTable
 from fastmarket.kad.wire.messages import PEERS, Field, encode_peer
@@ -83,6 +84,10 @@ class Population:
     def identity(self, number: int) -> Identity:
         """The node's identity, with its key if it has one."""
         return self._identities.get(number) or KeylessIdentity(self.infos[number].peer_id)
+
+    def block(self, number: int) -> bytes:
+        """The address block that the node is in."""
+        return self._groups[number] or NEARBY
 
     def add(self, info: PeerInfo) -> int:
         """One more node, listed nowhere yet; its number."""

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from fastmarket.core.commands import FindOffers, Register
+from fastmarket.core.events import Finished, JobEnded
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.queries import FindNode
-from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.native.sha256 import sha256
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency
+from fastmarket.sim.disk import Disk
 from fastmarket.sim.measures import FindFigures, LookupFigures, Referrals, StoreFigures
 from fastmarket.sim.network import Network, Rules
-from fastmarket.sim.node import JobWatch, Nature, SimNode
+from fastmarket.sim.node import Nature, Observer, SimNode
 from fastmarket.sim.population import Population, content_of
 
 # Jobs begin this far apart, so that they overlap as in a network in use.
@@ -62,6 +65,7 @@ class World:
             plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad
         )
         self.network = Network(self.population, plan.rules)
+        self.network.disks.update((number, Disk()) for number in range(min(plan.signers, plan.nodes)))
         self.contents: list[bytes] = []
         """Published so far."""
         self.askers: Sequence[int] = range(min(plan.signers, plan.nodes - 1), plan.nodes)
@@ -156,65 +160,114 @@ class World:
             )
 
     def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
-        key, started = self.network.random.randbytes(34), self.now
+        key = self.network.random.randbytes(34)
         referrals = Referrals(FindNode(self.network.kad, key))
-
-        def ended(result: object, now: float) -> None:
-            assert isinstance(result, LookupResult)
-            standing, k = self.network.standing, self.network.kad.k
-            true = self.population.servers.closest(
-                sha256(key), k, lambda n: n != node.number and standing.answers(n)
-            )
-            infos = self.population.infos
-            wanted = [infos[n].peer_id.raw for n in true]
-            found = [answered.peer.peer_id.raw for answered in result.closest]
-            if found == wanted:
-                figures.exact += 1
-                figures.shares.append(1.0)
-            else:
-                missed = sorted(set(wanted).difference(found))
-                figures.shares.append(1 - len(missed) / len(wanted))
-                figures.missed.update(referrals.missed(raw_id) for raw_id in missed)
-            if result.closest:
-                figures.hops.append(referrals.hops(result.closest[0].peer))
-            figures.asked.append(result.asked)
-            figures.unanswered.append(result.asked - result.answered)
-            figures.ms.append(1000 * (now - started))
-
-        def gone() -> None:
-            figures.abandoned += 1
-
-        node.start(node.engine.lookup_job(key, referrals), JobWatch(ended, gone=gone))
+        node.start_job(
+            node.core.engine.lookup_job(key, referrals), LookingUp(self, node, key, referrals, figures)
+        )
 
     def _publish_one(self, signer: int, content: bytes, figures: StoreFigures) -> None:
-        started = self.now
-
-        def progress(item: object, now: float) -> None:
-            if isinstance(item, Outcome):
-                figures.reached += 1
-                figures.quorum_ms.append(1000 * (now - started))
-
-        def ended(result: object, now: float) -> None:
-            assert isinstance(result, PutResult)
-            figures.copies.append(result.outcome.acknowledged)
-            figures.ms.append(1000 * (now - started))
-
-        self.network.node(signer).register(terms_of(content), JobWatch(ended, progress))
+        node = self.network.node(signer)
+        publishing = Publishing(self.now, figures, alone=node.core.batcher.is_idle)
+        node.start(Register(terms_of(content), self.network.kad.job_timeout_s), publishing)
 
     def _find_one(self, node: SimNode, content: bytes, figures: FindFigures) -> None:
-        started, first = self.now, [0.0]
+        node.start(FindOffers(content, self.network.kad.job_timeout_s), Finding(self.now, figures))
 
-        def progress(item: object, now: float) -> None:
-            if isinstance(item, Offer) and not first[0]:
-                first[0] = now
 
-        def ended(result: object, now: float) -> None:
-            figures.ms.append(1000 * (now - started))
-            if first[0]:
-                figures.found += 1
-                figures.first_ms.append(1000 * (first[0] - started))
+class LookingUp(Observer):
+    """Compares what a lookup found with the truth."""
 
-        def gone() -> None:
-            figures.abandoned += 1
+    __slots__ = ("_figures", "_key", "_node", "_referrals", "_started", "_world")
 
-        node.find(content, JobWatch(ended, progress, gone))
+    def __init__(
+        self, world: World, node: SimNode, key: bytes, referrals: Referrals, figures: LookupFigures
+    ) -> None:
+        self._world = world
+        self._node = node
+        self._key = key
+        self._referrals = referrals
+        self._figures = figures
+        self._started = world.now
+
+    def on_finished(self, event: Finished, now: float) -> None:
+        result, figures, referrals = event.result, self._figures, self._referrals
+        assert isinstance(result, LookupResult)
+        wanted = self._true_closest()
+        found = [answered.peer.peer_id.raw for answered in result.closest]
+        if found == wanted:
+            figures.exact += 1
+            figures.shares.append(1.0)
+        else:
+            missed = sorted(set(wanted).difference(found))
+            figures.shares.append(1 - len(missed) / len(wanted))
+            figures.missed.update(referrals.missed(raw_id) for raw_id in missed)
+        if result.closest:
+            figures.hops.append(referrals.hops(result.closest[0].peer))
+        figures.asked.append(result.asked)
+        figures.unanswered.append(result.asked - result.answered)
+        figures.ms.append(1000 * (now - self._started))
+
+    def on_gone(self) -> None:
+        self._figures.abandoned += 1
+
+    def _true_closest(self) -> list[bytes]:
+        network, population, own = self._world.network, self._world.population, self._node.number
+        standing = network.standing
+        true = population.servers.closest(
+            sha256(self._key), network.kad.k, lambda n: n != own and standing.answers(n)
+        )
+        return [population.infos[n].peer_id.raw for n in true]
+
+
+class Publishing(Observer):
+    """Measures a registration: until its quorum, and until all storers have answered or failed."""
+
+    __slots__ = ("_alone", "_figures", "_started")
+
+    def __init__(self, started: float, figures: StoreFigures, *, alone: bool) -> None:
+        """`alone`: it has a job of its own, whose end is told; else it goes together with others, and ends
+        with its share of theirs."""
+        self._started = started
+        self._figures = figures
+        self._alone = alone
+
+    def on_finished(self, event: Finished, now: float) -> None:
+        outcome = event.outcome or NOBODY_ASKED
+        if outcome.is_reached:
+            self._figures.reached += 1
+            self._figures.quorum_ms.append(1000 * (now - self._started))
+        if not self._alone:
+            self._end(outcome, now)
+
+    def on_job_ended(self, event: JobEnded, now: float) -> None:
+        assert isinstance(event.result, PutResult)
+        self._end(event.result.outcome, now)
+
+    def _end(self, outcome: Outcome, now: float) -> None:
+        self._figures.copies.append(outcome.acknowledged)
+        self._figures.ms.append(1000 * (now - self._started))
+
+
+class Finding(Observer):
+    """Measures a search for offers."""
+
+    __slots__ = ("_figures", "_first_at", "_started")
+
+    def __init__(self, started: float, figures: FindFigures) -> None:
+        self._started = started
+        self._figures = figures
+        self._first_at = 0.0
+
+    def on_progress(self, item: object, now: float) -> None:
+        if isinstance(item, Offer) and not self._first_at:
+            self._first_at = now
+
+    def on_finished(self, event: Finished, now: float) -> None:
+        self._figures.ms.append(1000 * (now - self._started))
+        if self._first_at:
+            self._figures.found += 1
+            self._figures.first_ms.append(1000 * (self._first_at - self._started))
+
+    def on_gone(self) -> None:
+        self._figures.abandoned += 1

@@ -47,16 +47,16 @@ AnyChange: TypeAlias = Change | BatchChange | Displaced
 class Changes:
     """Collects changes from `collect` on; the owner takes them after each input, or they pile up."""
 
-    __slots__ = ("_changes", "_collects", "has_own")
+    __slots__ = ("_collects", "has_own", "noted")
 
     def __init__(self) -> None:
-        self._changes: list[AnyChange] = []
+        self.noted: list[AnyChange] = []
         self._collects = False
         self.has_own = False
         """Among those to be taken are changes of own offers."""
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return len(self.noted)
 
     def collect(self) -> None:
         """From now on changes are kept until they are taken."""
@@ -65,10 +65,10 @@ class Changes:
     def note(self, change: AnyChange) -> None:
         """For the store."""
         if self._collects:
-            self._changes.append(change)
+            self.noted.append(change)
             self.has_own = self.has_own or change.own
 
     def take(self) -> list[AnyChange]:
         """Changes since the last call, in order."""
-        changes, self._changes, self.has_own = self._changes, [], False
+        changes, self.noted, self.has_own = self.noted, [], False
         return changes

@@ -1,0 +1,65 @@
+"""The disk of a simulated node: what it was asked to keep, and what of that a crash leaves."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from random import Random
+
+from fastmarket.offers.model.offer import Offer, OfferKey
+from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.store.changes import AnyChange, Displaced
+
+
+class Disk:
+    """Offers by what they are of; outlives the process that writes to it. Writes are done in order."""
+
+    __slots__ = ("_free_at", "_offers", "_under_way")
+
+    def __init__(self) -> None:
+        self._offers: dict[OfferKey, tuple[Offer, bool]] = {}
+        self._under_way: deque[Sequence[AnyChange]] = deque()
+        self._free_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._offers)
+
+    def keep(self, offers: Iterable[Offer], *, own: bool) -> None:
+        """Holds these as if they had been written by an earlier life of the node."""
+        self._offers.update((offer.key, (offer, own)) for offer in offers)
+
+    def begin(self, changes: Sequence[AnyChange], now: float, takes_s: float) -> float:
+        """A write begins once those before are done; when it will be done."""
+        self._under_way.append(changes)
+        self._free_at = max(self._free_at, now) + takes_s
+        return self._free_at
+
+    def write(self, changes: Sequence[AnyChange]) -> None:
+        """The first of the writes under way is done."""
+        assert self._under_way.popleft() is changes
+        self._apply(changes)
+
+    def crash(self, random: Random) -> None:
+        """The process has ended: of the writes under way some of the first may be there all the same."""
+        for _ in range(random.randint(0, len(self._under_way))):
+            self._apply(self._under_way.popleft())
+        self._under_way.clear()
+        self._free_at = 0.0
+
+    def restore(self, protocol: OfferProtocol, now: float) -> None:
+        """A process begins: it takes up what is there."""
+        seq = 0
+        for offer, own in self._offers.values():
+            protocol.restore(offer.envelope, own, now)
+            seq = max(seq, offer.seq if own else 0)
+        protocol.own.seq_floor = max(protocol.own.seq_floor, seq)
+
+    def _apply(self, changes: Sequence[AnyChange]) -> None:
+        for change in changes:
+            if isinstance(change, Displaced):
+                for offer in change.offers:
+                    held = self._offers.get(offer.key)
+                    if held is not None and held[0].seq == offer.seq:
+                        del self._offers[offer.key]
+            else:
+                self.keep(change.offers, own=change.own)
