@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.records.put_job import PutResult, QuorumReached
@@ -154,7 +155,7 @@ class World:
 
     def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
         key, started = self.network.random.randbytes(34), self.now
-        referrals = Referrals(FindNode(self.network.kad, key))
+        referrals = Referrals(FindNode(self.network.kad, RawKey(key)))
 
         def ended(result: object, now: float) -> None:
             assert isinstance(result, LookupResult)

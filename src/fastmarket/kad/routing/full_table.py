@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
@@ -39,9 +40,9 @@ class FullTable:
         self._most = config.max_large_table if config.large_table else 0
         most = max(self._most, 1)
         self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
-        self._heard: OrderedDict[bytes, float] = OrderedDict()  # key -> when, the longest ago first
+        self._heard: OrderedDict[KadKey, float] = OrderedDict()  # key -> when, the longest ago first
         self._groups: Counter[bytes] = Counter()
-        self._named: OrderedDict[bytes, PeerInfo] = OrderedDict()  # by others, and not asked so far
+        self._named: OrderedDict[KadKey, PeerInfo] = OrderedDict()  # by others, and not asked so far
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -67,7 +68,7 @@ class FullTable:
             if group is not None:
                 self._groups[group] += 1
 
-    def heard(self, key: bytes, now: float) -> None:
+    def heard(self, key: KadKey, now: float) -> None:
         """A sign of life from the peer of that key."""
         if key in self._heard:
             self._heard[key] = now
@@ -84,7 +85,7 @@ class FullTable:
                 if len(self._named) > self._config.max_large_named:
                     self._named.popitem(last=False)
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, key: KadKey) -> None:
         """It failed, or is no server."""
         entry = self._table.get(key) if key in self._heard else None
         if entry is None:
@@ -96,8 +97,8 @@ class FullTable:
             if not self._groups[entry.group]:
                 del self._groups[entry.group]
 
-    def nearest(self, target: bytes, count: int) -> list[PeerInfo]:
-        """The peers closest to a 32-byte key, closest first."""
+    def nearest(self, target: KadKey, count: int) -> list[PeerInfo]:
+        """The peers closest to a key, closest first."""
         return [entry.info for entry in self._table.nearest(target, count)]
 
     def next_due(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.kad.routing.contact import Contact
 
 
@@ -17,14 +18,14 @@ class ReplacementCache:
         """`most_of(group)`: how many of that address block a bucket may hold."""
         self._k = k
         self._most_of = most_of
-        self._buckets: dict[int, dict[bytes, Contact]] = {}
-        self.contacts: dict[bytes, Contact] = {}
+        self._buckets: dict[int, dict[KadKey, Contact]] = {}
+        self.contacts: dict[KadKey, Contact] = {}
         """All that wait, by their keys; to be read only."""
 
     def __len__(self) -> int:
         return len(self.contacts)
 
-    def add(self, bucket: int, key: bytes, contact: Contact) -> None:
+    def add(self, bucket: int, key: KadKey, contact: Contact) -> None:
         """It waits from now on, or anew."""
         waiting = self._buckets.setdefault(bucket, {})
         waiting.pop(key, None)
@@ -38,7 +39,7 @@ class ReplacementCache:
             oldest = next(iter(waiting))
             del waiting[oldest], self.contacts[oldest]
 
-    def drop(self, bucket: int, key: bytes) -> None:
+    def drop(self, bucket: int, key: KadKey) -> None:
         """It waits no longer."""
         if self.contacts.pop(key, None) is None:
             return
@@ -47,6 +48,6 @@ class ReplacementCache:
         if not waiting:
             del self._buckets[bucket]
 
-    def freshest(self, bucket: int) -> list[tuple[bytes, Contact]]:
+    def freshest(self, bucket: int) -> list[tuple[KadKey, Contact]]:
         """All of a bucket, the one that came last first."""
         return list(reversed(self._buckets.get(bucket, {}).items()))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 
 
@@ -32,7 +33,7 @@ class UnresponsivePeers:
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        self._peers: dict[bytes, UnresponsivePeer] = {}
+        self._peers: dict[KadKey, UnresponsivePeer] = {}
         # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
         self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
@@ -40,7 +41,7 @@ class UnresponsivePeers:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: KadKey) -> bool:
         return key in self._peers
 
     def __iter__(self) -> Iterator[UnresponsivePeer]:
@@ -63,11 +64,11 @@ class UnresponsivePeers:
         silent = self._peers[key] = UnresponsivePeer(info, now, 0.0)
         self._arm(silent, now + self._config.probe_first_s if due is None else due)
 
-    def pop(self, key: bytes) -> UnresponsivePeer | None:
+    def pop(self, key: KadKey) -> UnresponsivePeer | None:
         """It is back, or no server any more."""
         return self._peers.pop(key, None)
 
-    def hurry(self, key: bytes, now: float) -> bool:
+    def hurry(self, key: KadKey, now: float) -> bool:
         """A sign of life: ask it at once; False: it was due anyway."""
         silent = self._peers[key]
         if silent.due <= now:
