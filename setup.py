@@ -65,6 +65,7 @@ def compiled() -> list[Extension]:
     from mypyc.build import mypycify
 
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
+    sources.append(SOURCES / "bounded_map.py")
     chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)

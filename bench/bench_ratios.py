@@ -21,7 +21,7 @@ from fastmarket._kbucket import BucketTable
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import frame
 from fastmarket.libp2p.events import StreamData
-from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.tcp.noise import CipherState
 from fastmarket.native import cid as _cid
 from fastmarket.native import tcp_addr as _tcp_addr
 from fastmarket.native.sha256 import sha256 as our_sha256

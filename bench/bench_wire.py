@@ -13,14 +13,17 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import StreamData
-from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
-from fastmarket.libp2p.yamux import Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.noise import CipherState
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
+from fastmarket.libp2p.tcp.yamux import Yamux
 
 RPC = "/bench/rpc/1"
 OUTSTANDING = 64
@@ -30,7 +33,7 @@ REPLY = bytes(1600)  # 20 peers with two addresses each
 NOW = 1_000_000.0
 
 
-def answer(connection: Connection, request: bytes, now: float) -> bytes:
+def answer(peer: RemotePeer, request: bytes, now: float) -> bytes:
     return REPLY
 
 
@@ -40,9 +43,15 @@ def joined(number: int = 0) -> tuple[Connection, Connection]:
     for seed, role in ((2 * number + 1, Role.DIALER), (2 * number + 2, Role.LISTENER)):
         identity = Identity.from_seed(bytes([seed]) * 32)
         protocols = {RPC: RpcResponder.factory(answer, 4096)}
-        ends.append(Connection(Endpoint.create(identity, Random(seed).randbytes, protocols), role, now=NOW))
+        ends.append(
+            Connection(
+                NoiseEndpoint.create(Endpoint.create(identity, Random(seed).randbytes, protocols)),
+                role,
+                now=NOW,
+            )
+        )
     dialer, listener = ends
-    while (data := dialer.data_to_send()) or listener.unsent:
+    while (data := dialer.data_to_send()) or listener.unsent_bytes:
         listener.receive_data(data, NOW)
         dialer.receive_data(listener.data_to_send(), NOW)
     return dialer, listener
@@ -62,9 +71,9 @@ class _NoOwner:
     def accept(self, stream: MuxStream, now: float) -> object:
         return stream.sink
 
-    def pong(self, value: int, now: float) -> None: ...
+    def on_pong(self, value: int, now: float) -> None: ...
 
-    def went_away(self, code: int, now: float) -> None: ...
+    def on_go_away(self, code: int, now: float) -> None: ...
 
 
 def test_served_rpc(benchmark: BenchmarkFixture) -> None:

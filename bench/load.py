@@ -20,9 +20,10 @@ from bench.served import REPLY_BYTES, REQUEST_BYTES
 from fastmarket.errors import FastmarketError
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, encode_request
-from fastmarket.libp2p.connection import Connection, ConnectionState
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Event, StreamData, StreamEnded, StreamReset
 from fastmarket.libp2p.identify import (
     IDENTIFY_PROTOCOL,
@@ -30,7 +31,9 @@ from fastmarket.libp2p.identify import (
     IdentifyResponder,
     encode_identify,
 )
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.muxed import ConnectionState, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 
 MAX_REPLY_BYTES = 64 * 1024
 DEADLINE_S = 120.0
@@ -80,11 +83,13 @@ class Dialer(asyncio.Protocol):
         info = IdentifyInfo(public_key=identity.public_key, agent_version="bench/1")
         message = encode_identify(info)
 
-        def tell(connection: Connection) -> bytes:
+        def tell(peer: RemotePeer) -> bytes:
             self.told = True
             return message
 
-        endpoint = Endpoint.create(identity, entropy, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
+        endpoint = NoiseEndpoint.create(
+            Endpoint.create(identity, entropy, {IDENTIFY_PROTOCOL: IdentifyResponder.factory(tell)})
+        )
         loop = asyncio.get_running_loop()
         self.connection = Connection(endpoint, Role.DIALER, now=time.time(), expected_peer=addr.peer_id)
         self.ready: asyncio.Future[None] = loop.create_future()

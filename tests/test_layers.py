@@ -43,5 +43,30 @@ def test_protocol_code_imports_no_clock_socket_or_task(package: str) -> None:
     assert not found
 
 
+TRANSPORTS = sorted(
+    path.name for path in (PACKAGE / "net" / "transports").iterdir() if (path / "link.py").exists()
+)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_only_a_transport_knows_its_own_code(transport: str) -> None:
+    """So that another one is a folder here, a folder there, and a row in the table."""
+    own = {PACKAGE / "libp2p" / transport, PACKAGE / "net" / "transports" / transport}
+    table = PACKAGE / "net" / "transports" / "table.py"
+    names = (f"fastmarket.libp2p.{transport}", f"fastmarket.net.transports.{transport}")
+    found = []
+    for source in sorted(PACKAGE.rglob("*.py")):
+        if source == table or own & {*source.parents}:
+            continue
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(names):
+                found.append(f"{source}: {node.module}")
+    assert not found
+
+
+def test_there_are_transports() -> None:
+    assert "tcp" in TRANSPORTS
+
+
 def test_there_are_kernels() -> None:
     assert {path.stem for path in KERNELS} >= {"_xor", "_kbucket", "sha256", "cid"}

@@ -116,7 +116,7 @@ class Ops:
         try:
             return {"data": b64encode(await exchange(stream, b64decode(data), half_close)).decode()}
         finally:
-            if not stream.over:
+            if not stream.is_over:
                 stream.reset()
 
     # -- the DHT

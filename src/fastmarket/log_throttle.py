@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from fastmarket.bounded_map import BoundedMap
 
 
 class LogThrottle:
@@ -10,16 +10,15 @@ class LogThrottle:
 
     def __init__(self, interval_s: float, max_names: int) -> None:
         self._interval_s = interval_s
-        self._max_names = max_names
-        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()  # when, and how often not since
+        self._said: BoundedMap[str, tuple[float, int]] = BoundedMap(
+            max_names
+        )  # when, and how often not since
 
     def due(self, name: str, now: float) -> int | None:
         """None: not now. Else how often nothing was said of it since the last time."""
-        at, unsaid = self._said.pop(name, (float("-inf"), 0))
+        at, unsaid = self._said.peek(name) or (float("-inf"), 0)
         if now - at < self._interval_s:
-            self._said[name] = (at, unsaid + 1)
+            self._said.put(name, (at, unsaid + 1))
             return None
-        self._said[name] = (now, 0)
-        while len(self._said) > self._max_names:
-            self._said.popitem(last=False)
+        self._said.put(name, (now, 0))
         return unsaid

@@ -9,12 +9,15 @@ import pytest
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import FastmarketError, PeerFault
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p import yamux
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import ResponderFailed, StreamData
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp import yamux
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.native import frames
 from tests.reference import frames as twin
 
@@ -23,7 +26,7 @@ NOW = 1_000_000.0
 LIMIT = 700
 
 
-def answer(connection: Connection, request: bytes, now: float) -> bytes | None:
+def answer(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
     """Long, short, none, a refusal, a bug: by the first byte."""
     first = request[0] if request else 5
     if first == 0:
@@ -44,7 +47,9 @@ class Pair:
             identity = Identity.from_seed(bytes([seed]) * 32)
             protocols = {RPC: RpcResponder.factory(answer, LIMIT), "/test/events/1": None}
             config = ConnectionConfig(max_unsent_bytes=20_000, max_blocked_bytes=50_000)
-            endpoint = Endpoint.create(identity, Random(seed).randbytes, protocols, config)
+            endpoint = NoiseEndpoint.create(
+                Endpoint.create(identity, Random(seed).randbytes, protocols, config)
+            )
             self.ends.append(Connection(endpoint, role, now=NOW))
         self.dialer, self.listener = self.ends
         self.seen: list[object] = []
@@ -61,7 +66,7 @@ class Pair:
             self.listener.handle_timer(now)
             self.dialer.receive_data(back, now)
             self.collect(now)
-            if not back and not self.dialer.unsent and not self.listener.unsent:
+            if not back and not self.dialer.unsent_bytes and not self.listener.unsent_bytes:
                 return
 
     def collect(self, now: float) -> None:

@@ -10,6 +10,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
+from fastmarket.net.transports.tcp.transport import TcpTransport
 from tests.net.loopback import identity
 
 ELSEWHERE = "127.0.0.9"  # another address of this machine than the one nodes dial each other from
@@ -33,8 +34,10 @@ async def guests(count: int, first: int = 500) -> AsyncIterator[list[DhtNode]]:
 
 async def come(guest: DhtNode, node: DhtNode, source: str = "127.0.0.1") -> Link | None:
     """A new connection from `source`, whatever there is already; None when the node ended it."""
+    tcp = guest.host.transports._by_name["tcp"]
+    assert isinstance(tcp, TcpTransport)
     _, link = await asyncio.get_running_loop().create_connection(
-        lambda: guest.host.outbound_link(node.peer_id), *endpoint_of(node), local_addr=(source, 0)
+        lambda: tcp.outbound_link(node.peer_id), *endpoint_of(node), local_addr=(source, 0)
     )
     try:
         await link.handshake

@@ -15,10 +15,12 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Kind, encode_request
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.requests import Failed, Reply
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
@@ -51,7 +53,7 @@ def link_between(one: DhtNode, other: DhtNode) -> Link:
 
 
 async def both_know_one(one: DhtNode, other: DhtNode) -> None:
-    await until(lambda: one.host.connections == other.host.connections == 1)
+    await until(lambda: one.host.connection_count == other.host.connection_count == 1)
     smaller, larger = by_id(one, other)
     assert link_between(smaller, larger).role is Role.DIALER
     assert link_between(larger, smaller).role is Role.LISTENER
@@ -72,7 +74,7 @@ def test_of_two_dialed_at_once_one_is_kept_and_no_request_lost(run: Run[None], f
             )
             links = await asyncio.gather(*dialing)
             assert [link.role for link in links] == [Role.DIALER, Role.DIALER]
-            while a.host.connections + b.host.connections > 2:
+            while a.host.connection_count + b.host.connection_count > 2:
                 outcomes += await asyncio.gather(ask(a, seed(b), FIND), ask(b, seed(a), FIND))
             await both_know_one(a, b)
             outcomes += await asyncio.gather(ask(a, seed(b), FIND), ask(b, seed(a), FIND))
@@ -96,7 +98,7 @@ def test_a_connection_not_kept_waits_for_its_last_stream(run: Run[None]) -> None
                 assert isinstance(await ask(larger, seed(smaller), FIND), Reply)
                 await stream.write(b"still here")
                 assert await stream.read() == b"still here"
-            assert smaller.host.connections == larger.host.connections == 2
+            assert smaller.host.connection_count == larger.host.connection_count == 2
             stream.close_write()
             assert await stream.read() == b""
             await both_know_one(smaller, larger)
@@ -113,7 +115,7 @@ def test_a_peer_that_comes_back_is_not_sent_to_its_dead_connection(run: Run[None
         async with nodes(2, config) as pair:
             smaller, larger = by_id(*pair)
             dead = await smaller.host.connect(seed(larger))
-            await until(lambda: larger.host.connections == 1)
+            await until(lambda: larger.host.connection_count == 1)
             # The larger one vanishes without a word, and comes back on another port.
             silence(link_between(larger, smaller))
             again = DhtNode(larger.host.identity, config)
@@ -121,9 +123,9 @@ def test_a_peer_that_comes_back_is_not_sent_to_its_dead_connection(run: Run[None
             await again.dial(seed(smaller))
             assert link_between(smaller, larger) is not dead
             assert isinstance(await ask(smaller, seed(again), FIND), Reply)
-            await until(lambda: smaller.host.connections == 1)
+            await until(lambda: smaller.host.connection_count == 1)
             assert isinstance(await ask(again, seed(smaller), FIND), Reply)
-            assert again.host.connections == 1
+            assert again.host.connection_count == 1
             await again.close()
 
     run(scenario())
@@ -145,7 +147,7 @@ def test_who_comes_while_we_dial_in_vain_is_reached(run: Run[None]) -> None:
                 nowhere = PeerInfo(b.peer_id, (addr,))
                 dialing = asyncio.ensure_future(a.host.connect(nowhere))
                 asking = asyncio.ensure_future(ask(a, nowhere, FIND))
-                await until(lambda: a.host.connections == 1)
+                await until(lambda: a.host.connection_count == 1)
                 await b.host.connect(seed(a))
                 # The request does not wait for the dial, nor the dial's failure count.
                 assert isinstance(await asking, Reply)
@@ -181,7 +183,7 @@ def test_past_the_high_mark_the_longest_unused_go(run: Run[None]) -> None:
             assert isinstance(await ask(peers[3], seed(a), FIND), Reply)
             await come(peers[5], a)
             # Two have to go: not those in use by either side, not the protected one, not the newest.
-            await until(lambda: a.host.connections == 4)
+            await until(lambda: a.host.connection_count == 4)
             assert set(a.host.peers) == {peers[number].peer_id for number in (0, 1, 2, 5)}
             for stream in (theirs, ours):
                 await stream.write(b"x")
@@ -213,7 +215,7 @@ def test_a_flood_from_outside_leaves_room_for_dials(run: Run[None]) -> None:
             assert [link is not None for link in came] == [True, True, False, False]
             await a.dial(seed(b))
             await a.dial(seed(c))
-            assert a.host.connections == 4
+            assert a.host.connection_count == 4
 
     run(scenario())
 
@@ -239,7 +241,7 @@ def test_nothing_is_lost_when_a_peer_leaves(run: Run[None]) -> None:
 
 
 def test_a_request_to_a_peer_that_left_with_its_handshake_has_an_outcome(run: Run[None]) -> None:
-    endpoint = Endpoint.create(identity(2), os.urandom, {})
+    endpoint = NoiseEndpoint.create(Endpoint.create(identity(2), os.urandom, {}))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(endpoint, Role.LISTENER, now=0.0)
@@ -267,7 +269,7 @@ def test_a_request_to_a_peer_that_left_with_its_handshake_has_an_outcome(run: Ru
 def test_a_closed_connection_whose_peer_reads_nothing_is_ended(run: Run[None]) -> None:
     async def scenario() -> None:
         async with nodes(1) as (node,), guests(1) as (deaf,):
-            node.host.serve("/test/long", lambda connection, body, now: b"y" * 200_000, 100)
+            node.host.serve("/test/long", lambda peer, body, now: b"y" * 200_000, 100)
             link = await come(deaf, node)
             assert link is not None
             streams = [await deaf.host.streams.open(link, ["/test/long"]) for _ in range(40)]
@@ -324,7 +326,7 @@ def test_a_peer_that_ignores_our_good_bye_is_closed(run: Run[None]) -> None:
             link = await come(g, a)
             assert link is not None
             silence(link)
-            await until(lambda: a.host.connections == 0)
+            await until(lambda: a.host.connection_count == 0)
 
     run(scenario())
 
@@ -351,6 +353,6 @@ def test_a_peer_that_is_known_to_ignore_it_is_not_waited_for(run: Run[None]) -> 
             assert known is not None
             await asyncio.shield(known.identity_known.wait())
             silence(link)
-            await until(lambda: a.host.connections == 0)
+            await until(lambda: a.host.connection_count == 0)
 
     run(scenario())

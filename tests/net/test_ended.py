@@ -6,18 +6,18 @@ import asyncio
 import gc
 from collections import Counter
 
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.requests import RequestPool
-from fastmarket.libp2p.session import Session
-from fastmarket.libp2p.upgrade import Upgrade
-from fastmarket.libp2p.yamux import Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.session import Session
+from fastmarket.libp2p.tcp.upgrade import Upgrade
+from fastmarket.libp2p.tcp.yamux import Yamux
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import Link
+from fastmarket.net.transports.tcp.link import TcpLink
 from tests.conftest import Run
 from tests.net.loopback import nodes, seed, until
 
-OF_A_CONNECTION = (Connection, Link, MuxStream, RequestPool, Session, Upgrade, Yamux)
+OF_A_CONNECTION = (Connection, TcpLink, MuxStream, RequestPool, Session, Upgrade, Yamux)
 VISITS = 5
 
 
@@ -35,7 +35,7 @@ async def visit(one: DhtNode, other: DhtNode) -> None:
     link = one.host.link_to(other.peer_id)
     assert link is not None
     link.close(one.now())
-    await until(lambda: one.host.connections == other.host.connections == 0)
+    await until(lambda: one.host.connection_count == other.host.connection_count == 0)
 
 
 def test_an_ended_connection_is_freed_without_the_collector(run: Run[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from fastmarket.config import FleetConfig, HostConfig, NodeConfig, StorageConfig
+from fastmarket.core.commands import Closest
+from fastmarket.core.operations import JobOwner
 from fastmarket.errors import ConnectionLost, NodeFault, StorageFault
 from fastmarket.faults import LOG_INTERVAL_S, PAUSE_S, Faults
 from fastmarket.fleet.writer import SharedWriter
@@ -20,7 +22,6 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.routing.peer_cache import CachedPeer, PeerCache
 from fastmarket.kad.wire.messages import Kind, encode_request
 from fastmarket.libp2p.requests import Reply
-from fastmarket.net.batching import Gathering
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.pump import Pump, RunQueue
@@ -35,7 +36,7 @@ from fastmarket.storage.peers import PeerFile, PeerSaver
 from fastmarket.storage.records import RecordKeeper
 from tests.net.guests import come, guests
 from tests.net.loopback import DEADLINE_S, ask, identity, nodes, seed, until
-from tests.unit.storage.test_journal import NOW, held, offer, terms
+from tests.unit.storage.test_journal import NOW, held, offer
 
 KAD = NodeConfig().kad.protocol
 FIND_NODE = Choice(KAD, encode_request(Kind.FIND_NODE, b"somewhere"))
@@ -198,7 +199,7 @@ def test_the_sweep_goes_on(bugs: Bugs, monkeypatch: pytest.MonkeyPatch, broken: 
             for guest in many:
                 await come(guest, node)
             async with asyncio.timeout(DEADLINE_S):
-                await until(lambda: host.connections == 0)
+                await until(lambda: host.connection_count == 0)
             assert host._sweeper.running
 
     assert bugs(scenario)
@@ -233,7 +234,7 @@ def test_a_bug_over_a_connection_costs_that_connection(
                 else:
                     await ask(guest, seed(node), FIND_NODE)
                 await until(there.ended.done)
-            await until(lambda: node.host.connections == 1)
+            await until(lambda: node.host.connection_count == 1)
             assert isinstance(await ask(other, seed(node), FIND_NODE), Reply)
 
     assert len(bugs(scenario)) == 1
@@ -312,16 +313,22 @@ def test_a_job_that_breaks_is_told_to_its_caller_and_to_nobody_else(
         async with nodes(3) as made:
             for node in made[1:]:
                 await node.bootstrap([seed(made[0])], DEADLINE_S)
-            kad = made[1]._kad
+            driver, core = made[1]._driver, made[1].core
             broken = made[1].engine.find_node(b"a", DEADLINE_S)
             break_one(monkeypatch, broken.lookup, "poll")
-            others = [kad.start(made[1].engine.find_node(bytes([n]) * 32, DEADLINE_S)) for n in range(20)]
-            bad = kad.start(broken)
-            others += [kad.start(made[1].engine.find_node(bytes([n]) * 33, DEADLINE_S)) for n in range(20)]
+            told: list[Exception] = []
+
+            class Owner(JobOwner):
+                def on_bug(self, fault: Exception, now: float) -> None:
+                    told.append(fault)
+
+            others = [driver.start(Closest(bytes([n]) * 32, DEADLINE_S)) for n in range(20)]
+            core.run(broken, Owner(), made[1].now())
+            others += [driver.start(Closest(bytes([n]) * 33, DEADLINE_S)) for n in range(20)]
             async with asyncio.timeout(DEADLINE_S / 2):
-                await asyncio.gather(*(job.result for job in others))
-                with pytest.raises(NodeFault, match="bug of ours"):
-                    await bad.result
+                await asyncio.gather(*(one.finished for one in others))
+                await until(lambda: len(told) == 1)
+            assert isinstance(told[0], NodeFault)
             assert not len(made[1].engine.jobs)
 
     assert len(bugs(scenario)) == 1
@@ -335,30 +342,35 @@ def test_offers_are_announced_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.
         config = replace(config, offers=replace(config.offers, retry_first_s=0.05))
         async with nodes(2, config) as (node, other):
             await node.bootstrap([seed(other)], DEADLINE_S)
-            start = Broken(node._kad.start, times=2)
-            monkeypatch.setattr(node._kad, "start", start)
+            monkeypatch.setattr(node.core, "_run", Broken(node.core._run, times=2))
             content = b"\x12\x20" + bytes(32)
             outcome = await node.register_offer(
                 content, b"u", "n", FileMetadata("192.0.2.1", 1, 1), DEADLINE_S
             )
-            assert not outcome.reached
+            assert not outcome.is_reached
             async with asyncio.timeout(DEADLINE_S):
                 await until(lambda: len(other.offers.store) == 1)
 
     assert bugs(scenario)
 
 
-def test_a_bug_in_a_registration_is_told_to_all_who_wait(bugs: Bugs) -> None:
-    async def scenario() -> None:
-        async def together(many: Sequence[object], settle: object) -> None:
-            raise Bug
+def test_a_bug_in_a_registration_is_told_to_all_who_wait(bugs: Bugs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first goes alone; the others wait for each other, and what signs them together breaks."""
 
-        gathering = Gathering(together, 1, 10, 0.001)
-        waiting = [gathering.join(terms(str(number))).settled for number in range(5)]
-        async with asyncio.timeout(DEADLINE_S):
-            told = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {type(one) for one in told} == {Bug}
-        assert gathering.idle or not gathering._running
+    async def scenario() -> None:
+        async with nodes(1) as (node,):
+            monkeypatch.setattr(node.offers, "register_many", Broken())
+            one = FileMetadata("192.0.2.1", 1, 1)
+            waiting = [
+                node.register_offer(b"\x12\x20" + bytes([number]) * 32, b"u", "n", one, DEADLINE_S)
+                for number in range(5)
+            ]
+            async with asyncio.timeout(DEADLINE_S / 2):
+                told = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(one) for one in told[1:]} == {NodeFault}
+            monkeypatch.undo()
+            again = await node.register_offer(b"\x12\x20" + bytes(32), b"u", "n", one, DEADLINE_S)
+            assert again.is_reached
 
     bugs(scenario)
 
@@ -536,7 +548,7 @@ def test_a_node_ends_whatever_one_part_raises(
             await node.stop()
         assert journal._closed
         with pytest.raises(ConnectionLost):
-            dht._kad.start(dht.engine.find_node(b"x")) if broken != "_dht" else raise_lost()
+            await dht.closest_peers(b"x", 1.0) if broken != "_dht" else raise_lost()
         await ending(0.1) if broken == "_grpc" else await ending()
         assert grpc is not None
 

@@ -95,7 +95,7 @@ def test_all_interfaces_become_addresses_that_can_be_dialed(run: Run[None]) -> N
                 c = DhtNode(identity(53), NodeConfig())
                 assert await c.dial(PeerInfo(b.peer_id, (addr,))) == b.peer_id
                 await c.close()
-            assert a.host.connections == 0
+            assert a.host.connection_count == 0
             await b.close()
 
     run(scenario())
@@ -129,7 +129,7 @@ def test_a_client_lists_no_kad_and_stays_out_of_tables(run: Run[None]) -> None:
             client = DhtNode(identity(54), config)
             await b.bootstrap([seed(a)], DEADLINE_S)
             await client.bootstrap([seed(a)], DEADLINE_S)
-            await until(lambda: a.host.connections == 2)
+            await until(lambda: a.host.connection_count == 2)
             assert [contact.info.peer_id for contact in a.engine.contacts()] == [b.peer_id]
             await b.put_record(b"k", b"v", deadline_s=DEADLINE_S)
             assert await client.get_record(b"k", deadline_s=DEADLINE_S) == b"v"
@@ -160,7 +160,7 @@ def test_an_idle_connection_is_closed_and_made_again_when_wanted(run: Run[None])
         )
         async with nodes(2, config) as (a, b):
             await b.bootstrap([seed(a)], DEADLINE_S)
-            await until(lambda: a.host.connections == b.host.connections == 0)
+            await until(lambda: a.host.connection_count == b.host.connection_count == 0)
             assert b.engine.table_size == 1  # an idle peer is no lost peer
             await b.put_record(b"k", b"v", deadline_s=DEADLINE_S)
 
@@ -173,7 +173,7 @@ def test_a_stopped_node_gives_up_what_waits(run: Run[None]) -> None:
             addr = Multiaddr.from_endpoint(*mute.getsockname())
             async with nodes(1) as (a,):
                 dialing = asyncio.ensure_future(a.dial(PeerInfo(identity(55).peer_id, (addr,))))
-                await until(lambda: a.host.connections == 1)
+                await until(lambda: a.host.connection_count == 1)
                 await a.close()
                 with pytest.raises(DialFailed, match="stopping"):
                     await dialing

@@ -26,8 +26,7 @@ KEY = new_cidv0(b"a key").multihash
 
 async def kill(node: DhtNode) -> None:
     """As the system ends a process: no good-bye, and the port refuses."""
-    for server in node.host._servers:
-        server.close()
+    node.host.transports.stop_listening()
     for link in node.host.links.all():
         link.abort()
 
@@ -41,7 +40,7 @@ async def joined(made: list[DhtNode]) -> None:
 async def register(node: DhtNode, number: int, deadline_s: float = 2.0) -> None:
     content = new_cidv0(b"file %d" % number).multihash
     outcome = await node.register_offer(content, b"u", "bob", METADATA, deadline_s)
-    assert outcome.reached, (number, outcome)
+    assert outcome.is_reached, (number, outcome)
 
 
 def test_who_stops_in_order_is_dropped_by_all_at_once(run: Run[None]) -> None:
@@ -154,7 +153,7 @@ def test_a_withdrawal_hides_the_holders_bare_record_in_every_answer(run: Run[Non
 
             both = {str(holder.peer_id), str(asked.peer_id)}
             assert all(answer == both for answer in await told())
-            assert (await holder.withdraw_offer(KEY, b"u", DEADLINE_S)).reached
+            assert (await holder.withdraw_offer(KEY, b"u", DEADLINE_S)).is_reached
             assert all(answer == {str(asked.peer_id)} for answer in await told())
             await holder.register_offer(KEY, b"u", "bob", METADATA, DEADLINE_S)
             assert all(answer == both for answer in await told())

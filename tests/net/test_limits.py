@@ -16,17 +16,18 @@ from fastmarket.config import ConnectionConfig, HostConfig, NodeConfig, OfferCon
 from fastmarket.errors import LimitExceeded, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.connection_policy import ConnectionRefusal
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, IdentifyResponder
 from fastmarket.libp2p.ping import PING_BYTES, PING_PROTOCOL
 from fastmarket.libp2p.requests import Failed, Reply
 from fastmarket.native.batch import SignedBatch
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.link import MAX_WRITES_A_TURN, SLICE_BYTES, Link
+from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
+from fastmarket.net.transports.tcp.link import MAX_WRITES_A_TURN, SLICE_BYTES
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, Signing, sign_offers
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store
@@ -99,7 +100,7 @@ def test_connections_in_all(run: Run[None]) -> None:
             for peer in peers[:3]:
                 assert isinstance(await ask(peer, seed(node), FIND), Reply)
             await peers[0].close()
-            await until(lambda: node.host.connections == 2)
+            await until(lambda: node.host.connection_count == 2)
             assert await come(peers[4], node) is not None
 
     run(scenario())
@@ -109,8 +110,8 @@ def test_connections_of_one_peer(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd(max_connections_per_peer=2) as (node, _, (greedy,)):
             links = [await come(greedy, node) for _ in range(5)]
-            await until(lambda: node.host.connections == 1 + 2)
-            await until(lambda: greedy.host.connections == 2)
+            await until(lambda: node.host.connection_count == 1 + 2)
+            await until(lambda: greedy.host.connection_count == 2)
             assert [link is not None and link.is_open for link in links] == [True] * 2 + [False] * 3
             assert isinstance(await ask(greedy, seed(node), FIND), Reply)
 
@@ -129,7 +130,7 @@ def test_connections_of_one_address(run: Run[None], caplog: pytest.LogCaptureFix
             (line,) = [record.message for record in caplog.records if "refused" in record.message]
             assert line.startswith("refused a connection from 127.0.0.9: too many"), "told once a minute"
             await many[0].close()
-            await until(lambda: node.host.connections == 3)
+            await until(lambda: node.host.connection_count == 3)
             assert await come(many[4], node, ELSEWHERE) is not None
 
     run(scenario())
@@ -152,7 +153,7 @@ def test_the_rate_of_connections_of_one_address(run: Run[None]) -> None:
                 assert (link is not None) is (peer in many[:4])
                 if link is not None:
                     link.abort()
-                await until(lambda: node.host.connections == 1)
+                await until(lambda: node.host.connection_count == 1)
 
     run(scenario())
 
@@ -165,10 +166,10 @@ def test_handshakes_under_way_from_one_address(run: Run[None]) -> None:
             ]
             for reader, _ in half_open[3:]:
                 assert await reader.read() == b""
-            assert node.host.connections == 1 + 3
+            assert node.host.connection_count == 1 + 3
             assert await come(other, node, ELSEWHERE) is None
             half_open[0][1].close()
-            await until(lambda: node.host.connections == 3)
+            await until(lambda: node.host.connection_count == 3)
             assert await come(other, node, ELSEWHERE) is not None
             for _, writer in half_open:
                 writer.close()
@@ -183,7 +184,7 @@ def test_the_time_of_a_handshake(run: Run[None]) -> None:
             writer.write(b"\x13/multistream/1.0.0\n")  # a promising start, and no more
             assert (await reader.read()).startswith(b"\x13/multistream/1.0.0\n")
             writer.close()
-            await until(lambda: node.host.connections == 1)
+            await until(lambda: node.host.connection_count == 1)
 
     run(scenario())
 
@@ -207,7 +208,7 @@ def test_inbound_streams_of_a_connection(run: Run[None]) -> None:
                     await greedy.host.streams.open(link, [DEAF])
             kept[0].reset()
             await greedy.host.streams.open(link, [DEAF])
-            assert link.connection.streams == 4
+            assert link.connection.stream_count == 4
 
     run(scenario())
 
@@ -226,12 +227,12 @@ def test_outbound_streams_of_a_connection(run: Run[None]) -> None:
                 await node.host.streams.open(link, [DEAF])
             for stream in kept:
                 stream.reset()
-            peer.host.serve(KAD, lambda connection, body, now: body, 100)
+            peer.host.serve(KAD, lambda peer, body, now: body, 100)
             # Its identify listed no Kad; the host proposes it all the same to who has not been asked yet.
             link.requests.set_protocols(frozenset([KAD]))
             outcomes = await asyncio.gather(*(ask(node, PeerInfo(peer.peer_id), FIND) for _ in range(50)))
             assert all(isinstance(outcome, Reply) for outcome in outcomes)
-            assert link.connection.streams == 4
+            assert link.connection.stream_count == 4
 
     run(scenario())
 
@@ -295,7 +296,7 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
         async with crowd(max_blocked_bytes=bound) as (node, _, (greedy,)):
             reply = b"y" * 16_000
             frame_size = len(frame(reply))
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             link = await met(greedy, node)
             there = node.host.link_to(greedy.peer_id)
             assert there is not None
@@ -303,10 +304,12 @@ def test_replies_that_nobody_reads_are_held_up_to_a_bound(run: Run[None]) -> Non
             count = 150
             for stream in streams:  # 19 MB of replies, for which no window is given
                 await stream.write(frame(b"more") * count)
-            await until(lambda: there.connection.unsent > bound)
+            await until(lambda: there.connection.unsent_bytes > bound)
             for _ in range(500):
                 await asyncio.sleep(0)
-                assert there.connection.unsent <= bound + frame_size + ConnectionConfig().max_unsent_bytes
+                assert (
+                    there.connection.unsent_bytes <= bound + frame_size + ConnectionConfig().max_unsent_bytes
+                )
             # Those who waited go on as soon as there is room.
             sizes = await asyncio.gather(*(amount(stream, count * frame_size) for stream in streams))
             assert sizes == [count * frame_size] * len(streams)
@@ -321,7 +324,7 @@ def test_more_replies_than_a_turn_writes_follow_at_once(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd() as (node, _, (eager,)):
             reply = b"y" * 1500
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             link = await met(eager, node)
             streams = [await eager.host.streams.open(link, [DEAF]) for _ in range(20)]
             for _ in range(4):
@@ -369,7 +372,7 @@ def test_who_sends_much_at_once_has_one_turn_after_the_other(run: Run[None], flo
                 if handled.total() < floods * count:
                     loop.call_soon(tick)
 
-            def handle(connection: Connection, body: bytes, now: float) -> bytes:
+            def handle(peer: RemotePeer, body: bytes, now: float) -> bytes:
                 handled[turn] += 1
                 return b""
 
@@ -439,11 +442,11 @@ def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
         budget, reply = 3 << 20, b"y" * 190_000
         bounds = {"peer_budget_bytes": budget, "max_connections_per_peer": 100}
         async with crowd(1, **bounds) as (node, _, (honest,)), many_armed() as deaf_one:
-            node.host.serve(DEAF, lambda connection, body, now: reply, 100)
+            node.host.serve(DEAF, lambda peer, body, now: reply, 100)
             ears = Ears(node, deaf_one, DEAF)
             asking = asyncio.ensure_future(ears.ask(30, streams, 20))
             highest, answered = 0, 0
-            while not asking.done() or node.host.links.dropped == 0:
+            while not asking.done() or node.host.links.dropped_count == 0:
                 outcome = await ask(honest, seed(node), Choice(DEAF, b"more"))
                 assert isinstance(outcome, Reply)
                 assert outcome.payload == reply
@@ -455,7 +458,7 @@ def test_peers_that_ask_and_do_not_read_hold_no_more_together_than_the_budget(
             assert honest.host.link_to(node.peer_id) is not None
             for link in ears.links:
                 link.abort()
-            await until(lambda: node.host.connections == 2)
+            await until(lambda: node.host.connection_count == 2)
             assert accounted(node) < 64 << 10
 
     run(scenario())
@@ -467,7 +470,7 @@ def test_requests_half_sent_on_many_connections_count_for_the_budget(run: Run[No
         async with crowd(1, **bounds) as (node, honest, _), many_armed() as greedy:
             half = b"\x80\x80\x04" + b"x" * 60_000  # of 64 KiB
             links = []
-            while node.host.links.dropped == 0:
+            while node.host.links.dropped_count == 0:
                 link = await come(greedy, node, ELSEWHERE)
                 assert link is not None
                 links.append(link)
@@ -500,7 +503,7 @@ def test_replies_half_sent_count_for_the_budget(run: Run[None]) -> None:
             ]
             link = node.host.link_to(peer.peer_id)
             assert link is not None
-            await until(lambda: link.requests.held > 290_000)
+            await until(lambda: link.requests.held_bytes > 290_000)
             assert accounted(node) > 290_000
             link.abort()
             await asyncio.gather(*asked)
@@ -566,7 +569,7 @@ def test_a_message_too_long(run: Run[None], protocol: str, limit: int) -> None:
 def test_a_reply_too_long(run: Run[None]) -> None:
     async def scenario() -> None:
         async with crowd(max_reply_bytes=10_000) as (node, _, (peer,)):
-            peer.host.serve(KAD, lambda connection, body, now: b"x" * 10_001, 100)
+            peer.host.serve(KAD, lambda peer, body, now: b"x" * 10_001, 100)
             await met(peer, node)
             outcome = await ask(node, PeerInfo(peer.peer_id), FIND)
             assert isinstance(outcome, Failed)
@@ -576,7 +579,7 @@ def test_a_reply_too_long(run: Run[None]) -> None:
 
 
 def test_an_identify_message_too_long(run: Run[None]) -> None:
-    def endless(connection: Connection) -> bytes:
+    def endless(peer: RemotePeer) -> bytes:
         return frame(b"x" * 100_000)
 
     async def scenario() -> None:
@@ -586,7 +589,7 @@ def test_an_identify_message_too_long(run: Run[None]) -> None:
             assert link.identified is not None  # what we say of ourselves
             there = node.host.link_to(peer.peer_id)
             assert there is not None
-            await until(lambda: not there.busy)
+            await until(lambda: not there.is_busy)
             assert there.identified is None
             assert there.is_open
             beside = node.host.link_to(honest.peer_id)

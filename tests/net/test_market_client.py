@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.errors import CallerFault, NodeFault, NotFound, QuorumFailed, RequestTimeout
-from fastmarket.libp2p.connection import Connection
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.streams import RpcHandler
 from fastmarket.market.client_values import ClientTls, HolderSearch, Listing
 from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
@@ -358,16 +358,18 @@ async def beside_a_mute_peer() -> AsyncIterator[tuple[DhtNode, MarketClient, lis
         kad, offers = peer._config.kad, peer._config.offers
 
         def quieted(handle: RpcHandler) -> RpcHandler:
-            def answer(connection: Connection, body: bytes, now: float) -> bytes | None:
+            def answer(sender: RemotePeer, body: bytes, now: float) -> bytes | None:
                 if not mute:
-                    return handle(connection, body, now)
+                    return handle(sender, body, now)
                 heard.append(body)
                 return None
 
             return answer
 
-        peer.host.serve(kad.protocol, quieted(peer._kad.handle), kad.max_request_bytes)
-        peer.host.serve(offers.protocol, quieted(peer._offers.handle), offers.max_message_bytes)
+        peer.host.serve(kad.protocol, quieted(peer._driver.responder(kad.protocol)), kad.max_request_bytes)
+        peer.host.serve(
+            offers.protocol, quieted(peer._driver.responder(offers.protocol)), offers.max_message_bytes
+        )
         await node.bootstrap([seed(peer)], DEADLINE_S)
         mute = True
         server = MarketServer(MarketService(node, config, now=node.now), config)

@@ -89,7 +89,7 @@ def test_somebody_else_at_the_address_is_not_the_peer(run: Run[None]) -> None:
             impostor = PeerInfo(identity(77).peer_id, a.host.listen_addrs)
             with pytest.raises(DialFailed):
                 await b.dial(impostor)
-            assert b.host.connections == 0 or not b.host.peers
+            assert b.host.connection_count == 0 or not b.host.peers
 
     run(scenario())
 
@@ -171,7 +171,7 @@ def test_several_holders_of_one_content_survive_one_of_them(run: Run[None]) -> N
                 outcome = await node.register_offer(
                     CONTENT, b"u%d" % price, f"u{price}", FileMetadata("192.0.2.1", 80, price), DEADLINE_S
                 )
-                assert outcome.reached
+                assert outcome.is_reached
                 assert outcome.asked == 3
             await made[0].close()
             found = [offer async for offer in made[3].find_offers(CONTENT, DEADLINE_S)]
@@ -211,7 +211,7 @@ def test_no_node_returns_an_offer_once_its_withdrawal_is_acknowledged(run: Run[N
                     "stays"
                 ]
                 found = [offer async for offer in node.find_offers(CONTENT, DEADLINE_S)]
-                assert [offer.user_name for offer in found if offer.live(node.now())] == ["stays"]
+                assert [offer.user_name for offer in found if offer.is_live(node.now())] == ["stays"]
             assert made[2].node_info().own_offers == 0
             with pytest.raises(CallerFault):
                 await made[3].withdraw_offer(CONTENT, b"goes", DEADLINE_S)
@@ -229,7 +229,7 @@ def test_many_offers_are_registered_at_once_and_found_from_everywhere(run: Run[N
             many.append(OfferTerms(contents[0], b"", "", FileMetadata("192.0.2.7", 9000, 4)))
             outcomes = await made[0].register_offers(many, DEADLINE_S)
             assert len(outcomes) == 3001
-            assert all(outcome.reached and outcome.asked == 4 for outcome in outcomes)
+            assert all(outcome.is_reached and outcome.asked == 4 for outcome in outcomes)
             assert made[0].node_info().own_offers == 3000
             for node in made:
                 for content, price in ((contents[0], 4), (contents[1], 5), (contents[2999], 5)):
@@ -259,7 +259,7 @@ def test_a_node_alone_withdraws_at_once(run: Run[None]) -> None:
         async with nodes(1) as (alone,):
             await alone.register_offer(CONTENT, b"u", "ann", METADATA, DEADLINE_S)
             outcome = await alone.withdraw_offer(CONTENT, b"u", DEADLINE_S)
-            assert outcome.reached
+            assert outcome.is_reached
             assert [offer async for offer in alone.find_offers(CONTENT, DEADLINE_S)] == []
 
     run(scenario())

@@ -106,7 +106,7 @@ def test_upkeep_goes_on_after_odd_pushes(run: Run[None], caplog: pytest.LogCaptu
                 await come(guest, node)
             assert there.is_open
             async with asyncio.timeout(DEADLINE_S):
-                await until(lambda: node.host.connections == 0)
+                await until(lambda: node.host.connection_count == 0)
 
     with errors_logged(caplog) as found:
         run(scenario())
@@ -118,10 +118,8 @@ def lie(node: DhtNode) -> None:
     config = node._config
     kad = encode_reply(Kind.FIND_NODE, [odd_peer(number) for number in range(7)])
     offers = b"".join(odd_peer(number) for number in range(7))
-    node.host.serve(config.kad.protocol, lambda connection, body, now: kad, config.kad.max_request_bytes)
-    node.host.serve(
-        config.offers.protocol, lambda connection, body, now: offers, config.offers.max_message_bytes
-    )
+    node.host.serve(config.kad.protocol, lambda peer, body, now: kad, config.kad.max_request_bytes)
+    node.host.serve(config.offers.protocol, lambda peer, body, now: offers, config.offers.max_message_bytes)
 
 
 def content(number: int) -> bytes:
@@ -141,7 +139,7 @@ def test_searches_are_not_slowed_by_odd_replies(run: Run[None]) -> None:
                         await one.dial(seed(other))
             offer = FileMetadata("192.0.2.1", 5, 5)
             outcome = await honest[1].register_offer(content(1), b"u", "n", offer, DEADLINE_S)
-            assert outcome.reached
+            assert outcome.is_reached
 
             async def find(number: int) -> int:
                 return len([found async for found in honest[0].find_offers(content(number), 60.0)])

@@ -8,13 +8,15 @@ from hashlib import sha256
 
 import pytest
 
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.libp2p import output
-from fastmarket.libp2p.connection import Connection
-from fastmarket.libp2p.output import OUTPUT_BYTES
-from fastmarket.net import link as links
-from fastmarket.net.link import Link
+from fastmarket.libp2p.muxed import Sealed
+from fastmarket.libp2p.tcp import output
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.output import OUTPUT_BYTES
 from fastmarket.net.streams import Stream
+from fastmarket.net.transports.tcp import link as links
+from fastmarket.net.transports.tcp.link import TcpLink
 from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import nodes, until
@@ -29,7 +31,7 @@ def reply_to(request: bytes) -> bytes:
     return b"".join(sha256(seed + bytes([n])).digest() for n in range(250)) * (REPLY_BYTES // 8000 + 1)
 
 
-def long(connection: Connection, body: bytes, now: float) -> bytes:
+def long(peer: RemotePeer, body: bytes, now: float) -> bytes:
     return reply_to(body)
 
 
@@ -43,7 +45,7 @@ async def ask(stream: Stream, name: bytes, count: int) -> None:
             got += 1
 
 
-async def halting(link: Link, asked: asyncio.Future[list[None]]) -> None:
+async def halting(link: TcpLink, asked: asyncio.Future[list[None]]) -> None:
     """Lets the other side's bytes pile up in the kernel again and again."""
     while not asked.done():
         transport = link._transport
@@ -56,7 +58,7 @@ async def halting(link: Link, asked: asyncio.Future[list[None]]) -> None:
         await asyncio.sleep(0)
 
 
-def narrow(link: Link | None) -> None:
+def narrow(link: TcpLink | None) -> None:
     """The kernel takes little of what it is given."""
     assert link is not None
     assert link._transport is not None
@@ -68,7 +70,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
     kinds: set[str] = set()
     taken = Connection.take_output
 
-    def watched(connection: Connection) -> output.Sealed:
+    def watched(connection: Connection) -> Sealed:
         sealed = taken(connection)
         kinds.add(type(sealed).__name__)
         return sealed
@@ -76,7 +78,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
     waiting: list[int] = []
     write = links._write
 
-    def watched_write(transport: asyncio.Transport, data: output.Sealed) -> None:
+    def watched_write(transport: asyncio.Transport, data: Sealed) -> None:
         write(transport, data)
         waiting.append(transport.get_write_buffer_size())
 
@@ -87,7 +89,7 @@ def test_every_reply_arrives_as_it_was(run: Run[None], monkeypatch: pytest.Monke
         async with nodes(1) as (node,), guests(3) as peers:
             node.host.serve(LONG, long, 100)
             streams: list[tuple[Stream, bytes]] = []
-            met: list[Link] = []
+            met: list[TcpLink] = []
             for number, peer in enumerate(peers):
                 link = await come(peer, node)
                 assert link is not None
@@ -127,7 +129,7 @@ def test_a_peer_that_does_not_read_holds_one_buffer(run: Run[None]) -> None:
                 await stream.write(b"".join(frame(b"%d" % number) for number in range(40)))
             await until(lambda: there._writing_paused and not there.connection.wants_read)
             assert there.connection.output.size <= OUTPUT_BYTES
-            piece = there.connection.endpoint.config.max_unsent_bytes + 2 * REPLY_BYTES
+            piece = there.connection.config.max_unsent_bytes + 2 * REPLY_BYTES
             high = links.WRITE_HIGH_WATER_BYTES
             assert high < there._transport.get_write_buffer_size() < high + OUTPUT_BYTES
             assert there.connection.output.size + piece < OUTPUT_BYTES

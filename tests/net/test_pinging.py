@@ -19,7 +19,7 @@ def test_a_thousand_pings_over_one_stream(run: Run[None]) -> None:
             times = await ping(b.host, link, 1000)
             assert len(times) == 1000
             assert all(0 <= rtt < 30 for rtt in times)
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())
 

@@ -54,7 +54,7 @@ def test_whatever_a_stranger_opens_with_costs_its_own_connection_only(run: Run[N
             await reader.read()  # the node ends the connection
             writer.close()
             await b.bootstrap([seed(a)], DEADLINE_S)
-            await until(lambda: a.host.connections == 1)
+            await until(lambda: a.host.connection_count == 1)
 
     run(scenario())
 
@@ -81,7 +81,7 @@ def test_a_bad_request_costs_its_stream_only(run: Run[None], body: bytes) -> Non
                 assert outcome.kind is FailureKind.RESET
             fine = await ask(b, seed(a), Choice(NodeConfig().kad.protocol, b"\x08\x04\x12\x01a"))
             assert isinstance(fine, Reply)
-            assert a.host.connections == b.host.connections == 1
+            assert a.host.connection_count == b.host.connection_count == 1
 
     run(scenario())
 
@@ -93,7 +93,7 @@ def test_a_protocol_nobody_serves_is_refused_and_no_more(run: Run[None]) -> None
             outcome = await ask(b, seed(a), Choice("/nobody/speaks/this", b"x"))
             assert isinstance(outcome, Failed)
             assert outcome.kind is FailureKind.REFUSED
-            assert b.host.connections == 1
+            assert b.host.connection_count == 1
 
     run(scenario())
 
@@ -109,10 +109,10 @@ def test_handshakes_that_never_end_leave_room_for_honest_peers(run: Run[None]) -
             # Those beyond the bound are closed without a word.
             for reader, _ in streams[bound:]:
                 assert await reader.read() == b""
-            assert a.host.connections == bound
+            assert a.host.connection_count == bound
             for _, writer in streams:
                 writer.close()
-            await until(lambda: a.host.connections == 0)
+            await until(lambda: a.host.connection_count == 0)
             await b.bootstrap([seed(a)], DEADLINE_S)
 
     run(scenario())
@@ -126,9 +126,9 @@ def test_connections_are_bounded(run: Run[None]) -> None:
             await c.dial(seed(a))
             with pytest.raises(DialFailed):
                 await d.dial(seed(a))
-            assert a.host.connections == 2
+            assert a.host.connection_count == 2
             await b.close()
-            await until(lambda: a.host.connections == 1)
+            await until(lambda: a.host.connection_count == 1)
             await d.dial(seed(a))
 
     run(scenario())

@@ -59,7 +59,7 @@ def test_a_hundred_streams_at_once_keep_apart(run: Run[None]) -> None:
                 assert await through(await b.host.streams.open(link, [ECHO]), data) == data
 
             await asyncio.gather(*(one(number) for number in range(100)))
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())
 

@@ -17,11 +17,13 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import LEGACY_DOMAIN, LEGACY_PAYLOAD_TYPE, encode_peer_record
 from fastmarket.formats.varint import FrameDecoder, frame
 from fastmarket.kad.wire.messages import Kind, decode_message, encode_request
-from fastmarket.libp2p.connection import Connection, ConnectionState
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import StreamData
 from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.requests import Reply
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.streams import Stream
 from fastmarket.pb.libp2p.envelope_pb2 import PeerRecord
@@ -109,7 +111,7 @@ def test_a_stream_stays_open_behind_add_provider(run: Run[None]) -> None:
                 assert reply.type == Message.FIND_NODE
                 providers = a.engine.handlers.providers.providers(request.key, a.now())
                 assert [peer.peer_id for peer in providers] == [b.peer_id]
-            assert link.connection.streams == 1
+            assert link.connection.stream_count == 1
 
     run(scenario())
 
@@ -148,7 +150,7 @@ def test_one_stream_for_many_requests_and_one_for_each(run: Run[None]) -> None:
                 assert await single.read() == b""
             kept.close_write()
             assert await kept.read() == b""
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())
 
@@ -157,7 +159,7 @@ class Raw(asyncio.Protocol):
     """A connection driven by hand: `script` sees every turn."""
 
     def __init__(self, node: DhtNode, script: Callable[[Raw], None]) -> None:
-        endpoint = Endpoint.create(identity(60), lambda size: bytes(size), {})
+        endpoint = NoiseEndpoint.create(Endpoint.create(identity(60), lambda size: bytes(size), {}))
         self.node = node
         self.connection = Connection(endpoint, Role.DIALER, now=node.now(), expected_peer=node.peer_id)
         self.script = script
@@ -206,7 +208,7 @@ def test_a_stream_may_open_with_header_proposal_and_request_in_one_frame(run: Ru
             (body,) = FrameDecoder(1 << 20).feed(raw.received[sent[0]])
             assert Message.FromString(body).type == Message.FIND_NODE
             transport.abort()
-            await until(lambda: a.host.connections == 0)
+            await until(lambda: a.host.connection_count == 0)
 
     run(scenario())
 
@@ -329,6 +331,6 @@ def test_py_libp2p_gets_a_stream_for_each_request(run: Run[None]) -> None:
                 reply = await ask(b, seed(a), Choice(KAD, encode_request(Kind.FIND_NODE, b"k")))
                 assert isinstance(reply, Reply)
                 assert len(opened) == number
-            await until(lambda: link.connection.streams == 0)
+            await until(lambda: link.connection.stream_count == 0)
 
     run(scenario())

@@ -128,12 +128,12 @@ def told_and_kept(addr: Multiaddr, peer: PeerInfo) -> None:
 
 def dialed(addr: Multiaddr) -> None:
     book, race = DialBook(ConnectionConfig()), DialRace(0.1, 4)
-    book.failed(addr, NOW)
+    book.on_failed(addr, NOW)
     book.order([addr], NOW), book.rank(addr), book.waits_until(addr)
-    book.succeeded(addr)
+    book.on_succeeded(addr)
     endpoint = addr.host_port()
     if endpoint is not None:
-        target = Target(addr, endpoint.host, endpoint.port)
+        target = Target(addr, "tcp", endpoint.host, endpoint.port)
         race.add(target, 1)
         assert race.start(NOW) == target
 

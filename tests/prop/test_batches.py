@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from fastmarket.config import KadConfig, OfferConfig, StorageConfig
 from fastmarket.kad.engine import Engine
 from fastmarket.native.batch import SignedBatch
-from fastmarket.net.durability import Durability
 from fastmarket.offers.model.offer import MAX_LIFETIME_S, Offer, OfferTerms, Signing, alone, sign_offers
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.offer_store import OfferStore
@@ -112,11 +111,16 @@ class Life:
             self.journal.took_up(batch, row, dead)
         self.offers.own.seq_floor = database.seq_floor()
         self.journal.forget(self.offers.own.take_stale())
-        self.keeping = Durability(self.offers, self.journal)
+        self.offers.store.changes.collect()
+
+    async def keep(self) -> None:
+        """What has changed is on disk."""
+        if changes := self.offers.store.changes.take():
+            await self.journal.keep(changes)
 
     async def die(self) -> None:
         """Everything acknowledged is on disk; what is not closed was killed."""
-        await self.keeping.settled()
+        await self.keep()
         copy = Path(tempfile.mkdtemp())
         shutil.copytree(self.directory, copy, dirs_exist_ok=True)
         await self.journal.close()
@@ -135,10 +139,10 @@ class Life:
         self.offers.handle_timer(self.now)
         own = self.offers.own
         while due := own.take_sweep(self.now):
-            own.announced_many(due, None, self.now)
-            own.swept()
+            own.on_announced_many(due, None, self.now)
+            own.on_swept()
         for offer in own.take_due(self.now):
-            own.announced(offer, None, self.now)
+            own.on_announced(offer, None, self.now)
 
 
 LIFE_STEP = st.one_of(
@@ -177,7 +181,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_withdrawn_comes_back(
         try:
             for step in [*steps, ("restart",)]:
                 await take(life, step)
-                await life.keeping.settled()
+                await life.keep()
                 life.check()
         finally:
             await life.journal.close()
@@ -190,14 +194,14 @@ async def take(life: Life, step: tuple[object, ...]) -> None:
     match step:
         case "register", set() as numbers, int(price):
             sweep = life.offers.register_many(wanted(numbers, price), life.now)
-            life.offers.swept(sweep, None, life.now)
+            life.offers.ended(sweep, None, life.now)
             life.live.update({CONTENTS[number]: price for number in numbers})
             for offer in sweep.offers:
                 assert offer.seq > life.seqs.get(offer.content, 0), "or nobody else would believe it"
                 life.seqs[offer.content] = offer.seq
         case "withdraw", int(number) if CONTENTS[number] in life.live:
             announcement = life.offers.withdraw(CONTENTS[number], b"u", life.now)
-            life.offers.announced(announcement.offer, None, life.now)
+            life.offers.ended(announcement, None, life.now)
             life.seqs[CONTENTS[number]] = announcement.offer.seq
             del life.live[CONTENTS[number]]
         case "set back", int(hours):

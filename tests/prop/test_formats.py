@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.envelope import open_envelope, payload_type_of, seal
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
-from fastmarket.formats.keys import KeyType
+from fastmarket.formats.key_types import KeyType
 from fastmarket.formats.multiaddr import Multiaddr, parse_addrs
 from fastmarket.formats.peer_record import decode_peer_record, encode_peer_record
 from fastmarket.formats.varint import (

@@ -13,15 +13,15 @@ from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, Event, ResponderFailed, StreamData, StreamReady
 from fastmarket.libp2p.identify import IdentifyCollector, IdentifyPushResponder, IdentifyResponder
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, encode_token
-from fastmarket.libp2p.noise import CipherState
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.noise import CipherState
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, default_protocols, echo, endpoint_of
 
 ENDS = endpoint_of(1), endpoint_of(2)
@@ -129,7 +129,7 @@ def test_one_changed_byte_anywhere_in_the_upgrade(data: st.DataObject) -> None:
         for event in drain(connection):
             assert not isinstance(event, ResponderFailed)
         if connection.state is not ConnectionState.CLOSED:
-            assert connection.remote_peer in {end.identity.peer_id for end in ENDS}
+            assert connection.remote_peer in {end.host.identity.peer_id for end in ENDS}
 
 
 FRAME = st.builds(
@@ -223,8 +223,8 @@ def test_any_bytes_to_a_responder(body: bytes, protocol: str, end: bool) -> None
     served = {
         **default_protocols(),
         PING_PROTOCOL: PingResponder,
-        "/id": IdentifyResponder.factory(lambda connection: b"\x00"),
-        "/push": IdentifyPushResponder.factory(lambda connection, info, now: None),
+        "/id": IdentifyResponder.factory(lambda peer: b"\x00"),
+        "/push": IdentifyPushResponder.factory(lambda peer, info, now: None),
     }
     pair = Pair(dialer=ENDS[0], listener=endpoint_of(2, served)).open()
     stream = pair.dialer.open_stream([protocol], pair.now, lazy=True)
@@ -281,7 +281,7 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
                 if isinstance(event, StreamData):
                     pair.listener.consumed(event.stream_id, len(event.data), pair.now)
             outcomes.extend(pool.poll_outcomes())
-            if not events and not theirs and not pair.dialer.unsent:
+            if not events and not theirs and not pair.dialer.unsent_bytes:
                 return
 
     def theirs() -> list[int]:
@@ -323,8 +323,8 @@ def test_every_request_gets_exactly_one_outcome(data: st.DataObject) -> None:
     assert sorted(first) == list(range(asked))
     late = {o.request_id for o in outcomes if isinstance(o, Reply) and o.late}
     assert late <= {o.request_id for o in outcomes if isinstance(o, Failed) and o.kind is FailureKind.TIMEOUT}
-    assert pool.pending == 0
-    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.streams == 0
+    assert pool.pending_count == 0
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.stream_count == 0
 
 
 @settings(max_examples=30, deadline=None)

@@ -152,7 +152,7 @@ def test_whatever_the_order_the_highest_seq_counts(
             gathered.add(offer)
             latest[offer.key] = max(offer, latest.get(offer.key, offer), key=lambda o: (o.seq, o.body))
     now = START + later
-    expected = sorted((offer for offer in latest.values() if offer.live(now)), key=price_order)
+    expected = sorted((offer for offer in latest.values() if offer.is_live(now)), key=price_order)
     assert list(store.offers(CONTENT, now)) == expected
     assert gathered.cheapest(now) == expected
     store.handle_timer(now)

@@ -186,17 +186,17 @@ class Story:
             fresh = [self.afresh(partial(ask, asker, body, self.now)) for asker in ASKERS]
             for _ in range(4):
                 assert [ask(asker, body, self.now) for asker in ASKERS] == fresh
-            self.check_books(self.engine.handlers.ready)
+            self.check_books(self.engine.handlers.response_cache)
         for request in FINDS:
             body = encode_find(request)
             find = self.offers.handle_request
             fresh = [self.afresh(partial(find, asker, body, self.now)) for asker in ASKERS]
             for _ in range(4):
                 for asker, right in zip(ASKERS, fresh, strict=True):
-                    assert self.offers.ready.answer(body, asker, self.now) in (None, right)
+                    assert self.offers.response_cache.answer(body, asker, self.now) in (None, right)
                     assert find(asker, body, self.now) == right
-                    assert self.offers.ready.answer(body, asker, self.now) in (None, right)
-            self.check_books(self.offers.ready)
+                    assert self.offers.response_cache.answer(body, asker, self.now) in (None, right)
+            self.check_books(self.offers.response_cache)
 
     def check_books(self, ready: ResponseCache) -> None:
         kept = ready._answers.values()
@@ -206,13 +206,13 @@ class Story:
     def afresh(self, answer: Callable[[], bytes | None]) -> bytes | None:
         """What a node says that keeps no answers."""
         handlers, offers = self.engine.handlers, self.offers
-        kept = handlers.ready, offers.ready
-        handlers.ready = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
-        offers.ready = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
+        kept = handlers.response_cache, offers.response_cache
+        handlers.response_cache = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
+        offers.response_cache = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
         try:
             return answer()
         finally:
-            handlers.ready, offers.ready = kept
+            handlers.response_cache, offers.response_cache = kept
 
 
 def play(config: NodeConfig, steps: list[tuple[object, ...]]) -> None:
@@ -246,21 +246,21 @@ def test_offers_and_providers_are_answered_out_of_what_is_kept() -> None:
         for holder in HOLDERS[1:]:
             story.store(content, holder, b"u", 1, 3600, False)
             story.compare()
-            ready = story.engine.handlers.ready.get(body)
+            ready = story.engine.handlers.response_cache.get(body)
             assert ready is not None
             assert holder.peer_id.raw in ready.part
-            assert story.offers.ready.answer(find, ASKER, story.now) is not None
-            for kept in (ready, story.offers.ready.get(find)):
+            assert story.offers.response_cache.answer(find, ASKER, story.now) is not None
+            for kept in (ready, story.offers.response_cache.get(find)):
                 assert kept is not None
                 assert kept.whole is not None
                 assert kept.part in kept.whole
                 assert ASKER.key in kept.near  # one of the two askers is not told of itself
                 assert ASKERS[1].key not in kept.near
         story.learn(HOLDERS[1], AddrSource.IDENTIFY, 7)
-        assert story.engine.handlers.ready.get(body) is None
-        assert story.offers.ready.answer(find, ASKER, story.now) is not None
+        assert story.engine.handlers.response_cache.get(body) is None
+        assert story.offers.response_cache.answer(find, ASKER, story.now) is not None
         story.compare()
-        ready = story.engine.handlers.ready.get(body)
+        ready = story.engine.handlers.response_cache.get(body)
         assert ready is not None
         assert addr_of(7).raw in ready.part
         await story.node.close()

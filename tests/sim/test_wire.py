@@ -11,7 +11,7 @@ from fastmarket.libp2p.identify import IDENTIFY_PROTOCOL, PUSH_PROTOCOL, Identif
 from fastmarket.libp2p.identify import encode_identify as encode
 from fastmarket.libp2p.ping import PING_PROTOCOL
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.sim.traffic import CONNECTION_BYTES
 from tests.reference.sim_net import wire_bytes
 from tests.unit.libp2p.pair import Pair, endpoint_of, identity_of
@@ -21,7 +21,7 @@ OFFER = "/fastmarket/offer/1.0.0"
 REPLY = bytes(900)
 
 
-def _endpoint(seed: int) -> Endpoint:
+def _endpoint(seed: int) -> NoiseEndpoint:
     identity = identity_of(seed)
     addrs = (Multiaddr.from_text(f"/ip4/203.0.113.{seed}/tcp/16899"),)
     message = encode(
@@ -36,8 +36,8 @@ def _endpoint(seed: int) -> Endpoint:
         )
     )
     protocols = {
-        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda connection: message),
-        KAD: RpcResponder.factory(lambda connection, request, now: REPLY, 1 << 16),
+        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda peer: message),
+        KAD: RpcResponder.factory(lambda peer, request, now: REPLY, 1 << 16),
     }
     return endpoint_of(seed, protocols)
 

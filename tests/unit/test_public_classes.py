@@ -35,13 +35,15 @@ from fastmarket.errors import (
 from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
 from fastmarket.formats.envelope import Envelope
 from fastmarket.formats.identity import Identity
-from fastmarket.formats.keys import ED25519_BYTES
+from fastmarket.formats.key_types import ED25519_BYTES
 from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint, UnknownMultiaddrProtocol
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.unixfs import DagLink
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
+from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
 from fastmarket.market import client_values as values
 from fastmarket.market.access import AccessScope, Token
@@ -52,7 +54,7 @@ from fastmarket.node import Node
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, SignedAlone, Signing, sign_offers
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import StoreUrl
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -91,6 +93,7 @@ VALUES: list[object] = [
     ADDR,
     TcpEndpoint("ip4", "192.0.2.1", 4001),
     PEER_INFO,
+    RemotePeer(PEER, b"block", ADDR),
     PeerRecord(PEER, 7, (ADDR,)),
     Envelope(KEY, b"type", b"payload", PEER),
     DagLink(b"cid", 1, 2),
@@ -102,7 +105,7 @@ VALUES: list[object] = [
     *BATCH,
     SignedAlone(b"payload", b"travelling"),
     Signing(TERMS, OFFERS[0], True, 1.0),
-    StoreOutcome(1, 2, 3, 4),
+    Outcome(1, 2, 3, 4),
     PeerView(PEER_INFO, "agent", True, 5),
     NodeView((ADDR,), "agent", 1, 2, 3, 4, "server"),
     FoundFile(CID, METADATA, PEER_INFO),

@@ -1,6 +1,6 @@
 """Every timer, task, callback and waiting loop of the package, and what becomes of it when it raises.
 
-Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Turns`, and has a
+Who adds one says here which of the ways below it goes. What repeats goes by `Repeating` or `Pump`, and has a
 next time whatever the work raises, or names the test that shows the same of it.
 """
 
@@ -18,7 +18,7 @@ SOURCES = ROOT / "src" / "fastmarket"
 CALLS = {
     *("call_later", "call_at", "call_soon", "call_soon_threadsafe", "create_task", "ensure_future"),
     *("add_done_callback", "add_signal_handler", "add_reader", "add_writer", "Thread"),
-    *("Repeating", "Turns"),
+    *("Repeating", "Pump"),
 }
 LOOP = "while"  # one in a coroutine that waits for something
 
@@ -35,47 +35,45 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "test_faults.py::test_what_repeats_goes_on",
     ),
     ("repeating.py", "Repeating._run", LOOP): (ITSELF, "test_faults.py::test_what_repeats_goes_on"),
-    ("net/pump.py", "Turns.arm", "call_later"): (
+    ("net/pump.py", "Pump.arm", "call_later"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
-    ("net/pump.py", "Agenda.add", "call_soon"): (
+    ("net/pump.py", "RunQueue.add", "call_soon"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
-    ("net/pump.py", "Agenda._go", "call_soon"): (
+    ("net/pump.py", "RunQueue._go", "call_soon"): (
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
     ("net/host.py", "Host.__init__", "Repeating"): (REPEATS, "test_faults.py::test_the_sweep_goes_on"),
-    ("net/link.py", "Link.__init__", "Turns"): (
+    ("net/link.py", "Link.__init__", "Pump"): (
         REPEATS,
         "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
     ),
-    ("net/pump.py", "Agenda.later", "call_soon"): (
+    ("net/pump.py", "RunQueue.later", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),
-    ("net/pump.py", "Agenda._go_on", "call_soon"): (
+    ("net/pump.py", "RunQueue._go_on", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),
+    ("net/driver.py", "NodeDriver.__init__", "Pump"): (
+        REPEATS,
+        "test_faults.py::test_offers_are_announced_again_after_a_bug",
+    ),
+    ("net/driver.py", "NodeDriver.persist", "ensure_future"): (ONCE, ""),
+    ("net/driver.py", "NodeDriver.persist", "add_done_callback"): (
+        ONCE,
+        "test_faults.py::test_what_could_not_be_kept_is_not_acknowledged",
+    ),
+    ("net/driver.py", "Running.items", LOOP): (CALLER, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
     ("net/public_routing.py", "_merged", "ensure_future"): (CALLER, ""),
-    ("net/kad_node.py", "KadNode.__init__", "Turns"): (
-        REPEATS,
-        "test_faults.py::test_a_job_that_breaks_is_told_to_its_caller_and_to_nobody_else",
-    ),
-    ("net/offer_node.py", "OfferNode.__init__", "Turns"): (
-        REPEATS,
-        "test_faults.py::test_offers_are_announced_again_after_a_bug",
-    ),
-    ("net/offer_node.py", "OfferNode._announce", "add_done_callback"): (
-        ONCE,
-        "test_faults.py::test_offers_are_announced_again_after_a_bug",
-    ),
     ("net/joining.py", "Joining.start", "Repeating"): (
         REPEATS,
         "test_faults.py::test_joining_is_tried_again_after_a_bug",
@@ -119,28 +117,6 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("storage/journal.py", "Journal.keep", "add_done_callback"): (FORGETS, ""),
     ("storage/journal.py", "Journal.__init__", "Repeating"): (REPEATS, ""),
     ("storage/journal.py", "Journal._put", LOOP): (ONCE, ""),
-    ("net/durability.py", "Keeping._told", "call_soon"): (
-        REPEATS,
-        "test_faults.py::test_what_could_not_be_kept_is_not_acknowledged",
-    ),
-    ("net/durability.py", "Keeping.settled", "ensure_future"): (CALLER, ""),
-    ("net/batching.py", "Gathering._more", "call_soon"): (
-        REPEATS,
-        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
-    ),
-    ("net/batching.py", "Gathering._more", "call_later"): (
-        REPEATS,
-        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
-    ),
-    ("net/batching.py", "Gathering._begin", "ensure_future"): (
-        ONCE,
-        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
-    ),
-    ("net/batching.py", "Gathering._begin", "add_done_callback"): (
-        ONCE,
-        "test_faults.py::test_a_bug_in_a_registration_is_told_to_all_who_wait",
-    ),
-    ("net/batching.py", "Gathering.join", "add_done_callback"): (FORGETS, ""),
     ("net/dials.py", "Dials._dial", "ensure_future"): (
         ONCE,
         "test_odd_addresses.py::test_a_bug_in_a_dial_is_a_failed_dial",
@@ -162,8 +138,6 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/streams.py", "Stream.ready", LOOP): (CALLER, ""),
     ("net/streams.py", "Stream.write", LOOP): (CALLER, ""),
     ("net/pinging.py", "ping", LOOP): (CALLER, ""),
-    ("net/kad_node.py", "RunningJob.items", LOOP): (CALLER, ""),
-    ("net/offer_node.py", "OfferNode.register_many", "ensure_future"): (CALLER, ""),
     ("net/bridge.py", "DhtServer.run", LOOP): (ONCE, ""),
     ("net/bridge.py", "DhtServer.run", "ensure_future"): (ONCE, ""),
     ("net/bridge.py", "DhtServer._begin", "ensure_future"): (CALLER, ""),
@@ -176,8 +150,8 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("storage/shared.py", "SharedStore._guarded", "create_task"): (ONCE, ""),
     ("storage/shared.py", "SharedStore._mapped", "create_task"): (ONCE, ""),
     ("storage/shared.py", "SharedStore._renew", "create_task"): (ONCE, ""),
-    ("market/calls.py", "Stream.answers", LOOP): (CALLER, ""),
-    ("market/calls.py", "Stream.answers", "ensure_future"): (CALLER, ""),
+    ("market/calls.py", "CallStream.answers", LOOP): (CALLER, ""),
+    ("market/calls.py", "CallStream.answers", "ensure_future"): (CALLER, ""),
     ("market/crowds.py", "Crowds.__init__", "Repeating"): (REPEATS, ""),
     ("market/holder_watch.py", "watch_on", LOOP): (CALLER, ""),
     ("market/sharing.py", "LoopTurns._plan", "call_soon"): (ONCE, ""),
@@ -243,7 +217,7 @@ def test_what_repeats_has_its_test(site: tuple[str, str, str]) -> None:
     """One of its own, or that of the mechanism."""
     named = SITES[site][1]
     if not named:
-        assert site[2] in ("Repeating", "Turns")
+        assert site[2] in ("Repeating", "Pump")
         return
     file, _, test = named.partition("::")
     assert f"def {test}(" in (ROOT / "tests" / "net" / file).read_text()

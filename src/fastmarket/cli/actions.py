@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastmarket.cli import content as contents
 from fastmarket.cli import single
 from fastmarket.cli.content import Content
-from fastmarket.cli.link import MarketLink
-from fastmarket.cli.profile import Profile
+from fastmarket.cli.context import Context
 from fastmarket.cli.render import (
     Column,
-    Screen,
     clean,
     counted,
     holder_json,
@@ -27,16 +24,6 @@ from fastmarket.errors import FastmarketError, NetworkFault, NotFound, QuorumFai
 
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry, Withdrawn
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where a command is run: whom it asks, for whom, and where it writes."""
-
-    link: MarketLink
-    profile: Profile
-    screen: Screen
-    as_json: bool = False
 
 
 PEER_COLUMNS = (

@@ -13,6 +13,7 @@ import click
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
 from fastmarket.cli.completion import FileOrText, completion_command
+from fastmarket.cli.context import Context
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
 
@@ -101,13 +102,11 @@ def client(context: click.Context, /, **options: Any) -> None:
         _with_desk(context, options, converse)
 
 
-def _with_desk(
-    context: click.Context, options: dict[str, Any], act: Callable[[actions.Context], None]
-) -> None:
+def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[Context], None]) -> None:
     """Run `act` with the profile that both places of options give together; the later place wins."""
     told = profile.resolve({**context.obj, **_given(options)}, os.environ)
     with MarketLink(told.target, _tls(told), told.token()) as link:
-        act(actions.Context(link, told, Screen(), bool(options.get("as_json"))))
+        act(Context(link, told, Screen(), bool(options.get("as_json"))))
 
 
 def _tls(told: profile.Profile) -> ClientTls | None:

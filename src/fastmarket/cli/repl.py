@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastmarket.cli import actions, profile
 from fastmarket.cli.commands import SETTABLE, CommandError, Line, completions, help_text, parse
+from fastmarket.cli.context import Context
 from fastmarket.cli.entry import one_line
 from fastmarket.errors import CallerFault, FastmarketError
 
@@ -33,7 +34,7 @@ ReadLine = Callable[[], str]
 class Repl:
     """One conversation. `desk` changes with `set`; everything else is in the commands' table."""
 
-    def __init__(self, desk: actions.Context) -> None:
+    def __init__(self, desk: Context) -> None:
         """Commands write to `desk.screen`."""
         self.desk = desk
 
@@ -93,7 +94,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
 }
 
 
-def converse(desk: actions.Context) -> None:
+def converse(desk: Context) -> None:
     """Talk with whoever is at stdin: line editing for a person, plain lines for a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))

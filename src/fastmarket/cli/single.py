@@ -23,7 +23,7 @@ from fastmarket.cli.registered import (
 from fastmarket.errors import FastmarketError, NotFound
 
 if TYPE_CHECKING:
-    from fastmarket.cli.actions import Context
+    from fastmarket.cli.context import Context
     from fastmarket.market.grpc_client import MarketClient
 
 T = TypeVar("T")

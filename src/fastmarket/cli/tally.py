@@ -13,7 +13,7 @@ from fastmarket.cli.walking import Troubles, files_under, path_text
 from fastmarket.errors import NetworkFault, NodeFault
 
 if TYPE_CHECKING:
-    from fastmarket.cli.actions import Context
+    from fastmarket.cli.context import Context
 
 
 @dataclass(slots=True)

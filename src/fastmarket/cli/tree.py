@@ -12,8 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastmarket.cli.actions import Context
 from fastmarket.cli.content import path_of
+from fastmarket.cli.context import Context
 from fastmarket.cli.offered import Offered, Terms, offered
 from fastmarket.cli.registered import Entry, RegisteredList, exact, state_text
 from fastmarket.cli.tally import Tally, progress, told, troubles_of

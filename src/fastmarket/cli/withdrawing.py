@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from fastmarket.cli.actions import Context
+from fastmarket.cli.context import Context
 from fastmarket.cli.presence import Presence, presence
 from fastmarket.cli.registered import Entry, RegisteredList
 from fastmarket.cli.render import counted

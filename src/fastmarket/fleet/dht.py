@@ -19,14 +19,14 @@ from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.record import DEFAULT_RULES, OPAQUE, RecordRule, rule_for
 from fastmarket.log_throttle import LogThrottle
-from fastmarket.net.dht_node import DhtNode, Stored
-from fastmarket.net.durability import Keeper
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.driver import Keeper
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.repeating import Repeating
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_trouble import KeyFault
@@ -114,7 +114,7 @@ class FleetNode(DhtNode):
         metadata: FileMetadata,
         deadline_s: float,
         form: CidForm | None = None,
-    ) -> StoreOutcome:
+    ) -> Outcome:
         """As of a node, and when the store has it. Raises StorageFault."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
@@ -124,7 +124,7 @@ class FleetNode(DhtNode):
         await self._take_over(content, user_id)
         return outcome
 
-    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
         """As of a node; what the store did not take has one wanted and nobody asked."""
         end = time.monotonic() + deadline_s
         outcomes = await super().register_offers(many, deadline_s)
@@ -135,11 +135,11 @@ class FleetNode(DhtNode):
             part = there[at : at + AT_ONCE]
             await asyncio.gather(*(self._take_over(content, user_id) for content, _, user_id in part))
         return [
-            StoreOutcome(0, 0, 1) if key in missing else outcome
+            Outcome(0, 0, 1) if key in missing else outcome
             for key, outcome in zip(keys, outcomes, strict=True)
         ]
 
-    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
         """Of whichever server took it: one that is told takes it back in the network within seconds."""
         end = time.monotonic() + deadline_s
         if why := self.store.away(content):
@@ -149,7 +149,7 @@ class FleetNode(DhtNode):
             await self._take_back(content, user_id, others)
         key = (content, self.peer_id.raw, user_id)
         if others and self.offers.own.current(key) is None:
-            return StoreOutcome(0, 0, 0)
+            return Outcome(0, 0, 0)
         outcome = await super().withdraw_offer(content, user_id, deadline_s)
         await self._in_store(key, end)
         return outcome
@@ -183,7 +183,7 @@ class FleetNode(DhtNode):
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
-    ) -> Stored:
+    ) -> Outcome:
         """As of a node, and when the store has it. Raises StorageFault."""
         stored = await super().put_record(key, value, quorum, deadline_s=deadline_s)
         await self._share_value(key, value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.errors import PeerFault, StorageFault
 from fastmarket.fleet.fields import MARK, OFFER, mark_field, offer_field, read_mark
 from fastmarket.formats.identity import PeerId
@@ -52,11 +53,11 @@ class FleetView:
 
     def live(self, now: float) -> list[Offer]:
         """What a buyer may be shown."""
-        return [offer for offer in self.offers if offer.live(now) and not self.hides(offer)]
+        return [offer for offer in self.offers if offer.is_live(now) and not self.hides(offer)]
 
     def by_others(self, user_id: bytes, peer_id: PeerId, now: float) -> list[Offer]:
         """Live offers of a user that other servers announce."""
-        found = (offer for offer in self.offers if offer.user_id == user_id and offer.live(now))
+        found = (offer for offer in self.offers if offer.user_id == user_id and offer.is_live(now))
         return [offer for offer in found if offer.provider != peer_id]
 
 
@@ -149,10 +150,11 @@ class ViewCache:
         """How often a view came from "memory", from the "store", or from neither ("away")."""
         self._read = read
         self._fresh_s = fresh_s
-        self._max_contents, self._max_offers = bounds
         self._now = now
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._offers = 0
+        max_contents, max_offers = bounds
+        self._kept: BoundedMap[bytes, _Kept] = BoundedMap(
+            max_contents, max_weight=max_offers, eviction=Eviction.LEAST_RECENTLY_USED
+        )
         self._reading: dict[bytes, asyncio.Future[FleetView]] = {}
 
     def __len__(self) -> int:
@@ -161,13 +163,12 @@ class ViewCache:
     @property
     def offers(self) -> int:
         """In all that is kept."""
-        return self._offers
+        return self._kept.weight
 
     async def get(self, content: bytes) -> FleetView:
         """Never fails: UNKNOWN when the store does not answer, and never a view older than `fresh_s`."""
         kept = self._kept.get(content)
         if kept is not None and kept.until > self._now():
-            self._kept.move_to_end(content)
             self.answers["memory"] += 1
             return kept.view
         reading = self._reading.get(content)
@@ -184,14 +185,14 @@ class ViewCache:
 
     def forget(self, content: bytes) -> None:
         """It has changed; a read under way may be older, too."""
-        self._drop(content)
+        self._kept.pop(content)
         self._reading.pop(content, None)
 
     async def _fetch(self, content: bytes) -> FleetView:
         asked_at = self._now()
         view = await self._read(content)
         if self._reading.get(content) is asyncio.current_task():
-            self._keep(content, _Kept(view, asked_at + self._fresh_s))
+            self._kept.put(content, _Kept(view, asked_at + self._fresh_s), len(view.offers))
         return view
 
     def _read_done(self, content: bytes, done: asyncio.Future[FleetView]) -> None:
@@ -200,18 +201,6 @@ class ViewCache:
         if not done.cancelled():
             done.exception()  # whoever waits gets it
 
-    def _keep(self, content: bytes, kept: _Kept) -> None:
-        self._drop(content)
-        self._kept[content] = kept
-        self._offers += len(kept.view.offers)
-        while len(self._kept) > self._max_contents or self._offers > self._max_offers:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, content: bytes) -> None:
-        kept = self._kept.pop(content, None)
-        if kept is not None:
-            self._offers -= len(kept.view.offers)
-
 
 class RecentFinds:
     """What whole lookups in the network found, for `fresh_s`: what many ask for is looked up once."""
@@ -219,25 +208,21 @@ class RecentFinds:
     def __init__(self, fresh_s: float, bounds: tuple[int, int], now: Callable[[], float]) -> None:
         """`bounds`: contents, offers."""
         self._fresh_s = fresh_s
-        self._max_contents, self._max_offers = bounds
         self._now = now
-        self._kept: OrderedDict[bytes, tuple[float, tuple[Offer, ...]]] = OrderedDict()
-        self._offers = 0
+        max_contents, max_offers = bounds
+        self._kept: BoundedMap[bytes, tuple[float, tuple[Offer, ...]]] = BoundedMap(
+            max_contents, max_weight=max_offers
+        )
 
     def get(self, content: bytes) -> tuple[Offer, ...] | None:
         """None: it has to be looked up."""
-        until, offers = self._kept.get(content, (0.0, ()))
+        until, offers = self._kept.peek(content) or (0.0, ())
         return offers if until > self._now() else None
 
     def put(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
         """What a lookup that began then has found; the oldest finds go when there are too many."""
-        self.forget(content)
-        self._kept[content] = (begun + self._fresh_s, tuple(offers))
-        self._offers += len(offers)
-        while len(self._kept) > self._max_contents or self._offers > self._max_offers:
-            self.forget(next(iter(self._kept)))
+        self._kept.put(content, (begun + self._fresh_s, tuple(offers)), len(offers))
 
     def forget(self, content: bytes) -> None:
         """Something of it has changed here."""
-        _, offers = self._kept.pop(content, (0.0, ()))
-        self._offers -= len(offers)
+        self._kept.pop(content)

@@ -12,7 +12,7 @@ from fastmarket.config import FleetConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
 from fastmarket.fleet.fields import offer_row
-from fastmarket.net.durability import Keeper
+from fastmarket.net.driver import Keeper
 from fastmarket.offers.model.offer import Offer, OfferKey
 from fastmarket.offers.store.changes import AnyChange
 from fastmarket.storage.shared import SharedStore

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
 from fastmarket.formats.kad_key import KadKey
-from fastmarket.formats.keys import ED25519_BYTES, ED25519_HEAD, KeyType
+from fastmarket.formats.key_types import ED25519_BYTES, Ed25519Key, KeyType
+from fastmarket.formats.keys import ED25519_HEAD
 from fastmarket.formats.multibase import decode_multibase
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.native.cid import base58_decode, base58_encode
@@ -187,7 +188,7 @@ class Identity:
         """The Ed25519 key of 32 secret random bytes."""
         if len(seed) != ED25519_BYTES:
             raise CallerFault("seed", f"takes {ED25519_BYTES} bytes, got {len(seed)}")
-        return cls(keys.Ed25519Key(seed))
+        return cls(Ed25519Key(seed))
 
     @classmethod
     def from_private_bytes(cls, raw: bytes) -> Identity:

@@ -1,79 +1,26 @@
 """The four kinds of keys: check, load, sign, verify (libp2p specs: peer-ids/peer-ids.md, "Keys").
 
-Ed25519, which nearly every peer has, is here; the others are in `rare_keys`, loaded with the first of them.
+Ed25519, which nearly every peer has, is in `key_types`; the others are in `rare_keys`, loaded with the first
+of them.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import cache
 from types import ModuleType
-from typing import Protocol
 
 from fastmarket.errors import PeerFault
+from fastmarket.formats.key_types import ED25519_BYTES, ED25519_PKCS8, Ed25519Key, KeyType, PrivateKey
 from fastmarket.formats.pkcs8 import OCTET_STRING, Pkcs8, read_der, read_pkcs8
 from fastmarket.formats.varint import encode_uvarint
-from fastmarket.native.sodium import ed25519_secret, ed25519_sign, ed25519_verify
+from fastmarket.native.sodium import ed25519_verify
 
-ED25519_BYTES = 32
 ED25519_HEAD = b"\x08\x01\x12\x20"  # PublicKey{Type: Ed25519, Data: 32 bytes}, up to the data
-
-# PrivateKeyInfo of RFC 8410 up to the 32 bytes of the key.
-_ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
 
 _ED25519_ALGORITHM = bytes.fromhex("300506032b6570")
 
 
-class KeyType(IntEnum):
-    """The kinds of keys and their numbers on the wire."""
-
-    RSA = 0  # nodes of older networks
-    ED25519 = 1  # what we generate, and nearly every peer has
-    SECP256K1 = 2  # Ethereum's neighbourhood
-    ECDSA = 3  # on NIST curves: browsers
-
-
 _ED25519 = KeyType.ED25519  # an Enum's class is slow to ask: 80 ns in Python 3.11
-
-
-class PrivateKey(Protocol):
-    """A private key with what libp2p writes of it."""
-
-    key_type: KeyType
-    public: bytes
-    """`PublicKey.data`"""
-
-    def sign(self, message: bytes) -> bytes: ...
-
-    def to_data(self) -> bytes:
-        """`PrivateKey.Data` of the specification."""
-
-    def to_pkcs8(self) -> bytes:
-        """DER, unencrypted."""
-
-
-class Ed25519Key:
-    """Of 32 secret bytes."""
-
-    __slots__ = ("_secret", "public")
-
-    key_type = KeyType.ED25519
-
-    def __init__(self, seed: bytes) -> None:
-        self._secret = ed25519_secret(seed)
-        self.public = self._secret[ED25519_BYTES:]
-
-    def sign(self, message: bytes) -> bytes:
-        """RFC 8032."""
-        return ed25519_sign(self._secret, message)
-
-    def to_data(self) -> bytes:
-        """Seed and public key."""
-        return self._secret
-
-    def to_pkcs8(self) -> bytes:
-        """As RFC 8410 has it."""
-        return _ED25519_PKCS8 + self._secret[:ED25519_BYTES]
 
 
 @cache
@@ -123,8 +70,8 @@ def load_private(key_type: KeyType, data: bytes) -> PrivateKey:
 
 def load_private_der(data: bytes) -> PrivateKey:
     """From PKCS#8, PKCS#1 or SEC1, unencrypted; as `load_private`."""
-    head = len(_ED25519_PKCS8)
-    if data.startswith(_ED25519_PKCS8) and len(data) == head + ED25519_BYTES:
+    head = len(ED25519_PKCS8)
+    if data.startswith(ED25519_PKCS8) and len(data) == head + ED25519_BYTES:
         return Ed25519Key(data[head:])
     found = read_pkcs8(data)
     if found is not None:

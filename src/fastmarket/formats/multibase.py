@@ -61,41 +61,41 @@ def _bits(text: str, each: int) -> Decoded:
     return raw, spare < each and not number & ((1 << spare) - 1)
 
 
-def _base2(text: str) -> Decoded:
-    if not re.fullmatch("[01]*", text):
+def _check(text: str, alphabet: str) -> None:
+    """ValueError unless all characters are of an alphabet, written as in a regular expression."""
+    if not re.fullmatch(f"[{alphabet}]*", text):
         raise ValueError(_FOREIGN)
+
+
+def _base2(text: str) -> Decoded:
+    _check(text, "01")
     return _bits(text, 1)
 
 
 def _base16(text: str) -> Decoded:
-    if not re.fullmatch("[0-9A-Fa-f]*", text):
-        raise ValueError(_FOREIGN)
+    _check(text, "0-9A-Fa-f")
     return _bits(text, 4)
 
 
 def _base32(text: str) -> Decoded:
-    if not re.fullmatch("[A-Za-z2-7]*", text):
-        raise ValueError(_FOREIGN)
+    _check(text, "A-Za-z2-7")
     return _bits(text.lower().translate(_TO_BASE32HEX), 5)
 
 
 def _base32hex(text: str) -> Decoded:
-    if not re.fullmatch("[0-9A-Va-v]*", text):
-        raise ValueError(_FOREIGN)
+    _check(text, "0-9A-Va-v")
     return _bits(text, 5)
 
 
 def _base64(text: str) -> Decoded:
-    if not re.fullmatch("[0-9A-Za-z+/]*", text):
-        raise ValueError(_FOREIGN)
+    _check(text, "0-9A-Za-z+/")
     kept = text[: len(text) - (len(text) % 4 == 1)]
     raw = a2b_base64(kept + "=" * (-len(kept) % 4))
     return raw, b2a_base64(raw, newline=False).rstrip(b"=") == text.encode()
 
 
 def _base64url(text: str) -> Decoded:
-    if not re.fullmatch("[0-9A-Za-z_-]*", text):
-        raise ValueError(_FOREIGN)
+    _check(text, "0-9A-Za-z_-")
     return _base64(text.translate(_URL_TO_BASE64))
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.formats.keys import Ed25519Key, KeyType, PrivateKey
+from fastmarket.formats.key_types import Ed25519Key, KeyType, PrivateKey
 
 # go-libp2p refuses the same sizes: weak below, too slow to verify above.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192

@@ -6,6 +6,7 @@ from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 
 # The specification's "practical maximum": 9 bytes, hence 63 bits.
 MAX_UVARINT_BYTES = 9
+MAX_PROTOBUF_VARINT_BYTES = 10  # of 64 bits; a negative number takes all of them (protobuf.dev, "Encoding")
 
 _ONE_BYTE = tuple(bytes((n,)) for n in range(0x80))
 
@@ -28,18 +29,10 @@ def try_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int] | No
     """(value, next offset), or None while bytes are missing; PeerFault if too long or not minimal."""
     if offset < len(buf) and buf[offset] < 0x80:
         return buf[offset], offset + 1
-    value = shift = 0
-    for at in range(offset, min(len(buf), offset + MAX_UVARINT_BYTES)):
-        byte = buf[at]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if byte == 0 and at > offset:
-                raise PeerFault("varint is not minimal")
-            return value, at + 1
-        shift += 7
-    if len(buf) - offset >= MAX_UVARINT_BYTES:
-        raise PeerFault(f"varint longer than {MAX_UVARINT_BYTES} bytes")
-    return None
+    found = _read(buf, offset, MAX_UVARINT_BYTES)
+    if found is not None and buf[found[1] - 1] == 0:
+        raise PeerFault("varint is not minimal")
+    return found
 
 
 def decode_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
@@ -48,6 +41,27 @@ def decode_uvarint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
     if found is None:
         raise PeerFault("varint is cut short")
     return found
+
+
+def decode_protobuf_varint(buf: bytes | bytearray, offset: int = 0) -> tuple[int, int]:
+    """As `decode_uvarint` by the rules of protobuf: of 10 bytes at most, and any form of a value will do."""
+    found = _read(buf, offset, MAX_PROTOBUF_VARINT_BYTES)
+    if found is None:
+        raise PeerFault("varint is cut short")
+    return found
+
+
+def _read(buf: bytes | bytearray, offset: int, max_bytes: int) -> tuple[int, int] | None:
+    value = shift = 0
+    for at in range(offset, min(len(buf), offset + max_bytes)):
+        byte = buf[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at + 1
+        shift += 7
+    if len(buf) - offset >= max_bytes:
+        raise PeerFault(f"varint longer than {max_bytes} bytes")
+    return None
 
 
 def frame(body: bytes) -> bytes:

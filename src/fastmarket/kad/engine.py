@@ -7,6 +7,7 @@ thing that may be asked.)
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from enum import Enum
 from typing import TypeVar
@@ -33,14 +34,16 @@ from fastmarket.kad.lookup.query import PutRequest, Query, Quorum, check_quorum
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.kad.maintenance import Maintenance, Own
 from fastmarket.kad.providers.find_providers import FindProvidersJob
+from fastmarket.kad.providers.source import NO_OTHER_PROVIDERS, ProviderSource
 from fastmarket.kad.records.put_job import PutJob
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule, rule_for
+from fastmarket.kad.records.record_store import RecordStore
 from fastmarket.kad.records.shares import NEARBY, Source
 from fastmarket.kad.records.values import GetValue, GetValueJob, PutValue
 from fastmarket.kad.routing.contact import Contact
 from fastmarket.kad.routing.liveness import ProbeList
-from fastmarket.kad.routing.table import RoutingTable
-from fastmarket.kad.wire.response_cache import TableVersion
+from fastmarket.kad.routing.table import Newcomer, RoutingTable
+from fastmarket.kad.wire.response_cache import ResponseCaches, TableVersion
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -54,6 +57,9 @@ class Mode(Enum):
     SERVER = "server"  # answers, and stands in others' tables
 
 
+# What others said of us and nobody has taken yet; the newest count.
+MAX_NAMED = 16
+
 _CLIENT = Mode.CLIENT  # a look-up in an Enum costs as much as a tenth of a request
 
 
@@ -65,6 +71,7 @@ class Engine:
         "_around",
         "_entropy",
         "_local",
+        "_named_us",
         "_rules",
         "_seeds",
         "config",
@@ -74,7 +81,6 @@ class Engine:
         "liveness",
         "maintenance",
         "mode",
-        "named_us",
         "routing",
     )
 
@@ -87,15 +93,29 @@ class Engine:
         entropy: Callable[[int], bytes],
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
         trace: Trace = NULL_TRACE,
+        records: RecordStore | None = None,
+        providers: ProviderSource = NO_OTHER_PROVIDERS,
+        caches: ResponseCaches | None = None,
+        mode: Mode = Mode.SERVER,
     ) -> None:
-        """`rules`: record rules by namespace. A node starts as server, its addresses unknown."""
+        """`rules`: record rules by namespace. `records`: where values are kept. `providers`: those known by
+        other protocols; `caches`: told of what replies are made of. A node starts with unknown addresses."""
         self.config = config
-        self.mode = Mode.SERVER
+        self.mode = mode
         self._local = PeerInfo(local)
         self._entropy = entropy
         self._rules = rules
         self.routing = RoutingTable(config, local, trace)
-        self.handlers = Handlers(config, local, self.routing, rules)
+        self.handlers = Handlers(
+            config,
+            local,
+            self.routing,
+            rules,
+            RecordStore(config, local.key) if records is None else records,
+            providers,
+            ResponseCaches() if caches is None else caches,
+            lambda key: self.maintenance.publishes(Own.PROVIDER, key),
+        )
         named = self.routing.large.named if config.large_table else None
         alive = KnownAlive(config)
         self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
@@ -110,13 +130,18 @@ class Engine:
             entropy,
             learnt.rtt,
             learnt.size,
-            lambda peer: self.named_us(peer),
+            self._note_named,
         )
-        self.named_us: Callable[[PeerInfo], None] = lambda peer: None
-        """Told how others know us, whenever they say so: ours need not be the only node with this key."""
-        self.maintenance = Maintenance(config, self.jobs, entropy, now)
-        self.maintenance.connect(self._refresh, self._announce, self._sweep)
-        self.routing.on_return = self._table_changed
+        self._named_us: deque[PeerInfo] = deque(maxlen=MAX_NAMED)
+        self.maintenance = Maintenance(
+            config,
+            self.jobs,
+            entropy,
+            now,
+            refresh=self._refresh,
+            announce=self._announce,
+            sweep=self._sweep,
+        )
         self._seeds: tuple[PeerInfo, ...] = ()  # of the last bootstrap: wanted again when nobody is left
         self._alone_s = config.alone_retry_s  # until the next attempt to join, while the table is empty
 
@@ -144,6 +169,7 @@ class Engine:
         if oldest is not None:
             self.liveness.check(oldest, now)
         self.jobs.peer_identified(now)
+        self._look_at_table(now)
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
@@ -153,6 +179,7 @@ class Engine:
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         """No address of the peer could be dialled."""
         self.routing.failed(peer_id, FailureKind.UNREACHABLE, now)
+        self._look_at_table(now)
 
     def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
         """The reply to one request (unframed); None: there is none. Raises PeerFault: reset the stream.
@@ -166,10 +193,12 @@ class Engine:
     def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
         self.jobs.receive_reply(request_id, protocol, payload, now)
+        self._look_at_table(now)
 
     def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The other outcome of a SendRequest."""
         self.jobs.request_failed(request_id, kind, now)
+        self._look_at_table(now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -181,7 +210,10 @@ class Engine:
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
-        run_all((self.jobs.handle_timer, self.maintenance.handle_timer, self.liveness.handle_timer), now)
+        try:
+            run_all((self.jobs.handle_timer, self.maintenance.handle_timer, self.liveness.handle_timer), now)
+        finally:
+            self._look_at_table(now)
 
     def poll_actions(self) -> list[SendRequest]:
         """Requests to send."""
@@ -234,9 +266,19 @@ class Engine:
         """The peers of the table closest to a 32-byte key, closest first."""
         return [contact.info.peer_id for contact in self.routing.nearest(target, count)]
 
-    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
-        """`told(peer, protocols, now)` is called for each peer that comes into the table."""
-        self.routing.on_newcomer = told
+    def take_newcomers(self) -> list[Newcomer]:
+        """Peers that entered the table since the last call."""
+        newcomers = self.routing.newcomers
+        taken = list(newcomers)
+        newcomers.clear()
+        return taken
+
+    def take_named_us(self) -> list[PeerInfo]:
+        """How others know us, as they said since the last call: another node may have our key."""
+        named = self._named_us
+        taken = list(named)
+        named.clear()
+        return taken
 
     # --- jobs
 
@@ -261,7 +303,7 @@ class Engine:
         self, key: bytes, find: Query, store: PutRequest, timeout_s: float | None = None, retry_s: float = 0.0
     ) -> PutJob:
         """Put something on the k closest to a raw key; tried again for `retry_s` seconds while the quorum is
-        missing. Result: PutResult; progress: QuorumReached."""
+        missing. Result: PutResult; progress: its `Outcome` at the quorum."""
         timeout_s = self._timeout(timeout_s)
         return PutJob(
             self.search(key, find),
@@ -311,7 +353,7 @@ class Engine:
     ) -> PutJob:
         """Store a value here at once, and by the job at the k closest; announced again until `unpublish`.
 
-        Result: PutResult; progress: QuorumReached. Raises CallerFault.
+        Result: PutResult; progress: its `Outcome` at the quorum. Raises CallerFault.
         """
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
@@ -347,7 +389,7 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
-        ask = GetProviders(self.config, RawKey(key), limit, lambda now: handlers.hidden(key, now))
+        ask = GetProviders(self.config, RawKey(key), limit, lambda now: handlers.withdrawn(key, now))
         own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
@@ -394,8 +436,14 @@ class Engine:
         self._alone_s = min(2 * self._alone_s, self.config.refresh_interval_s)
         return BootstrapJob(self._around, self._seeds, timeout_s) if self._seeds else None
 
-    def _table_changed(self, now: float) -> None:
-        """A silent peer is back, and perhaps more that we do not know of; or nobody is left."""
+    def _note_named(self, us: PeerInfo) -> None:
+        self._named_us.append(us)
+
+    def _look_at_table(self, now: float) -> None:
+        """An unresponsive peer is back, and perhaps more that we do not know of; or the table is empty."""
+        if not self.routing.refresh_wanted:
+            return
+        self.routing.refresh_wanted = False
         config = self.config
         if len(self.routing):
             self.maintenance.refresh_soon(config.return_delay_s, config.return_pause_s, now)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import islice
-from math import inf
-from typing import TypeAlias
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.providers.source import ProviderSource
 from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.records.record_store import ProviderStore, RecordStore
 from fastmarket.kad.records.shares import NEARBY, Source
@@ -27,15 +26,12 @@ from fastmarket.kad.wire.messages import (
     encode_reply,
     encode_request,
 )
-from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache
+from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
 _FIND_NODE_HEAD = b"\x08\x04\x12"
 _FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
 _GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
-
-PeersUntil: TypeAlias = tuple[Iterable[PeerInfo], float]
-"""Providers, and until when just these are known unless one of them changes (unix seconds)."""
 
 
 class Handlers:
@@ -45,40 +41,49 @@ class Handlers:
         "_block",
         "_by_kind",
         "_config",
+        "_local",
         "_local_entry",
         "_local_key",
+        "_others_known",
+        "_provides",
         "_rules",
-        "elsewhere",
-        "hidden",
         "providers",
-        "ready",
         "records",
+        "response_cache",
         "routing",
     )
 
     def __init__(
-        self, config: KadConfig, local: PeerId, routing: RoutingTable, rules: Mapping[bytes, RecordRule]
+        self,
+        config: KadConfig,
+        local: PeerId,
+        routing: RoutingTable,
+        rules: Mapping[bytes, RecordRule],
+        records: RecordStore,
+        others: ProviderSource,
+        caches: ResponseCaches,
+        provides: Callable[[bytes], bool],
     ) -> None:
+        """`others` knows providers by other protocols; `provides(key)`: whether this node announces the key
+        as such; `caches` gets the cache of GET_PROVIDERS replies."""
         self._config = config
+        self._local = PeerInfo(local)
         self._local_key = local.key
+        self._others_known = others
+        self._provides = provides
         self._local_entry: bytes | None = None
         self._rules = rules
         self.routing = routing
         self._block = NEARBY  # of the sender of the request under way
-        self.records = RecordStore(config, local.key)
-        self.ready = ResponseCache(
+        self.records = records
+        self.response_cache = ResponseCache(
             config.max_ready_bytes,
             routing,
             lambda ready, asker: self._providers_reply(asker, ready.target, ready.part),
         )
         """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
-        self.providers = ProviderStore(config, self.ready.changed, local.key)
-        # Providers of a key that another protocol of this node knows of; (key, now) -> who. Whoever sets it
-        # tells `ready` of changes: of the key, and of a provider's addresses.
-        self.elsewhere: Callable[[bytes, float], PeersUntil] = lambda key, now: ((), inf)
-        # Whose announcements of a key are not told, for they have taken back what they announced; (key,
-        # now) -> who. Changes are told to `ready` likewise, and `elsewhere` says until when it holds.
-        self.hidden: Callable[[bytes, float], Container[PeerId]] = lambda key, now: ()
+        caches.add(self.response_cache)
+        self.providers = ProviderStore(config, self.response_cache.changed, local.key)
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,
@@ -91,7 +96,8 @@ class Handlers:
         """Our own addresses, handed out to who looks for us."""
         limit = self._config.max_entry_bytes
         self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
-        self.ready.changed(local.peer_id)
+        self._local = local
+        self.response_cache.changed(local.peer_id)
 
     def handle(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
         """The reply to one request, None where there is none. Raises PeerFault.
@@ -100,7 +106,7 @@ class Handlers:
         """
         if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
             return self._find_node(sender, body[4:], now)
-        ready = self.ready.answer(body, sender, now)
+        ready = self.response_cache.answer(body, sender, now)
         if ready is not None:
             self.routing.seen(sender.key, now)
             return ready
@@ -188,7 +194,7 @@ class Handlers:
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)
         config, target = self._config, kad_key(key)
-        hidden = self.hidden(key, now)
+        hidden = self.withdrawn(key, now)
         records = [one for one in self.providers.live(key, now) if one.provider.peer.peer_id not in hidden]
         others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
         entries = [record.entry(now) for record in records]
@@ -199,7 +205,7 @@ class Handlers:
             sources = (key, *(peer.peer_id for peer in others))
             until = min([until, *(record.until(now) for record in records)])
             answer = CachedResponse(part, target, until, sources)
-            self.ready.put(encode_request(Kind.GET_PROVIDERS, key), answer)
+            self.response_cache.put(encode_request(Kind.GET_PROVIDERS, key), answer)
         return self._providers_reply(sender, target, part)
 
     def _providers_reply(self, sender: PeerId | None, target: KadKey, providers: bytes) -> bytes:
@@ -209,9 +215,14 @@ class Handlers:
         key = sender.key if sender is not None else None
         return self.routing.joined(_GET_PROVIDERS_REPLY, target, key, config.k, providers, room)
 
+    def withdrawn(self, key: bytes, now: float) -> frozenset[PeerId]:
+        """Peers whose provider records of the key are not told; never ourselves while we announce the key."""
+        hidden, local = self._others_known.withdrawn(key, now), self._local.peer_id
+        return hidden - {local} if local in hidden and self._provides(key) else hidden
+
     def known_providers(self, key: bytes, now: float) -> list[PeerInfo]:
         """Who announced a key here, or is known by another protocol to provide it."""
-        hidden = self.hidden(key, now)
+        hidden = self.withdrawn(key, now)
         announced = [one for one in self.providers.providers(key, now) if one.peer_id not in hidden]
         return announced + self.known_elsewhere(key, now)
 
@@ -221,8 +232,13 @@ class Handlers:
         return self._others(key, announced, now)[0]
 
     def _others(self, key: bytes, announced: Container[PeerId], now: float) -> tuple[list[PeerInfo], float]:
-        peers, until = self.elsewhere(key, now)
-        others = (peer for peer in peers if peer.peer_id not in announced)
+        peers, until = self._others_known.holders(key, now)
+        local = self._local
+        others = (
+            local if peer.peer_id == local.peer_id else peer
+            for peer in peers
+            if peer.peer_id not in announced
+        )
         return list(islice(others, self._config.max_providers_per_key)), until
 
     def _checked_key(self, message: Message) -> bytes:

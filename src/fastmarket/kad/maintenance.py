@@ -32,7 +32,7 @@ class _Published:
 
 
 class Maintenance:
-    """Timers over the whole node. Supplied by the engine: how to refresh, to announce and to sweep."""
+    """Timers over the whole node."""
 
     __slots__ = (
         "_announce",
@@ -51,8 +51,17 @@ class Maintenance:
     )
 
     def __init__(
-        self, config: KadConfig, jobs: JobRunner, entropy: Callable[[int], bytes], now: float
+        self,
+        config: KadConfig,
+        jobs: JobRunner,
+        entropy: Callable[[int], bytes],
+        now: float,
+        *,
+        refresh: Callable[[float], Job | None],
+        announce: Callable[[Own, bytes, bytes, float], Job],
+        sweep: Callable[[float], None],
     ) -> None:
+        """`refresh`, `announce` and `sweep` say what to do when the time has come: the first two by jobs."""
         self._config = config
         self._jobs = jobs
         self._entropy = entropy
@@ -63,17 +72,6 @@ class Maintenance:
         self._refreshed_at = float("-inf")
         self._refresh_at = now + self._spread(config.refresh_interval_s)
         self._sweep_at = now + self._spread(config.sweep_interval_s)
-        self._refresh: Callable[[float], Job | None] = lambda now: None
-        self._announce: Callable[[Own, bytes, bytes, float], Job] | None = None
-        self._sweep: Callable[[float], None] = lambda now: None
-
-    def connect(
-        self,
-        refresh: Callable[[float], Job | None],
-        announce: Callable[[Own, bytes, bytes, float], Job],
-        sweep: Callable[[float], None],
-    ) -> None:
-        """What to do when the time has come."""
         self._refresh, self._announce, self._sweep = refresh, announce, sweep
 
     def __len__(self) -> int:
@@ -138,7 +136,7 @@ class Maintenance:
             _, _, published = heapq.heappop(self._due)
             # Withdrawn, or withdrawn and published anew: then another entry stands for it.
             kind, key = published.kind, published.key
-            if self._own.get((kind, key)) is not published or self._announce is None:
+            if self._own.get((kind, key)) is not published:
                 continue
             try:
                 job = self._announce(kind, key, published.value, now)
@@ -154,7 +152,8 @@ class Maintenance:
         def done(result: object, at: float) -> None:
             self._running -= 1
             if published is not None:
-                stored = isinstance(result, PutResult) and result.succeeded and result.acknowledged > 0
+                put = result.outcome if isinstance(result, PutResult) else None
+                stored = put is not None and put.is_reached and put.acknowledged > 0
                 config = self._config
                 wait_s = config.republish_interval_s if stored else config.republish_retry_s
                 self._schedule(published, at + self._spread(wait_s))

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.events import (
     Event,
     ResponderFailed,
@@ -15,26 +16,46 @@ from fastmarket.libp2p.events import (
     StreamEnded,
     StreamReset,
 )
+from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import OnData
 from fastmarket.libp2p.streams import Responder, ResponderFactory, RpcResponder
-from fastmarket.libp2p.yamux import Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
 from fastmarket.native.frames import PIECE_BYTES, Served
+
+
+class Muxer(Protocol):
+    """What the sinks need of what carries their streams."""
+
+    blocked_bytes: int  # output that waits for window, over all streams
+    slice_bytes: int  # input processed in one go
+
+    def write(self, stream: MuxStream, data: bytes) -> None:
+        """Sends `data` as far as the window goes, and the rest later; CallerFault after `finish`."""
+
+    def finish(self, stream: MuxStream) -> None:
+        """Half-closes once everything written has gone."""
+
+    def reset(self, stream: MuxStream) -> None:
+        """Drops the stream both ways; the sink is not told. Harmless on one that is gone."""
+
+    def consumed(self, stream: MuxStream, size: int) -> None:
+        """Gives `size` bytes of window back."""
 
 
 class Channels(Protocol):
     """What the sinks need of their connection."""
 
     config: ConnectionConfig
-    mux: Yamux
     protocols: Mapping[str, ResponderFactory | None]
     emit: Callable[[Event], None]
+    peer: RemotePeer
     used_at: float  # when a stream of either side last carried something
 
-    def respond(self, factory: ResponderFactory) -> Responder:
-        """A responder for a new inbound stream."""
+    @property
+    def mux(self) -> Muxer:
+        """Whose streams they are."""
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         """Replies may be written: neither the shell nor the peer has left too many where they are."""
 
     def hold(self, size: int) -> bool:
@@ -81,17 +102,17 @@ class ResponderStream(Served):
         return self.used_at + self.channels.config.idle_stream_timeout_s
 
     @property
-    def resting(self) -> bool:
+    def is_resting(self) -> bool:
         """Nothing is under way: what was asked is answered, and the answer is with the peer."""
         return self._responder is None or (self.partial == 0 and not self.held and not self._stream.outbox)
 
     def start(self, factory: ResponderFactory, now: float) -> None:
         """Makes the responder and writes its first bytes."""
         try:
-            self._responder = responder = self.channels.respond(factory)
+            self._responder = responder = factory(self.channels.peer)
             if isinstance(responder, RpcResponder):
-                self.connection, self.limit = responder.connection, responder.limit
-            self._write(responder, responder.opened(now))
+                self.connection, self.limit = responder.peer, responder.limit
+            self._write(responder, responder.on_open(now))
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - a bug of ours costs this stream and is shown to the shell
@@ -121,9 +142,9 @@ class ResponderStream(Served):
         if responder is None:
             return  # what follows the last answer is read and dropped
         try:
-            reply = responder.received(data, now)
+            reply = responder.on_data(data, now)
             self.handle = responder.whole if isinstance(responder, RpcResponder) else None
-            if reply or responder.quiet:
+            if reply or responder.is_quiet:
                 self._answered()
             if reply:
                 self.channels.mux.write(self._stream, reply)
@@ -131,7 +152,7 @@ class ResponderStream(Served):
             waits = self.handle is None if isinstance(responder, RpcResponder) else not reply
             if waits and not self._keep_partial(len(data)):
                 raise LimitExceeded("bytes of requests", self.channels.config.max_held_bytes)
-            if responder.finished:
+            if responder.is_finished:
                 self._done()
         except PeerFault:
             self._drop()
@@ -165,7 +186,7 @@ class ResponderStream(Served):
         channels, stream, held = self.channels, self._stream, self.held
         done = 0
         while held and not stream.outbox:
-            if not channels.room or done >= channels.mux.slice_bytes:
+            if not channels.has_room or done >= channels.mux.slice_bytes:
                 channels.wait_for_room(self)
                 break
             piece = bytes(held[: self._piece(held)])
@@ -190,9 +211,9 @@ class ResponderStream(Served):
         responder = self._responder
         if responder is None or self._stream.fin_queued:
             return
-        responder.finished = True
+        responder.is_finished = True
         try:
-            self._write(responder, responder.ended(now))
+            self._write(responder, responder.on_end(now))
         except PeerFault:
             self._drop()
         except Exception as error:  # noqa: BLE001 - as in `start`
@@ -201,7 +222,7 @@ class ResponderStream(Served):
     def _write(self, responder: Responder, data: bytes) -> None:
         if data:
             self.channels.mux.write(self._stream, data)
-        if responder.finished:
+        if responder.is_finished:
             self._done()
 
     def _done(self) -> None:
@@ -231,19 +252,18 @@ class ResponderStream(Served):
             self.channels.emit(ResponderFailed(self._stream.stream_id, self.protocol, error))
 
 
-Taken = Callable[[bytes, float], None]
-
-
 class EventStream:
     """A stream whose bytes go out as events, and whose owner gives the window back; or they go to
-    `taken(data, now)`, which is done with them at once."""
+    `on_data(data, now)`, which is done with them at once."""
 
-    __slots__ = ("_channels", "_stream", "_unread", "_used_at", "taken")
+    __slots__ = ("_channels", "_stream", "_unread", "_used_at", "on_data")
 
-    def __init__(self, channels: Channels, stream: MuxStream, now: float, taken: Taken | None = None) -> None:
+    def __init__(
+        self, channels: Channels, stream: MuxStream, now: float, on_data: OnData | None = None
+    ) -> None:
         self._channels = channels
         self._stream = stream
-        self.taken = taken
+        self.on_data = on_data
         self._unread = 0
         self._used_at = channels.used_at = now
         if stream.inbound:
@@ -260,8 +280,8 @@ class EventStream:
 
     def received(self, data: bytes, now: float) -> int:
         self._used_at = self._channels.used_at = now
-        if self.taken is not None:
-            self.taken(data, now)
+        if self.on_data is not None:
+            self.on_data(data, now)
             return len(data)
         self._unread += len(data)
         if self._channels.keep_unread(len(data)):

@@ -13,7 +13,7 @@ from fastmarket.config import HostConfig
 from fastmarket.formats.address_block import address_block
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.muxed import Role
 
 LinkT = TypeVar("LinkT")
 
@@ -55,7 +55,7 @@ class Admission:
         self._sources: OrderedDict[str, _Source] = OrderedDict()  # least recently seen first
 
     def refuse(self, role: Role, source: str | None, now: float) -> ConnectionRefusal | None:
-        """None: it was counted in; `opened` and `ended` are to follow. `source`: see `source_of`."""
+        """None: it was counted in; `on_opened` and `on_ended` are to follow. `source`: see `source_of`."""
         config = self._config
         if self._total >= config.max_connections:
             return ConnectionRefusal.FULL
@@ -71,15 +71,15 @@ class Admission:
         self._total += 1
         return None
 
-    def opened(self, role: Role, source: str | None) -> None:
+    def on_opened(self, role: Role, source: str | None) -> None:
         """Its handshake is done, or over without success."""
         if role is Role.LISTENER:
             self._pending -= 1
             if source is not None:
                 self._sources[source].pending -= 1
 
-    def ended(self, role: Role, source: str | None) -> None:
-        """It is gone; `opened` was called before."""
+    def on_ended(self, role: Role, source: str | None) -> None:
+        """It is gone; `on_opened` was called before."""
         self._total -= 1
         if role is Role.LISTENER:
             self._inbound -= 1

@@ -3,10 +3,10 @@ head start on each other (RFC 8305, "Happy Eyeballs")."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.multiaddr import Multiaddr
 
@@ -15,9 +15,11 @@ MAX_DOUBLINGS = 32  # beyond which the wait has long reached its bound
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to. `addr` is what it came from: the address of that host, or a name."""
+    """Where to connect to, over which transport. `addr` is what it came from: the address of that host, or a
+    name."""
 
     addr: Multiaddr
+    transport: str
     host: str
     port: int
 
@@ -37,13 +39,13 @@ class DialRace:
         self._stagger_s = stagger_s
         self._left = max_targets
         self._waiting: list[tuple[int, Target]] = []
-        self._known: set[tuple[str, int]] = set()
+        self._known: set[tuple[str, str, int]] = set()
         self._last_was_ip6 = False
         self._not_before = 0.0
 
     def add(self, target: Target, rank: int) -> bool:
         """Lets it take part, at any time; the lower the rank, the earlier. False: it does already."""
-        place = (target.host, target.port)
+        place = (target.transport, target.host, target.port)
         if place in self._known:
             return False
         self._known.add(place)
@@ -61,7 +63,7 @@ class DialRace:
         self._not_before = now + self._stagger_s
         return best[1]
 
-    def failed(self, now: float) -> None:
+    def on_failed(self, now: float) -> None:
         """One that was tried leads nowhere: the next need not wait."""
         self._not_before = min(self._not_before, now)
 
@@ -86,8 +88,8 @@ class DialBook:
 
     def __init__(self, config: ConnectionConfig) -> None:
         self._config = config
-        self._failures: OrderedDict[Multiaddr, _Failure] = OrderedDict()
-        self._proven: OrderedDict[Multiaddr, None] = OrderedDict()
+        self._failures: BoundedMap[Multiaddr, _Failure] = BoundedMap(config.max_known_peers)
+        self._proven: BoundedMap[Multiaddr, None] = BoundedMap(config.max_known_peers)
 
     def order(self, addrs: Iterable[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
         """Those that may be tried now, by rank, and within it in the order given (best first)."""
@@ -103,37 +105,32 @@ class DialBook:
 
     def waits_until(self, addr: Multiaddr) -> float:
         """When `addr` may be tried again; 0.0: at any time."""
-        failure = self._failures.get(addr.without_peer())
+        failure = self._failures.peek(addr.without_peer())
         return 0.0 if failure is None else failure.until
 
     def refuses(self, addr: Multiaddr) -> bool:
         """Whether it refused when it was last tried."""
-        failure = self._failures.get(addr.without_peer())
+        failure = self._failures.peek(addr.without_peer())
         return failure is not None and failure.refused
 
-    def failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
+    def on_failed(self, addr: Multiaddr, now: float, *, refused: bool = False) -> None:
         """It did not lead to the peer; `refused`: the machine is there, and nobody listens."""
         addr = addr.without_peer()
-        self._proven.pop(addr, None)
+        self._proven.pop(addr)
         times = self._failed_times(addr) + 1
         wait = self._config.dial_backoff_s * 2.0 ** min(times - 1, MAX_DOUBLINGS)
-        self._failures[addr] = _Failure(times, now + min(wait, self._config.max_dial_backoff_s), refused)
-        self._failures.move_to_end(addr)
-        if len(self._failures) > self._config.max_known_peers:
-            self._failures.popitem(last=False)
+        until = now + min(wait, self._config.max_dial_backoff_s)
+        self._failures.put(addr, _Failure(times, until, refused))
 
-    def succeeded(self, addr: Multiaddr) -> None:
+    def on_succeeded(self, addr: Multiaddr) -> None:
         """It did."""
         self.forgive(addr)
-        self._proven[addr.without_peer()] = None
-        self._proven.move_to_end(addr.without_peer())
-        if len(self._proven) > self._config.max_known_peers:
-            self._proven.popitem(last=False)
+        self._proven.put(addr.without_peer(), None)
 
     def forgive(self, addr: Multiaddr) -> None:
         """It may be tried at once, however often it failed."""
-        self._failures.pop(addr.without_peer(), None)
+        self._failures.pop(addr.without_peer())
 
     def _failed_times(self, addr: Multiaddr) -> int:
-        failure = self._failures.get(addr)
+        failure = self._failures.peek(addr)
         return 0 if failure is None else failure.times

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
@@ -12,12 +11,10 @@ from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr, parse_addrs
 from fastmarket.formats.peer_record import decode_peer_record
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
+from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.pb.libp2p.identify_pb2 import Identify
-
-if TYPE_CHECKING:
-    from fastmarket.libp2p.connection import Connection
-    from fastmarket.libp2p.streams import ResponderFactory
 
 IDENTIFY_PROTOCOL = "/ipfs/id/1.0.0"
 PUSH_PROTOCOL = "/ipfs/id/push/1.0.0"
@@ -174,58 +171,56 @@ def apply_push(old: IdentifyInfo, push: IdentifyInfo) -> IdentifyInfo:
 class IdentifyResponder:
     """Writes the message, framed, and closes."""
 
-    __slots__ = ("_connection", "_message", "finished", "quiet")
+    __slots__ = ("_message", "_peer", "is_finished", "is_quiet")
 
-    def __init__(self, connection: Connection, message: Callable[[Connection], bytes]) -> None:
-        self._connection = connection
+    def __init__(self, peer: RemotePeer, message: Callable[[RemotePeer], bytes]) -> None:
+        self._peer = peer
         self._message = message
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
-    def factory(cls, message: Callable[[Connection], bytes]) -> ResponderFactory:
-        """`message(connection)` is the framed message for that peer: `encode_identify`."""
-        return lambda connection: cls(connection, message)
+    def factory(cls, message: Callable[[RemotePeer], bytes]) -> ResponderFactory:
+        """`message(peer)` is the framed message for that peer: `encode_identify`."""
+        return lambda peer: cls(peer, message)
 
-    def opened(self, now: float) -> bytes:
-        self.finished = True
-        return self._message(self._connection)
+    def on_open(self, now: float) -> bytes:
+        self.is_finished = True
+        return self._message(self._peer)
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         return b""
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         return b""
 
 
 class IdentifyPushResponder:
     """Collects what the peer pushes and hands it on when the stream ends."""
 
-    __slots__ = ("_collector", "_connection", "_pushed", "finished", "quiet")
+    __slots__ = ("_collector", "_peer", "_pushed", "is_finished", "is_quiet")
 
-    def __init__(
-        self, connection: Connection, pushed: Callable[[Connection, IdentifyInfo, float], None]
-    ) -> None:
-        self._connection = connection
+    def __init__(self, peer: RemotePeer, pushed: Callable[[RemotePeer, IdentifyInfo, float], None]) -> None:
+        self._peer = peer
         self._pushed = pushed
-        self._collector = IdentifyCollector(remote_peer=connection.remote_peer)
-        self.finished = False
-        self.quiet = False
+        self._collector = IdentifyCollector(remote_peer=peer.peer_id)
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
-    def factory(cls, pushed: Callable[[Connection, IdentifyInfo, float], None]) -> ResponderFactory:
-        """`pushed(connection, info, now)`; merge it into what is known by `apply_push`."""
-        return lambda connection: cls(connection, pushed)
+    def factory(cls, pushed: Callable[[RemotePeer, IdentifyInfo, float], None]) -> ResponderFactory:
+        """`pushed(peer, info, now)`; merge it into what is known by `apply_push`."""
+        return lambda peer: cls(peer, pushed)
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         return b""
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         self._collector.feed(data)
         return b""
 
-    def ended(self, now: float) -> bytes:
-        self._pushed(self._connection, self._collector.finish(), now)
+    def on_end(self, now: float) -> bytes:
+        self._pushed(self._peer, self._collector.finish(), now)
         return b""
 
 

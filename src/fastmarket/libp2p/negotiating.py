@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastmarket.errors import FastmarketError, LimitExceeded, PeerFault
-from fastmarket.libp2p.channels import Channels, EventStream, ResponderStream, Taken
+from fastmarket.libp2p.channels import Channels, EventStream, ResponderStream
 from fastmarket.libp2p.events import NegotiationFailed, StreamOpened, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import OnData
 
 
 class InboundNegotiation:
@@ -77,7 +78,7 @@ class InboundNegotiation:
 class OutboundNegotiation:
     """A stream of ours until the peer agrees to a protocol."""
 
-    __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy", "taken")
+    __slots__ = ("_channels", "_negotiation", "_stream", "deadline", "lazy", "on_data")
 
     def __init__(
         self, channels: Channels, stream: MuxStream, negotiation: DialerNegotiation, now: float
@@ -86,7 +87,7 @@ class OutboundNegotiation:
         self._stream = stream
         self._negotiation = negotiation
         self.lazy = False
-        self.taken: Taken | None = None  # who has the bytes behind the agreement, if not everybody
+        self.on_data: OnData | None = None  # who has the bytes behind the agreement, if not everybody
         self.deadline = now + channels.config.negotiation_timeout_s
         channels.check_at(self.deadline)
 
@@ -108,7 +109,7 @@ class OutboundNegotiation:
             channels.emit(NegotiationFailed(stream.stream_id))
         if negotiation.chosen is None:
             return len(data)
-        stream.sink = sink = EventStream(channels, stream, now, self.taken)
+        stream.sink = sink = EventStream(channels, stream, now, self.on_data)
         channels.emit(StreamReady(stream.stream_id, negotiation.chosen))
         rest = negotiation.rest
         return len(data) - len(rest) + (sink.received(rest, now) if rest else 0)

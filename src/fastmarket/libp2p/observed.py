@@ -5,11 +5,11 @@ Any peer can claim anything, so one word per neighbourhood of the Internet count
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.scope import AddressScope, ip_of, scope_of
@@ -51,7 +51,7 @@ class ObservedAddrs:
     __slots__ = ("_votes",)
 
     def __init__(self) -> None:
-        self._votes: OrderedDict[tuple[str, int, bool], _Vote] = OrderedDict()
+        self._votes: BoundedMap[tuple[str, int, bool], _Vote] = BoundedMap(MAX_VOTES)
 
     def __len__(self) -> int:
         return len(self._votes)
@@ -70,15 +70,12 @@ class ObservedAddrs:
         # The peer that dialed us tells the address it dialed: where we are reached from outside.
         port = endpoint.port if report.dialed_us else None
         key = (_group(observer, report.peer), seen.version, report.dialed_us)
-        self._votes[key] = _Vote(report.peer, seen, port, now + VOTE_TTL_S)
-        self._votes.move_to_end(key)
-        if len(self._votes) > MAX_VOTES:
-            self._votes.popitem(last=False)
+        self._votes.put(key, _Vote(report.peer, seen, port, now + VOTE_TTL_S))
 
     def confirmed(self, listening: Sequence[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
         """Addresses beyond those listened on that enough peers agree on; best confirmed first."""
         for key in [key for key, vote in self._votes.items() if vote.until <= now]:
-            del self._votes[key]
+            self._votes.pop(key)
         ports = _ports(listening)
         groups: dict[Multiaddr, set[str]] = {}
         peers: dict[Multiaddr, set[PeerId]] = {}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from fastmarket.errors import LimitExceeded, PeerFault
-
-if TYPE_CHECKING:
-    from fastmarket.libp2p.connection import Connection
-    from fastmarket.libp2p.streams import ResponderFactory
+from fastmarket.formats.remote_peer import RemotePeer
+from fastmarket.libp2p.streams import ResponderFactory
 
 PING_PROTOCOL = "/ipfs/ping/1.0.0"
 PING_BYTES = 32
@@ -18,37 +15,35 @@ PING_BYTES = 32
 class PingResponder:
     """Returns each whole block; less than one is kept."""
 
-    __slots__ = ("_partial", "finished", "quiet")
+    __slots__ = ("_partial", "is_finished", "is_quiet")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, peer: RemotePeer) -> None:
         self._partial = b""
-        self.finished = False
-        self.quiet = False
+        self.is_finished = False
+        self.is_quiet = False
 
     @classmethod
-    def factory(
-        cls, limit: int, connections: Callable[[Connection], Iterable[Connection]]
-    ) -> ResponderFactory:
-        """For the table of protocols: at most `limit` streams at once of one peer, over all its
-        `connections(connection)`."""
+    def factory(cls, limit: int, open_streams: Callable[[RemotePeer], int]) -> ResponderFactory:
+        """For the table of protocols: at most `limit` streams at once of one peer, `open_streams(peer)` of
+        which are open over all its connections."""
 
-        def make(connection: Connection) -> PingResponder:
-            if sum(each.responding(PING_PROTOCOL) for each in connections(connection)) >= limit:
+        def make(peer: RemotePeer) -> PingResponder:
+            if open_streams(peer) >= limit:
                 raise LimitExceeded("ping streams", limit, protocol=PING_PROTOCOL)
-            return cls(connection)
+            return cls(peer)
 
         return make
 
-    def opened(self, now: float) -> bytes:
+    def on_open(self, now: float) -> bytes:
         return b""
 
-    def received(self, data: bytes, now: float) -> bytes:
+    def on_data(self, data: bytes, now: float) -> bytes:
         data = self._partial + data
         whole = len(data) - len(data) % PING_BYTES
         self._partial = data[whole:]
         return data[:whole]
 
-    def ended(self, now: float) -> bytes:
+    def on_end(self, now: float) -> bytes:
         return b""
 
 

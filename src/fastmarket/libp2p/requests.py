@@ -21,7 +21,6 @@ from math import inf
 from fastmarket.errors import ConnectionLost, LimitExceeded, PeerFault, StreamFailed
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     Event,
@@ -33,6 +32,7 @@ from fastmarket.libp2p.events import (
     StreamReset,
 )
 from fastmarket.libp2p.kept_stream import KeptStream, Request
+from fastmarket.libp2p.muxed import ConnectionState, MuxedConnection
 from fastmarket.libp2p.outcomes import Failed, Reply, RequestResult
 
 __all__ = ["Failed", "RequestResult", "Reply", "RequestPool"]
@@ -55,12 +55,12 @@ class RequestPool:
         "_streams",
         "_supported",
         "_timers",
-        "held",
+        "held_bytes",
     )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: MuxedConnection) -> None:
         self._connection = connection
-        self._config = connection.endpoint.config
+        self._config = connection.config
         self._supported: frozenset[str] | None = None  # what identify said
         self._keep = True
         self._refused: set[str] = set()  # what negotiation showed, until identify speaks
@@ -72,18 +72,18 @@ class RequestPool:
         self._timers: list[tuple[float, int, Request]] = []
         self._order = count()
         self._outcomes: list[RequestResult] = []
-        self.held = 0
+        self.held_bytes = 0
         """Bytes of replies that have come in part."""
 
     # For the shell
 
     @property
-    def pending(self) -> int:
+    def pending_count(self) -> int:
         """Requests without outcome."""
         return sum(1 for _ in self._live_requests())
 
     @property
-    def resting(self) -> int:
+    def resting_stream_count(self) -> int:
         """Streams of ours that no request is on."""
         return sum(1 for kept in self._streams.values() if kept.request is None)
 
@@ -214,7 +214,7 @@ class RequestPool:
         kept.guessed = lazy and not known
         self._slots[choice.protocol] = slots + 1
         self._streams[stream_id] = kept
-        self._connection.deliver(stream_id, partial(self._taken, kept))
+        self._connection.deliver(stream_id, partial(self._on_data, kept))
         kept.request, request.kept = request, kept
         if lazy:
             self._write(kept, request, choice, now)
@@ -253,7 +253,7 @@ class RequestPool:
             self._fail(request, FailureKind.CLOSED)
         for state in (self._streams, self._idle, self._slots, self._queues, self._leaving, self._timers):
             state.clear()
-        self.held = 0
+        self.held_bytes = 0
 
     def _live_requests(self) -> Iterator[Request]:
         """Those without outcome, or whose late reply is still welcome."""
@@ -275,18 +275,18 @@ class RequestPool:
             self._place(request, now)
         self._serve_queues(now)
 
-    def _taken(self, kept: KeptStream, data: bytes, now: float) -> None:
+    def _on_data(self, kept: KeptStream, data: bytes, now: float) -> None:
         """Bytes of a kept stream, straight from the muxer."""
         if kept.leaving:
             return  # py-libp2p answers even what expects no reply
         decoder = kept.decoder
-        self.held -= decoder.pending
+        self.held_bytes -= decoder.pending
         try:
             bodies = decoder.feed(data)
             request = kept.request
             if len(bodies) > 1 or (bodies and (request is None or decoder.pending)):
                 raise PeerFault("a reply nobody asked for")
-            self.held += decoder.pending
+            self.held_bytes += decoder.pending
         except PeerFault:
             decoder.clear()
             self._connection.reset(kept.stream_id, now)
@@ -381,7 +381,7 @@ class RequestPool:
 
     def _drop(self, kept: KeptStream) -> None:
         if self._streams.pop(kept.stream_id, None) is not None:
-            self.held -= kept.decoder.pending
+            self.held_bytes -= kept.decoder.pending
         self._free_slot(kept)
         kept.request = None
 

@@ -1,7 +1,7 @@
 """What strangers make us hold, counted where it is bounded: by connection, and over all of them.
 
 A scope counts bytes, and its parent those of all its children. It only counts: the shell measures a
-connection after each of its turns (`Connection.holding`) and ends the worst when all of them together hold
+connection after each of its turns (`Connection.held_bytes`) and ends the worst when all of them together hold
 too much; before it comes to that, no answer is made for who has not taken the ones before.
 """
 
@@ -34,18 +34,18 @@ class MemoryScope:
         self.held = held
 
     @property
-    def strained(self) -> bool:
+    def is_strained(self) -> bool:
         """Whether what can wait should wait."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit * _STRAINED
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether something has to go."""
         whole = self if self._parent is None else self._parent
         return whole.held > whole.limit
 
     @property
-    def relieved(self) -> bool:
+    def is_relieved(self) -> bool:
         """Whether enough has gone."""
         return self.held <= self.limit * _RELIEVED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from fastmarket.bounded_map import BoundedMap
 
 __all__ = ["CallRate"]
 
@@ -16,15 +16,12 @@ class CallRate:
     def __init__(self, per_second: float, burst: int, max_callers: int) -> None:
         self._per_second = per_second
         self._burst = burst
-        self._max_callers = max_callers
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # calls left, as of when
+        self._left: BoundedMap[str, tuple[float, float]] = BoundedMap(max_callers)  # calls left, as of when
 
     def take(self, caller: str, now: float) -> float:
         """0.0: the call may go on; else the seconds until one may."""
-        left, at = self._left.pop(caller, (float(self._burst), now))
+        left, at = self._left.peek(caller) or (float(self._burst), now)
         left = min(float(self._burst), left + max(now - at, 0.0) * self._per_second)
         wait_s = 0.0 if left >= 1.0 else (1.0 - left) / self._per_second
-        self._left[caller] = (left if wait_s else left - 1.0, now)
-        while len(self._left) > self._max_callers:
-            self._left.popitem(last=False)
+        self._left.put(caller, (left if wait_s else left - 1.0, now))
         return wait_s

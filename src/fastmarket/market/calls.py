@@ -18,7 +18,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import Busy, CallerFault, FastmarketError, NodeFault, StorageFault
+from fastmarket.errors import Busy, CallerFault, FastmarketError, NodeFault, PeerFault, StorageFault
+from fastmarket.formats.varint import decode_protobuf_varint
 from fastmarket.market.access import AccessScope
 from fastmarket.market.grpc_errors import Status, status_of
 from fastmarket.market.sharing import CALLER, LoopTurns, Share, Slots
@@ -30,7 +31,9 @@ INTERNAL = Status(grpc.StatusCode.INTERNAL, "internal error; the node's log tell
 # that it may set off, and its length in units that are parsed in that time.
 MESSAGE_COST = 4
 COST_BYTES = 4096
-_FIXED_BYTES = {1: 8, 5: 4}  # by wire type (protobuf.dev, "Message structure")
+# Wire types (protobuf.dev, "Message structure"), and how many bytes a value of the others takes.
+_VARINT, _LENGTH_DELIMITED = 0, 2
+_FIXED_BYTES = {1: 8, 5: 4}
 
 Request = TypeVar("Request", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -245,30 +248,15 @@ def check_fields(raw: bytes, most: int) -> None:
             count += 1
             if count > most:
                 raise CallerFault("request", f"more than {most} fields")
-            kind = raw[at] & 7
-            at = _after_varint(raw, at)
-            if kind == 2:
-                start, at = at, _after_varint(raw, at)
-                at += _varint(raw, start, at)
-            elif kind == 0:
-                at = _after_varint(raw, at)
-            elif kind in _FIXED_BYTES:
+            tag, at = decode_protobuf_varint(raw, at)
+            kind = tag & 7
+            if kind in _FIXED_BYTES:
                 at += _FIXED_BYTES[kind]
-    except IndexError:
+            elif kind in (_VARINT, _LENGTH_DELIMITED):
+                value, at = decode_protobuf_varint(raw, at)
+                at += value if kind == _LENGTH_DELIMITED else 0
+    except PeerFault:
         return
-
-
-def _after_varint(raw: bytes, at: int) -> int:
-    while raw[at] & 0x80:
-        at += 1
-    return at + 1
-
-
-def _varint(raw: bytes, start: int, end: int) -> int:
-    value = 0
-    for place in range(end - 1, start - 1, -1):
-        value = value << 7 | raw[place] & 0x7F
-    return value
 
 
 def read(request_type: type[Request], raw: bytes, max_bytes: int) -> Request:

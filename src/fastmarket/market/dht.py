@@ -8,10 +8,11 @@ from typing import Protocol
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.results import NodeView, PeerView
 
 
 class Acknowledged(Protocol):
@@ -45,7 +46,7 @@ class Dht(Protocol):
         metadata: FileMetadata,
         deadline_s: float,
         form: CidForm | None = None,
-    ) -> StoreOutcome:
+    ) -> Outcome:
         """Signs, stores and announces an offer; returns at its quorum, at the latest after `deadline_s`.
 
         `form`: of the CID that names the content, which is told with the offer.
@@ -55,14 +56,14 @@ class Dht(Protocol):
         Raises `CallerFault` (a field of `OfferTerms`), `Busy`.
         """
 
-    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> Sequence[StoreOutcome]:
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> Sequence[Outcome]:
         """As `register_offer` for many, sharing signatures, lookups and messages: outcomes in their order.
 
         Whole slices of them are under way at a time. What the deadline cuts off before its turn is not
         registered and has `acknowledged` 0 of `wanted` 1. Raises `Busy` with none registered.
         """
 
-    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
         """Takes an own offer back; returns when every storer knows or has failed, or after `deadline_s`.
 
         The withdrawal is announced further whatever becomes of the call; withdrawing again is harmless.

@@ -12,9 +12,10 @@ from fastmarket.errors import CallerFault, QuorumFailed
 from fastmarket.formats.cid import Named, NamedBy, cid_text
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import encode_uvarint
+from fastmarket.kad.outcome import Outcome
 from fastmarket.market.grpc_errors import status_of
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -89,7 +90,7 @@ def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
     )
 
 
-def registered_of(content: Named, outcome: StoreOutcome) -> v1.RegisterFileResponse:
+def registered_of(content: Named, outcome: Outcome) -> v1.RegisterFileResponse:
     """How a registration went."""
     return v1.RegisterFileResponse(
         cid=content.cid,
@@ -108,7 +109,7 @@ _CID_TAG = b"\x1a"
 _NAMED_BY = {by: v1.RegisteredFile(named_by=by.name).SerializeToString() for by in NamedBy}
 
 
-def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
+def registered_file(content: Named, outcome: Outcome) -> bytes:
     """How the registration of one of many went, as a field of RegisterFilesResponse."""
     cid = content.cid.encode()
     head, tail = _of_outcome(outcome, outcome.why)
@@ -119,12 +120,12 @@ def registered_file(content: Named, outcome: StoreOutcome) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _of_outcome(outcome: StoreOutcome, why: str) -> tuple[bytes, bytes]:
+def _of_outcome(outcome: Outcome, why: str) -> tuple[bytes, bytes]:
     """The fields of a RegisteredFile before and after its CID. Of a hundred thousand there are a dozen.
     `why` by
     itself: outcomes are equal without it."""
     head = v1.RegisteredFile()
-    if not outcome.reached:
+    if not outcome.is_reached:
         status = status_of(QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, why))
         head.code, head.message = status.code.value[0], status.details
     tail = v1.RegisteredFile(acknowledged=outcome.acknowledged, asked=outcome.asked, wanted=outcome.wanted)

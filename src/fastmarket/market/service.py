@@ -13,12 +13,13 @@ from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed,
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.market.dht import Acknowledged, Dht
 from fastmarket.market.watching import Seen, Watching
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
+from fastmarket.offers.model.results import NodeView, PeerView
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class MarketService:
         """The node's."""
         return self._dht.peer_id
 
-    async def register(self, terms: OfferTerms, deadline_s: float | None = None) -> StoreOutcome:
+    async def register(self, terms: OfferTerms, deadline_s: float | None = None) -> Outcome:
         """Returns when the offer is stored here and acknowledged by a quorum; registering again is harmless.
 
         Raises `QuorumFailed` short of it (the offer is kept and announced further), `CallerFault`, `Busy`.
@@ -58,7 +59,7 @@ class MarketService:
                 outcome = await call
         except TimeoutError:
             raise RequestTimeout("not done within the call's time; the offer is announced further") from None
-        if not outcome.reached:
+        if not outcome.is_reached:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 
@@ -117,7 +118,7 @@ class MarketService:
                 providers = await self._dht.content_providers(content, left_s)
         except (TimeoutError, NetworkFault, Busy):
             return set()
-        return {peer for peer in providers if peer != self.peer_id and not found.offered_by(peer)}
+        return {peer for peer in providers if peer != self.peer_id and not found.has_provider(peer)}
 
     def registered_form(self, content: bytes, user_id: bytes) -> CidForm | None:
         """Of the CID that this node's offer was registered by."""
@@ -126,15 +127,15 @@ class MarketService:
 
     async def register_many(
         self, many: Sequence[OfferTerms], deadline_s: float | None = None
-    ) -> Sequence[StoreOutcome]:
+    ) -> Sequence[Outcome]:
         """Returns how each went, in order. Raises `Busy` with none registered."""
         return await self._dht.register_offers(many, self._budget(self._config.bulk_budget_s, deadline_s))
 
-    async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float | None = None) -> StoreOutcome:
+    async def withdraw(self, content: bytes, user_id: bytes, deadline_s: float | None = None) -> Outcome:
         """Takes an own offer back; returns when the storers know. Raises `NoSuchOffer`, `QuorumFailed`."""
         budget_s = self._budget(self._config.withdraw_budget_s, deadline_s)
         outcome = await self._dht.withdraw_offer(content, user_id, budget_s)
-        if not outcome.reached:
+        if not outcome.is_reached:
             raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
         return outcome
 

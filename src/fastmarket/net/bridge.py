@@ -19,12 +19,12 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
-from fastmarket.net.dht_node import Bootstrapped, DhtNode, Stored
+from fastmarket.net.dht_node import Bootstrapped, DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
-from fastmarket.offers.model.results import StoreOutcome
 
 # How long a command may wait for a place in the queue, and how long a query may take, in seconds.
 QUEUE_DEADLINE_S = 5.0
@@ -194,7 +194,7 @@ class DhtClient(Live):
             outcome = await node.register_offer(
                 content.multihash, b"", "", metadata, deadline_s, content.form
             )
-            if not outcome.reached:
+            if not outcome.is_reached:
                 raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
@@ -202,7 +202,7 @@ class DhtClient(Live):
 
     async def register_many(
         self, files: Sequence[tuple[Cid | str, FileMetadata]], *, deadline_s: float = QUERY_DEADLINE_S
-    ) -> list[StoreOutcome]:
+    ) -> list[Outcome]:
         """Offers many contents: one outcome each, in their order, with `reached` where a quorum holds it.
 
         Far faster than one by one: signatures, lookups and messages are shared. What is short of its quorum
@@ -221,7 +221,7 @@ class DhtClient(Live):
 
         async def call(node: DhtNode) -> Cid:
             outcome = await node.withdraw_offer(content.multihash, b"", deadline_s)
-            if not outcome.reached:
+            if not outcome.is_reached:
                 raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
@@ -274,7 +274,7 @@ class DhtClient(Live):
         quorum: Quorum | int = Quorum.MAJORITY,
         *,
         deadline_s: float = QUERY_DEADLINE_S,
-    ) -> Stored:
+    ) -> Outcome:
         """Stores a value at the closest nodes, and again from time to time. Raises QuorumFailed."""
         return await self._ask(lambda node: node.put_record(key, value, quorum, deadline_s=deadline_s))
 
@@ -284,7 +284,7 @@ class DhtClient(Live):
         """The best value found. Raises NotFound, or QuorumFailed when too few nodes agree on it."""
         return await self._ask(lambda node: node.get_record(key, quorum, deadline_s=deadline_s))
 
-    async def provide(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Stored:
+    async def provide(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Outcome:
         """Announces this node as a provider, as any libp2p node would, until it stops."""
         content = _cid(cid)
         return await self._ask(lambda node: node.provide(content.multihash, deadline_s=deadline_s))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastmarket.config import HostConfig
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
-from fastmarket.libp2p.connection import Connection, ConnectionState
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.connection_policy import (
     Admission,
     ConnectionRefusal,
@@ -20,8 +20,8 @@ from fastmarket.libp2p.connection_policy import (
     source_of,
     to_trim,
 )
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.upgrade import Role
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
 
@@ -49,7 +49,7 @@ class Connections:
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
         self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
         self.refusals: Counter[ConnectionRefusal] = Counter()  # connections not taken, since the start
-        self.dropped = 0  # connections ended for what they made us hold, since the start
+        self.dropped_count = 0  # connections ended for what they made us hold, since the start
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
@@ -69,7 +69,7 @@ class Connections:
     def to(self, peer_id: PeerId) -> Link | None:
         """The open connection to a peer that requests go over."""
         for link in self.by_peer.get(peer_id, ()):
-            if link.usable:
+            if link.is_usable:
                 return link
         return None
 
@@ -77,15 +77,14 @@ class Connections:
         """When its handshake was done."""
         return self._held[link].opened_at
 
-    def of(self, connection: Connection) -> Link | None:
-        """The open link whose connection this is."""
-        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
-        return next((link for link in links if link.connection is connection), None)
+    def of(self, peer: RemotePeer) -> Link | None:
+        """The open link at whose other end this is."""
+        links = self.by_peer.get(peer.peer_id, ())
+        return next((link for link in links if link.connection.remote is peer), None)
 
-    def siblings(self, connection: Connection) -> list[Connection]:
-        """All open connections with the same peer, this one included."""
-        links = self.by_peer.get(connection.remote_peer, ()) if connection.remote_peer is not None else ()
-        return [link.connection for link in links]
+    def responder_count(self, peer: RemotePeer, protocol: str) -> int:
+        """Streams that we answer in `protocol`, over all open connections with that peer."""
+        return sum(link.connection.responder_count(protocol) for link in self.by_peer.get(peer.peer_id, ()))
 
     # -- the life of one
 
@@ -111,7 +110,7 @@ class Connections:
                 unsaid,
             )
 
-    def opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
+    def on_opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
         """Its handshake is done; False: closed at once, there are too many with that peer."""
         held = self._held[link]
         self._settle(link, held)
@@ -132,41 +131,41 @@ class Connections:
         if len({link.role for link in links}) == 2:
             kept = kept_role(self._local, peer_id)
             for link in links:
-                if link.role is kept and link.usable:
+                if link.role is kept and link.is_usable:
                     link.connection.ping(now)
                     link.wake()
 
-    def answered(self, link: Link, now: float) -> None:
+    def on_pong(self, link: Link, now: float) -> None:
         """The peer has answered a ping on it."""
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id, []) if peer_id is not None else []
-        if peer_id is None or len(links) < 2 or link not in links or not link.usable:
+        if peer_id is None or len(links) < 2 or link not in links or not link.is_usable:
             return
         if link.role is not kept_role(self._local, peer_id):
             return
         links.remove(link)
         links.insert(0, link)
         for other in links:
-            if other.role is not link.role and other.usable:
+            if other.role is not link.role and other.is_usable:
                 self.surplus.add(other)
                 other.requests.retire(now)
                 other.wake()
 
-    def turned(self, link: Link, now: float) -> None:
+    def on_turned(self, link: Link, now: float) -> None:
         """It has taken a turn."""
-        if link in self.surplus and not link.busy:
+        if link in self.surplus and not link.is_busy:
             peer_id = link.remote_peer
             if peer_id is not None and self.to(peer_id) not in (None, link):
                 self._leave(link, now)
 
-    def lost(self, link: Link) -> PeerId | None:
+    def on_lost(self, link: Link) -> PeerId | None:
         """It is over; returns the peer if that was the last connection with it."""
         held = self._held.pop(link, None)
         self.surplus.discard(link)
         if held is None:
             return None
         self._settle(link, held)
-        self._admission.ended(link.role, held.source)
+        self._admission.on_ended(link.role, held.source)
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id) if peer_id is not None else None
         if peer_id is None or links is None:
@@ -182,7 +181,7 @@ class Connections:
     def _settle(self, link: Link, held: _Held) -> None:
         if not held.settled:
             held.settled = True
-            self._admission.opened(link.role, held.source)
+            self._admission.on_opened(link.role, held.source)
 
     # -- ending what holds too much
 
@@ -190,12 +189,12 @@ class Connections:
         """Together they hold too much for their peers: ends those that hold most and have taken nothing for
         longest, until there is room. `scope`: of them all."""
         burdens = {link: link.burden(now) for link in self._held}
-        if not scope.full:
+        if not scope.is_full:
             return  # some have been read from without a word of it
         for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
-            if scope.relieved or link.connection.scope.held <= SETTLED_BYTES:
+            if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
                 break
-            self.dropped += 1
+            self.dropped_count += 1
             unsaid = self._seldom.due("", now)
             if unsaid is not None:
                 logger.warning(
@@ -225,7 +224,7 @@ class Connections:
                 link.abort()  # a peer that reads nothing would keep it for ever
         if not link.is_open:
             return
-        if link.busy:
+        if link.is_busy:
             held.busy_at = now
         elif held.leaving_at is not None:
             if now - held.leaving_at >= config.leave_grace_s:
@@ -254,11 +253,11 @@ class Connections:
                 link,
                 held.opened_at,
                 max(held.busy_at, link.connection.used_at),
-                link.busy,
+                link.is_busy,
                 link.remote_peer in protected,
             )
             for link, held in self._held.items()
-            if link.usable
+            if link.is_usable
         ]
         for link in to_trim(standings, config, now):
             self._leave(link, now)

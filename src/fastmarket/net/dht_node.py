@@ -16,6 +16,19 @@ from typing import TypeAlias, cast
 
 from fastmarket._xor import common_prefix_length
 from fastmarket.config import NodeConfig
+from fastmarket.core.commands import (
+    Bootstrap,
+    Closest,
+    FindOffers,
+    FindProviders,
+    GetValue,
+    Provide,
+    PutValue,
+    Register,
+    RegisterMany,
+    Withdraw,
+)
+from fastmarket.core.node import NodeCore
 from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.cid import CidForm
@@ -23,43 +36,34 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
-from fastmarket.kad.engine import Engine, Mode
-from fastmarket.kad.handlers import PeersUntil
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
-from fastmarket.kad.maintenance import Own
+from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.providers.find_providers import FindProvidersResult
-from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule
 from fastmarket.kad.records.shares import RESTORED, Source
-from fastmarket.kad.records.tracked_store import TrackedRecordStore
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
 from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import Failure, of_seed
-from fastmarket.net.durability import Durability, Keeper
+from fastmarket.net.driver import JobObserver, Keeper, NodeDriver
 from fastmarket.net.host import Host
 from fastmarket.net.identifier import AGENT_VERSION
-from fastmarket.net.kad_node import JobObserver, KadNode
-from fastmarket.net.offer_node import OfferNode
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.net.twins import Twins
 from fastmarket.offers.announce.clocks import wrong_clock
-from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
+from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.refusals import OfferRefused
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
-from fastmarket.offers.protocol import OfferProtocol
+from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.trace import NULL_TRACE, Trace
 
 Batch: TypeAlias = tuple[bytes, int, Collection[int]]
-"""Offers of an earlier life: the signed batch, whether it is an own one, slots that are dead."""
+"""Offers of an earlier run: the signed batch, whether it is an own one, slots that are dead."""
 
-
-DISK_SHARE = 0.8  # of a call's time; the rest is for telling the caller what it was
-LEAST_WAIT_S = 0.02  # for the disk, where the network took all of a call's time: a commit takes less
+PutCommand: TypeAlias = Register | Withdraw | PutValue | Provide
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +77,6 @@ class Bootstrapped:
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A put: how many of the `asked` closest peers acknowledged, and how many were `wanted`."""
-
-    acknowledged: int
-    asked: int
-    wanted: int
-
-
 class DhtNode:
     """A node without its local services. Listens nowhere and knows nobody until told."""
 
@@ -93,33 +88,30 @@ class DhtNode:
         trace: Trace = NULL_TRACE,
     ) -> None:
         """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
-        self._keeping: Durability | None = None
         self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
         """Each says what is wrong now, "" when nothing is."""
         self._config = config
         self._clock = clock = Clock()
-        self.engine = Engine(
-            config.kad, identity.peer_id, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
-        )
-        self.records = TrackedRecordStore(config.kad, identity.peer_id.key)
-        self.engine.handlers.records = self.records
-        self.engine.mode = Mode.SERVER if config.server_mode else Mode.CLIENT
-        self.offers = OfferProtocol(identity, self.engine, config.offers, trace)
-        self._known = LocalAnswers(self.offers.store, self.engine.askable, config.offers)
         self.host = Host(identity, config, clock)
+        addresses = self.host.identifier.store
+        self.core = core = NodeCore(
+            identity, config, addresses, now=clock.now(), entropy=os.urandom, rules=rules, trace=trace
+        )
+        self.engine = core.engine
+        self.offers = core.offers
+        self.records = core.records
+        addresses.changed = core.caches.changed
         self.host.identifier.addresses.changed.append(self._addresses_changed)
         self._addresses_changed()
-        self.engine.handlers.elsewhere = self._holders
-        self.engine.handlers.hidden = self._no_providers
-        self.offers.content_changed.append(self.engine.handlers.ready.changed)
-        self.host.identifier.store.changed = self.engine.handlers.ready.changed
-        self._kad = KadNode(self.host, self.engine, clock)
-        self._offers = OfferNode(self.host, self._kad, self.offers, clock, self._known)
         self.twins = Twins(self.host, self.engine)
-        self.public = PublicRouting(self.host, self._kad, self.offers, clock)
+        self._driver = NodeDriver(core, self.host, clock, self.twins)
+        self.public = PublicRouting(self.host, self._driver, clock)
         if config.server_mode:
-            self.host.serve(config.kad.protocol, self._kad.handle, config.kad.max_request_bytes)
-            self.host.serve(config.offers.protocol, self._offers.handle, config.offers.max_message_bytes)
+            for protocol, limit in (
+                (config.kad.protocol, config.kad.max_request_bytes),
+                (config.offers.protocol, config.offers.max_message_bytes),
+            ):
+                self.host.serve(protocol, self._driver.responder(protocol), limit)
 
     @property
     def peer_id(self) -> PeerId:
@@ -142,7 +134,7 @@ class DhtNode:
     @property
     def job_observers(self) -> list[JobObserver]:
         """Told of every lookup and announcement that ends."""
-        return self._kad.job_observers
+        return self._driver.job_observers
 
     def now(self) -> float:
         """Unix seconds on this node's one scale of time."""
@@ -161,11 +153,9 @@ class DhtNode:
 
     async def close(self) -> None:
         """Ends every job and connection."""
-        self._offers.close()
         await self.twins.close()
-        if self._keeping is not None:
-            self._keeping.flush()
-        self._kad.close()
+        self._driver.flush()
+        self._driver.close()
         await self.host.close()
 
     # -- the network
@@ -188,10 +178,9 @@ class DhtNode:
         DialFailed when nobody answers."""
         self.host.dials.forgive([addr for seed in seeds for addr in seed.addrs])
         self.host.links.protected.update(seed.peer_id for seed in seeds)
-        self._kad.joined = True
         known = {seed.peer_id for seed in seeds}
         everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
-        result = cast(BootstrapResult, await self._kad.run(self.engine.bootstrap(everybody, deadline_s)))
+        result = cast(BootstrapResult, (await self._driver.run(Bootstrap(everybody, deadline_s))).result)
         failures = [
             why for peer, kind in result.failed if peer.peer_id in known for why in self._why_not(peer, kind)
         ]
@@ -222,37 +211,38 @@ class DhtNode:
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float
-    ) -> Stored:
+    ) -> Outcome:
         """Stores a value at the closest nodes. Raises QuorumFailed with the counts, CallerFault."""
-        job = self.engine.put_value(key, value, self._clock.now(), quorum, deadline_s)
-        self.records.mark_own(key, self._clock.now())
-        result = cast(PutResult, await self._kad.run(job))
-        if not result.succeeded:
-            raise QuorumFailed(result.acknowledged, result.asked, result.wanted, result.why)
-        return Stored(result.acknowledged, result.asked, result.wanted)
+        outcome = await self._put(PutValue(key, value, quorum, deadline_s))
+        if not outcome.is_reached:
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
+        return outcome
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
         """The best value found. Raises NotFound, QuorumFailed when too few agree on it."""
-        job = self.engine.get_value(key, self._clock.now(), quorum, deadline_s)
-        result = cast(GetValueResult, await self._kad.run(job))
+        found = await self._driver.run(GetValue(key, quorum, deadline_s))
+        result = cast(GetValueResult, found.result)
         if result.record is None:
             raise NotFound("no value under that key")
         if not result.succeeded:
             raise QuorumFailed(result.agreed, len(result.closest), result.wanted)
         return result.record.value
 
-    async def provide(self, key: bytes, *, deadline_s: float) -> Stored:
+    async def provide(self, key: bytes, *, deadline_s: float) -> Outcome:
         """Announces this node as a provider of a key, until it stops."""
-        job = self.engine.provide(key, self._clock.now(), deadline_s)
-        result = cast(PutResult, await self._kad.run(job))
-        return Stored(result.acknowledged, result.asked, result.wanted)
+        return await self._put(Provide(key, deadline_s))
 
     async def find_providers(
         self, key: bytes, *, limit: int | None = None, deadline_s: float
     ) -> tuple[PeerInfo, ...]:
-        """Who provides a key; `limit` are enough."""
-        job = self.engine.find_providers(key, self._clock.now(), limit, deadline_s)
-        return cast(FindProvidersResult, await self._kad.run(job)).providers
+        """Providers of a key; `limit` are enough."""
+        found = await self._driver.run(FindProviders(key, limit, deadline_s))
+        return cast(FindProvidersResult, found.result).providers
+
+    async def _put(self, command: PutCommand) -> Outcome:
+        outcome = (await self._driver.run(command)).outcome
+        assert outcome is not None
+        return outcome
 
     # -- what market/ asks (market.dht.Dht)
 
@@ -264,27 +254,21 @@ class DhtNode:
         metadata: FileMetadata,
         deadline_s: float,
         form: CidForm | None = None,
-    ) -> StoreOutcome:
+    ) -> Outcome:
         """Signs, stores and announces; see `market.dht.Dht`."""
-        end = self._durable_by(deadline_s)
+        self._driver.check_durable()
         terms = OfferTerms(content, user_id, user_name, metadata, form)
-        outcome = await self._offers.register(terms, deadline_s)
-        await self._durable(end)
-        return outcome
+        return await self._put(Register(terms, deadline_s))
 
-    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
         """Many at once; see `market.dht.Dht`."""
-        end = self._durable_by(deadline_s)
-        outcomes = await self._offers.register_many(many, deadline_s)
-        await self._durable(end)
-        return outcomes
+        self._driver.check_durable()
+        return cast(list[Outcome], (await self._driver.run(RegisterMany(many, deadline_s))).result)
 
-    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
         """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
-        end = self._durable_by(deadline_s)
-        outcome = await self._offers.withdraw(content, user_id, deadline_s)
-        await self._durable(end)
-        return outcome
+        self._driver.check_durable()
+        return await self._put(Withdraw(content, user_id, deadline_s))
 
     def restore_offers(
         self, kept: Iterable[tuple[bytes, int]], batches: Iterable[Batch] = ()
@@ -311,7 +295,7 @@ class DhtNode:
         finally:
             if collecting:
                 gc.enable()
-        self._offers.arm()
+        self._driver.wake()
         return bad, taken
 
     def restore_records(self, kept: Iterable[tuple[Record, bool]]) -> None:
@@ -324,35 +308,32 @@ class DhtNode:
                     self.records.mark_own(record.key, now)
             elif record.expires > now:
                 self.records.put(record, now, Source(RESTORED, record.publisher))
-        self._kad.arm()
+        self._driver.wake()
 
     def keep_offers(self, keeper: Keeper) -> None:
         """From now on no registration or withdrawal is acknowledged before the keeper has it."""
-        self._keeping = Durability(self.offers, keeper, self.host.faults)
+        self._driver.keeper = keeper
+        self.core.keep_changes()
 
     @property
     def disk_trouble(self) -> str:
         """Why own offers cannot be written to disk now; "" where they can, or nothing is kept."""
-        return "" if self._keeping is None else self._keeping.trouble
-
-    def _durable_by(self, deadline_s: float) -> float:
-        """Until when a call may wait for the disk. Raises StorageFault: it would wait in vain."""
-        if self._keeping is not None:
-            self._keeping.check()
-        return asyncio.get_running_loop().time() + DISK_SHARE * deadline_s
-
-    async def _durable(self, end: float) -> None:
-        if self._keeping is not None:
-            left = end - asyncio.get_running_loop().time()
-            await self._keeping.settled(max(left, LEAST_WAIT_S))
+        keeper = self._driver.keeper
+        return "" if keeper is None else keeper.trouble
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
         """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
-        return self._known.get(content, self._clock.now())
+        return self.core.local_answers.get(content, self._clock.now())
 
-    def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
+    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
         """Verified offers as they come; see `market.dht.Dht`."""
-        return self._offers.find(content, deadline_s)
+        running = self._driver.start(FindOffers(content, deadline_s))
+        try:
+            async for item in running.items():
+                assert isinstance(item, Offer)
+                yield item
+        finally:
+            running.cancel()
 
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
         """With an offer or without; see `market.dht.Dht`."""
@@ -361,7 +342,7 @@ class DhtNode:
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
         """By a lookup, closest first."""
-        result = cast(LookupResult, await self._kad.run(self.engine.find_node(key, deadline_s)))
+        result = cast(LookupResult, (await self._driver.run(Closest(key, deadline_s))).result)
         target = sha256(key)
         return [self._view(answered.peer, target) for answered in result.closest]
 
@@ -387,31 +368,12 @@ class DhtNode:
             listen=self.listen_addrs,
             agent_version=AGENT_VERSION,
             peers=self.engine.table_size,
-            connections=self.host.connections,
+            connections=self.host.connection_count,
             offers=len(self.offers.store),
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
             troubles=tuple(text for told in self.troubles if (text := told())),
         )
-
-    def _holders(self, content: bytes, now: float) -> PeersUntil:
-        """Holders of offers, told to peers that ask for providers and know no offers."""
-        store = self.host.identifier.store
-        found, until = [], self.offers.store.until(content, now)
-        for peer_id in self.offers.providers(content, now):
-            if peer_id == self.peer_id:
-                found.append(self.engine.local)
-            else:
-                found.append(PeerInfo(peer_id, store.addrs(peer_id, now)))
-                until = min(until, store.hints_until(peer_id))
-        return found, until
-
-    def _no_providers(self, content: bytes, now: float) -> frozenset[PeerId]:
-        """Holders that took their offers back; not ourselves while we announce the key as such."""
-        withdrawn = self.offers.withdrawn(content, now)
-        if self.peer_id in withdrawn and self.engine.maintenance.publishes(Own.PROVIDER, content):
-            return withdrawn - {self.peer_id}
-        return withdrawn
 
     def _view(self, peer: PeerInfo, target: bytes) -> PeerView:
         link = self.host.link_to(peer.peer_id)

@@ -11,7 +11,7 @@ from fastmarket.errors import ConnectionLost, DialFailed, FastmarketError, Limit
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.secure import AnotherPeer
+from fastmarket.libp2p.muxed import AnotherPeer
 
 # Of what a stranger says it speaks, which goes into a line of the log.
 MAX_TOLD_PROTOCOLS = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -26,7 +26,8 @@ from fastmarket.net.dial_reasons import (
     of_system,
 )
 from fastmarket.net.link import Link
-from fastmarket.net.resolver import Resolver, plain
+from fastmarket.net.resolver import FAMILIES, Resolver, plain
+from fastmarket.net.transports.table import IP_KINDS, NAMES, endpoint_of
 
 # A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
 # made to keep us busy.
@@ -42,7 +43,8 @@ class DialEnd(Enum):
     WRONG = "wrong"  # somebody answered, but not as that peer
 
 
-Tried = Callable[[PeerId, Multiaddr, DialEnd], None]
+Connect = Callable[[Target, PeerId], Awaitable[Link]]
+OnTried = Callable[[PeerId, Multiaddr, DialEnd], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class _Shell:
     """What every dial needs."""
 
     config: HostConfig
-    make_link: Callable[[PeerId], Link]
-    tried: Tried
+    connect: Connect
+    on_tried: OnTried
     rank: Callable[[Multiaddr], int]
     resolver: Resolver
     own: OwnAddresses
@@ -61,22 +63,22 @@ class _Shell:
 class Dialer:
     """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
 
-    `tried(peer, addr, end)` is told how each address turned out, `rank(addr)` is asked which go first (see
-    `libp2p.dialing.DialBook`); `own` tells which of the IP addresses that a stranger's name stands for may be
-    dialed.
+    `connect(target, peer)` is a transport's: a link whose handshake is done. `on_tried(peer, addr, end)` is
+    told how each address turned out, `rank(addr)` is asked which go first (see `libp2p.dialing.DialBook`);
+    `own` tells which of the IP addresses that a stranger's name stands for may be dialed.
     """
 
     def __init__(
         self,
         config: HostConfig,
-        make_link: Callable[[PeerId], Link],
-        tried: Tried,
+        connect: Connect,
+        on_tried: OnTried,
         rank: Callable[[Multiaddr], int],
         own: OwnAddresses,
         faults: Faults,
     ) -> None:
         resolver = Resolver(config.nameservers, config.dial_timeout_s)
-        self._shell = _Shell(config, make_link, tried, rank, resolver, own, faults)
+        self._shell = _Shell(config, connect, on_tried, rank, resolver, own, faults)
         self._places = asyncio.Semaphore(config.max_dials)
 
     async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr], given: Collection[Multiaddr] = ()) -> Link:
@@ -87,10 +89,10 @@ class Dialer:
         if not addrs:
             raise _together([Failure(str(peer), DialReason.NO_ADDRESS)], "no address known", peer)
         # Others tell addresses of all their transports; what we cannot dial takes no place from what we can.
-        usable = [addr for addr in addrs if addr.is_dnsaddr or addr.host_port() is not None]
+        usable = [addr for addr in addrs if addr.is_dnsaddr or endpoint_of(addr) is not None]
         if not usable:
             failures = [Failure(str(addr), DialReason.NO_ADDRESS) for addr in addrs]
-            raise _together(failures, f"no TCP address among {', '.join(map(str, addrs))}", peer)
+            raise _together(failures, f"no {NAMES} address among {', '.join(map(str, addrs))}", peer)
         async with self._places:
             chosen = usable[: self._shell.config.max_dial_addrs]
             return await _Dial(self._shell, peer, given).run(chosen)
@@ -139,12 +141,14 @@ class _Dial:
                 task.add_done_callback(_discard)
 
     def _consider(self, addrs: Iterable[Multiaddr], depth: int, *, trusted: bool) -> None:
-        """Hosts take part in the race at once, names when they are resolved."""
+        """Names take part in the race when they are resolved, all others at once."""
         for addr in addrs:
-            endpoint = addr.host_port()
-            if endpoint is not None and endpoint.kind in ("ip4", "ip6"):
-                self._add(Target(addr, endpoint.host, endpoint.port), trusted or depth == 0)
-            elif (endpoint is not None or addr.is_dnsaddr) and self._lookups_left:
+            found = endpoint_of(addr)
+            if found is not None and found[1].kind not in FAMILIES:
+                transport, endpoint = found
+                allowed = trusted or depth == 0 or endpoint.kind not in IP_KINDS
+                self._add(Target(addr, transport, endpoint.host, endpoint.port), allowed)
+            elif (found is not None or addr.is_dnsaddr) and self._lookups_left:
                 self._lookups_left -= 1
                 self._lookups[asyncio.ensure_future(self._look_up(addr, depth, trusted))] = addr
 
@@ -155,15 +159,16 @@ class _Dial:
             self._unsettled[target.addr] += 1
 
     async def _look_up(self, addr: Multiaddr, depth: int, trusted: bool) -> None:
-        endpoint = addr.host_port()
-        if endpoint is not None:
+        found = endpoint_of(addr)
+        if found is not None:
+            transport, endpoint = found
             for host in await self._shell.resolver.hosts(endpoint):
-                self._add(Target(addr, host, endpoint.port), trusted)
+                self._add(Target(addr, transport, host, endpoint.port), trusted)
         elif depth >= MAX_DNSADDR_DEPTH:
             raise failed(addr, DialReason.DNS, "one name leads to another too often")
         else:
-            found = await self._shell.resolver.dnsaddr(addr, self._peer)
-            self._consider(found, depth + 1, trusted=trusted)
+            named = await self._shell.resolver.dnsaddr(addr, self._peer)
+            self._consider(named, depth + 1, trusted=trusted)
 
     def _settle(self, task: asyncio.Task[Any]) -> Link | None:
         """Notes how an attempt or a lookup went; the link, if that is what came of it."""
@@ -174,17 +179,17 @@ class _Dial:
         if name is not None:
             if fault is not None:
                 self._note(name, fault)
-                self._shell.tried(self._peer, name, DialEnd.DEAD)
+                self._shell.on_tried(self._peer, name, DialEnd.DEAD)
             return None
         target = self._attempts.pop(task)
         if fault is None:
             link: Link = task.result()
             return link
-        self._race.failed(asyncio.get_running_loop().time())
+        self._race.on_failed(asyncio.get_running_loop().time())
         self._note(target.addr, fault)
         self._unsettled[target.addr] -= 1
         if not self._unsettled[target.addr]:  # a name is as good as the best of its hosts
-            self._shell.tried(self._peer, target.addr, _end_of(fault))
+            self._shell.on_tried(self._peer, target.addr, _end_of(fault))
         return None
 
     def _note(self, addr: Multiaddr, fault: BaseException) -> None:
@@ -200,25 +205,18 @@ class _Dial:
         self._failures.append(Failure(str(addr), of_handshake(fault, str(self._shell.own.peer_id)), detail))
 
     async def _try(self, target: Target) -> Link:
-        link = self._shell.make_link(self._peer)
         timeout_s = self._shell.config.dial_timeout_s
-        connected = False
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.get_running_loop().create_connection(lambda: link, target.host, target.port)
-                await link.handshake
-            connected = True
+                link = await self._shell.connect(target, self._peer)
             # Here and not when the race is decided: identify must find the address known when it comes.
-            self._shell.tried(self._peer, target.addr, DialEnd.CONNECTED)
+            self._shell.on_tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
             raise failed(target.addr, DialReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except OSError as error:
             raise failed(target.addr, of_system(error), plain(error)) from None
         except UnicodeError:  # of the codec through which every host goes
             raise failed(target.addr, DialReason.DNS, "not an address that this system takes") from None
-        finally:
-            if not connected:
-                link.abort()
         return link
 
 

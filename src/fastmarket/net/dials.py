@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import NodeConfig
 from fastmarket.errors import DialFailed
 from fastmarket.faults import Faults
@@ -23,6 +23,7 @@ from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.net.dialer import DialEnd, Dialer
 from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link
+from fastmarket.net.transports.table import IP_KINDS, Transports, endpoint_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class PendingRequest(Protocol):
     def send(self, link: Link) -> None:
         """There is one."""
 
-    def unreachable(self, gone: bool) -> None:
+    def on_unreachable(self, gone: bool) -> None:
         """There is none to be had; `gone`: because nobody is there (`DialFailed`)."""
 
 
@@ -65,13 +66,11 @@ class DialOwner(Protocol):
     def link_to(self, peer_id: PeerId) -> Link | None:
         """The connection there is by now."""
 
-    def outbound_link(self, expected_peer: PeerId) -> Link:
-        """A link that is not connected yet."""
-
-    def unreachable(self, peer_id: PeerId) -> None:
+    def on_unreachable(self, peer_id: PeerId) -> None:
         """A dial has failed."""
 
     faults: Faults
+    transports: Transports
 
 
 class Dials:
@@ -85,18 +84,19 @@ class Dials:
         self._book = DialBook(config.connection)
         self._faults = owner.faults
         # Addresses that our own operator or program gave; bounded, the least lately given forgotten first.
-        self._given: OrderedDict[Multiaddr, None] = OrderedDict()
+        self._given: BoundedMap[Multiaddr, None] = BoundedMap(MAX_GIVEN)
         own = identifier.addresses
         self._dialer = Dialer(
-            config.host, owner.outbound_link, self._tried, self._book.rank, own, owner.faults
+            config.host, owner.transports.dial, self._on_tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
-        self._failures: OrderedDict[PeerId, tuple[Failure, ...]] = OrderedDict()  # of the last dials
+        # Of the last dials.
+        self._failures: BoundedMap[PeerId, tuple[Failure, ...]] = BoundedMap(MAX_TOLD_FAILURES)
         self._closing = False
 
     def failures_of(self, peer_id: PeerId) -> tuple[Failure, ...]:
         """How the last dial of a peer failed; (): it did not, or that was long ago."""
-        return self._failures.get(peer_id, ())
+        return self._failures.peek(peer_id) or ()
 
     async def reach(self, peer: PeerInfo, *, given: bool) -> Link:
         """A new connection, from the dial under way if there is one. Raises DialFailed."""
@@ -129,7 +129,7 @@ class Dials:
         dial.waiting.append(parcel)
         return True
 
-    def arrived(self, peer_id: PeerId, link: Link) -> None:
+    def on_arrived(self, peer_id: PeerId, link: Link) -> None:
         """The peer has dialed us meanwhile; what waits need not wait longer. The dial itself goes on: the
         peer may have given up on its own for the sake of it."""
         dial = self._dials.get(peer_id)
@@ -146,11 +146,7 @@ class Dials:
 
     def _give(self, addrs: Iterable[Multiaddr]) -> None:
         for addr in addrs:
-            plain = addr.without_peer()
-            self._given[plain] = None
-            self._given.move_to_end(plain)
-        while len(self._given) > MAX_GIVEN:
-            self._given.popitem(last=False)
+            self._given.put(addr.without_peer(), None)
 
     async def close(self) -> None:
         """Ends all dials; no more are begun."""
@@ -224,24 +220,21 @@ class Dials:
     def _note(self, peer_id: PeerId, fault: BaseException | None) -> None:
         """The reason stays while the same addresses wait for their next turn."""
         if fault is None:
-            self._failures.pop(peer_id, None)
+            self._failures.pop(peer_id)
             return
         found = fault.failures if isinstance(fault, DialFailed) else ()
         failures = tuple(one for one in found if isinstance(one, Failure))
         if any(one.reason is not DialReason.FAILED_LATELY for one in failures):
-            self._failures[peer_id] = failures
-            self._failures.move_to_end(peer_id)
-            if len(self._failures) > MAX_TOLD_FAILURES:
-                self._failures.popitem(last=False)
+            self._failures.put(peer_id, failures)
 
-    def _tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
+    def _on_tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
         if end in (DialEnd.DEAD, DialEnd.REFUSED):
-            self._book.failed(addr, now, refused=end is DialEnd.REFUSED)
+            self._book.on_failed(addr, now, refused=end is DialEnd.REFUSED)
         elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
             self._identifier.store.forget(peer_id, addr)
         else:
-            self._book.succeeded(addr)
+            self._book.on_succeeded(addr)
             self._identifier.store.add(peer_id, [addr], AddrSource.DIALED, now)
 
     def _ended(self, peer_id: PeerId, task: asyncio.Task[Link]) -> None:
@@ -256,10 +249,10 @@ class Dials:
         fault = None if task.cancelled() else task.exception()
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
-            self._owner.unreachable(peer_id)
+            self._owner.on_unreachable(peer_id)
         gone = isinstance(fault, DialFailed) and fault.gone
         for parcel in dial.waiting:
-            self._faults.run("giving up what waited for a dial", parcel.unreachable, gone)
+            self._faults.run("giving up what waited for a dial", parcel.on_unreachable, gone)
 
 
 def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
@@ -270,5 +263,5 @@ def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
 
 def _may_dial(own: OwnAddresses, addr: Multiaddr) -> bool:
     """On a stranger's word. What a name stands for is looked at when that is known."""
-    endpoint = addr.host_port()
-    return endpoint is None or endpoint.kind not in ("ip4", "ip6") or own.may_dial(endpoint.host)
+    found = endpoint_of(addr)
+    return found is None or found[1].kind not in IP_KINDS or own.may_dial(found[1].host)

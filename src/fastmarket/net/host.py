@@ -20,13 +20,13 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.libp2p.connection import Connection
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Closed, Event, Opened, PingAnswered, ResponderFailed
 from fastmarket.libp2p.identify import IdentifyInfo
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
-from fastmarket.libp2p.requests import Failed, RequestPool, RequestResult
+from fastmarket.libp2p.requests import Failed, RequestResult
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
 from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
 from fastmarket.net.dials import Dials
@@ -34,6 +34,7 @@ from fastmarket.net.identifier import Identifier
 from fastmarket.net.link import Link, Traffic
 from fastmarket.net.pump import RunQueue
 from fastmarket.net.streams import StreamTable
+from fastmarket.net.transports.table import Transports
 from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class _Request:
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
         link.wake()
 
-    def unreachable(self, gone: bool) -> None:
+    def on_unreachable(self, gone: bool) -> None:
         kind = FailureKind.GONE if gone else FailureKind.UNREACHABLE
         self.host.settle(Failed(self.request_id, kind))
 
@@ -97,11 +98,12 @@ class Host:
         self.observers: list[HostObserver] = []
         self.on_pace: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
         """Told how long a peer took for its first answer on a connection: who it is."""
-        self.met_own_key: Callable[[Link], None] = lambda link: None
+        self.on_own_key_met: Callable[[Link], None] = lambda link: None
         """Told of a connection from outside whose other end proved to have our key."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
+        self.transports = Transports(self, self._endpoint, clock)
         self.links = Connections(config.host, identity.peer_id, self.faults)
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
@@ -110,10 +112,9 @@ class Host:
         self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
-            config.connection.max_ping_streams, self.links.siblings
+            config.connection.max_ping_streams, lambda peer: self.links.responder_count(peer, PING_PROTOCOL)
         )
         self._served: set[str] = set()
-        self._servers: list[asyncio.Server] = []
         self._requests: dict[int, _Request] = {}
         self._next_request = 1
         self._sweeper = Repeating(
@@ -127,7 +128,7 @@ class Host:
         return self.identity.peer_id
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """Open or opening, both directions."""
         return len(self.links)
 
@@ -150,19 +151,11 @@ class Host:
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
         """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
-        endpoint = addr.host_port()
-        if endpoint is None or endpoint.kind not in ("ip4", "ip6") or addr.peer_id is not None:
-            raise CallerFault("listen", f"{addr}: expects /ip4/ADDRESS/tcp/PORT or /ip6/ADDRESS/tcp/PORT")
-        loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(
-                self._inbound_link, endpoint.host, endpoint.port, reuse_address=True, backlog=512
-            )
+            bound = await self.transports.listen(addr)
         except OSError as error:
             raise CallerFault("listen", f"{addr}: {os.strerror(error.errno or 0).lower()}") from None
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
-        return self.identifier.addresses.listen_on(endpoint.host, port, self.clock.now())
+        return self.identifier.addresses.listen_on(bound.host, bound.port, self.clock.now())
 
     def _push_addresses(self) -> None:
         for link in self.links.all():
@@ -186,7 +179,7 @@ class Host:
         """
         return self.link_to(peer.peer_id) or await self.dials.reach(peer, given=given)
 
-    def unreachable(self, peer_id: PeerId) -> None:
+    def on_unreachable(self, peer_id: PeerId) -> None:
         for observer in self.observers:
             self.faults.run(
                 "telling of an unreachable peer", observer.peer_unreachable, peer_id, self.clock.now()
@@ -226,57 +219,45 @@ class Host:
 
     # -- LinkOwner
 
-    def make_connection(
-        self, role: Role, remote_addr: Multiaddr | None, expected_peer: PeerId | None
-    ) -> tuple[Connection, RequestPool]:
-        connection = Connection(
-            self._endpoint,
-            role,
-            now=self.clock.now(),
-            expected_peer=expected_peer,
-            remote_addr=remote_addr,
-        )
-        return connection, RequestPool(connection)
-
-    def link_made(self, link: Link) -> bool:
+    def on_link_made(self, link: Link) -> bool:
         if self._closing or not self.links.admit(link, self.clock.now()):
             return False
         if not self._sweeper.running:
             self._sweeper.start()
         return True
 
-    def link_event(self, link: Link, event: Event, now: float) -> None:
+    def on_link_event(self, link: Link, event: Event, now: float) -> None:
         if type(event) is Opened:
-            if self.links.opened(link, event.peer, now):
+            if self.links.on_opened(link, event.peer, now):
                 self.identifier.begin(link, now)
                 if event.peer == self.peer_id and link.role is Role.LISTENER:
-                    self.met_own_key(link)
+                    self.on_own_key_met(link)
                 if link.role is Role.LISTENER:
-                    self.dials.arrived(event.peer, link)
+                    self.dials.on_arrived(event.peer, link)
         elif type(event) is Closed:
             logger.debug("connection to %s closed: %s", link.remote_peer, event.reason)
         elif type(event) is PingAnswered:
-            self.links.answered(link, now)
+            self.links.on_pong(link, now)
         elif self.identifier.feed(link, event, now) or self.streams.feed(link, event):
             pass
         elif type(event) is ResponderFailed:
             self.faults.tell(f"answering {event.protocol}", event.error, link.remote_peer)
 
-    def link_outcome(self, link: Link, outcome: RequestResult) -> None:
+    def on_link_outcome(self, link: Link, outcome: RequestResult) -> None:
         self.settle(outcome)
 
-    def link_turned(self, link: Link, now: float) -> None:
-        if self.streams.any:
-            self.streams.turned(link)
+    def on_link_turned(self, link: Link, now: float) -> None:
+        if self.streams.has_streams:
+            self.streams.on_turned(link)
         if self.links.surplus:
-            self.links.turned(link, now)
+            self.links.on_turned(link, now)
 
-    def links_full(self, now: float) -> None:
+    def on_links_full(self, now: float) -> None:
         self.links.relieve(self._endpoint.scope, now)
 
-    def link_lost(self, link: Link) -> None:
-        self.streams.lost(link)
-        lost = self.links.lost(link)
+    def on_link_lost(self, link: Link) -> None:
+        self.streams.on_lost(link)
+        lost = self.links.on_lost(link)
         if lost is not None:
             for observer in self.observers:
                 self.faults.run(
@@ -298,8 +279,7 @@ class Host:
         """Stops listening, says good-bye on every connection, and ends what does not end by itself."""
         self._closing = True
         await self._sweeper.stop()
-        for server in self._servers:
-            server.close()
+        self.transports.stop_listening()
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
@@ -316,8 +296,7 @@ class Host:
             await asyncio.wait(ends, timeout=self._config.host.close_grace_s)
         for link in self.links.all():
             link.abort()
-        for server in self._servers:
-            await server.wait_closed()
+        await self.transports.wait_stopped()
 
     def _sweep(self) -> None:
         now = self.clock.now()
@@ -327,9 +306,3 @@ class Host:
             ("the sweep of connections", lambda: self.links.sweep(now)),
         ):
             self.faults.run(place, sweep)
-
-    def _inbound_link(self) -> Link:
-        return Link(self, self.clock, Role.LISTENER)
-
-    def outbound_link(self, expected_peer: PeerId) -> Link:
-        return Link(self, self.clock, Role.DIALER, expected_peer=expected_peer)

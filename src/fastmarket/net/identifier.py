@@ -13,7 +13,7 @@ from fastmarket.faults import Faults
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_record import encode_peer_record
-from fastmarket.libp2p.connection import Connection
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.events import (
     Event,
     NegotiationFailed,
@@ -32,10 +32,10 @@ from fastmarket.libp2p.identify import (
     identify_body,
     observing,
 )
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
-from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.addresses import OwnAddresses, is_loopback
 from fastmarket.net.link import Link
 
@@ -71,7 +71,7 @@ class Identifier:
         identity: Identity,
         config: NodeConfig,
         protocols: dict[str, ResponderFactory | None],
-        link_of: Callable[[Connection], Link | None],
+        link_of: Callable[[RemotePeer], Link | None],
         on_identified: OnIdentified,
         now: float,
         faults: Faults,
@@ -90,7 +90,7 @@ class Identifier:
         self._records: dict[tuple[Multiaddr, ...], bytes] = {}
         self._bodies: dict[bool, tuple[tuple[str, ...], bytes]] = {}  # our messages, for peers near and far
         self._asked: dict[tuple[Link, int], _Asked] = {}
-        protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(self._message_for)
+        protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(lambda peer: self._message_for(peer.addr))
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
 
     def _addresses_changed(self) -> None:
@@ -115,7 +115,7 @@ class Identifier:
             return
         try:
             stream_id = link.connection.open_stream([PUSH_PROTOCOL], now, lazy=True)
-            link.connection.send(stream_id, self._message_for(link.connection), now)
+            link.connection.send(stream_id, self._message_for(link.connection.remote_addr), now)
             link.connection.close_write(stream_id, now)
         except FastmarketError as fault:
             logger.debug("no push to %s: %s", link.remote_peer, fault)
@@ -177,13 +177,13 @@ class Identifier:
         self._on_identified(link, info, now)
         link.identity_known.come()
 
-    def _pushed(self, connection: Connection, info: IdentifyInfo, now: float) -> None:
-        link = self._link_of(connection)
+    def _pushed(self, peer: RemotePeer, info: IdentifyInfo, now: float) -> None:
+        link = self._link_of(peer)
         if link is not None:
             self._learn(link, apply_push(link.identified or IdentifyInfo(), info), now)
 
-    def _message_for(self, connection: Connection) -> bytes:
-        remote, protocols = connection.remote_addr, tuple(self._protocols)
+    def _message_for(self, remote: Multiaddr | None) -> bytes:
+        protocols = tuple(self._protocols)
         near = remote is not None and is_loopback(remote)
         encoded_for, body = self._bodies.get(near, ((), b""))
         if encoded_for != protocols:

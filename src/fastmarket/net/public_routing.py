@@ -8,21 +8,27 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
 
+from fastmarket.core.commands import (
+    Closest,
+    FindOffers,
+    FindPeer,
+    FindProviders,
+    GetValue,
+    OffersFound,
+    PutValue,
+)
 from fastmarket.errors import CallerFault, NetworkFault, PeerFault, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.find_peer import FindPeer
-from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
-from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.signed_values import IpnsRule, ipns_key
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.net.clock import Clock
+from fastmarket.net.driver import NodeDriver, Running
 from fastmarket.net.host import Host
-from fastmarket.net.kad_node import KadNode, RunningJob
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.protocol import OfferProtocol
 
 # Names of transfer protocols in Delegated Routing V1. A holder of an offer gives its bytes to who pays it, as
 # the offer says, and to nobody over a protocol of IPFS.
@@ -62,10 +68,10 @@ def check_latest(key: bytes, record: bytes, known: bytes | None) -> None:
 class PublicRouting:
     """The lookups of one node as streams. Each begins with the call, which raises Busy."""
 
-    def __init__(self, host: Host, kad: KadNode, offers: OfferProtocol, clock: Clock) -> None:
+    def __init__(self, host: Host, driver: NodeDriver, clock: Clock) -> None:
         self._host = host
-        self._kad = kad
-        self._offers = offers
+        self._driver = driver
+        self._core = driver.core
         self._clock = clock
 
     def now(self) -> float:
@@ -78,10 +84,9 @@ class PublicRouting:
         Peers tell both alike when they are asked for providers. So the offers are looked for, too, and a
         provider that may be a holder is told when that search has ended.
         """
-        engine = self._kad.engine
-        bare = self._kad.start(engine.find_providers(key, self.now(), None, deadline_s))
+        bare = self._driver.start(FindProviders(key, None, deadline_s))
         try:
-            search = self._kad.start(self._offers.find(key, deadline_s))
+            search = self._driver.start(FindOffers(key, deadline_s))
         except BaseException:
             bare.cancel()
             raise
@@ -96,13 +101,12 @@ class PublicRouting:
 
     def stream_closest(self, key: bytes, *, deadline_s: float) -> FoundPeers:
         """The k closest peers to a key, closest first, once the lookup has ended."""
-        return self._closest(self._kad.start(self._kad.engine.find_node(key, deadline_s)))
+        return self._closest(self._driver.start(Closest(key, deadline_s)))
 
     async def get_ipns(self, name: PeerId, *, deadline_s: float) -> bytes | None:
         """The latest valid record of a name among the k closest peers and here."""
-        engine = self._kad.engine
-        job = engine.get_value(ipns_key(name), self.now(), Quorum.MAJORITY, deadline_s)
-        record = cast(GetValueResult, await self._kad.run(job)).record
+        found = await self._driver.run(GetValue(ipns_key(name), Quorum.MAJORITY, deadline_s))
+        record = cast(GetValueResult, found.result).record
         return None if record is None else record.value
 
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
@@ -117,23 +121,23 @@ class PublicRouting:
             _IPNS_RULE.validate(key, record, now)
         except PeerFault as fault:
             raise CallerFault("record", fault.reason) from None
-        held = self._kad.engine.handlers.valid_record(key, now)
+        held = self._core.engine.handlers.valid_record(key, now)
         check_latest(key, record, None if held is None else held.value)
         try:
-            job = self._kad.engine.put_value_once(key, record, now, Quorum.MAJORITY, deadline_s)
+            running = self._driver.start(PutValue(key, record, Quorum.MAJORITY, deadline_s, once=True))
         except CallerFault as fault:  # the record is good, so it is this node that has no room
             raise NetworkFault(f"cannot hold the record: {fault.reason}") from None
-        running = self._kad.start(job)
         async for item in running.items():
-            if isinstance(item, QuorumReached) and item.acknowledged:
-                return  # the job goes on to the rest of the closest
-        result = cast(PutResult, await running.result)
-        if result.acknowledged and result.succeeded:
+            if isinstance(item, Outcome) and item.acknowledged:
+                return  # the put goes on to the rest of the closest
+        outcome = (await running.finished).outcome
+        assert outcome is not None
+        if outcome.acknowledged and outcome.is_reached:
             return
         left_s = now + deadline_s - self.now()
-        if result.asked and left_s > 0:  # perhaps they know better
+        if outcome.asked and left_s > 0:  # perhaps they know better
             check_latest(key, record, await self.get_ipns(name, deadline_s=left_s))
-        raise QuorumFailed(result.acknowledged, result.asked, max(result.wanted, 1))
+        raise QuorumFailed(outcome.acknowledged, outcome.asked, max(outcome.wanted, 1))
 
     def describe(self, peer: PeerInfo) -> FoundPeer:
         """With what is known of a peer: its addresses where it came without, and what it speaks."""
@@ -148,16 +152,16 @@ class PublicRouting:
 
     def held(self, key: bytes) -> Iterable[Offer]:
         """Offers for a content that are stored here, those included that were withdrawn."""
-        return self._offers.store.held(key)
+        return self._core.offers.store.held(key)
 
     def speaks_offers(self, peer_id: PeerId) -> bool | None:
         """None: it was never identified."""
         if peer_id == self._host.peer_id:
             return True
         protocols = self._host.identifier.store.protocols(peer_id)
-        return None if protocols is None else self._offers.config.protocol in protocols
+        return None if protocols is None else self._core.offers.config.protocol in protocols
 
-    async def _providers(self, sorting: _Sorting, bare: RunningJob, search: RunningJob) -> FoundPeers:
+    async def _providers(self, sorting: _Sorting, bare: Running, search: Running) -> FoundPeers:
         try:
             async with aclosing(_merged(bare, search)) as items:
                 async for item in items:
@@ -183,8 +187,7 @@ class PublicRouting:
         left_s = deadline - self.now()
         if left_s <= 0:
             return
-        engine = self._kad.engine
-        running = self._kad.start(engine.lookup_job(peer_id.raw, FindPeer(engine.config, peer_id), left_s))
+        running = self._driver.start(FindPeer(peer_id, left_s))
         told: PeerInfo | None = None
         try:
             async with aclosing(running.items()) as items:
@@ -206,9 +209,9 @@ class PublicRouting:
             return False
         return self._host.link_to(peer.peer_id) is not None
 
-    async def _closest(self, running: RunningJob) -> FoundPeers:
+    async def _closest(self, running: Running) -> FoundPeers:
         try:
-            result = cast(LookupResult, await running.result)
+            result = cast(LookupResult, (await running.finished).result)
         finally:
             running.cancel()
         for answered in result.closest:
@@ -226,7 +229,7 @@ class PublicRouting:
 class _Sorting:
     """Tells providers of a key from holders of offers for it, while both are looked for."""
 
-    def __init__(self, routing: PublicRouting, key: bytes, search: RunningJob) -> None:
+    def __init__(self, routing: PublicRouting, key: bytes, search: Running) -> None:
         self._routing = routing
         self._search = search
         # The latest versions; one that was withdrawn still says that its provider's record is of an offer.
@@ -255,15 +258,15 @@ class _Sorting:
 
     def rest(self) -> list[FoundPeer]:
         """Both searches have ended: what is left, holders last."""
-        lookup = self._search.lookup
-        whole = lookup is not None and lookup.end is End.COMPLETE
+        result = self._search.finished.result().result
+        whole = isinstance(result, OffersFound) and result.is_complete
         found = []
         for peer_id, peer in self._waiting.items():
             # A search that was cut short may have missed its offer.
             if peer_id not in self._holders and (whole or not self._routing.speaks_offers(peer_id)):
                 found.append(self._routing.describe(peer))
         now = self._routing.now()
-        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.live(now)):
+        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.is_live(now)):
             peer = self._addrs.get(peer_id) or self._waiting.get(peer_id) or PeerInfo(peer_id)
             found.append(replace(self._routing.describe(peer), transfers=(OFFER_TRANSFER,)))
         return found
@@ -272,11 +275,11 @@ class _Sorting:
 _END = object()
 
 
-async def _merged(*jobs: RunningJob) -> AsyncGenerator[object, None]:
+async def _merged(*jobs: Running) -> AsyncGenerator[object, None]:
     """Progress of several jobs as it comes, until all have ended."""
     news: asyncio.Queue[object] = asyncio.Queue()
 
-    async def pump(job: RunningJob) -> None:
+    async def pump(job: Running) -> None:
         try:
             async with aclosing(job.items()) as items:
                 async for item in items:

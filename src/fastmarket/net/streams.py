@@ -69,7 +69,10 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Queues the bytes, and waits while the other side does not take them. Raises StreamFailed."""
         for start in range(0, len(data), MAX_UNSENT_BYTES):
-            while self._fault is None and self._link.connection.unsent_of(self._stream_id) > MAX_UNSENT_BYTES:
+            while (
+                self._fault is None
+                and self._link.connection.unsent_bytes_of(self._stream_id) > MAX_UNSENT_BYTES
+            ):
                 await self._wait()
             self._check()
             piece = data[start : start + MAX_UNSENT_BYTES]
@@ -84,7 +87,7 @@ class Stream:
         self._link.wake()
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Neither side will write any more."""
         return self._fault is not None or (self._ended and self._finished)
 
@@ -94,7 +97,7 @@ class Stream:
         self._fail("reset by us")
         self._link.wake()
 
-    def take(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """For the table: what happened to the stream."""
         if isinstance(event, StreamData):
             self._received += event.data
@@ -108,7 +111,7 @@ class Stream:
             self._fail(event.reason)
         self._news.set()
 
-    def turned(self) -> None:
+    def on_turned(self) -> None:
         """For the table: the connection has written, so there may be room."""
         self._news.set()
 
@@ -144,7 +147,7 @@ class StreamTable:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def any(self) -> bool:
+    def has_streams(self) -> bool:
         """Whether any link has such streams."""
         return bool(self._streams)
 
@@ -176,22 +179,22 @@ class StreamTable:
         stream_id = getattr(event, "stream_id", -1)
         if stream_id not in known:
             return False
-        known[stream_id].take(event)
+        known[stream_id].on_event(event)
         return True
 
-    def turned(self, link: Link) -> None:
+    def on_turned(self, link: Link) -> None:
         """A link has written what it had."""
         known = self._streams.get(link)
         if known:
             for stream_id, stream in list(known.items()):
-                stream.turned()
-                if stream.over:
+                stream.on_turned()
+                if stream.is_over:
                     del known[stream_id]
 
-    def lost(self, link: Link) -> None:
+    def on_lost(self, link: Link) -> None:
         """A link is over, and all its streams."""
         for stream_id, stream in self._streams.pop(link, {}).items():
-            stream.take(StreamReset(stream_id, "the connection ended"))
+            stream.on_event(StreamReset(stream_id, "the connection ended"))
 
     async def close(self) -> None:
         """Ends the handlers."""
@@ -207,5 +210,5 @@ class StreamTable:
         except Exception as error:  # noqa: BLE001 - it costs this stream
             self._faults.tell(f"the handler of {stream.protocol}", error, stream.remote_peer)
         finally:
-            if not stream.over:
+            if not stream.is_over:
                 stream.reset()

@@ -18,8 +18,8 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.queries import FindSelf
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.outcomes import Reply, RequestResult
-from fastmarket.libp2p.upgrade import Role
 from fastmarket.net.host import Host
 from fastmarket.net.link import Link
 from fastmarket.repeating import Repeating
@@ -40,12 +40,11 @@ class Twins:
         self._host = host
         self._engine = engine
         self._asking = Repeating("asking how others know us", lambda: ASK_PAUSE_S, self.ask, host.faults)
-        engine.named_us = self.named
         self._look: asyncio.Task[None] | None = None
         self._look_at = self._tell_at = float("-inf")  # not before
         self.found: Multiaddr | None = None
         """Where another node with our key was last."""
-        host.met_own_key = self._met
+        host.on_own_key_met = self._met
 
     def start(self) -> None:
         """Asks from now on; once is enough."""

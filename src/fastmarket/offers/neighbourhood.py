@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from fastmarket.config import KadConfig
@@ -41,11 +41,8 @@ class Neighbourhood(Protocol):
     def nearest_ids(self, target: KadKey, count: int) -> list[PeerId]:
         """Those of the table closest to a key."""
 
-    def watch_newcomers(self, told: Callable[[PeerInfo, Collection[str], float], None]) -> None:
-        """`told` is called for each peer that comes into the table."""
-
     def seeds(self, target: KadKey, now: float) -> Iterable[PeerInfo]:
-        """Peers of the table near a target."""
+        """Peers of the table near a 32-byte target."""
 
     def closer_to(self, target: KadKey, exclude: PeerId | None, head: bytes = b"") -> bytes:
         """Behind `head` those near a target as closerPeers fields of a kad message, tag and length

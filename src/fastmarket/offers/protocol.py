@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -22,7 +23,7 @@ from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.lookup.queries import AnnounceProvider
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
-from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache
+from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 from fastmarket.native.batch import SignedBatch, count_signatures
 from fastmarket.offers.announce.clocks import ClockWatch
 from fastmarket.offers.announce.complaints import Complaints
@@ -34,9 +35,7 @@ from fastmarket.offers.lookup.find_offers import FindOffersJob
 from fastmarket.offers.lookup.queries import FindOffers, FindStorers, Reading, StoreOffer
 from fastmarket.offers.model.offer import Offer, OfferTerms, alone
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.neighbourhood import Neighbourhood
-from fastmarket.offers.store.changes import AnyChange, Changes
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
@@ -62,7 +61,7 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A job to start, and the offer to report with its result (`OfferProtocol.announced`)."""
+    """A job to start, and the offer to report with its result (`OfferProtocol.ended`)."""
 
     offer: Offer
     job: PutJob
@@ -70,7 +69,7 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A job to start that announces many offers; report its end (`OfferProtocol.swept`)."""
+    """A job to start that announces many offers; report its end (`OfferProtocol.ended`)."""
 
     offers: tuple[Offer, ...]
     job: SweepJob
@@ -79,10 +78,14 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A job to start that gives a newcomer what we hold for it; report its end (`handed_over`)."""
+    """A job to start that gives a newcomer what we hold for it; report its end (`OfferProtocol.ended`)."""
 
     peer: PeerInfo
     job: HandoverJob
+
+
+Wanted: TypeAlias = Announcement | Sweep | Handover
+"""A job to start; `OfferProtocol.ended` is told of its end."""
 
 
 class OfferProtocol:
@@ -94,15 +97,21 @@ class OfferProtocol:
         neighbourhood: Neighbourhood,
         config: OfferConfig | None = None,
         trace: Trace = NULL_TRACE,
+        *,
+        store: OfferStore | None = None,
+        caches: ResponseCaches | None = None,
     ) -> None:
+        """`caches`: those that `store` tells of changed contents; the one of FIND replies joins them."""
         self.config = config or OfferConfig()
-        self._changes = Changes()
-        self.store = OfferStore(self.config, self._changes, identity.peer_id.key)
-        self.ready = ResponseCache(self.config.max_ready_bytes, neighbourhood.nearby, self._completed)
-        """Answers to FIND, made of their content. `handle_request` is for what they do not answer."""
-        self.content_changed: list[Callable[[bytes], None]] = [self.ready.changed]
-        """Told of every content whose offers here become others, but by running out."""
-        self.store.changed = self._changed
+        caches = ResponseCaches() if caches is None else caches
+        self.store = OfferStore(self.config, None, identity.peer_id.key, caches) if store is None else store
+        self.response_cache = ResponseCache(
+            self.config.max_ready_bytes, neighbourhood.nearby, self._completed
+        )
+        """Replies to FIND, made of their content. `handle_request` is for what it does not answer."""
+        caches.add(self.response_cache)
+        self.timer_moved = False
+        """Offers were stored: `next_timer` may be earlier, and changes may have to be kept."""
         bounds = self.config
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
@@ -110,26 +119,28 @@ class OfferProtocol:
         self._reader = OfferReader(identity.peer_id)
         self.own = Reprovider(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
-        self.of_other_keys = 0
-        """Own offers of an earlier life that another key signed: nobody can renew or withdraw them now."""
         """What became of the offers others wanted stored here, since the start."""
+        self.of_other_keys = 0
+        """Own offers of an earlier run that another key signed: they can be neither renewed nor withdrawn."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
         self.clock = ClockWatch()
         """What others say of this node's clock."""
-        self.many_refused: Callable[[int], None] = lambda count: None
-        """Told, now and then, how many offers of others were refused for their times: the operator is to
-        know."""
+        self._refused_count = 0  # for their times, to be told to the operator
         self._identity = identity
         self._neighbourhood = neighbourhood
         self.handovers = Handovers(
             self.config, neighbourhood.config.k, identity.peer_id, self.store, neighbourhood.nearest_ids
         )
-        neighbourhood.watch_newcomers(self.handovers.newcomer)
         self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
         self._trace = trace
 
     # --- what strangers ask
+
+    def answer(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes:
+        """As `handle_request`, out of the cache where that has the reply."""
+        cached = self.response_cache.answer(body, sender, now)
+        return self.handle_request(sender, body, now, block) if cached is None else cached
 
     def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes:
         """The reply to one request, both without their length. Raises `PeerFault` for garbage.
@@ -145,6 +156,7 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
+            self.timer_moved = True
             source, why = Source(block, sender.raw), list[Refusal]()
             acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
             for batch in whole:
@@ -172,9 +184,9 @@ class OfferProtocol:
 
     def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
         store = self.store
-        if store.choosy(source):
+        if store.may_refuse(source):
             key = unverified_key(envelope)
-            if key is not None and store.refuses(source, key, len(envelope)):
+            if key is not None and store.would_refuse(source, key, len(envelope)):
                 return self._counted(Ack.FULL, why)
         try:
             return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
@@ -184,7 +196,7 @@ class OfferProtocol:
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
     ) -> list[Ack]:
-        if self.store.choosy(source) and self.store.refuses_batch(source, batch):
+        if self.store.may_refuse(source) and self.store.would_refuse_batch(source, batch):
             return [self._counted(Ack.FULL, why) for _ in range(batch.count)]
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
@@ -209,8 +221,8 @@ class OfferProtocol:
     def _look_at_clocks(self, why: Iterable[Refusal], now: float) -> None:
         """Offers refused for their times: many of them are a sign that a clock is wrong, ours perhaps."""
         for reason in why:
-            if reason in OF_CLOCKS and (count := self.clock.refused_here(now)):
-                self.many_refused(count)
+            if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
+                self._refused_count += count
 
     def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)
@@ -226,32 +238,21 @@ class OfferProtocol:
         part = encode_found(found.envelopes, found.more)
         # Where the room was what ended it, it is one for this asker alone.
         if found.envelopes and (not found.more or len(found.envelopes) == request.limit):
-            until = self.store.until(request.content, now)
-            self.ready.put(encode_find(request), CachedResponse(part, target, until, (request.content,)))
+            until = self.store.next_expiry(request.content, now)
+            self.response_cache.put(
+                encode_find(request), CachedResponse(part, target, until, (request.content,))
+            )
         return part + closer
 
     def _completed(self, ready: CachedResponse, asker: PeerId | None) -> bytes | None:
         reply = self._neighbourhood.closer_to(ready.target, asker, ready.part)
         return reply if len(reply) <= self.config.max_message_bytes else None
 
-    def _changed(self, contents: Iterable[bytes]) -> None:
-        for content in contents:
-            for told in self.content_changed:
-                told(content)
-
-    def providers(self, content: bytes, now: float) -> list[PeerId]:
-        """Who has a live offer for a content here: what a standard libp2p node would call its providers."""
-        return list(dict.fromkeys(offer.provider for offer in self.store.held(content) if offer.live(now)))
-
-    def withdrawn(self, content: bytes, now: float) -> frozenset[PeerId]:
-        """Who has taken back all of its offers for a content, as far as is known here: that it once told
-        standard libp2p nodes to be a provider counts no more, though these keep it until it expires."""
-        over: set[PeerId] = set()
-        live: set[PeerId] = set()
-        for offer in self.store.held(content):
-            if offer.not_after > now:
-                (over if offer.withdrawn else live).add(offer.provider)
-        return frozenset(over - live)
+    def take_refused_count(self) -> int:
+        """How many offers of others were refused here for their times, when the operator is to know; else
+        0."""
+        count, self._refused_count = self._refused_count, 0
+        return count
 
     # --- what this node wants
 
@@ -275,29 +276,34 @@ class OfferProtocol:
         """
         return self._announcement(self.own.withdraw(content, user_id, now), retry_s)
 
-    def announced(self, offer: Offer, result: PutResult | None, now: float) -> None:
-        """The result of an `Announcement`'s job; None: it could not be started."""
-        outcome = None if result is None else outcome_of(result)
-        self.own.announced(offer, outcome, now)
+    def ended(self, wanted: Wanted, result: object, now: float) -> None:
+        """The result of a job of `poll_jobs`, `register`, `register_many` or `withdraw`; None: it could not
+        be started, or a bug ended it."""
+        _ENDINGS[type(wanted)](self, wanted, result, now)
 
-    def swept(self, sweep: Sweep, result: SweepResult | None, now: float) -> None:
-        """The result of a `Sweep`'s job; None: it could not be started."""
-        if sweep.scheduled:
-            self.own.swept()
-        if result is None:
-            self.own.announced_many(sweep.offers, None, now)
-        else:
+    def _announced(self, wanted: Announcement, result: object, now: float) -> None:
+        outcome = result.outcome if isinstance(result, PutResult) else None
+        self.own.on_announced(wanted.offer, outcome, now)
+
+    def _swept(self, wanted: Sweep, result: object, now: float) -> None:
+        if wanted.scheduled:
+            self.own.on_swept()
+        if isinstance(result, SweepResult):
             for offers, outcome in result.groups:
-                self.own.announced_many(offers, outcome, now)
+                self.own.on_announced_many(offers, outcome, now)
+        else:
+            self.own.on_announced_many(wanted.offers, None, now)
 
-    def handed_over(self, handover: Handover, result: int | None, now: float) -> None:
-        """The result of a `Handover`'s job; None: it could not be started."""
-        self.handovers.ended(handover.peer, result, now)
+    def _handed_over(self, wanted: Handover, result: object, now: float) -> None:
+        self.handovers.on_ended(wanted.peer, result if isinstance(result, int) else None, now)
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
         ask = FindOffers(
-            content, self._reading, self._identity.peer_id, lambda now: self.withdrawn(content, now)
+            content,
+            self._reading,
+            self._identity.peer_id,
+            lambda now: self.store.withdrawn_providers(content, now),
         )
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
         around = self._neighbourhood
@@ -336,22 +342,11 @@ class OfferProtocol:
                 self.store.add(offer, now)
         return batch
 
-    def want_changes(self, told: Callable[[], None]) -> None:
-        """From now on every offer put into the store comes with `poll_changes`.
-
-        `told` is called, within the call that puts it there, at the first after each `poll_changes`.
-        """
-        self._changes.want(told)
-
-    def poll_changes(self) -> list[AnyChange]:
-        """Offers put into the store since the last call, in order; none before `want_changes`."""
-        return self._changes.take()
-
     # --- time
 
     def neighbours(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
-        self.own.neighbours(count, now)
+        self.own.on_table_size(count, now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
@@ -365,10 +360,10 @@ class OfferProtocol:
         """Forgets expired offers and queues own ones that are due; `poll_jobs` afterwards."""
         run_all((self.store.handle_timer, self.own.handle_timer), now)
 
-    def poll_jobs(self, now: float) -> list[Announcement | Sweep | Handover]:
+    def poll_jobs(self, now: float) -> list[Wanted]:
         """What to announce or hand over now; ask after `handle_timer` and after each job's end, which make
         room."""
-        jobs: list[Announcement | Sweep | Handover] = []
+        jobs: list[Wanted] = []
         while offers := self.own.take_sweep(now):
             jobs.append(self._sweep(offers, 0.0, scheduled=True))
         jobs.extend(self._announcement(offer, 0.0) for offer in self.own.take_due(now))
@@ -426,9 +421,8 @@ class OfferProtocol:
         return self.own.current(offer.key)
 
 
-def outcome_of(result: PutResult) -> StoreOutcome:
-    """An announcement, ended or so far, as its caller is told.
-
-    Nobody there: here is enough. Somebody there, but silent, or no time to find anybody: no quorum.
-    """
-    return StoreOutcome(result.acknowledged, result.asked, result.wanted, result.plain, result.why)
+_ENDINGS: dict[type[Wanted], Callable[[OfferProtocol, Any, object, float], None]] = {
+    Announcement: OfferProtocol._announced,
+    Sweep: OfferProtocol._swept,
+    Handover: OfferProtocol._handed_over,
+}

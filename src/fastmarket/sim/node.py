@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import Busy
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
@@ -16,13 +17,11 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.records.put_job import PutResult
-from fastmarket.native.sim_net import Port
+from fastmarket.native.sim_net import Carrier, Port
 from fastmarket.offers.announce.sweep import SweepResult
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, Sweep
-
-if TYPE_CHECKING:
-    from fastmarket.sim.network import Network
+from fastmarket.sim.population import Population
 
 
 class NodeState(Enum):
@@ -51,6 +50,20 @@ class JobWatch:
     """Told when the node is gone before the job has ended: there will be no result."""
 
 
+class Surroundings(Protocol):
+    """What a node needs of the network it is in."""
+
+    population: Population
+    kads: dict[int, KadConfig]
+    kad: KadConfig
+    offers: OfferConfig
+    random: Random
+    scheduler: Carrier
+
+    def timer(self, node: SimNode, when: float) -> None:
+        """A timer of that node has come."""
+
+
 Answerer = Callable[[PeerId, Choice, float], bytes | None]
 
 
@@ -71,7 +84,7 @@ class SimNode:
         "swept",
     )
 
-    def __init__(self, network: Network, number: int, client: bool) -> None:
+    def __init__(self, network: Surroundings, number: int, client: bool) -> None:
         """Its table is empty; the network fills it."""
         info = network.population.infos[number]
         self.number = number

@@ -11,7 +11,8 @@ from typing import Any
 from fastmarket.formats.kad_key import RawKey
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.queries import FindNode
-from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.native.sha256 import sha256
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
@@ -188,13 +189,13 @@ class World:
         started = self.now
 
         def progress(item: object, now: float) -> None:
-            if isinstance(item, QuorumReached):
+            if isinstance(item, Outcome):
                 figures.reached += 1
                 figures.quorum_ms.append(1000 * (now - started))
 
         def ended(result: object, now: float) -> None:
             assert isinstance(result, PutResult)
-            figures.copies.append(result.acknowledged)
+            figures.copies.append(result.outcome.acknowledged)
             figures.ms.append(1000 * (now - started))
 
         self.network.node(signer).register(terms_of(content), JobWatch(ended, progress))

@@ -29,7 +29,7 @@ class Journal:
     `write_behind_s` at the latest. While one write is under way the next one gathers. Own changes that could
     not be written (the disk is full) are written when there is room, though their caller was told otherwise.
     While another program has the database locked a write is tried again and again; how long a caller waits
-    for that is theirs to say (`net.durability`).
+    for that is theirs to say (`core.operations`).
     """
 
     def __init__(self, database: OfferDatabase, config: StorageConfig, now: Callable[[], float]) -> None:

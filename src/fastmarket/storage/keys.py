@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.identity import Identity
-from fastmarket.formats.keys import ED25519_BYTES
+from fastmarket.formats.key_types import ED25519_BYTES
 from fastmarket.secret_files import OWNER_ALONE, check_mode
 from fastmarket.storage.directory import KEY_FILE
 

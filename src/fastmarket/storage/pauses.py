@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
+
+from fastmarket.bounded_map import BoundedMap
 
 MAX_SLOW_KEYS = 1024  # remembered; the oldest are tried again
 MAX_SLOW_PAUSE_S = 60.0
@@ -28,7 +29,7 @@ class Pauses:
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s
         self._nodes: dict[str, Pause] = {}
-        self._keys: OrderedDict[bytes, Pause] = OrderedDict()
+        self._keys: BoundedMap[bytes, Pause] = BoundedMap(MAX_SLOW_KEYS)
 
     def why(self, node: str, now: float) -> str:
         """Why a node is left alone now; "": it is not."""
@@ -42,7 +43,7 @@ class Pauses:
 
     def why_key(self, key: bytes, now: float) -> str:
         """Why a key is left alone now; ""."""
-        paused = self._keys.get(key)
+        paused = self._keys.peek(key)
         return paused.why if paused is not None and paused.until > now else ""
 
     def pause(self, node: str, why: str, now: float, most: int) -> None:
@@ -60,12 +61,10 @@ class Pauses:
     def answered(self, node: str, key: bytes = b"") -> None:
         """It does."""
         self._nodes.pop(node, None)
-        self._keys.pop(key, None)
+        self._keys.pop(key)
 
     def slow(self, key: bytes, why: str, now: float) -> None:
         """It is the key, not its node."""
-        before = self._keys.pop(key, None)
+        before = self._keys.peek(key)
         wait_s = self._pause_s if before is None else min(2.0 * before.wait_s, MAX_SLOW_PAUSE_S)
-        self._keys[key] = Pause(now + wait_s, why, wait_s)
-        if len(self._keys) > MAX_SLOW_KEYS:
-            self._keys.popitem(last=False)
+        self._keys.put(key, Pause(now + wait_s, why, wait_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import StorageConfig
 from fastmarket.errors import StorageFault
 from fastmarket.faults import Faults
@@ -24,8 +25,7 @@ class RecordKeeper:
         """`changed`: those put since the last call."""
         self._journal = journal
         self._changed = changed
-        self._most = config.max_unwritten
-        self._unwritten: dict[bytes, RecordRow] = {}
+        self._unwritten: BoundedMap[bytes, RecordRow] = BoundedMap(config.max_unwritten)
         self._failing = False
         self._writing = Repeating(
             "taking down values", lambda: config.record_interval_s, self._write, Faults()
@@ -38,9 +38,8 @@ class RecordKeeper:
         await self._write()
 
     async def _write(self) -> None:
-        self._unwritten.update((row.key, row) for row in self._changed())
-        while len(self._unwritten) > self._most:  # the disk has been full for long
-            del self._unwritten[next(iter(self._unwritten))]
+        for row in self._changed():  # beyond the bound where the disk has been full for long
+            self._unwritten.put(row.key, row)
         if not self._unwritten:
             return
         try:

@@ -117,7 +117,7 @@ class NodeMetrics:
         calls.observe(seconds)
 
     def job_ended(self, kind: str, lookup: Lookup | None, seconds: float) -> None:
-        """An observer of the node's jobs (`net.kad_node.JobObserver`)."""
+        """An observer of the node's jobs (`net.driver.JobObserver`)."""
         self._jobs.labels(kind).observe(seconds)
         if lookup is not None:
             self._hops.labels(kind).observe(lookup.hops)
@@ -190,7 +190,7 @@ class _NodeState(Collector):
         offers = dht.offers
         gauges = (
             ("routing_table_peers", "Peers in the routing table.", dht.engine.table_size),
-            ("connections", "Connections with other nodes, open or opening.", dht.host.connections),
+            ("connections", "Connections with other nodes, open or opening.", dht.host.connection_count),
             (
                 "connections_held_bytes",
                 "Bytes that connections hold for their peers: output not taken, requests not answered.",
@@ -226,7 +226,7 @@ class _NodeState(Collector):
         yield CounterMetricFamily(
             "fastmarket_connections_dropped",
             "Connections ended for what they held: their peers did not read what they had asked for.",
-            dht.host.links.dropped,
+            dht.host.links.dropped_count,
         )
         acks = {ack.name.lower(): count for ack, count in dht.offers.acks.items()}
         refusals = {reason.value: count for reason, count in dht.offers.refusals.items()}

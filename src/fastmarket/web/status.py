@@ -88,7 +88,7 @@ class StatusPage:
         own = [offer for offer in dht.offers.own if not offer.withdrawn]
         ours = {offer.key for offer in own[:most]}
         stored = (
-            o for o in dht.offers.store if o.key not in ours and o.live(now) and o.provider != dht.peer_id
+            o for o in dht.offers.store if o.key not in ours and o.is_live(now) and o.provider != dht.peer_id
         )
         return JSONResponse(
             {

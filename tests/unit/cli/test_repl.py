@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.cli.actions import Context
 from fastmarket.cli.commands import WORDS
+from fastmarket.cli.context import Context
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.profile import Profile
 from fastmarket.cli.render import Screen

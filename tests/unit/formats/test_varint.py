@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
-from fastmarket.formats.varint import FrameDecoder, decode_uvarint, encode_uvarint, frame, try_uvarint
+from fastmarket.formats.varint import (
+    FrameDecoder,
+    decode_protobuf_varint,
+    decode_uvarint,
+    encode_uvarint,
+    frame,
+    try_uvarint,
+)
 
 # multiformats/unsigned-varint, "Examples"
 SPEC = {1: "01", 127: "7f", 128: "8001", 255: "ff01", 300: "ac02", 16384: "808001"}
@@ -75,3 +85,42 @@ def test_decoder_refuses_a_length_that_never_ends() -> None:
         assert decoder.feed(b"\xff") == []
     with pytest.raises(PeerFault):
         decoder.feed(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"\x05", 5),
+        (b"\x85\x00", 5),
+        (b"\x80" * 9 + b"\x00", 0),
+        (b"\xff" * 9 + b"\x01", 2**64 - 1),
+        (b"\xac\x02", 300),
+    ],
+)
+def test_protobuf_takes_ten_bytes_and_longer_forms(raw: bytes, value: int) -> None:
+    assert decode_protobuf_varint(b"." + raw + b".", 1) == (value, 1 + len(raw))
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x80", b"\xff" * 10, b"\xff" * 11 + b"\x01"])
+def test_protobuf_takes_no_more(raw: bytes) -> None:
+    with pytest.raises(PeerFault, match="varint"):
+        decode_protobuf_varint(raw)
+
+
+SOURCES = Path(__file__).parents[3] / "src" / "fastmarket"
+# What reads seven bits of a byte and goes on, by hand.
+_BY_HAND = re.compile(
+    r"& ?0x(?:7f|80)\b|& ?_ONE_BYTE_LENGTH|<< ?7\b|>> ?7\b|[<>]=? ?0x(?:7f|80)\b", re.IGNORECASE
+)
+# Files that may; others use this module. Those of libp2p read a head of two bytes at most, which nearly
+# every request and every protocol name has; a call would cost more than the reading.
+_MAY = {"formats/varint.py", "libp2p/streams.py", "libp2p/multistream.py"}
+
+
+def test_there_is_one_reader_of_varints() -> None:
+    found = {
+        source.relative_to(SOURCES).as_posix()
+        for source in SOURCES.rglob("*.py")
+        if not source.stem.endswith("_pb2") and _BY_HAND.search(source.read_text())
+    }
+    assert found == _MAY

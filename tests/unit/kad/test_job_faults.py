@@ -170,7 +170,6 @@ def test_what_a_node_does_unasked_has_a_next_time(broken: str) -> None:
     """Whichever raises: the others are done, and it is tried again."""
     config = KadConfig()
     runner, _, _ = make()
-    maintenance = Maintenance(config, runner, lambda size: bytes(size), START)
     done: dict[str, int] = {"refresh": 0, "announce": 0, "sweep": 0}
 
     def doing(name: str) -> Any:
@@ -179,10 +178,14 @@ def test_what_a_node_does_unasked_has_a_next_time(broken: str) -> None:
             raise Bug(name)
         return OneRequest(ends_at=START) if name == "announce" else None
 
-    maintenance.connect(
-        lambda now: doing("refresh"),
-        lambda kind, key, value, now: doing("announce"),
-        lambda now: doing("sweep"),
+    maintenance = Maintenance(
+        config,
+        runner,
+        lambda size: bytes(size),
+        START,
+        refresh=lambda now: doing("refresh"),
+        announce=lambda kind, key, value, now: doing("announce"),
+        sweep=lambda now: doing("sweep"),
     )
     maintenance.publish(Own.PROVIDER, b"key", b"", START)
     now, wanted = START, 3

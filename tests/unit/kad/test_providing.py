@@ -36,7 +36,7 @@ def test_every_provider_is_found_from_everywhere() -> None:
     nodes = network.grow(30)
     for node in nodes[:5]:
         result = provide(node)
-        assert (result.acknowledged, result.succeeded) == (20, True)
+        assert (result.outcome.acknowledged, result.outcome.is_reached) == (20, True)
     wanted = {node.info.peer_id for node in nodes[:5]}
     for node in nodes:
         assert providers(node) == wanted
@@ -52,7 +52,7 @@ def test_without_an_address_nothing_is_announced() -> None:
     nodes = network.grow(4)
     nodes[1].engine.set_local_addrs([])
     result = provide(nodes[1])
-    assert (result.acknowledged, result.asked) == (0, 0)
+    assert (result.outcome.acknowledged, result.outcome.asked) == (0, 0)
     assert providers(nodes[2]) == set()
 
 

@@ -13,7 +13,8 @@ from fastmarket.kad.lookup.iterative import IterativeLookup
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.query import Answer, Quorum, quorum_size
-from fastmarket.kad.records.put_job import PutJob, PutResult, QuorumReached
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
 from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of
@@ -104,7 +105,7 @@ def test_those_near_enough_are_stored_at_as_soon_as_they_are_named() -> None:
     driven.stored(1)
     assert driven.reached() == []
     driven.stored(2)
-    assert driven.reached() == [QuorumReached(3, 4, 3)], "three of four, and nobody closer was asked so far"
+    assert driven.reached() == [Outcome(3, 4, 3)], "three of four, and nobody closer was asked so far"
     assert driven.job.result is None
 
 
@@ -113,12 +114,12 @@ def test_a_quorum_once_met_stands_though_others_turn_out_to_be_closer() -> None:
     driven.named(9, 1, 2, 3, 4)
     for number in (2, 3, 4):
         driven.stored(number)
-    assert driven.reached() == [QuorumReached(3, 4, 3)]
+    assert driven.reached() == [Outcome(3, 4, 3)]
     driven.named(1, 0)
     assert 0 in driven.stores
     so_far = driven.job.so_far()
-    assert (so_far.acknowledged, so_far.asked, so_far.wanted) == (3, 4, 3)
-    assert so_far.succeeded
+    assert so_far.outcome == Outcome(3, 4, 3)
+    assert so_far.outcome.is_reached
 
 
 def test_of_few_who_acknowledges_is_to_tell_first_whom_it_knows() -> None:
@@ -132,7 +133,7 @@ def test_of_few_who_acknowledges_is_to_tell_first_whom_it_knows() -> None:
     assert driven.reached() == []
     driven.stored(1)
     driven.named(1)
-    assert driven.reached() == [QuorumReached(2, 2, 2)]
+    assert driven.reached() == [Outcome(2, 2, 2)]
 
 
 def test_a_storer_that_is_gone_does_not_count_and_the_next_takes_its_place() -> None:
@@ -146,9 +147,9 @@ def test_a_storer_that_is_gone_does_not_count_and_the_next_takes_its_place() -> 
     assert set(driven.stores) == {1, 2, 3, 4}
     for number in (1, 2, 3):
         driven.stored(number)
-    assert driven.reached() == [QuorumReached(3, 4, 3)]
+    assert driven.reached() == [Outcome(3, 4, 3)]
     driven.stored(4)
-    assert driven.job.result == replace_closest(driven, PutResult(4, 4, 3, 0, 1, (), End.COMPLETE))
+    assert driven.job.result == replace_closest(driven, PutResult(Outcome(4, 4, 3), 1, (), End.COMPLETE))
 
 
 def replace_closest(driven: Driven, expected: PutResult) -> PutResult:
@@ -184,8 +185,8 @@ def test_what_lies_beyond_the_closest_does_not_count_in_the_end() -> None:
         driven.named(number)
     result = driven.job.result
     assert isinstance(result, PutResult)
-    assert (result.acknowledged, result.asked, result.wanted) == (1, 4, 3)
-    assert not result.succeeded
+    assert (result.outcome.acknowledged, result.outcome.asked, result.outcome.wanted) == (1, 4, 3)
+    assert not result.outcome.is_reached
 
 
 def test_who_failed_before_it_answered_gets_it_when_it_has() -> None:
@@ -202,7 +203,7 @@ def test_who_failed_before_it_answered_gets_it_when_it_has() -> None:
     assert set(driven.stores) == {0}
     driven.stored(0)
     assert driven.job.result is not None
-    assert driven.job.result.acknowledged == 4
+    assert driven.job.result.outcome.acknowledged == 4
 
 
 def test_those_that_turn_out_to_speak_something_else_do_not_count() -> None:
@@ -213,7 +214,7 @@ def test_those_that_turn_out_to_speak_something_else_do_not_count() -> None:
     driven.stored(2)
     assert driven.reached() == []
     driven.stored(3)
-    assert driven.reached() == [QuorumReached(2, 2, 2)]
+    assert driven.reached() == [Outcome(2, 2, 2, 2)]
 
 
 def holders(network: SimNetwork, key: bytes) -> list[SimNode]:
@@ -227,13 +228,13 @@ def test_in_a_network_the_quorum_comes_sooner_and_the_closest_hold_it(optimistic
     nodes = network.grow(120)
     node, key, began = nodes[5], b"some key", network.now
     job_id = node.start(node.engine.put_value(key, b"some value", network.now))
-    network.run(lambda: any(isinstance(item, QuorumReached) for job, item in node.progress if job == job_id))
+    network.run(lambda: any(isinstance(item, Outcome) for job, item in node.progress if job == job_id))
     before_end = job_id not in node.results
     quorum_s = network.now - began
     network.run(lambda: job_id in node.results)
     result = node.results[job_id]
     assert isinstance(result, PutResult)
-    assert (result.acknowledged, result.asked, result.end) == (20, 20, End.COMPLETE)
+    assert (result.outcome.acknowledged, result.outcome.asked, result.end) == (20, 20, End.COMPLETE)
     assert before_end
     closest = sorted(nodes, key=lambda one: distance(one.info.peer_id.key, sha256(key)))
     assert {one.number for one in closest[:20]} <= {one.number for one in holders(network, key)} | {5}

@@ -13,7 +13,8 @@ from fastmarket.formats.identity import Identity
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.query import Quorum, quorum_size
-from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.record import OPAQUE, Record
 from fastmarket.kad.records.signed_values import sign_value, signed_key
 from fastmarket.kad.records.values import GetValueResult
@@ -52,8 +53,8 @@ def test_a_put_counts_who_acknowledged() -> None:
     network = SimNetwork(1)
     nodes = network.grow(8)
     result = put(nodes[0], b"value")
-    assert (result.acknowledged, result.asked, result.wanted, result.plain) == (7, 7, 4, 0)
-    assert result.succeeded
+    assert result.outcome == Outcome(7, 7, 4)
+    assert result.outcome.is_reached
     assert all(held(node) == b"value" for node in nodes)
 
 
@@ -64,7 +65,7 @@ def test_the_quorum_is_told_as_soon_as_it_is_reached() -> None:
     job_id = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", network.now))
     network.run(lambda: bool(nodes[0].progress))
     assert job_id not in nodes[0].results
-    assert nodes[0].progress == [(job_id, QuorumReached(4, 6, 4))]
+    assert nodes[0].progress == [(job_id, Outcome(4, 6, 4))]
     network.run(lambda: job_id in nodes[0].results)
     assert len(nodes[0].progress) == 1
 
@@ -84,9 +85,10 @@ def test_too_few_acknowledge() -> None:
     for node in nodes[2:]:
         refuse(node)
     result = put(nodes[0], b"value", Quorum.ALL)
-    assert (result.acknowledged, result.asked, result.wanted, result.succeeded) == (1, 5, 5, False)
-    assert put(nodes[0], b"value", 1).succeeded
-    assert not put(nodes[0], b"value", 2).succeeded
+    assert result.outcome == Outcome(1, 5, 5)
+    assert not result.outcome.is_reached
+    assert put(nodes[0], b"value", 1).outcome.is_reached
+    assert not put(nodes[0], b"value", 2).outcome.is_reached
 
 
 def test_an_echo_of_something_else_does_not_count() -> None:
@@ -98,15 +100,15 @@ def test_an_echo_of_something_else_does_not_count() -> None:
         else body.replace(b"value", b"VALUE")
     )
     result = put(nodes[0], b"value", Quorum.ALL)
-    assert (result.acknowledged, result.asked) == (1, 2)
+    assert (result.outcome.acknowledged, result.outcome.asked) == (1, 2)
 
 
 def test_alone() -> None:
     network = SimNetwork(5)
     node = network.add()
-    assert put(node, b"value").succeeded, "nobody there: here is enough"
+    assert put(node, b"value").outcome.is_reached, "nobody there: here is enough"
     one = put(node, b"value", Quorum.ONE)
-    assert (one.acknowledged, one.asked, one.wanted, one.succeeded) == (0, 0, 1, False)
+    assert one.outcome == Outcome(0, 0, 1)
     assert get(node).record is not None
 
 
@@ -253,7 +255,7 @@ def test_deadline_of_a_put_leaves_time_to_store() -> None:
     started = network.now
     result = nodes[0].run(nodes[0].engine.put_value(KEY, b"value", network.now, Quorum.ALL, 1.0))
     assert isinstance(result, PutResult)
-    assert (result.acknowledged, result.end) == (3, End.DEADLINE)
+    assert (result.outcome.acknowledged, result.end) == (3, End.DEADLINE)
     assert network.now - started <= 1.0
 
 
@@ -279,14 +281,14 @@ def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
     network.run(lambda: bool(nodes[0].progress))
     told, reached = nodes[0].progress[-1]
     assert told == job
-    assert isinstance(reached, QuorumReached)
+    assert isinstance(reached, Outcome)
     assert (reached.asked, reached.wanted) == (6, 4)
     # A slot's patience, and two requests of at most 0.16 s to a neighbour.
     assert network.now - began < network.config.patience_s + 4 * 0.16
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
     assert isinstance(result, PutResult)
-    assert (result.acknowledged, result.asked, result.silent) == (6, 6, 1)
+    assert (result.outcome.acknowledged, result.outcome.asked, result.silent) == (6, 6, 1)
 
 
 def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
@@ -307,7 +309,7 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
     assert isinstance(result, PutResult)
-    assert (result.acknowledged, result.asked, result.silent) == (3, 3, 0)
+    assert (result.outcome.acknowledged, result.outcome.asked, result.silent) == (3, 3, 0)
     assert held(nodes[3]) == b"value"
 
 

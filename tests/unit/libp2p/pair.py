@@ -7,10 +7,13 @@ from random import Random
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity, PeerId
-from fastmarket.libp2p.connection import Connection
+from fastmarket.formats.remote_peer import RemotePeer
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Event
+from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.streams import ResponderFactory, RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 
 START = 1_000_000.0
 ECHO = "/test/echo/1"
@@ -19,7 +22,7 @@ Protocols = Mapping[str, ResponderFactory | None]
 Split = Callable[[bytes], Iterator[bytes]]
 
 
-def echo(connection: Connection, request: bytes, now: float) -> bytes | None:
+def echo(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
     """Answers what it was asked, `silent` excepted."""
     return None if request == b"silent" else b"re:" + request
 
@@ -34,10 +37,10 @@ def identity_of(seed: int) -> Identity:
 
 def endpoint_of(
     seed: int, protocols: Protocols | None = None, config: ConnectionConfig | None = None
-) -> Endpoint:
+) -> NoiseEndpoint:
     random = Random(seed)
     table = default_protocols() if protocols is None else protocols
-    return Endpoint.create(identity_of(seed), random.randbytes, table, config)
+    return NoiseEndpoint.create(Endpoint.create(identity_of(seed), random.randbytes, table, config))
 
 
 def whole(data: bytes) -> Iterator[bytes]:
@@ -50,8 +53,8 @@ class Pair:
     def __init__(
         self,
         *,
-        dialer: Endpoint | None = None,
-        listener: Endpoint | None = None,
+        dialer: NoiseEndpoint | None = None,
+        listener: NoiseEndpoint | None = None,
         expected: PeerId | None = None,
         split: Split = whole,
     ) -> None:

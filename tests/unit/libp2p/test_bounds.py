@@ -11,14 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Closed, Event, StreamData, StreamReady, StreamReset
 from fastmarket.libp2p.multistream import HEADER, encode_token
-from fastmarket.libp2p.noise import KeyPair
-from fastmarket.libp2p.secure import NoiseStatic
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Endpoint, Role
+from fastmarket.libp2p.tcp.connection import Connection
+from fastmarket.libp2p.tcp.noise import KeyPair
+from fastmarket.libp2p.tcp.secure import NoiseStatic
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint
 from fastmarket.pb.libp2p.noise_pb2 import NoiseHandshakePayload
 from tests.unit.libp2p.pair import ECHO, START, Pair, default_protocols, endpoint_of, identity_of
 
@@ -26,8 +29,8 @@ BIG = "/test/big/1"
 REPLY = bytes(10_000)
 
 
-def big_endpoint(**bounds: int) -> Endpoint:
-    def handle(connection: Connection, request: bytes, now: float) -> bytes | None:
+def big_endpoint(**bounds: int) -> NoiseEndpoint:
+    def handle(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         return REPLY
 
     return endpoint_of(2, {BIG: RpcResponder.factory(handle, 100)}, ConnectionConfig(**bounds))
@@ -49,7 +52,7 @@ def test_output_nobody_takes_stops_the_reading() -> None:
     listener = pair.listener
     listener.receive_data(asked, START)
     assert not listener.wants_read
-    assert listener.unsent < 2 << 20  # of the 8 MB asked for
+    assert listener.unsent_bytes < 2 << 20  # of the 8 MB asked for
     timer = listener.next_timer()
     assert timer is not None
     assert timer > START  # nothing to do until output is taken
@@ -65,7 +68,7 @@ def test_output_nobody_takes_stops_the_reading() -> None:
         assert timer is not None
         if timer <= START:
             listener.handle_timer(START)
-        assert listener.unsent < 3 << 20
+        assert listener.unsent_bytes < 3 << 20
     assert listener.wants_read
 
 
@@ -76,12 +79,12 @@ def test_requests_of_a_peer_that_reads_nothing_are_held_then_dropped() -> None:
     dialer, _ = pair.run()
     got = sum(len(e.data) for e in dialer if isinstance(e, StreamData))
     assert got == (256 << 10) - len(HEADER + encode_token(BIG))  # the window, no more
-    assert 0 < pair.listener.unsent <= len(frame(REPLY)), "the next answer is not made before"
+    assert 0 < pair.listener.unsent_bytes <= len(frame(REPLY)), "the next answer is not made before"
     for _ in range(9):
         pair.dialer.send(stream, frame(b"q") * 1000, START)
         pair.run()
-        assert pair.listener.unsent <= len(frame(REPLY))
-    assert pair.listener.streams == 1
+        assert pair.listener.unsent_bytes <= len(frame(REPLY))
+    assert pair.listener.stream_count == 1
     pair.dialer.send(stream, frame(b"q") * 10_000, START)
     assert StreamReset(stream, "reset by peer") in pair.run()[0]
     assert pair.listener.state is ConnectionState.OPEN
@@ -102,7 +105,7 @@ def test_held_requests_are_answered_once_the_peer_reads() -> None:
         got += sum(pieces)
         pair.dialer.consumed(stream, sum(pieces), START)
     assert got == 5000 * len(frame(REPLY))
-    assert pair.listener.streams == pair.dialer.streams == 0
+    assert pair.listener.stream_count == pair.dialer.stream_count == 0
 
 
 @pytest.mark.parametrize("plain", list(Role))
@@ -110,7 +113,9 @@ def test_a_peer_without_early_muxer(plain: Role) -> None:
     """rust-libp2p sends no `stream_muxers`: multistream agrees on yamux inside the channel."""
     ends = {Role.DIALER: endpoint_of(1), Role.LISTENER: endpoint_of(2)}
     config = ConnectionConfig(early_muxer=False)
-    ends[plain] = Endpoint.create(ends[plain].identity, Random(5).randbytes, ends[plain].protocols, config)
+    ends[plain] = NoiseEndpoint.create(
+        Endpoint.create(ends[plain].host.identity, Random(5).randbytes, ends[plain].host.protocols, config)
+    )
     pair = Pair(dialer=ends[Role.DIALER], listener=ends[Role.LISTENER]).open()
     assert not pair.dialer.early_muxer
     assert not pair.listener.early_muxer
@@ -129,7 +134,7 @@ def foreign_identities() -> list[Identity]:
 
 @pytest.mark.parametrize("identity", foreign_identities(), ids=["rsa", "ecdsa", "secp256k1"])
 def test_peers_with_other_keys(identity: Identity) -> None:
-    end = Endpoint.create(identity, Random(3).randbytes, default_protocols())
+    end = NoiseEndpoint.create(Endpoint.create(identity, Random(3).randbytes, default_protocols()))
     assert Pair(dialer=end).open().listener.remote_peer == identity.peer_id
     assert Pair(listener=end, expected=identity.peer_id).open().dialer.remote_peer == identity.peer_id
 
@@ -177,8 +182,8 @@ def test_streams_beyond_the_bound_are_reset_and_the_rest_served() -> None:
 def test_who_was_believed_once_has_to_prove_itself_again() -> None:
     """The same payload under another Noise key is a thief's; what an honest peer showed does not help it."""
     honest = endpoint_of(2)
-    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
-    assert Pair(dialer=honest).open().listener.remote_peer == honest.identity.peer_id
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.host.identity.peer_id
+    assert Pair(dialer=honest).open().listener.remote_peer == honest.host.identity.peer_id
     stolen = NoiseStatic(KeyPair(bytes(range(32))), honest.static.payload)
     pair = Pair(dialer=dataclasses.replace(honest, static=stolen))
     pair.run()

@@ -4,8 +4,8 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import ConnectionLost, StreamFailed
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import (
     Closed,
     NegotiationFailed,
@@ -18,8 +18,9 @@ from fastmarket.libp2p.events import (
     StreamReady,
     StreamReset,
 )
+from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.streams import RpcResponder
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.tcp.connection import Connection
 from tests.unit.libp2p.pair import ECHO, RAW, START, Pair, endpoint_of, identity_of
 
 
@@ -90,7 +91,7 @@ def test_nothing_supported(lazy: bool) -> None:
     if lazy:
         pair.dialer.send(stream, b"x" * 100, pair.now)
     assert NegotiationFailed(stream) in pair.run()[0]
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
 
 
 def test_event_streams_both_ways_and_half_close() -> None:
@@ -105,7 +106,7 @@ def test_event_streams_both_ways_and_half_close() -> None:
     pair.dialer.send(stream, b"answer", pair.now)
     pair.dialer.close_write(stream, pair.now)
     assert pair.run()[1] == [StreamData(stream, b"answer"), StreamEnded(stream)]
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
     with pytest.raises(StreamFailed):
         pair.dialer.send(stream, b"late", pair.now)
 
@@ -144,7 +145,7 @@ def test_a_stream_lives_on_after_a_request_without_reply(before: list[bytes]) ->
     for request in (*before, b"silent"):
         pair.dialer.send(stream, frame(request), pair.now)
         pair.run()
-    assert pair.listener.active_streams == 0  # it does not keep its connection
+    assert pair.listener.active_stream_count == 0  # it does not keep its connection
     assert StreamEnded(stream) not in pair.advance(59)[0]
     pair.dialer.send(stream, frame(b"again"), pair.now)
     assert data_of(pair.run()[0], stream).endswith(frame(b"re:again"))
@@ -183,9 +184,9 @@ def test_a_silent_negotiation_is_given_up_by_both_sides() -> None:
     pair = Pair().open()
     pair.dialer._session.mux.open()  # type: ignore[union-attr]
     pair.run()
-    assert pair.listener.streams == 1
+    assert pair.listener.stream_count == 1
     pair.advance(10.5)
-    assert pair.listener.streams == 0
+    assert pair.listener.stream_count == 0
 
 
 def test_handshake_timeout() -> None:
@@ -233,7 +234,7 @@ def test_close_is_orderly() -> None:
 
 
 def test_a_bug_in_a_responder_is_shown_and_costs_one_stream() -> None:
-    def broken(connection: Connection, request: bytes, now: float) -> bytes:
+    def broken(peer: RemotePeer, request: bytes, now: float) -> bytes:
         raise ZeroDivisionError
 
     pair = Pair(listener=endpoint_of(2, {"/broken/1": RpcResponder.factory(broken, 100)})).open()

@@ -19,7 +19,7 @@ from fastmarket.libp2p.connection_policy import (
     source_of,
     to_trim,
 )
-from fastmarket.libp2p.upgrade import Role
+from fastmarket.libp2p.muxed import Role
 from tests.unit.libp2p.pair import identity_of
 
 NOW = 1_000_000.0
@@ -68,8 +68,8 @@ def test_a_burst_is_earned_again_at_the_rate() -> None:
     def come(now: float) -> ConnectionRefusal | None:
         refusal = admission.refuse(Role.LISTENER, "a", now)
         if refusal is None:
-            admission.opened(Role.LISTENER, "a")
-            admission.ended(Role.LISTENER, "a")
+            admission.on_opened(Role.LISTENER, "a")
+            admission.on_ended(Role.LISTENER, "a")
         return refusal
 
     assert [come(NOW) for _ in range(6)] == [None] * 5 + [ConnectionRefusal.SOURCE_RATE]
@@ -94,10 +94,10 @@ def test_no_order_of_events_gets_past_a_bound(seed: int, steps: int) -> None:
                 pending.append(one)
         elif action == 1 and pending:
             one = pending.pop(random.randrange(len(pending)))
-            admission.opened(*one)
+            admission.on_opened(*one)
             opened.append(one)
         elif opened:
-            admission.ended(*opened.pop(random.randrange(len(opened))))
+            admission.on_ended(*opened.pop(random.randrange(len(opened))))
         inbound = [source for role, source in pending + opened if role is Role.LISTENER]
         waiting = [source for role, source in pending if role is Role.LISTENER]
         assert len(pending) + len(opened) <= TIGHT.max_connections
@@ -108,10 +108,10 @@ def test_no_order_of_events_gets_past_a_bound(seed: int, steps: int) -> None:
             assert waiting.count(source) <= TIGHT.max_pending_per_ip
         assert len(admission._sources) <= TIGHT.max_known_ips + TIGHT.max_inbound_connections
     for one in pending:
-        admission.opened(*one)
+        admission.on_opened(*one)
         opened.append(one)
     for one in opened:
-        admission.ended(*one)
+        admission.on_ended(*one)
     # Nothing is counted twice or forgotten: as many as ever find room again.
     assert all(admission.refuse(Role.DIALER, None, now) is None for _ in range(TIGHT.max_connections))
 

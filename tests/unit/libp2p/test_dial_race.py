@@ -14,7 +14,7 @@ STAGGER_S = 0.25
 
 
 def target(host: str) -> Target:
-    return Target(Multiaddr.from_endpoint(host, 1), host, 1)
+    return Target(Multiaddr.from_endpoint(host, 1), "tcp", host, 1)
 
 
 def race_of(*hosts: str, most: int = 100) -> DialRace:
@@ -44,11 +44,11 @@ def test_a_dead_first_address_costs_the_stagger() -> None:
 def test_one_that_refuses_costs_nothing() -> None:
     race = race_of("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert race.start(START) == target("10.0.0.1")
-    race.failed(START + 0.01)
+    race.on_failed(START + 0.01)
     assert race.next_timer() == START + 0.01
     assert race.start(START + 0.01) == target("10.0.0.2")
     assert race.next_timer() == START + 0.01 + STAGGER_S
-    race.failed(START + 5)  # a late failure must not put the next one off
+    race.on_failed(START + 5)  # a late failure must not put the next one off
     assert race.next_timer() == START + 0.01 + STAGGER_S
 
 

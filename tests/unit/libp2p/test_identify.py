@@ -108,8 +108,8 @@ def test_push_replaces_what_it_brings() -> None:
 def test_identify_push_and_ping_over_a_connection() -> None:
     pushes: list[IdentifyInfo] = []
     served = {
-        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda connection: encode_identify(INFO)),
-        PUSH_PROTOCOL: IdentifyPushResponder.factory(lambda connection, info, now: pushes.append(info)),
+        IDENTIFY_PROTOCOL: IdentifyResponder.factory(lambda peer: encode_identify(INFO)),
+        PUSH_PROTOCOL: IdentifyPushResponder.factory(lambda peer, info, now: pushes.append(info)),
         PING_PROTOCOL: PingResponder,
     }
     pair = Pair(dialer=endpoint_of(2, {}), listener=endpoint_of(1, served)).open()
@@ -134,7 +134,7 @@ def test_identify_push_and_ping_over_a_connection() -> None:
     assert exchange.rtt_s == 0.5
     pair.dialer.close_write(stream, pair.now)
     pair.run()
-    assert pair.dialer.streams == pair.listener.streams == 0
+    assert pair.dialer.stream_count == pair.listener.stream_count == 0
 
 
 def test_a_wrong_ping_echo_is_a_fault() -> None:

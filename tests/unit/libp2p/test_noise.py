@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastmarket.errors import NetworkFault, PeerFault
-from fastmarket.libp2p.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, KeyPair, XXHandshake
+from fastmarket.libp2p.tcp.noise import MAX_NONCE, MAX_PLAINTEXT_BYTES, CipherState, KeyPair, XXHandshake
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "noise.json").read_text())
 
@@ -39,8 +39,8 @@ def test_published_vectors(vector: dict[str, object]) -> None:
         assert writer.write_message(payload) == wire
         assert reader.read_message(wire) == payload
         writer, reader = reader, writer
-    assert initiator.finished
-    assert responder.finished
+    assert initiator.is_finished
+    assert responder.is_finished
     assert initiator.handshake_hash == responder.handshake_hash
     if "handshake_hash" in vector:
         assert initiator.handshake_hash.hex() == vector["handshake_hash"]

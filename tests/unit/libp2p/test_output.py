@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import NetworkFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import FrameDecoder, frame
-from fastmarket.libp2p import bulk_cipher, output
-from fastmarket.libp2p.connection import Connection, ConnectionState
 from fastmarket.libp2p.events import Closed, StreamData
-from fastmarket.libp2p.noise import BULK_BYTES, MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
-from fastmarket.libp2p.output import AHEAD_BYTES, OUTPUT_BYTES, Output, Sealed, compact, recycle
+from fastmarket.libp2p.muxed import ConnectionState, Sealed
 from fastmarket.libp2p.streams import RpcResponder
+from fastmarket.libp2p.tcp import bulk_cipher, output
+from fastmarket.libp2p.tcp.noise import BULK_BYTES, MAX_MESSAGE_BYTES, MAX_NONCE, CipherState
+from fastmarket.libp2p.tcp.output import AHEAD_BYTES, OUTPUT_BYTES, Output, compact, recycle
 from tests.unit.libp2p.pair import START, Pair, endpoint_of
 
 KEY = bytes(range(32))
@@ -149,7 +150,7 @@ def test_nonces_that_end_leave_the_plaintext() -> None:
 def asked(count: int, **bounds: int) -> Pair:
     """A listener that has as many requests for a reply of 10 kB before it, and has sent nothing yet."""
 
-    def handle(connection: Connection, request: bytes, now: float) -> bytes | None:
+    def handle(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         return REPLY
 
     listener = endpoint_of(2, {BIG: RpcResponder.factory(handle, 100)}, ConnectionConfig(**bounds))
@@ -179,10 +180,10 @@ def replies(pair: Pair) -> int:
 
 def test_replies_to_one_input_go_in_one_write() -> None:
     pair = asked(30)
-    assert pair.listener.unsent > 30 * len(REPLY)
+    assert pair.listener.unsent_bytes > 30 * len(REPLY)
     taken = pair.listener.take_output()
     assert len(taken) > 30 * len(REPLY)
-    assert pair.listener.unsent == 0
+    assert pair.listener.unsent_bytes == 0
     pair.dialer.receive_data(compact(taken), START)
     pair.run()
     assert replies(pair) == 30
@@ -192,7 +193,7 @@ def test_more_than_is_encrypted_ahead_waits_for_the_shell() -> None:
     pair = asked(100)
     listener = pair.listener
     assert not listener.wants_read
-    assert listener.unsent <= OUTPUT_BYTES
+    assert listener.unsent_bytes <= OUTPUT_BYTES
     taken = listener.take_output()
     assert AHEAD_BYTES <= len(taken) <= OUTPUT_BYTES
     pair.dialer.receive_data(compact(taken), START)
@@ -210,7 +211,7 @@ def test_a_shell_that_waits_has_no_more_than_a_piece_made_for_it() -> None:
         pair.dialer.send(stream, frame(b"q"), START)
     listener.receive_data(pair.dialer.data_to_send(), START)
     assert listener.output.size == 0
-    assert config.max_unsent_bytes < listener.unsent < config.max_unsent_bytes + 2 * len(REPLY)
+    assert config.max_unsent_bytes < listener.unsent_bytes < config.max_unsent_bytes + 2 * len(REPLY)
     assert not listener.wants_read
     listener.output.paused = False
     pair.run()
@@ -222,7 +223,7 @@ def test_the_go_away_comes_behind_what_was_encrypted_ahead() -> None:
     pair.listener.close(START)
     pair.run()
     assert replies(pair) == 30
-    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.leaving
+    assert pair.dialer.state is ConnectionState.CLOSED or pair.dialer.is_leaving
 
 
 @pytest.mark.parametrize("left", [0, 2])

@@ -96,34 +96,34 @@ def test_failed_addresses_wait_longer_each_time() -> None:
     now = START
     waits = []
     for _ in range(5):
-        book.failed(addr(1), now)
+        book.on_failed(addr(1), now)
         waits.append(book.waits_until(addr(1)) - now)
         assert book.order([addr(1).with_peer(PEER), addr(2)], now) == (addr(2),)
         now = book.waits_until(addr(1))
     assert waits == [5, 10, 20, 30, 30]
     assert book.order([addr(1), addr(2)], now) == (addr(2), addr(1))
-    book.succeeded(addr(1))
+    book.on_succeeded(addr(1))
     assert book.order([addr(1), addr(2)], now) == (addr(1), addr(2))
 
 
 def test_the_book_is_bounded() -> None:
     book = DialBook(ConnectionConfig(max_known_peers=10))
     for n in range(100):
-        book.failed(addr(n), START)
+        book.on_failed(addr(n), START)
     assert sum(book.waits_until(addr(n)) > 0 for n in range(100)) == 10
     book = DialBook(ConnectionConfig())
     for _ in range(5000):
-        book.failed(addr(1), START)
+        book.on_failed(addr(1), START)
     assert book.waits_until(addr(1)) == START + 600
 
 
 def test_what_worked_before_goes_first_until_it_fails() -> None:
     book = DialBook(ConnectionConfig(max_known_peers=10))
-    book.succeeded(addr(2))
+    book.on_succeeded(addr(2))
     assert book.order([addr(1), addr(2).with_peer(PEER)], START) == (addr(2), addr(1))
-    book.failed(addr(2), START)
+    book.on_failed(addr(2), START)
     book.forgive(addr(2))
     assert book.order([addr(1), addr(2)], START) == (addr(1), addr(2))
     for n in range(100):
-        book.succeeded(addr(n))
+        book.on_succeeded(addr(n))
     assert sum(book.rank(addr(n)) == 0 for n in range(100)) == 10

@@ -4,8 +4,8 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.choice import Choice, FailureKind
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.connection import Connection
 from fastmarket.libp2p.events import StreamOpened
 from fastmarket.libp2p.requests import Failed, Reply, RequestPool, RequestResult
 from fastmarket.libp2p.streams import RpcResponder
@@ -40,7 +40,7 @@ class Requester:
             for event in events:
                 self.pool.feed(event, self.pair.now)
             outcomes += self.pool.poll_outcomes()
-            if not events and not self.pair.dialer.unsent:
+            if not events and not self.pair.dialer.unsent_bytes:
                 return outcomes
 
     def wait(self, seconds: float) -> list[RequestResult]:
@@ -55,7 +55,7 @@ class Requester:
 
     @property
     def streams(self) -> int:
-        return self.pair.listener.streams
+        return self.pair.listener.stream_count
 
     def raw_stream(self) -> int:
         """The id of the last stream the listener got as events."""
@@ -72,7 +72,7 @@ def test_replies_come_with_their_protocol(known: bool) -> None:
     for n in range(3):
         asker.ask(n, choice(f"q{n}"))
     assert asker.run() == [Reply(n, ECHO, b"re:q%d" % n) for n in range(3)]
-    assert asker.pool.pending == 0
+    assert asker.pool.pending_count == 0
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -113,7 +113,7 @@ def test_more_requests_than_streams_wait_their_turn() -> None:
     asker = Requester(config=ConnectionConfig(request_streams=2, request_queue=5))
     for n in range(9):
         asker.ask(n, choice(str(n)))
-    assert asker.pool.pending == 7
+    assert asker.pool.pending_count == 7
     outcomes = asker.run()
     assert sorted(o.request_id for o in outcomes if isinstance(o, Reply)) == list(range(7))
     assert [o for o in outcomes if isinstance(o, Failed)] == [Failed(n, FailureKind.BUSY) for n in (7, 8)]
@@ -133,7 +133,7 @@ def test_the_grace_ends() -> None:
     asker.ask(1, choice("x", RAW))
     assert asker.wait(16) == [Failed(1, FailureKind.TIMEOUT)]
     assert asker.streams == 0
-    assert asker.pool.pending == 0
+    assert asker.pool.pending_count == 0
 
 
 def test_a_timed_out_request_frees_its_place() -> None:
@@ -183,7 +183,7 @@ def test_a_request_without_reply_is_done_when_written(known: bool) -> None:
     asker.ask(1, choice("silent", expects_reply=False))
     assert asker.run() == [Reply(1, ECHO, b"")]
     assert asker.streams == 0
-    assert asker.pair.dialer.streams == 0
+    assert asker.pair.dialer.stream_count == 0
 
 
 def test_a_kept_stream_that_carried_a_request_without_reply_is_used_again() -> None:
@@ -201,9 +201,9 @@ def test_a_peer_that_never_closes_does_not_hold_the_stream() -> None:
     asker = Requester()
     asker.ask(1, choice("x", RAW, expects_reply=False))
     assert asker.run() == [Reply(1, RAW, b"")]
-    assert asker.pair.dialer.streams == 1
+    assert asker.pair.dialer.stream_count == 1
     asker.wait(11)
-    assert asker.pair.dialer.streams == 0
+    assert asker.pair.dialer.stream_count == 0
 
 
 def test_replies_nobody_asked_for_are_a_fault() -> None:
@@ -247,14 +247,14 @@ def test_requests_made_before_the_handshake_wait_for_it() -> None:
 
 
 def test_every_stream_in_use_is_counted_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(connection: Connection, request: bytes, now: float) -> bytes | None:
+    def faulty(peer: RemotePeer, request: bytes, now: float) -> bytes | None:
         raise ValueError
 
     asker = Requester({OTHER: RpcResponder.factory(faulty, 100), ECHO: RpcResponder.factory(echo, 100)})
     for n in range(100):
         asker.ask(n, choice("x", OTHER))
         assert asker.run() == [Failed(n, FailureKind.RESET)]
-    assert asker.pair.dialer.streams == asker.streams == 0
+    assert asker.pair.dialer.stream_count == asker.streams == 0
     assert set(asker.pool._slots.values()) == {0}
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.yamux import MAX_IDLE_FRAMES, GoAway, SessionState, Yamux
-from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, MuxStream
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, MuxStream
+from fastmarket.libp2p.tcp.yamux import MAX_IDLE_FRAMES, GoAway, SessionState, Yamux
 
 DATA, WINDOW, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -60,10 +60,10 @@ class Side:
         self.logs[stream.stream_id] = log = Log(self.share)
         return log
 
-    def pong(self, value: int, now: float) -> None:
+    def on_pong(self, value: int, now: float) -> None:
         self.pongs.append(value)
 
-    def went_away(self, code: int, now: float) -> None:
+    def on_go_away(self, code: int, now: float) -> None:
         self.away.append(code)
 
     def relieve(self) -> bool:

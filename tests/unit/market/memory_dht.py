@@ -10,14 +10,15 @@ from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.providers.find_providers import FindProvidersResult
-from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
-from fastmarket.offers.model.results import NodeView, PeerView, StoreOutcome
-from fastmarket.offers.protocol import Announcement, OfferProtocol, outcome_of
+from fastmarket.offers.model.results import NodeView, PeerView
+from fastmarket.offers.protocol import Announcement, OfferProtocol
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode
 
 
@@ -46,23 +47,23 @@ class MemoryDht:
         metadata: FileMetadata,
         deadline_s: float,
         form: CidForm | None = None,
-    ) -> StoreOutcome:
+    ) -> Outcome:
         terms = OfferTerms(content, user_id, user_name, metadata, form)
         return await self._announce(self.offers.register(terms, self.net.now), deadline_s)
 
-    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[StoreOutcome]:
+    async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
         return [await self._announce(self.offers.register(terms, self.net.now), deadline_s) for terms in many]
 
-    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> StoreOutcome:
+    async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
         return await self._announce(self.offers.withdraw(content, user_id, self.net.now), deadline_s)
 
-    async def _announce(self, announcement: Announcement, deadline_s: float) -> StoreOutcome:
+    async def _announce(self, announcement: Announcement, deadline_s: float) -> Outcome:
         job_id = self.net.start(self.node, announcement.job)
         if announcement.job.result is not None:
-            self.offers.announced(announcement.offer, announcement.job.result, self.net.now)
-        elif not any(isinstance(item, QuorumReached) for item in self.node.progress[job_id]):
+            self.offers.ended(announcement, announcement.job.result, self.net.now)
+        elif not any(isinstance(item, Outcome) for item in self.node.progress[job_id]):
             await asyncio.sleep(deadline_s)
-        return outcome_of(announcement.job.so_far())
+        return announcement.job.so_far().outcome
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
         return self.known.get(content, self.net.now)
@@ -87,12 +88,13 @@ class MemoryDht:
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int, *, deadline_s: float
-    ) -> StoreOutcome:
+    ) -> Outcome:
         _, result = self.net.run(self.node, self.node.engine.put_value(key, value, self.net.now, quorum))
         assert isinstance(result, PutResult)
-        if not result.succeeded:
-            raise QuorumFailed(result.acknowledged, result.asked, result.wanted)
-        return StoreOutcome(result.acknowledged, result.asked, result.wanted)
+        outcome = result.outcome
+        if not outcome.is_reached:
+            raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted)
+        return outcome
 
     async def get_record(self, key: bytes, quorum: Quorum | int, *, deadline_s: float) -> bytes:
         _, result = self.net.run(self.node, self.node.engine.get_value(key, self.net.now, quorum))

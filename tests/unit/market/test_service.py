@@ -11,9 +11,9 @@ import pytest
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.kad.outcome import Outcome
 from fastmarket.market.service import MarketService
 from fastmarket.offers.model.offer import Offer, sign_offer
-from fastmarket.offers.model.results import StoreOutcome
 from tests.unit.market.memory_dht import MemoryDht
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
 
@@ -32,8 +32,8 @@ def market(count: int = 3, config: MarketConfig = QUICK) -> tuple[MemoryNetwork,
 
 def test_register_and_find(run: Any) -> None:
     net, dht, service = market()
-    assert run(service.register(terms(9))) == StoreOutcome(2, 2, 2)
-    assert run(service.register(terms(9))) == StoreOutcome(2, 2, 2)
+    assert run(service.register(terms(9))) == Outcome(2, 2, 2)
+    assert run(service.register(terms(9))) == Outcome(2, 2, 2)
     cheap = sign_offer(identity(60), terms(1), net.now)
     dht.offers.store.add(cheap, net.now)
     found = run(service.find(CONTENT))

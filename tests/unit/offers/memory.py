@@ -93,6 +93,8 @@ class MemoryNetwork:
                     node.engine.peer_identified(other.info, other.protocols, self.now)
         for node in nodes:
             if node.offers is not None:
+                for newcomer in node.engine.take_newcomers():
+                    node.offers.handovers.on_newcomer(*newcomer)
                 node.offers.neighbours(node.engine.table_size, self.now)
 
     def mesh(self, count: int, *, plain: int = 0) -> list[MemoryNode]:

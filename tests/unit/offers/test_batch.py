@@ -51,7 +51,7 @@ def test_a_signature_holds_for_a_batch(count: int) -> None:
     assert [offer.content for offer in offers] == [content(n) for n in range(count)]
     assert [verifier.open(offer.envelope, NOW) for offer in offers] == offers
     wanted = -(-count // MAX_BATCH_OFFERS)
-    assert verifier.verified == wanted
+    assert verifier.verified_count == wanted
     assert count_signatures(offer.envelope for offer in offers) == wanted
 
 
@@ -165,7 +165,7 @@ def test_a_bad_root_is_verified_once_for_a_request() -> None:
     for _ in range(3):
         with pytest.raises(OfferRefused):
             verifier.open(replace(one, batch=bytes(bent)).encode(), NOW)
-    assert verifier.verified == 1
+    assert verifier.verified_count == 1
 
 
 def test_the_roots_kept_are_bounded() -> None:
@@ -174,4 +174,4 @@ def test_the_roots_kept_are_bounded() -> None:
     signed += [sign_offers(HOLDER, [Signing(terms(n)), Signing(terms())], NOW)[0].envelope for n in (7, 8)]
     for envelope in (*signed, signed[1], signed[2], signed[0]):
         verifier.open(envelope, NOW)
-    assert verifier.verified == 4
+    assert verifier.verified_count == 4

@@ -129,7 +129,7 @@ def test_the_same_content_under_another_codec_is_a_new_version() -> None:
     assert [offer.form for offer in own] == [(1, 0x55)]
     assert store.add(first, START + 1) is Ack.SUPERSEDED
     now = START + config.announce_interval_s
-    own.announced(second, None, START + 1)
+    own.on_announced(second, None, START + 1)
     own.handle_timer(now)
     (renewed,) = own.take_due(now)
     assert (renewed.form, renewed.seq > second.seq) == ((1, 0x55), True)

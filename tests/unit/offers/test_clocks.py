@@ -10,7 +10,6 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.offers.announce.clocks import MANY_REFUSED, TELL_AGAIN_S, VOICE_S, ClockWatch, wrong_clock
 from fastmarket.offers.model.offer import sign_offer
 from fastmarket.offers.model.refusals import Refusal
-from fastmarket.offers.protocol import outcome_of
 from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
     WITH_REASON,
@@ -33,10 +32,10 @@ CROWD = [peer(n, "9.9.9.9") for n in range(20, 40)]
 
 def test_several_that_agree_are_believed_and_one_is_not() -> None:
     watch = ClockWatch()
-    watch.refused(SEVERAL[0], START - 600, START)
+    watch.on_refused(SEVERAL[0], START - 600, START)
     assert watch.wrong_by(START) is None
     assert watch.complained(START) == "this node's clock is about 600 s ahead of the peers that refused"
-    watch.refused(SEVERAL[1], START - 610, START)
+    watch.on_refused(SEVERAL[1], START - 610, START)
     assert watch.wrong_by(START) == 605
     assert watch.offset_s(START) == 605
     assert watch.warning(START) == 605
@@ -48,21 +47,21 @@ def test_several_that_agree_are_believed_and_one_is_not() -> None:
 def test_liars_of_one_machine_have_one_voice() -> None:
     watch = ClockWatch()
     for liar in CROWD:
-        watch.refused(liar, START - 5000, START)
+        watch.on_refused(liar, START - 5000, START)
     assert watch.wrong_by(START) is None
     for honest in SEVERAL[:2]:
-        watch.accepted(honest, START)
-    watch.refused(SEVERAL[5], START - 5000, START)
+        watch.on_accepted(honest, START)
+    watch.on_refused(SEVERAL[5], START - 5000, START)
     assert watch.wrong_by(START) is None, "two say so and two find nothing wrong"
     assert watch.offset_s(START) == 2500
-    watch.accepted(SEVERAL[5], START)
+    watch.on_accepted(SEVERAL[5], START)
     assert watch.offset_s(START) == 0
 
 
 def test_those_that_disagree_on_the_side_are_no_majority() -> None:
     watch = ClockWatch()
     for number, offset in enumerate((600, -600, 700, -700)):
-        watch.refused(SEVERAL[number], START - offset, START)
+        watch.on_refused(SEVERAL[number], START - offset, START)
     assert watch.wrong_by(START) is None
 
 
@@ -71,17 +70,17 @@ def test_a_time_that_is_no_reason_to_refuse_says_nothing(theirs: float) -> None:
     watch = ClockWatch()
     for one in SEVERAL:
         if theirs in (0.0, 2.0**63):
-            assert watch.refused(one, theirs, START * 1e3) is None or theirs == 0.0
+            assert watch.on_refused(one, theirs, START * 1e3) is None or theirs == 0.0
         else:
-            assert watch.refused(one, theirs, START) is None
+            assert watch.on_refused(one, theirs, START) is None
     assert watch.wrong_by(START) is None
 
 
 def test_a_storer_that_refuses_many_tells_its_own_operator_once_in_a_while() -> None:
     watch = ClockWatch()
-    told = [watch.refused_here(START + n) for n in range(100)]
+    told = [watch.on_refused_here(START + n) for n in range(100)]
     assert [count for count in told if count] == [MANY_REFUSED]
-    assert watch.refused_here(START + TELL_AGAIN_S + 100) == 100 - MANY_REFUSED + 1
+    assert watch.on_refused_here(START + TELL_AGAIN_S + 100) == 100 - MANY_REFUSED + 1
 
 
 @pytest.mark.parametrize("refusal", list(Refusal))
@@ -134,7 +133,7 @@ def test_a_registration_that_fails_for_the_clock_says_so(by_s: float, why: str, 
     if count == 1:
         made = offers.register(terms(), net.now, 10.0)
         net.run(nodes[0], made.job)
-        outcome = outcome_of(made.job.so_far())
+        outcome = made.job.so_far().outcome
     else:
         many = [terms(content=b"\x12\x20" + bytes([n]) * 32) for n in range(count)]
         sweep = offers.register_many(many, net.now, 10.0)
@@ -142,7 +141,7 @@ def test_a_registration_that_fails_for_the_clock_says_so(by_s: float, why: str, 
         outcomes = [one for _, one in result.outcomes]  # type: ignore[attr-defined]
         assert len(outcomes) == count
         outcome = outcomes[0]
-    assert not outcome.reached
+    assert not outcome.is_reached
     assert outcome.why == f"3 refused: {why}"
     assert net.now < START + 2, "it would be refused again: nobody waits for that"
     assert offers.clock.wrong_by(net.now) == pytest.approx(by_s, abs=2)
@@ -157,8 +156,9 @@ def test_many_refusals_for_times_are_told_to_the_storers_operator() -> None:
     storer = nodes[1].offers
     assert storer is not None
     told: list[int] = []
-    storer.many_refused = told.append
     for number in range(3 * MANY_REFUSED):
         early = sign_offer(identity(number + 50), terms(), net.now + 7200)
         storer.handle_request(nodes[0].peer_id, encode_store([early.envelope]), net.now)
+        if count := storer.take_refused_count():
+            told.append(count)
     assert told == [MANY_REFUSED]

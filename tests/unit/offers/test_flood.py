@@ -166,20 +166,20 @@ def test_what_is_refused_for_want_of_room_costs_no_signature() -> None:
     verifier, holder = storer.offers.verifier, identity(6)
     near = sorted(range(400), key=lambda n: distance(storer, content(n)))
     assert set(storer.store(5, batch(holder, near[:16]), batch(holder, near[16:32]))) == {Ack.STORED}
-    verified = verifier.verified
+    verified = verifier.verified_count
     far = [sign_offer(identity(100 + n), terms(content=content(near[-1 - n])), START) for n in range(20)]
     more = sign_offer(holder, terms(content=content("more")), START)
     whole = batch(holder, near[100:116])
     assert set(storer.store(5, more, whole)) == {Ack.FULL}  # its bound, which one signature found out
-    assert verifier.verified == verified
+    assert verifier.verified_count == verified
     assert storer.held(holder) == 32
     # Larger batches give way to offers of others; among these it is the distance that counts.
     storer.store(
         5, *(sign_offer(identity(300 + n), terms(content=content(near[40 + n])), START) for n in range(40))
     )
-    verified = verifier.verified
+    verified = verifier.verified_count
     assert set(storer.store(5, *far)) == {Ack.FULL}
-    assert verifier.verified == verified
+    assert verifier.verified_count == verified
 
 
 def test_a_full_content_refuses_without_a_signature_and_takes_one_from_elsewhere() -> None:
@@ -190,10 +190,10 @@ def test_a_full_content_refuses_without_a_signature_and_takes_one_from_elsewhere
         assert storer.store(5 + n % 4, free, block=HOME) == {Ack.STORED: 1}
     another = sign_offer(identity(200), terms(0), START)
     storer.store(5, another, block=HOME)
-    verified = storer.offers.verifier.verified
+    verified = storer.offers.verifier.verified_count
     late = [sign_offer(identity(201 + n), terms(0), START) for n in range(10)]
     assert set(storer.store(6, *late, block=HOME)) == {Ack.FULL}
-    assert storer.offers.verifier.verified == verified
+    assert storer.offers.verifier.verified_count == verified
     seller = sign_offer(identity(300), terms(50), START)
     assert storer.store(9, seller, block=NEXT_DOOR) == {Ack.STORED: 1}
     assert storer.held(identity(300)) == 1
@@ -271,10 +271,10 @@ def test_of_one_sender_tombstones_go_last() -> None:
 
 def test_what_is_displaced_is_told_to_who_keeps_offers() -> None:
     storer = Storer(OfferConfig(max_offers=32))
-    storer.offers.want_changes(lambda: None)
+    storer.offers.store.changes.collect()
     storer.flood(5, 8, 8)
     storer.store(6, *honest(6, 4))
-    changes = storer.offers.poll_changes()
+    changes = storer.offers.store.changes.take()
     gone = [one.key for change in changes if isinstance(change, Displaced) for one in change.offers]
     come = [one.key for change in changes if not isinstance(change, Displaced) for one in change.offers]
     assert gone
@@ -317,7 +317,7 @@ def test_shares_are_those_of_what_is_held(
         else:
             store.add(offers[0], now, own=own, source=source)
         units = {unit_of(one): one for one in store if one.provider != identity(9).peer_id}
-        shares = store._shares
+        shares = store._budget.shares
         assert len(shares) == len(units)
         cost: Counter[Source] = Counter()
         for unit, one in units.items():
@@ -333,4 +333,4 @@ def test_shares_are_those_of_what_is_held(
         assert len(others) <= config.max_offers
     now += 49 * 3600
     store.handle_timer(now)
-    assert (len(store), len(store._shares), store._shares._blocks) == (0, 0, {})
+    assert (len(store), len(store._budget.shares), store._budget.shares._blocks) == (0, 0, {})

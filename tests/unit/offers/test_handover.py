@@ -42,7 +42,7 @@ def settle(net: MemoryNetwork, node: MemoryNode, until: float) -> list[int]:
             if isinstance(job, Handover):
                 _, result = net.run(node, job.job)
                 assert isinstance(result, int)
-                speaks(node).handed_over(job, result, net.now)
+                speaks(node).ended(job, result, net.now)
                 brought.append(result)
     return brought
 
@@ -55,7 +55,7 @@ def test_a_newcomer_is_given_what_is_stored_in_a_small_network() -> None:
     assert len(speaks(new).store) == 0
     assert settle(net, old, net.now + 60) == [256, 256, 88]
     assert len(speaks(new).store) == 600
-    assert speaks(old).handovers.handed == 600
+    assert speaks(old).handovers.acknowledged_count == 600
     # Seen again, it is no newcomer.
     net.join(old, new)
     assert settle(net, old, net.now + 60) == []
@@ -143,6 +143,6 @@ def test_newcomers_that_wait_are_bounded() -> None:
     handovers = speaks(node).handovers
     for number in range(10):
         peer = PeerInfo(identity(50 + number).peer_id)
-        handovers.newcomer(peer, {speaks(node).config.protocol}, START)
+        handovers.on_newcomer(peer, {speaks(node).config.protocol}, START)
     assert len(handovers._newcomers) == 3
     assert len(handovers._waiting) == 3

@@ -10,12 +10,12 @@ import pytest
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.records.put_job import PutResult, QuorumReached
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
 from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
-from fastmarket.offers.model.results import StoreOutcome
-from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol, outcome_of
+from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol
 from fastmarket.offers.wire.messages import FindRequest
 from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
 
@@ -25,14 +25,14 @@ def speaks(node: MemoryNode) -> OfferProtocol:
     return node.offers
 
 
-def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes = b"u") -> StoreOutcome:
+def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes = b"u") -> Outcome:
     announcement = speaks(node).register(terms(price, user=user), net.now)
     progress, result = net.run(node, announcement.job)
     assert isinstance(result, PutResult)
-    speaks(node).announced(announcement.offer, result, net.now)
-    reached = [item for item in progress if isinstance(item, QuorumReached)]
-    outcome = outcome_of(result)
-    assert len(reached) == outcome.reached
+    speaks(node).ended(announcement, result, net.now)
+    reached = [item for item in progress if isinstance(item, Outcome)]
+    outcome = result.outcome
+    assert len(reached) == outcome.is_reached
     return outcome
 
 
@@ -49,8 +49,8 @@ def found_prices(net: MemoryNetwork, node: MemoryNode) -> list[int]:
 def test_an_offer_is_stored_by_all_and_found_after_its_holder_died() -> None:
     net = MemoryNetwork()
     a, b, c = net.mesh(3)
-    assert register(net, a, 7) == StoreOutcome(2, 2, 2)
-    assert register(net, b, 3) == StoreOutcome(2, 2, 2)
+    assert register(net, a, 7) == Outcome(2, 2, 2)
+    assert register(net, b, 3) == Outcome(2, 2, 2)
     assert found_prices(net, c) == [3, 7]
     a.alive = False
     before = net.now
@@ -71,14 +71,14 @@ def test_what_is_stored_here_is_told_before_anyone_answers() -> None:
 def test_alone_here_is_enough() -> None:
     net = MemoryNetwork()
     node = net.add()
-    assert register(net, node) == StoreOutcome(0, 0, 0)
+    assert register(net, node) == Outcome(0, 0, 0)
     assert found_prices(net, node) == [5]
 
 
 def test_standard_nodes_get_a_provider_record_and_do_not_count() -> None:
     net = MemoryNetwork()
     *ours, plain = net.mesh(4, plain=1)
-    assert register(net, ours[0]) == StoreOutcome(2, 2, 2, plain=1)
+    assert register(net, ours[0]) == Outcome(2, 2, 2, plain=1)
     (provider,) = plain.engine.handlers.providers.providers(CONTENT, net.now)
     assert provider.peer_id == ours[0].peer_id
     assert provider.addrs == ours[0].info.addrs
@@ -87,7 +87,7 @@ def test_standard_nodes_get_a_provider_record_and_do_not_count() -> None:
 def behind_standard_nodes(net: MemoryNetwork) -> tuple[MemoryNode, MemoryNode]:
     """A buyer and a holder that know each other by nothing but a provider record on standard nodes."""
     holder, *plain = net.mesh(4, plain=3)
-    assert register(net, holder) == StoreOutcome(0, 0, 0, plain=3)
+    assert register(net, holder) == Outcome(0, 0, 0, plain=3)
     for node in plain:
         node.engine.routing.refused(holder.peer_id, [node.engine.config.protocol], net.now)
     buyer = net.add()
@@ -194,7 +194,7 @@ def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
         speaks(b).store.add(bad, net.now)
     speaks(b).store.add(good, net.now)
     assert find(net, a) == [good]  # the cheapest came first
-    assert speaks(a).verifier.verified == 1 + MAX_BAD_A_REPLY
+    assert speaks(a).verifier.verified_count == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
@@ -256,19 +256,19 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     announcement = speaks(a).register(terms(), net.now)
     for node in blocked:  # answer the lookup, refuse to store
         assert node.offers is not None
-        node.offers.store._config = replace(config, max_offers=0)
+        node.offers.store._budget._config = replace(config, max_offers=0)
     _, result = net.run(a, announcement.job)
     assert isinstance(result, PutResult)
-    assert outcome_of(result) == StoreOutcome(1, 3, 2)
-    assert not outcome_of(result).reached
-    speaks(a).announced(announcement.offer, result, net.now)
+    assert result.outcome == Outcome(1, 3, 2)
+    assert not result.outcome.is_reached
+    speaks(a).ended(announcement, result, net.now)
     for node in blocked:
         assert node.offers is not None
-        node.offers.store._config = config
-    assert announce_due(net, a, net.now + config.retry_first_s) == [StoreOutcome(3, 3, 2)]
+        node.offers.store._budget._config = config
+    assert announce_due(net, a, net.now + config.retry_first_s) == [Outcome(3, 3, 2)]
 
 
-def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[StoreOutcome]:
+def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[Outcome]:
     net.move_to(now)
     speaks(node).handle_timer(now)
     outcomes = []
@@ -277,12 +277,12 @@ def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[Store
             _, result = net.run(node, job.job)
             if isinstance(job, Handover):
                 assert isinstance(result, int)
-                speaks(node).handed_over(job, result, net.now)
+                speaks(node).ended(job, result, net.now)
                 continue
             assert isinstance(job, Announcement)
             assert isinstance(result, PutResult)
-            speaks(node).announced(job.offer, result, net.now)
-            outcomes.append(outcome_of(result))
+            speaks(node).ended(job, result, net.now)
+            outcomes.append(result.outcome)
     return outcomes
 
 
@@ -294,7 +294,7 @@ def test_what_was_registered_alone_spreads_when_others_join() -> None:
     due = speaks(a).next_timer()
     assert due is not None
     assert due <= net.now + speaks(a).config.settle_s
-    assert announce_due(net, a, due) == [StoreOutcome(2, 2, 2)]
+    assert announce_due(net, a, due) == [Outcome(2, 2, 2)]
     a.alive = False
     assert found_prices(net, c) == [5]
 
@@ -310,7 +310,7 @@ def test_an_offer_is_alive_for_days_while_its_holder_is_and_not_after() -> None:
             assert announce_due(net, a, when) == []  # something expires, newcomers get what they should have
             when = speaks(a).next_timer()
         assert when is not None
-        assert announce_due(net, a, when) == [StoreOutcome(2, 2, 2)]
+        assert announce_due(net, a, when) == [Outcome(2, 2, 2)]
         for node in (b, c):
             speaks(node).handle_timer(net.now)
             assert found_prices(net, node) == [5]
@@ -328,7 +328,7 @@ def test_an_announcement_that_was_overtaken_counts_as_stored() -> None:
     net.run(a, second.job)
     _, result = net.run(a, first.job)
     assert isinstance(result, PutResult)
-    assert outcome_of(result) == StoreOutcome(2, 2, 2)
+    assert result.outcome == Outcome(2, 2, 2)
 
 
 def test_a_storer_that_holds_a_version_we_never_made_in_this_life_does_not_acknowledge() -> None:
@@ -337,7 +337,7 @@ def test_a_storer_that_holds_a_version_we_never_made_in_this_life_does_not_ackno
     ahead = sign_offer(a.identity, terms(1), net.now + 500)
     for node in (b, c):
         speaks(node).store.add(ahead, net.now)
-    assert register(net, a, 2) == StoreOutcome(0, 2, 2)
+    assert register(net, a, 2) == Outcome(0, 2, 2)
 
 
 def test_a_find_ends_at_its_deadline_and_when_cancelled() -> None:
@@ -370,8 +370,8 @@ def test_storers_not_found_for_lack_of_time_are_no_quorum() -> None:
     a, b = net.mesh(2)
     b.silent = True
     outcome = register(net, a)
-    assert outcome == StoreOutcome(0, 0, 1)
-    assert not outcome.reached
+    assert outcome == Outcome(0, 0, 1)
+    assert not outcome.is_reached
 
 
 def test_known_nodes_that_are_all_silent_are_no_quorum() -> None:
@@ -380,4 +380,4 @@ def test_known_nodes_that_are_all_silent_are_no_quorum() -> None:
     a, b, c = net.mesh(3)
     b.silent = c.silent = True
     outcome = register(net, a)
-    assert outcome == StoreOutcome(0, 0, 1)
+    assert outcome == Outcome(0, 0, 1)

@@ -32,9 +32,9 @@ def test_only_a_node_with_nobody_to_ask_is_certain() -> None:
     before = known.get(CONTENT, net.now)
     assert before is not None
     assert before.offers == ()
-    assert before.holds(net.now)
+    assert before.is_current(net.now)
     net.join(node, net.add())
-    assert not before.holds(net.now)
+    assert not before.is_current(net.now)
     assert known.get(CONTENT, net.now) is None
 
 
@@ -46,7 +46,7 @@ def test_an_answer_is_the_same_until_something_changes() -> None:
     assert known.get(CONTENT, net.now) is first
     store.add(cheap, net.now)
     assert first is not None
-    assert not first.holds(net.now)
+    assert not first.is_current(net.now)
     assert told(known.get(CONTENT, net.now)) == (cheap, dear)
 
 
@@ -58,7 +58,7 @@ def test_an_own_withdrawal_is_seen_at_once() -> None:
     assert before is not None
     assert len(before.offers) == 1
     node.offers.withdraw(CONTENT, b"u", net.now)
-    assert not before.holds(net.now)
+    assert not before.is_current(net.now)
     assert told(known.get(CONTENT, net.now)) == ()
 
 
@@ -71,8 +71,8 @@ def test_an_offer_that_is_over_is_told_no_more() -> None:
     before = known.get(CONTENT, net.now)
     assert told(before) == (short, long)
     assert before is not None
-    assert before.holds(short.not_after - 1)
-    assert not before.holds(short.not_after)
+    assert before.is_current(short.not_after - 1)
+    assert not before.is_current(short.not_after)
     assert told(known.get(CONTENT, short.not_after)) == (long,)
 
 
@@ -98,15 +98,15 @@ def test_what_was_found_is_told_until_it_is_old() -> None:
     net, _, known = searched()
     dear, cheap = sign_offer(identity(60), terms(9), net.now), sign_offer(identity(61), terms(1), net.now)
     assert known.get(CONTENT, net.now) is None
-    known.found(CONTENT, [dear, cheap], net.now - 0.5)
+    known.on_found(CONTENT, [dear, cheap], net.now - 0.5)
     first = known.get(CONTENT, net.now)
     assert told(first) == (cheap, dear)
     assert known.get(CONTENT, net.now) is first
     assert first is not None
-    assert first.holds(net.now + 1.4)
-    assert not first.holds(net.now + 1.5)
+    assert first.is_current(net.now + 1.4)
+    assert not first.is_current(net.now + 1.5)
     assert known.get(CONTENT, net.now + 1.5) is None
-    known.found(OTHER, [], net.now)
+    known.on_found(OTHER, [], net.now)
     assert told(known.get(OTHER, net.now)) == (), "that nobody has it was found, too"
 
 
@@ -116,7 +116,7 @@ def test_what_came_here_since_the_search_counts() -> None:
     other = sign_offer(identity(61), terms(1), net.now)
     gone = sign_offer(identity(61), terms(1), net.now, previous=other, withdrawn=True)
     own = node.offers.register(terms(9), net.now).offer
-    known.found(CONTENT, [own, other], net.now)
+    known.on_found(CONTENT, [own, other], net.now)
     assert told(known.get(CONTENT, net.now)) == (other, own)
     node.offers.store.add(gone, net.now)
     assert told(known.get(CONTENT, net.now)) == (own,)
@@ -128,7 +128,7 @@ def test_a_tombstone_that_was_met_hides_what_comes_back() -> None:
     net, node, known = searched()
     assert node.offers is not None
     offer = sign_offer(identity(61), terms(1), net.now)
-    known.found(
+    known.on_found(
         CONTENT, [sign_offer(identity(61), terms(1), net.now, previous=offer, withdrawn=True)], net.now
     )
     node.offers.store.add(offer, net.now)
@@ -139,10 +139,10 @@ def test_what_was_found_is_bounded() -> None:
     net, _, known = searched()
     many = [sign_offer(identity(60 + n), terms(n), net.now) for n in range(2)]
     for content in (b"a", b"b"):
-        known.found(content, many, net.now)
+        known.on_found(content, many, net.now)
     assert known.get(b"a", net.now) is None, "four offers are too many"
     for content in (b"c", b"d", b"e"):
-        known.found(content, [], net.now)
+        known.on_found(content, [], net.now)
     assert [known.get(content, net.now) is not None for content in (b"b", b"c", b"d", b"e")] == [
         False,
         False,

@@ -10,8 +10,8 @@ from itertools import combinations
 import pytest
 
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.model.results import StoreOutcome
-from fastmarket.offers.protocol import OfferProtocol, outcome_of
+from fastmarket.kad.outcome import Outcome
+from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.wire.messages import Ack, decode_request, encode_acks
 from tests.unit.offers.memory import MemoryNetwork, MemoryNode, terms
 
@@ -41,7 +41,7 @@ def offers_of(node: MemoryNode) -> OfferProtocol:
     return node.offers
 
 
-def register(net: MemoryNetwork, node: MemoryNode, number: int, budget_s: float = BUDGET_S) -> StoreOutcome:
+def register(net: MemoryNetwork, node: MemoryNode, number: int, budget_s: float = BUDGET_S) -> Outcome:
     """As the shell does: until the quorum, the end or the caller's deadline."""
     content = b"\x12\x20" + number.to_bytes(32, "big")
     made = offers_of(node).register(terms(content=content), net.now, budget_s)
@@ -49,10 +49,10 @@ def register(net: MemoryNetwork, node: MemoryNode, number: int, budget_s: float 
     job_id = net.start(node, made.job)
     while job_id not in node.results and not node.progress[job_id] and net.now < began + budget_s:
         net.pass_time()
-    return outcome_of(made.job.so_far())
+    return made.job.so_far().outcome
 
 
-def register_many(net: MemoryNetwork, node: MemoryNode, count: int) -> Iterator[StoreOutcome | None]:
+def register_many(net: MemoryNetwork, node: MemoryNode, count: int) -> Iterator[Outcome | None]:
     many = [terms(content=b"\x12\x20" + bytes([n]) * 32) for n in range(count)]
     sweep = offers_of(node).register_many(many, net.now, BUDGET_S)
     _, result = net.run(node, sweep.job)
@@ -80,7 +80,7 @@ def test_whoever_stays_goes_on_registering(way: Way) -> None:
         net = MemoryNetwork()
         nodes = net.mesh(size)
         for number, node in enumerate(nodes):  # the size of the network is known, and all are trusted to live
-            assert register(net, node, number).reached
+            assert register(net, node, number).is_reached
         for index in gone:
             leave(net, nodes[index], way)
         left, staying = net.now, [node for index, node in enumerate(nodes) if index not in gone]
@@ -88,7 +88,7 @@ def test_whoever_stays_goes_on_registering(way: Way) -> None:
             node, before = staying[number % len(staying)], net.now
             outcome = register(net, node, number)
             took_s = net.now - before
-            assert outcome.reached, (size, gone, outcome)
+            assert outcome.is_reached, (size, gone, outcome)
             if before >= left + NOTICED_S[way.value]:
                 assert took_s < 2.0, (size, gone, took_s)
             others = holders(net, number) - {node.peer_id}
@@ -102,11 +102,11 @@ def test_the_last_one_is_enough_for_itself_when_all_others_are_known_to_be_gone(
     for size in range(2, 7):
         net = MemoryNetwork()
         node, *others = net.mesh(size)
-        assert register(net, node, 1).reached
+        assert register(net, node, 1).is_reached
         for other in others:
             leave(net, other, way)
         outcome = register(net, node, 2, 2.0)
-        assert outcome == StoreOutcome(0, 0, 0)
+        assert outcome == Outcome(0, 0, 0)
 
 
 @pytest.mark.parametrize("size", range(2, 7))
@@ -114,15 +114,15 @@ def test_who_hears_nobody_acknowledges_nothing(size: int) -> None:
     """Cut off, or all others hang: from here it looks the same, and somebody may be there."""
     net = MemoryNetwork()
     node, *others = net.mesh(size)
-    assert register(net, node, 1).reached
+    assert register(net, node, 1).is_reached
     for other in others:
         leave(net, other, Way.HUNG)
     outcome = register(net, node, 2)
-    assert not outcome.reached
+    assert not outcome.is_reached
     assert "may still be there" in outcome.why or "answer" in outcome.why
     for other in others:
         other.silent = False
-    assert register(net, node, 3).reached
+    assert register(net, node, 3).is_reached
 
 
 @pytest.mark.parametrize("same_key", [True, False])
@@ -133,16 +133,16 @@ def test_restarts_cost_no_registration(way: Way, same_key: bool) -> None:
         node, first, *others = net.mesh(size)
         for number in range(8):
             leave(net, first, way)
-            assert register(net, node, 10 * number).reached
+            assert register(net, node, 10 * number).is_reached
             if same_key:
                 first.alive = True
                 net.join(first, node)  # by way of its bootstrap peer; others have not met it so far
             else:
                 first = net.add()
                 net.join(first, node)
-            assert register(net, node, 10 * number + 1).reached
+            assert register(net, node, 10 * number + 1).is_reached
             for other in others:
-                assert register(net, other, 10 * number + 2).reached
+                assert register(net, other, 10 * number + 2).is_reached
                 net.join(first, other)
             net.move_to(net.now + 2.0)
 
@@ -152,10 +152,10 @@ def test_many_at_once_are_announced_anew_to_who_is_there() -> None:
         if len(gone) == (size - 1) // 2:
             net = MemoryNetwork()
             nodes = net.mesh(size)
-            assert register(net, nodes[0], 1).reached
+            assert register(net, nodes[0], 1).is_reached
             for index in gone:
                 leave(net, nodes[index], Way.KILLED)
-            assert all(one is not None and one.reached for one in register_many(net, nodes[0], 70))
+            assert all(one is not None and one.is_reached for one in register_many(net, nodes[0], 70))
 
 
 def refusing(node: MemoryNode, ack: Ack, times: int) -> list[int]:
@@ -179,7 +179,7 @@ def test_a_storer_without_room_is_asked_again() -> None:
     node, other = net.mesh(2)
     left = refusing(other, Ack.FULL, 3)
     outcome = register(net, node, 1)
-    assert outcome == StoreOutcome(1, 1, 1)
+    assert outcome == Outcome(1, 1, 1)
     assert left == [0]
 
 
@@ -190,7 +190,7 @@ def test_who_refuses_for_good_counts_and_is_not_asked_again() -> None:
     left = refusing(other, Ack.INVALID, 99)
     before = net.now
     outcome = register(net, node, 1)
-    assert outcome == StoreOutcome(1, 2, 2)
+    assert outcome == Outcome(1, 2, 2)
     assert outcome.why == "1 refused: invalid"
     assert left == [98]
     assert net.now - before < 1.0
@@ -200,10 +200,10 @@ def test_a_quorum_once_met_stands_though_others_are_named_later() -> None:
     """The storer acknowledges before it names one that is gone, and of whom we have not heard."""
     net = MemoryNetwork()
     a, b = net.mesh(2)
-    assert register(net, a, 1) == StoreOutcome(1, 1, 1)
+    assert register(net, a, 1) == Outcome(1, 1, 1)
     gone = net.add()
     net.join(b, gone)
     gone.silent = True
     for number in range(2, 6):
-        assert register(net, a, number).reached
+        assert register(net, a, number).is_reached
         net.move_to(net.now + 20.0)

@@ -66,13 +66,13 @@ def test_a_tombstone_lives_as_long_as_what_it_takes_back() -> None:
     gone = sign_offer(HOLDER, terms(), NOW + 10, previous=first, withdrawn=True)
     assert gone.withdrawn
     assert gone.not_after == first.not_after
-    assert not gone.live(NOW + 10)
+    assert not gone.is_live(NOW + 10)
     assert open_offer(gone.envelope, NOW + 10) == gone
 
 
 def test_the_times_of_an_offer() -> None:
     offer = sign_offer(HOLDER, terms(), NOW, lifetime_s=100)
-    assert open_offer(offer.envelope, NOW + 99.9).live(NOW + 99.9)
+    assert open_offer(offer.envelope, NOW + 99.9).is_live(NOW + 99.9)
     with pytest.raises(OfferExpired):
         open_offer(offer.envelope, NOW + 100)
     open_offer(offer.envelope, NOW - MAX_CLOCK_SKEW_S)
@@ -157,24 +157,24 @@ def test_the_same_bad_envelope_is_verified_once(signed: bool) -> None:
         with pytest.raises(OfferRefused) as refused:
             verifier.open(bad, NOW)
         said.add((refused.value.refusal, refused.value.reason))
-    assert (verifier.verified, len(said), len(verifier)) == (1, 1, 0)
+    assert (verifier.verified_count, len(said), len(verifier)) == (1, 1, 0)
 
 
 def test_the_same_envelope_is_verified_once() -> None:
     verifier = OfferVerifier(2)
     offers = [sign_offer(HOLDER, terms(price), NOW, lifetime_s=100) for price in range(3)]
     assert verifier.open(offers[0].envelope, NOW) is verifier.open(bytes(offers[0].envelope), NOW)
-    assert verifier.verified == 1
+    assert verifier.verified_count == 1
     with pytest.raises(OfferExpired):
         verifier.open(offers[0].envelope, NOW + 100)
     verifier.open(offers[1].envelope, NOW)
     verifier.open(offers[0].envelope, NOW)
     verifier.open(offers[2].envelope, NOW)  # drops offers[1], the least recently used
-    assert (verifier.verified, len(verifier)) == (3, 2)
+    assert (verifier.verified_count, len(verifier)) == (3, 2)
     verifier.open(offers[0].envelope, NOW)
-    assert verifier.verified == 3
+    assert verifier.verified_count == 3
     verifier.open(offers[1].envelope, NOW)
-    assert verifier.verified == 4
+    assert verifier.verified_count == 4
     with pytest.raises(PeerFault):
         verifier.open(b"junk", NOW)
     assert len(verifier) == 2

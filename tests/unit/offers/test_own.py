@@ -8,16 +8,16 @@ import pytest
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model.offer import Offer, sign_offer
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.unit.offers.memory import CONTENT, START, identity, terms
 
 CONFIG = OfferConfig()
-GOOD = StoreOutcome(20, 20, 11)
-SHORT = StoreOutcome(1, 3, 2)
-LONELY = StoreOutcome(0, 0, 0)
+GOOD = Outcome(20, 20, 11)
+SHORT = Outcome(1, 3, 2)
+LONELY = Outcome(0, 0, 0)
 
 
 def schedule(config: OfferConfig = CONFIG) -> Reprovider:
@@ -42,7 +42,7 @@ def test_it_is_renewed_at_the_interval_long_before_it_expires() -> None:
     own = schedule()
     now, offer = START, own.register(terms(), START)
     for _ in range(5):
-        own.announced(offer, GOOD, now + 1)
+        own.on_announced(offer, GOOD, now + 1)
         when = own.next_timer()
         assert when == now + 1 + CONFIG.announce_interval_s
         assert due(own, when - 1) == []
@@ -58,7 +58,7 @@ def test_a_failed_announcement_is_repeated_with_back_off_and_the_same_offer() ->
     now, offer = START, own.register(terms(), START)
     waits = []
     for outcome in (SHORT, None, LONELY, *[SHORT] * 40):
-        own.announced(offer, outcome, now)
+        own.on_announced(offer, outcome, now)
         when = own.next_timer()
         assert when is not None
         waits.append(when - now)
@@ -67,48 +67,48 @@ def test_a_failed_announcement_is_repeated_with_back_off_and_the_same_offer() ->
     assert waits[:4] == [30, 60, 120, 240]
     assert waits[-1] == CONFIG.retry_longest_s
     assert offer.not_after - now > 24 * 3600
-    own.announced(offer, GOOD, now)
+    own.on_announced(offer, GOOD, now)
     assert own.next_timer() == now + CONFIG.announce_interval_s
 
 
 def test_a_retry_soon_after_does_not_sign_anew() -> None:
     own = schedule()
     offer = own.register(terms(), START)
-    own.announced(offer, SHORT, START)
+    own.on_announced(offer, SHORT, START)
     assert due(own, START + 30) == [offer]
 
 
 def test_what_was_registered_alone_is_announced_when_a_neighbour_comes() -> None:
     own = schedule()
     offer = own.register(terms(), START)
-    own.announced(offer, LONELY, START)
-    own.neighbours(1, START + 1)
+    own.on_announced(offer, LONELY, START)
+    own.on_table_size(1, START + 1)
     assert own.next_timer() == START + 1 + CONFIG.settle_s
     assert due(own, START + 1) == []
-    own.neighbours(2, START + 2)  # does not put it off
+    own.on_table_size(2, START + 2)  # does not put it off
     assert due(own, START + 1 + CONFIG.settle_s) == [offer]
-    own.announced(offer, StoreOutcome(2, 2, 2), START + 4)
+    own.on_announced(offer, Outcome(2, 2, 2), START + 4)
     assert due(own, START + 20) == []
-    own.neighbours(1, START + 20)
-    own.neighbours(2, START + 21)
+    own.on_table_size(1, START + 20)
+    own.on_table_size(2, START + 21)
     assert due(own, START + 30) == []  # as many as there were
-    own.neighbours(3, START + 40)
+    own.on_table_size(3, START + 40)
     assert due(own, START + 43) == [offer]
 
 
 def test_a_neighbour_that_comes_during_the_announcement_is_not_overlooked() -> None:
     own = schedule()
     offer = own.register(terms(), START)
-    own.neighbours(1, START + 1)
-    own.announced(offer, LONELY, START + 2)
+    own.on_table_size(1, START + 1)
+    own.on_announced(offer, LONELY, START + 2)
     assert due(own, START + 2 + CONFIG.settle_s) == [offer]
 
 
 def test_an_offer_that_enough_nodes_hold_is_left_alone_when_the_table_grows() -> None:
     own = schedule()
     offer = own.register(terms(), START)
-    own.announced(offer, GOOD, START)
-    own.neighbours(50, START + 1)
+    own.on_announced(offer, GOOD, START)
+    own.on_table_size(50, START + 1)
     assert due(own, START + 100) == []
 
 
@@ -117,15 +117,15 @@ def test_announcements_are_paced() -> None:
     own = schedule(config)
     offers = [own.register(terms(user=b"%d" % n), START) for n in range(5)]
     for offer in offers:
-        own.announced(offer, SHORT, START)
+        own.on_announced(offer, SHORT, START)
     first = due(own, START + 30)
     assert len(first) == 2
     assert own.take_due(START + 30) == []
-    own.announced(first[0], GOOD, START + 31)
+    own.on_announced(first[0], GOOD, START + 31)
     second = own.take_due(START + 31)
     assert len(second) == 1
     for offer in (first[1], *second):
-        own.announced(offer, None, START + 32)
+        own.on_announced(offer, None, START + 32)
     assert len(own.take_due(START + 32)) == 2
     assert {offer.key for offer in (*first, *second)} <= {offer.key for offer in offers}
 
@@ -136,8 +136,8 @@ def test_registering_anew_replaces_and_the_old_outcome_says_nothing() -> None:
     second = own.register(terms(7), START)
     assert second.seq > first.seq
     assert (len(own), own.current(first.key)) == (1, second)
-    own.announced(first, GOOD, START + 1)
-    own.announced(second, SHORT, START + 1)
+    own.on_announced(first, GOOD, START + 1)
+    own.on_announced(second, SHORT, START + 1)
     assert due(own, START + 31) == [second]
 
 
@@ -145,13 +145,13 @@ def test_registering_anew_while_it_waits_for_a_slot_announces_once() -> None:
     own = schedule(replace(CONFIG, max_announcing=1))
     offers = [own.register(terms(user=b"%d" % n), START) for n in range(2)]
     for offer in offers:
-        own.announced(offer, SHORT, START)
+        own.on_announced(offer, SHORT, START)
     (running,) = due(own, START + 30)
     waiting = next(offer for offer in offers if offer.key != running.key)
     user = waiting.user_id
     anew = own.register(terms(user=user), START + 31)
-    own.announced(anew, GOOD, START + 32)
-    own.announced(running, GOOD, START + 33)
+    own.on_announced(anew, GOOD, START + 32)
+    own.on_announced(running, GOOD, START + 33)
     assert own.take_due(START + 34) == []
 
 
@@ -166,7 +166,7 @@ def test_a_version_of_our_own_that_others_brought_back_is_surpassed() -> None:
 def test_many_registrations_of_one_offer_do_not_grow_the_schedule() -> None:
     own = schedule()
     for n in range(2000):
-        own.announced(own.register(terms(), START + n), GOOD, START + n)
+        own.on_announced(own.register(terms(), START + n), GOOD, START + n)
     assert len(own._dues) < 600
     assert len(due(own, START + 2000 + CONFIG.announce_interval_s)) == 1
 
@@ -183,7 +183,7 @@ def test_a_withdrawn_offer_is_a_tombstone_until_the_offer_would_have_expired() -
     store = OfferStore(CONFIG)
     own = Reprovider(CONFIG, identity(1), store, 20)
     offer = own.register(terms(), START)
-    own.announced(offer, GOOD, START + 1)
+    own.on_announced(offer, GOOD, START + 1)
     tombstone = own.withdraw(CONTENT, b"u", START + 2)
     assert (tombstone.withdrawn, tombstone.not_after) == (True, offer.not_after)
     assert tombstone.replaces(offer)
@@ -191,24 +191,24 @@ def test_a_withdrawn_offer_is_a_tombstone_until_the_offer_would_have_expired() -
     assert list(store.offers(CONTENT, START + 2)) == []
     assert (len(own), list(own)) == (0, [])
     now = START + 3
-    own.announced(tombstone, GOOD, now)
+    own.on_announced(tombstone, GOOD, now)
     announced = 0
     while (when := own.next_timer()) is not None:
         now = when
         for again in due(own, now):
             assert again == tombstone  # never renewed
             announced += 1
-            own.announced(again, GOOD, now)
+            own.on_announced(again, GOOD, now)
     assert (announced, now) == (2, offer.not_after)
     assert own.current(offer.key) is None
 
 
 def test_a_withdrawal_that_failed_is_announced_again() -> None:
     own = schedule()
-    own.announced(own.register(terms(), START), GOOD, START)
+    own.on_announced(own.register(terms(), START), GOOD, START)
     tombstone = own.withdraw(CONTENT, b"u", START + 1)
     assert own.withdraw(CONTENT, b"u", START + 2) == tombstone
-    own.announced(tombstone, SHORT, START + 3)
+    own.on_announced(tombstone, SHORT, START + 3)
     assert due(own, START + 3 + CONFIG.retry_first_s) == [tombstone]
 
 
@@ -230,8 +230,8 @@ def test_an_offer_can_be_registered_again_after_it_was_withdrawn() -> None:
     assert anew.replaces(tombstone)
     assert list(store.offers(CONTENT, START + 2)) == [anew]
     assert (len(own), list(own)) == (1, [anew])
-    own.announced(tombstone, GOOD, START + 2)
-    own.announced(anew, GOOD, START + 3)
+    own.on_announced(tombstone, GOOD, START + 2)
+    own.on_announced(anew, GOOD, START + 3)
     assert own.next_timer() == START + 3 + CONFIG.announce_interval_s
 
 
@@ -275,7 +275,7 @@ def test_many_from_disk_are_announced_after_a_while_and_within_the_spread() -> N
     for minute in range(61):
         for offer in due(own, START + 11 + minute * 60):
             taken.append(offer)
-            own.announced(offer, GOOD, START + 11 + minute * 60)
+            own.on_announced(offer, GOOD, START + 11 + minute * 60)
     assert {offer.content for offer in taken} == {one.content for one in many}
 
 

@@ -20,13 +20,13 @@ OFFERS = [sign_offer(identity(1), terms(price), 1_000_000.0) for price in (1, 2)
 def test_every_offer_settles_once_and_rightly(storers: int) -> None:
     for answers in product(ANSWERS, repeat=storers):
         parcel = Parcel(OFFERS)
-        parcel.asked = parcel.open = storers
+        parcel.asked_count = parcel.open_count = storers
         settled: Counter[int] = Counter()
         for missing in answers:
             if missing is None:
-                parcel.failed("did not answer in time")
+                parcel.on_failed("did not answer in time")
             else:
-                parcel.answered(dict.fromkeys(missing, ("refused: no room", False)))
+                parcel.on_answered(dict.fromkeys(missing, ("refused: no room", False)))
             settled.update(slot for one in parcel.take_settled() for slot in one.slots)
         settled.update(slot for one in parcel.take_settled(end=True) for slot in one.slots)
         assert settled == {0: 1, 1: 1}, answers

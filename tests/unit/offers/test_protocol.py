@@ -40,7 +40,7 @@ def test_store_acknowledges_each_offer() -> None:
         Ack.STORED,
     )
     assert node.offers.acks == {Ack.STORED: 2, Ack.SUPERSEDED: 1, Ack.EXPIRED: 1, Ack.INVALID: 2}
-    assert node.offers.verifier.verified == 4
+    assert node.offers.verifier.verified_count == 4
     assert node.offers.refusals == {
         Refusal.SUPERSEDED: 1,
         Refusal.EXPIRED: 1,
@@ -107,20 +107,20 @@ def test_changes_tell_what_was_put_into_the_store_and_whose_it_is() -> None:
     node, other = net.mesh(2)
     assert node.offers is not None
     node.offers.register(terms(1), START)
-    assert node.offers.poll_changes() == []  # nobody wanted them
-    told: list[bool] = []
-    node.offers.want_changes(lambda: told.append(True))
+    changes = node.offers.store.changes
+    assert changes.take() == []  # nobody wanted them
+    changes.collect()
     own = node.offers.register(terms(2), START).offer
     foreign = sign_offer(identity(50), terms(3), START)
     for _ in range(2):  # what is held already is no change
         node.offers.handle_request(other.peer_id, encode_store([foreign.envelope]), START)
     gone = node.offers.withdraw(CONTENT, b"u", START).offer
-    assert [(change.offer, change.own) for change in node.offers.poll_changes()] == [
+    assert [(change.offer, change.own) for change in changes.take()] == [
         (own, True),
         (foreign, False),
         (gone, True),
     ]
-    assert node.offers.poll_changes() == []
+    assert changes.take() == []
 
 
 def test_a_withdrawal_reaches_the_storers_and_makes_nobody_a_provider() -> None:
@@ -138,4 +138,4 @@ def test_a_withdrawal_reaches_the_storers_and_makes_nobody_a_provider() -> None:
         assert node.offers is not None
         assert list(node.offers.store.offers(CONTENT, START + 1)) == []
         assert node.offers.store.get(withdrawal.offer.key) == withdrawal.offer
-        assert node.offers.providers(CONTENT, START + 1) == []
+        assert node.offers.store.providers(CONTENT, START + 1) == []

@@ -10,9 +10,9 @@ import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import Busy
+from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.sweep import Settled, SweepResult
 from fastmarket.offers.model.offer import OfferTerms
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep
 from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, terms
 
@@ -41,7 +41,7 @@ def swept(net: MemoryNetwork, node: MemoryNode, sweep: Sweep) -> SweepResult:
         for offer in places
     ]
     assert len(settled) == len(set(settled)) == len(sweep.offers)
-    speaks(node).swept(sweep, result, net.now)
+    speaks(node).ended(sweep, result, net.now)
     return result
 
 
@@ -60,10 +60,10 @@ def test_a_small_network_takes_one_lookup_and_a_message_a_batch() -> None:
     result = swept(net, holder, sweep)
     assert result.lookups == 1
     assert result.requests == 7 + 7 * 3
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(7, 7, 4)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(7, 7, 4)}
     for node in nodes:
         assert len(speaks(node).store) == 600
-        assert speaks(node).verifier.verified == (0 if node is holder else 3)
+        assert speaks(node).verifier.verified_count == (0 if node is holder else 3)
 
 
 def test_every_offer_is_at_its_own_closest_and_lookups_are_few() -> None:
@@ -74,7 +74,7 @@ def test_every_offer_is_at_its_own_closest_and_lookups_are_few() -> None:
     result = swept(net, holder, offers)
     assert result.lookups <= 60
     for offer, outcome in result.outcomes:
-        assert outcome == StoreOutcome(5, 5, 3)
+        assert outcome == Outcome(5, 5, 3)
         stored = {
             node.peer_id.raw
             for node in nodes
@@ -87,7 +87,7 @@ def test_alone_everything_is_settled_at_once() -> None:
     net = MemoryNetwork()
     (node,) = net.mesh(1)
     result = swept(net, node, speaks(node).register_many(many(200), START))
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(0, 0, 0)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(0, 0, 0)}
 
 
 def test_silent_neighbours_are_not_taken_for_nobody() -> None:
@@ -96,7 +96,7 @@ def test_silent_neighbours_are_not_taken_for_nobody() -> None:
     for other in others:
         other.silent = True
     result = swept(net, node, speaks(node).register_many(many(100), START))
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(0, 0, 1)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(0, 0, 1)}
 
 
 def test_a_storer_that_falls_silent_costs_no_quorum() -> None:
@@ -110,14 +110,14 @@ def test_a_storer_that_falls_silent_costs_no_quorum() -> None:
         net.pass_time()
     result = node.results[job_id]
     assert isinstance(result, SweepResult)
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(6, 6, 4)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(6, 6, 4)}
 
 
 def test_standard_nodes_get_a_provider_record_each() -> None:
     net = MemoryNetwork()
     *nodes, plain = net.mesh(4, plain=1)
     result = swept(net, nodes[0], speaks(nodes[0]).register_many(many(100), START))
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(2, 2, 2, 1)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(2, 2, 2, 1)}
     providers = plain.engine.handlers.providers.providers(content(3), START)
     assert [peer.peer_id for peer in providers] == [nodes[0].peer_id]
 
@@ -128,12 +128,12 @@ def test_offers_with_many_signatures_fit_the_storers_bounds() -> None:
     nodes = net.mesh(3)
     node = nodes[0]
     for wanted in many(150):
-        speaks(node).announced(speaks(node).register(wanted, START).offer, None, START)
+        speaks(node).ended(speaks(node).register(wanted, START), None, START)
     net.now += speaks(node).config.retry_first_s
     speaks(node).handle_timer(net.now)
     (sweep,) = [job for job in speaks(node).poll_jobs(net.now) if isinstance(job, Sweep)]
     result = swept(net, node, sweep)
-    assert {outcome for _, outcome in result.outcomes} == {StoreOutcome(2, 2, 2)}
+    assert {outcome for _, outcome in result.outcomes} == {Outcome(2, 2, 2)}
 
 
 def test_of_terms_for_one_offer_the_last_count() -> None:
@@ -175,7 +175,7 @@ def test_many_own_offers_are_swept_in_the_order_of_their_keys_over_the_interval(
                     announced[offer.content].append(net.now)
                 places.append(min(sha256(offer.content).digest() for offer in job.offers))
             elif isinstance(job, Announcement):
-                speaks(node).announced(job.offer, None, net.now)
+                speaks(node).ended(job, None, net.now)
     gaps = [later - before for times in announced.values() for before, later in itertools.pairwise(times)]
     assert max(gaps) <= interval * (1 + 1 / 8 + 1 / 64)
     assert min(gaps) > interval / 16

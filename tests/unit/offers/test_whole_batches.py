@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.announce.parcels import Parcel, parcels
 from fastmarket.offers.model.batch import sign_batch
 from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, Signing, sign_offer, sign_offers
 from fastmarket.offers.model.refusals import Refusal
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.wire.messages import (
     Ack,
@@ -70,12 +70,12 @@ def test_a_whole_batch_is_stored_and_its_offers_found_one_by_one() -> None:
     storer = Storer()
     whole, _ = batch(200)
     assert storer.store([whole.data]) == (Ack.STORED,) * 200
-    assert storer.offers.verifier.verified == 1
+    assert storer.offers.verifier.verified_count == 1
     for n in (0, 99, 199):
         (envelope,) = storer.find(n)
         assert open_offer(envelope, START).content == content(n)
     assert storer.store([whole.data]) == (Ack.STORED,) * 200, "held already"
-    assert (len(storer.offers.store), storer.offers.verifier.verified) == (200, 1)
+    assert (len(storer.offers.store), storer.offers.verifier.verified_count) == (200, 1)
     assert storer.offers.acks == {Ack.STORED: 400}
 
 
@@ -112,7 +112,7 @@ def test_what_lies_under_another_root_is_refused_and_counted() -> None:
         storer = Storer()
         assert storer.store([bad.data, bad.data]) == (Ack.INVALID,) * 2 * bad.count
         assert storer.offers.refusals == {reason: 2 * bad.count}
-        assert storer.offers.verifier.verified <= 1, "a bad one is verified once"
+        assert storer.offers.verifier.verified_count <= 1, "a bad one is verified once"
         assert len(storer.offers.store) == 0
 
 
@@ -170,7 +170,7 @@ def test_an_offer_too_long_to_travel_alone_is_refused_with_its_batch() -> None:
     storer = Storer()
     too_long = SignedBatch.join(whole.envelope, [long.SerializeToString(), offers[1].body])
     assert storer.store([too_long.data]) == (Ack.INVALID, Ack.INVALID)
-    assert (storer.offers.refusals, storer.offers.verifier.verified) == ({Refusal.MALFORMED: 2}, 0)
+    assert (storer.offers.refusals, storer.offers.verifier.verified_count) == ({Refusal.MALFORMED: 2}, 0)
 
 
 def test_garbage_is_counted_and_changes_nothing() -> None:
@@ -266,43 +266,43 @@ FULL = ("refused: no room", False)
 
 def parcel(count: int, asked: int) -> Parcel:
     made = Parcel(batch(count)[1], batch(count)[0])
-    made.given, made.asked, made.open = True, asked, asked
+    made.has_storers, made.asked_count, made.open_count = True, asked, asked
     return made
 
 
-def settled(made: Parcel) -> list[tuple[list[int], StoreOutcome]]:
+def settled(made: Parcel) -> list[tuple[list[int], Outcome]]:
     return [(list(told.places), told.outcome) for told in made.take_settled()]
 
 
 def test_offers_of_a_parcel_settle_together_but_for_those_that_were_refused() -> None:
     made = parcel(4, asked=3)
     made.places = [10, 11, 12, 13]
-    made.answered({})
+    made.on_answered({})
     assert settled(made) == []
-    made.answered({2: FULL})
-    assert settled(made) == [([10, 11, 13], StoreOutcome(2, 3, 2))]
-    made.answered({})
-    assert settled(made) == [([12], StoreOutcome(2, 3, 2))]
+    made.on_answered({2: FULL})
+    assert settled(made) == [([10, 11, 13], Outcome(2, 3, 2))]
+    made.on_answered({})
+    assert settled(made) == [([12], Outcome(2, 3, 2))]
     outcomes = [([offer.slot for offer in offers], outcome) for offers, outcome in made.outcomes()]
-    assert outcomes == [([0, 1, 3], StoreOutcome(3, 3, 2)), ([2], StoreOutcome(2, 3, 2))]
+    assert outcomes == [([0, 1, 3], Outcome(3, 3, 2)), ([2], Outcome(2, 3, 2))]
 
 
 def test_what_is_refused_after_it_settled_is_not_told_again() -> None:
     made = parcel(2, asked=3)
-    made.answered({})
-    made.answered({})
-    assert settled(made) == [([0, 1], StoreOutcome(2, 3, 2))]
-    made.answered({1: FULL})
+    made.on_answered({})
+    made.on_answered({})
+    assert settled(made) == [([0, 1], Outcome(2, 3, 2))]
+    made.on_answered({1: FULL})
     assert settled(made) == []
     assert {offers[0].slot: outcome.acknowledged for offers, outcome in made.outcomes()} == {0: 3, 1: 2}
 
 
 def test_storers_that_fail_settle_everything_in_the_end() -> None:
     made = parcel(2, asked=2)
-    made.failed("did not answer in time")
+    made.on_failed("did not answer in time")
     assert settled(made) == []
-    made.answered({0: FULL})
-    assert settled(made) == [([1], StoreOutcome(1, 2, 2)), ([0], StoreOutcome(0, 2, 2))]
+    made.on_answered({0: FULL})
+    assert settled(made) == [([1], Outcome(1, 2, 2)), ([0], Outcome(0, 2, 2))]
 
 
 def test_whole_batches_go_together_where_all_of_them_is_there_and_fits() -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.config import StorageConfig
+from fastmarket.config import NodeConfig, StorageConfig
 from fastmarket.errors import StorageFault
-from fastmarket.net.durability import Durability
+from fastmarket.formats.identity import Identity
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.store.changes import Change
 from fastmarket.storage.database import FILE, Locked, OfferDatabase, RecordRow, reason
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE, data_directory
@@ -225,48 +227,33 @@ def locked(home: Path) -> Iterator[int]:
             process.wait()
 
 
-class Offers:
-    """What `Durability` needs of an offer protocol."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self.told: Callable[[], None] = lambda: None
-
-    def want_changes(self, told: Callable[[], None]) -> None:
-        self.told = told
-
-    def poll_changes(self) -> list[Change]:
-        changes, self.changes = self.changes, []
-        return changes
-
-    def sign(self, name: str) -> None:
-        self.changes.append(Change(offer(name), True))
-        self.told()
-
-
 def test_a_caller_learns_in_its_time_who_holds_the_lock(
     run: Run[None], home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        offers = Offers()
         made = Journal(OfferDatabase(home), StorageConfig(), lambda: NOW)
-        keeping = Durability(offers, made)  # type: ignore[arg-type]
+        node = DhtNode(Identity.from_seed(bytes(32)), NodeConfig())
+        node.keep_offers(made)
         loop = asyncio.get_running_loop()
+
+        async def register(name: str, deadline_s: float) -> None:
+            content = b"\x12\x20" + name.encode() * 32
+            await node.register_offer(content, b"u", "n", FileMetadata("192.0.2.1", 1, 1), deadline_s)
+
         with locked(home) as pid:
             for name in "ab":
-                offers.sign(name)
                 began = loop.time()
                 with pytest.raises(StorageFault, match="locked by another program") as caught:
-                    await keeping.settled(0.6)
+                    await register(name, 0.75)
                 assert 0.5 < loop.time() - began < 5.0
                 if sys.platform == "linux":
                     assert f"process {pid} (" in str(caught.value)
-            offers.sign("c")
-            waiting = asyncio.ensure_future(keeping.settled(30.0))
+            waiting = asyncio.ensure_future(register("c", 30.0))
             await asyncio.sleep(0)
         await waiting
         assert made.trouble == ""
         assert len(held(home)) == 3, "those whose callers were told otherwise, too"
+        await node.close()
         await made.close()
 
     run(main())

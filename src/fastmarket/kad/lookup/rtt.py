@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 
@@ -55,8 +54,10 @@ class RttEstimator:
         self._connected: set[bytes] = set()
         self._linked = Estimate()
         self._dialled = Estimate()
-        self._peers: OrderedDict[bytes, Estimate] = OrderedDict()
-        self._unresponsive: OrderedDict[bytes, float] = OrderedDict()  # since when
+        self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
+            config.max_paces, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_paces)  # since when
 
     def on_connected(self, peer_id: PeerId) -> None:
         """A connection is open: what is sent need not wait for a dial."""
@@ -79,7 +80,7 @@ class RttEstimator:
         least = MIN_SAMPLES
         if self.is_connected(peer_id) if connected is None else connected:
             estimate = self._linked
-            own = self._peers.get(peer_id.raw)
+            own = self._peers.peek(peer_id.raw)
             if own is not None:
                 estimate, least = own, 1
         else:
@@ -95,32 +96,27 @@ class RttEstimator:
             return
         self._linked.add(took)
         estimate = self._peers.get(peer_id.raw)
-        if estimate is not None:
-            self._peers.move_to_end(peer_id.raw)
-            estimate.add(took)
-            return
-        estimate = self._peers[peer_id.raw] = Estimate()
+        if estimate is None:
+            estimate = Estimate()
+            self._peers.put(peer_id.raw, estimate)
         estimate.add(took)
-        if len(self._peers) > self._config.max_paces:
-            self._peers.popitem(last=False)
 
     def on_late(self, peer_id: PeerId, now: float) -> None:
         """A request to the peer has outlasted its patience."""
-        self._unresponsive.setdefault(peer_id.raw, now)
-        if len(self._unresponsive) > self._config.max_paces:
-            self._unresponsive.popitem(last=False)
+        if self._unresponsive.peek(peer_id.raw) is None:
+            self._unresponsive.put(peer_id.raw, now)
 
     def on_heard(self, peer_id: PeerId) -> None:
         """The peer said something, however late."""
-        if self._unresponsive:
-            self._unresponsive.pop(peer_id.raw, None)
+        if self._unresponsive.peek(peer_id.raw) is not None:
+            self._unresponsive.pop(peer_id.raw)
 
     def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
         """Late, not heard of since, and that less than `silent_s` ago."""
-        since = self._unresponsive.get(peer_id.raw) if self._unresponsive else None
+        since = self._unresponsive.peek(peer_id.raw)
         if since is None:
             return False
         if now - since < self._config.silent_s:
             return True
-        del self._unresponsive[peer_id.raw]
+        self._unresponsive.pop(peer_id.raw)
         return False

@@ -6,8 +6,9 @@ Over 400 lines: what counts towards the quorum is one condition over one state, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
@@ -19,6 +20,7 @@ from fastmarket.kad.lookup.lookup_job import Seeds
 from fastmarket.kad.lookup.network_size import KEY_SPACE, NetworkSize
 from fastmarket.kad.lookup.policy import PeerState
 from fastmarket.kad.lookup.query import PutRequest
+from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.native.candidates import Answered
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
@@ -42,36 +44,18 @@ ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
-class QuorumReached:
-    """Progress, once: enough peers acknowledged. The job goes on to the rest."""
-
-    acknowledged: int
-    asked: int
-    wanted: int
-
-
-@dataclass(frozen=True, slots=True)
 class PutResult:
-    """`asked` peers whose acknowledgement counts, `plain` others; here a stored copy is not counted.
+    """How a put ended: `outcome` counts the peers that were asked to store; a copy stored here is not
+    counted.
 
-    `silent` peers were asked by the lookup, have not answered, and may be there. Where nobody is known to be
-    there and it is not certain that nobody is, one is wanted. `why`: of those asked that did not acknowledge,
-    for people.
+    `silent` peers were asked by the lookup, have not answered, and may be there. Where no peer is known to be
+    there and it is not certain that there is none, one is wanted.
     """
 
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int
+    outcome: Outcome
     silent: int
     closest: tuple[Answered, ...]
     end: End
-    why: str = ""
-
-    @property
-    def succeeded(self) -> bool:
-        """The quorum was met: of the k closest that are there (`PutJob`)."""
-        return self.acknowledged >= self.wanted
 
 
 class _Copy(Enum):
@@ -92,18 +76,12 @@ class _Out:
     eager: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int
-    open: int = 0  # of those asked, from which an answer may still come
-    final: int = 0  # of those asked, that refuse for good
+class _Tally(NamedTuple):
+    """The counts of an attempt, of those asked how many may still answer, and how many refuse for good."""
 
-    @property
-    def met(self) -> bool:
-        return self.acknowledged >= self.wanted
+    outcome: Outcome
+    open: int = 0
+    final: int = 0
 
 
 class PutJob(Job):
@@ -189,7 +167,7 @@ class PutJob(Job):
         self._tried: set[bytes] = set()  # eagerly, in vain; they have a second chance once they answer
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
-        self._quorum: _Tally | None = None  # as it was when it was met
+        self._quorum: Outcome | None = None  # as it was when it was met
         self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
         self._news = True  # since the last poll: of the lookup, or a store that failed
 
@@ -205,19 +183,12 @@ class PutJob(Job):
 
     def so_far(self) -> PutResult:
         """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
-        tally = self._tally()
-        if self._quorum is not None and not tally.met:
-            tally = self._quorum  # others came since; what was enough then is enough
-        return PutResult(
-            tally.acknowledged,
-            tally.asked,
-            tally.wanted,
-            tally.plain,
-            self._lookup.silent_count,
-            self._lookup.closest(),
-            self._lookup.end or End.CANCELLED,
-            "" if tally.met else self._reasons(),
-        )
+        outcome = self._tally().outcome
+        if not outcome.is_reached:
+            # A quorum that was met stays met, though others came since.
+            outcome = self._quorum or replace(outcome, why=self._reasons())
+        lookup = self._lookup
+        return PutResult(outcome, lookup.silent_count, lookup.closest(), lookup.end or End.CANCELLED)
 
     def start(self, now: float) -> None:
         """Begin the lookup; half the time is kept for storing."""
@@ -326,7 +297,7 @@ class PutJob(Job):
             self._lookup.handle_timer(now)
 
     def poll_events(self) -> list[object]:
-        """QuorumReached, once."""
+        """The `Outcome`, once: its quorum is reached. The job goes on to the other storers."""
         events, self._events = self._events, []
         return events
 
@@ -345,12 +316,10 @@ class PutJob(Job):
         """Whether this attempt can have no quorum any more, but another might."""
         if self._quorum is not None or not self._storing:
             return False
-        tally = self._tally()
-        if tally.acknowledged + tally.open >= tally.wanted and tally.asked:
-            return False
-        if not tally.asked:
-            return not tally.met
-        return tally.asked - tally.final >= tally.wanted
+        outcome, still_open, final = self._tally()
+        if not outcome.asked:
+            return not outcome.is_reached
+        return outcome.acknowledged + still_open < outcome.wanted and outcome.asked - final >= outcome.wanted
 
     def _begin_again(self, now: float) -> None:
         """Look up anew. Who has it keeps it, and who was asked and has not answered may still do so."""
@@ -430,18 +399,15 @@ class PutJob(Job):
         """Counts over those that are to hold it: storers, once these are known, else the closest known."""
         if self._storing:
             tally = self._count(self._storers())
-            if (
-                not tally.asked
-                and not tally.plain
-                and (self._lookup.end is not End.COMPLETE or self._lookup.silent_count)
-            ):
-                return _Tally(0, 0, 1, 0)  # somebody may be there
+            certain = self._lookup.end is End.COMPLETE and not self._lookup.silent_count
+            if not certain and not tally.outcome.asked and not tally.outcome.plain:
+                return _Tally(NOBODY_ASKED)
             return tally
         estimate = None if self._size is None else self._size.estimate
         if estimate is None:
-            return _Tally(0, 0, 1, 0)
+            return _Tally(NOBODY_ASKED)
         nearest = self._lookup.nearest()
-        near = self._count([candidate.key for candidate in nearest])
+        near = self._count([candidate.key for candidate in nearest]).outcome
         expected = max(min(self._config.k, estimate) - near.plain, near.asked)
         acknowledged = near.acknowledged
         if estimate < self._config.k:
@@ -451,7 +417,7 @@ class PutJob(Job):
                 self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
                 for one in nearest
             )
-        return _Tally(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain)
+        return _Tally(Outcome(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain))
 
     def _storers(self) -> list[bytes]:
         """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
@@ -467,18 +433,18 @@ class PutJob(Job):
         plain = copies.count(_Copy.PLAIN)
         asked = len(copies) - plain
         final = sum(self._why[key][1] for key in keys if key in self._why) if self._why else 0
-        wanted, under_way = self._store.wanted(asked), copies.count(_Copy.ASKED)
-        return _Tally(copies.count(_Copy.STORED), asked, wanted, plain, under_way, final)
+        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)
+        return _Tally(outcome, copies.count(_Copy.ASKED), final)
 
     def _check_quorum(self) -> None:
         if self._quorum is not None:
             return
-        tally = self._tally()
-        if not tally.asked and (not self._storing or self._lookup.end is None):
+        outcome = self._tally().outcome
+        if not outcome.asked and (not self._storing or self._lookup.end is None):
             return  # a late peer may still be one that counts
-        if tally.met:
-            self._quorum = tally
-            self._events.append(QuorumReached(tally.acknowledged, tally.asked, tally.wanted))
+        if outcome.is_reached:
+            self._quorum = outcome
+            self._events.append(outcome)
 
     def _reasons(self) -> str:
         """Of those that count and have not acknowledged, by reason."""

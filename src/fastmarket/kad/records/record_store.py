@@ -6,10 +6,11 @@ is refused by no bound, and gives way to nobody.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
@@ -167,8 +168,10 @@ class ProviderStore:
         self._config = config
         self._changed = changed
         self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
-        self._by_age: dict[tuple[bytes, bytes], float] = {}
-        self._providers: dict[bytes, Provider] = {}  # the latest, by raw id
+        # Ordered, so that the first is found at once: a plain dict searches past all that were removed before
+        # it, and 65,536 records that expire together would hold the node up for seconds.
+        self._by_age: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
+        self._providers: BoundedMap[bytes, Provider] = BoundedMap(_KEPT_PROVIDERS)  # by raw id
 
     def __len__(self) -> int:
         return len(self._by_age)
@@ -245,17 +248,15 @@ class ProviderStore:
         """The peer with its entries, as it was announced last if nothing has changed."""
         raw, config = peer.peer_id.raw, self._config
         addrs = peer.addrs[: config.max_addrs_per_peer]
-        known = self._providers.get(raw)
+        known = self._providers.peek(raw)
         if known is not None and known.peer.addrs == addrs:
             return known
         peer = PeerInfo(peer.peer_id, addrs)
         encoded = encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes)
         bare = encode_peer(Field.PROVIDER_PEERS, PeerInfo(peer.peer_id), config.max_entry_bytes)
-        self._providers.pop(raw, None)
-        if len(self._providers) >= _KEPT_PROVIDERS:
-            del self._providers[next(iter(self._providers))]
-        made = self._providers[raw] = Provider(peer, encoded, bare)
-        return made
+        provider = Provider(peer, encoded, bare)
+        self._providers.put(raw, provider)
+        return provider
 
     def _remove(self, key: bytes, raw: bytes) -> bool:
         if self._by_age.pop((key, raw), None) is None:

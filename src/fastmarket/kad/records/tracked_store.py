@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.kad.records.record import Record
 from fastmarket.kad.records.record_store import RecordStore
@@ -15,7 +16,8 @@ class TrackedRecordStore(RecordStore):
 
     def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
         super().__init__(config, local)
-        self._changed: dict[bytes, Record] = {}
+        # Beyond the bound those that others have replaced before they were kept.
+        self._changed: BoundedMap[bytes, Record] = BoundedMap(config.max_records)
         self._own: set[bytes] = set()
         self._taken: set[bytes] = set()  # those held that whoever keeps them was told of
         self._gone: set[bytes] = set()  # and those of them that are held no longer
@@ -25,16 +27,14 @@ class TrackedRecordStore(RecordStore):
         stored = super().put(record, now, source)
         if stored:
             self._gone.discard(record.key)
-            self._changed[record.key] = record
-            while len(self._changed) > self._config.max_records:  # replaced by others before they were kept
-                del self._changed[next(iter(self._changed))]
+            self._changed.put(record.key, record)
         return stored
 
     def remove(self, key: bytes) -> bool:
         """As `RecordStore.remove`: what gave way to others leaves the disk, too, or they would fill it."""
         removed = super().remove(key)
         if removed and key not in self._own:
-            self._changed.pop(key, None)
+            self._changed.pop(key)
             if key in self._taken:
                 self._taken.discard(key)
                 self._gone.add(key)
@@ -44,12 +44,12 @@ class TrackedRecordStore(RecordStore):
         """This node put it, and puts it again from time to time."""
         self._own.add(key)
         if (record := self.get(key, now)) is not None:
-            self._changed[key] = record
+            self._changed.put(key, record)
 
     def take_changed(self) -> list[tuple[Record, bool]]:
         """Put since the last call, the latest of each key, and whether it is our own; empty and long expired:
         one that is held no longer."""
-        changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, BoundedMap(self._config.max_records)
         gone, self._gone = self._gone, set()
         self._taken.update(changed)
         told = [(record, record.key in self._own) for record in changed.values()]

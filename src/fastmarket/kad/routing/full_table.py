@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 
 from fastmarket._kbucket import BucketTable, Inserted
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey
@@ -40,9 +41,12 @@ class FullTable:
         self._most = config.max_large_table if config.large_table else 0
         most = max(self._most, 1)
         self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
-        self._heard: OrderedDict[KadKey, float] = OrderedDict()  # key -> when, the longest ago first
+        # Key -> when, the longest ago first. Bounded by hand: the oldest has to leave the table as well,
+        # before a newcomer can enter that.
+        self._heard: OrderedDict[KadKey, float] = OrderedDict()
         self._groups: Counter[bytes] = Counter()
-        self._named: OrderedDict[KadKey, PeerInfo] = OrderedDict()  # by others, and not asked so far
+        # By others, and not asked so far.
+        self._named: BoundedMap[KadKey, PeerInfo] = BoundedMap(config.max_large_named)
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -58,7 +62,7 @@ class FullTable:
             return
         key, group = info.peer_id.key, ip_group(info)
         self.remove(key)
-        self._named.pop(key, None)
+        self._named.pop(key)
         if group is not None and self._groups[group] >= self._config.max_group_in_large:
             return
         if len(self._heard) >= self._most:
@@ -81,9 +85,7 @@ class FullTable:
         for info in peers:
             key = info.peer_id.key
             if key not in self._heard and key not in self._named and info.addrs:
-                self._named[key] = info
-                if len(self._named) > self._config.max_large_named:
-                    self._named.popitem(last=False)
+                self._named.put(key, info)
 
     def remove(self, key: KadKey) -> None:
         """It failed, or is no server."""
@@ -111,8 +113,8 @@ class FullTable:
 
     def take_due(self, now: float) -> PeerInfo | None:
         """The one to ask now; its turn comes again only after as long as before."""
-        if self._named:
-            return self._named.popitem()[1]
+        if (named := self._named.pop_newest()) is not None:
+            return named[1]
         due = self.next_due()
         if due is None or due > now:
             return None

@@ -10,7 +10,8 @@ Over 400 lines: who stays and who goes is one policy over one table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sized
+from collections.abc import Collection, Iterable, Sized
+from typing import NamedTuple
 
 from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
@@ -33,6 +34,17 @@ _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE}
 _NEVER = float("-inf")
 MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
+# Newcomers kept until the owner takes them; beyond that the oldest are dropped. Only a hint is lost.
+MAX_NEWCOMERS = 1024
+
+
+class Newcomer(NamedTuple):
+    """A peer that entered the routing table, with the protocols it speaks, and when."""
+
+    peer: PeerInfo
+    protocols: Collection[str]
+    entered_at: float
+
 
 class RoutingTable(PeerObserver):
     """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
@@ -51,10 +63,10 @@ class RoutingTable(PeerObserver):
         "_waiting",
         "checking",
         "large",
-        "on_hurry",
-        "on_newcomer",
-        "on_return",
+        "newcomers",
+        "refresh_wanted",
         "silent",
+        "timer_moved",
         "version",
     )
 
@@ -73,13 +85,13 @@ class RoutingTable(PeerObserver):
         self.version = 0  # goes up whenever `joined` may give something else than before
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
         self.silent = UnresponsivePeers(config)
-        self.on_newcomer: Callable[[PeerInfo, Collection[str], float], None] = lambda *_: None
-        """Told of a peer with its protocols that came into the table, or that had failed and is back."""
+        self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
+        """Peers that entered the table, or are back in it after a failure; the owner takes them."""
         self.large = FullTable(config, local)
-        # A silent peer asked us something, and is to be asked before the timer that was told.
-        self.on_hurry: Callable[[], None] = lambda: None
-        # A silent peer is back, or nobody is left: the table is in need of a refresh.
-        self.on_return: Callable[[float], None] = lambda now: None
+        self.timer_moved = False
+        """An unresponsive peer sent a request, and is to be probed earlier than the last timer said."""
+        self.refresh_wanted = False
+        """An unresponsive peer is back, or the table has become empty."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -170,7 +182,7 @@ class RoutingTable(PeerObserver):
         known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
         if not known and self._table.get(key) is contact:
-            self.on_newcomer(contact.info, protocols, now)
+            self.newcomers.append(Newcomer(contact.info, protocols, now))
         bucket = self._table.bucket_index(key)
         if oldest is None or bucket in self.checking or oldest.seen + self._config.check_after_s > now:
             return None
@@ -220,7 +232,7 @@ class RoutingTable(PeerObserver):
             self.large.heard(key, now)
         contact = self._table.see(key, now)
         if contact is None and key in self.silent and self.silent.hurry(key, now):
-            self.on_hurry()
+            self.timer_moved = True
         return contact
 
     def replied(self, peer_id: PeerId, now: float) -> None:
@@ -375,14 +387,14 @@ class RoutingTable(PeerObserver):
         """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
         self._trace.event("kad.table.back", key=key)
         self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
-        self.on_return(now)
+        self.refresh_wanted = True
 
     def _lose(self, contact: Contact, now: float) -> None:
         """An entry leaves for its silence."""
         self._evict(contact.info.peer_id.key, now)
         self.silent.add(contact.info, now)
         if not len(self._table):
-            self.on_return(now)
+            self.refresh_wanted = True
 
     def _evict(self, key: KadKey, now: float) -> None:
         bucket = self._table.bucket_index(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey
@@ -33,7 +34,7 @@ class UnresponsivePeers:
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        self._peers: dict[KadKey, UnresponsivePeer] = {}
+        self._peers: BoundedMap[KadKey, UnresponsivePeer] = BoundedMap(config.max_remembered)
         # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
         self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
@@ -49,7 +50,7 @@ class UnresponsivePeers:
 
     def get(self, peer_id: PeerId) -> UnresponsivePeer | None:
         """What is remembered of the peer."""
-        return self._peers.get(peer_id.key)
+        return self._peers.peek(peer_id.key)
 
     def add(self, info: PeerInfo, now: float, due: float | None = None) -> None:
         """It is asked at `due`, or after the first interval. A known one keeps its times.
@@ -59,18 +60,18 @@ class UnresponsivePeers:
         key = info.peer_id.key
         if key in self._peers:
             return
-        if len(self._peers) >= self._config.max_remembered:
-            del self._peers[next(iter(self._peers))]
-        silent = self._peers[key] = UnresponsivePeer(info, now, 0.0)
+        silent = UnresponsivePeer(info, now, 0.0)
+        self._peers.put(key, silent)
         self._arm(silent, now + self._config.probe_first_s if due is None else due)
 
     def pop(self, key: KadKey) -> UnresponsivePeer | None:
         """It is back, or no server any more."""
-        return self._peers.pop(key, None)
+        return self._peers.pop(key)
 
     def hurry(self, key: KadKey, now: float) -> bool:
         """A sign of life: ask it at once; False: it was due anyway."""
-        silent = self._peers[key]
+        silent = self._peers.peek(key)
+        assert silent is not None
         if silent.due <= now:
             return False
         self._arm(silent, now)
@@ -81,7 +82,7 @@ class UnresponsivePeers:
         order = self._order
         while order:
             due, _, silent = order[0]
-            if silent.due == due and self._peers.get(silent.info.peer_id.key) is silent:
+            if silent.due == due and self._peers.peek(silent.info.peer_id.key) is silent:
                 return due
             heapq.heappop(order)
         return None
@@ -94,7 +95,7 @@ class UnresponsivePeers:
             if gone_s < self._config.forget_after_s:
                 self._arm(silent, now + max(self._config.probe_first_s, self._config.probe_share * gone_s))
                 return silent
-            del self._peers[silent.info.peer_id.key]
+            self._peers.pop(silent.info.peer_id.key)
         return None
 
     def _arm(self, silent: UnresponsivePeer, due: float) -> None:
@@ -108,4 +109,4 @@ class UnresponsivePeers:
 
     def _is_armed(self, entry: tuple[float, int, UnresponsivePeer]) -> bool:
         due, _, silent = entry
-        return silent.due == due and self._peers.get(silent.info.peer_id.key) is silent
+        return silent.due == due and self._peers.peek(silent.info.peer_id.key) is silent

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey
 
@@ -55,19 +56,36 @@ Complete = Callable[[CachedResponse, PeerId | None], bytes | None]
 """(answer, asker) -> the whole of it with the peers closest now; None: it is too long."""
 
 
+class ResponseCaches:
+    """The caches of a node that hold answers made of the same things."""
+
+    __slots__ = ("_caches",)
+
+    def __init__(self) -> None:
+        self._caches: list[ResponseCache] = []
+
+    def add(self, cache: ResponseCache) -> None:
+        """From now on the cache is told what changes."""
+        self._caches.append(cache)
+
+    def changed(self, source: Hashable) -> None:
+        """Cached responses made of `source` (a content, a peer) are no longer true."""
+        for cache in self._caches:
+            cache.changed(source)
+
+
 class ResponseCache:
     """By the whole request; at most `most_bytes` of memory. The oldest give way; those wanted come back."""
 
-    __slots__ = ("_answers", "_by_source", "_bytes", "_complete", "_most_bytes", "_nearby", "get")
+    __slots__ = ("_answers", "_by_source", "_complete", "_most_bytes", "_nearby", "get")
 
     def __init__(self, most_bytes: int, nearby: TableVersion, complete: Complete) -> None:
         self._most_bytes = most_bytes
         self._nearby = nearby
         self._complete = complete
-        self._answers: dict[bytes, CachedResponse] = {}
+        self._answers: BoundedMap[bytes, CachedResponse] = BoundedMap(max_weight=most_bytes)
         self._by_source: dict[Hashable, set[bytes]] = {}
-        self._bytes = 0
-        self.get = self._answers.get
+        self.get = self._answers.peek
         """What is kept of the answer to a request; the caller looks at `until`."""
 
     def __len__(self) -> int:
@@ -76,11 +94,11 @@ class ResponseCache:
     @property
     def size_bytes(self) -> int:
         """Memory of all, roughly."""
-        return self._bytes
+        return self._answers.weight
 
     def answer(self, request: bytes, asker: PeerId, now: float) -> bytes | None:
         """The whole answer; None where it is not kept, or is too long for this asker."""
-        ready = self._answers.get(request)
+        ready = self._answers.peek(request)
         if ready is None or now >= ready.until:
             return None
         whole = ready.whole
@@ -99,27 +117,18 @@ class ResponseCache:
         return self._complete(ready, asker)
 
     def _keep_whole(self, request: bytes, ready: CachedResponse, whole: bytes | None) -> None:
-        before = ready.size
         ready.whole = whole
         if whole is not None and ready.size > self._most_bytes:
             ready.whole = None
         ready.near = self._nearby.near(ready.target) if ready.whole is not None else frozenset()
-        self._bytes += ready.size - before
-        while self._bytes > self._most_bytes:
-            self._forget(next(iter(self._answers)))
+        self._unlink(self._answers.reweigh(request, ready.size))
 
     def put(self, request: bytes, answer: CachedResponse) -> None:
         """Keep it, in place of an older answer to the same."""
         self._forget(request)
-        size = answer.size
-        if size > self._most_bytes:
-            return
-        while self._bytes + size > self._most_bytes:
-            self._forget(next(iter(self._answers)))
-        self._answers[request] = answer
-        self._bytes += size
         for source in answer.sources:
             self._by_source.setdefault(source, set()).add(request)
+        self._unlink(self._answers.put(request, answer, answer.size))
 
     def changed(self, source: Hashable) -> None:
         """Answers made of it hold no longer."""
@@ -129,13 +138,15 @@ class ResponseCache:
                 self._forget(request)
 
     def _forget(self, request: bytes) -> None:
-        answer = self._answers.pop(request, None)
-        if answer is None:
-            return
-        self._bytes -= answer.size
-        for source in answer.sources:
-            requests = self._by_source.get(source)
-            if requests is not None:  # a source may be named twice
-                requests.discard(request)
-                if not requests:
-                    del self._by_source[source]
+        answer = self._answers.pop(request)
+        if answer is not None:
+            self._unlink(((request, answer),))
+
+    def _unlink(self, removed: Iterable[tuple[bytes, CachedResponse]]) -> None:
+        for request, answer in removed:
+            for source in answer.sources:
+                requests = self._by_source.get(source)
+                if requests is not None:  # a source may be named twice
+                    requests.discard(request)
+                    if not requests:
+                        del self._by_source[source]

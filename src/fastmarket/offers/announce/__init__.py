@@ -1,1 +1,1 @@
-"""How own offers reach their storers, and stay there."""
+"""Announcing own offers, and keeping them at their storers."""

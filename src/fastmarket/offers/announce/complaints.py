@@ -1,4 +1,4 @@
-"""Why storers refused: for people, and for whoever may try again."""
+"""Why storers refused: as text, and whether it is worth trying again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastmarket.offers.announce.clocks import ClockWatch, middle
 from fastmarket.offers.model.refusals import Refusal
 from fastmarket.offers.wire.messages import WITH_REASON, Ack, StoreReply
 
-# Of these it depends on the storer alone, and may be otherwise the next time.
+# Reasons of the storer alone, which may have changed the next time.
 _PASSING = frozenset({Ack.FULL, Ack.UNSPECIFIED})
 _TEXTS = {
     Ack.SUPERSEDED: "refused: a later version is held",
@@ -19,27 +19,27 @@ _TEXTS = {
 
 
 class Complaints:
-    """Of one announcement: what was said of clocks is gathered, so that it is told alike of all."""
+    """The refusals of one announcement. Offsets of clocks are collected and reported as their median."""
 
     def __init__(self, clock: ClockWatch) -> None:
         self._clock = clock
         self._offsets: list[float] = []
 
-    def read(self, peer: PeerInfo, reply: StoreReply, now: float) -> None:
-        """A reply to a STORE: what it says of our clock is noted."""
+    def on_reply(self, peer: PeerInfo, reply: StoreReply, now: float) -> None:
+        """Notes what a reply to a STORE says of our clock."""
         if reply.now is not None:
-            offset = self._clock.refused(peer, reply.now, now)
+            offset = self._clock.on_refused(peer, reply.now, now)
             if offset is not None:
                 self._offsets.append(offset)
         elif Ack.STORED in reply.acks:
-            self.took(peer, now)
+            self.on_stored(peer, now)
 
-    def took(self, peer: PeerInfo, now: float) -> None:
-        """It stored what it was sent."""
-        self._clock.accepted(peer, now)
+    def on_stored(self, peer: PeerInfo, now: float) -> None:
+        """The peer stored what it was sent."""
+        self._clock.on_accepted(peer, now)
 
-    def text(self, ack: Ack, reason: Refusal | None) -> tuple[str, bool]:
-        """Why, for people; and whether it stays so however often the storer is asked."""
+    def reason_text(self, ack: Ack, reason: Refusal | None) -> tuple[str, bool]:
+        """The reason as text, and whether it is final, however often the storer is asked."""
         final = ack not in _PASSING
         if reason is None:
             return _TEXTS.get(ack, "refused"), final
@@ -52,6 +52,6 @@ class Complaints:
 
 
 def reasons_of(reply: StoreReply) -> list[Refusal | None]:
-    """For each acknowledgement, None where there is none."""
+    """The reason of each acknowledgement; None where it has none."""
     left = iter(reply.reasons)
     return [next(left, None) if ack in WITH_REASON else None for ack in reply.acks]

@@ -1,4 +1,4 @@
-"""What several lookups together prove about who is closest to which key.
+"""What several lookups together prove about which peers are closest to which key.
 
 A lookup that ended by itself knows every peer within the distance of its k-th closest. In the XOR metric such
 a ball is a union of subtrees of the key space, and so is the ball around any other key; when the second lies
@@ -15,21 +15,21 @@ from struct import Struct
 from fastmarket.formats.scope import ip_group
 from fastmarket.native.candidates import Answered
 
-PLACE_BITS = 64  # of a key that count here: peers that share more do not exist in honest networks
-# Of a ball's subtrees the largest so many; each is at most half as large as the one before.
+PLACE_BITS = 64  # of a key that are compared: peers that share more do not exist in honest networks
+# How many subtrees of a ball are kept, largest first; each is at most half as large as the one before.
 _BALL_BITS = 16
 
 _END = 1 << PLACE_BITS
-_PLACE_OF_KEY = Struct(">Q24x")  # of 32 bytes the first PLACE_BITS
+_PLACE_OF_KEY = Struct(">Q24x")  # the first PLACE_BITS of 32 bytes
 
 
 def place(key: bytes) -> int:
-    """Where a 32-byte key lies, as a number below 2^PLACE_BITS."""
+    """The place of a 32-byte key in the key space, as a number below 2^PLACE_BITS."""
     return int.from_bytes(key[: PLACE_BITS // 8], "big")
 
 
 def places(keys: Iterable[bytes]) -> list[int]:
-    """`place` of many, four times as quick."""
+    """`place` of many keys, four times as fast."""
     return [at for (at,) in _PLACE_OF_KEY.iter_unpack(b"".join(keys))]
 
 
@@ -46,7 +46,7 @@ def _subtrees(center: int, radius: int) -> Iterator[tuple[int, int]]:
 
 
 def _rounded_up(radius: int) -> int:
-    """So that `_subtrees` leaves nothing out."""
+    """Rounds up so that `_subtrees` leaves nothing out."""
     spare = radius.bit_length() - _BALL_BITS + 1
     return radius + 1 if spare <= 0 else ((radius >> spare) + 1) << spare
 
@@ -55,7 +55,7 @@ class Coverage:
     """Peers by place, and the spans of the key space in which all of them are known."""
 
     def __init__(self, k: int, most_of_group: int) -> None:
-        """`most_of_group`: with more of one address block among the k closest they are a crowd."""
+        """`most_of_group`: how many of the k closest may be in one address block."""
         self._k = k
         self._most_of_group = most_of_group
         self._places: list[int] = []
@@ -65,7 +65,7 @@ class Coverage:
         self._all: tuple[Answered, ...] | None = None
 
     def learn(self, target: int, closest: Iterable[Answered]) -> int:
-        """The result of a complete lookup; the radius within which everybody is known now, in places."""
+        """Adds the result of a complete lookup; returns the radius within which all peers are known."""
         found = tuple(closest)
         for answered in found:
             at = place(answered.peer.peer_id.key)
@@ -82,17 +82,17 @@ class Coverage:
         return radius
 
     def near(self, at: int) -> list[Answered]:
-        """Known peers around a place, the k closest among them."""
+        """The k known peers closest to a place."""
         return self._around(at)
 
-    def everybody(self) -> tuple[Answered, ...] | None:
-        """The closest to whatever place, in a network of no more than k."""
+    def all_peers(self) -> tuple[Answered, ...] | None:
+        """All peers, in a network of no more than k: they are the closest to every place."""
         return self._all if self._all is not None and len(self._all) <= self._k else None
 
     def closest(self, at: int) -> tuple[Answered, ...] | None:
-        """The k closest to a place; None: there may be closer ones than those known, or some are a crowd,
-        which takes a lookup to get past (`kad.closest`)."""
-        if (everybody := self.everybody()) is not None:
+        """The k closest to a place; None: closer ones may be unknown, or too many share an address block,
+        which only a lookup gets past."""
+        if (everybody := self.all_peers()) is not None:
             return everybody
         found = self._around(at)
         if len(found) >= self._k:
@@ -105,7 +105,7 @@ class Coverage:
         return None if max(groups.values(), default=0) > self._most_of_group else tuple(found)
 
     def gap(self, at: int) -> tuple[int, int]:
-        """The longest span not covered in the ball around a place: a lookup there may settle it."""
+        """The longest uncovered span in the ball around a place: where to look next."""
         found = self._around(at)
         if len(found) < self._k:
             return at, at + 1

@@ -1,4 +1,4 @@
-"""Carries offers to their storers: what goes to one peer in few messages, one of them under way at a time."""
+"""Sends offers to their storers: few messages for each peer, one in flight at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import OfferConfig
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice, FailureKind
@@ -17,22 +18,22 @@ from fastmarket.native.batch import count_signatures
 from fastmarket.native.candidates import Answered
 from fastmarket.offers.announce.complaints import Complaints, reasons_of
 from fastmarket.offers.announce.parcels import Miss, Parcel, Settlement, parcels
-from fastmarket.offers.lookup.queries import stored
+from fastmarket.offers.lookup.queries import is_stored
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_acks, encode_store
 
-# Encoded messages kept: each goes to up to k peers, which take it at about the same time.
+# Encoded messages that are cached: each is sent to up to k peers at about the same time.
 _KEPT_MESSAGES = 8
-# Of a message, beside its offers.
+# Bytes of a message beside its offers.
 _FRAME_BYTES = 64
-# Offers that wait for one message each, in all; beyond it no more lookups are begun.
+# Queued offers, counted for each storer; beyond this no lookup is started.
 _MAX_WAITING = 65_536
-# Messages under way at once.
+# Messages in flight at once.
 _MAX_SENDING = 64
 
 
 class _Storer:
-    """What waits for one peer."""
+    """The queue of one peer."""
 
     __slots__ = ("count", "peer", "protocol", "sending", "waiting")
 
@@ -45,7 +46,7 @@ class _Storer:
 
 
 class Deliveries:
-    """STORE for peers that speak the offer protocol, a provider record an offer for others."""
+    """Sends STOREs to peers that speak the offer protocol, and a provider record for each offer to others."""
 
     def __init__(
         self,
@@ -55,8 +56,8 @@ class Deliveries:
         timeout_s: float,
         complaints: Complaints,
     ) -> None:
-        """`provide(offer, peer, protocol)`: what a standard libp2p peer is sent. `current`: the latest.
-        `complaints` reads why storers refuse."""
+        """`provide(offer, peer, protocol)`: the request to a standard libp2p peer. `current`: the latest
+        version of an offer. `complaints` reads why storers refuse."""
         self._complaints = complaints
         self._config = config
         self._provide = provide
@@ -64,45 +65,45 @@ class Deliveries:
         self._timeout_s = timeout_s
         self._room = config.max_message_bytes - _FRAME_BYTES
         self._storers: dict[PeerId, _Storer] = {}
-        self._ready: OrderedDict[PeerId, _Storer] = OrderedDict()  # something waits, nothing is under way
+        self._ready: OrderedDict[PeerId, _Storer] = OrderedDict()  # with a queue, and nothing in flight
         self._out: dict[int, tuple[_Storer, tuple[Parcel, ...]]] = {}
         self._plain: deque[tuple[PeerInfo, tuple[Choice, ...]]] = deque()
         self._settled: list[Settlement] = []
-        self._messages: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._messages: BoundedMap[tuple[int, ...], bytes] = BoundedMap(_KEPT_MESSAGES)
         self._waiting = 0
 
     @property
-    def busy(self) -> bool:
-        """Something waits or is under way."""
+    def is_busy(self) -> bool:
+        """Whether something is queued or in flight."""
         return bool(self._out or self._ready or self._plain)
 
     @property
-    def room(self) -> bool:
-        """Not too much waits."""
+    def has_room(self) -> bool:
+        """Whether more may be queued."""
         return self._waiting < _MAX_WAITING
 
     def parcels(self, offers: Sequence[Offer]) -> Iterator[Parcel]:
-        """In the order given, whole batches that fit a message together."""
+        """Groups offers in the order given; whole batches that fit one message stay together."""
         return parcels(offers, self._room, self._config.max_offers_per_store)
 
     def add(self, parcel: Parcel, storers: Sequence[Answered], unknown: bool) -> None:
-        """The storers of offers; `unknown`: were there none, that would prove nothing."""
-        parcel.given, parcel.unknown = True, unknown
+        """Queues a parcel for its storers. `unknown`: if there are none, the lookup did not prove that."""
+        parcel.has_storers, parcel.unknown = True, unknown
         protocol = self._config.protocol
         for answered in storers:
             if answered.protocol == protocol:
                 storer = self._storers.get(answered.peer.peer_id) or self._storer(answered)
                 storer.waiting.append(parcel)
                 storer.count += len(parcel.offers)
-                parcel.asked += 1
+                parcel.asked_count += 1
                 if not storer.sending:
                     self._ready[storer.peer.peer_id] = storer
             else:
                 told = [self._provide(offer, answered.peer, answered.protocol) for offer in parcel.offers]
                 self._plain.extend((answered.peer, choices) for choices in told if choices)
-                parcel.plain += bool(told[0])
-        parcel.open = parcel.asked
-        self._waiting += parcel.asked * len(parcel.offers)
+                parcel.plain_count += bool(told[0])
+        parcel.open_count = parcel.asked_count
+        self._waiting += parcel.asked_count * len(parcel.offers)
         self._settled.extend(parcel.take_settled())
 
     def _storer(self, answered: Answered) -> _Storer:
@@ -110,7 +111,7 @@ class Deliveries:
         return storer
 
     def poll(self, eager: bool, token: Callable[[], int]) -> Iterable[SendRequest]:
-        """Messages to send now. Not `eager`: only full ones."""
+        """Messages to send now; unless `eager`, only full ones."""
         while self._plain:
             peer, choices = self._plain.popleft()
             yield SendRequest(token(), peer, choices, self._timeout_s)
@@ -128,8 +129,8 @@ class Deliveries:
         for storer in held:
             self._ready[storer.peer.peer_id] = storer
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Acknowledgements. Raises `PeerFault` unless there is one for each offer."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """Reads the acknowledgements. Raises `PeerFault` unless there is one for each offer."""
         if token not in self._out:
             return
         storer, together = self._out[token]
@@ -138,48 +139,48 @@ class Deliveries:
         if payload != _all_stored(count):
             missing = self._missing(storer.peer, together, count, payload, now)
         else:
-            self._complaints.took(storer.peer, now)
+            self._complaints.on_stored(storer.peer, now)
         self._leave(token)
         for at, parcel in enumerate(together):
-            parcel.answered(missing[at] if missing else _NONE_MISSING)
+            parcel.on_answered(missing[at] if missing else _NONE_MISSING)
             self._settled.extend(parcel.take_settled())
 
     def _missing(
         self, peer: PeerInfo, together: Sequence[Parcel], count: int, payload: bytes, now: float
     ) -> Sequence[dict[int, Miss]]:
-        """The slots of each parcel that were not acknowledged, and why."""
+        """The slots of each parcel that were not acknowledged, with the reasons."""
         reply = decode_store_reply(payload)
         if len(reply.acks) != count:
             raise PeerFault(f"{len(reply.acks)} acknowledgements of {count} offers")
-        self._complaints.read(peer, reply, now)
+        self._complaints.on_reply(peer, reply, now)
         left = zip(reply.acks, reasons_of(reply), strict=True)
         return [
             {
-                slot: self._complaints.text(ack, reason)
+                slot: self._complaints.reason_text(ack, reason)
                 for slot, (offer, (ack, reason)) in enumerate(zip(parcel.offers, left, strict=False))
-                if not stored(ack, offer, self._current(offer))
+                if not is_stored(ack, offer, self._current(offer))
             }
             for parcel in together
         ]
 
-    def failed(self, token: int, kind: FailureKind) -> None:
-        """The peer has none of them; one that is gone does not count."""
+    def on_failed(self, token: int, kind: FailureKind) -> None:
+        """The peer stored none of them; a peer that is gone is not counted."""
         if token not in self._out:
             return
         for parcel in self._leave(token):
             if kind in ABSENT:
-                parcel.gone()
+                parcel.on_gone()
             else:
-                parcel.failed(WHY[kind])
+                parcel.on_failed(WHY[kind])
             self._settled.extend(parcel.take_settled())
 
     def take_settled(self) -> list[Settlement]:
-        """Since the last call."""
+        """Settlements since the last call."""
         settled, self._settled = self._settled, []
         return settled
 
     def stop(self) -> None:
-        """Nothing more is sent; what is not settled is now."""
+        """Sends nothing more, and settles what is not settled."""
         for storer in self._storers.values():
             self._end(storer.waiting)
             storer.waiting.clear()
@@ -203,7 +204,7 @@ class Deliveries:
             self._settled.extend(parcel.take_settled(end=True))
 
     def _take(self, storer: _Storer) -> tuple[Parcel, ...]:
-        """As many as one message holds."""
+        """Takes as many parcels as fit one message."""
         config, waiting = self._config, storer.waiting
         room, left = self._room, config.max_offers_per_store
         taken: list[Parcel] = []
@@ -226,13 +227,12 @@ class Deliveries:
 
     def _message(self, together: tuple[Parcel, ...]) -> tuple[Choice, ...]:
         key = tuple(map(id, together))
-        payload = self._messages.get(key)
+        payload = self._messages.peek(key)
         if payload is None:
             alone = [parcel.envelope for parcel in together if parcel.whole is None]
             whole = [parcel.whole.data for parcel in together if parcel.whole is not None]
-            payload = self._messages[key] = encode_store(alone, whole)
-            if len(self._messages) > _KEPT_MESSAGES:
-                self._messages.popitem(last=False)
+            payload = encode_store(alone, whole)
+            self._messages.put(key, payload)
         return (Choice(self._config.protocol, payload),)
 
 
@@ -241,7 +241,7 @@ _NONE_MISSING: dict[int, Miss] = {}  # never changed
 
 @lru_cache(maxsize=1024)
 def _all_stored(count: int) -> bytes:
-    """The reply that nearly always comes."""
+    """The most common reply."""
     return encode_acks([Ack.STORED] * count)
 
 

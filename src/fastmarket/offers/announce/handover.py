@@ -1,9 +1,9 @@
-"""Hands offers over to peers that came since they were announced, and are to hold them by now.
+"""Hands offers over to peers that joined after they were announced and should hold them now.
 
-An announcement goes to the peers closest to the content at that time. Those leave in the course of the hours
-until the next one, and others come. So when a peer comes near, a few of those that hold the offers it should
-have give them to it; they are signed, so it need not trust who brings them. Tombstones go along: a storer
-that slept through a withdrawal hears of it.
+An announcement goes to the peers closest to the content at that time. In the hours until the next one some of
+them leave and others join. So when a peer joins nearby, a few of the peers that hold the offers it should
+have send them to it. Offers are signed, so the newcomer need not trust the sender. Tombstones are sent as
+well: a storer that missed a withdrawal learns of it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.store_index import PREFIX_BITS
 
-# Within the subtree of a newcomer's k closest it is wanted for most keys; beyond, where peers are sparse: in
-# four times as much of the key space nearly all keys are met that it is wanted for.
+# A newcomer should store most keys of the subtree of its k closest peers, and some beyond where peers are
+# sparse: a part of the key space four times as large has nearly all of its keys.
 _SPARSE_BITS = 2
 
 # The peers known closest to a 32-byte key, closest first.
@@ -35,7 +35,7 @@ Closest = Callable[[KadKey, int], list[PeerId]]
 
 
 class HandoverJob(Job):
-    """STORE of some offers to one peer, a message at a time. Its result is how many it acknowledged."""
+    """Sends STOREs of some offers to one peer, one at a time. The result is how many it acknowledged."""
 
     def __init__(self, peer: PeerInfo, offers: list[Offer], deliveries: Deliveries, protocol: str) -> None:
         self.result = None
@@ -47,7 +47,7 @@ class HandoverJob(Job):
 
     @property
     def finished(self) -> bool:
-        """Everything was answered, or the peer failed."""
+        """Whether all was answered, or the peer failed."""
         return self.result is not None
 
     def start(self, now: float) -> None:
@@ -58,16 +58,16 @@ class HandoverJob(Job):
         if self.result is not None:
             return []
         requests = list(self._deliveries.poll(eager=True, token=self._next_token))
-        if not requests and not self._deliveries.busy:
+        if not requests and not self._deliveries.is_busy:
             self.result = self._acknowledged()
         return requests
 
     def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements; raises PeerFault."""
-        self._deliveries.reply(token, protocol, payload, now)
+        self._deliveries.on_reply(token, protocol, payload, now)
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
-        """A peer that fails once is not bothered with the rest."""
+        """Stops: a peer that fails once is not sent the rest."""
         self._deliveries.stop()
 
     def next_timer(self) -> float | None:
@@ -75,14 +75,14 @@ class HandoverJob(Job):
         return None
 
     def handle_timer(self, now: float) -> None:
-        """Nothing waits for time."""
+        """The job has no timer."""
 
     def poll_events(self) -> list[object]:
         """None."""
         return []
 
     def cancel(self, now: float) -> None:
-        """End with what was acknowledged."""
+        """Ends with what was acknowledged so far."""
         self._deliveries.stop()
         self.result = self._acknowledged()
 
@@ -100,13 +100,13 @@ class _Newcomer:
     peer: PeerInfo
     came: float
     due: float
-    prefixes: list[int] | None = None  # of the key space around it that are still to be looked through
-    contents: list[bytes] = field(default_factory=list)  # of the prefix in turn
-    handed: int = 0
+    prefixes: list[int] | None = None  # parts of the key space that are still to be searched
+    contents: list[bytes] = field(default_factory=list)  # of the current prefix
+    handed_count: int = 0
 
 
 class Handovers:
-    """The newcomers in turn, one handover at a time. After `take` comes `ended`, when that has ended."""
+    """A queue of newcomers, served one handover at a time. Each `take` is followed by `on_ended`."""
 
     def __init__(
         self, config: OfferConfig, k: int, local: PeerId, store: OfferStore, closest: Closest
@@ -120,35 +120,37 @@ class Handovers:
         self._waiting: set[PeerId] = set()
         self._under_way = False
         self._not_before = 0.0
-        self.handed = 0
-        """Offers that newcomers acknowledged."""
+        self.acknowledged_count = 0
+        """How many offers newcomers acknowledged."""
 
-    def newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
-        """A peer came into the table. Beyond `max_newcomers` the oldest go without."""
+    def on_newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
+        """A peer entered the table. Beyond `max_newcomers` the oldest are dropped."""
         if self._config.protocol not in protocols or peer.peer_id in self._waiting:
             return
         if len(self._newcomers) >= self._config.max_newcomers:
             self._waiting.discard(self._newcomers.popleft().peer.peer_id)
-        # Later than at once: it has to meet others, too, and may be gone again.
+        # Not at once: the newcomer has to meet others first, and may leave again.
         self._newcomers.append(_Newcomer(peer, now, now + self._config.handover_delay_s))
         self._waiting.add(peer.peer_id)
 
     def next_timer(self) -> float | None:
-        """When `take` may have something."""
+        """When `take` may return something."""
         if self._under_way or not self._newcomers:
             return None
         return max(self._newcomers[0].due, self._not_before)
 
     def take(self, now: float) -> tuple[PeerInfo, list[Offer]] | None:
-        """A newcomer and offers for it; None: nothing now, `next_timer` says when to ask again."""
+        """A newcomer and offers for it; None: nothing now, see `next_timer`."""
         due = self.next_timer()
         if due is None or due > now:
             return None
         newcomer, config = self._newcomers[0], self._config
         offers = self._gather(newcomer, now)
         self._not_before = now + config.handover_pause_s
-        newcomer.handed += len(offers)
-        if (not newcomer.prefixes and not newcomer.contents) or newcomer.handed >= config.max_handed_over:
+        newcomer.handed_count += len(offers)
+        if (
+            not newcomer.prefixes and not newcomer.contents
+        ) or newcomer.handed_count >= config.max_handed_over:
             self._newcomers.popleft()
             self._waiting.discard(newcomer.peer.peer_id)
         if not offers:
@@ -156,18 +158,18 @@ class Handovers:
         self._under_way = True
         return newcomer.peer, offers
 
-    def ended(self, peer: PeerInfo, acknowledged: int | None, now: float) -> None:
-        """How many offers the peer acknowledged; None, or none at all: it gets no more."""
+    def on_ended(self, peer: PeerInfo, acknowledged: int | None, now: float) -> None:
+        """How many offers the peer acknowledged; after None or 0 it gets no more."""
         self._under_way = False
-        self.handed += acknowledged or 0
+        self.acknowledged_count += acknowledged or 0
         if not acknowledged and peer.peer_id in self._waiting:
             self._waiting.discard(peer.peer_id)
             self._newcomers = deque(one for one in self._newcomers if one.peer.peer_id != peer.peer_id)
 
     def _gather(self, newcomer: _Newcomer, now: float) -> list[Offer]:
-        """Up to a message of offers; looks at `handover_slice` contents at most.
+        """Up to one message of offers, out of `handover_slice` contents at most.
 
-        What was signed after the newcomer came is left out: its holder has met it.
+        Offers that were signed after the newcomer joined are left out: their holders know it.
         """
         if newcomer.prefixes is None:
             newcomer.prefixes = self._prefixes(newcomer.peer.peer_id.key)
@@ -177,7 +179,7 @@ class Handovers:
             if not newcomer.contents:
                 if not newcomer.prefixes:
                     break
-                newcomer.contents = self._store.contents_under(newcomer.prefixes.pop())
+                newcomer.contents = self._store.contents_with_prefix(newcomer.prefixes.pop())
                 continue
             content = newcomer.contents.pop()
             left -= 1
@@ -187,7 +189,7 @@ class Handovers:
         return offers
 
     def _ours_to_give(self, key: KadKey, newcomer: PeerId) -> bool:
-        """Whether the newcomer is among the k closest to the key, and we among the few that give."""
+        """Whether the newcomer is among the k closest to the key, and we among the few that hand over."""
         target = int.from_bytes(key, "big")
 
         def distance(peer_id: PeerId) -> int:
@@ -201,7 +203,7 @@ class Handovers:
         return sum(one < ours for one in nearer) < self._config.handover_givers
 
     def _prefixes(self, key: KadKey) -> list[int]:
-        """The parts of the key space in which the newcomer may be among the k closest: those around it."""
+        """The parts of the key space, around the newcomer, in which it may be among the k closest."""
         at, near = place(key), self._closest(key, self._k + 1)
         free = PLACE_BITS  # bits of a place that may differ
         if len(near) > self._k:

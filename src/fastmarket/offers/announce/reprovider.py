@@ -1,62 +1,56 @@
-"""Own offers: each is announced, renewed and announced again for as long as the node lives.
-
-Over 400 lines: the schedule has one state, which all of its parts change.
-"""
+"""Own offers, which are announced, renewed and announced again for as long as the node runs."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import ceil
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
-from fastmarket.native.sha256 import sha256_many
-from fastmarket.offers.announce.coverage import PLACE_BITS, place, places
+from fastmarket.kad.outcome import Outcome
+from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
-from fastmarket.offers.model.results import StoreOutcome
 from fastmarket.offers.store.offer_store import OfferStore
 
-# More stale entries than live ones, and at least so many: the heap of due times is made anew.
+# The heap of due times is rebuilt when it has more stale entries than live ones, and at least so many.
 STALE_DUES = 256
-MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful longest one
-# Of the interval. Between an announcement and the next turn of that offer's place in the key space lies at
-# least the first share; what is due within the second goes along with a sweep that begins.
-LEAST_SHARE = 1 / 8
+MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful maximum
+# Of the interval: offers that are due within this share of it join a sweep that begins.
 AHEAD_SHARE = 1 / 64
 
 
 class _State(Enum):
     WAITING = "waiting"  # from the end of an announcement until the next is due
-    QUEUED = "queued"  # due, until there is room among the announcements under way
-    ANNOUNCING = "announcing"  # handed out, until its outcome is reported
+    QUEUED = "queued"  # due; waits for room among the announcements in progress
+    ANNOUNCING = "announcing"  # handed out; its outcome has not been reported
 
 
 @dataclass(slots=True)
 class _Own:
     offer: Offer
     state: _State
-    due: float  # 0: it is not among the due times
+    due: float  # 0: not in the heap of due times
     place: int  # in the key space
-    failures: int = 0  # announcements in a row that missed their quorum or met nobody
-    copies: int = 0  # other nodes that had it after the last announcement
+    failures: int = 0  # consecutive announcements that missed the quorum or reached nobody
+    copies: int = 0  # other nodes that held it after the last announcement
     neighbours: int = 0  # size of the routing table when that began
 
 
 class Reprovider:
-    """The schedule. Give it time (`handle_timer`), the table's size and the outcomes; take due offers.
+    """The schedule: its inputs are time (`handle_timer`), the size of the routing table and the outcomes of
+    announcements; its outputs are the offers to announce.
 
-    A failed or lonely announcement is repeated after a back-off, one that met its quorum after the interval.
-    An offer that fewer than `replication` nodes hold is also announced when the table has grown since: what
-    was registered before the network was there, or while it was small, spreads as it grows.
-    Many offers are announced in the order of their keys, spread over the interval, a sweep at a time
-    (`take_sweep`); a few one by one, an interval after the last time.
-    A withdrawn one stays as the tombstone, announced like an offer but never renewed, until the last version
-    that anybody could hold has expired.
+    An announcement that failed or reached nobody is repeated after a back-off, one that met its quorum after
+    the interval. An offer that fewer than `replication` nodes hold is announced again when the table has
+    grown, so that offers that were registered while the network was small spread as it grows.
+    Many offers are announced in the order of their keys, spread over the interval, in sweeps (`take_sweep`);
+    a few are announced one by one, each an interval after its last announcement.
+    A withdrawn offer remains as a tombstone, which is announced but never renewed, until the last version
+    that any node could hold has expired.
     """
 
     def __init__(self, config: OfferConfig, identity: Identity, store: OfferStore, replication: int) -> None:
@@ -65,23 +59,20 @@ class Reprovider:
         self._store = store
         self._replication = replication
         self.seq_floor = 0
-        """The highest seq that this node ever gave; of an earlier life, too, where that is set again."""
+        """The highest seq that this node ever gave, in previous runs as well if it is restored."""
         self._own: dict[OfferKey, _Own] = {}
         self._thin: set[OfferKey] = set()
         self._dues: list[tuple[float, OfferKey]] = []
         self._queue: deque[OfferKey] = deque()
         self._under_way: set[tuple[OfferKey, int]] = set()
-        # While offers of an earlier life are taken up: tombstones that are over, and what others replace.
+        # While offers of the previous run are restored: expired tombstones, and superseded versions.
         self._ended: dict[OfferKey, Offer] = {}
         self._stale: list[Offer] = []
         self._neighbours = 0
         self._grown_at: float | None = None
         self._withdrawn = 0
         self._sweeps = 0
-        self._interval = config.announce_interval_s
-        spread_s = max(config.restore_spread_s - config.restore_delay_s, 0.0)
-        self._restore_spread = spread_s / (1 << PLACE_BITS)  # seconds a place
-        self._first_place = place(identity.peer_id.key)  # holders begin their rounds at different keys
+        self._round = AnnounceRound(config, identity.peer_id)
 
     def __len__(self) -> int:
         return len(self._own) - self._withdrawn
@@ -90,19 +81,19 @@ class Reprovider:
         return (own.offer for own in self._own.values() if not own.offer.withdrawn)
 
     def current(self, key: OfferKey) -> Offer | None:
-        """The latest version, a tombstone too."""
+        """The latest version, possibly a tombstone."""
         own = self._own.get(key)
         return own.offer if own else None
 
     def register(self, terms: OfferTerms, now: float) -> Offer:
-        """Signs and stores an offer that the caller announces at once and then reports on (`announced`).
+        """Signs and stores an offer. The caller announces it and reports the outcome (`on_announced`).
 
-        Raises `Busy` when `max_own_offers`, tombstones included, are kept alive already.
+        Raises `Busy` if there are `max_own_offers` already, tombstones included.
         """
         return self.register_many((terms,), now)[0]
 
     def register_many(self, many: Sequence[OfferTerms], now: float) -> list[Offer]:
-        """As `register`, all or none, one signature for many. Of terms for one offer the last count."""
+        """Registers all offers or none, with one signature for many. The last terms for an offer count."""
         self.check_room(many)
         wanted = {self._key(terms.content, terms.user_id): terms for terms in many}
         previous = [self.current(key) or self._store.get(key) for key in wanted]
@@ -117,7 +108,7 @@ class Reprovider:
         return offers
 
     def check_room(self, many: Sequence[OfferTerms]) -> None:
-        """Raises `Busy` unless all these offers could be kept."""
+        """Raises `Busy` unless there is room for all these offers."""
         most = self._config.max_own_offers
         if len(self._own) + len(many) <= most:
             return
@@ -126,7 +117,7 @@ class Reprovider:
             raise Busy("offers", f"this node announces {most} at most")
 
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
-        """Puts a tombstone in the place of an own offer; the caller announces it at once and reports on it.
+        """Replaces an own offer by a tombstone. The caller announces it at once and reports the outcome.
 
         Withdrawing again announces the same tombstone again. Raises `NoSuchOffer`.
         """
@@ -147,11 +138,11 @@ class Reprovider:
         return offers
 
     def restore(self, offer: Offer, now: float) -> None:
-        """Takes up an own offer, or a tombstone, of an earlier life of this node.
+        """Restores an own offer or tombstone that was saved by a previous run.
 
-        Announced at its place in the schedule, but within `restore_spread_s`: nobody knows what the other
-        nodes still have of it. More than `max_own_offers` are left alone. Of two versions the later counts;
-        tombstones whose time is over come before what they took back.
+        It is announced at its place in the schedule, but within `restore_spread_s`, because other nodes may
+        have lost it. Offers beyond `max_own_offers` are ignored. Of two versions the later one counts;
+        expired tombstones have to come before the offers that they withdrew.
         """
         key = offer.key
         known = self._own.get(key)
@@ -166,18 +157,14 @@ class Reprovider:
             return
         if known is None and len(self._own) >= self._config.max_own_offers:
             return
-        self._store.add(offer, now, own=True)  # refused when it is over; then it is renewed at once
-        (where,) = self._all_where((offer,))
+        self._store.add(offer, now, own=True)  # refused if it has expired; then it is renewed at once
+        (where,) = self._round.places((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
         own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
-        due = min(
-            now + self._config.restore_delay_s + where * self._restore_spread,
-            offer.issued_at + self._interval,
-        )
-        self._schedule(key, own, due)
+        self._schedule(key, own, self._round.restored_turns(now)(where, offer.issued_at))
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
-        """As `restore` of each; a whole batch at once."""
+        """Restores several offers, a whole batch at once."""
         keys = [offer.key for offer in offers]
         if (
             len(self._own) + len(offers) > self._config.max_own_offers
@@ -189,15 +176,14 @@ class Reprovider:
                 self.restore(offer, now)
             return
         self._store.add_own(offers, [None] * len(offers), now)
-        own, dues, spread, interval = self._own, self._dues, self._restore_spread, self._interval
-        waiting, soonest = _State.WAITING, now + self._config.restore_delay_s
-        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
-            due = min(soonest + where * spread, offer.issued_at + interval)
-            own[key] = _Own(offer, waiting, due, where)
+        own, dues, turn = self._own, self._dues, self._round.restored_turns(now)
+        for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
+            due = turn(where, offer.issued_at)
+            own[key] = _Own(offer, _State.WAITING, due, where)
             heapq.heappush(dues, (due, key))
 
     def take_stale(self) -> list[Offer]:
-        """What was restored, and a later version, too. Everything has been restored."""
+        """Restored versions that a later one supersedes. Called when everything has been restored."""
         stale, self._stale = self._stale, []
         self._ended.clear()
         return stale
@@ -205,16 +191,10 @@ class Reprovider:
     def _key(self, content: bytes, user_id: bytes) -> OfferKey:
         return (content, self._identity.peer_id.raw, user_id)
 
-    def _all_where(self, offers: Sequence[Offer]) -> list[int]:
-        """The places of offers in our round through the key space."""
-        first, size = self._first_place, 1 << PLACE_BITS
-        found = places(sha256_many([offer.content for offer in offers]))
-        return [(at - first) % size for at in found]
-
     def _begin(self, keys: Sequence[OfferKey], offers: Sequence[Offer], now: float) -> None:
-        """Announcements by the caller. Should no outcome ever come, the interval makes up for it."""
-        turn = self._turns(now)
-        for key, where, offer in zip(keys, self._all_where(offers), offers, strict=True):
+        """The caller announces these. If it reports no outcome, they are due again after the interval."""
+        turn = self._round.turns(now, spread=self._is_spread())
+        for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
             if own is None:
@@ -223,16 +203,16 @@ class Reprovider:
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))
 
-    def announced(self, offer: Offer, outcome: StoreOutcome | None, now: float) -> None:
-        """How the announcement of `offer` ended; None: it could not be made."""
-        self.announced_many((offer,), outcome, now)
+    def on_announced(self, offer: Offer, outcome: Outcome | None, now: float) -> None:
+        """The announcement of `offer` has ended; `outcome` None: it could not be started."""
+        self.on_announced_many((offer,), outcome, now)
 
-    def announced_many(self, offers: Sequence[Offer], outcome: StoreOutcome | None, now: float) -> None:
-        """As `announced`, of some that ended alike."""
-        met = outcome is not None and outcome.reached and outcome.copies > 0
+    def on_announced_many(self, offers: Sequence[Offer], outcome: Outcome | None, now: float) -> None:
+        """The announcements of several offers have ended with the same outcome."""
+        met = outcome is not None and outcome.is_reached and outcome.copies > 0
         copies = outcome.copies if outcome else 0
         config, thin = self._config, copies < self._replication
-        turn = self._turns(now)
+        turn = self._round.turns(now, spread=self._is_spread())
         for offer in offers:
             key = offer.key
             if self._under_way:
@@ -256,8 +236,8 @@ class Reprovider:
                 self._thin.discard(key)
             self._schedule(key, own, due)
 
-    def neighbours(self, count: int, now: float) -> None:
-        """The size of the routing table, whenever it changes."""
+    def on_table_size(self, count: int, now: float) -> None:
+        """The size of the routing table has changed."""
         if count > self._neighbours and self._thin and self._grown_at is None:
             self._grown_at = now
         self._neighbours = count
@@ -265,7 +245,7 @@ class Reprovider:
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
         grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
-        while self._dues and self._put_off(*self._dues[0]):
+        while self._dues and self._is_stale(*self._dues[0]):
             heapq.heappop(self._dues)
         due = self._dues[0][0] if self._dues else None
         if grown is None or due is None:
@@ -282,7 +262,7 @@ class Reprovider:
                     self._enqueue(key, own)
         while self._dues and self._dues[0][0] <= now:
             due, key = heapq.heappop(self._dues)
-            if self._put_off(due, key):
+            if self._is_stale(due, key):
                 continue
             own = self._own[key]
             own.due = 0.0
@@ -292,18 +272,18 @@ class Reprovider:
                 self._enqueue(key, own)
 
     def take_due(self, now: float) -> list[Offer]:
-        """Offers to announce now, renewed where it is time; no more than may be under way at once.
+        """Offers to announce now, renewed if they are old; no more than may be announced at once.
 
-        None while there are enough for a sweep.
+        Empty while there are enough for a sweep.
         """
         offers: list[Offer] = []
-        if self._enough():
+        if self._has_sweep():
             return offers
         while self._queue and len(self._under_way) < self._config.max_announcing:
             key = self._queue.popleft()
             own = self._own.get(key)
             if own is None or own.state is not _State.QUEUED:
-                continue  # registered anew while it waited, or over
+                continue  # registered again while it waited, or expired
             self._hand_out([own], now)
             self._under_way.add((key, own.offer.seq))
             offers.append(own.offer)
@@ -312,10 +292,10 @@ class Reprovider:
     def take_sweep(self, now: float) -> list[Offer]:
         """Offers to announce now in one sweep, in the order of their keys; empty: there are too few.
 
-        Report on each (`announced`), then on the whole (`swept`).
+        The caller reports the outcome of each (`on_announced`), then the end of the sweep (`on_swept`).
         """
         config = self._config
-        if not self._enough() or self._sweeps >= config.max_sweeps:
+        if not self._has_sweep() or self._sweeps >= config.max_sweeps:
             return []
         self._take_along(now)
         waiting = {key: own for key in self._queue if (own := self._own.get(key))}
@@ -327,26 +307,26 @@ class Reprovider:
         self._sweeps += bool(chosen)
         return [own.offer for own in chosen]
 
-    def swept(self) -> None:
+    def on_swept(self) -> None:
         """A sweep has ended."""
         self._sweeps -= 1
 
-    def _spread(self) -> bool:
-        """Whether there are so many that each has its turn by its key."""
+    def _is_spread(self) -> bool:
+        """Whether there are so many offers that each has its turn by its key."""
         return len(self._own) >= self._config.spread_from
 
-    def _enough(self) -> bool:
-        """Whether what is queued is worth a sweep; where turns are spread others are due soon."""
-        return len(self._queue) >= (1 if self._spread() else self._config.sweep_from)
+    def _has_sweep(self) -> bool:
+        """Whether the queue is worth a sweep; if turns are spread, others are due soon and one is enough."""
+        return len(self._queue) >= (1 if self._is_spread() else self._config.sweep_from)
 
     def _take_along(self, now: float) -> None:
-        """What is due soon, when there are many."""
-        if not self._spread():
+        """Queues what is due soon, if there are many offers."""
+        if not self._is_spread():
             return
         soon = now + self._config.announce_interval_s * AHEAD_SHARE
         while self._dues and self._dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
             due, key = heapq.heappop(self._dues)
-            if self._put_off(due, key):
+            if self._is_stale(due, key):
                 continue
             own = self._own[key]
             own.due = 0.0
@@ -354,7 +334,7 @@ class Reprovider:
                 self._enqueue(key, own)
 
     def _hand_out(self, owned: Sequence[_Own], now: float) -> None:
-        """The offers are announced now, those that are of age in new versions."""
+        """Marks offers as being announced; old ones are renewed first."""
         config = self._config
         aged = [
             own
@@ -366,30 +346,22 @@ class Reprovider:
         self._store.add_own(renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
-        turn = self._turns(now)
+        turn = self._round.turns(now, spread=self._is_spread())
         for own in owned:
             own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
             self._schedule(own.offer.key, own, turn(own.place))
-
-    def _turns(self, now: float) -> Callable[[int], float]:
-        """When an offer at a place that is announced now is due again."""
-        interval = self._config.announce_interval_s
-        if not self._spread():
-            return lambda place: now + interval
-        soonest, scale = now / interval + LEAST_SHARE, 1 / (1 << PLACE_BITS)
-        return lambda place: interval * (ceil(soonest - place * scale) + place * scale)
 
     def _enqueue(self, key: OfferKey, own: _Own) -> None:
         own.state = _State.QUEUED
         self._queue.append(key)
 
-    def _put_off(self, due: float, key: OfferKey) -> bool:
-        """Whether this entry of the heap counts no more."""
+    def _is_stale(self, due: float, key: OfferKey) -> bool:
+        """Whether an entry of the heap is outdated."""
         own = self._own.get(key)
         return own is None or own.due != due
 
     def _forget(self, key: OfferKey) -> None:
-        """A tombstone whose time is over."""
+        """Drops an expired tombstone."""
         del self._own[key]
         self._thin.discard(key)
         self._withdrawn -= 1
@@ -398,7 +370,7 @@ class Reprovider:
         if own.offer.withdrawn:
             due = min(due, own.offer.not_after)
         if due == own.due:
-            return  # there is an entry
+            return  # the heap has the entry already
         own.due = due
         heapq.heappush(self._dues, (due, key))
         if len(self._dues) > 2 * len(self._own) + STALE_DUES:

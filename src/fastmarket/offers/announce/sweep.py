@@ -1,8 +1,7 @@
-"""Many own offers announced together: one lookup a region of the key space, many offers a message.
+"""Announces many own offers together: one lookup for a region of the key space, many offers in a message.
 
-A lookup for one offer finds the peers of its region (`offers.announce.coverage`); all offers whose storers
-are proven by that are stored without a lookup of their own. What goes to one peer travels in as few messages
-as fit.
+A lookup for one offer finds the peers of its region (`offers.announce.coverage`). All offers whose storers it
+proves are stored without a lookup of their own, in as few messages to each peer as possible.
 """
 
 from __future__ import annotations
@@ -16,51 +15,51 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.outcome import Outcome
 from fastmarket.native.candidates import Answered
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import Coverage, places
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.announce.parcels import Parcel, Settlement
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.results import StoreOutcome
 
-# Lookups for others than the offer that needs them, before that one gets a lookup of its own.
+# Lookups near an offer that may prove its storers, before it gets a lookup of its own.
 MAX_DETOURS = 3
-# Of the lookups that would be wanted one after the other a quarter run at once: each may spare the next ones.
+# A quarter of the expected lookups run at once: each may make the next ones unnecessary.
 _WINDOW_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Progress: offers whose quorum acknowledged, or that are done without one, each once.
+    """Progress: offers that have reached their quorum, or are done without it; each is reported once.
 
-    By their places among those given to the job, those with one outcome together. `again`: for the time being
-    without one; they are announced anew, and told of once more.
+    `groups` has their indices among the job's offers, by outcome. `again`: those without a quorum so far,
+    which are announced again and will be reported once more.
     """
 
-    groups: tuple[tuple[Sequence[int], StoreOutcome], ...]
-    again: tuple[tuple[Sequence[int], StoreOutcome], ...] = ()
+    groups: tuple[tuple[Sequence[int], Outcome], ...]
+    again: tuple[tuple[Sequence[int], Outcome], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """How every offer ended, None: no time was left for it; and what it took."""
+    """The outcome of every offer, None: no time was left for it; and the cost of the sweep."""
 
-    groups: tuple[tuple[Sequence[Offer], StoreOutcome | None], ...]
+    groups: tuple[tuple[Sequence[Offer], Outcome | None], ...]
     lookups: int
     requests: int
 
     @property
-    def outcomes(self) -> Iterator[tuple[Offer, StoreOutcome | None]]:
-        """Of each offer."""
+    def outcomes(self) -> Iterator[tuple[Offer, Outcome | None]]:
+        """The outcome of each offer."""
         return ((offer, outcome) for offers, outcome in self.groups for offer in offers)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`lookups` at once at most; `patient`: stores wait for company until the last lookup has ended.
+    """At most `lookups` run at once; `patient`: messages that are not full wait for the last lookup.
 
-    `k`: storers of an offer, more where more than `most_of_group` of them share an address block.
+    `k`: storers of an offer, more if more than `most_of_group` of them share an address block.
     """
 
     k: int
@@ -70,10 +69,10 @@ class Pace:
     timeout_s: float
     lookup_timeout_s: float
     retry_s: float = 0.0
-    """What has no quorum is announced anew, with new lookups, for so long."""
+    """How long offers without a quorum are announced again, with new lookups."""
 
 
-# From the end of a round to the next for what has no quorum; then twice as long each time, up to the longest.
+# The pause before offers without a quorum are announced again; it doubles each time, up to the longest.
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
@@ -105,33 +104,33 @@ class SweepJob(Job):
         self._places = [where[index] for index in order]
         self._order = order
         self._offers = [offers[index] for index in order]
-        self._given = bytearray(len(order))  # whose storers are known
+        self._given = bytearray(len(order))  # 1: its storers are known
         self._parcels: list[Parcel] = []
-        self._left = list(range(len(order)))  # neither searched nor given storers, in order of their places
+        self._left = list(range(len(order)))  # without a lookup and without storers, in order of their places
         self._make_lookup = make_lookup
         self._seeds = seeds
         self._deliveries = deliveries
         self._pace = pace
         self._coverage = Coverage(pace.k, pace.most_of_group)
         self._searches: dict[int, _Search] = {}
-        self._tokens: dict[int, tuple[int, int]] = {}  # ours -> search, its own token
+        self._tokens: dict[int, tuple[int, int]] = {}  # ours -> lookup, its own token
         self._next_token = self._lookups = self._requests = 0
         self._deadline = self._retry_until = 0.0
         self._events: list[object] = []
         self._detours = 0
         self._index_of = {place: index for index, place in enumerate(order)} if pace.retry_s else {}
-        self._missing: dict[int, StoreOutcome] = {}  # without a quorum so far, to be announced anew, by index
-        self._last: dict[int, StoreOutcome] = {}  # those that are: how it went the last time
+        self._missing: dict[int, Outcome] = {}  # without a quorum so far, by index
+        self._last: dict[int, Outcome] = {}  # those that are announced again: their last outcome
         self._resting_until: float | None = None
         self._pause_s = _PAUSE_S
 
     @property
     def finished(self) -> bool:
-        """Every offer is done, or the time is over."""
+        """Whether every offer is done, or the time is up."""
         return self.result is not None
 
     def start(self, now: float) -> None:
-        """The clock begins."""
+        """Starts the clock."""
         self._deadline = now + self._pace.timeout_s
         self._retry_until = min(now + self._pace.retry_s, self._deadline)
 
@@ -141,11 +140,11 @@ class SweepJob(Job):
             return []
         requests = self._poll_searches(now)
         idle = not self._searches and not self._left
-        # Too much waits for company: without sending it there would be no more lookups, and no company.
-        eager = idle or not self._pace.patient or not self._deliveries.room
+        # If too much is queued, it has to be sent: it keeps new lookups from being started.
+        eager = idle or not self._pace.patient or not self._deliveries.has_room
         requests.extend(self._deliveries.poll(eager, self._token))
         self._tell(self._deliveries.take_settled(), now)
-        if idle and not self._deliveries.busy:
+        if idle and not self._deliveries.is_busy:
             if self._missing and now + self._pause_s < self._retry_until:
                 self._resting_until = now + self._pause_s
             else:
@@ -157,16 +156,16 @@ class SweepJob(Job):
         """An answer to a lookup or a store; raises PeerFault."""
         at = self._tokens.get(token)
         if at is None:
-            self._deliveries.reply(token, protocol, payload, now)
+            self._deliveries.on_reply(token, protocol, payload, now)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
-        """One peer less to wait for."""
+        """A request has failed."""
         at = self._tokens.pop(token, None)
         if at is None:
-            self._deliveries.failed(token, kind)
+            self._deliveries.on_failed(token, kind)
         elif (search := self._searches.get(at[0])) is not None:
             search.lookup.on_failure(at[1], kind, now)
 
@@ -181,7 +180,7 @@ class SweepJob(Job):
         return when
 
     def handle_timer(self, now: float) -> None:
-        """Ages the lookups; ends what took too long."""
+        """Passes time to the lookups, and ends what takes too long."""
         if now >= self._deadline:
             self._stop(End.DEADLINE)
             return
@@ -209,15 +208,15 @@ class SweepJob(Job):
         for number, search in tuple(self._searches.items()):
             requests += self._poll_search(number, search, now)
         while self._left and len(self._searches) < self._window():
-            if not self._deliveries.room:
-                break  # stores are slower than lookups: let them catch up
+            if not self._deliveries.has_room:
+                break  # storing is slower than looking up: let it catch up
             index = self._choose()
             if index is not None:
                 requests += self._search(index, now)
         return requests
 
     def _window(self) -> int:
-        """How many lookups may run: the more, the less the past ones have settled."""
+        """How many lookups may run: the fewer offers the past ones have settled, the more."""
         ended = self._lookups - len(self._searches)
         if not ended:
             return 1
@@ -226,7 +225,7 @@ class SweepJob(Job):
         return max(1, min(expected // _WINDOW_SHARE, self._pace.lookups))
 
     def _choose(self) -> int | None:
-        """The offer to look up next, taken out of those left; None: the one in turn needed none."""
+        """The offer to look up next, taken from those left; None: the next one needed no lookup."""
         turn = len(self._searches) * len(self._left) // max(self._window(), len(self._searches) + 1)
         at = self._places[self._left[turn]]
         storers = self._coverage.closest(at)
@@ -270,7 +269,7 @@ class SweepJob(Job):
             self._prove(search, closest)
             return
         if not closest and not self._searches:
-            # Nobody is there, or nobody answers: the next offer would fare no better.
+            # Nobody is there, or nobody answers: the other offers would have the same result.
             insort(self._left, search.index)
             self._give(self._left, (), unknown=unknown)
             self._left = []
@@ -278,14 +277,14 @@ class SweepJob(Job):
             self._give((search.index,), lookup.storers(), unknown=unknown)
 
     def _prove(self, search: _Search, closest: Sequence[Answered]) -> None:
-        """Storers to all offers for which a complete lookup proves them."""
+        """Assigns storers to all offers for which a complete lookup proves them."""
         at, lookup = self._places[search.index], search.lookup
         bits = self._coverage.learn(at, closest).bit_length()
         first = at >> bits << bits
         low, high = self._left_within(first, first + (1 << bits))
         proven = self._left[low:high]
-        if (everybody := self._coverage.everybody()) is not None:
-            insort(proven, search.index)  # with the others of its batch
+        if (everybody := self._coverage.all_peers()) is not None:
+            insort(proven, search.index)  # together with its batch
             self._give(proven, everybody, unknown=False)
         else:
             self._give((search.index,), lookup.storers(), unknown=lookup.silent_count > 0)
@@ -293,7 +292,7 @@ class SweepJob(Job):
         self._left[low:high] = [index for index in self._left[low:high] if not self._given[index]]
 
     def _give_proven(self, indices: Sequence[int]) -> None:
-        """Storers to those whose closest are known for sure; neighbours that have them in common together."""
+        """Assigns storers to offers whose closest peers are proven; those with the same storers together."""
         run: list[int] = []
         storers: Sequence[Answered] = ()
         known: frozenset[int] = frozenset()
@@ -309,12 +308,12 @@ class SweepJob(Job):
         self._give(run, storers, unknown=False)
 
     def _left_within(self, first: int, end: int) -> tuple[int, int]:
-        """The part of those left whose places lie in a span."""
+        """The range of those left whose places lie in a span."""
         low, high = bisect_left(self._places, first), bisect_left(self._places, end)
         return bisect_left(self._left, low), bisect_left(self._left, high)
 
     def _give(self, indices: Sequence[int], storers: Sequence[Answered], *, unknown: bool) -> None:
-        """The storers of some offers, in the order of their places."""
+        """Assigns storers to some offers, in the order of their places."""
         for index in indices:
             self._given[index] = 1
         at = 0
@@ -334,10 +333,10 @@ class SweepJob(Job):
     def _tell(self, settled: Sequence[Settlement], now: float) -> None:
         if not settled:
             return
-        done: list[tuple[Sequence[int], StoreOutcome]] = []
-        again: list[tuple[Sequence[int], StoreOutcome]] = []
+        done: list[tuple[Sequence[int], Outcome]] = []
+        again: list[tuple[Sequence[int], Outcome]] = []
         for one in settled:
-            if one.outcome.reached or now >= self._retry_until or not one.parcel.hopeful(one.slots[0]):
+            if one.outcome.is_reached or now >= self._retry_until or not one.parcel.is_hopeful(one.slots[0]):
                 done.append((one.places, one.outcome))
                 continue
             again.append((one.places, one.outcome))
@@ -347,7 +346,7 @@ class SweepJob(Job):
         self._events.append(Settled(tuple(done), tuple(again)))
 
     def _begin_again(self) -> None:
-        """A round for what has no quorum: who holds it, and who is there, is looked up anew."""
+        """Announces offers without a quorum again, with new lookups: their storers may have changed."""
         self._resting_until = None
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._left = sorted(self._missing)
@@ -369,11 +368,11 @@ class SweepJob(Job):
         self._finish()
 
     def _finish(self) -> None:
-        groups: list[tuple[Sequence[Offer], StoreOutcome | None]] = []
+        groups: list[tuple[Sequence[Offer], Outcome | None]] = []
         for parcel in self._parcels:
             groups += parcel.outcomes()
         for index, outcome in self._last.items():
-            if not self._given[index]:  # no time was left to try once more
+            if not self._given[index]:  # no time was left to try again
                 self._missing[index] = outcome
         if self._missing:
             late = tuple(((self._order[index],), outcome) for index, outcome in self._missing.items())

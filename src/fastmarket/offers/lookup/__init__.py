@@ -1,1 +1,1 @@
-"""How offers are found."""
+"""Finding offers."""

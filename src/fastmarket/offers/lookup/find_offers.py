@@ -1,4 +1,4 @@
-"""The job that gathers the offers for a content."""
+"""The job that finds the offers for a content."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from fastmarket.offers.lookup.queries import FindOffers, MoreToFetch
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
 
-# Tokens of requests beside the lookup start here; a lookup counts its own from 0 to max_asked.
+# Tokens of extra requests start here; a lookup counts its own from 0 to max_asked.
 _FIRST_EXTRA_TOKEN = 1_000_000
-# Peers that are asked for further pages: storers of a content hold the same offers, or nearly.
+# Peers that are asked for further pages: the storers of a content hold nearly the same offers.
 MAX_PAGED_PEERS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Extra:
-    """A FIND beside the lookup."""
+    """A FIND that is not part of the lookup."""
 
     peer: PeerInfo
     skip: int
 
 
 class _Paging:
-    """Whom to ask for further pages: few peers, each so often; one that fails gives its place to another."""
+    """Which peers to ask for further pages: a few, each a few times; a failed one is replaced."""
 
     __slots__ = ("_max_pages", "_pages", "_waiting")
 
@@ -41,16 +41,16 @@ class _Paging:
         self._pages: dict[PeerId, int] = {}
         self._waiting: list[MoreToFetch] = []
 
-    def offer(self, more: MoreToFetch) -> None:
-        """A peer has more."""
+    def add(self, more: MoreToFetch) -> None:
+        """A peer has more offers."""
         self._waiting.append(more)
 
-    def give_up(self, peer_id: PeerId) -> None:
-        """The peer failed at a page."""
+    def on_failed(self, peer_id: PeerId) -> None:
+        """A request for a page failed."""
         self._pages.pop(peer_id, None)
 
     def take(self) -> list[MoreToFetch]:
-        """Pages to ask for now; those of peers beyond the few stay."""
+        """Pages to request now; those of further peers stay queued."""
         taken, waiting = [], []
         for more in self._waiting:
             pages = self._pages.get(more.peer.peer_id, 0)
@@ -64,17 +64,17 @@ class _Paging:
 
 
 class FindOffersJob(Job):
-    """A lookup, and beside it requests to providers that came without an offer and for further pages.
+    """A lookup, with extra requests to providers that were found without an offer, and for further pages.
 
-    Progress: `Offer`, those held here first; each when it is new or newer than the version told before, a
-    tombstone included. Result: the live ones, cheapest first, as a tuple. It ends when the lookup and the
-    requests beside it have, at the latest after `timeout_s`.
+    Progress: each `Offer` that is new or newer than the version reported before, tombstones included; those
+    held here come first. Result: a tuple of the live offers, cheapest first. The job ends when the lookup and
+    the extra requests have ended, at the latest after `timeout_s`.
     """
 
     def __init__(
         self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
-        """`lookup` is one that puts `ask`."""
+        """`lookup` is a lookup with the query `ask`."""
         self.result = None
         self._lookup = lookup
         self._ask = ask
@@ -92,28 +92,28 @@ class FindOffersJob(Job):
         self._held: tuple[Offer, ...] = ()
 
     def hold(self, offers: Iterable[Offer]) -> None:
-        """Versions stored here; those that are over hide older ones that others may still have."""
+        """Sets the versions stored here; expired ones hide older versions that other nodes may still have."""
         self._held = tuple(offers)
 
     @property
     def lookup(self) -> Lookup:
-        """How it goes."""
+        """The state of the lookup."""
         return self._lookup
 
     @property
     def finished(self) -> bool:
-        """Everybody has answered, failed or run out of time."""
+        """Whether all peers have answered, failed or timed out."""
         return self.result is not None
 
     def start(self, now: float) -> None:
-        """Begins with the closest peers of the table."""
+        """Starts with the closest peers of the table."""
         self._deadline = now + self._timeout_s
         self._lookup.add(self._seeds(self._lookup.target, now))
         self._offers = OfferSet(self._held)
-        self._events.extend(offer for offer in self._held if offer.live(now))
+        self._events.extend(offer for offer in self._held if offer.is_live(now))
 
     def poll_requests(self, now: float) -> list[SendRequest]:
-        """Requests of the lookup and those beside it."""
+        """Requests of the lookup, and extra ones."""
         if self.result is not None:
             return []
         requests = self._lookup.poll(now)
@@ -134,32 +134,32 @@ class FindOffersJob(Job):
         for item in items:
             if isinstance(item, Offer):
                 self._take(item)
-        # Only now is it known which providers came with an offer.
+        # Only now is it known which providers have an offer in this reply.
         for item in items:
             if isinstance(item, PeerInfo):
                 self._ask_directly(item)
             elif isinstance(item, MoreToFetch):
-                self._paging.offer(item)
+                self._paging.add(item)
         self._fetch_more()
 
     def failed(self, token: int, kind: FailureKind, now: float) -> None:
-        """One peer less to wait for."""
+        """A request has failed."""
         extra = self._extras.pop(token, None)
         if extra is None:
             self._lookup.on_failure(token, kind, now)
         elif extra.skip:
-            self._paging.give_up(extra.peer.peer_id)
+            self._paging.on_failed(extra.peer.peer_id)
             self._fetch_more()
 
     def next_timer(self) -> float | None:
-        """The lookup's timer or the deadline; the shell ends each request beside it."""
+        """The lookup's timer or the deadline; the shell times out the extra requests."""
         if self.finished:
             return None
         when = self._lookup.next_timer()
         return self._deadline if when is None else min(when, self._deadline)
 
     def handle_timer(self, now: float) -> None:
-        """Ages the lookup, or ends the job."""
+        """Passes time to the lookup, or ends the job."""
         if now >= self._deadline:
             self._stop(End.DEADLINE)
         else:
@@ -184,13 +184,13 @@ class FindOffersJob(Job):
             self._events.append(offer)
 
     def _ask_directly(self, provider: PeerInfo) -> None:
-        """A standard libp2p node held the record; what the provider wants for the file only it can tell."""
+        """Asks a provider whose record a standard libp2p node held: only the provider knows its offer."""
         peer_id = provider.peer_id
         if (
             peer_id in self._ask.speakers
             or peer_id in self._directly_asked
             or len(self._directly_asked) >= self._config.max_direct_asks
-            or self._offers.offered_by(peer_id)
+            or self._offers.has_provider(peer_id)
         ):
             return
         self._directly_asked.add(peer_id)

@@ -1,10 +1,11 @@
-"""What is known of a content without asking others: everything, where there is nobody to ask; else what a
-search found a moment ago, if that is wanted."""
+"""Offers that are known without a lookup: all, if there are no peers to ask; else what a recent lookup found,
+if that is configured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Sized
 
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import OfferConfig
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
@@ -12,66 +13,60 @@ from fastmarket.offers.store.offer_store import OfferStore
 
 
 class LocalAnswers:
-    """The live offers of contents asked for lately, as they are at the moment of asking.
+    """The live offers of contents that were requested recently, as they are at each request.
 
-    What another node acknowledged to its caller (a new price, a withdrawal) has to be seen here at once, and
-    an acknowledgement is by a majority of the storers: being one of them is no certainty. So only a node that
-    a search would ask nobody for knows an answer without one. Whoever can do with an older answer says so:
-    with `fresh_s`, what a whole search found is told again for so long from its beginning; what came here
-    meanwhile counts all the same.
+    What another node acknowledged to its caller (a new price, a withdrawal) has to be visible here at once.
+    An acknowledgement is by a majority of the storers, which need not include this node. So a node knows an
+    answer without a lookup only if a lookup would have no peer to ask. With `fresh_s` the results of a
+    complete lookup are served for so long from its start, updated by what this node stores meanwhile.
     """
 
-    __slots__ = ("_found", "_found_offers", "_kept", "config", "large", "store", "table")
+    __slots__ = ("_found", "_kept", "config", "large", "store", "table")
 
     def __init__(self, store: OfferStore, others: tuple[Sized, Sized], config: OfferConfig) -> None:
-        """`others`: whom searches begin with, from whatever is there at the time (`Engine.askable`)."""
+        """`others`: the peers that lookups start with, as they are at any time (`Engine.askable`)."""
         self.store = store
         self.table, self.large = others
         self.config = config
-        self._kept: dict[bytes, LocalAnswer] = {}
-        self._found: dict[bytes, tuple[tuple[Offer, ...], float]] = {}  # and until when it is fresh
-        self._found_offers = 0
+        self._kept: BoundedMap[bytes, LocalAnswer] = BoundedMap(
+            config.max_known, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        # With the time until which it is fresh; weighed in offers.
+        self._found: BoundedMap[bytes, tuple[tuple[Offer, ...], float]] = BoundedMap(
+            config.max_known, max_weight=config.max_fresh_offers
+        )
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, content: bytes, now: float) -> LocalAnswer | None:
-        """What is known; None: a search has to be made."""
-        kept = self._kept.pop(content, None)
-        if kept is None or not kept.holds(now):
-            kept = self._make(content, now)
-            if kept is None:
-                return None
-        self._kept[content] = kept
-        if len(self._kept) > self.config.max_known:
-            del self._kept[next(iter(self._kept))]
+        """The known answer; None: a lookup is needed."""
+        kept = self._kept.get(content)
+        if kept is not None and kept.is_current(now):
+            return kept
+        kept = self._make(content, now)
+        if kept is None:
+            self._kept.pop(content)
+        else:
+            self._kept.put(content, kept)
         return kept
 
-    def found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
-        """A search that began then, and asked all it wanted to, brought these: every version it met,
-        tombstones, too."""
-        if not self.config.fresh_s:
-            return
-        self._forget(content)
-        self._found[content] = (tuple(offers), begun + self.config.fresh_s)
-        self._found_offers += len(offers)
-        while len(self._found) > self.config.max_known or self._found_offers > self.config.max_fresh_offers:
-            self._forget(next(iter(self._found)))
+    def on_found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
+        """A complete lookup that started at `begun` found these: every version it met, tombstones
+        included."""
+        if self.config.fresh_s:
+            self._found.put(content, (tuple(offers), begun + self.config.fresh_s), len(offers))
 
     def _make(self, content: bytes, now: float) -> LocalAnswer | None:
         if not self.table and not self.large:
             live: Iterable[Offer] = self.store.offers(content, now)
             return LocalAnswer(tuple(live), float("inf"), self, searched=False)
-        offers, fresh_until = self._found.get(content, ((), 0.0))
+        offers, fresh_until = self._found.peek(content) or ((), 0.0)
         if now >= fresh_until:
-            self._forget(content)
+            self._found.pop(content)
             return None
         offers_now = OfferSet((*offers, *self.store.held(content)))
         return LocalAnswer(tuple(offers_now.cheapest(now)), fresh_until, self, searched=True)
-
-    def _forget(self, content: bytes) -> None:
-        offers, _ = self._found.pop(content, ((), 0.0))
-        self._found_offers -= len(offers)
 
 
 class LocalAnswer:
@@ -82,7 +77,7 @@ class LocalAnswer:
     def __init__(
         self, offers: tuple[Offer, ...], until: float, source: LocalAnswers, *, searched: bool
     ) -> None:
-        """`until`: unix seconds, when it is old at the latest."""
+        """`until`: unix seconds, when the answer expires at the latest."""
         self.offers = offers
         self._until = min((offer.not_after for offer in offers), default=until)
         self._until = min(self._until, until)
@@ -90,8 +85,8 @@ class LocalAnswer:
         self._searched = searched
         self._version = source.store.version
 
-    def holds(self, now: float) -> bool:
-        """Whether that is still what is known. Of few steps: it stands before every answer given again."""
+    def is_current(self, now: float) -> bool:
+        """Whether this is still the answer. Cheap: it is called before each cached answer is served."""
         source = self._source
         return (
             source.store.version == self._version

@@ -1,4 +1,4 @@
-"""What lookups ask in a mixed network: FIND of a peer that speaks the offer protocol, kad of any other."""
+"""Queries for a mixed network: FIND to peers that speak the offer protocol, Kademlia to all others."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from fastmarket.offers.wire.messages import (
 from fastmarket.offers.wire.verifying import OfferVerifier
 from fastmarket.trace import NULL_TRACE, Trace
 
-# Offers of one reply that no storer would have kept. A signature takes 50 us to verify, a rare kind ten times
-# so long, and a reply has room for 200: who sends so many bad ones is not read on.
+# Invalid offers in a reply before the rest of it is ignored. A signature takes 50 us to verify, a rare kind
+# ten times as long, and a reply has room for 200; an honest storer keeps no invalid offer.
 MAX_BAD_A_REPLY = 16
 
 
 @dataclass(frozen=True, slots=True)
 class MoreToFetch:
-    """`peer` holds offers beyond the `skip` cheapest, which it has told."""
+    """`peer` holds more offers than the `skip` cheapest, which it has sent."""
 
     peer: PeerInfo
     skip: int
@@ -45,7 +45,7 @@ class MoreToFetch:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What replies are read with; `refusals` counts what was wrong with offers in them."""
+    """What is needed to read replies; `refusals` counts why offers in them were refused."""
 
     offers: OfferConfig
     kad: KadConfig
@@ -55,7 +55,7 @@ class Reading:
 
 
 class FindOffers(Query):
-    """Ask for the offers of a content; where the peer does not know of offers, for its providers.
+    """Asks for the offers of a content; a peer that does not speak the offer protocol, for its providers.
 
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
@@ -67,21 +67,21 @@ class FindOffers(Query):
         local: PeerId,
         withdrawn: Callable[[float], Container[PeerId]] = lambda now: (),
     ) -> None:
-        """`withdrawn(now)`: who is known here to have taken its offers back; it is no provider any more."""
+        """`withdrawn(now)`: peers known to have withdrawn their offers; they are no longer providers."""
         super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
         self._providers = GetProviders(reading.kad, RawKey(content), None, withdrawn)
         self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
         self.speakers = {local}
-        """Ourselves and who answered on the offer protocol; asking them again brings nothing."""
+        """This node, and peers that answered on the offer protocol; asking them again brings nothing new."""
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """FIND, else GET_PROVIDERS."""
+        """FIND, or else GET_PROVIDERS."""
         return self._choices
 
     def page(self, skip: int) -> Choice:
-        """FIND beyond the `skip` cheapest."""
+        """A FIND for offers beyond the `skip` cheapest."""
         config = self._reading.offers
         return Choice(config.protocol, encode_find(FindRequest(self._content, config.find_limit, skip=skip)))
 
@@ -92,7 +92,7 @@ class FindOffers(Query):
         return self.read_page(peer, payload, 0, now)
 
     def read_page(self, peer: PeerInfo, payload: bytes, skip: int, now: float) -> Answer:
-        """A reply to FIND beyond the `skip` cheapest. Raises `PeerFault`."""
+        """Reads the reply to `page(skip)`. Raises `PeerFault`."""
         reply = _read_find(payload, self._reading)
         self.speakers.add(peer.peer_id)
         items: list[object] = list(self._verified(peer, reply, now))
@@ -101,9 +101,9 @@ class FindOffers(Query):
         return Answer(reply.closer, tuple(items))
 
     def _verified(self, peer: PeerInfo, reply: FindReply, now: float) -> list[Offer]:
-        """What is no valid offer for the content costs itself alone: its neighbours may be good.
+        """An invalid offer is skipped: the others of the reply may be valid.
 
-        But a storer verifies what it keeps: many bad ones come from somebody who wants them verified here.
+        But a storer verifies what it keeps, so a peer that sends many invalid offers wants to waste our time.
         """
         offers, bad = [], 0
         for envelope in reply.envelopes:
@@ -122,7 +122,7 @@ class FindOffers(Query):
 
 
 class FindStorers(Query):
-    """Ask for closer peers alone, and learn on the way which protocol each peer speaks."""
+    """Asks for closer peers only, and learns which protocol each peer speaks."""
 
     def __init__(self, content: bytes, reading: Reading) -> None:
         super().__init__(seeks_peers=True)
@@ -132,7 +132,7 @@ class FindStorers(Query):
         self._choices = (find, *self._find_node.choices(PeerInfo(_NOBODY)))
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """FIND of no offers, else FIND_NODE."""
+        """A FIND with limit 0, or else FIND_NODE."""
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
@@ -143,7 +143,7 @@ class FindStorers(Query):
 
 
 class StoreOffer:
-    """STORE where the offer protocol is spoken; elsewhere a plain provider record, which does not count."""
+    """A STORE to peers that speak the offer protocol; to others a provider record, which does not count."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class StoreOffer:
         current: Callable[[], Offer | None],
         complaints: Complaints,
     ) -> None:
-        """`local` is this peer with the addresses it has now, `current` the latest version of the offer."""
+        """`local`: this peer with its current addresses; `current`: the latest version of the offer."""
         self._complaints = complaints
         self._refusals: dict[bytes, tuple[Ack, Refusal | None]] = {}  # by the peer's key
         self._offer = offer
@@ -163,7 +163,7 @@ class StoreOffer:
         self._current = current
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
-        """By what the peer answered the lookup on; before it has: a STORE, or else the provider record."""
+        """By the protocol of the peer's answer to the lookup; before that, a STORE or else the record."""
         if answered_protocol == self._protocol:
             return self._store
         # A provider record cannot be taken back; it expires.
@@ -171,42 +171,42 @@ class StoreOffer:
         return plain if answered_protocol else (*self._store, *plain)
 
     def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
-        """Those that acknowledge offers."""
+        """Whether the peer acknowledges offers."""
         return answered_protocol in (None, self._protocol)
 
     def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
-        """Raises `PeerFault` for anything but one acknowledgement."""
+        """Raises `PeerFault` unless there is exactly one acknowledgement."""
         if protocol != self._protocol:
             return None
         reply = decode_store_reply(payload)
         acks = reply.acks
         if len(acks) != 1:
             raise PeerFault(f"{len(acks)} acknowledgements of one offer")
-        self._complaints.read(peer, reply, now)
-        if stored(acks[0], self._offer, self._current()):
+        self._complaints.on_reply(peer, reply, now)
+        if is_stored(acks[0], self._offer, self._current()):
             return True
         self._refusals[peer.peer_id.key] = acks[0], reasons_of(reply)[0]
         return False
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
-        """What its reply said."""
-        return self._complaints.text(*self._refusals[peer.peer_id.key])
+        """The reason that its reply gave."""
+        return self._complaints.reason_text(*self._refusals[peer.peer_id.key])
 
     def wanted(self, counting_peers: int) -> int:
-        """The majority; nobody there: here is enough."""
+        """A majority; with no peers the local copy is enough."""
         return quorum_size(Quorum.MAJORITY, counting_peers)
 
 
-def stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
-    """Whether the peer holds `offer`, or the `current` version of it that was signed since."""
+def is_stored(ack: Ack, offer: Offer, current: Offer | None) -> bool:
+    """Whether the peer holds `offer`, or a `current` version that was signed after it."""
     if ack is Ack.SUPERSEDED:
-        # Registered anew in the meantime: the peer is ahead of this announcement. Otherwise a version
-        # from a time when our clock was ahead stands in the way, and this one is not what is stored.
+        # Registered again in the meantime: the peer is ahead of this announcement. Otherwise it holds a
+        # version from a time when our clock was ahead, and not this one.
         return current is not None and current.seq > offer.seq
     return ack is Ack.STORED
 
 
-# The kad questions are the same to everyone, whom they are put to does not matter.
+# The Kademlia requests are the same for every peer.
 _NOBODY = PeerId(b"\x12\x20" + bytes(32))
 
 

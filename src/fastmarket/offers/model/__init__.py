@@ -1,1 +1,1 @@
-"""The offer and the values around it."""
+"""The offer, and values around it."""

@@ -1,9 +1,9 @@
 """One signature over many offers: what is signed, and how an offer of a batch travels by itself.
 
 The leaves of a Merkle tree are the bodies; a signed envelope holds its root and their number (`OfferBatch`).
-All of them travel together, to a storer of all (`SignedBatch`), or one with that envelope, its body and the
-path between them (`BatchedOffer`), in the places where the envelope around a single body does. Those two are
-told apart by their first byte.
+A whole batch is sent to a storer of all its offers (`SignedBatch`). A single offer is sent with that
+envelope, its body and the Merkle path between them (`BatchedOffer`), wherever the envelope of a single body
+may stand; the first byte tells the two forms apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BATCHED_FIRST = 0x5A  # a BatchedOffer begins with its field 11; an Envelope wi
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A signed root, verified: `count` bodies of `signer` lie under it."""
+    """A verified, signed root: `signer` signed `count` bodies under it."""
 
     signer: PeerId
     root: bytes
@@ -40,24 +40,24 @@ class Batch:
 
 
 def is_batched(signed: bytes) -> bool:
-    """Whether a signed offer is one of a batch; else it is an envelope around its own body."""
+    """Whether a signed offer belongs to a batch; if not, it is an envelope around its own body."""
     return len(signed) > 0 and signed[0] == _BATCHED_FIRST
 
 
 def sign_batch(identity: Identity, bodies: list[bytes]) -> SignedBatch:
-    """The bodies, 2 to MAX_BATCH_OFFERS of them, under one signature."""
+    """Signs 2 to MAX_BATCH_OFFERS bodies with one signature."""
     payload = OfferBatch(root=tree_root(bodies), count=len(bodies)).SerializeToString(deterministic=True)
     return SignedBatch.join(seal(identity, BATCH_DOMAIN, BATCH_PAYLOAD_TYPE, payload), bodies)
 
 
 def contents(batch: SignedBatch) -> Iterator[bytes]:
-    """Of its offers, in order; the bodies were read before."""
+    """The contents of its offers, in order; the bodies have been parsed before."""
     for index in range(batch.count):
         yield key_of(batch.body(index))[0]
 
 
 def key_of(body: bytes) -> tuple[bytes, bytes, bytes]:
-    """Content, provider and user id in an OfferBody; empty where it is none. Nothing is verified."""
+    """Content, provider and user id of an OfferBody; empty if it cannot be parsed. Nothing is verified."""
     plain = plain_body(body)
     if plain is not None:
         return plain[:3]

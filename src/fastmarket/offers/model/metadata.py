@@ -1,4 +1,4 @@
-"""Where a holder serves a file and for how much."""
+"""Where a holder serves a file, and at which price."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _put = object.__setattr__
 
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
-    """What a holder offers a file for; every field is checked on construction.
+    """The terms on which a holder serves a file; every field is checked on construction.
 
     `ip` is an IPv4 or IPv6 address or a host name, `port` 1 to 65535, `price_per_mb` and `size` (bytes) are
     unsigned 64-bit integers. Raises `CallerFault` naming the field.
@@ -103,7 +103,7 @@ class FileMetadata:
     def checked(
         cls, ip: str, port: int, price_per_mb: int, size: int | None, name: str | None
     ) -> FileMetadata:
-        """Of fields that were checked before, or are at once (`check_metadata`)."""
+        """From fields that are checked already, or by the caller at once (`check_metadata`)."""
         made = object.__new__(cls)
         _put(made, "ip", ip)
         _put(made, "port", port)
@@ -114,23 +114,23 @@ class FileMetadata:
 
     @classmethod
     def trusted(cls, body: OfferBody) -> FileMetadata:
-        """As `read_from`, of what was checked before it was put away."""
+        """As `read_from`, for a body that was checked before it was stored."""
         size = body.size if body.HasField("size") else None
         name = body.name if body.HasField("name") else None
         return cls.checked(body.ip, body.port, body.price_per_mb, size, name)
 
     @classmethod
     def read_from(cls, body: OfferBody) -> FileMetadata:
-        """Raises `CallerFault`: only the place of the call knows whose fault a bad field is."""
+        """Raises `CallerFault`: only the caller knows whose fault a bad field is."""
         made = cls.trusted(body)
         check_metadata(made)
         return made
 
 
 def check_metadata(metadata: FileMetadata) -> None:
-    """What came in a message. Raises `CallerFault`.
+    """Checks metadata that was parsed from a message. Raises `CallerFault`.
 
-    Its numbers have the type of their field, which is all that is asked of the price and the size.
+    Price and size need no check: the types of their fields are their bounds.
     """
     check_host("ip", metadata.ip)
     check_integer("port", metadata.port, 1, MAX_PORT)
@@ -141,7 +141,7 @@ def check_metadata(metadata: FileMetadata) -> None:
 def check_host(field: str, host: object) -> None:
     """Accepts an IPv4 or IPv6 address without a zone, or a host name in ASCII. Raises `CallerFault`."""
     if not isinstance(host, str) or not host:
-        raise CallerFault(field, "missing; an IPv4 or IPv6 address or a host name is wanted")
+        raise CallerFault(field, "missing; must be an IPv4 or IPv6 address or a host name")
     if len(host) > MAX_HOST_CHARS:
         raise CallerFault(field, f"more than {MAX_HOST_CHARS} characters")
     if not is_host(host):
@@ -150,7 +150,7 @@ def check_host(field: str, host: object) -> None:
 
 @lru_cache(maxsize=_KNOWN_HOSTS)
 def is_host(host: str) -> bool:
-    """Whether it is an address or a host name. (All files of a holder are at one place.)"""
+    """Whether it is an address or a host name. (Cached: all files of a holder have the same.)"""
     return _is_ipv6(host) if ":" in host else _is_ipv4(host) or _is_host_name(host)
 
 
@@ -179,7 +179,7 @@ def _is_host_name(text: str) -> bool:
 def check_integer(field: str, value: object, low: int, high: int) -> None:
     """Raises `CallerFault` unless `value` is an int (not a bool) of `low` to `high`."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise CallerFault(field, f"an integer is wanted, not {type(value).__name__}")
+        raise CallerFault(field, f"must be an integer, not {type(value).__name__}")
     if not low <= value <= high:
         raise CallerFault(field, f"{value} is not between {low} and {high}")
 
@@ -187,10 +187,10 @@ def check_integer(field: str, value: object, low: int, high: int) -> None:
 def check_text(field: str, value: object, max_bytes: int) -> None:
     """Raises `CallerFault` unless `value` is text without control characters of at most `max_bytes` in UTF-8.
 
-    Offers are shown on the terminals of strangers: a control character there is never meant well.
+    Offers are shown on the terminals of strangers, where control characters can do harm.
     """
     if not isinstance(value, str):
-        raise CallerFault(field, f"text is wanted, not {type(value).__name__}")
+        raise CallerFault(field, f"must be text, not {type(value).__name__}")
     if len(value) <= max_bytes and value.isascii() and value.isprintable():
         return  # most are: a fifth of the time
     try:
@@ -200,4 +200,4 @@ def check_text(field: str, value: object, max_bytes: int) -> None:
     if size > max_bytes:
         raise CallerFault(field, f"more than {max_bytes} bytes of UTF-8")
     if _CONTROL.search(value):
-        raise CallerFault(field, "holds control characters")
+        raise CallerFault(field, "contains control characters")

@@ -1,8 +1,7 @@
 """The offer: a signed, expiring promise to serve a content.
 
-An offer travels as a signed offer: a libp2p signed envelope (RFC 0002) around an `OfferBody`, or one of a
-batch under one signature (`offers.model.batch`). Whoever stores, relays or returns it hands on the very
-bytes.
+An offer is sent as a signed offer: a libp2p signed envelope (RFC 0002) around an `OfferBody`, or part of a
+batch with one signature (`offers.model.batch`). Nodes that store, relay or return it pass on the same bytes.
 """
 
 from __future__ import annotations
@@ -37,13 +36,12 @@ MAX_CLOCK_SKEW_S = 600  # how far a holder's clock may run ahead of ours
 _SHA2_256 = b"\x12\x20"  # code and length of the multihash
 
 OfferKey: TypeAlias = tuple[bytes, bytes, bytes]
-"""What makes two offers versions of one: content, provider (raw peer id), user id."""
+"""Offers with the same key are versions of one offer: content, provider (raw peer id), user id."""
 
 
 class SignedAlone(NamedTuple):
-    """How an offer that came by itself travels: its `payload`, an OfferBody, and the signed offer around it.
-
-    Of the same use to an offer as the `SignedBatch` of many.
+    """The bytes of an offer that was sent by itself: its `payload`, an OfferBody, and the signed offer around
+    it. Takes the place that `SignedBatch` has for the offers of a batch.
     """
 
     payload: bytes
@@ -59,16 +57,16 @@ class SignedAlone(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes it takes up."""
+        """Its length in bytes."""
         return len(self.travelling)
 
 
 class Offer(NamedTuple):
-    """`provider` serves `content` (a multihash) to whoever pays, as `user_name` with the opaque `user_id`.
+    """`provider` sells `content` (a multihash) as `user_name`, with the opaque `user_id`.
 
-    Of two offers with the same key the one with the higher `seq` counts. `issued_at` and `not_after` are unix
-    seconds. A `withdrawn` one is a tombstone. `signed` holds its bytes, those in the `slot` of a batch.
-    `form` is that of the CID the content was registered by, None where none was told.
+    Of two offers with the same key the one with the higher `seq` is valid. `issued_at` and `not_after` are
+    unix seconds. A `withdrawn` offer is a tombstone. `signed` holds its bytes; in a batch they are at `slot`.
+    `form` is the form of the CID that the content was registered by, or None if it is unknown.
     (A tuple: a frozen dataclass takes six times as long to make.)
     """
 
@@ -103,7 +101,7 @@ class Offer(NamedTuple):
 
     @property
     def envelope(self) -> bytes:
-        """The signed offer, as it travels by itself."""
+        """The signed offer, as it is sent by itself."""
         return self.signed.signed(self.slot)
 
     @property
@@ -113,7 +111,7 @@ class Offer(NamedTuple):
 
     @property
     def cid(self) -> str:
-        """The text of that CID; empty where none was told."""
+        """The text of that CID; empty if its form is unknown."""
         return "" if self.form is None else cid_text(self.content, self.form)
 
     @property
@@ -132,24 +130,24 @@ class Offer(NamedTuple):
         return self.metadata.price_per_mb
 
     def replaces(self, other: Offer) -> bool:
-        """Whether this is the version that counts, of two with the same key.
+        """Whether this version supersedes `other`, which has the same key.
 
-        A holder that signs two with one seq gets the greater body, whichever came first: on every node.
-        What surrounds the body does not count, for others than the holder may vary that.
+        If a holder signs two versions with the same seq, the greater body wins on every node, whichever
+        arrives first. The bytes around the body are not compared: peers other than the holder can vary them.
         """
         return (self.seq, self.body) > (other.seq, other.body)
 
     def __repr__(self) -> str:
-        """Without the bytes that were signed, which say the same again."""
+        """Leaves out the signed bytes, which repeat the fields."""
         told = zip(self._fields, self, strict=True)
         shown = (f"{name}={value!r}" for name, value in told if name not in ("signed", "slot"))
         return f"Offer({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[type[Offer], tuple[object, ...]]:
-        """By itself: a pickle or a copy of one offer is not one of its whole batch."""
+        """A pickle or a copy of one offer does not contain its whole batch."""
         return Offer, tuple(alone(self))
 
-    def live(self, now: float) -> bool:
+    def is_live(self, now: float) -> bool:
         """Whether a buyer may be shown it."""
         return not self.withdrawn and now < self.not_after
 
@@ -177,7 +175,7 @@ class OfferTerms:
 
 
 def terms_of(offer: Offer) -> OfferTerms:
-    """What its holder decided; checked when the offer was made."""
+    """The terms of an offer; they were checked when it was created."""
     made = object.__new__(OfferTerms)
     put = object.__setattr__
     put(made, "content", offer.content)
@@ -189,7 +187,7 @@ def terms_of(offer: Offer) -> OfferTerms:
 
 
 def check_terms(content: bytes, user_id: bytes, user_name: str, metadata: FileMetadata) -> None:
-    """What holds for every offer beyond the bounds of its metadata. Raises `CallerFault` naming the field."""
+    """Checks what the metadata does not. Raises `CallerFault` naming the field."""
     check_content(content)
     if len(user_id) > MAX_USER_ID_BYTES:
         raise CallerFault("user_id", f"more than {MAX_USER_ID_BYTES} bytes")
@@ -199,7 +197,7 @@ def check_terms(content: bytes, user_id: bytes, user_name: str, metadata: FileMe
 
 
 def check_content(content: bytes) -> None:
-    """Raises `CallerFault` unless `content` has the form of a multihash of bounded length."""
+    """Raises `CallerFault` unless `content` is a well-formed multihash of bounded length."""
     if len(content) == 34 and content.startswith(_SHA2_256):
         return
     if len(content) > MAX_CONTENT_BYTES:
@@ -215,7 +213,7 @@ def check_content(content: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """An offer to be signed: it takes the place of `previous`; `withdrawn`: takes it back.
+    """An offer to be signed. It supersedes `previous`; with `withdrawn` it is its tombstone.
 
     Raises `CallerFault`.
     """
@@ -240,18 +238,18 @@ def sign_offer(
     withdrawn: bool = False,
     floor: int = 0,
 ) -> Offer:
-    """As `sign_offers`, of one."""
+    """Signs one offer, as `sign_offers` does."""
     return sign_offers(identity, [Signing(terms, previous, withdrawn, lifetime_s)], now, floor)[0]
 
 
 def sign_offers(identity: Identity, signings: Sequence[Signing], now: float, floor: int = 0) -> list[Offer]:
     """Signs offers, in the order given, with one signature for up to MAX_BATCH_OFFERS.
 
-    The seq is the time in microseconds, yet always above the previous one, so that a clock set back does not
-    silence the holder. Nor is it below `floor`, the highest seq it ever gave: of a previous one it may
-    know no more. A version lives at least as long as the one it replaces, and a tombstone just so: at a
-    node that never saw it an older version would come back. Batches are cut along the key space: what is
-    stored at the same nodes lies in the same batch.
+    The seq is the time in microseconds, but always above the previous one, so that a clock that was set back
+    does not silence the holder. It is never below `floor`, the highest seq the holder ever gave, which
+    may have forgotten a previous version. A version lives at least as long as the one it supersedes, and a
+    tombstone exactly as long: otherwise the older version would come back at nodes that missed the newer
+    one. Batches are cut along the key space, so that offers stored at the same nodes share a batch.
     """
     seq = int(now * 1_000_000)
     if seq < floor:
@@ -271,7 +269,7 @@ def sign_offers(identity: Identity, signings: Sequence[Signing], now: float, flo
 def _sign(
     identity: Identity, signings: Sequence[Signing], now: float, seq: int, plain: PlainOffers[Offer]
 ) -> list[Offer]:
-    """One batch, or one offer by itself."""
+    """Signs one batch, or one offer by itself."""
     peer_id = identity.peer_id
     stamps = [_stamp(signing, now, seq) for signing in signings]
     bodies = [_body(peer_id.raw, *pair) for pair in zip(signings, stamps, strict=True)]
@@ -341,7 +339,7 @@ def offer_of(
     signed: SignedAlone | SignedBatch,
     index: int = 0,
 ) -> Offer:
-    """The offer in `signed`, as its `body` was read. Nothing is checked here."""
+    """The offer in `signed`, from its parsed `body`. Nothing is checked."""
     return Offer(
         body.content,
         provider,

@@ -1,4 +1,4 @@
-"""Offers gathered from many mouths, one per identity."""
+"""Offers from many sources, one version of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def price_order(offer: Offer) -> tuple[int, bytes, bytes]:
 
 
 class OfferSet:
-    """Of each identity the offer with the highest seq; tombstones are kept, and never shown."""
+    """Keeps the highest seq of each offer. Tombstones are kept, but `cheapest` leaves them out."""
 
     __slots__ = ("_offers", "_providers")
 
@@ -25,7 +25,7 @@ class OfferSet:
             self.add(offer)
 
     def add(self, offer: Offer) -> bool:
-        """Whether the offer told anything new."""
+        """Adds a version; returns whether it is new or newer than the one held."""
         known = self._offers.get(offer.key)
         if known is not None and not offer.replaces(known):
             return False
@@ -34,15 +34,15 @@ class OfferSet:
         return True
 
     def cheapest(self, now: float) -> list[Offer]:
-        """The live ones, cheapest first."""
-        return sorted((offer for offer in self._offers.values() if offer.live(now)), key=price_order)
+        """The live offers, cheapest first."""
+        return sorted((offer for offer in self._offers.values() if offer.is_live(now)), key=price_order)
 
-    def offered_by(self, provider: PeerId) -> bool:
-        """Whether there is anything of that provider, tombstones included."""
+    def has_provider(self, provider: PeerId) -> bool:
+        """Whether the set has an offer or a tombstone of that provider."""
         return provider in self._providers
 
     def __contains__(self, offer: Offer) -> bool:
-        """Whether some version of the offer is there."""
+        """Whether the set has some version of the offer."""
         return offer.key in self._offers
 
     def __iter__(self) -> Iterator[Offer]:

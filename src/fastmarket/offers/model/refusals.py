@@ -1,4 +1,4 @@
-"""Why an offer that was sent here is not taken."""
+"""Why an offer is refused."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from fastmarket.errors import PeerFault
 
 
 class Refusal(Enum):
-    """A reason; each is counted."""
+    """A reason for a refusal; a counter is kept for each."""
 
-    MALFORMED = "malformed"  # no signed offer, or a field out of its bounds
-    FORGED = "forged"  # not signed by the key it names, or not under the root that was signed
-    FOREIGN = "foreign"  # rightly signed, by another peer than its provider
-    LIFETIME = "lifetime"  # for no time at all, or for longer than offers may last
-    FUTURE = "future"  # issued later than a clock a little ahead of ours can say
-    EXPIRED = "expired"  # its time is over
-    SUPERSEDED = "superseded"  # a later version is held: a replay, or a copy that came late
+    MALFORMED = "malformed"  # not a signed offer, or a field is out of bounds
+    FORGED = "forged"  # not signed by the key it names, or not under the signed root
+    FOREIGN = "foreign"  # validly signed, but not by its provider
+    LIFETIME = "lifetime"  # a lifetime of zero, or longer than offers may have
+    FUTURE = "future"  # issued further in the future than clock skew explains
+    EXPIRED = "expired"  # expired
+    SUPERSEDED = "superseded"  # a later version is held: a replay or a late copy
     FULL = "full"  # no room for it
 
 
 class OfferRefused(PeerFault):
-    """`refusal` says for what reason an offer is not valid."""
+    """The offer is refused; `refusal` is the reason."""
 
     def __init__(self, refusal: Refusal, reason: str) -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class OfferRefused(PeerFault):
 
 
 class OfferExpired(OfferRefused):
-    """Rightly signed, but its time is over."""
+    """The offer is validly signed, but has expired."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(Refusal.EXPIRED, reason)

@@ -1,39 +1,11 @@
-"""What a node tells about an announcement, about itself and about others: values for whoever sits on top."""
+"""What a node tells about itself and about its peers: values for whoever sits on top."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-
-
-@dataclass(frozen=True, slots=True)
-class StoreOutcome:
-    """How an announcement stands: of `asked` storers `acknowledged` did, `wanted` are a quorum.
-
-    `plain` counts other libp2p nodes that were sent a provider record; they never acknowledge. `why`: what
-    those that did not acknowledge said, for people; empty where the quorum was met.
-    """
-
-    acknowledged: int
-    asked: int
-    wanted: int
-    plain: int = 0
-    why: str = field(default="", compare=False)
-
-    @property
-    def reached(self) -> bool:
-        """The one condition under which a registration is acknowledged: it is kept here, and by a majority of
-        the k closest nodes that are there (`kad.records.put_job.PutJob`); where it is certain that nobody
-        is, here is enough.
-        """
-        return self.acknowledged >= self.wanted
-
-    @property
-    def copies(self) -> int:
-        """Other nodes that know of the offer."""
-        return self.acknowledged + self.plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""What changed in the offer store, for whoever keeps it on disk."""
+"""Changes of the offer store, for its copy on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.native.batch import SignedBatch
@@ -10,9 +10,9 @@ from fastmarket.offers.model.offer import Offer
 
 
 class Change(NamedTuple):
-    """`offer`, a tombstone perhaps, was put into the store, in the place of `replaced`; `own`: ours.
+    """`offer`, possibly a tombstone, was put into the store and replaced `replaced`; `own`: it is ours.
 
-    What leaves the store because its time is over makes no change.
+    Expired offers leave the store without a change.
     """
 
     offer: Offer
@@ -21,12 +21,12 @@ class Change(NamedTuple):
 
     @property
     def offers(self) -> Sequence[Offer]:
-        """As of a batch."""
+        """The offer as a sequence, as `BatchChange` has it."""
         return (self.offer,)
 
 
 class BatchChange(NamedTuple):
-    """All offers of a batch were put into the store, in the places of `replaced`."""
+    """All offers of a batch were put into the store and replaced `replaced`."""
 
     batch: SignedBatch
     offers: Sequence[Offer]
@@ -35,7 +35,7 @@ class BatchChange(NamedTuple):
 
 
 class Displaced(NamedTuple):
-    """Offers of others gave way to newer ones: they are held no longer."""
+    """Offers of others were evicted to make room for others."""
 
     offers: Sequence[Offer]
     own: bool = False
@@ -45,27 +45,30 @@ AnyChange: TypeAlias = Change | BatchChange | Displaced
 
 
 class Changes:
-    """Collects changes once somebody wants them; he takes them soon after he was told, or they pile up."""
+    """Collects changes from `collect` on; the owner takes them after each input, or they pile up."""
 
-    __slots__ = ("_changes", "_told")
+    __slots__ = ("_changes", "_collects", "has_own")
 
     def __init__(self) -> None:
         self._changes: list[AnyChange] = []
-        self._told: Callable[[], None] | None = None
+        self._collects = False
+        self.has_own = False
+        """Among those to be taken are changes of own offers."""
 
-    def want(self, told: Callable[[], None]) -> None:
-        """From now on changes are kept until they are taken; `told` is called at the first of them."""
-        self._told = told
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def collect(self) -> None:
+        """From now on changes are kept until they are taken."""
+        self._collects = True
 
     def note(self, change: AnyChange) -> None:
         """For the store."""
-        if self._told is None:
-            return
-        if not self._changes:
-            self._told()
-        self._changes.append(change)
+        if self._collects:
+            self._changes.append(change)
+            self.has_own = self.has_own or change.own
 
     def take(self) -> list[AnyChange]:
         """Changes since the last call, in order."""
-        changes, self._changes = self._changes, []
+        changes, self._changes, self.has_own = self._changes, [], False
         return changes

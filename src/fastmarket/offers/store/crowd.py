@@ -1,4 +1,4 @@
-"""The offers of one content that has as many as it may have, by whom they came from."""
+"""The offers of a content that has as many as it may have, by their senders."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from fastmarket.offers.model.offer_set import price_order
 
 _K = TypeVar("_K")
 _Holder: TypeAlias = tuple[Source, bytes]
-"""A provider, raw, with whom its offers came from."""
+"""A raw provider id, with the source of its offers."""
 
 
 class Crowd:
-    """Says whose place a newcomer gets: one of the block with most places, if its own has at least two fewer;
-    else one of the sender with most within its block; else one of the provider with most among those that
-    came from its own sender. Of that one the dearest offer goes. Among equals: first come, first served.
+    """Decides which offer a newcomer displaces: one of the address block with the most offers, if the
+    newcomer's block has at least two fewer; else one of the sender with the most in that block; else one of
+    the provider with the most from that sender. The most expensive offer is displaced. Among equals the
+    newcomer is refused.
     """
 
     __slots__ = ("_block", "_blocks", "_holders", "_in_block", "_in_sender", "_senders")
 
     def __init__(self, offers: Iterable[tuple[Offer, Source]]) -> None:
-        """Those of others. It holds as long as none comes or goes; newer versions make no difference."""
+        """`offers`: those of others. Valid until one comes or goes; newer versions make no difference."""
         self._holders: Counter[_Holder] = Counter(_holder(offer, source) for offer, source in offers)
         self._senders: Counter[Source] = Counter()
         self._blocks: Counter[bytes] = Counter()
@@ -35,14 +36,14 @@ class Crowd:
         self._in_block = _most({source: source.block for source in self._senders}, self._senders)
         self._in_sender = _most({holder: holder[0] for holder in self._holders}, self._holders)
 
-    def gives(self, source: Source, provider: bytes) -> bool:
-        """Whether there is a place for one more."""
+    def has_place(self, source: Source, provider: bytes) -> bool:
+        """Whether an offer from there would displace one."""
         return self._giver(source, provider) is not None
 
     def displaced(
         self, source: Source, provider: bytes, offers: Iterable[tuple[Offer, Source]]
     ) -> Offer | None:
-        """Which of `offers`, those there are, gives its place to one more; None: the newcomer stays away."""
+        """Which of `offers`, all there are, is displaced; None: the newcomer is refused."""
         giver = self._giver(source, provider)
         if giver is None:
             return None
@@ -71,7 +72,7 @@ _G = TypeVar("_G")
 
 
 def _most(group_of: dict[_K, _G], counts: Counter[_K]) -> dict[_G, _K]:
-    """Of each group the member with most; of several the first."""
+    """The member of each group with the highest count; the first of several."""
     most: dict[_G, _K] = {}
     for member, group in group_of.items():
         held = most.get(group)

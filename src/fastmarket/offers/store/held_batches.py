@@ -1,4 +1,4 @@
-"""Batches of which the store holds offers: what they take up, and which were put in as a whole."""
+"""Batches of which the store holds offers: their size, and which were put in as a whole."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from fastmarket.offers.model.offer import SignedAlone
 
 
 class HeldBatches:
-    """Counts the offers held of each batch, whose bytes are there as long as one of them is."""
+    """Counts the held offers of each batch; its bytes are held as long as one of them is."""
 
-    __slots__ = ("_ends", "_live", "_own", "_steps", "size")
+    __slots__ = ("_ends", "_live", "_own", "_steps", "size_bytes")
 
     def __init__(self) -> None:
-        self.size = 0
-        """Bytes of all."""
+        self.size_bytes = 0
+        """The bytes of all held batches."""
         self._live: dict[SignedBatch, int] = {}
         self._own: set[SignedBatch] = set()
-        self._steps: dict[SignedBatch, int] = {}  # of those put in as a whole, when all of it ends
+        self._steps: dict[SignedBatch, int] = {}  # when a batch that was put in as a whole expires
         self._ends: dict[int, set[SignedBatch]] = {}
 
     def put_whole(self, batch: SignedBatch, step: int, own: bool) -> None:
-        """All offers of a new batch, which end in that step of time."""
+        """Puts all offers of a new batch, which expire in that step of time."""
         self._live[batch] = batch.count
-        self.size += batch.size
+        self.size_bytes += batch.size
         self._steps[batch] = step
         self._ends.setdefault(step, set()).add(batch)
         if own:
             self._own.add(batch)
 
     def put_one(self, batch: SignedBatch) -> bool:
-        """One offer of it; whether that is the first."""
+        """Puts one offer of a batch; returns whether it is the first."""
         live = self._live.get(batch, 0)
         self._live[batch] = live + 1
         if not live:
-            self.size += batch.size
+            self.size_bytes += batch.size
         return not live
 
     def drop_one(self, batch: SignedBatch) -> bool:
-        """One offer less; whether that was the last."""
+        """Drops one offer of a batch; returns whether it was the last."""
         live = self._live[batch] = self._live[batch] - 1
         if live:
             return False
         del self._live[batch]
-        self.size -= batch.size
+        self.size_bytes -= batch.size
         self._own.discard(batch)
         step = self._steps.pop(batch, None)
         if step is not None and (ending := self._ends.get(step)) is not None:
@@ -54,17 +54,17 @@ class HeldBatches:
         return True
 
     def ending(self, step: int) -> Collection[SignedBatch]:
-        """Those put in as a whole that end in that step."""
+        """Batches that were put in as a whole and expire in that step."""
         return tuple(self._ends.get(step, ()))
 
     def is_own(self, signed: SignedAlone | SignedBatch) -> bool:
-        """Whether it is a batch that was put in as an own one."""
+        """Whether it is a batch of our own offers."""
         return isinstance(signed, SignedBatch) and signed in self._own
 
-    def more(self, signed: SignedAlone | SignedBatch) -> int:
-        """Bytes that come with an offer."""
+    def added_bytes(self, signed: SignedAlone | SignedBatch) -> int:
+        """Bytes that putting an offer adds."""
         return 0 if isinstance(signed, SignedBatch) and signed in self._live else signed.size
 
-    def less(self, signed: SignedAlone | SignedBatch) -> int:
-        """Bytes that go with an offer that is held."""
+    def freed_bytes(self, signed: SignedAlone | SignedBatch) -> int:
+        """Bytes that dropping a held offer frees."""
         return 0 if isinstance(signed, SignedBatch) and self._live[signed] > 1 else signed.size

@@ -1,4 +1,4 @@
-"""Stored contents by where their keys lie."""
+"""Stored contents by the prefix of their keys."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from struct import Struct
 
 from fastmarket.native.sha256 import sha256, sha256_many
 
-# Of a key: with 400,000 contents some 100 share a prefix, and a network of 100,000 nodes has its k closest in
-# fewer of them than one.
+# Of 400,000 contents some 100 share a prefix, and in a network of 100,000 nodes the k closest share one.
 PREFIX_BITS = 12
 
 
-_HEAD = Struct(">H30x")  # of a key the first 16 bits
+_HEAD = Struct(">H30x")  # the first 16 bits of a key
 _SPARE_BITS = 16 - PREFIX_BITS
 
-# Contents that wait to be filed: what is put in by the hundred thousand is hashed and filed by the thousand,
-# and nobody who asks waits for more than this.
+# Contents that wait to be filed. Hashing them by the thousand is faster; more would delay `with_prefix`.
 _MAX_UNFILED = 4096
 
 
@@ -30,19 +28,19 @@ class StoreIndex:
         self._unfiled: set[bytes] = set()
 
     def add(self, content: bytes) -> None:
-        """It is held from now on."""
+        """Adds a content."""
         self._unfiled.add(content)
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file()
 
     def add_many(self, contents: Iterable[bytes]) -> None:
-        """They are held from now on."""
+        """Adds contents."""
         self._unfiled.update(contents)
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file()
 
     def discard(self, content: bytes) -> None:
-        """It is held no longer."""
+        """Removes a content."""
         if content in self._unfiled:
             self._unfiled.discard(content)
             return
@@ -53,8 +51,8 @@ class StoreIndex:
             if not held:
                 del self._contents[prefix]
 
-    def under(self, prefix: int) -> list[bytes]:
-        """Those whose keys begin with these `PREFIX_BITS` bits, in order."""
+    def with_prefix(self, prefix: int) -> list[bytes]:
+        """Contents whose keys begin with these `PREFIX_BITS` bits, in order."""
         self._file()
         return sorted(self._contents.get(prefix, ()))
 

@@ -1,5 +1,5 @@
-"""What the offer store shares out room by (`kad.records.shares`): an offer that came by itself, a tombstone
-likewise, or a batch, which is there as long as one of its offers is."""
+"""The units that the offer store shares its room by (`kad.records.shares`): an offer or a tombstone by
+itself, or a batch, which is held as long as one of its offers is."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.model.batch import contents, key_of
 from fastmarket.offers.model.offer import Offer, OfferKey, SignedAlone
 
-# An offer costs so many bytes beside those it was signed as: its fields, its places in the store.
+# Memory of an offer beside its signed bytes: its fields and its places in the store.
 PLACE_BYTES: Final = 600
 
-_ALL: Final = 1 << 64  # no distance is as large
-_NONE: Final = -1  # nor as small
+_ALL: Final = 1 << 64  # larger than any distance
+_NONE: Final = -1  # smaller than any
 
 
 class Tombstone(NamedTuple):
-    """Of what came from one sender the last to go: without it the offer that it took back could return."""
+    """The last of a sender's units to be evicted: without it the withdrawn offer could come back."""
 
     key: OfferKey
 
@@ -30,7 +30,7 @@ Unit: TypeAlias = OfferKey | Tombstone | SignedBatch
 
 
 class Newcomer(NamedTuple):
-    """What wants room: of `provider`, `cost` bytes, so far from us."""
+    """A unit that needs room: its source, its provider, its bytes, and its distance from us."""
 
     source: Source
     provider: bytes
@@ -39,19 +39,19 @@ class Newcomer(NamedTuple):
 
 
 def unit_of(offer: Offer) -> Unit:
-    """What it is held as."""
+    """The unit that an offer is held as."""
     if isinstance(offer.signed, SignedBatch):
         return offer.signed
     return Tombstone(offer.key) if offer.withdrawn else offer.key
 
 
 def cost_of(signed: SignedAlone | SignedBatch) -> int:
-    """Bytes that a unit takes."""
+    """The bytes of a unit in memory."""
     return signed.size + PLACE_BYTES * (signed.count if isinstance(signed, SignedBatch) else 1)
 
 
-def unknown(provider: bytes) -> Source:
-    """Of what was kept on disk, whom it came from is forgotten."""
+def unknown_source(provider: bytes) -> Source:
+    """The source of offers that were restored from disk, whose senders are not kept."""
     return Source(RESTORED, provider)
 
 
@@ -59,18 +59,21 @@ class UnitShares(Shares[Unit]):
     """The shares of the offer store."""
 
     def __init__(self, local: bytes, block_bound: int, sender_bound: int) -> None:
-        """`local`: our 32-byte key; bounds as of `Shares`."""
+        """`local`: our 32-byte key; bounds as in `Shares`."""
         self._local = local
-        self._last: tuple[SignedBatch | None, int] = (None, 0)  # whose distance was asked for, and that
+        self._last: tuple[SignedBatch | None, int] = (
+            None,
+            0,
+        )  # the last batch whose distance was asked for, and that distance
         super().__init__(self._measured, block_bound, sender_bound)
 
     def distance(self, content: bytes) -> Callable[[], int]:
-        """Of an offer by itself, when it is asked for."""
+        """The distance of an offer by itself, computed when it is asked for."""
         return partial(distance, self._local, content)
 
     def batch_distance(self, batch: SignedBatch) -> Callable[[], int]:
-        """Of a batch likewise: that of its farthest offer, for which a near one does not make up, and farther
-        than any offer by itself: whoever fills the store does it with batches."""
+        """The distance of a batch, likewise: that of its farthest offer, beyond any offer by itself, because
+        floods come in batches."""
 
         def asked() -> int:
             if self._last[0] is not batch:
@@ -80,11 +83,11 @@ class UnitShares(Shares[Unit]):
         return asked
 
     def of_unit(self, signed: SignedAlone | SignedBatch, content: bytes) -> Callable[[], int]:
-        """Of whatever an offer for that content is held as."""
+        """The distance of the unit that an offer for that content is held as."""
         return self.batch_distance(signed) if isinstance(signed, SignedBatch) else self.distance(content)
 
     def gives_way(self, newcomer: Newcomer, full: bool) -> Unit | None:
-        """As `victim`. Of what came from one sender, nobody's own offers give way to each other."""
+        """As `victim`, but the offers of one provider do not displace each other within a sender's share."""
         found = self.victim(newcomer.source, newcomer.cost, full)
         if found is None:
             return None

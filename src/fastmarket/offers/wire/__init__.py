@@ -1,1 +1,1 @@
-"""The offer protocol's messages, and the verification of what arrives."""
+"""The messages of the offer protocol, and the verification of offers."""

@@ -1,7 +1,7 @@
 """Requests and replies of the offer protocol (proto/fastmarket/v1/offer.proto) and their bytes.
 
-What is sent often is joined from ready-encoded parts: an envelope is a field of the reply as it stands, and
-so is a peer entry, which has the same number and form in a kad message. What is read is bounded by its frame.
+Frequent messages are joined from encoded parts: an envelope is a field of the reply as it is, and so is a
+peer entry, which has the same field number and form in a Kademlia message. Input is bounded by its frame.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fastmarket.offers.model.offer import MAX_CONTENT_BYTES
 from fastmarket.offers.model.refusals import Refusal
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 
-MAX_ACKS = 4096  # in one reply; far above what any request of ours can bring
+MAX_ACKS = 4096  # in one reply; far above what any of our requests can cause
 
 OFFER_OVERHEAD_BYTES = 4  # tag and length around one envelope of at most 2 MiB
 
@@ -35,19 +35,19 @@ _NOW_TAG = b"\x28"
 
 
 class Ack(IntEnum):
-    """What became of one offer of a STORE."""
+    """The result of one offer of a STORE."""
 
-    UNSPECIFIED = 0  # never sent; what an unknown value is read as
-    STORED = 1  # kept, or held already
+    UNSPECIFIED = 0  # never sent; unknown values are read as this
+    STORED = 1  # stored, or held already
     SUPERSEDED = 2  # a higher seq of the same offer is held
-    EXPIRED = 3  # not valid any more
-    INVALID = 4  # malformed, wrongly signed or out of bounds
+    EXPIRED = 3  # no longer valid
+    INVALID = 4  # malformed, badly signed or out of bounds
     FULL = 5  # no room
 
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """Please keep these signed offers, and those of these encoded whole batches."""
+    """A request to store these signed offers, and those of these encoded whole batches."""
 
     envelopes: tuple[bytes, ...]
     whole: tuple[bytes, ...] = ()
@@ -55,7 +55,7 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class FindRequest:
-    """Which offers are there for `content`? `limit` 0 asks for closer peers alone."""
+    """A request for the offers of `content`; `limit` 0 asks for closer peers only."""
 
     content: bytes
     limit: int
@@ -65,8 +65,8 @@ class FindRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoreReply:
-    """One acknowledgement for each offer, in order; `reasons` for each that is `EXPIRED` or `INVALID`, in
-    their order, None for one that is not known; `now`: the storer's clock, where it told (unix seconds)."""
+    """One acknowledgement for each offer, in order. `reasons` has an entry for each that is `EXPIRED` or
+    `INVALID`, None if it is unknown. `now`: the storer's clock if it was sent (unix seconds)."""
 
     acks: tuple[Ack, ...]
     reasons: tuple[Refusal | None, ...] = ()
@@ -75,7 +75,7 @@ class StoreReply:
 
 @dataclass(frozen=True, slots=True)
 class FindReply:
-    """Envelopes, not verified, cheapest first; `more`: that was not all."""
+    """Unverified envelopes, cheapest first; `more`: the peer has more."""
 
     envelopes: tuple[bytes, ...]
     more: bool
@@ -96,7 +96,7 @@ def encode_find(request: FindRequest) -> bytes:
 
 
 def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
-    """Raises `PeerFault`: not a request, or more than `max_offers` to store, as far as can be seen here."""
+    """Raises `PeerFault`: not a request, or visibly more than `max_offers` to store."""
     try:
         request = pb.OfferRequest.FromString(body)
     except DecodeError as error:
@@ -116,8 +116,8 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
 
 
 def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float = 0.0) -> bytes:
-    """An OfferReply to a STORE. `reasons`: one for each ack in `WITH_REASON`; `now` is told where it is
-    one."""
+    """An OfferReply to a STORE. `reasons`: one for each ack in `WITH_REASON`; `now` is included if
+    one of them is about clocks."""
     packed = bytes(acks)
     reply = _ACKS_TAG + encode_uvarint(len(packed)) + packed
     why = tuple(reasons)
@@ -130,7 +130,7 @@ def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float
 
 
 def encode_found(envelopes: Iterable[bytes], more: bool) -> bytes:
-    """An OfferReply to a FIND; encoded closerPeers fields, tag and length included, may stand behind it."""
+    """An OfferReply to a FIND; encoded closerPeers fields may be appended to it."""
     parts: list[bytes] = []
     for envelope in envelopes:
         parts.append(_offer_head(len(envelope)))
@@ -161,9 +161,9 @@ def decode_store_reply(payload: bytes) -> StoreReply:
 
 
 def decode_find_reply(payload: bytes, max_offers: int, kad: KadConfig) -> FindReply:
-    """Raises `PeerFault`: not a reply, or more than the `max_offers` that were asked for.
+    """Raises `PeerFault`: not a reply, or more than the `max_offers` that were requested.
 
-    Closer peers have the number and form they have in a kad message, and are read by its decoder.
+    Closer peers have the same field number and form as in a Kademlia message, and are read by its decoder.
     """
     closer = read_closer(payload, None, kad.max_closer_peers, kad.max_addrs_per_peer)
     if closer is not None:  # most peers hold no offer

@@ -1,12 +1,12 @@
-"""Verifying offers from strangers: each signature once."""
+"""Verifies offers from strangers, each signature once."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError
 
+from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
@@ -39,7 +39,7 @@ _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
 
 def check_times(offer: Offer, now: float) -> None:
-    """The part of the verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
+    """The part of verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
     if offer.not_after <= now:
         raise OfferExpired(f"offer expired {now - offer.not_after:.0f} s ago")
     if offer.issued_at > now + MAX_CLOCK_SKEW_S:
@@ -52,7 +52,7 @@ def open_offer(signed: bytes, now: float) -> Offer:
 
 
 def read_offer(signed: bytes) -> Offer:
-    """An offer that was verified before it was put away. Raises `OfferRefused`: the bytes are no offer."""
+    """Reads an offer that was verified before it was stored. Raises `OfferRefused`: not an offer."""
     try:
         raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
     except PeerFault as fault:
@@ -63,7 +63,7 @@ def read_offer(signed: bytes) -> Offer:
 
 
 def unverified_key(signed: bytes) -> OfferKey | None:
-    """What the offer says it is, before anything of it is verified; None: it cannot be read."""
+    """The key that an unverified offer claims to have; None: it cannot be parsed."""
     try:
         raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
     except (PeerFault, ValueError):
@@ -91,12 +91,12 @@ def _peer(raw: bytes) -> PeerId:
 
 
 class OfferReader:
-    """`read_offer` of many, which have few signers."""
+    """`read_offer` for many offers with few signers."""
 
     __slots__ = ("_plain", "_signer")
 
     def __init__(self, signer: PeerId) -> None:
-        """`signer`: the likely one of the first."""
+        """`signer`: the likely signer of the first offer."""
         self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
         self._signer = signer
 
@@ -110,7 +110,7 @@ class OfferReader:
         return offer
 
     def read_batch(self, data: bytes) -> tuple[SignedBatch, list[Offer]]:
-        """All offers of a batch that was verified before it was put away."""
+        """Reads all offers of a batch that was verified before it was stored."""
         try:
             batch = SignedBatch(data)
         except ValueError as error:
@@ -123,54 +123,43 @@ class OfferReader:
 
 
 class OfferVerifier:
-    """`open_offer` that verifies the same signature once.
+    """`open_offer` with a cache, so that each signature is verified once.
 
-    One lookup brings the same offer from up to k peers, a batch brings the same root with every offer, and a
-    signature costs a hundred times what reading a cache does. Keyed by the signed bytes themselves: no digest
-    to compute or to collide. The least recently used leaves. Of offers of a batch only the root is kept: to
-    hash the way up to it costs little more than to look for the offer.
+    A lookup returns the same offer from up to k peers, every offer of a batch brings the same root, and a
+    signature costs a hundred times what a cache does. The signed bytes are the keys of the cache: there is no
+    digest to compute or to collide. Of batches only the root is cached: hashing the path to it costs little
+    more than finding the offer.
     """
 
-    __slots__ = (
-        "_batches",
-        "_capacity",
-        "_known",
-        "_max_batches",
-        "_max_refused",
-        "_plain",
-        "_refused",
-        "verified",
-    )
+    __slots__ = ("_batches", "_known", "_plain", "_refused", "verified_count")
 
     def __init__(self, capacity: int, max_batches: int = 1, max_refused: int = 1) -> None:
-        """Keeps `capacity` offers that came by themselves, `max_batches` roots, `max_refused` bad ones."""
-        self._capacity = capacity
-        self._max_batches = max_batches
-        self._max_refused = max_refused
-        self._known: OrderedDict[bytes, Offer] = OrderedDict()
-        self._batches: OrderedDict[bytes, Batch] = OrderedDict()
-        self._refused: OrderedDict[bytes, tuple[Refusal, str]] = OrderedDict()
+        """Caches `capacity` single offers, `max_batches` roots, and `max_refused` refusals."""
+        self._known: BoundedMap[bytes, Offer] = BoundedMap(capacity, eviction=Eviction.LEAST_RECENTLY_USED)
+        self._batches: BoundedMap[bytes, Batch] = BoundedMap(
+            max_batches, eviction=Eviction.LEAST_RECENTLY_USED
+        )
+        self._refused: BoundedMap[bytes, tuple[Refusal, str]] = BoundedMap(max_refused)
         self._plain = PlainOffers(Offer, FileMetadata, SignedAlone, is_host)
-        self.verified = 0
-        """Signatures verified so far."""
+        self.verified_count = 0
+        """How many signatures were verified so far."""
 
     def open(self, signed: bytes, now: float) -> Offer:
         """As `open_offer`."""
         if len(signed) > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes")
-        offer = self._plain.open(signed)  # of the same batch as the one before, most likely
+        offer = self._plain.open(signed)  # most likely of the same batch as the previous one
         if offer is None:
             offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
         check_times(offer, now)
         return offer
 
     def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
-        """As `open` for all offers of a batch: each, or why it is refused."""
+        """Opens all offers of a batch: each, or why it is refused."""
         try:
-            self._check_root(whole)
+            signer = self._check_root(whole).signer
         except OfferRefused as refused:
             return [refused] * whole.count
-        signer = self._batches[whole.envelope].signer
         opened: list[Offer | OfferRefused] = []
         latest = now + MAX_CLOCK_SKEW_S
         offers = whole.offers(self._plain, signer, signer.raw)
@@ -186,13 +175,14 @@ class OfferVerifier:
                 opened.append(refused)
         return opened
 
-    def _check_root(self, whole: SignedBatch) -> None:
-        """Form and signature first: hashing a batch costs as much as verifying that."""
+    def _check_root(self, whole: SignedBatch) -> Batch:
+        """Checks form and signature first: hashing a batch costs as much as verifying its signature."""
         if whole.longest > MAX_ENVELOPE_BYTES:
             raise OfferRefused(Refusal.MALFORMED, f"offer of more than {MAX_ENVELOPE_BYTES} bytes in a batch")
         batch = self._batch(whole.envelope)
         if whole.count != batch.count or whole.root() != batch.root:
-            raise OfferRefused(Refusal.FORGED, "offers that are not those under the root of their batch")
+            raise OfferRefused(Refusal.FORGED, "offers that are not under the root of their batch")
+        return batch
 
     def __len__(self) -> int:
         return len(self._known)
@@ -200,20 +190,17 @@ class OfferVerifier:
     def _open_single(self, signed: bytes) -> Offer:
         known = self._known.get(signed)
         if known is not None:
-            self._known.move_to_end(signed)
             return known
         if signed[:1] != bytes((_ENVELOPE_FIRST,)):
             raise OfferRefused(Refusal.MALFORMED, "neither an envelope nor an offer of a batch")
-        self._look_among_refused(signed)
+        self._check_refused(signed)
         try:
-            self.verified += 1
+            self.verified_count += 1
             envelope = open_envelope(signed, OFFER_DOMAIN, payload_types=(OFFER_PAYLOAD_TYPE,))
             offer = _read_body(envelope.payload, envelope.peer_id, SignedAlone(envelope.payload, signed))
         except PeerFault as fault:
-            raise self._remembered(signed, fault) from None
-        self._known[signed] = offer
-        if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+            raise self._remember(signed, fault) from None
+        self._known.put(signed, offer)
         return offer
 
     def _open_batched(self, signed: bytes) -> Offer:
@@ -223,36 +210,32 @@ class OfferVerifier:
             raise OfferRefused(Refusal.MALFORMED, str(error)) from None
         batch = self._batch(envelope)
         if merkle_root(body, index, batch.count, path) != batch.root:
-            raise OfferRefused(Refusal.FORGED, "offer that does not lie under the root of its batch")
+            raise OfferRefused(Refusal.FORGED, "offer that is not under the root of its batch")
         self._plain.expect(envelope, batch.root, batch.count, batch.signer, batch.signer.raw)
         return _read_body(body, batch.signer, SignedAlone(body, signed))
 
     def _batch(self, raw: bytes) -> Batch:
         batch = self._batches.get(raw)
         if batch is not None:
-            self._batches.move_to_end(raw)
             return batch
-        self._look_among_refused(raw)
+        self._check_refused(raw)
         try:
-            self.verified += 1
+            self.verified_count += 1
             batch = open_batch(raw)
         except PeerFault as fault:
-            raise self._remembered(raw, fault) from None
-        self._batches[raw] = batch
-        if len(self._batches) > self._max_batches:
-            self._batches.popitem(last=False)
+            raise self._remember(raw, fault) from None
+        self._batches.put(raw, batch)
         return batch
 
-    def _look_among_refused(self, signed: bytes) -> None:
-        """A request full of offers under one bad signature costs one verification, too."""
-        if signed in self._refused:
-            raise OfferRefused(*self._refused[signed])
+    def _check_refused(self, signed: bytes) -> None:
+        """Raises the cached refusal: many offers under one bad signature cost one verification."""
+        refused = self._refused.peek(signed)
+        if refused is not None:
+            raise OfferRefused(*refused)
 
-    def _remembered(self, signed: bytes, fault: PeerFault) -> OfferRefused:
+    def _remember(self, signed: bytes, fault: PeerFault) -> OfferRefused:
         refused = fault if isinstance(fault, OfferRefused) else _refused(fault)
-        self._refused[signed] = (refused.refusal, refused.reason)
-        if len(self._refused) > self._max_refused:
-            self._refused.popitem(last=False)
+        self._refused.put(signed, (refused.refusal, refused.reason))
         return refused
 
 
@@ -262,7 +245,7 @@ def _refused(fault: PeerFault) -> OfferRefused:
 
 
 def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Offer:
-    """All of the verification of a signed body that holds for ever: form, bounds, lifetime."""
+    """The part of verification that does not depend on the clock: form, bounds, lifetime."""
     plain = plain_body(raw)
     if plain is None:
         offer, provider = _read_any(raw, signer, signed, index)
@@ -274,7 +257,7 @@ def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Of
     except CallerFault as error:
         raise OfferRefused(Refusal.MALFORMED, f"bad offer: {error}") from None
     if provider != signer.raw:
-        raise OfferRefused(Refusal.FOREIGN, "offer signed by another peer than its provider")
+        raise OfferRefused(Refusal.FOREIGN, "offer signed by a peer that is not its provider")
     if not 0 < offer.not_after - offer.issued_at <= MAX_LIFETIME_S:
         raise OfferRefused(Refusal.LIFETIME, "offer with a lifetime out of bounds")
     return offer
@@ -290,7 +273,7 @@ def _made_of(plain: Body, provider: PeerId, signed: Signed, index: int = 0) -> O
 
 
 def _read_any(raw: bytes, signer: PeerId, signed: Signed, index: int) -> tuple[Offer, bytes]:
-    """The offer in an OfferBody of whatever form protobuf allows, and its provider. Nothing is checked."""
+    """The offer in an OfferBody of any form that protobuf allows, and its provider. Nothing is checked."""
     try:
         body = OfferBody.FromString(raw)
     except DecodeError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 
 from fastmarket.errors import (
     CallerFault,
@@ -23,26 +22,18 @@ from fastmarket.errors import (
 )
 from fastmarket.formats.identity import PeerId, PublicKey
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.formats.scope import source_block
-from fastmarket.libp2p.channels import EventStream, Taken
+from fastmarket.formats.remote_peer import RemotePeer
+from fastmarket.libp2p.channels import EventStream
 from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.multistream import DialerNegotiation
+from fastmarket.libp2p.mux_stream import MuxStream
+from fastmarket.libp2p.muxed import ConnectionState, OnData, Role, Sealed
 from fastmarket.libp2p.negotiating import OutboundNegotiation
-from fastmarket.libp2p.output import Output, Sealed, compact
 from fastmarket.libp2p.scopes import STREAM_BYTES, MemoryScope
-from fastmarket.libp2p.session import Liveness, Session, holds_message
-from fastmarket.libp2p.upgrade import Endpoint, Role, Upgrade
-from fastmarket.libp2p.yamux import WHOLE, GoAway, SessionState
-from fastmarket.libp2p.yamux_stream import MuxStream
-
-
-class ConnectionState(Enum):
-    """Where a connection stands."""
-
-    UPGRADING = "upgrading"  # from the start: security, identity and muxer are being agreed
-    OPEN = "open"  # `Opened` is out; streams both ways
-    CLOSED = "closed"  # `Closed` is out; only the last `data_to_send` still matters
-
+from fastmarket.libp2p.tcp.output import Output, compact
+from fastmarket.libp2p.tcp.session import Liveness, Session, holds_message
+from fastmarket.libp2p.tcp.upgrade import NoiseEndpoint, Upgrade
+from fastmarket.libp2p.tcp.yamux import WHOLE, GoAway, SessionState
 
 # To ask an Enum's class for a member costs 80 ns in Python 3.11, and these are asked for in every turn.
 _UPGRADING, _OPEN, _CLOSED = ConnectionState
@@ -56,16 +47,17 @@ class Connection:
         "_cork",
         "_events",
         "_handshake_due",
+        "_host",
         "_inbox",
         "_outbox",
         "_session",
         "_upgrade",
-        "block",
+        "config",
         "early_muxer",
         "emit",
-        "endpoint",
         "liveness",
         "output",
+        "remote",
         "remote_addr",
         "remote_peer",
         "remote_public_key",
@@ -77,19 +69,20 @@ class Connection:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: NoiseEndpoint,
         role: Role,
         *,
         now: float,
         expected_peer: PeerId | None = None,
         remote_addr: Multiaddr | None = None,
     ) -> None:
-        config = endpoint.config
-        self.endpoint = endpoint
+        host = endpoint.host
+        self.config = config = host.config
+        self._host = host
         self.role = role
         self.remote_addr = remote_addr
-        self.block = source_block(remote_addr)
-        """The address block the peer is in (`formats.scope`)."""
+        self.remote: RemotePeer | None = None
+        """The peer, for those who answer it; None before the handshake is done."""
         self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
@@ -106,25 +99,25 @@ class Connection:
         self.slice_bytes = WHOLE
         """Input processed in one go, once the connection is open: a shell with others to serve sets it
         before, and goes on by `resume` when their turn was."""
-        self.scope = MemoryScope(parent=endpoint.scope)
+        self.scope = MemoryScope(parent=host.scope)
         """What it is known to hold for its peer; whoever drives it settles it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())
         self._cork: MuxStream | None = None
 
     @property
-    def streams(self) -> int:
+    def stream_count(self) -> int:
         """Streams open now, both ways."""
         return len(self._session.mux.streams) if self._session else 0
 
     @property
-    def active_streams(self) -> int:
+    def active_stream_count(self) -> int:
         """Of these, those with something under way: an inbound one between two requests has not."""
-        return self._session.active_streams if self._session else 0
+        return self._session.active_stream_count if self._session else 0
 
-    def responding(self, protocol: str) -> int:
+    def responder_count(self, protocol: str) -> int:
         """Open inbound streams that a responder serves in `protocol`."""
-        return self._session.responding(protocol) if self._session else 0
+        return self._session.responder_count(protocol) if self._session else 0
 
     @property
     def used_at(self) -> float:
@@ -132,19 +125,19 @@ class Connection:
         return self._session.used_at if self._session else self.liveness.heard_at
 
     @property
-    def leaving(self) -> bool:
+    def is_leaving(self) -> bool:
         """Open, but one side takes no new streams any more."""
         return self._session is not None and self._session.mux.state is not _SESSION_OPEN
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes accepted from us and not yet handed out, those that wait for the peer's window included."""
         session = self._session
         inner = len(session.mux.out) + session.mux.blocked_bytes if session else 0
         return len(self._outbox) + inner + self.output.size
 
     @property
-    def holding(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes held for the peer's sake, but for what the shell has of them: output, input, streams."""
         session = self._session
         size = len(self._inbox) + len(self._outbox) + self.output.size
@@ -154,7 +147,7 @@ class Connection:
             size += STREAM_BYTES * len(mux.streams)
         return size
 
-    def unsent_of(self, stream_id: int) -> int:
+    def unsent_bytes_of(self, stream_id: int) -> int:
         """Bytes that stand before the next one written to that stream: its own that wait for the peer's
         window, and what all streams have ready to be handed out."""
         mux = self._session.mux if self._session else None
@@ -162,9 +155,9 @@ class Connection:
         return 0 if mux is None or stream is None else len(stream.outbox) + len(mux.out) + self.output.size
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Input waits inside and may go on by `resume`."""
-        return self._session is not None and self.state is _OPEN and self._session.resumable
+        return self._session is not None and self.state is _OPEN and self._session.is_resumable
 
     @property
     def wants_read(self) -> bool:
@@ -223,6 +216,10 @@ class Connection:
             self._outbox.clear()
         return sealed
 
+    def pause_output(self, paused: bool) -> None:
+        """The transport's own buffer is full, or is not any more."""
+        self.output.paused = paused
+
     def _process(self, data: bytes, now: float) -> None:
         try:
             if self._session is None:
@@ -242,21 +239,22 @@ class Connection:
         assert upgrade is not None  # as long as there is no session
         self._outbox += upgrade.receive(data)
         secured = upgrade.session
-        if secured is None or not upgrade.done:
+        if secured is None or not upgrade.is_done:
             return b""
         self._upgrade = None  # and with it the ephemeral key
         self.early_muxer = secured.early_muxer
         self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
+        self.remote = RemotePeer.at(secured.remote_peer, self.remote_addr)
         self.output.cipher = secured.sending
         self._session = session = Session(
-            self.endpoint,
+            self._host,
             secured.receiving,
             self.output,
             self.liveness,
             dialer=self.role is Role.DIALER,
             emit=self.emit,
-            respond=lambda factory: factory(self),
+            peer=self.remote,
             scope=self.scope,
         )
         session.mux.slice_bytes = self.slice_bytes
@@ -291,7 +289,7 @@ class Connection:
             return None
         if session is None:
             return self._handshake_due
-        if session.resumable:
+        if session.is_resumable:
             return self.liveness.heard_at
         deadline = self.liveness.deadline
         return deadline if deadline < session.check_due else session.check_due
@@ -318,7 +316,7 @@ class Connection:
         """Goes on with input that waits inside, a slice of it; False where none does, or for more room than
         there is."""
         session = self._session
-        if session is None or self.state is _CLOSED or not session.resumable:
+        if session is None or self.state is _CLOSED or not session.is_resumable:
             return False
         try:
             session.resume(now)
@@ -360,12 +358,12 @@ class Connection:
             self._uncork(b"")
         return stream.stream_id
 
-    def deliver(self, stream_id: int, taken: Taken) -> None:
-        """From now on the bytes of an own stream are no events: they go to `taken(data, now)` as they come,
+    def deliver(self, stream_id: int, on_data: OnData) -> None:
+        """From now on the bytes of an own stream are no events: they go to `on_data(data, now)` as they come,
         which is done with them when it returns."""
         sink = self._stream(stream_id)[1].sink
         if isinstance(sink, EventStream | OutboundNegotiation):
-            sink.taken = taken
+            sink.on_data = on_data
 
     def send(self, stream_id: int, data: bytes, now: float) -> None:
         """Queues `data`; StreamFailed when the stream is gone, CallerFault when it is not ready."""

@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from fastmarket.errors import PeerFault
+from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream, ResponderStream
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.events import Event, PeerLeaving, PingAnswered
+from fastmarket.libp2p.mux_stream import MuxStream
 from fastmarket.libp2p.negotiating import InboundNegotiation, OutboundNegotiation
-from fastmarket.libp2p.noise import LENGTH_BYTES, CipherState
-from fastmarket.libp2p.output import Output
 from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.streams import Responder, ResponderFactory
-from fastmarket.libp2p.upgrade import Endpoint
-from fastmarket.libp2p.yamux import GoAway, Yamux
-from fastmarket.libp2p.yamux_stream import MuxStream
+from fastmarket.libp2p.streams import ResponderFactory
+from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
+from fastmarket.libp2p.tcp.output import Output
+from fastmarket.libp2p.tcp.yamux import GoAway, Yamux
 
 
 class Liveness:
@@ -65,8 +66,8 @@ class Session:
         "liveness",
         "mux",
         "output",
+        "peer",
         "protocols",
-        "respond",
         "unread",
         "used_at",
     )
@@ -80,7 +81,7 @@ class Session:
         *,
         dialer: bool,
         emit: Callable[[Event], None],
-        respond: Callable[[ResponderFactory], Responder],
+        peer: RemotePeer,
         scope: MemoryScope,
     ) -> None:
         self._scope = scope
@@ -89,7 +90,7 @@ class Session:
         self.liveness = liveness
         self.mux = Yamux(endpoint.config, self, dialer=dialer)
         self.emit = emit
-        self.respond = respond
+        self.peer = peer
         self.check_due = inf  # no stream's deadline is earlier
         self._receiving = receiving
         self.output = output
@@ -110,12 +111,12 @@ class Session:
     def relieve(self) -> bool:
         return self.output.run_ahead(self.mux.out)
 
-    def pong(self, value: int, now: float) -> None:
+    def on_pong(self, value: int, now: float) -> None:
         rtt = self.liveness.answered(value, now)
         if rtt is not None:
             self.emit(PingAnswered(rtt))
 
-    def went_away(self, code: int, now: float) -> None:
+    def on_go_away(self, code: int, now: float) -> None:
         if code != GoAway.NORMAL:
             raise PeerFault(f"went away with code {code}", protocol="yamux")
         self.emit(PeerLeaving())
@@ -123,12 +124,12 @@ class Session:
     # channels.Channels
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
         mux, config = self.mux, self.config
         if len(mux.out) > config.max_unsent_bytes:
             return False
         return not mux.blocked_bytes or (
-            mux.blocked_bytes <= config.max_blocked_bytes and not self._scope.strained
+            mux.blocked_bytes <= config.max_blocked_bytes and not self._scope.is_strained
         )
 
     def hold(self, size: int) -> bool:
@@ -149,29 +150,29 @@ class Session:
     # What the connection drives
 
     @property
-    def active_streams(self) -> int:
+    def active_stream_count(self) -> int:
         """Streams but those of a responder with nothing to do."""
         streams = self.mux.streams.values()
-        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.resting))
+        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.is_resting))
 
-    def responding(self, protocol: str) -> int:
+    def responder_count(self, protocol: str) -> int:
         """Open streams that a responder of ours serves in `protocol`."""
         sinks = (stream.sink for stream in self.mux.streams.values())
         return sum(1 for sink in sinks if isinstance(sink, ResponderStream) and sink.protocol == protocol)
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Input waits inside, and there is room for its output. What the muxer itself waits with does not
         need the peer's windows: it may be they that it brings."""
         if not self.mux.stalled:
-            return self._congested != {} and self.room
+            return self._congested != {} and self.has_room
         return len(self.mux.out) <= self.config.max_unsent_bytes
 
     def resume(self, now: float) -> None:
         """Processes what waited for room."""
         congested, self._congested = self._congested, {}
         for key, sink in congested.items():
-            if self.room:
+            if self.has_room:
                 sink.drained(now)
             else:
                 self._congested[key] = sink

@@ -6,9 +6,8 @@ to the kernel at once, whom each write costs some 4 us beside its bytes.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-from fastmarket.libp2p.noise import BULK_BYTES, CipherState, sealed_bytes
+from fastmarket.libp2p.muxed import Sealed
+from fastmarket.libp2p.tcp.noise import BULK_BYTES, CipherState, sealed_bytes
 
 # Encrypted without a look at the shell: what 64 requests call for that have answers of 6 KiB.
 AHEAD_BYTES = 384 << 10
@@ -19,8 +18,6 @@ _MOST_PLAIN_BYTES = OUTPUT_BYTES - (sealed_bytes(OUTPUT_BYTES) - OUTPUT_BYTES)  
 # always takes all: so one does for all connections, and its memory need not be mapped anew each time.
 _spare: list[bytearray] = []
 _MAX_SPARE = 1
-
-Sealed: TypeAlias = bytes | memoryview
 
 
 class Output:

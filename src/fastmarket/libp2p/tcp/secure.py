@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import Identity, PeerId, PublicKey
-from fastmarket.libp2p.noise import CipherState, KeyPair, XXHandshake
+from fastmarket.libp2p.muxed import AnotherPeer
+from fastmarket.libp2p.tcp.noise import CipherState, KeyPair, XXHandshake
 from fastmarket.pb.libp2p.noise_pb2 import NoiseExtensions, NoiseHandshakePayload
 
 NOISE_PROTOCOL = "/noise"
@@ -24,15 +25,6 @@ PROOF_CACHE = 1024
 _KEY_BYTES = 32
 _SIGNATURE_DOMAIN = b"noise-libp2p-static-key:"
 _FAULT = "noise"
-
-
-class AnotherPeer(PeerFault):
-    """Whoever is there has proved to be somebody else: `found`, a peer id as text."""
-
-    def __init__(self, expected: str, found: str) -> None:
-        super().__init__(f"expected {expected}, found {found}", protocol=_FAULT)
-        self.expected = expected
-        self.found = found
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class SecureHandshake:
             return handshake.write_message(self._static.payload)  # the responder's only message
         # Checked before the initiator's last message goes out: an impostor shall not learn who we are.
         key, early_muxer = self._authenticate(payload)
-        reply = None if handshake.finished else handshake.write_message(self._static.payload)
+        reply = None if handshake.is_finished else handshake.write_message(self._static.payload)
         sending, receiving = handshake.split()
         self.session = SecureSession(sending, receiving, key, key.peer_id, early_muxer)
         return reply
@@ -126,7 +118,7 @@ class SecureHandshake:
             raise PeerFault("malformed payload", protocol=_FAULT) from error
         key = _proven_key(message.identity_key, self._handshake.remote_static, message.identity_sig)
         if self._expected is not None and key.peer_id != self._expected:
-            raise AnotherPeer(str(self._expected), str(key.peer_id))
+            raise AnotherPeer(str(self._expected), str(key.peer_id), protocol=_FAULT)
         # Both offer yamux: it is agreed. A list without it falls back to multistream, as go does, though the
         # specification lets the handshake fail there.
         return key, self._static.early_muxer and YAMUX_PROTOCOL in message.extensions.stream_muxers

@@ -11,7 +11,7 @@ from fastmarket.errors import NetworkFault, PeerFault
 from fastmarket.native.sodium import TAG_BYTES, Aead, SymmetricState, x25519_public
 
 if TYPE_CHECKING:
-    from fastmarket.libp2p.bulk_cipher import BulkAead
+    from fastmarket.libp2p.tcp.bulk_cipher import BulkAead
 
 PROTOCOL_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"  # exactly 32 bytes, so it is its own first hash
 MAX_MESSAGE_BYTES = 65535  # noise spec section 3; also all that libp2p's two length bytes can say
@@ -129,7 +129,7 @@ class CipherState:
 
     def _of_bulk(self) -> BulkAead:
         if self._bulk is None:
-            from fastmarket.libp2p.bulk_cipher import BulkAead
+            from fastmarket.libp2p.tcp.bulk_cipher import BulkAead
 
             self._bulk = BulkAead(self._key)
         return self._bulk
@@ -164,7 +164,7 @@ class XXHandshake:
         self._symmetric.mix_hash(prologue)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """All three messages are through."""
         return self._turn == _MAX_HANDSHAKE_MESSAGES
 

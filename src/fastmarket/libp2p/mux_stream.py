@@ -1,4 +1,4 @@
-"""One stream of a Yamux session, and what a session talks to."""
+"""One stream of a connection, and where its bytes go."""
 
 from __future__ import annotations
 
@@ -26,22 +26,6 @@ class Sink(Protocol):
 
     def gone(self) -> None:
         """The stream has ended, in whatever way: give up what was held for it."""
-
-
-class Owner(Protocol):
-    """What a session asks of its connection."""
-
-    def accept(self, stream: MuxStream, now: float) -> Sink:
-        """A new inbound stream."""
-
-    def relieve(self) -> bool:
-        """Takes what stands in `out`; False: the shell has to, first."""
-
-    def pong(self, value: int, now: float) -> None:
-        """An answer to a ping of ours."""
-
-    def went_away(self, code: int, now: float) -> None:
-        """The peer ends the session."""
 
 
 class MuxStream(StreamState):

@@ -3,18 +3,16 @@ handshake did not agree on it already (specs: connections/README.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from fastmarket.config import ConnectionConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.identity import PeerId
+from fastmarket.libp2p.endpoint import Endpoint
 from fastmarket.libp2p.multistream import DialerNegotiation, ListenerNegotiation, acceptance, read_opening
-from fastmarket.libp2p.noise import LENGTH_BYTES
-from fastmarket.libp2p.scopes import MemoryScope
-from fastmarket.libp2p.secure import (
+from fastmarket.libp2p.muxed import Role
+from fastmarket.libp2p.tcp.noise import LENGTH_BYTES
+from fastmarket.libp2p.tcp.secure import (
     NOISE_PROTOCOL,
     YAMUX_PROTOCOL,
     NoiseStatic,
@@ -22,44 +20,22 @@ from fastmarket.libp2p.secure import (
     SecureSession,
 )
 
-if TYPE_CHECKING:
-    from fastmarket.libp2p.streams import ResponderFactory
-
 MAX_HANDSHAKE_MESSAGE_BYTES = 16 << 10  # an 8192-bit RSA key and its signature take 2 KiB
 _PROPOSALS = (NOISE_PROTOCOL,)
 MAX_MUXER_PROPOSALS = 8  # mplex, yamux and what else a peer may try
 
 
-class Role(Enum):
-    """Which side of a connection we are."""
-
-    DIALER = "dialer"  # initiator of Noise, odd yamux ids
-    LISTENER = "listener"  # responder, even ids
-
-
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What all connections of a host share."""
+class NoiseEndpoint:
+    """What all connections of a host share that are secured by Noise: the host, and one key."""
 
-    config: ConnectionConfig
-    identity: Identity
+    host: Endpoint
     static: NoiseStatic
-    entropy: Callable[[int], bytes]
-    protocols: Mapping[str, ResponderFactory | None]  # inbound; None: delivered as events
-    scope: MemoryScope  # what all of them hold for their peers
 
     @classmethod
-    def create(
-        cls,
-        identity: Identity,
-        entropy: Callable[[int], bytes],
-        protocols: Mapping[str, ResponderFactory | None],
-        config: ConnectionConfig | None = None,
-    ) -> Endpoint:
-        """With a fresh Noise key. `protocols` may change while connections live."""
-        config = config or ConnectionConfig()
-        static = NoiseStatic.create(identity, entropy, early_muxer=config.early_muxer)
-        return cls(config, identity, static, entropy, protocols, MemoryScope(config.peer_budget_bytes))
+    def create(cls, host: Endpoint) -> NoiseEndpoint:
+        """With a fresh Noise key."""
+        return cls(host, NoiseStatic.create(host.identity, host.entropy, early_muxer=host.config.early_muxer))
 
 
 class _Stage(Enum):
@@ -76,7 +52,7 @@ _SECURITY, _HANDSHAKE, _MUXER, _DONE = _Stage
 
 
 class Upgrade:
-    """One side's upgrade. After each `receive` send what it returns; it is over when `done`.
+    """One side's upgrade. After each `receive` send what it returns; it is over when `is_done`.
 
     The dialer puts its first handshake message behind the proposal at once (rust's V1Lazy): two round trips
     in all.
@@ -84,19 +60,22 @@ class Upgrade:
 
     __slots__ = ("_begun", "_buffer", "_dialer", "_handshake", "_negotiation", "_stage", "session")
 
-    def __init__(self, endpoint: Endpoint, role: Role, expected_peer: PeerId | None) -> None:
+    def __init__(self, endpoint: NoiseEndpoint, role: Role, expected_peer: PeerId | None) -> None:
         self._dialer = role is Role.DIALER
         self._stage = _SECURITY
         self._handshake = SecureHandshake(
-            endpoint.static, initiator=self._dialer, entropy=endpoint.entropy, expected_peer=expected_peer
+            endpoint.static,
+            initiator=self._dialer,
+            entropy=endpoint.host.entropy,
+            expected_peer=expected_peer,
         )
-        self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.config.max_proposals)
+        self._negotiation = self._negotiate(NOISE_PROTOCOL, endpoint.host.config.max_proposals)
         self._begun = False
         self._buffer = bytearray()
         self.session: SecureSession | None = None
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Yamux may begin; `take_rest` holds its first bytes."""
         return self._stage is _DONE
 

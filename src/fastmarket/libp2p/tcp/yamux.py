@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, IntEnum, IntFlag
 from struct import Struct
+from typing import Protocol
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.errors import CallerFault, ConnectionLost, LimitExceeded, PeerFault
-from fastmarket.libp2p.yamux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Owner
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, NOWHERE, MuxStream, Sink
 from fastmarket.native.frames import (
     GRANT_BYTES,
     HEADER_BYTES,
@@ -77,6 +78,22 @@ class SessionState(Enum):
 _OPEN, _LEAVING, _REMOTE_LEAVING, _CLOSED = SessionState
 _DATA = int(FrameType.DATA)
 _SYN, _ACK, _FIN, _RST = (int(flag) for flag in Flag)
+
+
+class Owner(Protocol):
+    """What a session asks of its connection."""
+
+    def accept(self, stream: MuxStream, now: float) -> Sink:
+        """A new inbound stream."""
+
+    def relieve(self) -> bool:
+        """Takes what stands in `out`; False: the shell has to, first."""
+
+    def on_pong(self, value: int, now: float) -> None:
+        """An answer to a ping of ours."""
+
+    def on_go_away(self, code: int, now: float) -> None:
+        """The peer ends the session."""
 
 
 class Yamux:
@@ -224,12 +241,12 @@ class Yamux:
         if flags & _SYN:
             self.out += _pack(FrameType.PING, _ACK, 0, length)
         elif flags & _ACK:
-            self._owner.pong(length, now)
+            self._owner.on_pong(length, now)
 
     def _on_go_away(self, flags: int, stream_id: int, length: int, now: float) -> None:
         if length or self.state is not _REMOTE_LEAVING:
             self.state = _REMOTE_LEAVING
-            self._owner.went_away(length, now)
+            self._owner.on_go_away(length, now)
 
     def _addressed(self, flags: int, stream_id: int, now: float) -> MuxStream | None:
         """The stream a frame is for, opened or ended as its flags say; None when it is gone."""

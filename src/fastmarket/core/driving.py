@@ -1,0 +1,41 @@
+"""The one pump of all drivers: carries out what a node wants until it wants nothing more."""
+
+from __future__ import annotations
+
+from fastmarket.core.events import Event, Persist
+from fastmarket.core.node import NodeCore
+from fastmarket.kad.events import SendRequest
+
+
+class Driver:
+    """What a driver does for a node."""
+
+    __slots__ = ()
+
+    def send(self, request: SendRequest) -> None:
+        """Sends a request; `handle_reply` or `handle_failure` comes once, later."""
+        raise NotImplementedError
+
+    def persist(self, action: Persist) -> None:
+        """Makes changes durable; `handle_persisted` comes once, later."""
+        raise NotImplementedError
+
+    def deliver(self, event: Event) -> None:
+        """Something happened."""
+        raise NotImplementedError
+
+
+def pump(core: NodeCore, driver: Driver, now: float) -> None:
+    """To be called after every input, or once after several; arm `core.next_timer()` afterwards."""
+    while True:
+        actions, events = core.poll_actions(now), core.poll_events(now)
+        if not actions and not events:
+            return
+        for action in actions:
+            if type(action) is Persist:
+                driver.persist(action)
+            else:
+                assert type(action) is SendRequest
+                driver.send(action)
+        for event in events:
+            driver.deliver(event)

@@ -1,0 +1,518 @@
+"""The node as one sans-IO object: Kademlia, offers, what ties them together, and every command.
+
+A driver hands it requests, outcomes of its own requests, what becomes of peers, and time; after each of these
+it carries out `poll_actions`, delivers `poll_events`, and arms `next_timer`. `core.driving` does that in one
+place for all drivers: the network, the simulator, the tests.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from fastmarket.config import NodeConfig
+from fastmarket.core import commands as c
+from fastmarket.core.answers import AddressBook, OfferHolders
+from fastmarket.core.batching import RegistrationBatcher, SliceQueue
+from fastmarket.core.durability import Tickets
+from fastmarket.core.events import (
+    Action,
+    AnnouncingPostponed,
+    BugFound,
+    ClockDiffers,
+    Event,
+    Finished,
+    JobEnded,
+    KnownAs,
+    OffersRefused,
+    PeerAnswered,
+    PeerDisconnected,
+    PeerEvent,
+    PeerIdentified,
+    PeerUnreachable,
+    Persist,
+    Progress,
+)
+from fastmarket.core.operations import (
+    Announcing,
+    Batch,
+    JobOwner,
+    ManyRegistrations,
+    OfferSearch,
+    Operation,
+    OperationHost,
+    PutOperation,
+    Query,
+    Registration,
+    RegistrationGroup,
+    RegistrationPart,
+)
+from fastmarket.errors import FastmarketError, NodeFault
+from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.kad.engine import Engine, Mode
+from fastmarket.kad.events import JobFault, JobFinished, JobProgress
+from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.find_peer import FindPeer
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.record import DEFAULT_RULES, RecordRule
+from fastmarket.kad.records.tracked_store import TrackedRecordStore
+from fastmarket.kad.wire.response_cache import ResponseCaches
+from fastmarket.offers.lookup.local_answers import LocalAnswers
+from fastmarket.offers.protocol import OfferProtocol, Wanted
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.trace import NULL_TRACE, Trace
+
+# Before what failed is tried again when it is due at once: what fails every time would else take all the CPU.
+PAUSE_S = 1.0
+
+Responder: TypeAlias = Callable[[PeerId, bytes, float, bytes], bytes | None]
+"""`(sender, request, now, address block of the sender)` -> the reply, unframed; None: there is none. Raises
+PeerFault: reset the stream."""
+
+
+class _Running:
+    """A job under way; `wanted`: the announcement that it is."""
+
+    __slots__ = ("began", "job", "owner", "wanted")
+
+    def __init__(self, job: Job, owner: JobOwner | None, wanted: Wanted | None, began: float) -> None:
+        self.job = job
+        self.owner = owner
+        self.wanted = wanted
+        self.began = began
+
+
+class NodeCore(OperationHost):
+    """One node. Times are unix seconds on one scale; entropy is given; nothing here waits."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        addresses: AddressBook,
+        *,
+        now: float,
+        entropy: Callable[[int], bytes],
+        rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
+        trace: Trace = NULL_TRACE,
+    ) -> None:
+        """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
+        local = identity.peer_id
+        self.config = config
+        self.caches = ResponseCaches()
+        """Told of contents, and of peers whose addresses changed: replies made of them are made again."""
+        store = OfferStore(config.offers, None, local.key, self.caches)
+        self._changes = store.changes
+        self.records = TrackedRecordStore(config.kad, local.key)
+        self.engine = Engine(
+            config.kad,
+            local,
+            now=now,
+            entropy=entropy,
+            rules=rules,
+            trace=trace,
+            records=self.records,
+            providers=OfferHolders(local, store, addresses),
+            caches=self.caches,
+            mode=Mode.SERVER if config.server_mode else Mode.CLIENT,
+        )
+        self.offers = OfferProtocol(
+            identity, self.engine, config.offers, trace, store=store, caches=self.caches
+        )
+        self.local_answers = LocalAnswers(store, self.engine.askable, config.offers)
+        self.tickets = Tickets()
+        self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
+        self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
+        self.responders: dict[str, Responder] = {
+            config.kad.protocol: self.engine.handle_request,
+            config.offers.protocol: self.offers.answer,
+        }
+        """Answers inbound requests, by protocol. Look at `is_turn_wanted` after each."""
+        self.is_joining = False
+        """A bootstrap was begun, by anyone."""
+        self._operations: dict[int, Operation] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._awaiting: deque[tuple[int, list[PutOperation]]] = deque()  # by ticket
+        self._jobs: dict[int, _Running] = {}
+        self._batches: set[Batch] = set()
+        self._events: list[Event] = []
+        self._last_operation = 0
+        self._table = self.engine.routing
+        self._table_size = 0
+        self._offers_due = False  # announcements may be due, or there is room for more
+        self._not_before = 0.0  # the timer, after a bug
+
+    # --- commands
+
+    def start(self, command: c.Command, now: float, tag: object = None) -> int:
+        """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
+        command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
+        self._last_operation += 1
+        number = self._last_operation
+        operation = _MAKERS[type(command)](self, number, command, now)
+        operation.set_tag(tag)
+        self._operations[number] = operation
+        try:
+            operation.begin(now)
+        except Exception:
+            self._operations.pop(number, None)
+            raise
+        return number
+
+    def cancel(self, operation: int, now: float) -> None:
+        """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
+        An unknown operation, or one that has ended, is ignored."""
+        begun = self._operations.get(operation)
+        if begun is not None:
+            begun.cancel(now)
+
+    def keep_changes(self) -> None:
+        """From now on changes of the offer store come as `Persist`, and commands wait for their answers."""
+        self._changes.collect()
+
+    # --- what the driver tells
+
+    @property
+    def is_turn_wanted(self) -> bool:
+        """A request that was answered called for more: actions, or an earlier timer."""
+        return self._table.timer_moved or self.offers.timer_moved
+
+    def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+        """The reply to a SendRequest. One that nothing waits for is ignored."""
+        self.engine.receive_reply(request_id, protocol, payload, now)
+
+    def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
+        """A SendRequest has failed."""
+        self.engine.request_failed(request_id, kind, now)
+
+    def handle_peer(self, event: PeerEvent, now: float) -> None:
+        """Something became known of a peer."""
+        _PEER_HANDLERS[type(event)](self, event, now)
+        self._look_at_table(now)
+
+    def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
+        """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
+        self.tickets.answer(ticket, fault)
+        awaiting = self._awaiting
+        while awaiting and awaiting[0][0] <= ticket:
+            for operation in awaiting.popleft()[1]:
+                if operation.number in self._operations:
+                    try:
+                        operation.on_persisted(now)
+                    except Exception as error:  # noqa: BLE001 - it costs this command
+                        self._bug("acknowledging what is durable", error, operation, now)
+
+    def next_timer(self) -> float:
+        """When to call `handle_timer`."""
+        when = self.engine.next_timer()
+        timers = self._timers
+        while timers and timers[0][1] not in self._operations:
+            heapq.heappop(timers)
+        for other in (
+            self.offers.next_timer(),
+            self.batcher.next_timer(),
+            timers[0][0] if timers else None,
+        ):
+            if other is not None and other < when:
+                when = other
+        return max(when, self._not_before)
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+        self._guard_timer("a turn of the DHT", self.engine.handle_timer, now)
+        self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
+        self._offers_due = True
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            operation = self._operations.get(heapq.heappop(timers)[1])
+            if operation is not None:
+                try:
+                    operation.on_timer(now)
+                except Exception as error:  # noqa: BLE001 - it costs this command
+                    self._bug("a command's timer", error, operation, now)
+
+    def poll_actions(self, now: float) -> list[Action]:
+        """What to do, in order."""
+        if self._offers_due:
+            self._offers_due = False
+            self._guard_timer("beginning to announce offers", self._announce_due, now)
+        self._guard_timer("beginning registrations", self._begin_registrations, now)
+        actions: list[Action] = [*self.engine.poll_actions()]
+        self._table.timer_moved = self.offers.timer_moved = False
+        changes = self._changes.take()
+        if changes:
+            own = any(change.own for change in changes)
+            actions.append(Persist(changes, self.tickets.issue(own=own)))
+        return actions
+
+    def poll_events(self, now: float) -> list[Event]:
+        """What happened, in order."""
+        for event in self.engine.poll_events():
+            _JOB_HANDLERS[type(event)](self, event, now)
+        for peer in self.engine.take_named_us():
+            self._events.append(KnownAs(peer))
+        if count := self.offers.take_refused_count():
+            self._events.append(OffersRefused(count))
+        events, self._events = self._events, []
+        return events
+
+    # --- for operations (OperationHost)
+
+    @property
+    def batch_count(self) -> int:
+        return len(self._batches)
+
+    def run(self, job: Job, owner: JobOwner, now: float) -> int:
+        return self._run(job, owner, None, now)
+
+    def stop(self, job_id: int, now: float) -> None:
+        self.engine.cancel(job_id, now)
+
+    def announce(self, wanted: Wanted, owner: JobOwner | None, now: float) -> bool:
+        try:
+            self._run(wanted.job, owner, wanted, now)
+        except FastmarketError as fault:
+            self._events.append(AnnouncingPostponed(fault))
+        except Exception as error:  # noqa: BLE001 - what it offers has its next turn all the same
+            self._events.append(BugFound("beginning to announce offers", error))
+        else:
+            return True
+        self._end_announcement(wanted, None, now)
+        return False
+
+    def begin_batch(self, batch: Batch, now: float) -> None:
+        self._batches.add(batch)
+        try:
+            batch.begin(now)
+        except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
+            self._bug("registering offers", error, batch, now)
+
+    def end_batch(self, batch: Batch) -> None:
+        self._batches.discard(batch)
+
+    def await_durable(self, operation: PutOperation) -> int:
+        ticket = self.tickets.awaited(pending=self._changes.has_own)
+        if ticket != operation.ticket:
+            awaiting = self._awaiting
+            if not awaiting or awaiting[-1][0] < ticket:
+                awaiting.append((ticket, []))
+            awaiting[-1][1].append(operation)
+        return ticket
+
+    def arm(self, operation: Operation, when: float) -> None:
+        if operation.number in self._operations:
+            heapq.heappush(self._timers, (when, operation.number))
+
+    def explained(self, outcome: Outcome, now: float) -> Outcome:
+        """With what storers say of our clock, if their refusal is among the reasons."""
+        if outcome.is_reached or "refused" not in outcome.why:
+            return outcome
+        said = self.offers.clock.complained(now)
+        return replace(outcome, why=f"{outcome.why}; {said}") if said else outcome
+
+    def progress(self, operation: Operation, item: object) -> None:
+        self._events.append(Progress(operation.number, item))
+
+    def finish(
+        self,
+        operation: Operation,
+        outcome: Outcome | None = None,
+        result: object = None,
+        fault: Exception | None = None,
+    ) -> None:
+        if self._operations.pop(operation.number, None) is not None:
+            self._events.append(Finished(operation.number, outcome, result, fault))
+
+    # --- private
+
+    def _identified(self, event: PeerIdentified, now: float) -> None:
+        engine = self.engine
+        alone = not engine.table_size and not self.is_joining
+        engine.peer_identified(event.peer, event.protocols, now)
+        if alone and engine.table_size:
+            # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
+            engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
+
+    def _disconnected(self, event: PeerDisconnected, now: float) -> None:
+        self.engine.peer_disconnected(event.peer_id, now)
+
+    def _unreachable(self, event: PeerUnreachable, now: float) -> None:
+        self.engine.peer_unreachable(event.peer_id, now)
+
+    def _answered(self, event: PeerAnswered, now: float) -> None:
+        self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)
+
+    def _look_at_table(self, now: float) -> None:
+        """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
+        for newcomer in self.engine.take_newcomers():
+            self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
+        size = self.engine.table_size
+        if size != self._table_size:
+            self._table_size = size
+            self.offers.neighbours(size, now)
+
+    def _run(self, job: Job, owner: JobOwner | None, wanted: Wanted | None, now: float) -> int:
+        job_id = self.engine.start(job, now)
+        self._jobs[job_id] = _Running(job, owner, wanted, now)
+        return job_id
+
+    def _announce_due(self, now: float) -> None:
+        self._look_at_table(now)
+        for wanted in self.offers.poll_jobs(now):
+            self.announce(wanted, None, now)
+
+    def _begin_registrations(self, now: float) -> None:
+        retry_s = self.config.offers.retry_s
+        while (taken := self.batcher.take(now)) is not None:
+            members, slot = taken
+            terms = [member.terms for member in members]
+            self.begin_batch(Batch(self, terms, RegistrationGroup(self, members), slot, retry_s), now)
+        while (next_slice := self.slices.take()) is not None:
+            part, slot = next_slice
+            if part.owner.is_open:
+                terms = part.owner.terms_at(part.indices)
+                self.begin_batch(Batch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
+            else:
+                slot.release()
+
+    def _job_progress(self, event: JobProgress, now: float) -> None:
+        running = self._jobs.get(event.job_id)
+        if running is not None and running.owner is not None:
+            self._tell(running.owner, running.owner.on_progress, event.item, now)
+
+    def _job_finished(self, event: JobFinished, now: float) -> None:
+        running = self._jobs.pop(event.job_id, None)
+        if running is None:
+            return
+        if running.wanted is not None:
+            self._guard("ending an announcement", self._end_announcement, running.wanted, event.result, now)
+        owner = running.owner
+        if owner is not None:
+            self._tell(owner, owner.on_result, event.result, now)
+        kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
+        tag = None if owner is None else owner.tag
+        self._events.append(JobEnded(kind, lookup, now - running.began, tag))
+
+    def _job_fault(self, event: JobFault, now: float) -> None:
+        self._events.append(BugFound(f"the job {event.kind}", event.error))
+        running = self._jobs.pop(event.job_id, None) if event.ended else None
+        if running is None:
+            return
+        if running.wanted is not None:
+            self._guard("ending an announcement", self._end_announcement, running.wanted, None, now)
+        if running.owner is not None:
+            running.owner.on_bug(NodeFault(f"a bug of ours ended it: {event.error!r}"), now)
+
+    def _end_announcement(self, wanted: Wanted, result: object, now: float) -> None:
+        """The end of an announcement or handover goes back into its schedule; None: it was not made."""
+        self._offers_due = True
+        self.offers.ended(wanted, result, now)
+        offset_s = self.offers.clock.warning(now)
+        if offset_s is not None:
+            self._events.append(ClockDiffers(offset_s))
+
+    def _tell(self, owner: JobOwner, call: Callable[[object, float], None], item: object, now: float) -> None:
+        """Tells the owner of a job; a bug in it costs what it does for its callers, who are told."""
+        try:
+            call(item, now)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._bug("following a job", error, owner, now)
+
+    def _bug(self, place: str, error: Exception, owner: JobOwner, now: float) -> None:
+        self._events.append(BugFound(place, error))
+        owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
+
+    def _guard(self, place: str, call: Callable[..., object], *args: object) -> None:
+        """A bug costs what `place` names, and nothing else."""
+        try:
+            call(*args)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._events.append(BugFound(place, error))
+
+    def _guard_timer(self, place: str, call: Callable[[float], None], now: float) -> None:
+        """As `_guard`; after a bug what is due at once waits."""
+        bugs = len(self._events)
+        self._guard(place, call, now)
+        if len(self._events) > bugs:
+            self._not_before = now + PAUSE_S
+
+
+# How each command becomes an operation. What the caller did wrong is raised here, before anything has begun.
+
+
+def _make_registration(core: NodeCore, number: int, command: c.Register, now: float) -> Operation:
+    if not core.batcher.is_idle:
+        return Registration(core, number, command.timeout_s, command.terms)
+    wanted = core.offers.register(command.terms, now, command.timeout_s)
+    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=False)
+
+
+def _make_many(core: NodeCore, number: int, command: c.RegisterMany, now: float) -> Operation:
+    return ManyRegistrations(core, number, command.timeout_s, command.terms)
+
+
+def _make_withdrawal(core: NodeCore, number: int, command: c.Withdraw, now: float) -> Operation:
+    wanted = core.offers.withdraw(command.content, command.user_id, now, command.timeout_s)
+    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=True)
+
+
+def _make_search(core: NodeCore, number: int, command: c.FindOffers, now: float) -> Operation:
+    return OfferSearch(core, number, command)
+
+
+def _make_query(core: NodeCore, number: int, command: c.Command, now: float) -> Operation:
+    return Query(core, number, _JOBS[type(command)](core, command, now))
+
+
+def _put_value(core: NodeCore, command: c.PutValue, now: float) -> Job:
+    engine = core.engine
+    put = engine.put_value_once if command.once else engine.put_value
+    job = put(command.key, command.value, now, command.quorum, command.timeout_s)
+    if not command.once:
+        core.records.mark_own(command.key, now)
+    return job
+
+
+def _find_peer(core: NodeCore, command: c.FindPeer, now: float) -> Job:
+    query = FindPeer(core.config.kad, command.peer_id)
+    return core.engine.lookup_job(command.peer_id.raw, query, command.timeout_s)
+
+
+def _bootstrap(core: NodeCore, command: c.Bootstrap, now: float) -> Job:
+    core.is_joining = True
+    return core.engine.bootstrap(command.seeds, command.timeout_s)
+
+
+_JOBS: Mapping[type[c.Command], Callable[[NodeCore, Any, float], Job]] = {
+    c.PutValue: _put_value,
+    c.GetValue: lambda core, one, now: core.engine.get_value(one.key, now, one.quorum, one.timeout_s),
+    c.Provide: lambda core, one, now: core.engine.provide(one.key, now, one.timeout_s),
+    c.FindProviders: lambda core, one, now: core.engine.find_providers(
+        one.key, now, one.limit, one.timeout_s
+    ),
+    c.FindPeer: _find_peer,
+    c.Closest: lambda core, one, now: core.engine.find_node(one.key, one.timeout_s),
+    c.Bootstrap: _bootstrap,
+}
+_MAKERS: Mapping[type[c.Command], Callable[[NodeCore, int, Any, float], Operation]] = {
+    c.Register: _make_registration,
+    c.RegisterMany: _make_many,
+    c.Withdraw: _make_withdrawal,
+    c.FindOffers: _make_search,
+    **dict.fromkeys(_JOBS, _make_query),
+}
+_PEER_HANDLERS: Mapping[type[PeerEvent], Callable[[NodeCore, Any, float], None]] = {
+    PeerIdentified: NodeCore._identified,
+    PeerDisconnected: NodeCore._disconnected,
+    PeerUnreachable: NodeCore._unreachable,
+    PeerAnswered: NodeCore._answered,
+}
+_JOB_HANDLERS: Mapping[type, Callable[[NodeCore, Any, float], None]] = {
+    JobProgress: NodeCore._job_progress,
+    JobFinished: NodeCore._job_finished,
+    JobFault: NodeCore._job_fault,
+}

@@ -1,0 +1,1 @@
+"""Transports: one folder for each, and one row in `table`."""

@@ -1,0 +1,220 @@
+"""The asyncio side of one TCP connection: feed bytes in, hand events on, write once, arm one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.libp2p.muxed import ByteStreamConnection, ConnectionState, Role, Sealed
+from fastmarket.libp2p.tcp.output import compact, recycle
+from fastmarket.net.clock import Clock
+from fastmarket.net.link import SETTLED_BYTES, Link, LinkOwner
+
+# The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
+# bytes waiting in the transport, no more is encrypted until the peer has read some.
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+# What requests that came together call for is written `output.AHEAD_BYTES` at a time. After so many, 1 to 2
+# MB and a few ms, other connections have their turn.
+MAX_WRITES_A_TURN = 4
+# Nor does a turn go on with more input after so long.
+MAX_TURN_S = 0.002
+# Input of one connection processed before others have their turn. Work goes by the byte: so much is 250
+# FIND_NODEs, or a STORE with 64 signatures; 2 to 5 ms.
+SLICE_BYTES = 16 * 1024
+# More than a few requests. While others wait for their turn with more than a slice of input each, who sends
+# so much waits behind them, and who sends less is answered at once.
+SHORT_BYTES = 2048
+
+MakeConnection = Callable[[Role, Multiaddr | None, PeerId | None], ByteStreamConnection]
+"""(our role, where the other end is, whom we expect there)"""
+
+
+class TcpLink(Link, asyncio.Protocol):
+    """A link whose bytes go over a transport of asyncio."""
+
+    connection: ByteStreamConnection
+
+    def __init__(
+        self,
+        owner: LinkOwner,
+        clock: Clock,
+        role: Role,
+        make_connection: MakeConnection,
+        *,
+        expected_peer: PeerId | None = None,
+    ) -> None:
+        super().__init__(owner, clock, role)
+        self._make_connection = make_connection
+        self._expected_peer = expected_peer
+        self._transport: asyncio.Transport | None = None
+        self._writing_paused = False
+        self._reading_paused = False
+        self._late = False  # input that waits inside goes on when its turn comes
+        self._viewed = 0  # bytes of the buffer that the transport has a view of, while it has not written all
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not an isinstance: uvloop's transport has the methods, but not the base class.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        connection = self._make_connection(self.role, remote_multiaddr(transport), self._expected_peer)
+        connection.slice_bytes = SLICE_BYTES
+        try:
+            made = self._attach(connection)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+            return
+        if made:
+            self._turns.take(self._clock.now())
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        now = self._clock.now()
+        self._owner.traffic.received += len(data)
+        try:
+            if len(data) > SHORT_BYTES and self._owner.agenda.crowded:
+                self.connection.postpone(data, now)
+            else:
+                self.connection.receive_data(data, now)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+        else:
+            self._turns.take(now)
+
+    def eof_received(self) -> bool:
+        now = self._clock.now()
+        try:
+            self.connection.receive_eof(now)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+        else:
+            self._turns.take(now)
+        return False
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        self.connection.pause_output(True)
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self.connection.pause_output(False)
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        now = self._clock.now()
+        try:
+            self.connection.receive_eof(now)
+        except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
+            self._failed(error)
+        self._transport = None
+        self._detach(now)
+
+    # -- the owner's calls
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def measure(self, now: float) -> int:
+        transport, connection = self._transport, self.connection
+        held = connection.held_bytes + self.requests.held_bytes
+        if transport is not None:
+            waiting = transport.get_write_buffer_size()
+            if waiting:
+                held += max(waiting, self._viewed)
+            else:
+                self._viewed = 0
+        scope = connection.scope
+        if held < scope.held or held <= SETTLED_BYTES:
+            self._moved_at = now
+        if held != scope.held:
+            scope.settle(held)
+        return held
+
+    # -- turns
+
+    def _go_on(self) -> None:
+        """The next slice of what came: for the agenda."""
+        self._late = False
+        if self._transport is None:
+            return
+        now = self._clock.now()
+        try:
+            self.connection.resume(now)
+        except Exception as error:  # noqa: BLE001 - it costs this connection
+            self._failed(error)
+        else:
+            self._turns.take(now)
+
+    def _next_timer(self) -> float | None:
+        connection = None if self._late else self.connection.next_timer()
+        requests = self.requests.next_timer()
+        if connection is None or requests is None:
+            return requests if connection is None else connection
+        return connection if connection < requests else requests
+
+    def _turn(self, now: float) -> None:
+        transport, connection = self._transport, self.connection
+        if transport is None:
+            return
+        if now >= self._turns.due:
+            connection.handle_timer(now)
+            self.requests.handle_timer(now)
+        self._deliver(now)
+        more = False  # of both, output made by going on with input
+        for _ in range(MAX_WRITES_A_TURN):
+            if self._writing_paused or not (data := connection.take_output()):
+                break
+            self._owner.traffic.sent += len(data)
+            if _write(transport, data):
+                self._viewed = len(data)
+            if self._clock.now() >= now + MAX_TURN_S or not connection.resume(now):
+                break
+            self._deliver(now)
+        else:
+            more = True
+        if (more or connection.is_resumable) and not self._late:
+            # Not by `wake`: that turn would come before the sockets of others are looked at.
+            self._late = True
+            self._owner.agenda.later(self._go_on)
+        if connection.state is ConnectionState.CLOSED:
+            transport.close()
+            return
+        if connection.wants_read is self._reading_paused:
+            self._reading_paused = not self._reading_paused
+            (transport.pause_reading if self._reading_paused else transport.resume_reading)()
+        self._owner.on_link_turned(self, now)
+        self.measure(now)
+        if connection.scope.is_full:
+            self._owner.on_links_full(now)
+
+
+def _write(transport: asyncio.Transport, data: Sealed) -> bool:
+    """Whether the transport goes on looking at `data`.
+
+    A view is of a buffer that is used again once the transport has written all of it, as nearly always. What
+    has to wait behind other bytes is copied: so a peer that does not read holds one buffer at most.
+    """
+    if isinstance(data, memoryview):
+        if not transport.get_write_buffer_size():
+            transport.write(data)
+            if transport.get_write_buffer_size():
+                return True
+            recycle(data)
+            return False
+        data = compact(data)
+    transport.write(data)
+    return False
+
+
+def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
+    """Where the other end of the transport is, as the kernel sees it; None where it has no IP address."""
+    address = transport.get_extra_info("peername")
+    if not address or isinstance(address, str):
+        return None
+    return Multiaddr.from_endpoint(address[0].partition("%")[0], address[1])

@@ -1,0 +1,41 @@
+"""What a host needs of a transport: it dials and it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.multiaddr import Multiaddr, TcpEndpoint
+from fastmarket.libp2p.dialing import Target
+from fastmarket.libp2p.endpoint import Endpoint
+from fastmarket.net.clock import Clock
+from fastmarket.net.link import Link, LinkOwner
+
+
+class Transport(Protocol):
+    """One transport of one host. It reports every link, outbound or inbound, to its `LinkOwner`."""
+
+    async def dial(self, target: Target, expected_peer: PeerId) -> Link:
+        """A link whose handshake is done. Cancelling it ends the attempt. Raises OSError, UnicodeError for a
+        host name that the system does not accept, and the fault that ended the handshake."""
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listens on that IP address; returns the port (for 0 the system chooses one). Raises OSError."""
+
+    def stop_listening(self) -> None:
+        """Accepts no new connections; those that are open stay."""
+
+    async def wait_stopped(self) -> None:
+        """Returns when the listening sockets are closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportRow:
+    """One row of the table: which addresses are its own, and how to make it."""
+
+    name: str
+    listen_forms: str  # for error messages
+    endpoint_of: Callable[[Multiaddr], TcpEndpoint | None]  # None: the address is of another transport
+    make: Callable[[LinkOwner, Endpoint, Clock], Transport]

@@ -1,0 +1,120 @@
+"""Held offers by content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import TypeAlias
+
+from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.batch import contents
+from fastmarket.offers.model.offer import Offer, OfferKey
+from fastmarket.offers.model.offer_set import price_order
+from fastmarket.offers.store.store_index import StoreIndex
+
+_Shelf: TypeAlias = dict[OfferKey, Offer]
+"""All entries of one content, where there are several."""
+
+_EMPTY: _Shelf = {}
+
+
+class Shelves:
+    """Every entry of each content, and which contents lie in a part of the key space.
+
+    Plain dicts, no object around an offer, and none around the only one of a content: offers come by the
+    hundred thousand.
+    """
+
+    __slots__ = ("_ordered", "_shelves", "index")
+
+    def __init__(self) -> None:
+        self.index = StoreIndex()
+        self._shelves: dict[bytes, Offer | _Shelf] = {}
+        self._ordered: dict[bytes, list[Offer]] = {}  # of a shelf, made when it is asked for
+
+    def __contains__(self, content: bytes) -> bool:
+        return content in self._shelves
+
+    def __iter__(self) -> Iterator[Offer]:
+        for content in self._shelves:
+            yield from self.held(content)
+
+    def get(self, key: OfferKey) -> Offer | None:
+        """The version held, tombstones included."""
+        shelf = self._shelves.get(key[0])
+        if isinstance(shelf, Offer):
+            return shelf if shelf.key == key else None
+        return shelf.get(key) if shelf else None
+
+    def only(self, content: bytes) -> Offer | None:
+        """The entry of a content that has just one."""
+        shelf = self._shelves.get(content)
+        return shelf if isinstance(shelf, Offer) else None
+
+    def count(self, content: bytes) -> int:
+        """How many entries a content has."""
+        shelf = self._shelves.get(content, _EMPTY)
+        return 1 if isinstance(shelf, Offer) else len(shelf)
+
+    def are_new(self, contents: Sequence[bytes]) -> bool:
+        """Whether none of the contents has an entry."""
+        return self._shelves.keys().isdisjoint(contents)
+
+    def held(self, content: bytes) -> Iterator[Offer]:
+        """Every entry of a content, tombstones and expired ones included."""
+        shelf = self._shelves.get(content, _EMPTY)
+        if isinstance(shelf, Offer):
+            yield shelf
+        else:
+            yield from shelf.values()
+
+    def of_batch(self, batch: SignedBatch) -> list[Offer]:
+        """Entries that are held as part of a batch."""
+        return [one for content in contents(batch) for one in self.held(content) if one.signed is batch]
+
+    def in_order(self, content: bytes) -> list[Offer]:
+        """Every entry of a content: offers, cheapest first, then tombstones."""
+        shelf = self._shelves.get(content)
+        if shelf is None:
+            return []
+        if isinstance(shelf, Offer):
+            return [shelf]
+        ordered = self._ordered.get(content)
+        if ordered is None:
+            ordered = sorted(shelf.values(), key=lambda offer: (offer.withdrawn, price_order(offer)))
+            self._ordered[content] = ordered
+        return ordered
+
+    def next_expiry(self, content: bytes, now: float) -> float:
+        """When the first entry of a content that has not expired does."""
+        ends = (offer.not_after for offer in self.in_order(content) if offer.not_after > now)
+        return min(ends, default=inf)
+
+    def put(self, key: OfferKey, offer: Offer) -> None:
+        """Adds an entry whose key has none."""
+        content = key[0]
+        shelf = self._shelves.get(content)
+        if shelf is None:
+            self._shelves[content] = offer
+            self.index.add(content)
+        elif isinstance(shelf, Offer):
+            self._shelves[content] = {shelf.key: shelf, key: offer}
+        else:
+            shelf[key] = offer
+            self._ordered.pop(content, None)
+
+    def put_only(self, contents: Sequence[bytes], offers: Sequence[Offer]) -> None:
+        """Makes each offer the only entry of its content, in place of the only one that was there, perhaps.
+        Contents without an entry before are to be indexed by the caller."""
+        self._shelves.update(zip(contents, offers, strict=True))
+
+    def remove(self, key: OfferKey) -> None:
+        """Removes the entry of a key."""
+        content = key[0]
+        shelf = self._shelves[content]
+        if isinstance(shelf, Offer) or len(shelf) == 1:
+            del self._shelves[content]
+            self.index.discard(content)
+        else:
+            del shelf[key]
+        self._ordered.pop(content, None)
