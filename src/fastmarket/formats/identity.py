@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats import keys
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.key_types import ED25519_BYTES, Ed25519Key, KeyType
 from fastmarket.formats.keys import ED25519_HEAD
 from fastmarket.formats.multibase import decode_multibase
@@ -85,7 +86,7 @@ class PeerId:
     __slots__ = ("_text", "key", "raw")
 
     raw: bytes
-    key: bytes
+    key: KadKey
     _text: str | None
 
     def __init__(self, raw: bytes) -> None:

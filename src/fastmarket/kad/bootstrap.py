@@ -14,6 +14,7 @@ from enum import Enum, auto
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey, RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import PeerWatcher
@@ -23,7 +24,7 @@ from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.queries import FindNode, FindSelf
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.kad.routing.table import RoutingTable
-from fastmarket.native.sha256 import sha256, sha256_many
+from fastmarket.native.sha256 import sha256_many
 
 # Lookups of a refresh at once: it is nobody's hurry.
 PARALLEL_LOOKUPS = 3
@@ -83,17 +84,17 @@ class Surroundings:
     named: Callable[[PeerInfo], None]
     """Told how others know us (`FindSelf`)."""
 
-    def key_in(self, bucket: int) -> bytes:
+    def key_in(self, bucket: int) -> RawKey:
         """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
         nonce = self.entropy(16)
         for start in range(0, 16 << bucket, _HASH_BATCH):
             raws = [nonce + number.to_bytes(4, "big") for number in range(start, start + _HASH_BATCH)]
             for raw, target in zip(raws, sha256_many(raws), strict=True):
-                if self.routing.bucket_of(target) == bucket:
-                    return raw
-        return nonce  # one time in a million: another bucket is looked up in
+                if self.routing.bucket_of(KadKey(target)) == bucket:
+                    return RawKey(raw)
+        return RawKey(nonce)  # one time in a million: another bucket is looked up in
 
-    def lookup(self, raw_key: bytes, target: bytes, now: float) -> IterativeLookup:
+    def lookup(self, raw_key: RawKey, target: KadKey, now: float) -> IterativeLookup:
         """A FIND_NODE lookup, seeded from the table."""
         learnt = NetworkKnowledge(self.paces, self.size)
         own = raw_key == self.local.raw
@@ -187,7 +188,7 @@ class BootstrapJob(PeerWatcher):
         # Buckets to look up in; None is our own key.
         self._plan: list[int | None] = []
         self._lookups: dict[int, IterativeLookup] = {}
-        self._targets: dict[int, bytes] = {}  # of those lookups that are for a bucket
+        self._targets: dict[int, KadKey] = {}  # of those lookups that are for a bucket
         self._unanswered = 0
         self._number = 0  # of the latest lookup
         self._again = False  # whether a second self-lookup is still to come
@@ -273,7 +274,7 @@ class BootstrapJob(PeerWatcher):
         config = around.config
         requests: list[SendRequest] = []
         if self._wake is None:  # the first poll
-            choices = FindNode(config, around.local.raw).choices(PeerInfo(around.local))
+            choices = FindNode(config, RawKey(around.local.raw)).choices(PeerInfo(around.local))
             timeout_s = config.request_timeout_s
             requests = [SendRequest(index, peer, choices, timeout_s) for index, peer in seeds.pending.items()]
         give_up_at = self._started + config.request_timeout_s
@@ -341,10 +342,10 @@ class BootstrapJob(PeerWatcher):
     def _begin_lookup(self, bucket: int | None, now: float) -> None:
         around = self._around
         if bucket is None:
-            raw_key, target = around.local.raw, around.local.key
+            raw_key, target = RawKey(around.local.raw), around.local.key
         else:
             raw_key = around.key_in(bucket)
-            target = self._targets[self._number + 1] = sha256(raw_key)
+            target = self._targets[self._number + 1] = kad_key(raw_key)
         self._number += 1
         self._lookups[self._number] = around.lookup(raw_key, target, now)
 

@@ -16,6 +16,7 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey, RawKey, kad_key
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapJob, Surroundings
@@ -43,7 +44,6 @@ from fastmarket.kad.routing.contact import Contact
 from fastmarket.kad.routing.liveness import ProbeList
 from fastmarket.kad.routing.table import Newcomer, RoutingTable
 from fastmarket.kad.wire.response_cache import ResponseCaches, TableVersion
-from fastmarket.native.sha256 import sha256
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -242,18 +242,18 @@ class Engine:
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
-        return [contact.info for contact in self.routing.nearest(sha256(key), count)]
+        return [contact.info for contact in self.routing.nearest(kad_key(key), count)]
 
     @property
     def nearby(self) -> TableVersion:
         """What decides over the answers of `closer_to`."""
         return self.routing
 
-    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
+    def closer_to(self, target: KadKey, exclude: PeerId | None, head: bytes = b"") -> bytes:
         """Behind `head` the k closest to a 32-byte target but `exclude`, as tagged closerPeers entries."""
         return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
-    def seeds(self, target: bytes, now: float) -> list[PeerInfo]:
+    def seeds(self, target: KadKey, now: float) -> list[PeerInfo]:
         """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.
 
         Twice k: others name only k each, dead ones among them, and then our own table knows who comes next.
@@ -263,7 +263,7 @@ class Engine:
         near = [contact.info for contact in routing.nearest(target, count)]
         return near + routing.large.nearest(target, count) if len(routing.large) else near
 
-    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
+    def nearest_ids(self, target: KadKey, count: int) -> list[PeerId]:
         """The peers of the table closest to a 32-byte key, closest first."""
         return [contact.info.peer_id for contact in self.routing.nearest(target, count)]
 
@@ -294,7 +294,7 @@ class Engine:
     def search(self, key: bytes, ask: Query) -> Lookup:
         """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
         kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
-        return kind(sha256(key), ask, self.config, self._local.peer_id, self.learnt)
+        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.learnt)
 
     def lookup_job(self, key: bytes, ask: Query, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
@@ -319,7 +319,7 @@ class Engine:
 
     def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
         """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
-        return self.lookup_job(key, FindNode(self.config, key), timeout_s)
+        return self.lookup_job(key, FindNode(self.config, RawKey(key)), timeout_s)
 
     def bootstrap(self, seeds: Sequence[PeerInfo], timeout_s: float | None = None) -> BootstrapJob:
         """Join by way of `seeds`, which are asked again should nobody be left some day.
@@ -390,7 +390,7 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
-        ask = GetProviders(self.config, key, limit, lambda now: handlers.withdrawn(key, now))
+        ask = GetProviders(self.config, RawKey(key), limit, lambda now: handlers.withdrawn(key, now))
         own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
@@ -420,13 +420,13 @@ class Engine:
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
         store = PutValue(self.config, record, quorum, now)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
+        return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> PutJob:
         if self._local.addrs:
             self.handlers.providers.add(key, self._local, now)
-        store = AnnounceProvider(self.config, key, lambda: self._local)
-        return self.store_job(key, FindNode(self.config, key), store, timeout_s, timeout_s or 0.0)
+        store = AnnounceProvider(self.config, RawKey(key), lambda: self._local)
+        return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
 
     def _refresh(self, now: float) -> Job | None:
         timeout_s = self.config.job_timeout_s

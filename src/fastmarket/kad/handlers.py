@@ -8,6 +8,7 @@ from itertools import islice
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.providers.source import ProviderSource
 from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
@@ -26,7 +27,6 @@ from fastmarket.kad.wire.messages import (
     encode_request,
 )
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
-from fastmarket.native.sha256 import sha256
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
 _FIND_NODE_HEAD = b"\x08\x04\x12"
@@ -127,7 +127,7 @@ class Handlers:
             raise LimitExceeded("bytes in a key", config.max_key_bytes, len(key))
         sender_key = sender.key
         asker = routing.seen(sender_key, now)
-        target = sha256(key)
+        target = kad_key(key)
         if target == sender_key and asker is not None:  # it is told how we know it, as go does
             return routing.joined(_FIND_NODE_REPLY, target, None, config.k + 1)
         first = self._local_entry if target == self._local_key else routing.target_entry(target)
@@ -176,7 +176,7 @@ class Handlers:
         encoded = None if record is None else encode_record(record, now)
         head = encode_reply(Kind.GET_VALUE, (), encoded)
         room = self._config.max_message_bytes - _REPLY_OVERHEAD_BYTES - (len(encoded) if encoded else 0)
-        return self.routing.joined(head, sha256(key), sender.key, self._config.k, b"", room)
+        return self.routing.joined(head, kad_key(key), sender.key, self._config.k, b"", room)
 
     def _add_provider(self, sender: PeerId, message: Message, now: float) -> None:
         """Never answered: go, rust and js expect none. Only what the sender says of itself is taken."""
@@ -193,7 +193,7 @@ class Handlers:
 
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)
-        config, target = self._config, sha256(key)
+        config, target = self._config, kad_key(key)
         hidden = self.withdrawn(key, now)
         records = [one for one in self.providers.live(key, now) if one.provider.peer.peer_id not in hidden]
         others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
@@ -208,7 +208,7 @@ class Handlers:
             self.response_cache.put(encode_request(Kind.GET_PROVIDERS, key), answer)
         return self._providers_reply(sender, target, part)
 
-    def _providers_reply(self, sender: PeerId | None, target: bytes, providers: bytes) -> bytes:
+    def _providers_reply(self, sender: PeerId | None, target: KadKey, providers: bytes) -> bytes:
         """The closer peers in front, as many as fit."""
         config = self._config
         room = config.max_message_bytes - _REPLY_OVERHEAD_BYTES - len(providers)

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from fastmarket.config import KadConfig
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.peer_state import PeerState, StateRule, Transitions
 from fastmarket.kad.lookup.query import Query
@@ -22,7 +23,7 @@ class Candidate:
     @property
     def peer(self) -> PeerInfo: ...
     @property
-    def key(self) -> bytes: ...
+    def key(self) -> KadKey: ...
     @property
     def hops(self) -> int: ...
     @property
@@ -43,7 +44,7 @@ class Connected:
 
 class LivenessShortcut:
     def __init__(
-        self, reach: bytes | None, connected: dict[bytes, Connected], alive_s: float, query: Query
+        self, reach: bytes | None, connected: dict[KadKey, Connected], alive_s: float, query: Query
     ) -> None: ...
 
 class Closest:
@@ -59,12 +60,12 @@ class Candidates:
     shortcut: LivenessShortcut | None
     def __init__(
         self,
-        target: bytes,
-        local: bytes,
+        target: KadKey,
+        local: KadKey,
         config: KadConfig,
         table: StateTable,
         block_of: Callable[[PeerInfo], bytes | None],
-        claims: dict[bytes, Candidate] | None = None,
+        claims: dict[KadKey, Candidate] | None = None,
     ) -> None: ...
     def add(self, peers: Iterable[PeerInfo], hops: int) -> bool: ...
     def fail(self, candidate: Candidate) -> None: ...
@@ -90,6 +91,6 @@ class Candidates:
     @property
     def awaited_count(self) -> int: ...
     def closest(self, candidates: Sequence[Candidate] | None = None) -> tuple[Answered, ...]: ...
-    def closest_keys(self) -> list[bytes]: ...
+    def closest_keys(self) -> list[KadKey]: ...
     def chosen(self, answered: bool, candidates: Sequence[Candidate] | None = None) -> list[Candidate]: ...
     def storers(self, candidates: Sequence[Candidate] | None = None) -> tuple[Answered, ...]: ...

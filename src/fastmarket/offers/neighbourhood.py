@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.lookup.query import PutRequest, Query
@@ -37,12 +38,12 @@ class Neighbourhood(Protocol):
     ) -> PutJob:
         """Put something on those closest to a raw key; tried again for `retry_s` seconds."""
 
-    def nearest_ids(self, target: bytes, count: int) -> list[PeerId]:
-        """Those of the table closest to a 32-byte key."""
+    def nearest_ids(self, target: KadKey, count: int) -> list[PeerId]:
+        """Those of the table closest to a key."""
 
-    def seeds(self, target: bytes, now: float) -> Iterable[PeerInfo]:
+    def seeds(self, target: KadKey, now: float) -> Iterable[PeerInfo]:
         """Peers of the table near a 32-byte target."""
 
-    def closer_to(self, target: bytes, exclude: PeerId | None, head: bytes = b"") -> bytes:
-        """Behind `head` those near a 32-byte target as closerPeers fields of a kad message, tag and length
+    def closer_to(self, target: KadKey, exclude: PeerId | None, head: bytes = b"") -> bytes:
+        """Behind `head` those near a target as closerPeers fields of a kad message, tag and length
         included."""

@@ -17,6 +17,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.lookup import Lookup
 from fastmarket.kad.lookup.queries import AnnounceProvider
@@ -24,7 +25,6 @@ from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 from fastmarket.native.batch import SignedBatch, count_signatures
-from fastmarket.native.sha256 import sha256
 from fastmarket.offers.announce.clocks import ClockWatch
 from fastmarket.offers.announce.complaints import Complaints
 from fastmarket.offers.announce.delivery import Deliveries
@@ -231,7 +231,7 @@ class OfferProtocol:
         return Ack.EXPIRED if refused.refusal is Refusal.EXPIRED else Ack.INVALID
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
-        target = sha256(request.content)
+        target = kad_key(request.content)
         closer = self._neighbourhood.closer_to(target, sender)
         room = self.config.max_message_bytes - len(closer)
         found = self.store.find(request, now, room)
@@ -413,7 +413,9 @@ class OfferProtocol:
         if offer.withdrawn:
             return ()
         around = self._neighbourhood
-        return AnnounceProvider(around.config, offer.content, lambda: around.local).choices(peer, protocol)
+        return AnnounceProvider(around.config, RawKey(offer.content), lambda: around.local).choices(
+            peer, protocol
+        )
 
     def _current(self, offer: Offer) -> Offer | None:
         return self.own.current(offer.key)

@@ -11,6 +11,7 @@ from typing import Any
 from fastmarket.core.commands import FindOffers, Register
 from fastmarket.core.events import Finished, JobEnded
 from fastmarket.kad.lookup.lookup_job import LookupResult
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.kad.records.put_job import PutResult
@@ -161,7 +162,7 @@ class World:
 
     def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
         key = self.network.random.randbytes(34)
-        referrals = Referrals(FindNode(self.network.kad, key))
+        referrals = Referrals(FindNode(self.network.kad, RawKey(key)))
         node.start_job(
             node.core.engine.lookup_job(key, referrals), LookingUp(self, node, key, referrals, figures)
         )

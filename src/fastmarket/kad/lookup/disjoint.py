@@ -12,6 +12,7 @@ from dataclasses import replace
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup.iterative import Claims, IterativeLookup, NetworkKnowledge
@@ -29,9 +30,9 @@ class DisjointLookup(Lookup):
     __slots__ = ("_paths", "_target")
 
     def __init__(
-        self, target: bytes, query: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
+        self, target: KadKey, query: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
     ) -> None:
-        """`target`: 32-byte key (already hashed); `local` is never asked."""
+        """`local` is never asked."""
         self.target = target
         self.end = None
         self._target = int.from_bytes(target, "big")
@@ -117,7 +118,7 @@ class DisjointLookup(Lookup):
         own, number = divmod(token, len(self._paths))
         self._paths[number].on_failure(own, kind, now)
 
-    def on_lost(self, key: bytes) -> None:
+    def on_lost(self, key: KadKey) -> None:
         """On every path."""
         for path in self._paths:
             path.on_lost(key)
@@ -158,11 +159,11 @@ class DisjointLookup(Lookup):
 
     def _all(self) -> list[Candidate]:
         """Every candidate once, as the path has it that asked, or would."""
-        by_key: dict[bytes, Candidate] = {}
+        by_key: dict[KadKey, Candidate] = {}
         for path in self._paths:
             for candidate in path.own():
                 by_key.setdefault(candidate.key, candidate)
         return sorted(by_key.values(), key=lambda candidate: self._distance(candidate.key))
 
-    def _distance(self, key: bytes) -> int:
+    def _distance(self, key: KadKey) -> int:
         return int.from_bytes(key, "big") ^ self._target

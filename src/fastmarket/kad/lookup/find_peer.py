@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.lookup.query import Answer, Query
@@ -21,7 +22,7 @@ class FindPeer(Query):
     def __init__(self, config: KadConfig, wanted: PeerId) -> None:
         super().__init__(seeks_peers=False)
         self._wanted = wanted
-        self._find_node = FindNode(config, wanted.raw)
+        self._find_node = FindNode(config, RawKey(wanted.raw))
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The same to everyone."""

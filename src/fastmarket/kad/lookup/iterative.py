@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.events import SendRequest
@@ -49,7 +50,7 @@ class NetworkKnowledge:
 _ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
 # Who asks whom, where several lookups share one question: by 32-byte key.
-Claims = dict[bytes, Candidate]
+Claims = dict[KadKey, Candidate]
 
 
 class IterativeLookup(Lookup):
@@ -87,14 +88,14 @@ class IterativeLookup(Lookup):
 
     def __init__(
         self,
-        target: bytes,
+        target: KadKey,
         query: Query,
         config: KadConfig,
         local: PeerId,
         learnt: NetworkKnowledge | None = None,
         claims: Claims | None = None,
     ) -> None:
-        """`target`: 32-byte key (already hashed); `local` is never asked.
+        """`local` is never asked.
 
         `claims`, shared with other lookups for the same: whom one of them asks the others do not. What these
         find out of the network's size says little, so it is not learnt.
@@ -234,7 +235,7 @@ class IterativeLookup(Lookup):
             if kind is not FailureKind.BUSY:
                 self._surprised(candidate)
 
-    def on_lost(self, key: bytes) -> None:
+    def on_lost(self, key: KadKey) -> None:
         """It is no candidate any more; a lookup that had found all goes on."""
         for candidate in self.candidates.listed():
             if candidate.key == key:

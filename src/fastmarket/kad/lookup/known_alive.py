@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.native.candidates import Connected
 
 _NEVER = float("-inf")
@@ -22,8 +23,8 @@ class KnownAlive:
 
     def __init__(self, config: KadConfig) -> None:
         self.alive_s = config.alive_s
-        self.connected: dict[bytes, Connected] = {}
-        """By 32-byte key: with what it speaks, and when it last answered."""
+        self.connected: dict[KadKey, Connected] = {}
+        """With what it speaks, and when it last answered."""
 
     def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """It said who it is, and what it speaks. The first time that is an answer; unasked it is not."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.native.candidates import Answered, Candidate
@@ -26,7 +27,7 @@ class Lookup:
 
     __slots__ = ("end", "target")
 
-    target: bytes
+    target: KadKey
     end: End | None
 
     @property
@@ -81,7 +82,7 @@ class Lookup:
         """No answer will come."""
         raise NotImplementedError
 
-    def on_lost(self, key: bytes) -> None:
+    def on_lost(self, key: KadKey) -> None:
         """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
         asked first."""
         raise NotImplementedError

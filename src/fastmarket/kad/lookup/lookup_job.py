@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
@@ -24,8 +25,8 @@ class LookupResult:
     failed: int
 
 
-# Where a lookup starts from: peers known near a 32-byte target, at a time.
-Seeds = Callable[[bytes, float], Iterable[PeerInfo]]
+# Where a lookup starts from: peers known near its target, at a time.
+Seeds = Callable[[KadKey, float], Iterable[PeerInfo]]
 
 
 class LookupJob(Job):

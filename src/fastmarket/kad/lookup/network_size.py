@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from fastmarket.config import KadConfig
+from fastmarket.formats.kad_key import KadKey
 
 KEY_SPACE = 1 << 256
 
@@ -25,7 +26,7 @@ class NetworkSize:
         self._samples: deque[float] = deque(maxlen=config.size_samples)
         self._share: float | None = None
 
-    def learn(self, target: bytes, closest: Sequence[bytes]) -> None:
+    def learn(self, target: KadKey, closest: Sequence[KadKey]) -> None:
         """The keys a complete lookup found, closest first; fewer than k of them are all there are."""
         found = len(closest)
         if not found:

@@ -8,6 +8,7 @@ from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Answer, Query
 from fastmarket.kad.wire.messages import (
@@ -45,7 +46,7 @@ class FindNode(Query):
 
     __slots__ = ("_choices", "_config")
 
-    def __init__(self, config: KadConfig, key: bytes) -> None:
+    def __init__(self, config: KadConfig, key: RawKey) -> None:
         super().__init__(seeks_peers=True)
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
@@ -70,7 +71,7 @@ class FindSelf(FindNode):
 
     def __init__(self, config: KadConfig, local: PeerId, named: Callable[[PeerInfo], None]) -> None:
         """`named(peer)`: ourselves, with the addresses that somebody has of us."""
-        super().__init__(config, local.raw)
+        super().__init__(config, RawKey(local.raw))
         self._local = local
         self._named = named
 
@@ -91,7 +92,7 @@ class GetProviders(Query):
     def __init__(
         self,
         config: KadConfig,
-        key: bytes,
+        key: RawKey,
         limit: int | None = None,
         hidden: Callable[[float], Container[PeerId]] = lambda now: (),
     ) -> None:
@@ -148,7 +149,7 @@ class AnnounceProvider:
 
     __slots__ = ("_choices", "_config", "_key", "_local", "_told")
 
-    def __init__(self, config: KadConfig, key: bytes, local: Callable[[], PeerInfo]) -> None:
+    def __init__(self, config: KadConfig, key: RawKey, local: Callable[[], PeerInfo]) -> None:
         self._config = config
         self._key = key
         self._local = local

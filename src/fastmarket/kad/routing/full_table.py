@@ -14,6 +14,7 @@ from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
@@ -42,10 +43,10 @@ class FullTable:
         self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
         # Key -> when, the longest ago first. Bounded by hand: the oldest has to leave the table as well,
         # before a newcomer can enter that.
-        self._heard: OrderedDict[bytes, float] = OrderedDict()
+        self._heard: OrderedDict[KadKey, float] = OrderedDict()
         self._groups: Counter[bytes] = Counter()
         # By others, and not asked so far.
-        self._named: BoundedMap[bytes, PeerInfo] = BoundedMap(config.max_large_named)
+        self._named: BoundedMap[KadKey, PeerInfo] = BoundedMap(config.max_large_named)
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -71,7 +72,7 @@ class FullTable:
             if group is not None:
                 self._groups[group] += 1
 
-    def heard(self, key: bytes, now: float) -> None:
+    def heard(self, key: KadKey, now: float) -> None:
         """A sign of life from the peer of that key."""
         if key in self._heard:
             self._heard[key] = now
@@ -86,7 +87,7 @@ class FullTable:
             if key not in self._heard and key not in self._named and info.addrs:
                 self._named.put(key, info)
 
-    def remove(self, key: bytes) -> None:
+    def remove(self, key: KadKey) -> None:
         """It failed, or is no server."""
         entry = self._table.get(key) if key in self._heard else None
         if entry is None:
@@ -98,8 +99,8 @@ class FullTable:
             if not self._groups[entry.group]:
                 del self._groups[entry.group]
 
-    def nearest(self, target: bytes, count: int) -> list[PeerInfo]:
-        """The peers closest to a 32-byte key, closest first."""
+    def nearest(self, target: KadKey, count: int) -> list[PeerInfo]:
+        """The peers closest to a key, closest first."""
         return [entry.info for entry in self._table.nearest(target, count)]
 
     def next_due(self) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.jobs import JobRunner
 from fastmarket.kad.lookup.lookup import earlier
@@ -33,7 +34,7 @@ class ProbeList:
 
     def __init__(self, config: KadConfig, local: PeerId, jobs: JobRunner, routing: RoutingTable) -> None:
         self._config = config
-        self._query = FindNode(config, local.raw)
+        self._query = FindNode(config, RawKey(local.raw))
         self._jobs = jobs
         self._routing = routing
         self._proofs = 0  # under way
@@ -113,7 +114,7 @@ class ProbeList:
 
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
-        query = FindNode(self._config, info.peer_id.raw)
+        query = FindNode(self._config, RawKey(info.peer_id.raw))
         self._run(ProbeJob(info, query, self._config.check_timeout_s, large.named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastmarket.bounded_map import BoundedMap
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.kad.routing.contact import Contact
 
 
@@ -18,14 +19,14 @@ class ReplacementCache:
         """`most_of(group)`: how many of that address block a bucket may hold."""
         self._k = k
         self._most_of = most_of
-        self._buckets: dict[int, BoundedMap[bytes, Contact]] = {}
-        self.contacts: dict[bytes, Contact] = {}
+        self._buckets: dict[int, BoundedMap[KadKey, Contact]] = {}
+        self.contacts: dict[KadKey, Contact] = {}
         """All that wait, by their keys; to be read only."""
 
     def __len__(self) -> int:
         return len(self.contacts)
 
-    def add(self, bucket: int, key: bytes, contact: Contact) -> None:
+    def add(self, bucket: int, key: KadKey, contact: Contact) -> None:
         """It waits from now on, or anew."""
         waiting = self._buckets.get(bucket)
         if waiting is None:
@@ -41,7 +42,7 @@ class ReplacementCache:
         for evicted, _ in waiting.put(key, contact):
             del self.contacts[evicted]
 
-    def drop(self, bucket: int, key: bytes) -> None:
+    def drop(self, bucket: int, key: KadKey) -> None:
         """It waits no longer."""
         if self.contacts.pop(key, None) is None:
             return
@@ -50,7 +51,7 @@ class ReplacementCache:
         if not waiting:
             del self._buckets[bucket]
 
-    def freshest(self, bucket: int) -> list[tuple[bytes, Contact]]:
+    def freshest(self, bucket: int) -> list[tuple[KadKey, Contact]]:
         """All of a bucket, the one that came last first."""
         waiting = self._buckets.get(bucket)
         return [] if waiting is None else list(waiting.items())[::-1]

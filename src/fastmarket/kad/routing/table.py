@@ -17,6 +17,7 @@ from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.jobs import PeerObserver
@@ -74,7 +75,7 @@ class RoutingTable(PeerObserver):
         self._local = local
         self._trace = trace
         self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
-        self._visitors: dict[bytes, Contact] = {}
+        self._visitors: dict[KadKey, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
         self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
         self._heard_at = _NEVER  # last sign of life from anybody
@@ -111,8 +112,8 @@ class RoutingTable(PeerObserver):
     def joined(
         self,
         head: bytes,
-        target: bytes,
-        asker_key: bytes | None,
+        target: KadKey,
+        asker_key: KadKey | None,
         count: int,
         tail: bytes = b"",
         room: int = MAX_ROOM_BYTES,
@@ -120,11 +121,11 @@ class RoutingTable(PeerObserver):
         """`head`, entries of the `count` nearest to `target` but the asker, as many as find room, `tail`."""
         return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
 
-    def near(self, target: bytes) -> frozenset[bytes]:
+    def near(self, target: KadKey) -> frozenset[KadKey]:
         """The keys of all that `joined` may name among the k nearest, to an asker that is none of them."""
         return frozenset([c.info.peer_id.key for c in self.nearest(target, self._config.k + self._doubtful)])
 
-    def target_entry(self, target: bytes) -> bytes | None:
+    def target_entry(self, target: KadKey) -> bytes | None:
         """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
         if not self._visitors and not self._waiting.contacts:
             return None
@@ -140,8 +141,8 @@ class RoutingTable(PeerObserver):
         """Servers identified and not given up."""
         return len(self._table) + len(self._waiting)
 
-    def nearest(self, target: bytes, count: int) -> list[Contact]:
-        """The entries closest to a 32-byte key, closest first."""
+    def nearest(self, target: KadKey, count: int) -> list[Contact]:
+        """The entries closest to a key, closest first."""
         return self._table.nearest(target, count)
 
     # --- what happens to peers
@@ -224,7 +225,7 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
             self._lose(contact, now)
 
-    def seen(self, key: bytes, now: float) -> Contact | None:
+    def seen(self, key: KadKey, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
         if self._config.large_table:
@@ -296,7 +297,7 @@ class RoutingTable(PeerObserver):
 
     # --- buckets, for refreshing
 
-    def bucket_of(self, target: bytes) -> int:
+    def bucket_of(self, target: KadKey) -> int:
         """The bucket a key falls into: the bits it has in common with ours."""
         return self._table.bucket_index(target)
 
@@ -304,14 +305,14 @@ class RoutingTable(PeerObserver):
         """Buckets without a lookup for a refresh interval."""
         return self._table.stale_buckets(now, self._config.refresh_interval_s)
 
-    def mark_refreshed(self, target: bytes, now: float) -> None:
+    def mark_refreshed(self, target: KadKey, now: float) -> None:
         """A lookup went to `target`; our own key lies in no bucket."""
         if target != self._local.key:
             self._table.mark_refreshed(self._table.bucket_index(target), now)
 
     # --- private
 
-    def _place(self, key: bytes, contact: Contact, now: float) -> Contact | None:
+    def _place(self, key: KadKey, contact: Contact, now: float) -> Contact | None:
         """Into the table, or among those that wait; the oldest entry of its bucket if that is full."""
         inserted, oldest = self._table.insert(key, contact, now)
         bucket = self._table.bucket_index(key)
@@ -354,7 +355,7 @@ class RoutingTable(PeerObserver):
         contact.trust = trust
         self.version += 1
 
-    def _refreshed(self, key: bytes, info: PeerInfo, now: float) -> Contact:
+    def _refreshed(self, key: KadKey, info: PeerInfo, now: float) -> Contact:
         contact = self._table.get(key) or self._waiting.contacts.get(key)
         if contact is None or contact.info.addrs != info.addrs:
             addrs = tuple([addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer]])
@@ -376,13 +377,13 @@ class RoutingTable(PeerObserver):
         contact.failures = 0
         return contact
 
-    def _visit(self, key: bytes, info: PeerInfo, now: float) -> None:
+    def _visit(self, key: KadKey, info: PeerInfo, now: float) -> None:
         if len(self._visitors) >= self._config.max_visitors:
             return
         encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now, None)
 
-    def _back(self, key: bytes, now: float) -> None:
+    def _back(self, key: KadKey, now: float) -> None:
         """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
         self._trace.event("kad.table.back", key=key)
         self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
@@ -395,7 +396,7 @@ class RoutingTable(PeerObserver):
         if not len(self._table):
             self.refresh_wanted = True
 
-    def _evict(self, key: bytes, now: float) -> None:
+    def _evict(self, key: KadKey, now: float) -> None:
         bucket = self._table.bucket_index(key)
         self._waiting.drop(bucket, key)
         contact = self._table.get(key)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 
 
@@ -33,7 +34,7 @@ class UnresponsivePeers:
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        self._peers: BoundedMap[bytes, UnresponsivePeer] = BoundedMap(config.max_remembered)
+        self._peers: BoundedMap[KadKey, UnresponsivePeer] = BoundedMap(config.max_remembered)
         # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
         self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
@@ -41,7 +42,7 @@ class UnresponsivePeers:
     def __len__(self) -> int:
         return len(self._peers)
 
-    def __contains__(self, key: bytes) -> bool:
+    def __contains__(self, key: KadKey) -> bool:
         return key in self._peers
 
     def __iter__(self) -> Iterator[UnresponsivePeer]:
@@ -63,11 +64,11 @@ class UnresponsivePeers:
         self._peers.put(key, silent)
         self._arm(silent, now + self._config.probe_first_s if due is None else due)
 
-    def pop(self, key: bytes) -> UnresponsivePeer | None:
+    def pop(self, key: KadKey) -> UnresponsivePeer | None:
         """It is back, or no server any more."""
         return self._peers.pop(key)
 
-    def hurry(self, key: bytes, now: float) -> bool:
+    def hurry(self, key: KadKey, now: float) -> bool:
         """A sign of life: ask it at once; False: it was due anyway."""
         silent = self._peers.peek(key)
         assert silent is not None

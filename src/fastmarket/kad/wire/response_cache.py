@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey
 
 # What an answer takes in memory beside its bytes, roughly: itself, its place under each of its sources, and
 # once it is whole the set of those it may name.
@@ -21,7 +22,7 @@ class TableVersion(Protocol):
     version: int
     """Another one whenever `closer peers` of anything may be others than before."""
 
-    def near(self, target: bytes) -> frozenset[bytes]:
+    def near(self, target: KadKey) -> frozenset[KadKey]:
         """The keys of all that may be named as closest to `target`; without the asker only to one of them."""
 
 
@@ -35,14 +36,14 @@ class CachedResponse:
 
     __slots__ = ("near", "part", "sources", "target", "until", "version", "whole")
 
-    def __init__(self, part: bytes, target: bytes, until: float, sources: tuple[Hashable, ...]) -> None:
+    def __init__(self, part: bytes, target: KadKey, until: float, sources: tuple[Hashable, ...]) -> None:
         self.part = part
         self.target = target  # the 32-byte key that closer peers are wanted to
         self.until = float(until)  # compared at each request: an int would be converted then
         self.sources = sources
         self.version = -1
         self.whole: bytes | None = None
-        self.near: frozenset[bytes] = frozenset()
+        self.near: frozenset[KadKey] = frozenset()
 
     @property
     def size(self) -> int:

@@ -15,11 +15,11 @@ from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import OfferConfig
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import KadKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.native.candidates import Answered
-from fastmarket.native.sha256 import sha256
 from fastmarket.offers.announce.coverage import PLACE_BITS, place
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.model.offer import Offer
@@ -31,7 +31,7 @@ from fastmarket.offers.store.store_index import PREFIX_BITS
 _SPARSE_BITS = 2
 
 # The peers known closest to a 32-byte key, closest first.
-Closest = Callable[[bytes, int], list[PeerId]]
+Closest = Callable[[KadKey, int], list[PeerId]]
 
 
 class HandoverJob(Job):
@@ -180,12 +180,12 @@ class Handovers:
                 continue
             content = newcomer.contents.pop()
             left -= 1
-            if self._ours_to_give(sha256(content), newcomer.peer.peer_id):
+            if self._ours_to_give(kad_key(content), newcomer.peer.peer_id):
                 held = self._store.held(content)
                 offers += [one for one in held if one.not_after > now and one.issued_at <= newcomer.came]
         return offers
 
-    def _ours_to_give(self, key: bytes, newcomer: PeerId) -> bool:
+    def _ours_to_give(self, key: KadKey, newcomer: PeerId) -> bool:
         """Whether the newcomer is among the k closest to the key, and we among the few that hand over."""
         target = int.from_bytes(key, "big")
 
@@ -199,7 +199,7 @@ class Handovers:
             return False
         return sum(one < ours for one in nearer) < self._config.handover_givers
 
-    def _prefixes(self, key: bytes) -> list[int]:
+    def _prefixes(self, key: KadKey) -> list[int]:
         """The parts of the key space, around the newcomer, in which it may be among the k closest."""
         at, near = place(key), self._closest(key, self._k + 1)
         free = PLACE_BITS  # bits of a place that may differ

@@ -10,6 +10,7 @@ from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import RawKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.lookup.query import Answer, Query, Quorum, quorum_size
@@ -70,7 +71,7 @@ class FindOffers(Query):
         super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
-        self._providers = GetProviders(reading.kad, content, None, withdrawn)
+        self._providers = GetProviders(reading.kad, RawKey(content), None, withdrawn)
         self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
         self.speakers = {local}
         """This node, and peers that answered on the offer protocol; asking them again brings nothing new."""
@@ -126,7 +127,7 @@ class FindStorers(Query):
     def __init__(self, content: bytes, reading: Reading) -> None:
         super().__init__(seeks_peers=True)
         self._reading = reading
-        self._find_node = FindNode(reading.kad, content)
+        self._find_node = FindNode(reading.kad, RawKey(content))
         find = Choice(reading.offers.protocol, encode_find(FindRequest(content, 0)))
         self._choices = (find, *self._find_node.choices(PeerInfo(_NOBODY)))
 
@@ -158,7 +159,7 @@ class StoreOffer:
         self._offer = offer
         self._protocol = reading.offers.protocol
         self._store = (Choice(self._protocol, encode_store((offer.envelope,))),)
-        self._provide = AnnounceProvider(reading.kad, offer.content, local)
+        self._provide = AnnounceProvider(reading.kad, RawKey(offer.content), local)
         self._current = current
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
