@@ -36,18 +36,14 @@ from fastmarket.core.events import (
     Persist,
     Progress,
 )
-from fastmarket.core.operations import (
-    Announcing,
+from fastmarket.core.making import make_operation
+from fastmarket.core.operations import JobOwner, Operation, Query
+from fastmarket.core.registrations import (
     Batch,
-    JobOwner,
-    ManyRegistrations,
-    OfferSearch,
-    Operation,
-    OperationHost,
     PutOperation,
-    Query,
     Registration,
     RegistrationGroup,
+    RegistrationHost,
     RegistrationPart,
 )
 from fastmarket.errors import FastmarketError, NodeFault
@@ -56,7 +52,6 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.find_peer import FindPeer
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.record import DEFAULT_RULES, RecordRule
 from fastmarket.kad.records.tracked_store import TrackedRecordStore
@@ -68,6 +63,8 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 # Before what failed is tried again when it is due at once: what fails every time would else take all the CPU.
 PAUSE_S = 1.0
+# Timers of operations that have ended are dropped once there are so many more than operations.
+STALE_TIMERS = 1024
 
 Responder: TypeAlias = Callable[[PeerId, bytes, float, bytes], bytes | None]
 """`(sender, request, now, address block of the sender)` -> the reply, unframed; None: there is none. Raises
@@ -86,7 +83,7 @@ class _Running:
         self.began = began
 
 
-class NodeCore(OperationHost):
+class NodeCore(RegistrationHost):
     """One node. Times are unix seconds on one scale; entropy is given; nothing here waits."""
 
     def __init__(
@@ -155,7 +152,7 @@ class NodeCore(OperationHost):
         """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
         command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
         self._last_operation += 1
-        return self._begin(_MAKERS[type(command)](self, self._last_operation, command, now), now, tag)
+        return self._begin(make_operation(self, self._last_operation, command, now), now, tag)
 
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
         """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
@@ -267,11 +264,14 @@ class NodeCore(OperationHost):
             self._events = []
         return events
 
-    # --- for operations (OperationHost)
+    # --- for operations (RegistrationHost)
 
     @property
     def batch_count(self) -> int:
         return len(self._batches)
+
+    def note_joining(self) -> None:
+        self.is_joining = True
 
     def run(self, job: Job, owner: JobOwner, now: float) -> int:
         return self._run(job, owner, None, now)
@@ -311,8 +311,12 @@ class NodeCore(OperationHost):
         return ticket
 
     def arm(self, operation: Operation, when: float) -> None:
-        if operation.number in self._operations:
-            heapq.heappush(self._timers, (when, operation.number))
+        if operation.number not in self._operations:
+            return
+        heapq.heappush(self._timers, (when, operation.number))
+        if len(self._timers) > 2 * len(self._operations) + STALE_TIMERS:
+            self._timers = [timer for timer in self._timers if timer[1] in self._operations]
+            heapq.heapify(self._timers)
 
     def explained(self, outcome: Outcome, now: float) -> Outcome:
         """With what storers say of our clock, if their refusal is among the reasons."""
@@ -443,85 +447,21 @@ class NodeCore(OperationHost):
         self._events.append(BugFound(place, error))
         owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
 
-    def _guard(self, place: str, call: Callable[..., object], *args: object) -> None:
-        """A bug costs what `place` names, and nothing else."""
+    def _guard(self, place: str, call: Callable[..., object], *args: object) -> bool:
+        """A bug costs what `place` names, and nothing else. False: there was one."""
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
             self._events.append(BugFound(place, error))
+            return False
+        return True
 
     def _guard_timer(self, place: str, call: Callable[[float], None], now: float) -> None:
         """As `_guard`; after a bug what is due at once waits."""
-        bugs = len(self._events)
-        self._guard(place, call, now)
-        if len(self._events) > bugs:
+        if not self._guard(place, call, now):
             self._not_before = now + PAUSE_S
 
 
-# How each command becomes an operation. What the caller did wrong is raised here, before anything has begun.
-
-
-def _make_registration(core: NodeCore, number: int, command: c.Register, now: float) -> Operation:
-    if not core.batcher.is_idle:
-        return Registration(core, number, command.timeout_s, command.terms)
-    wanted = core.offers.register(command.terms, now, command.timeout_s)
-    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=False)
-
-
-def _make_many(core: NodeCore, number: int, command: c.RegisterMany, now: float) -> Operation:
-    return ManyRegistrations(core, number, command.timeout_s, command.terms)
-
-
-def _make_withdrawal(core: NodeCore, number: int, command: c.Withdraw, now: float) -> Operation:
-    wanted = core.offers.withdraw(command.content, command.user_id, now, command.timeout_s)
-    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=True)
-
-
-def _make_search(core: NodeCore, number: int, command: c.FindOffers, now: float) -> Operation:
-    return OfferSearch(core, number, command)
-
-
-def _make_query(core: NodeCore, number: int, command: c.Command, now: float) -> Operation:
-    return Query(core, number, _JOBS[type(command)](core, command, now))
-
-
-def _put_value(core: NodeCore, command: c.PutValue, now: float) -> Job:
-    engine = core.engine
-    put = engine.put_value_once if command.once else engine.put_value
-    job = put(command.key, command.value, now, command.quorum, command.timeout_s)
-    if not command.once:
-        core.records.mark_own(command.key, now)
-    return job
-
-
-def _find_peer(core: NodeCore, command: c.FindPeer, now: float) -> Job:
-    query = FindPeer(core.config.kad, command.peer_id)
-    return core.engine.lookup_job(command.peer_id.raw, query, command.timeout_s)
-
-
-def _bootstrap(core: NodeCore, command: c.Bootstrap, now: float) -> Job:
-    core.is_joining = True
-    return core.engine.bootstrap(command.seeds, command.timeout_s)
-
-
-_JOBS: Mapping[type[c.Command], Callable[[NodeCore, Any, float], Job]] = {
-    c.PutValue: _put_value,
-    c.GetValue: lambda core, one, now: core.engine.get_value(one.key, now, one.quorum, one.timeout_s),
-    c.Provide: lambda core, one, now: core.engine.provide(one.key, now, one.timeout_s),
-    c.FindProviders: lambda core, one, now: core.engine.find_providers(
-        one.key, now, one.limit, one.timeout_s
-    ),
-    c.FindPeer: _find_peer,
-    c.Closest: lambda core, one, now: core.engine.find_node(one.key, one.timeout_s),
-    c.Bootstrap: _bootstrap,
-}
-_MAKERS: Mapping[type[c.Command], Callable[[NodeCore, int, Any, float], Operation]] = {
-    c.Register: _make_registration,
-    c.RegisterMany: _make_many,
-    c.Withdraw: _make_withdrawal,
-    c.FindOffers: _make_search,
-    **dict.fromkeys(_JOBS, _make_query),
-}
 _PEER_HANDLERS: Mapping[type[PeerEvent], Callable[[NodeCore, Any, float], None]] = {
     PeerIdentified: NodeCore._identified,
     PeerDisconnected: NodeCore._disconnected,
