@@ -293,19 +293,19 @@ class NodeDriver(Driver):
         self._host.faults.tell(event.place, event.error)
 
     def _on_postponed(self, event: AnnouncingPostponed) -> None:
-        logger.warning("cannot announce offers now (%s); trying again later", event.fault)
+        logger.warning("cannot announce offers now (%s); will retry later", event.fault)
 
     def _on_clock(self, event: ClockDiffers) -> None:
         logger.warning(
-            "this node's clock is about %.0f s %s its peers': set it right, or they take no offers of it",
+            "this node's clock is about %.0f s %s its peers': set it right, or they refuse its offers",
             abs(event.offset_s),
             side(event.offset_s),
         )
 
     def _on_refused(self, event: OffersRefused) -> None:
         logger.warning(
-            "%d offers of others were refused here for their times: the clocks of their holders are wrong, "
-            "or this node's is",
+            "refused %d offers of other nodes because of their times: their holders' clocks are wrong, or "
+            "this node's is",
             event.refused,
         )
 
