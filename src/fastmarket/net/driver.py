@@ -221,8 +221,8 @@ class NodeDriver(Driver):
             kept.add_done_callback(lambda done: self._persisted(action.ticket, _fault_of(done)))
 
     def deliver(self, event: Event) -> None:
-        """To whoever waits for it, or into the log."""
-        _DELIVERIES[type(event)](self, event)
+        """To whoever waits for it, or into the log. A bug costs this event: others come behind it."""
+        self._host.faults.run("delivering an event", _DELIVERIES[type(event)], self, event)
 
     # -- HostObserver
 
