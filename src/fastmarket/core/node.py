@@ -264,6 +264,11 @@ class NodeCore(RegistrationHost):
             self._events = []
         return events
 
+    @property
+    def operation_count(self) -> int:
+        """Commands under way."""
+        return len(self._operations)
+
     # --- for operations (RegistrationHost)
 
     @property

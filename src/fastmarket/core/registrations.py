@@ -248,7 +248,7 @@ class ManyRegistrations(PutOperation):
         host.finish(self, result=[host.explained(outcome, now) for outcome in self._outcomes])
 
     def cancel(self, now: float) -> None:
-        self.is_open = False
+        self.settle(now)  # with how far it is: what has not begun never will
 
 
 class BatchTarget:
