@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from fastmarket.config import NodeConfig
+from fastmarket.core.commands import Closest
+from fastmarket.core.events import KnownAs
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.net.twins import Twins
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms
 from tests.conftest import Run
@@ -59,5 +64,27 @@ def test_what_a_cancelled_caller_has_not_begun_is_not_registered(run: Run[None])
             await until(lambda: not b.core.slices.waiting)
             assert b.node_info().own_offers == begun
             await until(lambda: b.core.operation_count == 0)
+
+    run(scenario())
+
+
+def test_who_fails_to_hear_costs_no_caller_the_end_of_its_command(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others say of this node is delivered together with the ends of commands."""
+
+    def broken(twins: Twins, us: PeerInfo) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(Twins, "named", broken)
+
+    async def scenario() -> None:
+        async with nodes(1) as (node,):
+            driver, told = node._driver, list[str]()
+            monkeypatch.setattr(node.host.faults, "tell", lambda place, error: told.append(place))
+            running = driver.start(Closest(b"key", DEADLINE_S))
+            node.core._events.append(KnownAs(PeerInfo(node.peer_id)))  # before its end
+            assert not (await running.finished).result.closest
+            assert told == ["telling what happened"]
 
     run(scenario())

@@ -223,7 +223,10 @@ class NodeDriver(Driver):
 
     def deliver(self, event: Event) -> None:
         """To whoever waits for it, or into the log."""
-        _DELIVERIES[type(event)](self, event)
+        try:
+            _DELIVERIES[type(event)](self, event)
+        except Exception as error:  # noqa: BLE001 - it costs this event; the callers behind it are told
+            self._host.faults.tell("telling what happened", error)
 
     # -- HostObserver
 
