@@ -8,7 +8,6 @@ place for all drivers: the network, the simulator, the tests.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.answers import AddressBook, OfferHolders
 from fastmarket.core.batching import RegistrationBatcher, SliceQueue
-from fastmarket.core.durability import Tickets
+from fastmarket.core.durability import Tickets, Waiting
 from fastmarket.core.events import (
     Action,
     AnnouncingPostponed,
@@ -133,7 +132,7 @@ class NodeCore(RegistrationHost):
         """A bootstrap was begun, by anyone."""
         self._operations: dict[int, Operation] = {}
         self._timers: list[tuple[float, int]] = []
-        self._awaiting: deque[tuple[int, list[PutOperation]]] = deque()  # by ticket
+        self._awaiting: Waiting[PutOperation] = Waiting()
         self._jobs: dict[int, _Running] = {}
         self._batches: set[Batch] = set()
         self._events: list[Event] = []
@@ -193,14 +192,11 @@ class NodeCore(RegistrationHost):
     def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
         self.tickets.answer(ticket, fault)
-        awaiting = self._awaiting
-        while awaiting and awaiting[0][0] <= ticket:
-            for operation in awaiting.popleft()[1]:
-                if operation.number in self._operations:
-                    try:
-                        operation.on_persisted(now)
-                    except Exception as error:  # noqa: BLE001 - it costs this command
-                        self._bug("acknowledging what is durable", error, operation, now)
+        for operation in self._awaiting.take(ticket):
+            try:
+                operation.on_persisted(now)
+            except Exception as error:  # noqa: BLE001 - it costs this command
+                self._bug("acknowledging what is durable", error, operation, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -264,6 +260,16 @@ class NodeCore(RegistrationHost):
             self._events = []
         return events
 
+    @property
+    def operation_count(self) -> int:
+        """Commands under way."""
+        return len(self._operations)
+
+    @property
+    def awaiting_count(self) -> int:
+        """Commands that wait for the answer to a `Persist`."""
+        return len(self._awaiting)
+
     # --- for operations (RegistrationHost)
 
     @property
@@ -303,11 +309,9 @@ class NodeCore(RegistrationHost):
 
     def await_durable(self, operation: PutOperation) -> int:
         ticket = self.tickets.awaited(pending=self._changes.has_own)
-        if ticket != operation.ticket:
-            awaiting = self._awaiting
-            if not awaiting or awaiting[-1][0] < ticket:
-                awaiting.append((ticket, []))
-            awaiting[-1][1].append(operation)
+        if ticket != operation.ticket and operation.number in self._operations:
+            self._awaiting.discard(operation, operation.ticket)
+            self._awaiting.add(operation, ticket)
         return ticket
 
     def arm(self, operation: Operation, when: float) -> None:
@@ -336,6 +340,8 @@ class NodeCore(RegistrationHost):
         fault: Exception | None = None,
     ) -> None:
         if self._operations.pop(operation.number, None) is not None:
+            if isinstance(operation, PutOperation):
+                self._awaiting.discard(operation, operation.ticket)
             self._events.append(Finished(operation.number, outcome, result, fault))
 
     # --- private

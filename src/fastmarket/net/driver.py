@@ -79,9 +79,10 @@ class Running:
         self._news = asyncio.Event()
 
     def cancel(self) -> None:
-        """The caller is gone; a command that has ended is not changed."""
-        if not self.finished.done():
-            self._cancel()
+        """The caller is gone; a command that has ended is not changed.
+
+        `finished` does not tell which have: cancelling who waits for it cancels it as well."""
+        self._cancel()
 
     async def items(self) -> AsyncGenerator[object, None]:
         """Progress as it comes; ends with the command. Raises what `finished` raises."""
