@@ -10,8 +10,8 @@ from typing import Any
 
 from fastmarket.core.commands import FindOffers, Register
 from fastmarket.core.events import Finished, JobEnded
-from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.formats.kad_key import RawKey
+from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.kad.records.put_job import PutResult
