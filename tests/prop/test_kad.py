@@ -186,12 +186,12 @@ class TablePolicy(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 59), kind=st.sampled_from(FailureKind))
     def fail(self, number: int, kind: FailureKind) -> None:
-        self.routing.failed(peer_id_of(number), kind, self.now)
+        self.routing.on_failure(peer_id_of(number), kind, self.now)
 
     @rule(number=st.integers(0, 59))
     def reply(self, number: int) -> None:
         """One that had fallen silent is back by that."""
-        self.routing.replied(peer_id_of(number), self.now)
+        self.routing.on_reply(peer_id_of(number), self.now)
         if number in self.silent:
             self.silent.discard(number)
             self.servers.add(number)

@@ -162,7 +162,7 @@ class Story:
             routing.proven(first, alive, asked_at, self.now)
 
     def neighbour_replied(self, number: int) -> None:
-        self.engine.routing.replied(peer_info_of(number).peer_id, self.now)
+        self.engine.routing.on_reply(peer_info_of(number).peer_id, self.now)
 
     def neighbour_failed(self, number: int) -> None:
         for _ in range(CONFIG.kad.max_failures):

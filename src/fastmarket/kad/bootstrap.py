@@ -232,7 +232,7 @@ class BootstrapJob(PeerWatcher):
         elif number in self._lookups:
             self._lookups[number].on_reply(own, protocol, payload, now)
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A seed or a peer of a lookup failed."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:

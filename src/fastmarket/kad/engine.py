@@ -178,7 +178,7 @@ class Engine:
 
     def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         """No address of the peer could be dialled."""
-        self.routing.failed(peer_id, FailureKind.UNREACHABLE, now)
+        self.routing.on_failure(peer_id, FailureKind.UNREACHABLE, now)
         self._look_at_table(now)
 
     def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:

@@ -164,7 +164,9 @@ class JobRunner:
         if pending is None:
             return
         if kind is FailureKind.REFUSED:
-            self._observer.refused(pending.peer.peer_id, [choice.protocol for choice in pending.choices], now)
+            self._observer.on_refusal(
+                pending.peer.peer_id, [choice.protocol for choice in pending.choices], now
+            )
         else:
             self._failed(pending.peer.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
@@ -260,18 +262,18 @@ class JobRunner:
                     self._pump(running.job_id, running, now)
 
     def _replied(self, peer_id: PeerId, now: float) -> None:
-        self._observer.replied(peer_id, now)
+        self._observer.on_reply(peer_id, now)
         if self._alive is not None:
             self._alive.on_answer(peer_id, now)
 
     def _failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        self._observer.failed(peer_id, kind, now)
+        self._observer.on_failure(peer_id, kind, now)
         if self._alive is not None and kind is not FailureKind.BUSY:
             self._alive.on_doubt(peer_id)
 
     def _told_failed(self, running: _Running, token: int, kind: FailureKind, now: float) -> None:
         try:
-            running.job.failed(token, kind, now)
+            running.job.on_failure(token, kind, now)
         except Exception as error:  # noqa: BLE001 - see the class
             self._broke(running.job_id, running, error, now)
 

@@ -92,7 +92,7 @@ def test_a_free_share_goes_to_who_waits_of_the_same_block() -> None:
         held_of(engine, "11.22.1.1") == [peer for peer in peers if peer in peers[:2]]
         or len(held_of(engine, "11.22.1.1")) == 2
     )
-    engine.routing.refused(peers[0].peer_id, SERVER, START + 1)
+    engine.routing.on_refusal(peers[0].peer_id, SERVER, START + 1)
     assert set(held_of(engine, "11.22.1.1")) == {peers[1], peers[3]}, "the freshest that waits"
 
 
@@ -113,8 +113,8 @@ def test_the_count_follows_who_leaves() -> None:
         peer = at("11.22.1.1", turn)
         admit(engine, [peer], START + 10 * turn)
         assert held_of(engine, "11.22.1.1") == [peer]
-        engine.routing.replied(LOCAL, START + 10 * turn + 1)
+        engine.routing.on_reply(LOCAL, START + 10 * turn + 1)
         for second in (2, 4):
-            engine.routing.failed(peer.peer_id, FailureKind.TIMEOUT, START + 10 * turn + second)
-            engine.routing.replied(LOCAL, START + 10 * turn + second)
+            engine.routing.on_failure(peer.peer_id, FailureKind.TIMEOUT, START + 10 * turn + second)
+            engine.routing.on_reply(LOCAL, START + 10 * turn + second)
         assert not held_of(engine, "11.22.1.1")

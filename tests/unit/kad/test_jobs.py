@@ -21,10 +21,10 @@ class Observer:
     def __init__(self) -> None:
         self.seen: list[object] = []
 
-    def replied(self, peer_id: PeerId, now: float) -> None:
+    def on_reply(self, peer_id: PeerId, now: float) -> None:
         self.seen.append((peer_id, None))
 
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+    def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self.seen.append((peer_id, kind))
 
 
@@ -68,7 +68,7 @@ class OneRequest(PeerWatcher):
             raise PeerFault("bad")
         self.result = payload
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         self.result = kind
 
     def next_timer(self) -> float | None:

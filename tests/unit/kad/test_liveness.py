@@ -42,8 +42,8 @@ def turn(engine: Engine, now: float) -> list[SendRequest]:
 def lose(engine: Engine, peer: PeerInfo, now: float) -> None:
     """Its requests fail until it is out; others are heard."""
     for second in range(CONFIG.max_failures):
-        engine.routing.failed(peer.peer_id, FailureKind.TIMEOUT, now + 2 * second)
-        engine.routing.replied(LOCAL, now + 2 * second)
+        engine.routing.on_failure(peer.peer_id, FailureKind.TIMEOUT, now + 2 * second)
+        engine.routing.on_reply(LOCAL, now + 2 * second)
     assert engine.routing.contact(peer.peer_id) is None
 
 
@@ -71,7 +71,7 @@ class TestTrust:
         engine.peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
-        engine.routing.replied(OTHER.peer_id, due + 1)
+        engine.routing.on_reply(OTHER.peer_id, due + 1)
         engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
         assert engine.table_size == 0
 
@@ -88,7 +88,7 @@ class TestTrust:
     def test_who_answered_meanwhile_is_not_asked(self) -> None:
         engine = make_engine()
         engine.peer_identified(PEER, SERVER, START)
-        engine.routing.replied(PEER.peer_id, START + 1)
+        engine.routing.on_reply(PEER.peer_id, START + 1)
         assert turn(engine, START + CONFIG.prove_after_s) == []
         assert told(engine) == 1
 
@@ -122,7 +122,7 @@ class TestSilent:
                 if action.peer == PEER:
                     times.append(now - START)
                     engine.request_failed(action.request_id, FailureKind.TIMEOUT, now)
-                    engine.routing.replied(LOCAL, now)
+                    engine.routing.on_reply(LOCAL, now)
                 else:
                     answer(engine, action, now)
         return times
@@ -146,7 +146,7 @@ class TestSilent:
         engine = make_engine()
         for peer in (PEER, OTHER):
             engine.peer_identified(peer, SERVER, START - 5)
-            engine.routing.replied(peer.peer_id, START - 5)
+            engine.routing.on_reply(peer.peer_id, START - 5)
         lose(engine, PEER, START)
         assert told(engine) == 1
         now = engine.liveness.next_timer()
@@ -199,7 +199,7 @@ class TestSilent:
         peers = [peer_info_of(number) for number in range(1, 31)]
         for peer in peers:
             engine.peer_identified(peer, SERVER, START)
-            engine.routing.replied(peer.peer_id, START)
+            engine.routing.on_reply(peer.peer_id, START)
         gone = peers[:20]
         for peer in gone:
             lose(engine, peer, START + 1)

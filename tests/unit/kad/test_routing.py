@@ -174,13 +174,13 @@ class OtherProtocol:
 
 class TestFailures:
     def fail(self, engine: Engine, peer: PeerInfo, kind: FailureKind, now: float) -> None:
-        engine.routing.failed(peer.peer_id, kind, now)
+        engine.routing.on_failure(peer.peer_id, kind, now)
 
     def test_two_in_a_row_and_the_waiting_one_moves_up(self) -> None:
         engine, peers = full_bucket()
         engine.peer_identified(peers[4], SERVER, START + 1)
         self.fail(engine, peers[0], FailureKind.TIMEOUT, START + 2)
-        engine.routing.replied(peers[1].peer_id, START + 3)
+        engine.routing.on_reply(peers[1].peer_id, START + 3)
         assert peers[0] in held(engine)
         self.fail(engine, peers[0], FailureKind.RESET, START + 4)
         assert held(engine) == set(peers[1:5])
@@ -189,12 +189,12 @@ class TestFailures:
         engine, peers = full_bucket()
         for offset in range(0, 20, 2):
             self.fail(engine, peers[0], FailureKind.TIMEOUT, START + offset)
-            engine.routing.replied(peers[0].peer_id, START + offset + 1)
+            engine.routing.on_reply(peers[0].peer_id, START + offset + 1)
         assert peers[0] in held(engine)
 
     def test_failures_of_parallel_requests_are_one(self) -> None:
         engine, peers = full_bucket()
-        engine.routing.replied(peers[1].peer_id, START + 2)
+        engine.routing.on_reply(peers[1].peer_id, START + 2)
         for _ in range(5):
             self.fail(engine, peers[0], FailureKind.UNREACHABLE, START + 2)
             engine.peer_unreachable(peers[0].peer_id, START + 2)
@@ -206,14 +206,14 @@ class TestFailures:
             for peer in peers[:4]:
                 self.fail(engine, peer, FailureKind.UNREACHABLE, START + 10 * offset)
         assert held(engine) == set(peers[:4])
-        engine.routing.replied(peers[1].peer_id, START + 101)
+        engine.routing.on_reply(peers[1].peer_id, START + 101)
         for peer in (peers[0], peers[2], peers[3]):
             self.fail(engine, peer, FailureKind.UNREACHABLE, START + 110)
         assert held(engine) == {peers[1]}
 
     def test_refusing_the_protocol_is_leaving(self) -> None:
         engine, peers = full_bucket()
-        engine.routing.refused(peers[0].peer_id, ["/other/1.0.0", CONFIG.protocol], START + 2)
+        engine.routing.on_refusal(peers[0].peer_id, ["/other/1.0.0", CONFIG.protocol], START + 2)
         assert peers[0] not in held(engine)
 
     def test_refusing_another_protocol_alone_says_nothing(self) -> None:

@@ -89,7 +89,7 @@ class Driven:
         self.poll()
 
     def failed(self, number: int, kind: FailureKind = FailureKind.RESET) -> None:
-        self.job.failed(self.stores.pop(number), kind, START)
+        self.job.on_failure(self.stores.pop(number), kind, START)
         self.poll()
 
     def reached(self) -> list[object]:

@@ -68,7 +68,7 @@ class LookupJob(Job):
         """Feed the lookup; raises PeerFault."""
         self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Feed the lookup."""
         self.lookup.on_failure(token, kind, now)
 

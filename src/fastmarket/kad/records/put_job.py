@@ -246,7 +246,7 @@ class PutJob(Job):
                 self._why[key] = self._store.refusal(out.peer)
         self._check_quorum()
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
         self._news = True
         if token < _FIRST_STORE_TOKEN:

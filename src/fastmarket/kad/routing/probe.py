@@ -49,7 +49,7 @@ class ProbeJob(Job):
             self._named(answer.closer)
         self.result = True
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Dead; but when it was ourselves who had no room to ask, nothing is known against it."""
         self.result = kind is FailureKind.BUSY
 

@@ -235,7 +235,7 @@ class RoutingTable(PeerObserver):
             self.timer_moved = True
         return contact
 
-    def replied(self, peer_id: PeerId, now: float) -> None:
+    def on_reply(self, peer_id: PeerId, now: float) -> None:
         """The peer answered one of our requests."""
         key = peer_id.key
         contact = self.seen(key, now)
@@ -249,7 +249,7 @@ class RoutingTable(PeerObserver):
                 contact.trust = Trust.PROVEN
                 self._place(key, contact, now)
 
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+    def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
         there
         any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
@@ -282,7 +282,7 @@ class RoutingTable(PeerObserver):
         else:
             self.silent.add(contact.info, now)
 
-    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:

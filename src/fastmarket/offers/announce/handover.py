@@ -66,7 +66,7 @@ class HandoverJob(Job):
         """Acknowledgements; raises PeerFault."""
         self._deliveries.on_reply(token, protocol, payload, now)
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Stops: a peer that fails once is not sent the rest."""
         self._deliveries.stop()
 

@@ -161,7 +161,7 @@ class SweepJob(Job):
             search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A request has failed."""
         at = self._tokens.pop(token, None)
         if at is None:

@@ -142,7 +142,7 @@ class FindOffersJob(Job):
                 self._paging.add(item)
         self._fetch_more()
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A request has failed."""
         extra = self._extras.pop(token, None)
         if extra is None:
