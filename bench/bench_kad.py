@@ -26,7 +26,7 @@ def engine_of(local: PeerId, peers: int) -> Engine:
     engine = Engine(CONFIG, local, now=START, entropy=Random(1).randbytes)
     engine.set_local_addrs(peer_info_of(9999).addrs)
     for peer in PEERS[:peers]:
-        engine.peer_identified(peer, {CONFIG.protocol}, START)
+        engine.on_peer_identified(peer, {CONFIG.protocol}, START)
     engine.poll_actions()
     return engine
 

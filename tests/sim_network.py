@@ -190,7 +190,7 @@ class SimNetwork:
         for one, other in ((a, b), (b, a)):
             if other.info.peer_id not in one.connected:
                 one.connected.add(other.info.peer_id)
-                one.engine.peer_identified(other.info, other.protocols, self.now)
+                one.engine.on_peer_identified(other.info, other.protocols, self.now)
                 self.pump(one)
 
     # --- private

@@ -141,14 +141,14 @@ class Story:
         self.engine.set_local_addrs([addr_of(addr)] if addr else [])
 
     def neighbour(self, number: int) -> None:
-        self.engine.peer_identified(peer_info_of(number), {CONFIG.kad.protocol}, self.now)
+        self.engine.on_peer_identified(peer_info_of(number), {CONFIG.kad.protocol}, self.now)
 
     def gone(self, number: int) -> None:
-        self.engine.peer_identified(peer_info_of(number), {"/other/1"}, self.now)
+        self.engine.on_peer_identified(peer_info_of(number), {"/other/1"}, self.now)
 
     def neighbour_moved(self, number: int, addr: int) -> None:
         moved = PeerInfo(peer_info_of(number).peer_id, (addr_of(addr),))
-        self.engine.peer_identified(moved, {CONFIG.kad.protocol}, self.now)
+        self.engine.on_peer_identified(moved, {CONFIG.kad.protocol}, self.now)
 
     def neighbour_doubted(self, alive: bool) -> None:
         """Others are not told of who is to prove itself; the first of these is found alive, or not."""

@@ -350,7 +350,7 @@ class NodeCore(OperationHost):
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
         alone = not engine.table_size and not self.is_joining
-        engine.peer_identified(event.peer, event.protocols, now)
+        engine.on_peer_identified(event.peer, event.protocols, now)
         if alone and engine.table_size:
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)

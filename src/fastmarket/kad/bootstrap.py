@@ -196,7 +196,7 @@ class BootstrapJob(PeerWatcher):
         self._wake: float | None = None  # when the phase may move on by itself
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """The node is usable, or time was up."""
         return self._phase is Phase.DONE
 
@@ -220,7 +220,7 @@ class BootstrapJob(PeerWatcher):
             self._after_identifying()
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """From a seed or within a lookup; raises PeerFault."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
@@ -240,7 +240,7 @@ class BootstrapJob(PeerWatcher):
         elif number in self._lookups:
             self._lookups[number].on_failure(own, kind, now)
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """Perhaps a seed, or an answerer, that was waited for."""
         self._round.look()
 

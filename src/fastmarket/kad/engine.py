@@ -159,7 +159,7 @@ class Engine:
         self.handlers.set_local(self._local)
         self.routing.set_local(self._local)
 
-    def peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
+    def on_peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
@@ -168,7 +168,7 @@ class Engine:
         oldest = self.routing.identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
-        self.jobs.peer_identified(now)
+        self.jobs.on_peer_identified(now)
         self._look_at_table(now)
 
     def peer_disconnected(self, peer_id: PeerId, now: float) -> None:

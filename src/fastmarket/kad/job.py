@@ -21,7 +21,7 @@ class Job:
     result: object
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """No more requests or events will come; `result` is final."""
         raise NotImplementedError
 
@@ -33,7 +33,7 @@ class Job:
         """Requests to send now. Polled once more after the job has finished."""
         raise NotImplementedError
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """A reply came. Raises PeerFault when it breaks a rule; `on_failure` is called for it then."""
         raise NotImplementedError
 
@@ -81,6 +81,6 @@ class PeerWatcher(Job):
 
     __slots__ = ()
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """A peer was identified; the job looks for itself whether that matters."""
         raise NotImplementedError

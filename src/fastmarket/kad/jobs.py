@@ -145,7 +145,7 @@ class JobRunner:
                 self._replied(pending.peer.peer_id, now)
             return
         try:
-            running.job.reply(pending.token, protocol, payload, now)
+            running.job.on_reply(pending.token, protocol, payload, now)
         except PeerFault as fault:
             self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
             self._failed(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
@@ -174,7 +174,7 @@ class JobRunner:
             self._told_failed(running, pending.token, kind, now)
             self._changed(pending.job_id, running, now)
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """Tell the jobs that watch for it."""
         if not self._watchers:
             return
@@ -183,7 +183,7 @@ class JobRunner:
             if running is None:
                 continue  # over by what another one did
             try:
-                watcher.peer_identified(now)
+                watcher.on_peer_identified(now)
             except Exception as error:  # noqa: BLE001 - see the class
                 self._broke(job_id, running, error, now)
             else:
@@ -301,7 +301,7 @@ class JobRunner:
             progress = job.poll_events()
             if progress and running.done is None:
                 self._events.extend([JobProgress(job_id, item) for item in progress])
-            if job.finished:
+            if job.is_finished:
                 del self._jobs[job_id]
                 self._watchers.pop(job_id, None)
                 if running.done is None:

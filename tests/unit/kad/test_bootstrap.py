@@ -37,7 +37,7 @@ def test_not_finished_before_seeds_are_connected_and_identified() -> None:
     assert outcome(engine) is None
     engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     assert outcome(engine) is None, "it answered, but nobody knows yet who it is"
-    engine.peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
+    engine.on_peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
     result = None
     for _ in range(2):  # the self-lookup and the one more
         assert outcome(engine) is None
@@ -107,7 +107,7 @@ def test_the_deadline_ends_it_and_counts_what_was_left_out() -> None:
     engine = make_engine()
     engine.start(engine.bootstrap([SEED], timeout_s=2.0), START)
     (first,) = engine.poll_actions()
-    engine.peer_identified(SEED, {CONFIG.protocol}, START)
+    engine.on_peer_identified(SEED, {CONFIG.protocol}, START)
     engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     engine.handle_timer(START + 2.0)
     assert outcome(engine) == BootstrapResult((SEED,), (), 1, 1)

@@ -32,7 +32,7 @@ def crowd(ip: str, count: int) -> list[PeerInfo]:
 
 def admit(engine: Engine, peers: list[PeerInfo], now: float = START) -> None:
     for peer in peers:
-        engine.peer_identified(peer, SERVER, now)
+        engine.on_peer_identified(peer, SERVER, now)
 
 
 def held_of(engine: Engine, ip: str) -> list[PeerInfo]:

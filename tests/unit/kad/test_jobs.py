@@ -52,7 +52,7 @@ class OneRequest(PeerWatcher):
         self.identified = 0
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         return self.result is not None
 
     def start(self, now: float) -> None:
@@ -62,7 +62,7 @@ class OneRequest(PeerWatcher):
         out, self.out = self.out, []
         return out
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         assert token == 7
         if payload == b"bad":
             raise PeerFault("bad")
@@ -86,7 +86,7 @@ class OneRequest(PeerWatcher):
     def cancel(self, now: float) -> None:
         self.result = "cancelled"
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         self.identified += 1
 
 
@@ -190,9 +190,9 @@ def test_watchers_are_told_until_they_end() -> None:
     runner, _, _ = make()
     job = OneRequest()
     job_id = runner.start(job, START)
-    runner.peer_identified(START)
+    runner.on_peer_identified(START)
     runner.cancel(job_id, START)
-    runner.peer_identified(START)
+    runner.on_peer_identified(START)
     assert job.identified == 1
 
 
@@ -241,5 +241,5 @@ class Counting(OneRequest):
         self.polled += 1
         return super().poll_requests(now)
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         self.replies += 1

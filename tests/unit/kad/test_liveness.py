@@ -51,12 +51,12 @@ class TestTrust:
     def test_told_to_others_at_once(self) -> None:
         """So those who join at the same moment find each other."""
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         assert told(engine) == 1
 
     def test_who_never_answered_is_asked_and_not_told_until_it_does(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         assert turn(engine, due - 1) == []
         (asked,) = turn(engine, due)
@@ -68,7 +68,7 @@ class TestTrust:
 
     def test_silence_costs_the_place(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
         engine.routing.on_reply(OTHER.peer_id, due + 1)
@@ -77,7 +77,7 @@ class TestTrust:
 
     def test_while_nobody_is_heard_it_stays_and_is_asked_again(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
         engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
@@ -87,7 +87,7 @@ class TestTrust:
 
     def test_who_answered_meanwhile_is_not_asked(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         engine.routing.on_reply(PEER.peer_id, START + 1)
         assert turn(engine, START + CONFIG.prove_after_s) == []
         assert told(engine) == 1
@@ -95,7 +95,7 @@ class TestTrust:
     def test_few_at_a_time(self) -> None:
         engine = make_engine()
         for number in range(1, 13):
-            engine.peer_identified(peer_info_of(number), SERVER, START)
+            engine.on_peer_identified(peer_info_of(number), SERVER, START)
         now = START + CONFIG.prove_after_s
         asked = turn(engine, now)
         assert len(asked) == CONFIG.max_proofs
@@ -106,7 +106,7 @@ class TestTrust:
         engine = make_engine(replace(CONFIG, k=3))
         peers = [peer_info_of(number) for number in range(1, 9)]
         for peer in peers:
-            engine.peer_identified(peer, SERVER, START)
+            engine.on_peer_identified(peer, SERVER, START)
         asked = {action.peer for action in turn(engine, START + CONFIG.prove_after_s)}
         table = {contact.info for contact in engine.contacts()}
         assert asked
@@ -130,7 +130,7 @@ class TestSilent:
     def test_asked_ever_more_seldom_and_forgotten_after_a_day(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
         times = self.back_off(engine, START + 3 * CONFIG.forget_after_s)
         gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -145,7 +145,7 @@ class TestSilent:
     def test_an_answer_brings_it_back_and_a_refresh_follows(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
             engine.routing.on_reply(peer.peer_id, START - 5)
         lose(engine, PEER, START)
         assert told(engine) == 1
@@ -163,9 +163,9 @@ class TestSilent:
 
     def test_it_comes_to_us(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START - 5)
+        engine.on_peer_identified(PEER, SERVER, START - 5)
         lose(engine, PEER, START)
-        engine.peer_identified(PEER, SERVER, START + 5)
+        engine.on_peer_identified(PEER, SERVER, START + 5)
         assert engine.table_size == 1
         assert len(engine.routing.silent) == 0
 
@@ -173,7 +173,7 @@ class TestSilent:
         """A process that was stopped and goes on: its connection is the old one, nobody identifies again."""
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
         engine.routing.seen(PEER.peer_id.key, START + 3)
         assert [action.peer for action in turn(engine, START + 3)] == [PEER]
@@ -181,7 +181,7 @@ class TestSilent:
     def test_never_told_to_others_nor_asked_by_lookups(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
         assert told(engine) == 1
         engine.start(engine.find_node(PEER.peer_id.raw), START + 3)
@@ -189,16 +189,16 @@ class TestSilent:
 
     def test_who_turned_client_is_not_remembered(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         lose(engine, PEER, START + 1)
-        engine.peer_identified(PEER, set(), START + 9)
+        engine.on_peer_identified(PEER, set(), START + 9)
         assert len(engine.routing.silent) == 0
 
     def test_probes_are_paced(self) -> None:
         engine = make_engine()
         peers = [peer_info_of(number) for number in range(1, 31)]
         for peer in peers:
-            engine.peer_identified(peer, SERVER, START)
+            engine.on_peer_identified(peer, SERVER, START)
             engine.routing.on_reply(peer.peer_id, START)
         gone = peers[:20]
         for peer in gone:
@@ -224,7 +224,7 @@ class TestAlone:
         engine.start(engine.bootstrap([PEER]), START)
         (first,) = engine.poll_actions()
         answer(engine, first, START + 0.1)
-        engine.peer_identified(PEER, SERVER, START + 0.2)
+        engine.on_peer_identified(PEER, SERVER, START + 0.2)
         for _ in range(2):
             for action in engine.poll_actions():
                 answer(engine, action, START + 0.3)

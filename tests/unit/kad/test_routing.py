@@ -37,7 +37,7 @@ def full_bucket() -> tuple[Engine, list[PeerInfo]]:
     engine = make_engine()
     peers = in_bucket_0(engine, 6)
     for offset, peer in enumerate(peers[:4]):
-        engine.peer_identified(peer, SERVER, START + offset / 10)
+        engine.on_peer_identified(peer, SERVER, START + offset / 10)
     return engine, peers
 
 
@@ -48,31 +48,31 @@ def held(engine: Engine) -> set[PeerInfo]:
 class TestEntry:
     def test_servers_with_addresses_only(self) -> None:
         engine, peer = make_engine(), peer_info_of(1)
-        engine.peer_identified(peer, {"/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0"}, START)
-        engine.peer_identified(PeerInfo(peer.peer_id), SERVER, START)
+        engine.on_peer_identified(peer, {"/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0"}, START)
+        engine.on_peer_identified(PeerInfo(peer.peer_id), SERVER, START)
         assert engine.table_size == 0
-        engine.peer_identified(peer, SERVER, START)
+        engine.on_peer_identified(peer, SERVER, START)
         assert held(engine) == {peer}
 
     def test_who_becomes_a_client_leaves(self) -> None:
         engine, peer = make_engine(), peer_info_of(1)
-        engine.peer_identified(peer, SERVER, START)
-        engine.peer_identified(peer, set(), START)
+        engine.on_peer_identified(peer, SERVER, START)
+        engine.on_peer_identified(peer, set(), START)
         assert engine.table_size == 0
 
     def test_not_ourselves(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PeerInfo(LOCAL, peer_info_of(1).addrs), SERVER, START)
+        engine.on_peer_identified(PeerInfo(LOCAL, peer_info_of(1).addrs), SERVER, START)
         assert engine.table_size == 0
 
     def test_hearsay_stays_outside(self) -> None:
         engine, seed = make_engine(), peer_info_of(1)
-        engine.peer_identified(seed, SERVER, START)
+        engine.on_peer_identified(seed, SERVER, START)
         engine.start(engine.find_node(b"key"), START)
         (action,) = engine.poll_actions()
         other = Engine(CONFIG, seed.peer_id, now=START, entropy=Random(2).randbytes)
         for number in range(2, 10):
-            other.peer_identified(peer_info_of(number), SERVER, START)
+            other.on_peer_identified(peer_info_of(number), SERVER, START)
         reply = other.handle_request(LOCAL, action.choices[0].payload, START)
         assert reply is not None
         engine.receive_reply(action.request_id, CONFIG.protocol, reply, START)
@@ -83,7 +83,7 @@ class TestEntry:
         engine = make_engine()
         peer_id = peer_id_of(1)
         addrs = tuple(peer_info_of(number).addrs[0].with_peer(peer_id) for number in range(100))
-        engine.peer_identified(PeerInfo(peer_id, addrs), SERVER, START)
+        engine.on_peer_identified(PeerInfo(peer_id, addrs), SERVER, START)
         (contact,) = engine.contacts()
         assert contact.info.addrs == tuple(peer_info_of(number).addrs[0] for number in range(16))
 
@@ -91,7 +91,7 @@ class TestEntry:
 class TestFullBucket:
     def test_the_oldest_is_asked_before_it_goes(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         assert check.peer == peers[0]
         assert check.choices[0].payload == FIND_SELF
@@ -102,19 +102,19 @@ class TestFullBucket:
 
     def test_it_answers_and_stays(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         engine.receive_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
         assert held(engine) == set(peers[:4])
-        engine.peer_identified(peers[5], SERVER, LATER + 1)
+        engine.on_peer_identified(peers[5], SERVER, LATER + 1)
         assert engine.poll_actions() == [], "a check dials, and so is a newcomer elsewhere: no chain of them"
-        engine.peer_identified(peers[5], SERVER, LATER + 1 + CONFIG.check_interval_s)
+        engine.on_peer_identified(peers[5], SERVER, LATER + 1 + CONFIG.check_interval_s)
         (second,) = engine.poll_actions()
         assert second.peer == peers[1], "the one that answered is the freshest now"
 
     def test_it_answers_nonsense_and_goes(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         engine.receive_reply(check.request_id, CONFIG.protocol, b"\xff\xff", LATER + 1)
         assert peers[0] not in held(engine)
@@ -122,7 +122,7 @@ class TestFullBucket:
 
     def test_it_asks_us_meanwhile_and_stays(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         engine.handle_request(peers[0].peer_id, FIND_SELF, LATER + 1)
         engine.request_failed(check.request_id, FailureKind.TIMEOUT, LATER + 3)
@@ -130,8 +130,8 @@ class TestFullBucket:
 
     def test_one_check_a_bucket_and_the_freshest_moves_up(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
-        engine.peer_identified(peers[5], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[5], SERVER, LATER)
         (check,) = engine.poll_actions()
         assert engine.routing.known() == 6
         engine.request_failed(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
@@ -140,7 +140,7 @@ class TestFullBucket:
 
     def test_silence_of_the_shell_is_silence_of_the_peer(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         engine.poll_actions()
         timer = engine.next_timer()
         assert timer == LATER + CONFIG.check_timeout_s
@@ -149,14 +149,14 @@ class TestFullBucket:
 
     def test_who_was_seen_just_now_is_not_asked(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER - 1)
+        engine.on_peer_identified(peers[4], SERVER, LATER - 1)
         assert engine.poll_actions() == []
         assert held(engine) == set(peers[:4])
 
     def test_waiting_peers_are_bounded(self) -> None:
         engine = make_engine()
         for peer in in_bucket_0(engine, 40):
-            engine.peer_identified(peer, SERVER, START)
+            engine.on_peer_identified(peer, SERVER, START)
         assert engine.routing.known() == 2 * CONFIG.k
 
 
@@ -178,7 +178,7 @@ class TestFailures:
 
     def test_two_in_a_row_and_the_waiting_one_moves_up(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, START + 1)
+        engine.on_peer_identified(peers[4], SERVER, START + 1)
         self.fail(engine, peers[0], FailureKind.TIMEOUT, START + 2)
         engine.routing.on_reply(peers[1].peer_id, START + 3)
         assert peers[0] in held(engine)

@@ -81,11 +81,11 @@ class Driven:
             (self.stores if out.choices[0].protocol == "/store" else self.finds)[number] = out.token
 
     def named(self, number: int, *others: int) -> None:
-        self.job.reply(self.finds.pop(number), "/find", bytes(others), START)
+        self.job.on_reply(self.finds.pop(number), "/find", bytes(others), START)
         self.poll()
 
     def stored(self, number: int, how: bytes = b"y") -> None:
-        self.job.reply(self.stores.pop(number), "/store", how, START)
+        self.job.on_reply(self.stores.pop(number), "/store", how, START)
         self.poll()
 
     def failed(self, number: int, kind: FailureKind = FailureKind.RESET) -> None:

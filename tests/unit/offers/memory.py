@@ -90,7 +90,7 @@ class MemoryNetwork:
         for node in nodes:
             for other in nodes:
                 if node is not other:
-                    node.engine.peer_identified(other.info, other.protocols, self.now)
+                    node.engine.on_peer_identified(other.info, other.protocols, self.now)
         for node in nodes:
             if node.offers is not None:
                 for newcomer in node.engine.take_newcomers():

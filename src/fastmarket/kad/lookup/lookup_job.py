@@ -44,7 +44,7 @@ class LookupJob(Job):
         self._last = False
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """The lookup ended and its result stands."""
         return self._last
 
@@ -64,7 +64,7 @@ class LookupJob(Job):
             return self.last_words()
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Feed the lookup; raises PeerFault."""
         self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
 

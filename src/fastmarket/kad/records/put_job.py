@@ -177,7 +177,7 @@ class PutJob(Job):
         return self._lookup
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """All have answered or failed, or the deadline passed."""
         return self.result is not None
 
@@ -225,7 +225,7 @@ class PutJob(Job):
             return eager + requests
         return requests if end is End.CANCELLED else requests + self._store_at_storers(now)
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to either phase; raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # else of an attempt that is over
@@ -271,7 +271,7 @@ class PutJob(Job):
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each store request."""
-        if self.finished:
+        if self.is_finished:
             return None
         if self._resting_until is not None:
             return min(self._resting_until, self._deadline)
