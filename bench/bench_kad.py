@@ -85,7 +85,7 @@ def test_lookup_job_overhead(benchmark: BenchmarkFixture) -> None:
             requests += len(actions)
             for action in actions:
                 reply = replies[action.peer.peer_id.raw]
-                engine.receive_reply(action.request_id, CONFIG.protocol, reply, START)
+                engine.handle_reply(action.request_id, CONFIG.protocol, reply, START)
                 engine.next_timer()
         engine.poll_events()
 

@@ -168,7 +168,7 @@ class Story:
         for _ in range(CONFIG.kad.max_failures):
             self.now += CONFIG.kad.max_failures * CONFIG.kad.failure_spacing_s
             self.engine.routing.seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
-            self.engine.peer_unreachable(peer_info_of(number).peer_id, self.now)
+            self.engine.on_peer_unreachable(peer_info_of(number).peer_id, self.now)
 
     def time(self, seconds: float) -> None:
         self.now += seconds

@@ -182,11 +182,11 @@ class NodeCore(OperationHost):
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The reply to a SendRequest. One that nothing waits for is ignored."""
-        self.engine.receive_reply(request_id, protocol, payload, now)
+        self.engine.handle_reply(request_id, protocol, payload, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """A SendRequest has failed."""
-        self.engine.request_failed(request_id, kind, now)
+        self.engine.handle_failure(request_id, kind, now)
 
     def handle_peer(self, event: PeerEvent, now: float) -> None:
         """Something became known of a peer."""
@@ -356,10 +356,10 @@ class NodeCore(OperationHost):
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
     def _disconnected(self, event: PeerDisconnected, now: float) -> None:
-        self.engine.peer_disconnected(event.peer_id, now)
+        self.engine.on_peer_disconnected(event.peer_id, now)
 
     def _unreachable(self, event: PeerUnreachable, now: float) -> None:
-        self.engine.peer_unreachable(event.peer_id, now)
+        self.engine.on_peer_unreachable(event.peer_id, now)
 
     def _answered(self, event: PeerAnswered, now: float) -> None:
         self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)

@@ -171,12 +171,12 @@ class Engine:
         self.jobs.on_peer_identified(now)
         self._look_at_table(now)
 
-    def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
         self.learnt.on_disconnected(peer_id)
         self.routing.disconnected(peer_id)
 
-    def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         """No address of the peer could be dialled."""
         self.routing.on_failure(peer_id, FailureKind.UNREACHABLE, now)
         self._look_at_table(now)
@@ -190,15 +190,15 @@ class Engine:
             raise PeerFault("a client serves no requests", protocol=self.config.protocol)
         return self.handlers.handle(sender, body, now, block)
 
-    def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+    def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
-        self.jobs.receive_reply(request_id, protocol, payload, now)
+        self.jobs.handle_reply(request_id, protocol, payload, now)
         if self.routing.refresh_wanted:
             self._look_at_table(now)
 
-    def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+    def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The other outcome of a SendRequest."""
-        self.jobs.request_failed(request_id, kind, now)
+        self.jobs.handle_failure(request_id, kind, now)
         self._look_at_table(now)
 
     def next_timer(self) -> float:

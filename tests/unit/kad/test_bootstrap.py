@@ -35,14 +35,14 @@ def test_not_finished_before_seeds_are_connected_and_identified() -> None:
     (first,) = engine.poll_actions()
     assert first.peer == SEED
     assert outcome(engine) is None
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     assert outcome(engine) is None, "it answered, but nobody knows yet who it is"
     engine.on_peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
     result = None
     for _ in range(2):  # the self-lookup and the one more
         assert outcome(engine) is None
         (action,) = engine.poll_actions()
-        engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", START + 0.3)
+        engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", START + 0.3)
     result = outcome(engine)
     assert result == BootstrapResult((SEED,), (), 1, 0)
 
@@ -60,7 +60,7 @@ def test_a_seed_that_never_identifies_itself_is_not_connected() -> None:
     engine = make_engine()
     engine.start(engine.bootstrap([SEED]), START)
     (first,) = engine.poll_actions()
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     engine.handle_timer(START + CONFIG.settle_s)
     assert outcome(engine) is None
     engine.handle_timer(START + CONFIG.request_timeout_s)
@@ -108,7 +108,7 @@ def test_the_deadline_ends_it_and_counts_what_was_left_out() -> None:
     engine.start(engine.bootstrap([SEED], timeout_s=2.0), START)
     (first,) = engine.poll_actions()
     engine.on_peer_identified(SEED, {CONFIG.protocol}, START)
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     engine.handle_timer(START + 2.0)
     assert outcome(engine) == BootstrapResult((SEED,), (), 1, 1)
 

@@ -90,7 +90,7 @@ class TestFindNode:
         body = encode_request(Kind.FIND_NODE, client.peer_id.raw)
         assert ids(ask(engine, body))[0] == client.peer_id.raw
         assert client.peer_id.raw not in ids(ask(engine, encode_request(Kind.FIND_NODE, b"other")))
-        engine.peer_disconnected(client.peer_id, START)
+        engine.on_peer_disconnected(client.peer_id, START)
         assert client.peer_id.raw not in ids(ask(engine, body))
 
     def test_we_are_the_target(self) -> None:

@@ -44,17 +44,17 @@ def all_done(runner: JobRunner) -> dict[int, object]:
 # How each method comes to be called, with several jobs in one batch.
 def by_replies(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.receive_reply(request, "/test", b"yes", now)
+        runner.handle_reply(request, "/test", b"yes", now)
 
 
 def by_failures(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.request_failed(request, FailureKind.TIMEOUT, now)
+        runner.handle_failure(request, FailureKind.TIMEOUT, now)
 
 
 def by_garbage(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.receive_reply(request, "/test", b"bad", now)
+        runner.handle_reply(request, "/test", b"bad", now)
 
 
 def by_forgetting(runner: JobRunner, requests: list[int], now: float) -> None:

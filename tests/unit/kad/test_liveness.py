@@ -31,7 +31,7 @@ def told(engine: Engine) -> int:
 
 
 def answer(engine: Engine, action: SendRequest, now: float) -> None:
-    engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", now)
+    engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", now)
 
 
 def turn(engine: Engine, now: float) -> list[SendRequest]:
@@ -72,7 +72,7 @@ class TestTrust:
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
         engine.routing.on_reply(OTHER.peer_id, due + 1)
-        engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
+        engine.handle_failure(asked.request_id, FailureKind.UNREACHABLE, due + 2)
         assert engine.table_size == 0
 
     def test_while_nobody_is_heard_it_stays_and_is_asked_again(self) -> None:
@@ -80,7 +80,7 @@ class TestTrust:
         engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
-        engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
+        engine.handle_failure(asked.request_id, FailureKind.UNREACHABLE, due + 2)
         assert engine.table_size == 1
         assert told(engine) == 0
         assert [action.peer for action in turn(engine, due + 2 + CONFIG.prove_after_s)] == [PEER]
@@ -121,7 +121,7 @@ class TestSilent:
             for action in turn(engine, now):
                 if action.peer == PEER:
                     times.append(now - START)
-                    engine.request_failed(action.request_id, FailureKind.TIMEOUT, now)
+                    engine.handle_failure(action.request_id, FailureKind.TIMEOUT, now)
                     engine.routing.on_reply(LOCAL, now)
                 else:
                     answer(engine, action, now)
@@ -207,7 +207,7 @@ class TestSilent:
         while (now := engine.liveness.next_timer()) is not None and now < START + 75:
             for action in turn(engine, now):
                 asked += 1
-                engine.request_failed(action.request_id, FailureKind.TIMEOUT, now)
+                engine.handle_failure(action.request_id, FailureKind.TIMEOUT, now)
         assert 8 <= asked <= 60 / CONFIG.probe_pause_s + 1
 
     def test_bounded(self) -> None:

@@ -75,7 +75,7 @@ class TestEntry:
             other.on_peer_identified(peer_info_of(number), SERVER, START)
         reply = other.handle_request(LOCAL, action.choices[0].payload, START)
         assert reply is not None
-        engine.receive_reply(action.request_id, CONFIG.protocol, reply, START)
+        engine.handle_reply(action.request_id, CONFIG.protocol, reply, START)
         assert {action.peer for action in engine.poll_actions()} & {peer_info_of(n) for n in range(2, 10)}
         assert held(engine) == {seed}
 
@@ -97,14 +97,14 @@ class TestFullBucket:
         assert check.choices[0].payload == FIND_SELF
         assert check.deadline == LATER + CONFIG.check_timeout_s
         assert held(engine) == set(peers[:4]), "nobody leaves before the answer"
-        engine.request_failed(check.request_id, FailureKind.TIMEOUT, LATER + 3)
+        engine.handle_failure(check.request_id, FailureKind.TIMEOUT, LATER + 3)
         assert held(engine) == {*peers[1:4], peers[4]}
 
     def test_it_answers_and_stays(self) -> None:
         engine, peers = full_bucket()
         engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
-        engine.receive_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
+        engine.handle_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
         assert held(engine) == set(peers[:4])
         engine.on_peer_identified(peers[5], SERVER, LATER + 1)
         assert engine.poll_actions() == [], "a check dials, and so is a newcomer elsewhere: no chain of them"
@@ -116,7 +116,7 @@ class TestFullBucket:
         engine, peers = full_bucket()
         engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
-        engine.receive_reply(check.request_id, CONFIG.protocol, b"\xff\xff", LATER + 1)
+        engine.handle_reply(check.request_id, CONFIG.protocol, b"\xff\xff", LATER + 1)
         assert peers[0] not in held(engine)
         assert peers[4] in held(engine)
 
@@ -125,7 +125,7 @@ class TestFullBucket:
         engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         engine.handle_request(peers[0].peer_id, FIND_SELF, LATER + 1)
-        engine.request_failed(check.request_id, FailureKind.TIMEOUT, LATER + 3)
+        engine.handle_failure(check.request_id, FailureKind.TIMEOUT, LATER + 3)
         assert held(engine) == set(peers[:4])
 
     def test_one_check_a_bucket_and_the_freshest_moves_up(self) -> None:
@@ -134,7 +134,7 @@ class TestFullBucket:
         engine.on_peer_identified(peers[5], SERVER, LATER)
         (check,) = engine.poll_actions()
         assert engine.routing.known() == 6
-        engine.request_failed(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
+        engine.handle_failure(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
         assert held(engine) == {*peers[1:4], peers[5]}
         assert engine.routing.known() == 5
 
@@ -197,7 +197,7 @@ class TestFailures:
         engine.routing.on_reply(peers[1].peer_id, START + 2)
         for _ in range(5):
             self.fail(engine, peers[0], FailureKind.UNREACHABLE, START + 2)
-            engine.peer_unreachable(peers[0].peer_id, START + 2)
+            engine.on_peer_unreachable(peers[0].peer_id, START + 2)
         assert peers[0] in held(engine)
 
     def test_an_outage_of_our_own_keeps_the_table(self) -> None:
@@ -222,7 +222,7 @@ class TestFailures:
         engine.start(engine.lookup_job(b"key", OtherProtocol()), START + 1)
         actions: list[SendRequest] = engine.poll_actions()
         for action in actions:
-            engine.request_failed(action.request_id, FailureKind.REFUSED, START + 2)
+            engine.handle_failure(action.request_id, FailureKind.REFUSED, START + 2)
         assert held(engine) == set(peers[:4])
 
     def test_our_own_lack_of_room_is_nobodys_failure(self) -> None:
@@ -239,9 +239,9 @@ class TestFailures:
             actions: list[SendRequest] = engine.poll_actions()
             for action in actions:
                 if action.peer == peers[0]:
-                    engine.request_failed(action.request_id, kind, round_at + 1)
+                    engine.handle_failure(action.request_id, kind, round_at + 1)
                 else:
-                    engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 1)
+                    engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 1)
         assert held(engine) == set(peers[1:4])
 
 
@@ -253,10 +253,10 @@ def test_silent_peers_are_noticed_though_the_lookup_ended_before() -> None:
         actions = engine.poll_actions()
         for action in actions:
             if action.peer != peers[0]:
-                engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 0.01)
+                engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 0.01)
         engine.handle_timer(round_at + CONFIG.patience_s)
         engine.handle_timer(round_at + CONFIG.settle_s)
         assert [getattr(event, "job_id", None) for event in engine.poll_events()] == [job_id]
         (silent,) = [action for action in actions if action.peer == peers[0]]
-        engine.request_failed(silent.request_id, FailureKind.TIMEOUT, silent.deadline)
+        engine.handle_failure(silent.request_id, FailureKind.TIMEOUT, silent.deadline)
     assert peers[0] not in held(engine)

@@ -304,7 +304,7 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
         if pending.peer.peer_id == nodes[3].info.peer_id
     )
     nodes[3].state = State.UP
-    nodes[0].engine.receive_reply(late, network.config.protocol, b"\x08\x04", network.now)
+    nodes[0].engine.handle_reply(late, network.config.protocol, b"\x08\x04", network.now)
     network.pump(nodes[0])
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]

@@ -32,7 +32,7 @@ def leave(net: MemoryNetwork, node: MemoryNode, way: Way) -> None:
         if other is not node and way is Way.GOODBYE:
             other.engine.on_peer_identified(node.info, [], net.now)
         if other is not node and way is not Way.HUNG:
-            other.engine.peer_disconnected(node.peer_id, net.now)
+            other.engine.on_peer_disconnected(node.peer_id, net.now)
     node.alive, node.silent = way is Way.HUNG, way is Way.HUNG
 
 
