@@ -42,12 +42,12 @@ def test_what_others_say_of_our_addresses_is_no_proof(run: Run[None]) -> None:
     async def scenario() -> None:
         async with nodes(2) as (node, other):
             nobody = Multiaddr.from_text("/ip4/127.0.0.1/tcp/1")
-            node.twins.named(PeerInfo(node.peer_id, (nobody, *other.host.listen_addrs)))
+            node.twins.on_named(PeerInfo(node.peer_id, (nobody, *other.host.listen_addrs)))
             look = node.twins._look
             assert look is not None
             await asyncio.wait_for(look, DEADLINE_S)
             assert node.twins.found is None
-            node.twins.named(PeerInfo(node.peer_id, other.host.listen_addrs))
+            node.twins.on_named(PeerInfo(node.peer_id, other.host.listen_addrs))
             assert node.twins._look is look, "not so soon again"
 
     run(scenario())
@@ -59,7 +59,7 @@ def test_an_address_of_ours_that_we_did_not_know_is_no_other_node(run: Run[None]
             endpoint = node.host.listen_addrs[0].host_port()
             assert endpoint is not None
             also = Multiaddr.from_text(f"/dns4/localhost/tcp/{endpoint.port}")
-            node.twins.named(PeerInfo(node.peer_id, (also,)))
+            node.twins.on_named(PeerInfo(node.peer_id, (also,)))
             look = node.twins._look
             assert look is not None
             await asyncio.wait_for(look, DEADLINE_S)

@@ -159,7 +159,7 @@ class Story:
             pass
         self.compare()
         if first is not None:
-            routing.proven(first, alive, asked_at, self.now)
+            routing.on_proven(first, alive, asked_at, self.now)
 
     def neighbour_replied(self, number: int) -> None:
         self.engine.routing.on_reply(peer_info_of(number).peer_id, self.now)
@@ -167,7 +167,7 @@ class Story:
     def neighbour_failed(self, number: int) -> None:
         for _ in range(CONFIG.kad.max_failures):
             self.now += CONFIG.kad.max_failures * CONFIG.kad.failure_spacing_s
-            self.engine.routing.seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
+            self.engine.routing.on_seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
             self.engine.on_peer_unreachable(peer_info_of(number).peer_id, self.now)
 
     def time(self, seconds: float) -> None:

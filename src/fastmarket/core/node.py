@@ -123,7 +123,7 @@ class NodeCore(OperationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.askable, config.offers)
+        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
@@ -178,7 +178,7 @@ class NodeCore(OperationHost):
     @property
     def is_turn_wanted(self) -> bool:
         """A request that was answered called for more: actions, or an earlier timer."""
-        return self._table.timer_moved or self.offers.timer_moved
+        return self._table.is_timer_moved or self.offers.is_timer_moved
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The reply to a SendRequest. One that nothing waits for is ignored."""
@@ -245,7 +245,7 @@ class NodeCore(OperationHost):
         if self.batcher.waiting or self.slices.waiting:
             self._guard_timer("beginning registrations", self._begin_registrations, now)
         requests = self._runner.poll_actions()
-        self._table.timer_moved = self.offers.timer_moved = False
+        self._table.is_timer_moved = self.offers.is_timer_moved = False
         if not self._changes.noted:
             return requests
         changes = self._changes.take()

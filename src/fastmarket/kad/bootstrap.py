@@ -65,7 +65,7 @@ class BootstrapResult:
 
     connected: tuple[PeerInfo, ...]
     failed: tuple[tuple[PeerInfo, FailureKind], ...]
-    known: int
+    known_count: int
     remaining: int
     unanswered: int = 0
 
@@ -131,7 +131,7 @@ class _SeedRound:
         """See who has been identified by now."""
         for index in [index for index in self._answered if index in self._pending]:
             peer = self._pending[index]
-            if self._routing.knows(peer.peer_id):
+            if self._routing.is_identified(peer.peer_id):
                 del self._pending[index]
                 self.connected.append(peer)
                 self.events.append(SeedSettled(peer, None, len(self._pending)))
@@ -320,7 +320,7 @@ class BootstrapJob(PeerWatcher):
                 self._around.routing.mark_refreshed(target, _NEVER)
 
     def _all_identified(self, now: float) -> bool:
-        knows = self._around.routing.knows
+        knows = self._around.routing.is_identified
         self._met = [peer for peer in self._met if not knows(peer.peer_id)]
         return not self._met or (self._wake is not None and now >= self._wake)
 
@@ -373,7 +373,7 @@ class BootstrapJob(PeerWatcher):
         self.result = BootstrapResult(
             tuple(self._round.connected),
             tuple(self._round.failed),
-            self._around.routing.known(),
+            self._around.routing.known_count(),
             len(self._plan) + len(self._lookups) + self._again,
             self._unanswered,
         )

@@ -116,7 +116,7 @@ class Engine:
             ResponseCaches() if caches is None else caches,
             lambda key: self.maintenance.publishes(Own.PROVIDER, key),
         )
-        named = self.routing.large.named if config.large_table else None
+        named = self.routing.large.on_named if config.large_table else None
         alive = KnownAlive(config)
         self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.rtt, alive)
@@ -165,7 +165,7 @@ class Engine:
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
         self.learnt.on_identified(peer.peer_id, protocols, now)
-        oldest = self.routing.identified(peer, protocols, now)
+        oldest = self.routing.on_identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
         self.jobs.on_peer_identified(now)
@@ -174,7 +174,7 @@ class Engine:
     def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
         self.learnt.on_disconnected(peer_id)
-        self.routing.disconnected(peer_id)
+        self.routing.on_disconnected(peer_id)
 
     def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         """No address of the peer could be dialled."""
@@ -193,7 +193,7 @@ class Engine:
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
         self.jobs.handle_reply(request_id, protocol, payload, now)
-        if self.routing.refresh_wanted:
+        if self.routing.is_refresh_wanted:
             self._look_at_table(now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
@@ -236,9 +236,9 @@ class Engine:
         return self.routing.contacts()
 
     @property
-    def askable(self) -> tuple[Sized, Sized]:
+    def seed_sources(self) -> tuple[Sized, Sized]:
         """What lookups begin with (`seeds`), as it is at any time: while both are empty, they ask nobody."""
-        return self.routing.askable
+        return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
@@ -442,9 +442,9 @@ class Engine:
 
     def _look_at_table(self, now: float) -> None:
         """An unresponsive peer is back, and perhaps more that we do not know of; or the table is empty."""
-        if not self.routing.refresh_wanted:
+        if not self.routing.is_refresh_wanted:
             return
-        self.routing.refresh_wanted = False
+        self.routing.is_refresh_wanted = False
         config = self.config
         if len(self.routing):
             self.maintenance.refresh_soon(config.return_delay_s, config.return_pause_s, now)

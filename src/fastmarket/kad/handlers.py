@@ -108,7 +108,7 @@ class Handlers:
             return self._find_node(sender, body[4:], now)
         ready = self.response_cache.answer(body, sender, now)
         if ready is not None:
-            self.routing.seen(sender.key, now)
+            self.routing.on_seen(sender.key, now)
             return ready
         config = self._config
         if len(body) > config.max_request_bytes:
@@ -117,7 +117,7 @@ class Handlers:
         handler = self._by_kind.get(message.kind)
         if handler is None:
             raise PeerFault(f"request of type {message.kind}")
-        self.routing.seen(sender.key, now)
+        self.routing.on_seen(sender.key, now)
         self._block = block
         return handler(sender, message, now)
 
@@ -126,7 +126,7 @@ class Handlers:
         if not 0 < len(key) <= config.max_key_bytes:
             raise LimitExceeded("bytes in a key", config.max_key_bytes, len(key))
         sender_key = sender.key
-        asker = routing.seen(sender_key, now)
+        asker = routing.on_seen(sender_key, now)
         target = kad_key(key)
         if target == sender_key and asker is not None:  # it is told how we know it, as go does
             return routing.joined(_FIND_NODE_REPLY, target, None, config.k + 1)

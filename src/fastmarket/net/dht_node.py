@@ -195,7 +195,7 @@ class DhtNode:
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
-        return Bootstrapped(connected[0].peer_id, len(remaining), result.known, tuple(failures))
+        return Bootstrapped(connected[0].peer_id, len(remaining), result.known_count, tuple(failures))
 
     def forget_seeds(self, peers: Collection[PeerId]) -> None:
         """They are not asked any more when nobody is left."""

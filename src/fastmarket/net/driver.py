@@ -136,7 +136,7 @@ class NodeDriver(Driver):
 
         def handle(peer: RemotePeer, body: bytes, now: float) -> bytes | None:
             reply = respond(peer.peer_id, body, now, peer.block or NEARBY)
-            if table.timer_moved or offers.timer_moved:  # `NodeCore.is_turn_wanted`, without a call
+            if table.is_timer_moved or offers.is_timer_moved:  # `NodeCore.is_turn_wanted`, without a call
                 turns.wake()
             return reply
 
@@ -310,7 +310,7 @@ class NodeDriver(Driver):
         )
 
     def _on_known_as(self, event: KnownAs) -> None:
-        self._twins.named(event.peer)
+        self._twins.on_named(event.peer)
 
 
 _DELIVERIES: Mapping[type, Callable[[NodeDriver, Any], None]] = {

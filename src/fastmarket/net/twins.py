@@ -60,7 +60,7 @@ class Twins:
         peer = next((one for one in near if host.link_to(one.peer_id) is not None), None)
         if peer is None:
             return
-        find, now = FindSelf(config, host.peer_id, self.named), host.clock.now()
+        find, now = FindSelf(config, host.peer_id, self.on_named), host.clock.now()
 
         def done(outcome: RequestResult) -> None:
             if isinstance(outcome, Reply):
@@ -69,7 +69,7 @@ class Twins:
 
         host.request(peer, find.choices(peer), now + config.request_timeout_s, done)
 
-    def named(self, us: PeerInfo) -> None:
+    def on_named(self, us: PeerInfo) -> None:
         """Somebody has these addresses of us."""
         now = self._host.clock.now()
         own = self._host.identifier.addresses

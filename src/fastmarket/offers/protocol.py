@@ -110,7 +110,7 @@ class OfferProtocol:
         )
         """Replies to FIND, made of their content. `handle_request` is for what it does not answer."""
         caches.add(self.response_cache)
-        self.timer_moved = False
+        self.is_timer_moved = False
         """Offers were stored: `next_timer` may be earlier, and changes may have to be kept."""
         bounds = self.config
         self.verifier = OfferVerifier(
@@ -156,7 +156,7 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
-            self.timer_moved = True
+            self.is_timer_moved = True
             source, why = Source(block, sender.raw), list[Refusal]()
             acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
             for batch in whole:

@@ -297,7 +297,9 @@ class SimNode(Driver):
                 return self._conduct.answer(self, sender, choice, now)
             return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            if core.engine.routing.timer_moved or core.offers.timer_moved:  # `is_turn_wanted`, without a call
+            if (
+                core.engine.routing.is_timer_moved or core.offers.is_timer_moved
+            ):  # `is_turn_wanted`, without a call
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:

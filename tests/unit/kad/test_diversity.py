@@ -61,9 +61,9 @@ def test_a_flood_does_not_push_out_those_that_wait() -> None:
     engine = make_engine(replace(CONFIG, k=4))
     honest = in_bucket(engine, [at(f"{n // 100 + 20}.{n % 100}.1.1", 1) for n in range(60)], 0)[:6]
     admit(engine, honest)
-    assert engine.routing.known() == 6
+    assert engine.routing.known_count() == 6
     admit(engine, crowd("11.22.1.1", 500))
-    assert all(engine.routing.knows(peer.peer_id) for peer in honest)
+    assert all(engine.routing.is_identified(peer.peer_id) for peer in honest)
 
 
 def test_machines_of_a_lan_and_of_one_host_are_exempt() -> None:
@@ -104,7 +104,7 @@ def test_who_moves_into_a_crowded_block_loses_the_place() -> None:
     moved = PeerInfo(mover.peer_id, at("11.22.1.1", 77).addrs)
     admit(engine, [moved])
     assert set(held_of(engine, "11.22.1.1")) == set(crowded)
-    assert engine.routing.knows(mover.peer_id)
+    assert engine.routing.is_identified(mover.peer_id)
 
 
 def test_the_count_follows_who_leaves() -> None:

@@ -175,7 +175,7 @@ class TestSilent:
         for peer in (PEER, OTHER):
             engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
-        engine.routing.seen(PEER.peer_id.key, START + 3)
+        engine.routing.on_seen(PEER.peer_id.key, START + 3)
         assert [action.peer for action in turn(engine, START + 3)] == [PEER]
 
     def test_never_told_to_others_nor_asked_by_lookups(self) -> None:
@@ -276,4 +276,4 @@ def test_bootstrap_results_are_those_of_before() -> None:
     late = network.add()
     result = late.run(late.engine.bootstrap([nodes[3].info]))
     assert isinstance(result, BootstrapResult)
-    assert result.known == 12
+    assert result.known_count == 12

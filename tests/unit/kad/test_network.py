@@ -49,13 +49,13 @@ def test_after_bootstrap_everybody_knows_everybody(count: int, seed: int, condit
         assert result.connected == (nodes[0].info,)
         assert (result.failed, result.remaining) == ((), 0)
         if not conditions.identify_delay_s:
-            assert result.known == count - 1
+            assert result.known_count == count - 1
 
 
 def test_fifty_nodes_from_one() -> None:
     network = SimNetwork(1)
     nodes = network.grow(50)
-    assert all(node.engine.routing.known() >= 40 for node in nodes)
+    assert all(node.engine.routing.known_count() >= 40 for node in nodes)
     assert network.now - next(iter(nodes[1].finished_at.values())) < 3
 
 

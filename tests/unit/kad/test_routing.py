@@ -133,10 +133,10 @@ class TestFullBucket:
         engine.on_peer_identified(peers[4], SERVER, LATER)
         engine.on_peer_identified(peers[5], SERVER, LATER)
         (check,) = engine.poll_actions()
-        assert engine.routing.known() == 6
+        assert engine.routing.known_count() == 6
         engine.handle_failure(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
         assert held(engine) == {*peers[1:4], peers[5]}
-        assert engine.routing.known() == 5
+        assert engine.routing.known_count() == 5
 
     def test_silence_of_the_shell_is_silence_of_the_peer(self) -> None:
         engine, peers = full_bucket()
@@ -157,7 +157,7 @@ class TestFullBucket:
         engine = make_engine()
         for peer in in_bucket_0(engine, 40):
             engine.on_peer_identified(peer, SERVER, START)
-        assert engine.routing.known() == 2 * CONFIG.k
+        assert engine.routing.known_count() == 2 * CONFIG.k
 
 
 class OtherProtocol:

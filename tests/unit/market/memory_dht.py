@@ -28,7 +28,7 @@ class MemoryDht:
     def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
         self.net = net
         self.node = node
-        self.known = LocalAnswers(self.offers.store, node.engine.askable, self.offers.config)
+        self.known = LocalAnswers(self.offers.store, node.engine.seed_sources, self.offers.config)
 
     @property
     def peer_id(self) -> PeerId:

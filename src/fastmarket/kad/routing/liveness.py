@@ -48,7 +48,7 @@ class ProbeList:
 
         def done(alive: bool, at: float) -> None:
             # A peer that asked us something meanwhile lives, even if our question was lost.
-            self._routing.checked(oldest, alive or oldest.seen > now, at)
+            self._routing.on_checked(oldest, alive or oldest.seen > now, at)
 
         self._start(oldest.info, done, now)
 
@@ -83,7 +83,7 @@ class ProbeList:
     def _prove(self, contact: Contact, now: float) -> None:
         def done(alive: bool, at: float) -> None:
             self._proofs -= 1
-            self._routing.proven(contact, alive or contact.seen > now, now, at)
+            self._routing.on_proven(contact, alive or contact.seen > now, now, at)
 
         self._proofs += 1
         self._start(contact.info, done, now)
@@ -115,7 +115,7 @@ class ProbeList:
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
         query = FindNode(self._config, RawKey(info.peer_id.raw))
-        self._run(ProbeJob(info, query, self._config.check_timeout_s, large.named), done, now)
+        self._run(ProbeJob(info, query, self._config.check_timeout_s, large.on_named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
         self._run(ProbeJob(peer, self._query, self._config.check_timeout_s), done, now)

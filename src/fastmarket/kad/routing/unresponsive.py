@@ -68,7 +68,7 @@ class UnresponsivePeers:
         """It is back, or no server any more."""
         return self._peers.pop(key)
 
-    def hurry(self, key: KadKey, now: float) -> bool:
+    def probe_now(self, key: KadKey, now: float) -> bool:
         """A sign of life: ask it at once; False: it was due anyway."""
         silent = self._peers.peek(key)
         assert silent is not None
