@@ -83,7 +83,7 @@ async def _work(count: int, enough: int) -> None:
     except TimeoutError:
         known = [watch.node.engine.routing.known_count() for watch in watches]
         linked = [len(watch.node.host.peers) for watch in watches]
-        silent = [len(watch.node.engine.routing.silent) for watch in watches]
+        silent = [len(watch.node.engine.routing.unresponsive) for watch in watches]
         raise SystemExit(f"known {known}, connected {linked}, silent {silent}, {ended=}") from None
     _say(
         {

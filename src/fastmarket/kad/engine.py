@@ -116,7 +116,7 @@ class Engine:
             ResponseCaches() if caches is None else caches,
             lambda key: self.maintenance.publishes(Own.PROVIDER, key),
         )
-        named = self.routing.large.on_named if config.large_table else None
+        named = self.routing.full_table.on_named if config.large_table else None
         alive = KnownAlive(config)
         self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
         self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.rtt, alive)
@@ -261,7 +261,7 @@ class Engine:
         routing, count = self.routing, 2 * self.config.k
         routing.mark_refreshed(target, now)
         near = [contact.info for contact in routing.nearest(target, count)]
-        return near + routing.large.nearest(target, count) if len(routing.large) else near
+        return near + routing.full_table.nearest(target, count) if len(routing.full_table) else near
 
     def nearest_ids(self, target: KadKey, count: int) -> list[PeerId]:
         """The peers of the table closest to a 32-byte key, closest first."""

@@ -73,7 +73,7 @@ def test_a_node_comes_to_know_everybody_who_lives() -> None:
     """Of a hundred peers a routing table with buckets of four holds some twenty."""
     network = SimNetwork(5, config=replace(CONFIG, k=4))
     nodes = network.grow(60)
-    large = nodes[0].engine.routing.large
+    large = nodes[0].engine.routing.full_table
     network.rest(120)
     assert nodes[0].engine.table_size < 40
     assert len(large) == 59

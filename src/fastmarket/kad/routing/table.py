@@ -62,11 +62,11 @@ class RoutingTable(PeerObserver):
         "_visitors",
         "_waiting",
         "checking",
+        "full_table",
         "is_refresh_wanted",
         "is_timer_moved",
-        "large",
         "newcomers",
-        "silent",
+        "unresponsive",
         "version",
     )
 
@@ -84,10 +84,10 @@ class RoutingTable(PeerObserver):
         self._doubtful = 0  # entries not told to others
         self.version = 0  # goes up whenever `joined` may give something else than before
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
-        self.silent = UnresponsivePeers(config)
+        self.unresponsive = UnresponsivePeers(config)
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
         """Peers that entered the table, or are back in it after a failure; the owner takes them."""
-        self.large = FullTable(config, local)
+        self.full_table = FullTable(config, local)
         self.is_timer_moved = False
         """An unresponsive peer sent a request, and is to be probed earlier than the last timer said."""
         self.is_refresh_wanted = False
@@ -103,7 +103,7 @@ class RoutingTable(PeerObserver):
     @property
     def seed_sources(self) -> tuple[Sized, Sized]:
         """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
-        return self._table, self.large.entries
+        return self._table, self.full_table.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""
@@ -169,15 +169,15 @@ class RoutingTable(PeerObserver):
         if key == self._local.key:
             return None
         if self._config.protocol not in protocols or not info.addrs:
-            self.silent.pop(key)
+            self.unresponsive.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
-            self.large.remove(key)
+            self.full_table.remove(key)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
-        self.large.put(contact.info, now)
-        if self.silent.pop(key) is not None:
+        self.full_table.put(contact.info, now)
+        if self.unresponsive.pop(key) is not None:
             self._on_recovered(key, now)
         known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
@@ -229,9 +229,9 @@ class RoutingTable(PeerObserver):
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
         if self._config.large_table:
-            self.large.on_heard(key, now)
+            self.full_table.on_heard(key, now)
         contact = self._table.see(key, now)
-        if contact is None and key in self.silent and self.silent.probe_now(key, now):
+        if contact is None and key in self.unresponsive and self.unresponsive.probe_now(key, now):
             self.is_timer_moved = True
         return contact
 
@@ -241,11 +241,11 @@ class RoutingTable(PeerObserver):
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
             self._trust(contact, Trust.PROVEN)
-        if key in self.silent:
-            silent = self.silent.pop(key)
+        if key in self.unresponsive:
+            peer = self.unresponsive.pop(key)
             self._on_recovered(key, now)
-            if contact is None and silent is not None:
-                contact = self._refreshed(key, silent.info, now)
+            if contact is None and peer is not None:
+                contact = self._refreshed(key, peer.info, now)
                 contact.trust = Trust.PROVEN
                 self._place(key, contact, now)
 
@@ -260,7 +260,7 @@ class RoutingTable(PeerObserver):
             self._heard_at = now
         key = peer_id.key
         if now - self._heard_at < self._config.request_timeout_s:
-            self.large.remove(key)  # others were heard meanwhile: the fault is not ours
+            self.full_table.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
             self._waiting.drop(self._table.bucket_index(key), key)
@@ -280,14 +280,14 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
             self._lose(contact, now)
         else:
-            self.silent.add(contact.info, now)
+            self.unresponsive.add(contact.info, now)
 
     def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
-            self.large.remove(peer_id.key)
-            self.silent.pop(peer_id.key)
+            self.full_table.remove(peer_id.key)
+            self.unresponsive.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._waiting.drop(self._table.bucket_index(peer_id.key), peer_id.key)
 
@@ -392,7 +392,7 @@ class RoutingTable(PeerObserver):
     def _lose(self, contact: Contact, now: float) -> None:
         """An entry leaves for its silence."""
         self._evict(contact.info.peer_id.key, now)
-        self.silent.add(contact.info, now)
+        self.unresponsive.add(contact.info, now)
         if not len(self._table):
             self.is_refresh_wanted = True
 
