@@ -362,7 +362,7 @@ class NodeCore(OperationHost):
         self.engine.on_peer_unreachable(event.peer_id, now)
 
     def _answered(self, event: PeerAnswered, now: float) -> None:
-        self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)
+        self.engine.knowledge.rtt.on_answer(event.peer_id, event.took_s, True)
 
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""

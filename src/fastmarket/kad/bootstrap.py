@@ -79,7 +79,7 @@ class Surroundings:
     routing: RoutingTable
     seeds: Seeds
     entropy: Callable[[int], bytes]
-    paces: RttEstimator  # a node that has just joined knows already how quick its peers are
+    rtt: RttEstimator  # a node that has just joined knows already how quick its peers are
     size: NetworkSize
     named: Callable[[PeerInfo], None]
     """Told how others know us (`FindSelf`)."""
@@ -96,10 +96,10 @@ class Surroundings:
 
     def lookup(self, raw_key: RawKey, target: KadKey, now: float) -> IterativeLookup:
         """A FIND_NODE lookup, seeded from the table."""
-        learnt = NetworkKnowledge(self.paces, self.size)
+        knowledge = NetworkKnowledge(self.rtt, self.size)
         own = raw_key == self.local.raw
         ask = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
-        lookup = IterativeLookup(target, ask, self.config, self.local, learnt)
+        lookup = IterativeLookup(target, ask, self.config, self.local, knowledge)
         lookup.add(self.seeds(target, now))
         return lookup
 

@@ -76,7 +76,7 @@ class Engine:
         "config",
         "handlers",
         "jobs",
-        "learnt",
+        "knowledge",
         "liveness",
         "maintenance",
         "mode",
@@ -118,18 +118,18 @@ class Engine:
         )
         named = self.routing.full_table.on_named if config.large_table else None
         alive = KnownAlive(config)
-        self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.rtt, alive)
+        self.knowledge = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.knowledge.rtt, alive)
         self.liveness = ProbeList(config, local, self.jobs, self.routing)
-        learnt = self.learnt
+        knowledge = self.knowledge
         self._around = Surroundings(
             config,
             local,
             self.routing,
             self.seeds,
             entropy,
-            learnt.rtt,
-            learnt.size,
+            knowledge.rtt,
+            knowledge.size,
             self._note_named,
         )
         self.named_us: deque[PeerInfo] = deque(maxlen=MAX_NAMED)
@@ -164,7 +164,7 @@ class Engine:
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
-        self.learnt.on_identified(peer.peer_id, protocols, now)
+        self.knowledge.on_identified(peer.peer_id, protocols, now)
         oldest = self.routing.on_identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
@@ -173,7 +173,7 @@ class Engine:
 
     def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
-        self.learnt.on_disconnected(peer_id)
+        self.knowledge.on_disconnected(peer_id)
         self.routing.on_disconnected(peer_id)
 
     def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
@@ -294,7 +294,7 @@ class Engine:
     def search(self, key: bytes, ask: Query) -> Lookup:
         """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
         kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
-        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.learnt)
+        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.knowledge)
 
     def lookup_job(self, key: bytes, ask: Query, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
@@ -312,7 +312,7 @@ class Engine:
             self.seeds,
             self.config,
             timeout_s,
-            self.learnt.size,
+            self.knowledge.size,
             lambda: self.search(key, find),
             retry_s,
         )

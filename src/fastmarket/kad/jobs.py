@@ -64,13 +64,13 @@ class JobRunner:
         max_jobs: int,
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
-        paces: RttEstimator | None = None,
+        rtt: RttEstimator | None = None,
         alive: KnownAlive | None = None,
     ) -> None:
-        """`paces`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        """`rtt`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
         rightly, and of those that failed."""
         self._alive = alive
-        self._rtt = paces
+        self._rtt = rtt
         self._max_jobs = max_jobs
         self._observer = observer
         self._trace = trace

@@ -226,7 +226,7 @@ class SimNode(Driver):
         engine = self.core.engine
         local = engine.local.peer_id
         closest = engine.closest(local.raw, self._network.kad.k)
-        engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
+        engine.knowledge.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
     def start(self, command: Command, observer: Observer = NOBODY_WATCHES) -> int:
         """Begins a command; its number. Raises CallerFault."""

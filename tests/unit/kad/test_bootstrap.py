@@ -160,7 +160,7 @@ def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     nodes = network.grow(12)
     late = network.add()
     late.run(late.engine.bootstrap([nodes[0].info]))
-    patience = [late.engine.learnt.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
+    patience = [late.engine.knowledge.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
     assert max(patience) < CONFIG.patience_s / 2
 
 
