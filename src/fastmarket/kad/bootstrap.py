@@ -48,26 +48,27 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SeedSettled:
-    """Progress: one seed is connected and identified, or failed; `remaining` have not settled."""
+    """Progress: one seed is connected and identified, or failed; `remaining_count` have not settled."""
 
     peer: PeerInfo
     failure: FailureKind | None
-    remaining: int
+    remaining_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out).
+    """`known_count` servers are known; the deadline cut off `remaining_count` lookups (0: the bootstrap is
+    complete).
 
-    `unanswered` requests of its lookups: a part of the network may have been busy, joining as we were. The
-    buckets where that happened count as not looked up in.
+    `unanswered_count` requests of its lookups got no answer: part of the network may have been busy joining,
+    as this node was. The buckets concerned count as not refreshed.
     """
 
     connected: tuple[PeerInfo, ...]
     failed: tuple[tuple[PeerInfo, FailureKind], ...]
     known_count: int
-    remaining: int
-    unanswered: int = 0
+    remaining_count: int
+    unanswered_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,12 @@ class _SeedRound:
         """Seeds not settled."""
         return self._pending
 
-    def answered(self, index: int) -> None:
+    def on_answer(self, index: int) -> None:
         """It answered; that makes it connected once it is identified."""
         self._answered.add(index)
-        self.look()
+        self.check_identified()
 
-    def look(self) -> None:
+    def check_identified(self) -> None:
         """See who has been identified by now."""
         for index in [index for index in self._answered if index in self._pending]:
             peer = self._pending[index]
@@ -136,7 +137,7 @@ class _SeedRound:
                 self.connected.append(peer)
                 self.events.append(SeedSettled(peer, None, len(self._pending)))
 
-    def fail(self, index: int, kind: FailureKind) -> None:
+    def on_failure(self, index: int, kind: FailureKind) -> None:
         """No answer from it."""
         peer = self._pending.pop(index, None)
         if peer is not None:
@@ -146,7 +147,7 @@ class _SeedRound:
     def give_up(self) -> None:
         """Those that have not settled have failed."""
         for index in list(self._pending):
-            self.fail(index, FailureKind.TIMEOUT)
+            self.on_failure(index, FailureKind.TIMEOUT)
 
 
 class BootstrapJob(PeerWatcher):
@@ -228,7 +229,7 @@ class BootstrapJob(PeerWatcher):
             FindSelf(around.config, around.local, around.named).read(
                 PeerInfo(around.local), protocol, payload, now
             )
-            self._round.answered(own)
+            self._round.on_answer(own)
         elif number in self._lookups:
             self._lookups[number].on_reply(own, protocol, payload, now)
 
@@ -236,13 +237,13 @@ class BootstrapJob(PeerWatcher):
         """A seed or a peer of a lookup failed."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
-            self._round.fail(own, kind)
+            self._round.on_failure(own, kind)
         elif number in self._lookups:
             self._lookups[number].on_failure(own, kind, now)
 
     def on_peer_identified(self, now: float) -> None:
         """Perhaps a seed, or an answerer, that was waited for."""
-        self._round.look()
+        self._round.check_identified()
 
     def next_timer(self) -> float | None:
         """The end of the phase, the timers of the lookups, the deadline."""

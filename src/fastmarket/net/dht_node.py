@@ -191,7 +191,7 @@ class DhtNode:
             fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
             fault.failures = tuple(failures)
             raise fault
-        if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
+        if result.unanswered_count:  # who was too busy, with joining perhaps, is met a little later
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}

@@ -83,7 +83,7 @@ def test_dead_seeds_are_named_and_the_living_suffice() -> None:
     assert result.known_count >= 4
     assert network.now - started < 5 * CONFIG.settle_s, "the silent one did not hold it up"
     settled = [item for _, item in late.progress if isinstance(item, SeedSettled)]
-    assert [item.remaining for item in settled] == [2, 1, 0]
+    assert [item.remaining_count for item in settled] == [2, 1, 0]
 
 
 def test_all_seeds_dead_ends_soon_and_says_so() -> None:
@@ -172,10 +172,10 @@ def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:
     late = network.add()
     result = late.run(late.engine.bootstrap([nodes[0].info]))
     assert isinstance(result, BootstrapResult)
-    assert result.unanswered > 0
+    assert result.unanswered_count > 0
     assert 0 in late.engine.routing.stale_buckets(network.now)
     # A refresh asks for nothing more, or a network with dead nodes would be refreshed without end.
     again = late.run(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
     assert isinstance(again, BootstrapResult)
-    assert again.unanswered == 0
+    assert again.unanswered_count == 0
     assert late.engine.routing.stale_buckets(network.now) == []

@@ -47,7 +47,7 @@ def test_after_bootstrap_everybody_knows_everybody(count: int, seed: int, condit
         (result,) = node.results.values()
         assert isinstance(result, BootstrapResult)
         assert result.connected == (nodes[0].info,)
-        assert (result.failed, result.remaining) == ((), 0)
+        assert (result.failed, result.remaining_count) == ((), 0)
         if not conditions.identify_delay_s:
             assert result.known_count == count - 1
 
