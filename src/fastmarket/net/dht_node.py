@@ -224,8 +224,8 @@ class DhtNode:
         result = cast(GetValueResult, found.result)
         if result.record is None:
             raise NotFound("there is no value under that key")
-        if not result.succeeded:
-            raise QuorumFailed(result.agreed, len(result.closest), result.wanted)
+        if not result.has_succeeded:
+            raise QuorumFailed(result.agreed_count, len(result.closest), result.wanted_count)
         return result.record.value
 
     async def provide(self, key: bytes, *, deadline_s: float) -> Outcome:

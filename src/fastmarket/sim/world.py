@@ -205,8 +205,8 @@ class LookingUp(Observer):
             figures.missed.update(referrals.missed(raw_id) for raw_id in missed)
         if result.closest:
             figures.hops.append(referrals.hops(result.closest[0].peer))
-        figures.asked.append(result.asked)
-        figures.unanswered.append(result.asked - result.answered)
+        figures.asked.append(result.queried_count)
+        figures.unanswered.append(result.queried_count - result.answered_count)
         figures.ms.append(1000 * (now - self._started))
 
     def on_gone(self) -> None:

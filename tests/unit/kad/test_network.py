@@ -68,7 +68,7 @@ def test_two_hundred_nodes_find_the_true_closest() -> None:
         assert isinstance(result, LookupResult)
         assert result.end is End.COMPLETE
         assert found(result) == true_closest(network, key, node)
-        assert result.asked <= 60
+        assert result.queried_count <= 60
 
 
 @pytest.mark.parametrize(("loss", "share"), [(0.0, 0.99), (0.02, 0.9)])
@@ -135,7 +135,7 @@ def test_a_hostile_peer_cannot_keep_a_lookup_alive() -> None:
     node = nodes[1]
     result = node.run(node.engine.find_node(b"key"))
     assert isinstance(result, LookupResult)
-    assert result.asked <= 50
+    assert result.queried_count <= 50
     assert len(result.closest) == 7, "the honest ones are found all the same"
     assert node.known == set(network.nodes) - {node.info.peer_id}, "nothing invented got into the table"
 
@@ -147,7 +147,7 @@ def test_garbage_instead_of_replies() -> None:
         bad.answer = lambda sender, body, now, reply=reply: reply
     result = nodes[1].run(nodes[1].engine.find_node(b"key"))
     assert isinstance(result, LookupResult)
-    assert (len(result.closest), result.failed) == (4, 3)
+    assert (len(result.closest), result.failed_count) == (4, 3)
 
 
 def test_a_restarted_seed_is_learnt_again() -> None:

@@ -156,7 +156,7 @@ def replace_closest(driven: Driven, expected: PutResult) -> PutResult:
     """Whom it found is looked at elsewhere; 30 was asked for its place in the table and never answers."""
     result = driven.job.result
     assert isinstance(result, PutResult)
-    return replace(expected, closest=result.closest, silent=result.silent)
+    return replace(expected, closest=result.closest, silent_count=result.silent_count)
 
 
 def test_without_an_idea_of_the_size_the_lookup_ends_first() -> None:

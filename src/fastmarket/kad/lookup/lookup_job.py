@@ -20,9 +20,9 @@ class LookupResult:
 
     closest: tuple[Answered, ...]
     end: End
-    asked: int
-    answered: int
-    failed: int
+    queried_count: int
+    answered_count: int
+    failed_count: int
 
 
 # Where a lookup starts from: peers known near its target, at a time.

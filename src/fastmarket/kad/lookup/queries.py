@@ -119,10 +119,10 @@ class GetProviders(Query):
         entries = decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes)
         if hidden := self._hidden(now):
             entries = tuple([one for one in entries if one.peer_id not in hidden])
-        return Answer(closer_peers(config, message), tuple(self.take(entries)), self.enough)
+        return Answer(closer_peers(config, message), tuple(self.take(entries)), self.has_enough)
 
     @property
-    def enough(self) -> bool:
+    def has_enough(self) -> bool:
         """The limit is reached."""
         return self._limit is not None and len(self.found) >= self._limit
 

@@ -48,12 +48,12 @@ class PutResult:
     """How a put ended: `outcome` counts the peers that were asked to store; a copy stored here is not
     counted.
 
-    `silent` peers were asked by the lookup, have not answered, and may be there. Where no peer is known to be
-    there and it is not certain that there is none, one is wanted.
+    `silent_count` peers were queried by the lookup and have not answered, but may be online. If no peer is
+    known to be online and it is not certain that there is none, the quorum is one.
     """
 
     outcome: Outcome
-    silent: int
+    silent_count: int
     closest: tuple[Answered, ...]
     end: End
 
@@ -70,18 +70,18 @@ class _Copy(Enum):
 
 @dataclass(slots=True)
 class _Out:
-    """A store request under way; `eager`: its peer had not answered the lookup when it was sent."""
+    """A store request under way; `is_eager`: its peer had not answered the lookup when it was sent."""
 
     peer: PeerInfo
-    eager: bool
+    is_eager: bool
 
 
 class _Tally(NamedTuple):
     """The counts of an attempt, of those asked how many may still answer, and how many refuse for good."""
 
     outcome: Outcome
-    open: int = 0
-    final: int = 0
+    open_count: int = 0
+    final_count: int = 0
 
 
 class PutJob(Job):
@@ -257,7 +257,7 @@ class PutJob(Job):
         if out is None:
             return
         key = out.peer.peer_id.key
-        if out.eager:
+        if out.is_eager:
             self._copies.pop(key, None)
             self._tried.add(key)
         elif self._copies.get(key) is _Copy.ASKED:
