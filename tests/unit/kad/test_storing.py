@@ -42,16 +42,16 @@ class Keeping:
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         return (Choice("/store", b"!"),)
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         return {b"y": True, b"n": False, b"p": None}[payload]
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         return quorum_size(Quorum.MAJORITY, counting_peers)
 
 

@@ -168,11 +168,11 @@ class AnnounceProvider:
             self._told = local
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Written is all there is to know."""
         return True
 
@@ -180,6 +180,6 @@ class AnnounceProvider:
         """Nobody says no to what has no reply."""
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """One storer makes the key findable."""
         return min(1, counting_peers)

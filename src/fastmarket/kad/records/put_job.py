@@ -235,7 +235,7 @@ class PutJob(Job):
         out = self._out.get(token)
         if out is None:
             return  # it came after the deadline
-        stored = self._store.acknowledged(out.peer, protocol, payload, now)
+        stored = self._store.read_ack(out.peer, protocol, payload, now)
         del self._out[token]
         key = out.peer.peer_id.key
         if stored is None:
@@ -349,7 +349,7 @@ class PutJob(Job):
                 continue
             choices = self._store.choices(answered.peer, answered.protocol)
             if choices:
-                counts = self._store.counts(answered.peer, answered.protocol)
+                counts = self._store.is_counted(answered.peer, answered.protocol)
                 self._copies[key] = _Copy.ASKED if counts else _Copy.PLAIN
                 token = self._token(_Out(answered.peer, False))
                 requests.append(SendRequest(token, answered.peer, choices, timeout_s))
@@ -376,7 +376,7 @@ class PutJob(Job):
             if reach < KEY_SPACE and self._distance(key) > reach:
                 break
             choices = self._store.choices(peer, protocol)
-            if choices and self._store.counts(peer, protocol):
+            if choices and self._store.is_counted(peer, protocol):
                 self._copies[key] = _Copy.ASKED
                 requests.append(SendRequest(self._token(_Out(peer, True)), peer, choices, timeout_s))
         return requests
@@ -417,7 +417,9 @@ class PutJob(Job):
                 self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
                 for one in nearest
             )
-        return _Tally(Outcome(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain))
+        return _Tally(
+            Outcome(acknowledged, near.asked, self._store.quorum_size(max(expected, 1)), near.plain)
+        )
 
     def _storers(self) -> list[bytes]:
         """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
@@ -433,7 +435,7 @@ class PutJob(Job):
         plain = copies.count(_Copy.PLAIN)
         asked = len(copies) - plain
         final = sum(self._why[key][1] for key in keys if key in self._why) if self._why else 0
-        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)
+        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.quorum_size(asked), plain)
         return _Tally(outcome, copies.count(_Copy.ASKED), final)
 
     def _check_quorum(self) -> None:

@@ -227,11 +227,11 @@ class PutValue:
         """The same to everyone."""
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Whether key and value came back as they were sent, as go checks it."""
         message = read_reply(self._config, Kind.PUT_VALUE, payload)
         if message.key != self._record.key or message.record is None:
@@ -242,6 +242,6 @@ class PutValue:
         """It answered with something else than the value."""
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """The quorum of them."""
         return quorum_size(self._quorum, counting_peers)
