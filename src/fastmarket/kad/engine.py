@@ -114,7 +114,7 @@ class Engine:
             RecordStore(config, local.key) if records is None else records,
             providers,
             ResponseCaches() if caches is None else caches,
-            lambda key: self.maintenance.publishes(Own.PROVIDER, key),
+            lambda key: self.maintenance.is_published(Own.PROVIDER, key),
         )
         named = self.routing.full_table.on_named if config.large_table else None
         alive = KnownAlive(config)
@@ -390,7 +390,9 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
-        ask = GetProviders(self.config, RawKey(key), limit, lambda now: handlers.withdrawn(key, now))
+        ask = GetProviders(
+            self.config, RawKey(key), limit, lambda now: handlers.withdrawn_providers(key, now)
+        )
         own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 

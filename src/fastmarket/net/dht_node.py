@@ -100,7 +100,7 @@ class DhtNode:
         self.engine = core.engine
         self.offers = core.offers
         self.records = core.records
-        addresses.on_changed = core.caches.changed
+        addresses.on_changed = core.caches.invalidate
         self.host.identifier.addresses.on_changed.append(self._addresses_changed)
         self._addresses_changed()
         self.twins = Twins(self.host, self.engine)

@@ -258,7 +258,7 @@ class SimNode(Driver):
         """A connection came up, and identify has told who is at its other end."""
         info, now = peer.info, self._network.scheduler.now
         if self._addresses.learn(info):
-            self.core.caches.changed(info.peer_id)
+            self.core.caches.invalidate(info.peer_id)
         self.core.handle_peer(PeerIdentified(info, peer.port.protocols), now)
         self.pump()
 
