@@ -139,13 +139,13 @@ def test_a_turn_that_fails_has_a_next_one(bugs: Bugs, broken: str) -> None:
 
 def test_who_fails_with_more_to_do_holds_up_nobody(bugs: Bugs) -> None:
     async def scenario() -> None:
-        agenda, broken, others = RunQueue(Clock(), Faults()), Broken(times=1), Broken()
+        run_queue, broken, others = RunQueue(Clock(), Faults()), Broken(times=1), Broken()
         for _ in range(3):
-            agenda.later(broken)
-            agenda.later(others)
+            run_queue.run_later(broken)
+            run_queue.run_later(others)
         await until(lambda: broken.calls + others.calls == 6)
-        assert not agenda.crowded
-        agenda.later(others)
+        assert not run_queue.is_crowded
+        run_queue.run_later(others)
         await until(lambda: others.calls == 4)
 
     bugs(scenario)

@@ -52,7 +52,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         REPEATS,
         "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
     ),
-    ("net/pump.py", "RunQueue.later", "call_soon"): (
+    ("net/pump.py", "RunQueue.run_later", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),

@@ -122,7 +122,7 @@ class NodeDriver(Driver):
         self._clock = clock
         self._twins = twins
         self._running: dict[int, Running] = {}
-        self._pump = Pump(host.agenda, core.next_timer, self._turn, self._failed)
+        self._pump = Pump(host.run_queue, core.next_timer, self._turn, self._failed)
         self._closed = False
         host.observers.append(self)
         host.links.neighbours = self._neighbours

@@ -93,7 +93,7 @@ class Host:
         self.clock = clock
         self.faults = Faults()
         """Bugs of ours, each of which costs one connection, request or turn."""
-        self.agenda = RunQueue(clock, self.faults)
+        self.run_queue = RunQueue(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_first_answer: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
