@@ -237,7 +237,7 @@ def test_a_bug_over_a_connection_costs_that_connection(
                     link.abort()
                 else:
                     await ask(guest, seed(node), FIND_NODE)
-                await until(there.ended.done)
+                await until(there.ended.is_set)
             await until(lambda: node.host.connection_count == 1)
             assert isinstance(await ask(other, seed(node), FIND_NODE), Reply)
 

@@ -140,9 +140,9 @@ class Link(ABC):
         except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
             self._on_bug(error)
         lost = ConnectionLost("the connection ended", peer=self.remote_peer)
-        self.handshake.come(lost)
-        self.identity_known.come(lost)
-        self.ended.come()
+        self.handshake.fail(lost)
+        self.identity_known.fail(lost)
+        self.ended.set()
         self._attached = False
         self._pump.close()
         self._owner.on_link_lost(self)
@@ -168,9 +168,9 @@ class Link(ABC):
         while True:
             while (event := connection.next_event()) is not None:
                 if type(event) is Opened:
-                    self.handshake.come()
+                    self.handshake.set()
                 elif type(event) is Closed:
-                    self.handshake.come(event.fault or ConnectionLost(event.reason))
+                    self.handshake.fail(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
                     owner.on_link_event(self, event, now)
             outcomes = requests.poll_outcomes()
