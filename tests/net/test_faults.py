@@ -521,7 +521,7 @@ def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.Monk
             async with node:
                 async with asyncio.timeout(DEADLINE_S):
                     await until(lambda: node.bootstrapped)
-                await until(lambda: not node._joining.trying)
+                await until(lambda: not node._joining.is_trying)
 
     assert len(bugs(scenario)) == 1
 
