@@ -371,7 +371,7 @@ class NodeCore(OperationHost):
         size = self.engine.table_size
         if size != self._table_size:
             self._table_size = size
-            self.offers.neighbours(size, now)
+            self.offers.on_table_size(size, now)
 
     def _run(self, job: Job, owner: JobOwner | None, wanted: Wanted | None, now: float) -> int:
         job_id = self.engine.start(job, now)
@@ -427,7 +427,7 @@ class NodeCore(OperationHost):
     def _end_announcement(self, wanted: Wanted, result: object, now: float) -> None:
         """The end of an announcement or handover goes back into its schedule; None: it was not made."""
         self._offers_due = True
-        self.offers.ended(wanted, result, now)
+        self.offers.on_ended(wanted, result, now)
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))

@@ -60,7 +60,7 @@ class MemoryDht:
     async def _announce(self, announcement: Announcement, deadline_s: float) -> Outcome:
         job_id = self.net.start(self.node, announcement.job)
         if announcement.job.result is not None:
-            self.offers.ended(announcement, announcement.job.result, self.net.now)
+            self.offers.on_ended(announcement, announcement.job.result, self.net.now)
         elif not any(isinstance(item, Outcome) for item in self.node.progress[job_id]):
             await asyncio.sleep(deadline_s)
         return announcement.job.so_far().outcome

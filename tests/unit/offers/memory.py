@@ -95,7 +95,7 @@ class MemoryNetwork:
             if node.offers is not None:
                 for newcomer in node.engine.take_newcomers():
                     node.offers.handovers.on_newcomer(*newcomer)
-                node.offers.neighbours(node.engine.table_size, self.now)
+                node.offers.on_table_size(node.engine.table_size, self.now)
 
     def mesh(self, count: int, *, plain: int = 0) -> list[MemoryNode]:
         """`count` nodes of which the last `plain` are standard ones, all acquainted."""
