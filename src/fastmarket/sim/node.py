@@ -126,19 +126,19 @@ class NodeStates:
         """What it is."""
         return self.natures.get(number, Nature.SERVER)
 
-    def up(self, number: int) -> bool:
+    def is_up(self, number: int) -> bool:
         """Whether it says anything."""
         return not self.states or self.states.get(number, _UP) is _UP
 
-    def honest_server(self, number: int) -> bool:
+    def is_honest_server(self, number: int) -> bool:
         """Whether it does what it should."""
-        return self.up(number) and self.nature(number) is Nature.SERVER
+        return self.is_up(number) and self.nature(number) is Nature.SERVER
 
-    def answers(self, number: int) -> bool:
+    def is_answering(self, number: int) -> bool:
         """Whether lookups ought to find it; they cannot tell who is hostile."""
-        return self.up(number) and self.nature(number) is not Nature.CLIENT
+        return self.is_up(number) and self.nature(number) is not Nature.CLIENT
 
-    def cut(self, one: int, other: int) -> bool:
+    def is_cut(self, one: int, other: int) -> bool:
         """Whether a partition lies between the two."""
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
 
@@ -271,7 +271,7 @@ class SimNode(Driver):
         """The moment `when` has come, unless the node is gone or mute; a timer armed again since is somebody
         else's."""
         network = self._network
-        if self._armed != when or self.port.gone or not network.standing.up(self.number):
+        if self._armed != when or self.port.gone or not network.standing.is_up(self.number):
             return
         self._armed = None
         self.core.handle_timer(network.scheduler.now)
@@ -283,7 +283,7 @@ class SimNode(Driver):
             return
         assert self._disk is not None
         self._disk.write(changes)
-        if self._network.standing.up(self.number):
+        if self._network.standing.is_up(self.number):
             self.core.handle_persisted(ticket, "", self._network.scheduler.now)
             self.pump()
 
