@@ -67,7 +67,7 @@ class VirtualNetwork:
         if client:
             config = replace(config, server_mode=False)
         disk = Disk() if self.kept else None
-        node = VirtualNode(self, len(self.nodes), config, plain=plain, disk=disk)
+        node = VirtualNode(self, len(self.nodes) + 1, config, plain=plain, disk=disk)
         self.nodes[node.info.peer_id] = node
         return node
 

@@ -15,7 +15,7 @@ CONTENT = b"\x12\x20" + sha256(b"content").digest()
 
 
 def identity(number: int) -> Identity:
-    """A key pair; nodes of a `VirtualNetwork` have those from 0."""
+    """A key pair; nodes of a `VirtualNetwork` have those from 1."""
     return Identity.from_seed(sha256(b"peer %d" % number).digest())
 
 
