@@ -38,15 +38,15 @@ from fastmarket.core.events import (
 )
 from fastmarket.core.operations import (
     Announcing,
-    Batch,
     JobOwner,
+    LookupOperation,
     ManyRegistrations,
     OfferSearch,
     Operation,
     OperationHost,
     PutOperation,
-    Query,
     Registration,
+    RegistrationBatch,
     RegistrationGroup,
     RegistrationPart,
 )
@@ -56,7 +56,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.find_peer import FindPeer
+from fastmarket.kad.lookup.find_peer import FindPeerQuery
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.record import DEFAULT_RULES, RecordRule
 from fastmarket.kad.records.tracked_store import TrackedRecordStore
@@ -138,7 +138,7 @@ class NodeCore(OperationHost):
         self._timers: list[tuple[float, int]] = []
         self._awaiting: deque[tuple[int, list[PutOperation]]] = deque()  # by ticket
         self._jobs: dict[int, _Running] = {}
-        self._batches: set[Batch] = set()
+        self._batches: set[RegistrationBatch] = set()
         self._events: list[Event] = []
         self.has_more = False
         """What was polled last may have led to more."""
@@ -160,7 +160,7 @@ class NodeCore(OperationHost):
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
         """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
         self._last_operation += 1
-        return self._begin(Query(self, self._last_operation, job), now, tag)
+        return self._begin(LookupOperation(self, self._last_operation, job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
         """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
@@ -291,14 +291,14 @@ class NodeCore(OperationHost):
         self._end_announcement(wanted, None, now)
         return False
 
-    def begin_batch(self, batch: Batch, now: float) -> None:
+    def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
         self._batches.add(batch)
         try:
             batch.begin(now)
         except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
             self._bug("registering offers", error, batch, now)
 
-    def end_batch(self, batch: Batch) -> None:
+    def end_batch(self, batch: RegistrationBatch) -> None:
         self._batches.discard(batch)
 
     def await_durable(self, operation: PutOperation) -> int:
@@ -387,12 +387,14 @@ class NodeCore(OperationHost):
         while (taken := self.batcher.take(now)) is not None:
             members, slot = taken
             terms = [member.terms for member in members]
-            self.begin_batch(Batch(self, terms, RegistrationGroup(self, members), slot, retry_s), now)
+            self.begin_batch(
+                RegistrationBatch(self, terms, RegistrationGroup(self, members), slot, retry_s), now
+            )
         while (next_slice := self.slices.take()) is not None:
             part, slot = next_slice
             if part.owner.is_open:
                 terms = part.owner.terms_at(part.indices)
-                self.begin_batch(Batch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
+                self.begin_batch(RegistrationBatch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
             else:
                 slot.release()
 
@@ -482,7 +484,7 @@ def _make_search(core: NodeCore, number: int, command: c.FindOffers, now: float)
 
 
 def _make_query(core: NodeCore, number: int, command: c.Command, now: float) -> Operation:
-    return Query(core, number, _JOBS[type(command)](core, command, now))
+    return LookupOperation(core, number, _JOBS[type(command)](core, command, now))
 
 
 def _put_value(core: NodeCore, command: c.PutValue, now: float) -> Job:
@@ -495,7 +497,7 @@ def _put_value(core: NodeCore, command: c.PutValue, now: float) -> Job:
 
 
 def _find_peer(core: NodeCore, command: c.FindPeer, now: float) -> Job:
-    query = FindPeer(core.config.kad, command.peer_id)
+    query = FindPeerQuery(core.config.kad, command.peer_id)
     return core.engine.lookup_job(command.peer_id.raw, query, command.timeout_s)
 
 

@@ -76,11 +76,11 @@ class OperationHost:
         """Starts an announcement, whose end goes back into its schedule; False: it is postponed."""
         raise NotImplementedError
 
-    def begin_batch(self, batch: Batch, now: float) -> None:
+    def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
         """Starts a batch."""
         raise NotImplementedError
 
-    def end_batch(self, batch: Batch) -> None:
+    def end_batch(self, batch: RegistrationBatch) -> None:
         """Its registrations have settled."""
         raise NotImplementedError
 
@@ -147,7 +147,7 @@ class Operation(JobOwner):
         self._host.finish(self, fault=fault)
 
 
-class Query(Operation):
+class LookupOperation(Operation):
     """A command that is one job: its progress and result are the job's."""
 
     __slots__ = ("_job", "_job_id")
@@ -171,7 +171,7 @@ class Query(Operation):
         self._host.stop(self._job_id, now)
 
 
-class OfferSearch(Query):
+class OfferSearch(LookupOperation):
     """`FindOffers`. What a complete search found is remembered for those who ask again soon."""
 
     __slots__ = ("_begun", "_content", "_met", "_search", "_timeout_s", "_told")
@@ -453,7 +453,7 @@ class RegistrationGroup(BatchTarget):
         self._host.finish(self._members[index], fault=fault)
 
 
-class Batch(JobOwner):
+class RegistrationBatch(JobOwner):
     """Registrations that are signed, stored and announced together by one sweep."""
 
     __slots__ = ("_first", "_host", "_open", "_places", "_retry_s", "_slot", "_target", "_terms")
@@ -500,7 +500,9 @@ class Batch(JobOwner):
             return
         middle = len(terms) // 2
         for part, first in ((terms[:middle], 0), (terms[middle:], middle)):
-            half = Batch(self._host, part, self._target, self._slot, self._retry_s, self._first + first)
+            half = RegistrationBatch(
+                self._host, part, self._target, self._slot, self._retry_s, self._first + first
+            )
             self._host.begin_batch(half, now)
 
     def on_progress(self, item: object, now: float) -> None:

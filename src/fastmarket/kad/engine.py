@@ -39,7 +39,7 @@ from fastmarket.kad.records.put_job import PutJob
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.records.record_store import RecordStore
 from fastmarket.kad.records.shares import NEARBY, Source
-from fastmarket.kad.records.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.records.values import GetValueJob, GetValueQuery, PutValueRequest
 from fastmarket.kad.routing.contact import Contact
 from fastmarket.kad.routing.liveness import ProbeList
 from fastmarket.kad.routing.table import Newcomer, RoutingTable
@@ -340,7 +340,7 @@ class Engine:
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
-        ask = _as_callers_fault("key", lambda: GetValue(self.config, key, self._rules, enough))
+        ask = _as_callers_fault("key", lambda: GetValueQuery(self.config, key, self._rules, enough))
         own = self.handlers.valid_record(key, now)
         return GetValueJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
 
@@ -421,7 +421,7 @@ class Engine:
         record = Record(key, value, now, now + self.config.record_ttl_s, self._local.peer_id.raw)
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
-        store = PutValue(self.config, record, quorum, now)
+        store = PutValueRequest(self.config, record, quorum, now)
         return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> PutJob:
