@@ -160,7 +160,7 @@ class Engine:
         self.routing.set_local(self._local)
 
     def on_peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
-        """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
+        """A connected peer identified itself: `peer.addrs` are its *listen* addresses out of identify.
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
@@ -191,7 +191,7 @@ class Engine:
         return self.handlers.handle(sender, body, now, block)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
+        """The outcome of a SendRequest. One that is no longer awaited is ignored."""
         self.jobs.handle_reply(request_id, protocol, payload, now)
         if self.routing.is_refresh_wanted:
             self._look_at_table(now)
@@ -237,7 +237,7 @@ class Engine:
 
     @property
     def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with (`seeds`), as it is at any time: while both are empty, they ask nobody."""
+        """What lookups begin with (`seeds`), as it is at any time: while both are empty, lookups send no requests."""
         return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:

@@ -316,8 +316,8 @@ class OfferProtocol:
     def restore(self, signed: bytes, own: bool, now: float) -> None:
         """Takes up an offer that was kept on disk; nothing of it is verified again.
 
-        An own one is served at once and announced within `restore_spread_s`, renewed if it is over meanwhile.
-        Raises `OfferRefused`: the bytes are no offer.
+        An own one is served at once and announced within `restore_spread_s`, and renewed if it has expired meanwhile.
+        Raises `OfferRefused`: the bytes are not an offer.
         """
         offer = self._reader.read(signed)
         if own and offer.provider == self._identity.peer_id:

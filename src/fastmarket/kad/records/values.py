@@ -32,8 +32,8 @@ class FoundValue:
 
 @dataclass(frozen=True, slots=True)
 class GetValueResult:
-    """`record` is the best one found. `agreed_count` nodes hold it and `holder_count` hold any valid record; both
-    include this node.
+    """`record` is the best one found. `agreed_count` nodes hold it and `holder_count` hold any valid record;
+    both include this node.
 
     `corrected_count` peers were sent the best record; their answers are not awaited.
     """
@@ -75,7 +75,7 @@ class GetValueQuery(Query):
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """A valid value is an item; an invalid one is none, but its holder's closer peers still serve."""
+        """A valid value is an item; an invalid one is not, but its holder's closer peers are used."""
         config = self._config
         message = read_reply(config, Kind.GET_VALUE, payload)
         closer = closer_peers(config, message)
