@@ -237,7 +237,7 @@ class Engine:
 
     @property
     def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with (`seeds`), as it is at any time: while both are empty, lookups send no requests."""
+        """What lookups begin with (`seeds`), always current; while both are empty, lookups ask no peer."""
         return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:

@@ -316,7 +316,7 @@ class OfferProtocol:
     def restore(self, signed: bytes, own: bool, now: float) -> None:
         """Takes up an offer that was kept on disk; nothing of it is verified again.
 
-        An own one is served at once and announced within `restore_spread_s`, and renewed if it has expired meanwhile.
+        An own one is served at once and announced within `restore_spread_s`; it is renewed if it has expired.
         Raises `OfferRefused`: the bytes are not an offer.
         """
         offer = self._reader.read(signed)
