@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.events import Finished
-from fastmarket.core.registrations import Batch, PutOperation
+from fastmarket.core.registrations import PutOperation, RegistrationBatch
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms
 from tests.virtual import VirtualNetwork, VirtualNode
@@ -257,13 +257,13 @@ def test_an_acknowledgement_before_the_disk_is_found(monkeypatch: pytest.MonkeyP
 
 def test_a_batch_that_is_split_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of what came together is left out, though its callers are told that it went well."""
-    begin = Batch.begin
+    begin = RegistrationBatch.begin
 
-    def lossy(self: Batch, now: float) -> None:
+    def lossy(self: RegistrationBatch, now: float) -> None:
         if len(self._terms) > 1:
             self._terms = [*self._terms[: len(self._terms) // 2]] * 2
         begin(self, now)
 
-    monkeypatch.setattr(Batch, "begin", lossy)
+    monkeypatch.setattr(RegistrationBatch, "begin", lossy)
     with pytest.raises(AssertionError, match="content"):
         tell(SCRIPT[:2], None, 0.005)

@@ -42,7 +42,7 @@ def test_one_who_gives_up_leaves_it_to_the_next() -> None:
             async with asyncio.timeout(0):
                 await moment
         assert not moment.is_set()
-        asyncio.get_running_loop().call_soon(moment.come)
+        asyncio.get_running_loop().call_soon(moment.set)
         await moment
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ from fastmarket.config import OfferConfig
 T = TypeVar("T")
 
 
-class Slots:
+class RegistrationSlots:
     """A number of places for what may be under way at once."""
 
     __slots__ = ("_count", "in_use")
@@ -41,8 +41,8 @@ class Slot:
 
     __slots__ = ("_slots", "_unreported")
 
-    def __init__(self, slots: Slots, size: int) -> None:
-        self._slots: Slots | None = slots
+    def __init__(self, slots: RegistrationSlots, size: int) -> None:
+        self._slots: RegistrationSlots | None = slots
         self._unreported = set(range(size))
 
     def report(self, index: int) -> None:
@@ -68,7 +68,7 @@ class RegistrationBatcher(Generic[T]):
     __slots__ = ("_expected", "_max_together", "_slots", "_wait_s", "_wait_until", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
-        self._slots = Slots(config.max_gathering)
+        self._slots = RegistrationSlots(config.max_gathering)
         self._max_together = config.register_slice
         self._wait_s = config.gather_s
         self.waiting: list[T] = []
@@ -122,7 +122,7 @@ class SliceQueue(Generic[T]):
     __slots__ = ("_slots", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
-        self._slots = Slots(config.max_registering)
+        self._slots = RegistrationSlots(config.max_registering)
         self.waiting: deque[tuple[T, int]] = deque()
 
     def add(self, part: T, size: int) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastmarket.core import commands as c
-from fastmarket.core.operations import OfferSearch, Operation, Query
+from fastmarket.core.operations import LookupOperation, OfferSearch, Operation
 from fastmarket.core.registrations import Announcing, ManyRegistrations, Registration, RegistrationHost
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.find_peer import FindPeer
+from fastmarket.kad.lookup.find_peer import FindPeerQuery
 
 
 def make_operation(host: RegistrationHost, number: int, command: c.Command, now: float) -> Operation:
@@ -38,7 +38,7 @@ def _make_search(host: RegistrationHost, number: int, command: c.FindOffers, now
 
 
 def _make_query(host: RegistrationHost, number: int, command: c.Command, now: float) -> Operation:
-    return Query(host, number, _JOBS[type(command)](host, command, now))
+    return LookupOperation(host, number, _JOBS[type(command)](host, command, now))
 
 
 def _put_value(host: RegistrationHost, command: c.PutValue, now: float) -> Job:
@@ -51,7 +51,7 @@ def _put_value(host: RegistrationHost, command: c.PutValue, now: float) -> Job:
 
 
 def _find_peer(host: RegistrationHost, command: c.FindPeer, now: float) -> Job:
-    query = FindPeer(host.config.kad, command.peer_id)
+    query = FindPeerQuery(host.config.kad, command.peer_id)
     return host.engine.lookup_job(command.peer_id.raw, query, command.timeout_s)
 
 

@@ -36,11 +36,11 @@ from fastmarket.core.events import (
     Progress,
 )
 from fastmarket.core.making import make_operation
-from fastmarket.core.operations import JobOwner, Operation, Query
+from fastmarket.core.operations import JobOwner, LookupOperation, Operation
 from fastmarket.core.registrations import (
-    Batch,
     PutOperation,
     Registration,
+    RegistrationBatch,
     RegistrationGroup,
     RegistrationHost,
     RegistrationPart,
@@ -134,7 +134,7 @@ class NodeCore(RegistrationHost):
         self._timers: list[tuple[float, int]] = []
         self._awaiting: Waiting[PutOperation] = Waiting()
         self._jobs: dict[int, _Running] = {}
-        self._batches: set[Batch] = set()
+        self._batches: set[RegistrationBatch] = set()
         self._events: list[Event] = []
         self.has_more = False
         """What was polled last may have led to more."""
@@ -156,7 +156,7 @@ class NodeCore(RegistrationHost):
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
         """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
         self._last_operation += 1
-        return self._begin(Query(self, self._last_operation, job), now, tag)
+        return self._begin(LookupOperation(self, self._last_operation, job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
         """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
@@ -297,14 +297,14 @@ class NodeCore(RegistrationHost):
         self._end_announcement(wanted, None, now)
         return False
 
-    def begin_batch(self, batch: Batch, now: float) -> None:
+    def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
         self._batches.add(batch)
         try:
             batch.begin(now)
         except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
             self._bug("registering offers", error, batch, now)
 
-    def end_batch(self, batch: Batch) -> None:
+    def end_batch(self, batch: RegistrationBatch) -> None:
         self._batches.discard(batch)
 
     def await_durable(self, operation: PutOperation) -> int:
@@ -397,12 +397,14 @@ class NodeCore(RegistrationHost):
         while (taken := self.batcher.take(now)) is not None:
             members, slot = taken
             terms = [member.terms for member in members]
-            self.begin_batch(Batch(self, terms, RegistrationGroup(self, members), slot, retry_s), now)
+            self.begin_batch(
+                RegistrationBatch(self, terms, RegistrationGroup(self, members), slot, retry_s), now
+            )
         while (next_slice := self.slices.take()) is not None:
             part, slot = next_slice
             if part.owner.is_open:
                 terms = part.owner.terms_at(part.indices)
-                self.begin_batch(Batch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
+                self.begin_batch(RegistrationBatch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
             else:
                 slot.release()
 

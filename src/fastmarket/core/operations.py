@@ -118,7 +118,7 @@ class Operation(JobOwner):
         self._host.finish(self, fault=fault)
 
 
-class Query(Operation):
+class LookupOperation(Operation):
     """A command that is one job: its progress and result are the job's."""
 
     __slots__ = ("_job", "_job_id")
@@ -142,7 +142,7 @@ class Query(Operation):
         self._host.stop(self._job_id, now)
 
 
-class OfferSearch(Query):
+class OfferSearch(LookupOperation):
     """`FindOffers`. What a complete search found is remembered for those who ask again soon."""
 
     __slots__ = ("_begun", "_content", "_met", "_search", "_timeout_s", "_told")

@@ -42,11 +42,11 @@ class RegistrationHost(OperationHost):
         """Starts an announcement, whose end goes back into its schedule; False: it is postponed."""
         raise NotImplementedError
 
-    def begin_batch(self, batch: Batch, now: float) -> None:
+    def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
         """Starts a batch."""
         raise NotImplementedError
 
-    def end_batch(self, batch: Batch) -> None:
+    def end_batch(self, batch: RegistrationBatch) -> None:
         """Its registrations have settled."""
         raise NotImplementedError
 
@@ -316,7 +316,7 @@ class RegistrationGroup(BatchTarget):
         self._host.finish(self._members[index], fault=fault)
 
 
-class Batch(JobOwner):
+class RegistrationBatch(JobOwner):
     """Registrations that are signed, stored and announced together by one sweep."""
 
     __slots__ = ("_first", "_host", "_open", "_places", "_retry_s", "_slot", "_target", "_terms")
@@ -362,7 +362,9 @@ class Batch(JobOwner):
             return
         middle = len(terms) // 2
         for part, first in ((terms[:middle], 0), (terms[middle:], middle)):
-            half = Batch(self._host, part, self._target, self._slot, self._retry_s, self._first + first)
+            half = RegistrationBatch(
+                self._host, part, self._target, self._slot, self._retry_s, self._first + first
+            )
             self._host.begin_batch(half, now)
 
     def on_progress(self, item: object, now: float) -> None:

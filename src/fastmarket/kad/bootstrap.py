@@ -26,7 +26,7 @@ from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.kad.routing.table import RoutingTable
 from fastmarket.native.sha256 import sha256_many
 
-# Lookups of a refresh at once: it is nobody's hurry.
+# Lookups of a refresh at once: it is not urgent.
 PARALLEL_LOOKUPS = 3
 # Tokens: the number of the lookup times this, plus the lookup's own; seeds have number 0.
 _TOKENS_EACH = 1 << 20
@@ -86,7 +86,7 @@ class Surroundings:
     """Told how others know us (`FindSelf`)."""
 
     def key_in(self, bucket: int) -> RawKey:
-        """A raw key whose hash falls into `bucket`: found by trial, for nobody can invert the hash."""
+        """A raw key whose hash falls into `bucket`: found by trial, since the hash cannot be inverted."""
         nonce = self.entropy(16)
         for start in range(0, 16 << bucket, _HASH_BATCH):
             raws = [nonce + number.to_bytes(4, "big") for number in range(start, start + _HASH_BATCH)]
@@ -129,7 +129,7 @@ class _SeedRound:
         self.check_identified()
 
     def check_identified(self) -> None:
-        """See who has been identified by now."""
+        """Settles the answered seeds that have been identified by now."""
         for index in [index for index in self._answered if index in self._pending]:
             peer = self._pending[index]
             if self._routing.is_identified(peer.peer_id):

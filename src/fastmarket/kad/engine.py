@@ -39,7 +39,7 @@ from fastmarket.kad.records.put_job import PutJob
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule, rule_for
 from fastmarket.kad.records.record_store import RecordStore
 from fastmarket.kad.records.shares import NEARBY, Source
-from fastmarket.kad.records.values import GetValue, GetValueJob, PutValue
+from fastmarket.kad.records.values import GetValueJob, GetValueQuery, PutValueRequest
 from fastmarket.kad.routing.contact import Contact
 from fastmarket.kad.routing.liveness import ProbeList
 from fastmarket.kad.routing.table import Newcomer, RoutingTable
@@ -160,7 +160,7 @@ class Engine:
         self.routing.set_local(self._local)
 
     def on_peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
-        """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
+        """A connected peer identified itself: `peer.addrs` are its *listen* addresses out of identify.
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
@@ -191,7 +191,7 @@ class Engine:
         return self.handlers.handle(sender, body, now, block)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
+        """The outcome of a SendRequest. One that is no longer awaited is ignored."""
         self.jobs.handle_reply(request_id, protocol, payload, now)
         if self.routing.is_refresh_wanted:
             self._look_at_table(now)
@@ -237,7 +237,7 @@ class Engine:
 
     @property
     def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with (`seeds`), as it is at any time: while both are empty, they ask nobody."""
+        """What lookups begin with (`seeds`), always current; while both are empty, lookups ask no peer."""
         return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
@@ -340,7 +340,7 @@ class Engine:
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
-        ask = _as_callers_fault("key", lambda: GetValue(self.config, key, self._rules, enough))
+        ask = _as_callers_fault("key", lambda: GetValueQuery(self.config, key, self._rules, enough))
         own = self.handlers.valid_record(key, now)
         return GetValueJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
 
@@ -421,7 +421,7 @@ class Engine:
         record = Record(key, value, now, now + self.config.record_ttl_s, self._local.peer_id.raw)
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
-        store = PutValue(self.config, record, quorum, now)
+        store = PutValueRequest(self.config, record, quorum, now)
         return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> PutJob:

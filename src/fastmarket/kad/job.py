@@ -1,4 +1,4 @@
-"""Jobs: whatever takes several requests; and who is told of how their peers did."""
+"""Jobs, which take several requests, and the observer that learns how their peers responded."""
 
 from __future__ import annotations
 

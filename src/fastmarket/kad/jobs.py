@@ -36,7 +36,7 @@ class _Running:
 
 
 class JobRunner:
-    """Runs up to `max_jobs` jobs at once; a reply to a job that is over goes nowhere.
+    """Runs up to `max_jobs` jobs at once; a reply to a job that has ended is dropped.
 
     What a job raises, other than PeerFault, is told (`JobFault`). Over a reply it costs the job that peer;
     anywhere else it ends this job, and no other.
@@ -67,7 +67,7 @@ class JobRunner:
         rtt: RttEstimator | None = None,
         alive: KnownAlive | None = None,
     ) -> None:
-        """`rtt`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        """`rtt`: told of every peer that replied, also to a job that has ended; `alive`: of those that did it
         rightly, and of those that failed."""
         self._alive = alive
         self._rtt = rtt
@@ -129,7 +129,7 @@ class JobRunner:
             self._pump(job_id, running, now)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply from the shell; one to a request nobody waits for is traced and dropped."""
+        """A reply from the shell; one to an unknown request is traced and dropped."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
@@ -278,13 +278,13 @@ class JobRunner:
             self._on_bug(running.job_id, running, error, now)
 
     def _on_bug(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
-        """A bug of ours ends the job; what it has asked is answered to nobody."""
+        """A bug of ours ends the job; replies to its requests are dropped."""
         self._report_bug(running, error, ended=True)
         self._watchers.pop(job_id, None)
         if self._jobs.pop(job_id, None) is not None and running.done is not None:
             try:
                 running.done(None, now)
-            except Exception as second:  # noqa: BLE001 - a bug of whoever is told
+            except Exception as second:  # noqa: BLE001 - a bug of the callback
                 self._report_bug(running, second, ended=True)
 
     def _report_bug(self, running: _Running, error: Exception, *, ended: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of `asked` nodes, `acknowledged` hold it; `wanted` of them are a quorum.
+    """Of `asked` nodes, `acknowledged` hold it; a quorum is `wanted` nodes.
 
     `plain` counts nodes whose acknowledgement does not count: other libp2p nodes, for example, that were sent
     a provider record. `why` says for people what the others answered; it is empty once the quorum is met.

@@ -35,7 +35,7 @@ class _Held:
     source: str | None
     opened_at: float = 0.0  # when its handshake was done; 0.0: it is not
     busy_at: float = 0.0  # when it was last seen with something under way
-    settled: bool = False  # the handshake is over
+    settled: bool = False  # the handshake has ended
     leaving_at: float | None = None  # when we began to leave it
     closed_at: float | None = None  # when it was first seen closed, but for bytes that the peer has to take
 
@@ -159,7 +159,7 @@ class Connections:
                 self._leave(link, now)
 
     def on_lost(self, link: Link) -> PeerId | None:
-        """It is over; returns the peer if that was the last connection with it."""
+        """The connection has ended; returns the peer if that was the last connection with it."""
         held = self._held.pop(link, None)
         self.surplus.discard(link)
         if held is None:

@@ -38,9 +38,9 @@ class DialEnd(Enum):
     """What became of one address."""
 
     CONNECTED = "connected"  # it led to the peer
-    DEAD = "dead"  # nobody answered there, or not in time
-    REFUSED = "refused"  # the machine is there, and nobody listens
-    WRONG = "wrong"  # somebody answered, but not as that peer
+    DEAD = "dead"  # no answer, or not in time
+    REFUSED = "refused"  # the machine is there, but nothing listens
+    WRONG = "wrong"  # another peer answered
 
 
 Connect = Callable[[Target, PeerId], Awaitable[Link]]

@@ -43,7 +43,7 @@ class Joining:
 
     @property
     def is_possible(self) -> bool:
-        """Whether there is anybody to join a network by."""
+        """Whether any peer is known through which to join."""
         return bool(self._seeds) or bool(self._saved)
 
     @property

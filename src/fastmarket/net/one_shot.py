@@ -1,4 +1,4 @@
-"""Something that happens once: a future only where somebody waits for it."""
+"""A one-shot event; a future is made only when something waits for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 
 class OneShot:
-    """Comes well or with a fault, and only the first time counts. Await it; where several do and one may give
-    up, that one shields `wait()`."""
+    """A one-shot event that succeeds or fails; later calls are ignored. Await it; a waiter that may give up
+    while others still wait shields `wait()`."""
 
     __slots__ = ("_done", "_fault", "_future")
 
@@ -18,7 +18,7 @@ class OneShot:
         self._future: asyncio.Future[None] | None = None
 
     def is_set(self) -> bool:
-        """It has come."""
+        """Whether it has succeeded or failed."""
         return self._done
 
     def set(self) -> None:
@@ -37,7 +37,7 @@ class OneShot:
             self._settle(self._future)
 
     def wait(self) -> asyncio.Future[None]:
-        """Done when it comes."""
+        """A future that ends with the event."""
         future = self._future
         if future is None or future.cancelled():
             future = self._future = asyncio.get_running_loop().create_future()
@@ -50,7 +50,7 @@ class OneShot:
             future.set_result(None)
         else:
             future.set_exception(self._fault)
-            future.exception()  # who stopped waiting does not want to hear of it
+            future.exception()  # a waiter that has given up need not be told
 
     def __await__(self) -> Generator[object, None, None]:
         return self.wait().__await__()

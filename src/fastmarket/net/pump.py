@@ -39,11 +39,11 @@ class RunQueue:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether somebody waits for the rest of his work to be done."""
+        """Whether work that was split up is waiting to continue."""
         return bool(self._late)
 
     def run_later(self, go_on: Callable[[], None]) -> None:
-        """`go_on` is called after another look at the sockets, and after those who came before."""
+        """Calls `go_on` after the sockets have been polled again, and after earlier calls of `run_later`."""
         self._late.append(go_on)
         if not self._going_on:
             self._going_on = True
@@ -52,7 +52,7 @@ class RunQueue:
     def _go_on(self) -> None:
         until, late = self.clock.now() + REST_S, self._late
         try:
-            for _ in range(len(late)):  # who has still more to do waits once more
+            for _ in range(len(late)):  # what has more to do queues again
                 late.popleft()()
                 if self.clock.now() >= until:
                     break
@@ -62,7 +62,7 @@ class RunQueue:
                 self._loop.call_soon(self._go_on)
 
     def add(self, pump: Pump) -> None:
-        """It is to have its turn, by `Pump.run_if_woken`."""
+        """Schedules `pump.run_if_woken()`."""
         self._woken.append(pump)
         if not self._planned:
             self._planned = True
@@ -164,8 +164,8 @@ class Pump:
         self._timer = self._loop.call_later(max(0.0, at - self._clock.now()), self._on_timer)
 
     def close(self) -> None:
-        """No turn any more. Lets go of those who would take it: they hold this, and a busy server would be
-        left with more and more that only the collector of cycles frees."""
+        """Ends all turns. Drops the callbacks: their owners refer to this pump, and on a busy server more and
+        more of these cycles would be left to the garbage collector."""
         if self._closed:
             return
         self._closed = True

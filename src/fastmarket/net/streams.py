@@ -92,7 +92,7 @@ class Stream:
         return self._fault is not None or (self._ended and self._finished)
 
     def reset(self) -> None:
-        """Ends both directions at once; harmless when the stream is over."""
+        """Ends both directions at once; has no effect when the stream has ended."""
         self._link.connection.reset(self._stream_id, self._clock.now())
         self._fail("reset by us")
         self._link.wake()
@@ -192,7 +192,7 @@ class StreamTable:
                     del known[stream_id]
 
     def on_lost(self, link: Link) -> None:
-        """A link is over, and all its streams."""
+        """A link has ended, and so have all its streams."""
         for stream_id, stream in self._streams.pop(link, {}).items():
             stream.on_event(StreamReset(stream_id, "the connection ended"))
 

@@ -32,7 +32,7 @@ from fastmarket.offers.announce.handover import HandoverJob, Handovers
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.announce.sweep import Pace, SweepJob, SweepResult
 from fastmarket.offers.lookup.find_offers import FindOffersJob
-from fastmarket.offers.lookup.queries import FindOffers, FindStorers, Reading, StoreOffer
+from fastmarket.offers.lookup.queries import FindOffersQuery, FindStorers, Reading, StoreOffer
 from fastmarket.offers.model.offer import Offer, OfferTerms, alone
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
 from fastmarket.offers.neighbourhood import Neighbourhood
@@ -299,7 +299,7 @@ class OfferProtocol:
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffers(
+        ask = FindOffersQuery(
             content,
             self._reading,
             self._identity.peer_id,
@@ -316,8 +316,8 @@ class OfferProtocol:
     def restore(self, signed: bytes, own: bool, now: float) -> None:
         """Takes up an offer that was kept on disk; nothing of it is verified again.
 
-        An own one is served at once and announced within `restore_spread_s`, renewed if it is over meanwhile.
-        Raises `OfferRefused`: the bytes are no offer.
+        An own one is served at once and announced within `restore_spread_s`; it is renewed if it has expired.
+        Raises `OfferRefused`: the bytes are not an offer.
         """
         offer = self._reader.read(signed)
         if own and offer.provider == self._identity.peer_id:

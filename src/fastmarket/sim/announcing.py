@@ -10,7 +10,7 @@ from fastmarket.native.sim_net import Port
 from fastmarket.offers.announce.sweep import SweepResult
 from fastmarket.offers.model.offer import Signing, sign_offers
 from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
-from fastmarket.sim.disk import Disk
+from fastmarket.sim.disk import SimDisk
 from fastmarket.sim.measures import StoreFigures, mean, share
 from fastmarket.sim.node import Conduct, Observer, SimNode
 from fastmarket.sim.outcome import ScenarioOutcome
@@ -74,7 +74,7 @@ def _one_by_one(world: World, count: int) -> StoreFigures:
 def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], float]:
     """The holder comes back with these offers and announces them as its schedule has it: its sweeps, and how
     long that took."""
-    network, sweeps, disk = world.network, Sweeps(), Disk()
+    network, sweeps, disk = world.network, Sweeps(), SimDisk()
     signings = [Signing(terms_of(content), None, False, network.offers.lifetime_s) for content in contents]
     disk.keep(sign_offers(world.population.identity(HOLDER), signings, world.now), own=True)
     network.disks[HOLDER], network.observers[HOLDER] = disk, sweeps

@@ -11,7 +11,7 @@ from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.changes import AnyChange, Displaced
 
 
-class Disk:
+class SimDisk:
     """Offers by what they are of; outlives the process that writes to it. Writes are done in order."""
 
     __slots__ = ("_free_at", "_offers", "_under_way")

@@ -14,7 +14,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import FailureKind
 from fastmarket.native.sim_net import Carrier, Exchange, Port, SimLink
 from fastmarket.sim.conditions import Conditions, Latency
-from fastmarket.sim.disk import Disk
+from fastmarket.sim.disk import SimDisk
 from fastmarket.sim.node import (
     Conduct,
     Nature,
@@ -22,7 +22,7 @@ from fastmarket.sim.node import (
     NodeStates,
     Observer,
     SimNode,
-    Surroundings,
+    SimSurroundings,
     table_random,
 )
 from fastmarket.sim.population import Population
@@ -44,7 +44,7 @@ class Rules:
     offers: OfferConfig = field(default_factory=OfferConfig)
 
 
-class Network(Surroundings):
+class Network(SimSurroundings):
     """Nodes by number, and everything between them.
 
     A node and its table come into being when it is first touched: by a command of its own, a request or a
@@ -85,7 +85,7 @@ class Network(Surroundings):
         """Of nodes that do not answer as the shipped node does."""
         self.observers: dict[int, Observer] = {}
         """Of nodes of which it is to be known what they do by themselves."""
-        self.disks: dict[int, Disk] = {}
+        self.disks: dict[int, SimDisk] = {}
         """Of nodes that keep their offers, and acknowledge none before it is kept."""
         self.disk_random = Random(f"{rules.seed} disks")
         self.protocols = frozenset({self.kad.protocol, self.offers.protocol})

@@ -33,7 +33,7 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.native.sim_net import Carrier, Port
 from fastmarket.offers.store.changes import AnyChange
-from fastmarket.sim.disk import Disk
+from fastmarket.sim.disk import SimDisk
 from fastmarket.sim.population import Population
 
 
@@ -143,7 +143,7 @@ class NodeStates:
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
 
 
-class Surroundings:
+class SimSurroundings:
     """What a node needs of the network it is in."""
 
     __slots__ = ()
@@ -157,7 +157,7 @@ class Surroundings:
     no_protocols: frozenset[str]
     conducts: dict[int, Conduct]
     observers: dict[int, Observer]
-    disks: dict[int, Disk]
+    disks: dict[int, SimDisk]
     disk_random: Random
 
     def config(self, number: int, client: bool) -> NodeConfig:
@@ -185,7 +185,7 @@ class SimNode(Driver):
         "port",
     )
 
-    def __init__(self, network: Surroundings, number: int, client: bool) -> None:
+    def __init__(self, network: SimSurroundings, number: int, client: bool) -> None:
         """Its table is empty; the network fills it. Offers that its disk holds are taken up."""
         population, now = network.population, network.scheduler.now
         info = population.infos[number]

@@ -19,7 +19,7 @@ from fastmarket.native.sha256 import sha256
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency
-from fastmarket.sim.disk import Disk
+from fastmarket.sim.disk import SimDisk
 from fastmarket.sim.measures import FindFigures, LookupFigures, Referrals, StoreFigures
 from fastmarket.sim.network import Network, Rules
 from fastmarket.sim.node import Nature, Observer, SimNode
@@ -66,7 +66,7 @@ class World:
             plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad
         )
         self.network = Network(self.population, plan.rules)
-        self.network.disks.update((number, Disk()) for number in range(min(plan.signers, plan.nodes)))
+        self.network.disks.update((number, SimDisk()) for number in range(min(plan.signers, plan.nodes)))
         self.contents: list[bytes] = []
         """Published so far."""
         self.askers: Sequence[int] = range(min(plan.signers, plan.nodes - 1), plan.nodes)

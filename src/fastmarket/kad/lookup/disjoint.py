@@ -77,7 +77,7 @@ class DisjointLookup(Lookup):
 
     @property
     def is_only_late(self) -> bool:
-        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        """At least one peer answered, no slot is in use, and only late peers delay the end."""
         return (
             self.end is None
             and self.answered_count > 0

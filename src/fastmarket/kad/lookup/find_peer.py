@@ -11,7 +11,7 @@ from fastmarket.kad.lookup.queries import FindNode
 from fastmarket.kad.lookup.query import Answer, Query
 
 
-class FindPeer(Query):
+class FindPeerQuery(Query):
     """Ask for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
 
     That entry may be hearsay, as every FIND_NODE answer is: only a dial proves it.

@@ -31,7 +31,7 @@ class NetworkKnowledge:
     named: Callable[[Iterable[PeerInfo]], None] | None = None
     """Told of the peers in every answer."""
     alive: KnownAlive | None = None
-    """Who need not be asked to be found; None: everybody is asked."""
+    """Peers that count without being queried; None: every peer is queried."""
 
     def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A connection to the peer is open, and it said what it speaks."""
@@ -46,7 +46,7 @@ class NetworkKnowledge:
             self.alive.on_disconnected(peer_id)
 
 
-# Nobody is there; or who is speaks none of our protocols.
+# No node is there, or it speaks none of our protocols.
 _ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
 # Who asks whom, where several lookups share one question: by 32-byte key.
@@ -163,7 +163,7 @@ class IterativeLookup(Lookup):
 
     @property
     def is_only_late(self) -> bool:
-        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        """At least one peer answered, no slot is in use, and only late peers delay the end."""
         return self.end is None and self._answered_count > 0 and not self.candidates.in_flight_count
 
     def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What a lookup is to those who drive it."""
+"""The interface of a lookup to its driver."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Lookup:
 
     @property
     def is_only_late(self) -> bool:
-        """Somebody answered, nobody in a slot is waited for, but late peers still hold the end."""
+        """At least one peer answered, no slot is in use, and only late peers delay the end."""
         raise NotImplementedError
 
     def add(self, peers: Iterable[PeerInfo]) -> None:

@@ -52,7 +52,7 @@ class GetValueResult:
         return self.record is not None and self.agreed_count >= self.wanted_count
 
 
-class GetValue(Query):
+class GetValueQuery(Query):
     """Ask: the value of a key. Keeps what each peer holds; ends the lookup when enough agree."""
 
     __slots__ = ("_choices", "_config", "_enough", "_key", "_rule", "held", "holders")
@@ -75,7 +75,7 @@ class GetValue(Query):
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """A valid value is an item; an invalid one is none, but its holder's closer peers still serve."""
+        """A valid value is an item; an invalid one is not, but its holder's closer peers are used."""
         config = self._config
         message = read_reply(config, Kind.GET_VALUE, payload)
         closer = closer_peers(config, message)
@@ -146,7 +146,7 @@ class GetValueJob(LookupJob):
     def __init__(
         self,
         lookup: Lookup,
-        ask: GetValue,
+        ask: GetValueQuery,
         seeds: Seeds,
         timeout_s: float,
         quorum: Quorum | int,
@@ -212,7 +212,7 @@ class GetValueJob(LookupJob):
         return self._ask.corrections(list(peers.values()), best, now)
 
 
-class PutValue:
+class PutValueRequest:
     """Store: PUT_VALUE of one record; acknowledged by its echo."""
 
     __slots__ = ("_choices", "_config", "_quorum", "_record")

@@ -31,7 +31,7 @@ class FullTable:
     """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the longest unheard
     give way. Peers that others name are asked, by and by, and come in if they answer.
 
-    Without `KadConfig.large_table` nobody comes in.
+    Without `KadConfig.large_table` it stays empty.
     """
 
     __slots__ = ("_config", "_groups", "_heard", "_most", "_named", "_table")
@@ -57,7 +57,7 @@ class FullTable:
         return self._heard
 
     def put(self, info: PeerInfo, now: float) -> None:
-        """A server said who it is."""
+        """A server identified itself."""
         if not self._most:
             return
         key, group = info.peer_id.key, ip_group(info)
@@ -79,7 +79,7 @@ class FullTable:
             self._heard.move_to_end(key)
 
     def on_named(self, peers: Iterable[PeerInfo]) -> None:
-        """Others told of these; who knows whether they live."""
+        """Other peers named these; it is not known whether they are alive."""
         if not self._most:
             return
         for info in peers:
@@ -104,7 +104,7 @@ class FullTable:
         return [entry.info for entry in self._table.nearest(target, count)]
 
     def next_due(self) -> float | None:
-        """When there is somebody to ask: named and never asked (at any time), or not heard of for long."""
+        """When a peer is due to be asked: named and never asked (at any time), or not heard of for long."""
         if self._named:
             return _AT_ONCE
         if not self._heard:

@@ -1,4 +1,4 @@
-"""Who is asked only to see whether it lives: entries in a newcomer's way, new entries, and the silent."""
+"""Liveness probes: entries that block a newcomer, new entries, and unresponsive peers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ProbeList:
         return when
 
     def handle_timer(self, now: float) -> None:
-        """Ask whom it is time to ask."""
+        """Probes the peers that are due."""
         config, routing = self._config, self._routing
         while self._proofs < config.max_proofs and (contact := routing.take_unproven(now)) is not None:
             self._prove(contact, now)

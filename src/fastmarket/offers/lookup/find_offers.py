@@ -13,7 +13,7 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import Seeds
-from fastmarket.offers.lookup.queries import FindOffers, MoreToFetch
+from fastmarket.offers.lookup.queries import FindOffersQuery, MoreToFetch
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
 
@@ -72,7 +72,7 @@ class FindOffersJob(Job):
     """
 
     def __init__(
-        self, lookup: Lookup, ask: FindOffers, seeds: Seeds, config: OfferConfig, timeout_s: float
+        self, lookup: Lookup, ask: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
         """`lookup` is a lookup with the query `ask`."""
         self.result = None

@@ -54,7 +54,7 @@ class Reading:
     trace: Trace = NULL_TRACE
 
 
-class FindOffers(Query):
+class FindOffersQuery(Query):
     """Asks for the offers of a content; a peer that does not speak the offer protocol, for its providers.
 
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.

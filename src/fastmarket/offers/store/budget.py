@@ -12,7 +12,7 @@ from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, SignedAlone
 from fastmarket.offers.store.held_batches import HeldBatches
 from fastmarket.offers.store.units import (
     PLACE_BYTES,
-    Newcomer,
+    IncomingUnit,
     UnitShares,
     cost_of,
     unit_of,
@@ -113,7 +113,7 @@ class StoreBudget:
         """Whether the provider is at its bound, and was refused something for that."""
         return provider in self._full_providers
 
-    def lacks(self, newcomer: Newcomer, count: int, size: int) -> bool:
+    def lacks(self, newcomer: IncomingUnit, count: int, size: int) -> bool:
         """Whether there is no room for so much, and nothing that would give way."""
         full = self.is_full(count, size)
         if not full and not self.shares.is_over_share(newcomer.source, newcomer.cost):

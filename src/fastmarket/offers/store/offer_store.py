@@ -20,7 +20,7 @@ from fastmarket.offers.store.find import FoundOffers, find
 from fastmarket.offers.store.shelves import Shelves
 from fastmarket.offers.store.units import (
     PLACE_BYTES,
-    Newcomer,
+    IncomingUnit,
     Tombstone,
     Unit,
     cost_of,
@@ -297,14 +297,16 @@ class OfferStore:
         crowd = self._crowd(content)
         if crowd is not None:
             return not crowd.has_place(source, provider)
-        newcomer = Newcomer(source, provider, PLACE_BYTES + size, self._budget.shares.distance(content))
+        newcomer = IncomingUnit(source, provider, PLACE_BYTES + size, self._budget.shares.distance(content))
         return self._budget.lacks(newcomer, 1, size)
 
     def would_refuse_batch(self, source: Source, batch: SignedBatch) -> bool:
         """Whether all offers of a batch would be refused, likewise."""
         _, provider, _ = key_of(batch.body(0))
         if not self._budget.has_refused(provider):
-            newcomer = Newcomer(source, provider, cost_of(batch), self._budget.shares.batch_distance(batch))
+            newcomer = IncomingUnit(
+                source, provider, cost_of(batch), self._budget.shares.batch_distance(batch)
+            )
             if not all(self._budget.lacks(newcomer, count, batch.size) for count in (batch.count, 1)):
                 return False
         return not any(content in self._shelves for content in contents(batch))
@@ -325,7 +327,7 @@ class OfferStore:
                 return True
             if source is None:
                 return False
-            victim = shares.gives_way(Newcomer(source, provider, cost, far), full)
+            victim = shares.gives_way(IncomingUnit(source, provider, cost, far), full)
             if victim is None or victim is signed:
                 return False
             self._displace(victim)

@@ -29,7 +29,7 @@ class Tombstone(NamedTuple):
 Unit: TypeAlias = OfferKey | Tombstone | SignedBatch
 
 
-class Newcomer(NamedTuple):
+class IncomingUnit(NamedTuple):
     """A unit that needs room: its source, its provider, its bytes, and its distance from us."""
 
     source: Source
@@ -86,7 +86,7 @@ class UnitShares(Shares[Unit]):
         """The distance of the unit that an offer for that content is held as."""
         return self.batch_distance(signed) if isinstance(signed, SignedBatch) else self.distance(content)
 
-    def gives_way(self, newcomer: Newcomer, full: bool) -> Unit | None:
+    def gives_way(self, newcomer: IncomingUnit, full: bool) -> Unit | None:
         """As `victim`, but the offers of one provider do not displace each other within a sender's share."""
         found = self.victim(newcomer.source, newcomer.cost, full)
         if found is None:
