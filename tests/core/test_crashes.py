@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.events import Finished
-from fastmarket.core.operations import Batch, PutOperation
+from fastmarket.core.registrations import Batch, PutOperation
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms
 from tests.virtual import VirtualNetwork, VirtualNode
@@ -33,30 +34,36 @@ def terms(number: int, price: int) -> OfferTerms:
 
 
 @dataclass
+class Asked:
+    """One request of a caller: a price, or None to have no offer; from when to when it was under way."""
+
+    price: int | None
+    begun: float
+    ended: float = inf
+    is_acknowledged: bool = False
+
+
+@dataclass
 class Ledger:
-    """What was asked of each content, in order (a price; None: no offer), and the last that was acknowledged:
-    that, or anything asked for after it, may stand."""
+    """What callers asked for each content. Requests under way at one time may take effect in either order; an
+    acknowledged one supersedes those that had ended before it began."""
 
-    asked: dict[int, list[int | None]] = field(default_factory=dict)
-    last: dict[int, int] = field(default_factory=dict)
+    asked: dict[int, list[Asked]] = field(default_factory=dict)
 
-    def ask(self, number: int, price: int | None) -> int:
-        """The place of this in the order."""
-        history = self.asked.setdefault(number, [None])
-        history.append(price)
-        return len(history) - 1
-
-    def acknowledge(self, number: int, at: int) -> None:
-        self.last[number] = max(self.last.get(number, 0), at)
+    def ask(self, number: int, price: int | None, now: float) -> Asked:
+        history = self.asked.setdefault(number, [Asked(None, -inf, -inf)])
+        history.append(Asked(price, now))
+        return history[-1]
 
     def check(self, live: dict[int, int], where: str) -> None:
         for number, history in self.asked.items():
-            may = history[self.last.get(number, 0) :]
+            last = max((one.begun for one in history if one.is_acknowledged), default=-inf)
+            may = {one.price for one in history if one.ended >= last}
             assert live.get(number) in may, f"{where}: content {number} is {live.get(number)}, may be {may}"
 
 
-Waiting = tuple[int, dict[int, int]]
-"""An operation, and the places in the ledger of what it asks for, by content."""
+Waiting = tuple[int, list[Asked]]
+"""An operation, and what it asks for."""
 
 Step = tuple[str, tuple[int, ...], int]
 """(what, contents, price): "one" registers each by itself at once, "many" together, "withdraw" takes back."""
@@ -106,17 +113,15 @@ class Story:
     def _start(self, command: c.Command, numbers: tuple[int, ...], price: int | None) -> list[Waiting]:
         if not self.node.is_up:
             return []
-        places = {number: self.ledger.ask(number, price) for number in numbers}
-        return [(self.node.start(command), places)]
+        asked = [self.ledger.ask(number, price, self.network.now) for number in numbers]
+        return [(self.node.start(command), asked)]
 
-    def _note(self, operation: int, places: dict[int, int]) -> bool:
+    def _note(self, operation: int, asked: list[Asked]) -> bool:
         finished = self.node.finished.get(operation)
         if finished is None:
             return False
-        acknowledged = acknowledgements(finished, len(places))
-        for (number, at), reached in zip(places.items(), acknowledged, strict=True):
-            if reached:
-                self.ledger.acknowledge(number, at)
+        for one, reached in zip(asked, acknowledgements(finished, len(asked)), strict=True):
+            one.ended, one.is_acknowledged = self.network.now, reached
         return True
 
     def live_here(self, node: VirtualNode) -> dict[int, int]:

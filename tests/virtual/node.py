@@ -238,7 +238,7 @@ class VirtualNode(Driver):
         self.connected.add(peer_id)
         if self.addresses.known.get(peer_id) != other.info.addrs:
             self.addresses.known[peer_id] = other.info.addrs
-            self.core.caches.changed(peer_id)
+            self.core.caches.invalidate(peer_id)
         self.core.handle_peer(PeerIdentified(other.info, other.protocols), self.network.now)
         self.turn()
 

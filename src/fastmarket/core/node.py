@@ -8,7 +8,6 @@ place for all drivers: the network, the simulator, the tests.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.answers import AddressBook, OfferHolders
 from fastmarket.core.batching import RegistrationBatcher, SliceQueue
-from fastmarket.core.durability import Tickets
+from fastmarket.core.durability import Tickets, Waiting
 from fastmarket.core.events import (
     Action,
     AnnouncingPostponed,
@@ -36,18 +35,14 @@ from fastmarket.core.events import (
     Persist,
     Progress,
 )
-from fastmarket.core.operations import (
-    Announcing,
+from fastmarket.core.making import make_operation
+from fastmarket.core.operations import JobOwner, Operation, Query
+from fastmarket.core.registrations import (
     Batch,
-    JobOwner,
-    ManyRegistrations,
-    OfferSearch,
-    Operation,
-    OperationHost,
     PutOperation,
-    Query,
     Registration,
     RegistrationGroup,
+    RegistrationHost,
     RegistrationPart,
 )
 from fastmarket.errors import FastmarketError, NodeFault
@@ -56,7 +51,6 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.find_peer import FindPeer
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.record import DEFAULT_RULES, RecordRule
 from fastmarket.kad.records.tracked_store import TrackedRecordStore
@@ -68,6 +62,8 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 # Before what failed is tried again when it is due at once: what fails every time would else take all the CPU.
 PAUSE_S = 1.0
+# Timers of operations that have ended are dropped once there are so many more than operations.
+STALE_TIMERS = 1024
 
 Responder: TypeAlias = Callable[[PeerId, bytes, float, bytes], bytes | None]
 """`(sender, request, now, address block of the sender)` -> the reply, unframed; None: there is none. Raises
@@ -86,7 +82,7 @@ class _Running:
         self.began = began
 
 
-class NodeCore(OperationHost):
+class NodeCore(RegistrationHost):
     """One node. Times are unix seconds on one scale; entropy is given; nothing here waits."""
 
     def __init__(
@@ -123,7 +119,7 @@ class NodeCore(OperationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.askable, config.offers)
+        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
@@ -136,7 +132,7 @@ class NodeCore(OperationHost):
         """A bootstrap was begun, by anyone."""
         self._operations: dict[int, Operation] = {}
         self._timers: list[tuple[float, int]] = []
-        self._awaiting: deque[tuple[int, list[PutOperation]]] = deque()  # by ticket
+        self._awaiting: Waiting[PutOperation] = Waiting()
         self._jobs: dict[int, _Running] = {}
         self._batches: set[Batch] = set()
         self._events: list[Event] = []
@@ -155,7 +151,7 @@ class NodeCore(OperationHost):
         """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
         command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
         self._last_operation += 1
-        return self._begin(_MAKERS[type(command)](self, self._last_operation, command, now), now, tag)
+        return self._begin(make_operation(self, self._last_operation, command, now), now, tag)
 
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
         """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
@@ -178,15 +174,15 @@ class NodeCore(OperationHost):
     @property
     def is_turn_wanted(self) -> bool:
         """A request that was answered called for more: actions, or an earlier timer."""
-        return self._table.timer_moved or self.offers.timer_moved
+        return self._table.is_timer_moved or self.offers.is_timer_moved
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The reply to a SendRequest. One that nothing waits for is ignored."""
-        self.engine.receive_reply(request_id, protocol, payload, now)
+        self.engine.handle_reply(request_id, protocol, payload, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """A SendRequest has failed."""
-        self.engine.request_failed(request_id, kind, now)
+        self.engine.handle_failure(request_id, kind, now)
 
     def handle_peer(self, event: PeerEvent, now: float) -> None:
         """Something became known of a peer."""
@@ -196,14 +192,11 @@ class NodeCore(OperationHost):
     def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
         self.tickets.answer(ticket, fault)
-        awaiting = self._awaiting
-        while awaiting and awaiting[0][0] <= ticket:
-            for operation in awaiting.popleft()[1]:
-                if operation.number in self._operations:
-                    try:
-                        operation.on_persisted(now)
-                    except Exception as error:  # noqa: BLE001 - it costs this command
-                        self._bug("acknowledging what is durable", error, operation, now)
+        for operation in self._awaiting.take(ticket):
+            try:
+                operation.on_persisted(now)
+            except Exception as error:  # noqa: BLE001 - it costs this command
+                self._bug("acknowledging what is durable", error, operation, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -245,7 +238,7 @@ class NodeCore(OperationHost):
         if self.batcher.waiting or self.slices.waiting:
             self._guard_timer("beginning registrations", self._begin_registrations, now)
         requests = self._runner.poll_actions()
-        self._table.timer_moved = self.offers.timer_moved = False
+        self._table.is_timer_moved = self.offers.is_timer_moved = False
         if not self._changes.noted:
             return requests
         changes = self._changes.take()
@@ -267,11 +260,24 @@ class NodeCore(OperationHost):
             self._events = []
         return events
 
-    # --- for operations (OperationHost)
+    @property
+    def operation_count(self) -> int:
+        """Commands under way."""
+        return len(self._operations)
+
+    @property
+    def awaiting_count(self) -> int:
+        """Commands that wait for the answer to a `Persist`."""
+        return len(self._awaiting)
+
+    # --- for operations (RegistrationHost)
 
     @property
     def batch_count(self) -> int:
         return len(self._batches)
+
+    def note_joining(self) -> None:
+        self.is_joining = True
 
     def run(self, job: Job, owner: JobOwner, now: float) -> int:
         return self._run(job, owner, None, now)
@@ -303,16 +309,18 @@ class NodeCore(OperationHost):
 
     def await_durable(self, operation: PutOperation) -> int:
         ticket = self.tickets.awaited(pending=self._changes.has_own)
-        if ticket != operation.ticket:
-            awaiting = self._awaiting
-            if not awaiting or awaiting[-1][0] < ticket:
-                awaiting.append((ticket, []))
-            awaiting[-1][1].append(operation)
+        if ticket != operation.ticket and operation.number in self._operations:
+            self._awaiting.discard(operation, operation.ticket)
+            self._awaiting.add(operation, ticket)
         return ticket
 
     def arm(self, operation: Operation, when: float) -> None:
-        if operation.number in self._operations:
-            heapq.heappush(self._timers, (when, operation.number))
+        if operation.number not in self._operations:
+            return
+        heapq.heappush(self._timers, (when, operation.number))
+        if len(self._timers) > 2 * len(self._operations) + STALE_TIMERS:
+            self._timers = [timer for timer in self._timers if timer[1] in self._operations]
+            heapq.heapify(self._timers)
 
     def explained(self, outcome: Outcome, now: float) -> Outcome:
         """With what storers say of our clock, if their refusal is among the reasons."""
@@ -332,6 +340,8 @@ class NodeCore(OperationHost):
         fault: Exception | None = None,
     ) -> None:
         if self._operations.pop(operation.number, None) is not None:
+            if isinstance(operation, PutOperation):
+                self._awaiting.discard(operation, operation.ticket)
             self._events.append(Finished(operation.number, outcome, result, fault))
 
     # --- private
@@ -350,19 +360,19 @@ class NodeCore(OperationHost):
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
         alone = not engine.table_size and not self.is_joining
-        engine.peer_identified(event.peer, event.protocols, now)
+        engine.on_peer_identified(event.peer, event.protocols, now)
         if alone and engine.table_size:
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
     def _disconnected(self, event: PeerDisconnected, now: float) -> None:
-        self.engine.peer_disconnected(event.peer_id, now)
+        self.engine.on_peer_disconnected(event.peer_id, now)
 
     def _unreachable(self, event: PeerUnreachable, now: float) -> None:
-        self.engine.peer_unreachable(event.peer_id, now)
+        self.engine.on_peer_unreachable(event.peer_id, now)
 
     def _answered(self, event: PeerAnswered, now: float) -> None:
-        self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)
+        self.engine.knowledge.rtt.on_answer(event.peer_id, event.took_s, True)
 
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
@@ -371,7 +381,7 @@ class NodeCore(OperationHost):
         size = self.engine.table_size
         if size != self._table_size:
             self._table_size = size
-            self.offers.neighbours(size, now)
+            self.offers.on_table_size(size, now)
 
     def _run(self, job: Job, owner: JobOwner | None, wanted: Wanted | None, now: float) -> int:
         job_id = self.engine.start(job, now)
@@ -427,7 +437,7 @@ class NodeCore(OperationHost):
     def _end_announcement(self, wanted: Wanted, result: object, now: float) -> None:
         """The end of an announcement or handover goes back into its schedule; None: it was not made."""
         self._offers_due = True
-        self.offers.ended(wanted, result, now)
+        self.offers.on_ended(wanted, result, now)
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))
@@ -443,85 +453,21 @@ class NodeCore(OperationHost):
         self._events.append(BugFound(place, error))
         owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
 
-    def _guard(self, place: str, call: Callable[..., object], *args: object) -> None:
-        """A bug costs what `place` names, and nothing else."""
+    def _guard(self, place: str, call: Callable[..., object], *args: object) -> bool:
+        """A bug costs what `place` names, and nothing else. False: there was one."""
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
             self._events.append(BugFound(place, error))
+            return False
+        return True
 
     def _guard_timer(self, place: str, call: Callable[[float], None], now: float) -> None:
         """As `_guard`; after a bug what is due at once waits."""
-        bugs = len(self._events)
-        self._guard(place, call, now)
-        if len(self._events) > bugs:
+        if not self._guard(place, call, now):
             self._not_before = now + PAUSE_S
 
 
-# How each command becomes an operation. What the caller did wrong is raised here, before anything has begun.
-
-
-def _make_registration(core: NodeCore, number: int, command: c.Register, now: float) -> Operation:
-    if not core.batcher.is_idle:
-        return Registration(core, number, command.timeout_s, command.terms)
-    wanted = core.offers.register(command.terms, now, command.timeout_s)
-    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=False)
-
-
-def _make_many(core: NodeCore, number: int, command: c.RegisterMany, now: float) -> Operation:
-    return ManyRegistrations(core, number, command.timeout_s, command.terms)
-
-
-def _make_withdrawal(core: NodeCore, number: int, command: c.Withdraw, now: float) -> Operation:
-    wanted = core.offers.withdraw(command.content, command.user_id, now, command.timeout_s)
-    return Announcing(core, number, command.timeout_s, wanted, waits_for_all=True)
-
-
-def _make_search(core: NodeCore, number: int, command: c.FindOffers, now: float) -> Operation:
-    return OfferSearch(core, number, command)
-
-
-def _make_query(core: NodeCore, number: int, command: c.Command, now: float) -> Operation:
-    return Query(core, number, _JOBS[type(command)](core, command, now))
-
-
-def _put_value(core: NodeCore, command: c.PutValue, now: float) -> Job:
-    engine = core.engine
-    put = engine.put_value_once if command.once else engine.put_value
-    job = put(command.key, command.value, now, command.quorum, command.timeout_s)
-    if not command.once:
-        core.records.mark_own(command.key, now)
-    return job
-
-
-def _find_peer(core: NodeCore, command: c.FindPeer, now: float) -> Job:
-    query = FindPeer(core.config.kad, command.peer_id)
-    return core.engine.lookup_job(command.peer_id.raw, query, command.timeout_s)
-
-
-def _bootstrap(core: NodeCore, command: c.Bootstrap, now: float) -> Job:
-    core.is_joining = True
-    return core.engine.bootstrap(command.seeds, command.timeout_s)
-
-
-_JOBS: Mapping[type[c.Command], Callable[[NodeCore, Any, float], Job]] = {
-    c.PutValue: _put_value,
-    c.GetValue: lambda core, one, now: core.engine.get_value(one.key, now, one.quorum, one.timeout_s),
-    c.Provide: lambda core, one, now: core.engine.provide(one.key, now, one.timeout_s),
-    c.FindProviders: lambda core, one, now: core.engine.find_providers(
-        one.key, now, one.limit, one.timeout_s
-    ),
-    c.FindPeer: _find_peer,
-    c.Closest: lambda core, one, now: core.engine.find_node(one.key, one.timeout_s),
-    c.Bootstrap: _bootstrap,
-}
-_MAKERS: Mapping[type[c.Command], Callable[[NodeCore, int, Any, float], Operation]] = {
-    c.Register: _make_registration,
-    c.RegisterMany: _make_many,
-    c.Withdraw: _make_withdrawal,
-    c.FindOffers: _make_search,
-    **dict.fromkeys(_JOBS, _make_query),
-}
 _PEER_HANDLERS: Mapping[type[PeerEvent], Callable[[NodeCore, Any, float], None]] = {
     PeerIdentified: NodeCore._identified,
     PeerDisconnected: NodeCore._disconnected,

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from fastmarket.core.batching import RegistrationBatcher, SliceQueue, Slot
+from fastmarket.config import NodeConfig
 from fastmarket.core.commands import FindOffers, OffersFound
-from fastmarket.core.durability import Durability, Tickets
-from fastmarket.errors import FastmarketError, NotDurable
+from fastmarket.errors import FastmarketError
+from fastmarket.kad.engine import Engine
 from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End
-from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
-from fastmarket.kad.records.put_job import PutJob, PutResult
-from fastmarket.native.sha256 import sha256_many
-from fastmarket.offers.announce.sweep import Settled
+from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import PutResult
+from fastmarket.kad.records.tracked_store import TrackedRecordStore
 from fastmarket.offers.lookup.find_offers import FindOffersJob
 from fastmarket.offers.lookup.local_answers import LocalAnswers
-from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
-from fastmarket.offers.protocol import Announcement, OfferProtocol, Sweep, Wanted
-
-# Of a command's time the disk may take this share; the rest is for telling the caller what was wrong.
-DISK_SHARE = 0.8
-# The disk gets at least so long after the network took all of a command's time: a commit takes less.
-MIN_DISK_WAIT_S = 0.02
-# Batches under way, those that are tried again included; while there are more, each keeps its slot to its
-# end.
-MAX_EARLY_RELEASES = 256
+from fastmarket.offers.model.offer import Offer, OfferKey
+from fastmarket.offers.protocol import OfferProtocol
 
 
 class JobOwner:
@@ -53,15 +42,14 @@ class OperationHost:
 
     __slots__ = ()
 
+    config: NodeConfig
+    engine: Engine
+    records: TrackedRecordStore
     offers: OfferProtocol
     local_answers: LocalAnswers
-    tickets: Tickets
-    batcher: RegistrationBatcher[Registration]
-    slices: SliceQueue[RegistrationPart]
 
-    @property
-    def batch_count(self) -> int:
-        """Batches of registrations under way."""
+    def note_joining(self) -> None:
+        """A bootstrap begins: the node did not only wait for others to find it."""
         raise NotImplementedError
 
     def run(self, job: Job, owner: JobOwner, now: float) -> int:
@@ -70,23 +58,6 @@ class OperationHost:
 
     def stop(self, job_id: int, now: float) -> None:
         """Ends a job with what it has."""
-        raise NotImplementedError
-
-    def announce(self, wanted: Wanted, owner: JobOwner | None, now: float) -> bool:
-        """Starts an announcement, whose end goes back into its schedule; False: it is postponed."""
-        raise NotImplementedError
-
-    def begin_batch(self, batch: Batch, now: float) -> None:
-        """Starts a batch."""
-        raise NotImplementedError
-
-    def end_batch(self, batch: Batch) -> None:
-        """Its registrations have settled."""
-        raise NotImplementedError
-
-    def await_durable(self, operation: PutOperation) -> int:
-        """The ticket that covers every change of own offers made so far; `operation.on_persisted` is called
-        when it is answered."""
         raise NotImplementedError
 
     def arm(self, operation: Operation, when: float) -> None:
@@ -203,344 +174,3 @@ class OfferSearch(Query):
         if complete and now < self._begun + self._timeout_s:
             self._host.local_answers.on_found(self._content, self._met, self._begun)
         self._host.finish(self, result=OffersFound(result, complete))
-
-
-class PutOperation(Operation):
-    """Something of this node's is put: signed here, made durable here, and stored by a quorum.
-
-    It is *acknowledged* when the network part has settled with its quorum reached and everything that was
-    signed for it is durable: `try_finish`, and nowhere else.
-    """
-
-    __slots__ = ("_disk_until", "_is_settled", "_timeout_s", "ticket")
-
-    def __init__(self, host: OperationHost, number: int, timeout_s: float) -> None:
-        super().__init__(host, number)
-        self._timeout_s = timeout_s
-        self._is_settled = False
-        self.ticket = 0
-        """Of the last changes that have to be durable; 0: none."""
-        self._disk_until = 0.0
-
-    def begin(self, now: float) -> None:
-        self._disk_until = now + DISK_SHARE * self._timeout_s
-        self._host.arm(self, now + self._timeout_s)
-
-    def note_signed(self) -> None:
-        """Own offers have changed for it: they have to be durable."""
-        self.ticket = self._host.await_durable(self)
-
-    def settle(self, now: float) -> None:
-        """The network part has ended, or its time is over."""
-        if not self._is_settled:
-            self._is_settled = True
-            self._disk_until = max(self._disk_until, now + MIN_DISK_WAIT_S)
-            self.try_finish(now)
-            self._host.arm(self, self._disk_until)
-
-    def try_finish(self, now: float) -> None:
-        """Finishes once settled and durable, or when it cannot become durable."""
-        state = self._host.tickets.state(self.ticket)
-        if state is Durability.FAILED:
-            self._host.finish(self, fault=NotDurable(self._host.tickets.fault))
-        elif self._is_settled and state is Durability.DURABLE:
-            self.report(now)
-        elif self._is_settled and now >= self._disk_until:
-            wait_s = DISK_SHARE * self._timeout_s
-            self._host.finish(self, fault=NotDurable(f"the disk has not taken it within {wait_s:.1f} s"))
-
-    def report(self, now: float) -> None:
-        """Finishes with what it came to."""
-        raise NotImplementedError
-
-    def on_timer(self, now: float) -> None:
-        if self._is_settled:
-            self.try_finish(now)
-        else:
-            self.settle(now)
-
-    def on_persisted(self, now: float) -> None:
-        self.try_finish(now)
-
-
-class Announcing(PutOperation):
-    """One announcement by a job of its own: a withdrawal, or a registration that came alone."""
-
-    __slots__ = ("_job", "_slot", "_waits_for_all", "_wanted")
-
-    def __init__(
-        self, host: OperationHost, number: int, timeout_s: float, wanted: Announcement, *, waits_for_all: bool
-    ) -> None:
-        """`waits_for_all`: not for the quorum alone."""
-        super().__init__(host, number, timeout_s)
-        self._wanted = wanted
-        self._job: PutJob = wanted.job
-        self._waits_for_all = waits_for_all
-        self._slot: Slot | None = None
-
-    def begin(self, now: float) -> None:
-        super().begin(now)
-        self.note_signed()
-        if not self._waits_for_all:
-            self._slot = self._host.batcher.begin_alone()
-        if not self._host.announce(self._wanted, self, now):
-            self.settle(now)
-
-    def on_progress(self, item: object, now: float) -> None:
-        if not self._waits_for_all:
-            self.settle(now)
-
-    def on_result(self, result: object, now: float) -> None:
-        self.settle(now)
-
-    def on_bug(self, fault: FastmarketError, now: float) -> None:
-        self._release()
-        super().on_bug(fault, now)
-
-    def settle(self, now: float) -> None:
-        self._release()
-        super().settle(now)
-
-    def report(self, now: float) -> None:
-        self._host.finish(self, self._host.explained(self._job.so_far().outcome, now))
-
-    def _release(self) -> None:
-        if self._slot is not None:
-            self._slot.release()
-
-
-class Registration(PutOperation):
-    """A registration that goes together with others. Whatever becomes of its caller, it is made."""
-
-    __slots__ = ("_outcome", "terms")
-
-    def __init__(self, host: OperationHost, number: int, timeout_s: float, terms: OfferTerms) -> None:
-        super().__init__(host, number, timeout_s)
-        self.terms = terms
-        self._outcome = NOBODY_ASKED
-
-    def begin(self, now: float) -> None:
-        super().begin(now)
-        self._host.batcher.add(self)
-
-    def on_outcome(self, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How it turned out, or how it stands."""
-        self._outcome = outcome
-        if is_final:
-            self.settle(now)
-
-    def report(self, now: float) -> None:
-        self._host.finish(self, self._host.explained(self._outcome, now))
-
-
-class ManyRegistrations(PutOperation):
-    """`RegisterMany`: slice by slice along the key space; a slice is signed and stored when one before has
-    been, so that little is held at once.
-
-    What the timeout leaves unsigned was never registered: its outcome has nobody asked, and one wanted.
-    """
-
-    __slots__ = ("_left", "_outcomes", "_terms", "is_open")
-
-    def __init__(
-        self, host: OperationHost, number: int, timeout_s: float, terms: Sequence[OfferTerms]
-    ) -> None:
-        super().__init__(host, number, timeout_s)
-        self._terms = terms
-        self._outcomes = [NOBODY_ASKED] * len(terms)
-        self._left = len(terms)
-        self.is_open = True
-        """Slices that have not begun are still wanted."""
-
-    def begin(self, now: float) -> None:
-        host = self._host
-        host.offers.own.check_room(self._terms)
-        super().begin(now)
-        keys = sha256_many([terms.content for terms in self._terms])
-        order = sorted(range(len(self._terms)), key=keys.__getitem__)
-        size = host.offers.config.register_slice
-        for at in range(0, len(order), size):
-            part = RegistrationPart(self, order[at : at + size], now + self._timeout_s)
-            host.slices.add(part, len(part.indices))
-        if not order:
-            self.settle(now)
-
-    def terms_at(self, indices: Sequence[int]) -> list[OfferTerms]:
-        """Those of a slice."""
-        return [self._terms[index] for index in indices]
-
-    def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How one turned out, or how it stands."""
-        self._outcomes[index] = outcome
-        self._left -= is_final
-        if not self._left:
-            self.settle(now)
-
-    def settle(self, now: float) -> None:
-        self.is_open = False
-        super().settle(now)
-
-    def fail(self, fault: Exception) -> None:
-        """A slice could not be signed."""
-        self.is_open = False
-        self._host.finish(self, fault=fault)
-
-    def report(self, now: float) -> None:
-        host = self._host
-        host.finish(self, result=[host.explained(outcome, now) for outcome in self._outcomes])
-
-    def cancel(self, now: float) -> None:
-        self.is_open = False
-
-
-class BatchTarget:
-    """Whose registrations a batch holds."""
-
-    __slots__ = ()
-
-    def on_signed(self, index: int) -> None:
-        """It is signed and stored here."""
-
-    def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How the registration at `index` of the batch turned out; not `is_final`: it is tried again."""
-        raise NotImplementedError
-
-    def on_fault(self, index: int, fault: FastmarketError) -> None:
-        """It could not be made."""
-        raise NotImplementedError
-
-
-class RegistrationPart(BatchTarget):
-    """A slice of `ManyRegistrations`."""
-
-    __slots__ = ("_deadline", "indices", "owner")
-
-    def __init__(self, owner: ManyRegistrations, indices: Sequence[int], deadline: float) -> None:
-        self.owner = owner
-        self.indices = indices
-        self._deadline = deadline
-
-    def retry_s(self, most_s: float, now: float) -> float:
-        """Of many some may be refused for good, and whoever registers them waits for all."""
-        return max(min(self._deadline - now, most_s), 0.0)
-
-    def on_signed(self, index: int) -> None:
-        self.owner.note_signed()
-
-    def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        self.owner.on_outcome(self.indices[index], outcome, is_final, now)
-
-    def on_fault(self, index: int, fault: FastmarketError) -> None:
-        self.owner.fail(fault)
-
-
-class RegistrationGroup(BatchTarget):
-    """Registrations that came together."""
-
-    __slots__ = ("_host", "_members")
-
-    def __init__(self, host: OperationHost, members: Sequence[Registration]) -> None:
-        self._host = host
-        self._members = members
-
-    def on_signed(self, index: int) -> None:
-        self._members[index].note_signed()
-
-    def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        self._members[index].on_outcome(outcome, is_final, now)
-
-    def on_fault(self, index: int, fault: FastmarketError) -> None:
-        self._host.finish(self._members[index], fault=fault)
-
-
-class Batch(JobOwner):
-    """Registrations that are signed, stored and announced together by one sweep."""
-
-    __slots__ = ("_first", "_host", "_open", "_places", "_retry_s", "_slot", "_target", "_terms")
-
-    def __init__(
-        self,
-        host: OperationHost,
-        terms: Sequence[OfferTerms],
-        target: BatchTarget,
-        slot: Slot,
-        retry_s: float,
-        first: int = 0,
-    ) -> None:
-        """`first`: where these terms begin among those of the target."""
-        self._host = host
-        self._terms = terms
-        self._target = target
-        self._slot = slot
-        self._retry_s = retry_s
-        self._first = first
-        self._places: Sequence[Sequence[int]] = ()
-        self._open = set(range(len(terms)))
-
-    def begin(self, now: float) -> None:
-        """Signs and announces. Where some are at fault for all, the halves go by themselves."""
-        terms, host = self._terms, self._host
-        try:
-            sweep = host.offers.register_many(terms, now, self._retry_s)
-        except FastmarketError as fault:
-            host.end_batch(self)
-            self._split(fault, now)
-            return
-        self._places = places_of(terms, sweep)
-        for index in self._open:
-            self._target.on_signed(self._first + index)
-        if not host.announce(sweep, self, now):
-            self._end(now)
-
-    def _split(self, fault: FastmarketError, now: float) -> None:
-        terms = self._terms
-        if len(terms) == 1:
-            self._target.on_fault(self._first, fault)
-            self._slot.report(self._first)
-            return
-        middle = len(terms) // 2
-        for part, first in ((terms[:middle], 0), (terms[middle:], middle)):
-            half = Batch(self._host, part, self._target, self._slot, self._retry_s, self._first + first)
-            self._host.begin_batch(half, now)
-
-    def on_progress(self, item: object, now: float) -> None:
-        assert isinstance(item, Settled)
-        for is_final, groups in ((False, item.again), (True, item.groups)):
-            for group, outcome in groups:
-                for place in group:
-                    for index in self._places[place]:
-                        self._settle(index, outcome, is_final, now)
-        if not self._open:
-            self._host.end_batch(self)  # the storers after the quorum need not be waited for
-
-    def on_result(self, result: object, now: float) -> None:
-        self._end(now)
-
-    def on_bug(self, fault: FastmarketError, now: float) -> None:
-        for index in sorted(self._open):
-            self._target.on_fault(self._first + index, fault)
-            self._slot.report(self._first + index)
-        self._open.clear()
-        self._host.end_batch(self)
-
-    def _end(self, now: float) -> None:
-        for index in sorted(self._open):
-            self._settle(index, NOBODY_ASKED, True, now)
-        self._host.end_batch(self)
-
-    def _settle(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        if is_final:
-            self._open.discard(index)
-        self._target.on_outcome(self._first + index, outcome, is_final, now)
-        if is_final or self._host.batch_count <= MAX_EARLY_RELEASES:
-            self._slot.report(self._first + index)
-
-
-def places_of(terms: Sequence[OfferTerms], sweep: Sweep) -> Sequence[Sequence[int]]:
-    """For each offer of the sweep, where its terms stand: of equal ones there may be several."""
-    if len(sweep.offers) == len(terms):
-        return [(index,) for index in range(len(terms))]
-    places: dict[tuple[bytes, bytes], list[int]] = {}
-    for index, one in enumerate(terms):
-        places.setdefault((one.content, one.user_id), []).append(index)
-    return [places[offer.content, offer.user_id] for offer in sweep.offers]

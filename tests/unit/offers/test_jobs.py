@@ -94,7 +94,7 @@ def behind_standard_nodes(net: VirtualNetwork) -> tuple[VirtualNode, VirtualNode
     holder, *plain = net.mesh(4, plain=3)
     assert register(net, holder) == Outcome(0, 0, 0, plain=3)
     for node in plain:
-        node.engine.routing.refused(holder.peer_id, [node.engine.config.protocol], net.now)
+        node.engine.routing.on_refusal(holder.peer_id, [node.engine.config.protocol], net.now)
     buyer = net.add()
     net.acquaint(buyer, *plain)
     holder.served.clear()

@@ -121,7 +121,7 @@ def test_offers_with_many_signatures_fit_the_storers_bounds() -> None:
     nodes = net.mesh(3)
     node = nodes[0]
     for wanted in many(150):
-        node.offers.ended(node.offers.register(wanted, START), None, START)
+        node.offers.on_ended(node.offers.register(wanted, START), None, START)
     net.rest(node.offers.config.retry_first_s)
     (ended,) = node.ended("SweepJob")
     result = ended.result
