@@ -32,7 +32,7 @@ def test_nothing_is_held_for_those_that_gave_up_on_a_disk_that_hangs() -> None:
         operations += [node.start(c.Register(terms(number, price), TIMEOUT_S)) for number in range(8)]
         operations.append(node.start(c.RegisterMany([terms(n, price) for n in range(8, 20)], TIMEOUT_S)))
         operations.append(node.start(c.Withdraw(content(0), b"u", TIMEOUT_S)))
-        network.run(lambda: node.finished.keys() >= {*operations})  # noqa: B023 - called at once
+        network.run(lambda begun=operations: all(one in node.finished for one in begun))
     assert all("the disk has not taken it" in str(node.finished[one].fault) for one in operations)
     assert node.core.operation_count == node.core.awaiting_count == 0
     check_each_finished_once(node, operations)
@@ -45,12 +45,9 @@ def test_many_for_which_there_is_no_room_in_the_end_are_not_registered_half() ->
     _, node = network.grow(2)
     first = node.start(c.RegisterMany([terms(number, 5) for number in range(8)], TIMEOUT_S))
     assert len(node.core.offers.own) == 8
-    second = node.core.start(
-        c.RegisterMany([terms(number, 5) for number in range(8, 10)], TIMEOUT_S), network.now
-    )
-    third = node.core.start(
-        c.RegisterMany([terms(number, 5) for number in range(20, 24)], TIMEOUT_S), network.now
-    )
+    two, four = ([terms(number, 5) for number in part] for part in (range(8, 10), range(20, 24)))
+    second = node.core.start(c.RegisterMany(two, TIMEOUT_S), network.now)
+    third = node.core.start(c.RegisterMany(four, TIMEOUT_S), network.now)
     node.turn()
     network.run(lambda: all(one in node.finished for one in (first, second, third)))
     assert node.finished[first].fault is node.finished[second].fault is None

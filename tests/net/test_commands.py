@@ -76,7 +76,7 @@ def test_who_fails_to_hear_costs_no_caller_the_end_of_its_command(
     def broken(twins: Twins, us: PeerInfo) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(Twins, "named", broken)
+    monkeypatch.setattr(Twins, "on_named", broken)
 
     async def scenario() -> None:
         async with nodes(1) as (node,):

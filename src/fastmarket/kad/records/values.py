@@ -32,8 +32,8 @@ class FoundValue:
 
 @dataclass(frozen=True, slots=True)
 class GetValueResult:
-    """`record` is the best one found. `agreed_count` nodes hold it and `holder_count` hold any valid record; both
-    include this node.
+    """`record` is the best one found. `agreed_count` nodes hold it and `holder_count` hold any valid record;
+    both include this node.
 
     `corrected_count` peers were sent the best record; their answers are not awaited.
     """
