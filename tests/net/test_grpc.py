@@ -1,4 +1,4 @@
-"""Both gRPC services, a real server and a real channel on loopback, over real engines in memory."""
+"""Both gRPC services, a real server and a real channel on loopback, over whole nodes in virtual time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USER = market_pb2.User(id=b"me", name="Ann", ip="localhost2", port=4000, price=3
 
 
 class Market:
-    """Nodes in memory, the first with a server, and channels to it."""
+    """Nodes in virtual time, the first with a server, and channels to it."""
 
     def __init__(self, config: MarketConfig = CONFIG, nodes: int = 3) -> None:
         self.net = VirtualNetwork.immediate()
