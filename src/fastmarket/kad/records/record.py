@@ -2,8 +2,8 @@
 
 A key `/name/...` belongs to namespace `name` and is refused unless that has a rule. Every other key holds an
 opaque value, of which this package knows nothing but its size: the last one put is kept, and of different
-answers to a lookup the one most peers agree on is taken. If that is not enough, sign the
-value and supply a rule.
+answers to a lookup the one most peers agree on is taken. If that is not enough, sign the value and supply a
+rule.
 """
 
 from __future__ import annotations
