@@ -79,9 +79,10 @@ class Running:
         self._news = asyncio.Event()
 
     def cancel(self) -> None:
-        """The caller is gone; a command that has ended is not changed."""
-        if not self.finished.done():
-            self._cancel()
+        """The caller is gone; a command that has ended is not changed.
+
+        `finished` does not tell which have: cancelling who waits for it cancels it as well."""
+        self._cancel()
 
     async def items(self) -> AsyncGenerator[object, None]:
         """Progress as it comes; ends with the command. Raises what `finished` raises."""
@@ -122,7 +123,7 @@ class NodeDriver(Driver):
         self._clock = clock
         self._twins = twins
         self._running: dict[int, Running] = {}
-        self._pump = Pump(host.agenda, core.next_timer, self._turn, self._failed)
+        self._pump = Pump(host.run_queue, core.next_timer, self._turn, self._failed)
         self._closed = False
         host.observers.append(self)
         host.links.neighbours = self._neighbours
@@ -136,7 +137,7 @@ class NodeDriver(Driver):
 
         def handle(peer: RemotePeer, body: bytes, now: float) -> bytes | None:
             reply = respond(peer.peer_id, body, now, peer.block or NEARBY)
-            if table.timer_moved or offers.timer_moved:  # `NodeCore.is_turn_wanted`, without a call
+            if table.is_timer_moved or offers.is_timer_moved:  # `NodeCore.is_turn_wanted`, without a call
                 turns.wake()
             return reply
 
@@ -310,7 +311,7 @@ class NodeDriver(Driver):
         )
 
     def _on_known_as(self, event: KnownAs) -> None:
-        self._twins.named(event.peer)
+        self._twins.on_named(event.peer)
 
 
 _DELIVERIES: Mapping[type, Callable[[NodeDriver, Any], None]] = {
