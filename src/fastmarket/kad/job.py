@@ -1,4 +1,4 @@
-"""Jobs: whatever takes several requests; and who is told of how their peers did."""
+"""Jobs: whatever takes several requests; and the observer that is told how their peers did."""
 
 from __future__ import annotations
 

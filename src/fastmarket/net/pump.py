@@ -52,7 +52,7 @@ class RunQueue:
     def _go_on(self) -> None:
         until, late = self.clock.now() + REST_S, self._late
         try:
-            for _ in range(len(late)):  # who has still more to do waits once more
+            for _ in range(len(late)):  # one that has more to do waits once more
                 late.popleft()()
                 if self.clock.now() >= until:
                     break

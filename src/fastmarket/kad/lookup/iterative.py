@@ -46,10 +46,10 @@ class NetworkKnowledge:
             self.alive.on_disconnected(peer_id)
 
 
-# Nobody is there; or who is speaks none of our protocols.
+# Nobody is there, or the peer that is there speaks none of our protocols.
 _ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
-# Who asks whom, where several lookups share one question: by 32-byte key.
+# By 32-byte key: the candidate that asks it, where several lookups share one question.
 Claims = dict[KadKey, Candidate]
 
 

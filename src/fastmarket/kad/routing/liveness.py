@@ -1,4 +1,4 @@
-"""Who is asked only to see whether it lives: entries in a newcomer's way, new entries, and the silent."""
+"""Peers asked only to see whether they live: entries in a newcomer's way, new entries, and silent ones."""
 
 from __future__ import annotations
 

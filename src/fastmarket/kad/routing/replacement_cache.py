@@ -27,7 +27,7 @@ class ReplacementCache:
         return len(self.contacts)
 
     def add(self, bucket: int, key: KadKey, contact: Contact) -> None:
-        """It waits from now on, or anew."""
+        """It waits from now on, or again."""
         waiting = self._buckets.get(bucket)
         if waiting is None:
             waiting = self._buckets[bucket] = BoundedMap(self._k)
