@@ -15,7 +15,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.queries import FindNode, closer_peers, read_reply
 from fastmarket.kad.wire.messages import Kind, encode_request
-from tests.sim_network import START, peer_id_of, peer_info_of
+from tests.virtual import START, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()
 PEERS = [peer_info_of(number) for number in range(3000)]

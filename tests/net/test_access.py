@@ -24,8 +24,8 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
 from tests.certificates import Authority
 from tests.net.loopback import until
-from tests.unit.market.memory_dht import MemoryDht
-from tests.unit.offers.memory import MemoryNetwork
+from tests.virtual import VirtualNetwork
+from tests.virtual.dht import VirtualDht
 
 CONFIG = MarketConfig(port=0, find_budget_s=0.1, register_budget_s=0.1, reply_margin_s=0.05)
 READ, WRITE = "r" * 16, "w" * 20
@@ -43,8 +43,8 @@ async def serving(
     seen: list[Call] | None = None,
     config: MarketConfig = CONFIG,
 ) -> AsyncIterator[int]:
-    net = MemoryNetwork()
-    service = MarketService(MemoryDht(net, net.mesh(3)[0]), config, now=lambda: net.now)
+    net = VirtualNetwork.immediate()
+    service = MarketService(VirtualDht(net.mesh(3)[0]), config, now=lambda: net.now)
     calls = [] if seen is None else seen
     server = MarketServer(service, config, access, lambda *call: calls.append(call))
     port = await server.start(host)

@@ -81,10 +81,10 @@ def test_who_fails_to_hear_costs_no_caller_the_end_of_its_command(
     async def scenario() -> None:
         async with nodes(1) as (node,):
             driver, told = node._driver, list[str]()
-            monkeypatch.setattr(node.host.faults, "tell", lambda place, error: told.append(place))
+            monkeypatch.setattr(node.host.faults, "tell", lambda place, error, what="": told.append(place))
             running = driver.start(Closest(b"key", DEADLINE_S))
             node.core._events.append(KnownAs(PeerInfo(node.peer_id)))  # before its end
             assert not (await running.finished).result.closest
-            assert told == ["telling what happened"]
+            assert told == ["delivering an event"]
 
     run(scenario())

@@ -24,8 +24,8 @@ from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, sign_offer
 from fastmarket.offers.model.results import PeerView
 from fastmarket.pb import market_pb2, market_pb2_grpc
-from tests.unit.market.memory_dht import MemoryDht
-from tests.unit.offers.memory import MemoryNetwork, identity
+from tests.virtual import State, VirtualNetwork, identity
+from tests.virtual.dht import VirtualDht
 
 CONFIG = MarketConfig(port=0, find_budget_s=0.1, register_budget_s=0.1, reply_margin_s=0.05)
 HASH = "ab" * 32
@@ -37,9 +37,9 @@ class Market:
     """Nodes in memory, the first with a server, and channels to it."""
 
     def __init__(self, config: MarketConfig = CONFIG, nodes: int = 3) -> None:
-        self.net = MemoryNetwork()
+        self.net = VirtualNetwork.immediate()
         self.nodes = self.net.mesh(nodes)
-        self.dht = MemoryDht(self.net, self.nodes[0])
+        self.dht = VirtualDht(self.nodes[0])
         service = MarketService(self.dht, config, now=lambda: self.net.now)
         self.server = MarketServer(service, config)
         self.port = 0
@@ -95,9 +95,7 @@ def test_the_holder_is_who_registered_not_who_stores(run: Any) -> None:
         async with served() as (market, client, stub):
             metadata = FileMetadata("192.0.2.9", 99, 1, 7, "f.bin")
             offer = sign_offer(identity(50), OfferTerms(CONTENT, b"x", "X", metadata), market.net.now)
-            store = market.nodes[1].offers
-            assert store is not None
-            store.store.add(offer, market.net.now)
+            market.nodes[1].offers.store.add(offer, market.net.now)
             reply = await stub.CheckHolders(market_pb2.CheckHoldersRequest(fileHash=HASH))
             assert list(reply.holders) == [
                 market_pb2.User(id=b"x", name="X", ip="192.0.2.9", port=99, price=1)
@@ -193,7 +191,7 @@ def test_the_typed_clients_errors(run: Any) -> None:
                 await client.find_holders("")
             assert caught.value.field == "content"
             for node in market.nodes[1:]:
-                node.silent = True
+                node.state = State.SILENT
             with pytest.raises(QuorumFailed) as missed:
                 await client.register(HASH, FileMetadata("localhost", 80, 5))
             assert (missed.value.acknowledged, missed.value.asked, missed.value.wanted) == (0, 0, 1)
@@ -241,7 +239,7 @@ def test_both_calls_answer_within_the_second_a_go_client_gives_them(run: Any) ->
         config = MarketConfig(port=0)
         async with served(config) as (market, _, stub):
             for node in market.nodes[1:]:
-                node.silent = True
+                node.state = State.SILENT
             short = fails_with(
                 grpc.StatusCode.UNAVAILABLE, "acknowledged 0 of 0 asked, 1 wanted: no peer answers"
             )

@@ -17,7 +17,7 @@ from fastmarket.market.grpc_client import Found, Holder, Listing
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, sign_offer
 from tests.net.test_grpc import CONFIG, CONTENT, HASH, Market, served
-from tests.unit.offers.memory import identity
+from tests.virtual import identity
 
 TERMS = FileMetadata("192.0.2.1", 80, 5, 12, "a.txt")
 

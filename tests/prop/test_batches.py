@@ -22,7 +22,7 @@ from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.wire.messages import Ack, encode_store
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.journal import Journal
-from tests.unit.offers.memory import START, identity, terms
+from tests.virtual import START, identity, terms
 
 HOUR = 3600
 CONTENTS = [b"\x12\x20" + sha256(b"batch content %d" % n).digest() for n in range(8)]

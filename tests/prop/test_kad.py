@@ -26,7 +26,7 @@ from fastmarket.kad.wire.messages import (
     encode_request,
 )
 from tests.reference.lookup import distance, iterative_lookup
-from tests.sim_network import START, addr_of, peer_id_of, peer_info_of
+from tests.virtual import START, addr_of, peer_id_of, peer_info_of
 
 PEERS = [peer_info_of(number) for number in range(60)]
 NUMBER_OF = {peer.peer_id: number for number, peer in enumerate(PEERS)}

@@ -32,7 +32,7 @@ from fastmarket.offers.wire.messages import (
     encode_store,
 )
 from fastmarket.offers.wire.verifying import open_offer
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity
+from tests.virtual import CONTENT, START, VirtualNetwork, identity
 
 U64 = st.integers(0, 2**64 - 1)
 HOSTS = st.one_of(
@@ -107,9 +107,8 @@ def test_a_changed_envelope_never_says_something_else(terms: OfferTerms, data: s
 @settings(max_examples=50)
 @given(st.lists(st.binary(max_size=60) | st.just(b""), max_size=20))
 def test_a_node_survives_any_request(bodies: list[bytes]) -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, sender = net.mesh(2)
-    assert node.offers is not None
     good = sign_offer(HOLDERS[0], OfferTerms(CONTENT, b"", "", FileMetadata("::1", 1, 1)), START)
     assert node.offers.store.add(good, START) is Ack.STORED
     for body in (*bodies, encode_store(bodies)):

@@ -24,8 +24,7 @@ from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms, sign_offer
 from fastmarket.offers.wire.messages import FindRequest, encode_find, encode_store
-from tests.sim_network import addr_of, peer_info_of
-from tests.unit.offers.memory import identity
+from tests.virtual import addr_of, identity, peer_info_of
 
 CONTENTS = [b"\x12\x20" + sha256(b"content %d" % number).digest() for number in range(2)]
 HOLDERS = [identity(number) for number in range(1, 5)]

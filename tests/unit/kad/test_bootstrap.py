@@ -10,7 +10,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapJob, BootstrapResult, SeedSettled
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import JobFinished, JobProgress
-from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
+from tests.virtual import START, Conditions, State, VirtualNetwork, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()
 SEED = peer_info_of(1)
@@ -48,11 +48,11 @@ def test_not_finished_before_seeds_are_connected_and_identified() -> None:
 
 
 def test_answerers_are_identified_before_it_is_over() -> None:
-    network = SimNetwork(1, Conditions(identify_delay_s=0.4))
+    network = VirtualNetwork(1, Conditions(identify_delay_s=0.4))
     nodes = network.grow(5)
     late = network.add()
-    job_id = late.start(late.engine.bootstrap([nodes[2].info]))
-    network.run(lambda: job_id in late.results)
+    job_id = late.start_job(late.engine.bootstrap([nodes[2].info]))
+    network.run(lambda: job_id in late.finished)
     assert late.known == {node.info.peer_id for node in nodes}
 
 
@@ -68,12 +68,14 @@ def test_a_seed_that_never_identifies_itself_is_not_connected() -> None:
 
 
 def test_dead_seeds_are_named_and_the_living_suffice() -> None:
-    network = SimNetwork(2)
+    network = VirtualNetwork(2)
     nodes = network.grow(6)
     nodes[1].state, nodes[2].state = State.DOWN, State.SILENT
     late = network.add()
     started = network.now
-    result = late.run(late.engine.bootstrap([node.info for node in nodes[1:4]]))
+    job_id = late.start_job(late.engine.bootstrap([node.info for node in nodes[1:4]]))
+    network.run(lambda: job_id in late.finished)
+    result = late.finished[job_id].result
     assert isinstance(result, BootstrapResult)
     assert result.connected == (nodes[3].info,)
     assert dict(result.failed) == {
@@ -82,16 +84,16 @@ def test_dead_seeds_are_named_and_the_living_suffice() -> None:
     }
     assert result.known_count >= 4
     assert network.now - started < 5 * CONFIG.settle_s, "the silent one did not hold it up"
-    settled = [item for _, item in late.progress if isinstance(item, SeedSettled)]
+    settled = [item for item in late.progress[job_id] if isinstance(item, SeedSettled)]
     assert [item.remaining_count for item in settled] == [2, 1, 0]
 
 
 def test_all_seeds_dead_ends_soon_and_says_so() -> None:
-    network = SimNetwork(3)
+    network = VirtualNetwork(3)
     dead = network.add()
     dead.state = State.DOWN
     node = network.add()
-    result = node.run(node.engine.bootstrap([dead.info]), within_s=1.0)
+    result = node.run_job(node.engine.bootstrap([dead.info]), within_s=1.0)
     assert result == BootstrapResult((), ((dead.info, FailureKind.GONE),), 0, 0)
 
 
@@ -124,10 +126,10 @@ def test_cancelled() -> None:
 
 def test_buckets_farther_than_the_closest_neighbour_are_looked_up_in() -> None:
     """A node that only ever met its close neighbours meets the far side, too."""
-    network = SimNetwork(4)
+    network = VirtualNetwork(4)
     nodes = network.grow(120)
     late = network.add()
-    late.run(late.engine.bootstrap([nodes[0].info]))
+    late.run_job(late.engine.bootstrap([nodes[0].info]))
     sizes: dict[int, int] = {}
     for contact in late.engine.contacts():
         bucket = late.engine.routing.bucket_of(contact.info.peer_id.key)
@@ -143,7 +145,7 @@ def test_buckets_farther_than_the_closest_neighbour_are_looked_up_in() -> None:
 
 def test_an_ephemeral_port_is_never_learnt() -> None:
     """The first system stored where an inbound connection came from. Here a request teaches no address."""
-    network = SimNetwork(5)
+    network = VirtualNetwork(5)
     nodes = network.grow(3)
     for node in nodes:
         for contact in node.engine.contacts():
@@ -156,26 +158,26 @@ def test_an_ephemeral_port_is_never_learnt() -> None:
 
 def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     """So the first search of a node that has just joined does not wait for one that hangs since."""
-    network = SimNetwork(1, Conditions(latency_s=(0.0001, 0.0005)))
+    network = VirtualNetwork(1, Conditions(latency_s=(0.0001, 0.0005)))
     nodes = network.grow(12)
     late = network.add()
-    late.run(late.engine.bootstrap([nodes[0].info]))
+    late.run_job(late.engine.bootstrap([nodes[0].info]))
     patience = [late.engine.knowledge.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
     assert max(patience) < CONFIG.patience_s / 2
 
 
 def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:
-    network = SimNetwork(3)
+    network = VirtualNetwork(3)
     nodes = network.grow(60)
     for node in nodes[40:]:
         node.state = State.SILENT
     late = network.add()
-    result = late.run(late.engine.bootstrap([nodes[0].info]))
+    result = late.run_job(late.engine.bootstrap([nodes[0].info]))
     assert isinstance(result, BootstrapResult)
     assert result.unanswered_count > 0
     assert 0 in late.engine.routing.stale_buckets(network.now)
     # A refresh asks for nothing more, or a network with dead nodes would be refreshed without end.
-    again = late.run(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
+    again = late.run_job(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
     assert isinstance(again, BootstrapResult)
     assert again.unanswered_count == 0
     assert late.engine.routing.stale_buckets(network.now) == []

@@ -14,7 +14,7 @@ from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.query import Answer
 from fastmarket.kad.lookup.rtt import RttEstimator
-from tests.sim_network import START, peer_id_of, peer_info_of
+from tests.virtual import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=5, alpha=6, disjoint_paths=3)
 TARGET = bytes(32)

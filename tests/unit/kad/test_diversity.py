@@ -11,7 +11,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 from fastmarket.kad.engine import Engine
-from tests.sim_network import START, peer_id_of
+from tests.virtual import START, peer_id_of
 
 CONFIG = KadConfig()
 SERVER = {CONFIG.protocol}

@@ -17,7 +17,7 @@ from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.wire.messages import Kind, encode_put, encode_request
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference.lookup import distance
-from tests.sim_network import START, addr_of, peer_id_of, peer_info_of
+from tests.virtual import START, addr_of, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()
 ASKER = peer_info_of(3)

@@ -13,8 +13,8 @@ from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.events import JobFault, JobFinished
 from fastmarket.kad.jobs import FORGOTTEN_AFTER_S, Job, JobRunner
 from fastmarket.kad.maintenance import Maintenance, Own
-from tests.sim_network import START
 from tests.unit.kad.test_jobs import OneRequest, make
+from tests.virtual import START
 
 METHODS = [name for name in vars(Job) if not name.startswith("_") and callable(getattr(Job, name))]
 

@@ -10,7 +10,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.kad.events import JobFinished, JobProgress, SendRequest
 from fastmarket.kad.jobs import FORGOTTEN_AFTER_S, JobRunner, PeerWatcher
 from fastmarket.trace import Trace
-from tests.sim_network import START, peer_info_of
+from tests.virtual import START, peer_info_of
 
 PEER = peer_info_of(1)
 

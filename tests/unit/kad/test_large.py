@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastmarket.config import KadConfig
+from fastmarket.config import KadConfig, NodeConfig
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.routing.full_table import FullTable
 from tests.reference.lookup import distance
-from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
+from tests.virtual import START, State, VirtualNetwork, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), large_table=True)
 
@@ -71,7 +71,7 @@ def test_who_was_named_is_asked_once_and_who_is_old_again() -> None:
 
 def test_a_node_comes_to_know_everybody_who_lives() -> None:
     """Of a hundred peers a routing table with buckets of four holds some twenty."""
-    network = SimNetwork(5, config=replace(CONFIG, k=4))
+    network = VirtualNetwork(5, config=NodeConfig(kad=replace(CONFIG, k=4)))
     nodes = network.grow(60)
     large = nodes[0].engine.routing.full_table
     network.rest(120)

@@ -14,7 +14,7 @@ from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.pb.libp2p import kad_pb2
-from tests.sim_network import START, SimNetwork, State, peer_id_of, peer_info_of
+from tests.virtual import START, State, VirtualNetwork, peer_id_of, peer_info_of
 
 CONFIG = KadConfig()
 SERVER = {CONFIG.protocol}
@@ -239,21 +239,21 @@ class TestAlone:
         assert asked == [PEER]
 
     def test_a_network_of_two_heals(self) -> None:
-        network = SimNetwork(3)
+        network = VirtualNetwork(3)
         seed, node = network.grow(2)
         seed.state = State.DOWN
         for _ in range(3):
             network.rest(30)
-            node.start(node.engine.find_node(b"key"))
+            node.start_job(node.engine.find_node(b"key"))
         network.rest(1200)
         seed.state = State.UP
-        before = seed.answered
-        network.run(lambda: seed.answered > before, within_s=600)
+        before = len(seed.served)
+        network.run(lambda: len(seed.served) > before, within_s=600)
         assert node.known == {seed.info.peer_id}
 
 
 def test_a_partition_heals_by_itself() -> None:
-    network = SimNetwork(4)
+    network = VirtualNetwork(4)
     nodes = network.grow(24)
     far = nodes[12:]
     for node in far:
@@ -263,17 +263,17 @@ def test_a_partition_heals_by_itself() -> None:
     assert all(not known & {node.info.peer_id for node in far} for known in near_known.values())
     for node in far:
         node.state = State.UP
-        network.pump(node)
+        node.turn()
     network.rest(900)
     for node in nodes[:12]:
         assert len(node.known) == 23
 
 
 def test_bootstrap_results_are_those_of_before() -> None:
-    network = SimNetwork(5)
+    network = VirtualNetwork(5)
     nodes = network.grow(12)
     assert all(len(node.known) == 11 for node in nodes)
     late = network.add()
-    result = late.run(late.engine.bootstrap([nodes[3].info]))
+    result = late.run_job(late.engine.bootstrap([nodes[3].info]))
     assert isinstance(result, BootstrapResult)
     assert result.known_count == 12

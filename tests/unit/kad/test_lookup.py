@@ -14,7 +14,7 @@ from fastmarket.kad.lookup.iterative import IterativeLookup
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.lookup_job import LookupJob, LookupResult
 from fastmarket.kad.lookup.query import Answer
-from tests.sim_network import START, peer_id_of, peer_info_of
+from tests.virtual import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), alpha=3, k=5)
 TARGET = bytes(32)

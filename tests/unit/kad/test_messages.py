@@ -20,7 +20,7 @@ from fastmarket.kad.wire.messages import (
     encode_request,
 )
 from fastmarket.pb.libp2p import kad_pb2
-from tests.sim_network import peer_id_of, peer_info_of
+from tests.virtual import peer_id_of, peer_info_of
 
 
 def pb_peer(number: int) -> kad_pb2.Message.Peer:

@@ -11,8 +11,8 @@ from fastmarket.kad.lookup.iterative import IterativeLookup, NetworkKnowledge
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.rtt import MIN_SAMPLES, Estimate, RttEstimator
-from tests.sim_network import START, peer_id_of
 from tests.unit.kad.test_lookup import PEERS, TARGET, Naming
+from tests.virtual import START, peer_id_of
 
 CONFIG = KadConfig()
 QUICK, SLOW, OTHER = (peer_id_of(name) for name in ("quick", "slow", "other"))

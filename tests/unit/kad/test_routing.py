@@ -14,7 +14,7 @@ from fastmarket.kad.engine import Engine
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup.query import Answer
 from fastmarket.kad.wire.messages import Kind, encode_request
-from tests.sim_network import START, peer_id_of, peer_info_of
+from tests.virtual import START, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=4)
 SERVER = {CONFIG.protocol}

@@ -14,7 +14,7 @@ from fastmarket.kad.records.record import Record
 from fastmarket.kad.records.record_store import ProviderStore, RecordStore
 from fastmarket.kad.records.shares import NEARBY, Shares, Source, distance
 from fastmarket.kad.records.tracked_store import TrackedRecordStore
-from tests.sim_network import peer_info_of
+from tests.virtual import peer_info_of
 
 NOW = 1_700_000_000.0
 HOME, ELSEWHERE = b"\x08\x08", b"\x09\x09"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket.config import KadConfig
+from fastmarket.config import KadConfig, NodeConfig
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.iterative import IterativeLookup
@@ -17,7 +17,7 @@ from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.native.sha256 import sha256
 from tests.reference.lookup import distance
-from tests.sim_network import START, SimNetwork, SimNode, peer_id_of, peer_info_of
+from tests.virtual import START, VirtualNetwork, VirtualNode, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=4, alpha=3)
 TARGET = bytes(32)
@@ -217,27 +217,29 @@ def test_those_that_turn_out_to_speak_something_else_do_not_count() -> None:
     assert driven.reached() == [Outcome(2, 2, 2, 2)]
 
 
-def holders(network: SimNetwork, key: bytes) -> list[SimNode]:
+def holders(network: VirtualNetwork, key: bytes) -> list[VirtualNode]:
     nodes = network.nodes.values()
     return [node for node in nodes if node.engine.handlers.records.get(key, network.now)]
 
 
 @pytest.mark.parametrize("optimistic", [False, True])
 def test_in_a_network_the_quorum_comes_sooner_and_the_closest_hold_it(optimistic: bool) -> None:
-    network = SimNetwork(9, config=replace(KadConfig(), optimistic_store=optimistic))
+    network = VirtualNetwork(9, config=NodeConfig(kad=replace(KadConfig(), optimistic_store=optimistic)))
     nodes = network.grow(120)
     node, key, began = nodes[5], b"some key", network.now
-    job_id = node.start(node.engine.put_value(key, b"some value", network.now))
-    network.run(lambda: any(isinstance(item, Outcome) for job, item in node.progress if job == job_id))
-    before_end = job_id not in node.results
+    job_id = node.start_job(node.engine.put_value(key, b"some value", network.now))
+    network.run(lambda: any(isinstance(item, Outcome) for item in node.progress.get(job_id, [])))
+    before_end = job_id not in node.finished
     quorum_s = network.now - began
-    network.run(lambda: job_id in node.results)
-    result = node.results[job_id]
+    network.run(lambda: job_id in node.finished)
+    result = node.finished[job_id].result
     assert isinstance(result, PutResult)
     assert (result.outcome.acknowledged, result.outcome.asked, result.end) == (20, 20, End.COMPLETE)
     assert before_end
     closest = sorted(nodes, key=lambda one: distance(one.info.peer_id.key, sha256(key)))
-    assert {one.number for one in closest[:20]} <= {one.number for one in holders(network, key)} | {5}
+    assert {one.number for one in closest[:20]} - {node.number} <= {
+        one.number for one in holders(network, key)
+    }
     assert len(holders(network, key)) <= 30
     slowest_s = network.now - began
     assert quorum_s < slowest_s * (0.7 if optimistic else 1.0)

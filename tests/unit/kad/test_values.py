@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from fastmarket.config import KadConfig
+from fastmarket.config import KadConfig, NodeConfig
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.formats.identity import Identity
+from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.lookup import End
 from fastmarket.kad.lookup.query import Quorum, quorum_size
@@ -18,24 +18,26 @@ from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.records.record import OPAQUE, Record
 from fastmarket.kad.records.signed_values import sign_value, signed_key
 from fastmarket.kad.records.values import GetValueResult
-from tests.sim_network import START, SimNetwork, SimNode, State, peer_id_of
+from tests.virtual import START, State, VirtualNetwork, VirtualNode, peer_id_of
 
 KEY = b"key"
 
 
-def put(node: SimNode, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, key: bytes = KEY) -> PutResult:
-    result = node.run(node.engine.put_value(key, value, node.network.now, quorum))
+def put(
+    node: VirtualNode, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, key: bytes = KEY
+) -> PutResult:
+    result = node.run_job(node.engine.put_value(key, value, node.network.now, quorum))
     assert isinstance(result, PutResult)
     return result
 
 
-def get(node: SimNode, quorum: Quorum | int = Quorum.ONE, key: bytes = KEY) -> GetValueResult:
-    result = node.run(node.engine.get_value(key, node.network.now, quorum))
+def get(node: VirtualNode, quorum: Quorum | int = Quorum.ONE, key: bytes = KEY) -> GetValueResult:
+    result = node.run_job(node.engine.get_value(key, node.network.now, quorum))
     assert isinstance(result, GetValueResult)
     return result
 
 
-def hold(node: SimNode, value: bytes | None) -> None:
+def hold(node: VirtualNode, value: bytes | None) -> None:
     """Set or take away what a node holds."""
     now = node.network.now
     if value is None:
@@ -44,13 +46,13 @@ def hold(node: SimNode, value: bytes | None) -> None:
         node.engine.handlers.records.put(Record(KEY, value, now, now + 1000.0), now)
 
 
-def held(node: SimNode) -> bytes | None:
+def held(node: VirtualNode) -> bytes | None:
     record = node.engine.handlers.records.get(KEY, node.network.now)
     return None if record is None else record.value
 
 
 def test_a_put_counts_who_acknowledged() -> None:
-    network = SimNetwork(1)
+    network = VirtualNetwork(1)
     nodes = network.grow(8)
     result = put(nodes[0], b"value")
     assert result.outcome == Outcome(7, 7, 4)
@@ -59,26 +61,26 @@ def test_a_put_counts_who_acknowledged() -> None:
 
 
 def test_the_quorum_is_told_as_soon_as_it_is_reached() -> None:
-    network = SimNetwork(2)
+    network = VirtualNetwork(2)
     nodes = network.grow(8)
     nodes[5].state = State.SILENT
-    job_id = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", network.now))
+    job_id = nodes[0].start_job(nodes[0].engine.put_value(KEY, b"value", network.now))
     network.run(lambda: bool(nodes[0].progress))
-    assert job_id not in nodes[0].results
-    assert nodes[0].progress == [(job_id, Outcome(4, 6, 4))]
-    network.run(lambda: job_id in nodes[0].results)
-    assert len(nodes[0].progress) == 1
+    assert job_id not in nodes[0].finished
+    assert nodes[0].progress == {job_id: [Outcome(4, 6, 4)]}
+    network.run(lambda: job_id in nodes[0].finished)
+    assert len(nodes[0].progress[job_id]) == 1
 
 
 def test_too_few_acknowledge() -> None:
-    network = SimNetwork(3)
+    network = VirtualNetwork(3)
     nodes = network.grow(6)
 
-    def refuse(node: SimNode) -> None:
-        def answer(sender: object, body: bytes, now: float) -> bytes | None:
+    def refuse(node: VirtualNode) -> None:
+        def answer(sender: PeerId, protocol: str, body: bytes, now: float) -> bytes | None:
             if body[:1] != b"\x08":  # PUT_VALUE leaves its type out
                 raise PeerFault("no room")
-            return node.engine.handle_request(sender, body, now)  # type: ignore[arg-type]
+            return node.respond(sender, protocol, body, now)
 
         node.answer = answer
 
@@ -92,10 +94,10 @@ def test_too_few_acknowledge() -> None:
 
 
 def test_an_echo_of_something_else_does_not_count() -> None:
-    network = SimNetwork(4)
+    network = VirtualNetwork(4)
     nodes = network.grow(3)
-    nodes[1].answer = lambda sender, body, now: (
-        nodes[1].engine.handle_request(sender, body, now)
+    nodes[1].answer = lambda sender, protocol, body, now: (
+        nodes[1].respond(sender, protocol, body, now)
         if body[:1] == b"\x08"
         else body.replace(b"value", b"VALUE")
     )
@@ -104,7 +106,7 @@ def test_an_echo_of_something_else_does_not_count() -> None:
 
 
 def test_alone() -> None:
-    network = SimNetwork(5)
+    network = VirtualNetwork(5)
     node = network.add()
     assert put(node, b"value").outcome.is_reached, "nobody there: here is enough"
     one = put(node, b"value", Quorum.ONE)
@@ -113,7 +115,7 @@ def test_alone() -> None:
 
 
 def test_any_node_gets_what_was_put() -> None:
-    network = SimNetwork(6)
+    network = VirtualNetwork(6)
     nodes = network.grow(40)
     put(nodes[3], b"value")
     for node in nodes:
@@ -126,7 +128,7 @@ def test_any_node_gets_what_was_put() -> None:
 
 
 def test_a_quorum_of_get_waits_for_agreement() -> None:
-    network = SimNetwork(7)
+    network = VirtualNetwork(7)
     nodes = network.grow(8)
     for node in nodes[1:5]:
         hold(node, b"value")
@@ -142,9 +144,9 @@ def test_a_quorum_of_get_waits_for_agreement() -> None:
 
 
 def test_a_value_found_early_is_left_for_a_while_with_the_closest_that_lacks_it() -> None:
-    network = SimNetwork(11)
+    network = VirtualNetwork(11)
     nodes = network.grow(8)
-    now, ttl_s = network.now, network.config.cache_ttl_s
+    now, ttl_s = network.now, network.config.kad.cache_ttl_s
     nodes[5].engine.handlers.records.put(Record(KEY, b"value", now, now + 10 * ttl_s), now)
     before = {node.number for node in nodes if node.engine.handlers.records.get(KEY, network.now)}
     assert get(nodes[0]).end is End.STOPPED
@@ -162,7 +164,7 @@ def test_a_value_found_early_is_left_for_a_while_with_the_closest_that_lacks_it(
 
 
 def test_stale_and_missing_holders_are_corrected() -> None:
-    network = SimNetwork(8)
+    network = VirtualNetwork(8)
     nodes = network.grow(8)
     for node, value in zip(nodes[1:], [b"new"] * 4 + [b"old"] * 2 + [None], strict=True):
         hold(node, value)
@@ -179,7 +181,7 @@ def test_stale_and_missing_holders_are_corrected() -> None:
 
 
 def test_invalid_values_are_not_believed_but_their_holders_lead_on() -> None:
-    network = SimNetwork(9)
+    network = VirtualNetwork(9)
     nodes = network.grow(8)
     key = b"/pk/" + peer_id_of(1).raw
     now = network.now
@@ -204,7 +206,7 @@ class Largest:
 
 
 def test_a_namespace_chooses_and_keeps_the_better() -> None:
-    network = SimNetwork(10)
+    network = VirtualNetwork(10)
     nodes = network.grow(5)
     key = b"/n/any"
     for node in nodes:
@@ -235,7 +237,7 @@ def test_a_namespace_chooses_and_keeps_the_better() -> None:
     ],
 )
 def test_callers_faults_name_the_field(key: bytes, value: bytes, quorum: int, field: str) -> None:
-    engine = SimNetwork(11).add().engine
+    engine = VirtualNetwork(11).add().engine
     with pytest.raises(CallerFault) as caught:
         engine.put_value(key, value, START, quorum)
     assert caught.value.field == field
@@ -246,19 +248,19 @@ def test_callers_faults_name_the_field(key: bytes, value: bytes, quorum: int, fi
 
 
 def test_timeouts_must_be_positive() -> None:
-    engine: Engine = SimNetwork(12).add().engine
+    engine: Engine = VirtualNetwork(12).add().engine
     with pytest.raises(CallerFault, match="timeout_s"):
         engine.find_node(b"k", 0.0)
 
 
 def test_deadline_of_a_put_leaves_time_to_store() -> None:
     """Half the peers are silent; what was found within half the time still gets the value."""
-    network = SimNetwork(13, config=replace(KadConfig(), settle_s=5.0))
+    network = VirtualNetwork(13, config=NodeConfig(kad=replace(KadConfig(), settle_s=5.0)))
     nodes = network.grow(8)
     for node in nodes[4:]:
         node.state = State.SILENT
     started = network.now
-    result = nodes[0].run(nodes[0].engine.put_value(KEY, b"value", network.now, Quorum.ALL, 1.0))
+    result = nodes[0].run_job(nodes[0].engine.put_value(KEY, b"value", network.now, Quorum.ALL, 1.0))
     assert isinstance(result, PutResult)
     assert (result.outcome.acknowledged, result.end) == (3, End.DEADLINE)
     assert network.now - started <= 1.0
@@ -278,41 +280,40 @@ def test_the_opaque_rule_is_stable() -> None:
 
 def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
     """The lookup waits for it; the others are stored at as soon as nobody but it is waited for."""
-    network = SimNetwork(11)
+    network = VirtualNetwork(11)
     nodes = network.grow(8)
     nodes[3].state = State.SILENT
     began = network.now
-    job = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", began))
+    job = nodes[0].start_job(nodes[0].engine.put_value(KEY, b"value", began))
     network.run(lambda: bool(nodes[0].progress))
-    told, reached = nodes[0].progress[-1]
-    assert told == job
+    reached = nodes[0].progress[job][-1]
     assert isinstance(reached, Outcome)
     assert (reached.asked, reached.wanted) == (6, 4)
     # A slot's patience, and two requests of at most 0.16 s to a neighbour.
-    assert network.now - began < network.config.patience_s + 4 * 0.16
-    network.run(lambda: job in nodes[0].results)
-    result = nodes[0].results[job]
+    assert network.now - began < network.config.kad.patience_s + 4 * 0.16
+    network.run(lambda: job in nodes[0].finished)
+    result = nodes[0].finished[job].result
     assert isinstance(result, PutResult)
     assert (result.outcome.acknowledged, result.outcome.asked, result.silent_count) == (6, 6, 1)
 
 
 def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
-    network = SimNetwork(12, config=KadConfig(settle_s=4.0))
+    network = VirtualNetwork(12, config=NodeConfig(kad=KadConfig(settle_s=4.0)))
     nodes = network.grow(4)
     nodes[3].state = State.SILENT
-    job = nodes[0].start(nodes[0].engine.put_value(KEY, b"value", network.now))
+    job = nodes[0].start_job(nodes[0].engine.put_value(KEY, b"value", network.now))
     network.run(lambda: bool(nodes[0].progress))
-    assert job not in nodes[0].results
+    assert job not in nodes[0].finished
     late = next(
         request_id
         for request_id, pending in nodes[0].engine.jobs._pending.items()
         if pending.peer.peer_id == nodes[3].info.peer_id
     )
     nodes[3].state = State.UP
-    nodes[0].engine.handle_reply(late, network.config.protocol, b"\x08\x04", network.now)
-    network.pump(nodes[0])
-    network.run(lambda: job in nodes[0].results)
-    result = nodes[0].results[job]
+    nodes[0].core.handle_reply(late, network.config.kad.protocol, b"\x08\x04", network.now)
+    nodes[0].turn()
+    network.run(lambda: job in nodes[0].finished)
+    result = nodes[0].finished[job].result
     assert isinstance(result, PutResult)
     assert (result.outcome.acknowledged, result.outcome.asked, result.silent_count) == (3, 3, 0)
     assert held(nodes[3]) == b"value"
@@ -320,7 +321,7 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
 
 def test_a_signed_value_that_is_over_is_not_told_by_who_holds_it() -> None:
     """The copy here outlives it: values are kept for two days, whatever they say of themselves."""
-    network = SimNetwork(31)
+    network = VirtualNetwork(31)
     nodes = network.grow(4)
     writer = Identity.from_seed(bytes(32))
     key, now = signed_key(writer.peer_id), int(network.now)

@@ -19,7 +19,7 @@ from fastmarket.kad.lookup.query import Answer
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.native.candidates import Answered
 from tests.reference.lookup import distance
-from tests.sim_network import START, Conditions, SimNetwork, State, peer_id_of, peer_info_of
+from tests.virtual import START, Conditions, State, VirtualNetwork, peer_id_of, peer_info_of
 
 CONFIG = replace(KadConfig(), k=6, min_queried=2)
 TARGET = bytes(32)
@@ -188,7 +188,7 @@ def test_the_silent_are_asked_and_not_waited_for_even_when_nobody_else_is_asked(
     assert (lookup.end, found(lookup)) == (End.COMPLETE, [0, 1])
 
 
-def exact(network: SimNetwork, key: bytes, but: PeerInfo) -> list[PeerInfo]:
+def exact(network: VirtualNetwork, key: bytes, but: PeerInfo) -> list[PeerInfo]:
     others = [node.info for node in network.nodes.values() if node.info is not but]
     target = network.nodes[but.peer_id].engine.find_node(key).lookup.target
     return sorted(others, key=lambda info: distance(info.peer_id.key, target))[:20]
@@ -196,27 +196,27 @@ def exact(network: SimNetwork, key: bytes, but: PeerInfo) -> list[PeerInfo]:
 
 @pytest.mark.parametrize("count", [12, 30, 60])
 def test_lookups_one_after_the_other_ask_few_and_find_the_same(count: int) -> None:
-    network = SimNetwork(7, Conditions(latency_s=(0.001, 0.002)))
+    network = VirtualNetwork(7, Conditions(latency_s=(0.001, 0.002)))
     nodes = network.grow(count)
     node, asked_in_all = nodes[5], 0
     for number in range(30):
         key = b"key %d" % number
-        result = node.run(node.engine.find_node(key))
+        result = node.run_job(node.engine.find_node(key))
         assert isinstance(result, LookupResult)
         assert [answered.peer for answered in result.closest] == exact(network, key, node.info)
-        assert {answered.protocol for answered in result.closest} == {network.config.protocol}
+        assert {answered.protocol for answered in result.closest} == {network.config.kad.protocol}
         asked_in_all += result.queried_count
     assert asked_in_all <= 30 * 8
 
 
 def test_a_hanging_peer_is_believed_in_for_a_while_only() -> None:
-    network = SimNetwork(8, Conditions(latency_s=(0.001, 0.002)))
+    network = VirtualNetwork(8, Conditions(latency_s=(0.001, 0.002)))
     nodes = network.grow(12)
     hanging = nodes[7]
     hanging.state = State.SILENT
-    network.rest(network.config.alive_s + 0.1)
+    network.rest(network.config.kad.alive_s + 0.1)
     for node in nodes[:3]:
-        result = node.run(node.engine.find_node(b"key"))
+        result = node.run_job(node.engine.find_node(b"key"))
         assert isinstance(result, LookupResult)
         assert len(result.closest) == 10
         assert hanging.info not in [answered.peer for answered in result.closest]

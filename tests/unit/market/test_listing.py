@@ -13,7 +13,7 @@ from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
 from fastmarket.offers.model.offer import Offer, sign_offer
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
-from tests.unit.offers.memory import identity, terms
+from tests.virtual import identity, terms
 
 SIZE = 2
 

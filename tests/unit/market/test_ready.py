@@ -7,7 +7,7 @@ from fastmarket.market.answer_cache import ENTRY_BYTES, AnswerCache
 from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
 from fastmarket.offers.model.offer import sign_offer
 from fastmarket.offers.store.offer_store import OfferStore
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
+from tests.virtual import CONTENT, START, VirtualNetwork, identity, terms
 
 
 def known_of(store: OfferStore) -> LocalAnswer:
@@ -17,9 +17,7 @@ def known_of(store: OfferStore) -> LocalAnswer:
 
 
 def new_store() -> OfferStore:
-    offers = MemoryNetwork().add().offers
-    assert offers is not None
-    return offers.store
+    return VirtualNetwork.immediate().add().offers.store
 
 
 def test_an_answer_is_given_until_it_does_not_hold() -> None:

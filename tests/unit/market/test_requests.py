@@ -11,7 +11,7 @@ from fastmarket.market.requests import market_content, market_terms, v1_content,
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
-from tests.unit.offers.memory import identity
+from tests.virtual import identity
 
 NODE = identity(1).peer_id
 HASH = "ab" * 32

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.formats.identity import PeerId
 from fastmarket.kad.outcome import Outcome
 from fastmarket.market.service import MarketService
 from fastmarket.offers.model.offer import Offer, sign_offer
-from tests.unit.market.memory_dht import MemoryDht
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
+from tests.virtual import CONTENT, START, State, VirtualNetwork, VirtualNode, identity, terms
+from tests.virtual.dht import VirtualDht
 
 # A busy machine takes its time: the margin is for it.
 QUICK = MarketConfig(find_budget_s=0.05, register_budget_s=0.05, closest_budget_s=0.05, reply_margin_s=10.0)
@@ -23,10 +25,10 @@ QUICK = MarketConfig(find_budget_s=0.05, register_budget_s=0.05, closest_budget_
 HASTY = replace(QUICK, reply_margin_s=0.02)
 
 
-def market(count: int = 3, config: MarketConfig = QUICK) -> tuple[MemoryNetwork, MemoryDht, MarketService]:
-    net = MemoryNetwork()
+def market(count: int = 3, config: MarketConfig = QUICK) -> tuple[VirtualNetwork, VirtualDht, MarketService]:
+    net = VirtualNetwork.immediate()
     nodes = net.mesh(count)
-    dht = MemoryDht(net, nodes[0])
+    dht = VirtualDht(nodes[0])
     return net, dht, MarketService(dht, config, now=lambda: net.now)
 
 
@@ -45,7 +47,7 @@ def test_find_answers_with_what_came_when_others_hang(run: Any) -> None:
     net, _, service = market()
     run(service.register(terms(9)))
     for node in list(net.nodes.values())[1:]:
-        node.silent = True
+        node.state = State.SILENT
     assert [offer.price_per_mb for offer in run(service.find(CONTENT), 1.0)] == [9]
 
 
@@ -114,7 +116,7 @@ def test_a_network_in_trouble_keeps_nothing_back(
 def test_a_caller_that_goes_away_ends_its_lookup(run: Any) -> None:
     net, dht, service = market(config=MarketConfig(find_budget_s=10))
     for node in list(net.nodes.values())[1:]:
-        node.silent = True
+        node.state = State.SILENT
     ended = asyncio.Event()
 
     async def watched(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
@@ -142,7 +144,7 @@ def test_short_of_the_quorum_the_counts_are_told_and_the_offer_stays(run: Any) -
     net, dht, service = market(5)
     others = list(net.nodes.values())[1:]
     for node in others[1:]:
-        node.answer = lambda *request, node=node: refuse_store(node, *request)  # type: ignore[method-assign,misc]
+        node.answer = partial(refuse_store, node)
     with pytest.raises(QuorumFailed) as caught:
         run(service.register(terms(9)))
     assert (caught.value.acknowledged, caught.value.asked, caught.value.wanted) == (1, 4, 3)
@@ -150,18 +152,19 @@ def test_short_of_the_quorum_the_counts_are_told_and_the_offer_stays(run: Any) -
     assert [offer.price_per_mb for offer in run(service.find(CONTENT))] == [9]
 
 
-def refuse_store(node: Any, sender: Any, protocol: str, payload: bytes, now: float) -> bytes | None:
+def refuse_store(
+    node: VirtualNode, sender: PeerId, protocol: str, payload: bytes, now: float
+) -> bytes | None:
     """Answers the lookup, hangs at the STORE."""
     if payload[:1] == b"\x0a":
         return None
-    reply: bytes = node.offers.handle_request(sender, payload, now)
-    return reply
+    return node.respond(sender, protocol, payload, now)
 
 
 def test_storers_unknown_at_the_deadline_are_no_quorum(run: Any) -> None:
     net, _, service = market()
     for node in list(net.nodes.values())[1:]:
-        node.silent = True
+        node.state = State.SILENT
     with pytest.raises(QuorumFailed) as caught:
         run(service.register(terms(9)))
     assert (caught.value.acknowledged, caught.value.asked, caught.value.wanted) == (0, 0, 1)

@@ -24,7 +24,7 @@ from fastmarket.offers.wire.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
 from tests.reference.batched import decode_batched
 from tests.reference.merkle import merkle_tree
-from tests.unit.offers.memory import START, identity, terms
+from tests.virtual import START, identity, terms
 
 HOLDER = identity(1)
 NOW = START

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket.config import OfferConfig
+from fastmarket.core.commands import FindOffers, OffersFound
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import Cid, CidForm
 from fastmarket.formats.envelope import seal
@@ -30,7 +31,7 @@ from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.wire.messages import Ack
 from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, open_offer, read_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
-from tests.unit.offers.memory import START, MemoryNetwork, identity, terms
+from tests.virtual import START, VirtualNetwork, identity, terms
 
 HOLDER = identity(1)
 FORMS: list[CidForm | None] = [None, (0, 0x70), (1, 0x55), (1, 0x70), (1, 0x0129), (1, 2**63 - 1)]
@@ -136,12 +137,10 @@ def test_the_same_content_under_another_codec_is_a_new_version() -> None:
 
 
 def test_it_reaches_others_in_the_network_and_a_newcomer() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     holder, other, asked = net.mesh(3)
-    assert holder.offers is not None
-    assert asked.offers is not None
-    net.start(holder, holder.offers.register(wanted((1, 0x71)), net.now).job)
-    net.start(asked, job := asked.offers.find(wanted(None).content))
-    assert [offer.form for offer in job.result or ()] == [(1, 0x71)]
-    assert other.offers is not None
+    holder.run_announcement(holder.offers.register(wanted((1, 0x71)), net.now))
+    found = asked.run(FindOffers(wanted(None).content, 10.0)).result
+    assert isinstance(found, OffersFound)
+    assert [offer.form for offer in found.offers] == [(1, 0x71)]
     assert [offer.form for offer in other.offers.store] == [(1, 0x71)]

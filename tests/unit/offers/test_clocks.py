@@ -3,11 +3,15 @@ alarm."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.offers.announce.clocks import MANY_REFUSED, TELL_AGAIN_S, VOICE_S, ClockWatch, wrong_clock
+from fastmarket.offers.announce.sweep import SweepResult
 from fastmarket.offers.model.offer import sign_offer
 from fastmarket.offers.model.refusals import Refusal
 from fastmarket.offers.wire.messages import (
@@ -19,7 +23,7 @@ from fastmarket.offers.wire.messages import (
     encode_store,
 )
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
-from tests.unit.offers.memory import START, MemoryNetwork, MemoryNode, identity, terms
+from tests.virtual import START, VirtualNetwork, VirtualNode, identity, terms
 
 
 def peer(number: int, ip: str) -> PeerInfo:
@@ -106,17 +110,16 @@ def test_older_nodes_are_understood_and_understand() -> None:
     assert decode_store_reply(many).reasons == ()
 
 
-def ahead(net: MemoryNetwork, nodes: list[MemoryNode], by_s: float) -> None:
+def ahead(nodes: list[VirtualNode], by_s: float) -> None:
     """All but the first have a clock so far behind."""
     for node in nodes[1:]:
-        offers = node.offers
-        assert offers is not None
-        usual = offers.handle_request
+        node.answer = partial(behind, node, by_s)
 
-        def handle(sender, body, now, usual=usual):  # type: ignore[no-untyped-def]
-            return usual(sender, body, now - by_s)
 
-        offers.handle_request = handle  # type: ignore[method-assign]
+def behind(
+    node: VirtualNode, by_s: float, sender: PeerId, protocol: str, body: bytes, now: float
+) -> bytes | None:
+    return node.respond(sender, protocol, body, now - by_s)
 
 
 @pytest.mark.parametrize(
@@ -125,20 +128,21 @@ def ahead(net: MemoryNetwork, nodes: list[MemoryNode], by_s: float) -> None:
 )
 @pytest.mark.parametrize("count", [1, 70])
 def test_a_registration_that_fails_for_the_clock_says_so(by_s: float, why: str, count: int) -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     nodes = net.mesh(4)
-    ahead(net, nodes, by_s)
+    ahead(nodes, by_s)
     offers = nodes[0].offers
     assert offers is not None
     if count == 1:
         made = offers.register(terms(), net.now, 10.0)
-        net.run(nodes[0], made.job)
+        nodes[0].run_announcement(made)
         outcome = made.job.so_far().outcome
     else:
         many = [terms(content=b"\x12\x20" + bytes([n]) * 32) for n in range(count)]
         sweep = offers.register_many(many, net.now, 10.0)
-        _, result = net.run(nodes[0], sweep.job)
-        outcomes = [one for _, one in result.outcomes]  # type: ignore[attr-defined]
+        result = nodes[0].run_announcement(sweep).result
+        assert isinstance(result, SweepResult)
+        outcomes = [one for _, one in result.outcomes]
         assert len(outcomes) == count
         outcome = outcomes[0]
     assert not outcome.is_reached
@@ -151,7 +155,7 @@ def test_a_registration_that_fails_for_the_clock_says_so(by_s: float, why: str, 
 
 
 def test_many_refusals_for_times_are_told_to_the_storers_operator() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     nodes = net.mesh(2)
     storer = nodes[1].offers
     assert storer is not None

@@ -15,12 +15,11 @@ from fastmarket.formats.identity import Identity
 from fastmarket.kad.records.shares import NEARBY, Source
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offer, sign_offers
-from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.changes import Displaced
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.units import PLACE_BYTES, cost_of, unit_of
 from fastmarket.offers.wire.messages import Ack, decode_store_reply, encode_store
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
+from tests.virtual import CONTENT, START, VirtualNetwork, identity, terms
 
 HOME, NEXT_DOOR = b"\x08\x08", b"\x09\x09"  # address blocks
 
@@ -43,8 +42,8 @@ class Storer:
     """A node, and what strangers send it."""
 
     def __init__(self, config: OfferConfig) -> None:
-        self.identity = identity(1)
-        self.offers = OfferProtocol(self.identity, MemoryNetwork(offers=config).add().engine, config)
+        node = VirtualNetwork.immediate(offers=config).add()
+        self.identity, self.offers = node.identity, node.offers
 
     def store(
         self, sender: int, *what: SignedBatch | Offer, block: bytes = NEARBY, now: float = START

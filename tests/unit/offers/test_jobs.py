@@ -1,4 +1,4 @@
-"""Announcing and finding offers among real engines, in virtual time."""
+"""Announcing and finding offers among whole nodes, in virtual time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.core.commands import FindOffers, OffersFound
 from fastmarket.errors import PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.outcome import Outcome
@@ -15,68 +16,72 @@ from fastmarket.kad.records.put_job import PutResult
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_request
 from fastmarket.offers.lookup.queries import MAX_BAD_A_REPLY
 from fastmarket.offers.model.offer import Offer, SignedAlone, sign_offer
-from fastmarket.offers.protocol import Announcement, Handover, OfferProtocol
 from fastmarket.offers.wire.messages import FindRequest
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, MemoryNode, identity, terms
+from tests.virtual import CONTENT, START, State, VirtualNetwork, VirtualNode, identity, terms
 
 
-def speaks(node: MemoryNode) -> OfferProtocol:
-    assert node.offers is not None
-    return node.offers
-
-
-def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes = b"u") -> Outcome:
-    announcement = speaks(node).register(terms(price, user=user), net.now)
-    progress, result = net.run(node, announcement.job)
+def outcome_of(result: object) -> Outcome:
     assert isinstance(result, PutResult)
-    speaks(node).on_ended(announcement, result, net.now)
-    reached = [item for item in progress if isinstance(item, Outcome)]
-    outcome = result.outcome
+    return result.outcome
+
+
+def register(net: VirtualNetwork, node: VirtualNode, price: int = 5, user: bytes = b"u") -> Outcome:
+    announced = node.run_announcement(node.offers.register(terms(price, user=user), net.now))
+    reached = [item for item in announced.progress if isinstance(item, Outcome)]
+    outcome = outcome_of(announced.result)
     assert len(reached) == outcome.is_reached
     return outcome
 
 
-def find(net: MemoryNetwork, node: MemoryNode) -> list[Offer]:
-    _, result = net.run(node, speaks(node).find(CONTENT))
-    assert isinstance(result, tuple)
-    return list(result)
+def find(net: VirtualNetwork, node: VirtualNode) -> list[Offer]:
+    result = node.run(FindOffers(CONTENT, node.config.kad.job_timeout_s)).result
+    assert isinstance(result, OffersFound)
+    return list(result.offers)
 
 
-def found_prices(net: MemoryNetwork, node: MemoryNode) -> list[int]:
+def found(net: VirtualNetwork, node: VirtualNode) -> tuple[list[object], object]:
+    """All that the job tells, tombstones of offers that it has not told among it, and its result."""
+    job_id = node.start_job(node.offers.find(CONTENT))
+    net.run(lambda: job_id in node.finished)
+    return node.progress.get(job_id, []), node.finished[job_id].result
+
+
+def found_prices(net: VirtualNetwork, node: VirtualNode) -> list[int]:
     return [offer.price_per_mb for offer in find(net, node)]
 
 
 def test_an_offer_is_stored_by_all_and_found_after_its_holder_died() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
     assert register(net, a, 7) == Outcome(2, 2, 2)
     assert register(net, b, 3) == Outcome(2, 2, 2)
     assert found_prices(net, c) == [3, 7]
-    a.alive = False
+    a.state = State.DOWN
     before = net.now
     assert found_prices(net, c) == [3, 7]
     assert net.now - before < 1
 
 
 def test_what_is_stored_here_is_told_before_anyone_answers() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     register(net, a)
-    b.silent = True
-    job_id = net.start(a, speaks(a).find(CONTENT))
+    b.state = State.SILENT
+    job_id = a.start_job(a.offers.find(CONTENT))
+    net.settle()
     assert [item.provider for item in a.progress[job_id] if isinstance(item, Offer)] == [a.peer_id]
-    assert job_id not in a.results
+    assert job_id not in a.finished
 
 
 def test_alone_here_is_enough() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node = net.add()
     assert register(net, node) == Outcome(0, 0, 0)
     assert found_prices(net, node) == [5]
 
 
 def test_standard_nodes_get_a_provider_record_and_do_not_count() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     *ours, plain = net.mesh(4, plain=1)
     assert register(net, ours[0]) == Outcome(2, 2, 2, plain=1)
     (provider,) = plain.engine.handlers.providers.providers(CONTENT, net.now)
@@ -84,37 +89,37 @@ def test_standard_nodes_get_a_provider_record_and_do_not_count() -> None:
     assert provider.addrs == ours[0].info.addrs
 
 
-def behind_standard_nodes(net: MemoryNetwork) -> tuple[MemoryNode, MemoryNode]:
+def behind_standard_nodes(net: VirtualNetwork) -> tuple[VirtualNode, VirtualNode]:
     """A buyer and a holder that know each other by nothing but a provider record on standard nodes."""
     holder, *plain = net.mesh(4, plain=3)
     assert register(net, holder) == Outcome(0, 0, 0, plain=3)
     for node in plain:
         node.engine.routing.on_refusal(holder.peer_id, [node.engine.config.protocol], net.now)
     buyer = net.add()
-    net.join(buyer, *plain)
+    net.acquaint(buyer, *plain)
     holder.served.clear()
     return buyer, holder
 
 
 def test_among_standard_nodes_the_holder_is_asked_itself() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     buyer, holder = behind_standard_nodes(net)
     assert found_prices(net, buyer) == [5]
-    assert holder.served == [speaks(holder).config.protocol]
+    assert holder.served == [holder.offers.config.protocol]
 
 
 def test_a_provider_that_hangs_delays_the_answer_by_the_short_deadline_alone() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     buyer, holder = behind_standard_nodes(net)
-    holder.silent = True
+    holder.state = State.SILENT
     before = net.now
     assert found_prices(net, buyer) == []
-    assert net.now == before + speaks(buyer).config.direct_timeout_s
+    assert net.now == before + buyer.offers.config.direct_timeout_s
 
 
 def test_the_number_of_providers_asked_is_bounded() -> None:
     config = OfferConfig(max_direct_asks=3)
-    net = MemoryNetwork(offers=config)
+    net = VirtualNetwork.immediate(offers=config)
     buyer, plain = net.mesh(2, plain=1)
     holders = [net.add() for _ in range(10)]
     for holder in holders:
@@ -125,51 +130,50 @@ def test_the_number_of_providers_asked_is_bounded() -> None:
 
 
 def test_a_price_change_is_seen_and_the_older_version_is_not() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c, d = net.mesh(4)
     register(net, a, 7)
-    d.alive = False
+    d.state = State.DOWN
     register(net, a, 2)
-    d.alive = True  # slept through it
-    assert speaks(d).store.find(FindRequest(CONTENT, 9), net.now, 10**6).envelopes != ()
+    d.state = State.UP  # slept through it
+    assert d.offers.store.find(FindRequest(CONTENT, 9), net.now, 10**6).envelopes != ()
     for node in (b, c, d):
         assert found_prices(net, node) == [2]
 
 
 def test_a_newer_version_follows_the_older_in_the_progress() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
     old = sign_offer(identity(50), terms(9), net.now)
     gone = sign_offer(identity(50), terms(9), net.now, previous=old, withdrawn=True)
     for node in (a, b):
-        speaks(node).store.add(old, net.now)
-    job = speaks(a).find(CONTENT)
-    speaks(c).store.add(gone, net.now)
-    c.silent = True
-    job_id = net.start(a, job)
+        node.offers.store.add(old, net.now)
+    job = a.offers.find(CONTENT)
+    c.offers.store.add(gone, net.now)
+    c.state = State.SILENT
+    job_id = a.start_job(job)
+    net.settle()
     assert a.progress[job_id] == [old]
-    c.silent = False
+    c.state = State.UP
     # A tombstone is not handed out by FIND; the next version of the offer is.
     newer = sign_offer(identity(50), terms(4), net.now, previous=gone)
-    speaks(b).store.add(newer, net.now)
-    progress, result = net.run(a, speaks(a).find(CONTENT))
-    assert progress == [old, newer]
-    assert result == (newer,)
+    b.offers.store.add(newer, net.now)
+    assert found(net, a) == ([old, newer], (newer,))
 
 
 def test_a_tombstone_held_here_hides_what_others_still_hold() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
     old = sign_offer(identity(50), terms(9), net.now)
     gone = sign_offer(identity(50), terms(9), net.now, previous=old, withdrawn=True)
-    speaks(a).store.add(gone, net.now)
-    speaks(b).store.add(old, net.now)
-    speaks(c).store.add(old, net.now)
+    a.offers.store.add(gone, net.now)
+    b.offers.store.add(old, net.now)
+    c.offers.store.add(old, net.now)
     assert find(net, a) == []
 
 
 def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     other = b"\x12\x20" + bytes(32)
     good = sign_offer(identity(50), terms(1), net.now)
@@ -180,195 +184,176 @@ def test_invalid_expired_and_foreign_offers_are_left_out_of_an_answer() -> None:
     old = sign_offer(identity(53), terms(4), net.now - 50 * 3600)
     shelf = [foreign._replace(content=CONTENT), forged, old._replace(not_after=int(net.now) + 9), good]
     for offer in shelf:
-        speaks(b).store.add(offer, net.now)
+        b.offers.store.add(offer, net.now)
     assert find(net, a) == [good]
 
 
 def test_of_many_bad_offers_in_an_answer_few_are_verified() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     good = sign_offer(identity(50), terms(1), net.now)
     for n in range(40):
         one = sign_offer(identity(100 + n), terms(9), net.now)
         bad = one._replace(signed=SignedAlone(b"", one.envelope[:-1] + b"\x00"))
-        speaks(b).store.add(bad, net.now)
-    speaks(b).store.add(good, net.now)
+        b.offers.store.add(bad, net.now)
+    b.offers.store.add(good, net.now)
     assert find(net, a) == [good]  # the cheapest came first
-    assert speaks(a).verifier.verified_count == 1 + MAX_BAD_A_REPLY
+    assert a.offers.verifier.verified_count == 1 + MAX_BAD_A_REPLY
 
 
 def test_more_offers_than_one_reply_holds_are_fetched_in_pages() -> None:
-    net = MemoryNetwork(offers=OfferConfig(find_limit=10, max_pages=8))
+    net = VirtualNetwork.immediate(offers=OfferConfig(find_limit=10, max_pages=8))
     a, *others = net.mesh(6)
     offers = [sign_offer(identity(100 + n), terms(n), net.now) for n in range(57)]
     for node in others:
         for offer in offers:
-            speaks(node).store.add(offer, net.now)
+            node.offers.store.add(offer, net.now)
     assert find(net, a) == offers
     assert sum(len(node.served) for node in others) == 5 + 3 * 5  # the lookup, and five pages of three peers
 
 
 def test_a_peer_that_fails_at_its_pages_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = MemoryNetwork(offers=OfferConfig(find_limit=10))
+    net = VirtualNetwork.immediate(offers=OfferConfig(find_limit=10))
     a, *others = net.mesh(6)
     offers = [sign_offer(identity(100 + n), terms(n), net.now) for n in range(25)]
     for node in others:
         for offer in offers:
-            speaks(node).store.add(offer, net.now)
+            node.offers.store.add(offer, net.now)
     for node in others[:-1]:
         monkeypatch.setattr(node, "answer", partial(first_page_alone, node))
     assert find(net, a) == offers
 
 
 def first_page_alone(
-    node: MemoryNode, sender: PeerId, protocol: str, payload: bytes, now: float
+    node: VirtualNode, sender: PeerId, protocol: str, payload: bytes, now: float
 ) -> bytes | None:
     if b"\x20\x0a" in payload[-2:]:
         raise PeerFault("no more of it")
-    return speaks(node).handle_request(sender, payload, now)
+    return node.respond(sender, protocol, payload, now)
 
 
 def test_versions_held_here_that_are_over_hide_older_ones_and_are_not_told() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     long = sign_offer(identity(50), terms(1), net.now)
     short = sign_offer(identity(50), terms(2), net.now + 1, lifetime_s=5)
-    speaks(a).store.add(long, net.now)
-    speaks(a).store.add(short, net.now)
-    speaks(b).store.add(long, net.now)
-    net.now += 6
-    assert net.run(a, speaks(a).find(CONTENT)) == ([], ())
+    a.offers.store.add(long, net.now)
+    a.offers.store.add(short, net.now)
+    b.offers.store.add(long, net.now)
+    net.rest(6)
+    assert found(net, a) == ([], ())
 
 
 def test_what_one_lookup_gathers_is_bounded() -> None:
-    net = MemoryNetwork(offers=OfferConfig(max_found=12))
+    net = VirtualNetwork.immediate(offers=OfferConfig(max_found=12))
     a, b = net.mesh(2)
     for n in range(30):
-        speaks(b).store.add(sign_offer(identity(100 + n), terms(n), net.now), net.now)
+        b.offers.store.add(sign_offer(identity(100 + n), terms(n), net.now), net.now)
     assert len(find(net, a)) == 12
 
 
 def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, *others = net.mesh(4)
-    config = speaks(a).config
+    config = a.offers.config
     blocked = others[1:]
-    announcement = speaks(a).register(terms(), net.now)
+    announcement = a.offers.register(terms(), net.now)
     for node in blocked:  # answer the lookup, refuse to store
-        assert node.offers is not None
         node.offers.store._budget._config = replace(config, max_offers=0)
-    _, result = net.run(a, announcement.job)
-    assert isinstance(result, PutResult)
-    assert result.outcome == Outcome(1, 3, 2)
-    assert not result.outcome.is_reached
-    speaks(a).on_ended(announcement, result, net.now)
+    outcome = outcome_of(a.run_announcement(announcement).result)
+    assert outcome == Outcome(1, 3, 2)
+    assert not outcome.is_reached
     for node in blocked:
-        assert node.offers is not None
         node.offers.store._budget._config = config
     assert announce_due(net, a, net.now + config.retry_first_s) == [Outcome(3, 3, 2)]
 
 
-def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[Outcome]:
-    net.move_to(now)
-    speaks(node).handle_timer(now)
-    outcomes = []
-    while wanted := speaks(node).poll_jobs(net.now):
-        for job in wanted:
-            _, result = net.run(node, job.job)
-            if isinstance(job, Handover):
-                assert isinstance(result, int)
-                speaks(node).on_ended(job, result, net.now)
-                continue
-            assert isinstance(job, Announcement)
-            assert isinstance(result, PutResult)
-            speaks(node).on_ended(job, result, net.now)
-            outcomes.append(result.outcome)
-    return outcomes
+def announce_due(net: VirtualNetwork, node: VirtualNode, until: float) -> list[Outcome]:
+    """What the node announces by itself until then."""
+    before = len(node.ended("PutJob"))
+    net.move_to(until)
+    return [outcome_of(event.result) for event in node.ended("PutJob")[before:]]
 
 
 def test_what_was_registered_alone_spreads_when_others_join() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = (net.add() for _ in range(3))
     register(net, a)
-    net.join(a, b, c)
-    due = speaks(a).next_timer()
+    net.acquaint(a, b, c)
+    due = a.offers.next_timer()
     assert due is not None
-    assert due <= net.now + speaks(a).config.settle_s
+    assert due <= net.now + a.offers.config.settle_s
     assert announce_due(net, a, due) == [Outcome(2, 2, 2)]
-    a.alive = False
+    a.state = State.DOWN
     assert found_prices(net, c) == [5]
 
 
 def test_an_offer_is_alive_for_days_while_its_holder_is_and_not_after() -> None:
-    net = MemoryNetwork(kad=KadConfig(refresh_interval_s=10**9))
+    net = VirtualNetwork.immediate(kad=KadConfig(refresh_interval_s=10**9))
     a, b, c = net.mesh(3)
     register(net, a)
-    config = speaks(a).config
+    config = a.offers.config
     for _ in range(6):
-        when = speaks(a).next_timer()
-        while when is not None and speaks(a).own.next_timer() != when:
-            assert announce_due(net, a, when) == []  # something expires, newcomers get what they should have
-            when = speaks(a).next_timer()
+        when = a.offers.own.next_timer()
         assert when is not None
+        assert announce_due(net, a, when - 1.0) == []  # whatever else may be due
         assert announce_due(net, a, when) == [Outcome(2, 2, 2)]
         for node in (b, c):
-            speaks(node).handle_timer(net.now)
             assert found_prices(net, node) == [5]
     assert net.now - START > 5 * config.announce_interval_s
-    a.alive = False
-    net.now += config.lifetime_s + 1
+    a.state = State.DOWN
+    net.rest(config.lifetime_s + 1)
     assert found_prices(net, c) == []
 
 
 def test_an_announcement_that_was_overtaken_counts_as_stored() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, *_ = net.mesh(3)
-    first = speaks(a).register(terms(5), net.now)
-    second = speaks(a).register(terms(6), net.now)
-    net.run(a, second.job)
-    _, result = net.run(a, first.job)
-    assert isinstance(result, PutResult)
-    assert result.outcome == Outcome(2, 2, 2)
+    first = a.offers.register(terms(5), net.now)
+    second = a.offers.register(terms(6), net.now)
+    a.run_announcement(second)
+    assert outcome_of(a.run_announcement(first).result) == Outcome(2, 2, 2)
 
 
 def test_a_storer_that_holds_a_version_we_never_made_in_this_life_does_not_acknowledge() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
     ahead = sign_offer(a.identity, terms(1), net.now + 500)
     for node in (b, c):
-        speaks(node).store.add(ahead, net.now)
+        node.offers.store.add(ahead, net.now)
     assert register(net, a, 2) == Outcome(0, 2, 2)
 
 
 def test_a_find_ends_at_its_deadline_and_when_cancelled() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     register(net, a)
-    b.silent = True
+    b.state = State.SILENT
     before = net.now
-    _, result = net.run(a, speaks(a).find(CONTENT, timeout_s=0.25))
+    result = a.run_job(a.offers.find(CONTENT, timeout_s=0.25))
     assert net.now == before + 0.25
     assert isinstance(result, tuple)
     assert len(result) == 1
-    job_id = net.start(a, speaks(a).find(CONTENT))
-    a.engine.cancel(job_id, net.now)
-    net.deliver()
-    assert a.results[job_id] == result
+    job_id = a.start_job(a.offers.find(CONTENT))
+    net.settle()
+    assert job_id not in a.finished
+    a.cancel(job_id)
+    assert a.finished[job_id].result == result
 
 
 def test_a_peer_that_answers_garbage_does_not_spoil_the_lookup() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
     register(net, b)
-    c.answer = lambda sender, protocol, payload, now: b"\xff\xff"  # type: ignore[method-assign,assignment]
-    speaks(a).store.handle_timer(net.now + 10**6)
+    c.answer = lambda sender, protocol, payload, now: b"\xff\xff"
+    a.offers.store.handle_timer(net.now + 10**6)
     assert found_prices(net, a) == [5]
 
 
 def test_storers_not_found_for_lack_of_time_are_no_quorum() -> None:
-    net = MemoryNetwork(kad=KadConfig(job_timeout_s=2.0))
+    net = VirtualNetwork.immediate(kad=KadConfig(job_timeout_s=2.0))
     a, b = net.mesh(2)
-    b.silent = True
+    b.state = State.SILENT
     outcome = register(net, a)
     assert outcome == Outcome(0, 0, 1)
     assert not outcome.is_reached
@@ -376,8 +361,8 @@ def test_storers_not_found_for_lack_of_time_are_no_quorum() -> None:
 
 def test_known_nodes_that_are_all_silent_are_no_quorum() -> None:
     """Nobody there is one thing; somebody there who does not answer is another."""
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b, c = net.mesh(3)
-    b.silent = c.silent = True
+    b.state = c.state = State.SILENT
     outcome = register(net, a)
     assert outcome == Outcome(0, 0, 1)

@@ -6,7 +6,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.offers.lookup.local_answers import LocalAnswer, LocalAnswers
 from fastmarket.offers.model.offer import Offer, sign_offer
 from fastmarket.offers.store.offer_store import OfferStore
-from tests.unit.offers.memory import CONTENT, MemoryNetwork, MemoryNode, identity, terms
+from tests.virtual import CONTENT, VirtualNetwork, VirtualNode, identity, terms
 
 CONFIG = OfferConfig(max_known=2)
 FRESH = OfferConfig(max_known=2, max_fresh_offers=3, fresh_s=2.0)
@@ -14,12 +14,10 @@ DAY_S = 24 * 3600.0
 OTHER = b"\x12\x20" + bytes(32)
 
 
-def alone() -> tuple[MemoryNetwork, MemoryNode, OfferStore, LocalAnswers]:
-    net = MemoryNetwork()
+def alone() -> tuple[VirtualNetwork, VirtualNode, OfferStore, LocalAnswers]:
+    net = VirtualNetwork.immediate(offers=CONFIG)
     node = net.add()
-    assert node.offers is not None
-    store = node.offers.store
-    return net, node, store, LocalAnswers(store, node.engine.seed_sources, CONFIG)
+    return net, node, node.offers.store, node.core.local_answers
 
 
 def told(known: LocalAnswer | None) -> tuple[Offer, ...]:
@@ -33,7 +31,7 @@ def test_only_a_node_with_nobody_to_ask_is_certain() -> None:
     assert before is not None
     assert before.offers == ()
     assert before.is_current(net.now)
-    net.join(node, net.add())
+    net.acquaint(node, net.add())
     assert not before.is_current(net.now)
     assert known.get(CONTENT, net.now) is None
 
@@ -52,7 +50,6 @@ def test_an_answer_is_the_same_until_something_changes() -> None:
 
 def test_an_own_withdrawal_is_seen_at_once() -> None:
     net, node, _, known = alone()
-    assert node.offers is not None
     node.offers.register(terms(9), net.now)
     before = known.get(CONTENT, net.now)
     assert before is not None
@@ -86,12 +83,11 @@ def test_the_contents_kept_are_bounded_and_the_last_ones_stay() -> None:
     assert known.get(CONTENT, net.now) is first
 
 
-def searched() -> tuple[MemoryNetwork, MemoryNode, LocalAnswers]:
+def searched() -> tuple[VirtualNetwork, VirtualNode, LocalAnswers]:
     """A node that has somebody to ask, and may tell what it found lately."""
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate(offers=FRESH)
     node, _ = net.mesh(2)
-    assert node.offers is not None
-    return net, node, LocalAnswers(node.offers.store, node.engine.seed_sources, FRESH)
+    return net, node, node.core.local_answers
 
 
 def test_what_was_found_is_told_until_it_is_old() -> None:
@@ -112,7 +108,6 @@ def test_what_was_found_is_told_until_it_is_old() -> None:
 
 def test_what_came_here_since_the_search_counts() -> None:
     net, node, known = searched()
-    assert node.offers is not None
     other = sign_offer(identity(61), terms(1), net.now)
     gone = sign_offer(identity(61), terms(1), net.now, previous=other, withdrawn=True)
     own = node.offers.register(terms(9), net.now).offer
@@ -126,7 +121,6 @@ def test_what_came_here_since_the_search_counts() -> None:
 
 def test_a_tombstone_that_was_met_hides_what_comes_back() -> None:
     net, node, known = searched()
-    assert node.offers is not None
     offer = sign_offer(identity(61), terms(1), net.now)
     known.on_found(
         CONTENT, [sign_offer(identity(61), terms(1), net.now, previous=offer, withdrawn=True)], net.now

@@ -3,17 +3,17 @@ nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from itertools import combinations
 
 import pytest
 
+from fastmarket.core.events import PeerIdentified
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.outcome import Outcome
-from fastmarket.offers.protocol import OfferProtocol
-from fastmarket.offers.wire.messages import Ack, decode_request, encode_acks
-from tests.unit.offers.memory import MemoryNetwork, MemoryNode, terms
+from fastmarket.offers.announce.sweep import SweepResult
+from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
+from tests.virtual import State, VirtualNetwork, VirtualNode, terms
 
 BUDGET_S = 10.0
 NOTICED_S = {"goodbye": 2.0, "killed": 2.0, "hung": 10.0}
@@ -27,42 +27,42 @@ class Way(Enum):
     HUNG = "hung"  # SIGSTOP: takes connections and says nothing
 
 
-def leave(net: MemoryNetwork, node: MemoryNode, way: Way) -> None:
+def leave(net: VirtualNetwork, node: VirtualNode, way: Way) -> None:
     for other in net.nodes.values():
         if other is not node and way is Way.GOODBYE:
-            other.engine.on_peer_identified(node.info, [], net.now)
-        if other is not node and way is not Way.HUNG:
-            other.engine.on_peer_disconnected(node.peer_id, net.now)
-    node.alive, node.silent = way is Way.HUNG, way is Way.HUNG
+            other.core.handle_peer(PeerIdentified(node.info, frozenset()), net.now)
+            other.turn()
+    if way is Way.HUNG:
+        node.state = State.SILENT
+    else:
+        node.kill()
 
 
-def offers_of(node: MemoryNode) -> OfferProtocol:
-    assert node.offers is not None
-    return node.offers
-
-
-def register(net: MemoryNetwork, node: MemoryNode, number: int, budget_s: float = BUDGET_S) -> Outcome:
+def register(net: VirtualNetwork, node: VirtualNode, number: int, budget_s: float = BUDGET_S) -> Outcome:
     """As the shell does: until the quorum, the end or the caller's deadline."""
     content = b"\x12\x20" + number.to_bytes(32, "big")
-    made = offers_of(node).register(terms(content=content), net.now, budget_s)
+    made = node.offers.register(terms(content=content), net.now, budget_s)
     began = net.now
-    job_id = net.start(node, made.job)
-    while job_id not in node.results and not node.progress[job_id] and net.now < began + budget_s:
-        net.pass_time()
+    announced = node.announce(made)
+    net.at(began + budget_s, lambda: None)
+    net.run(lambda: announced.is_over or bool(announced.progress) or net.now >= began + budget_s)
     return made.job.so_far().outcome
 
 
-def register_many(net: MemoryNetwork, node: MemoryNode, count: int) -> Iterator[Outcome | None]:
+def register_many(net: VirtualNetwork, node: VirtualNode, count: int) -> list[Outcome | None]:
     many = [terms(content=b"\x12\x20" + bytes([n]) * 32) for n in range(count)]
-    sweep = offers_of(node).register_many(many, net.now, BUDGET_S)
-    _, result = net.run(node, sweep.job)
-    return (outcome for _, outcome in result.outcomes)  # type: ignore[attr-defined]
+    sweep = node.offers.register_many(many, net.now, BUDGET_S)
+    result = node.run_announcement(sweep).result
+    assert isinstance(result, SweepResult)
+    return [outcome for _, outcome in result.outcomes]
 
 
-def holders(net: MemoryNetwork, number: int) -> set[PeerId]:
+def holders(net: VirtualNetwork, number: int) -> set[PeerId]:
     content = b"\x12\x20" + number.to_bytes(32, "big")
     return {
-        one.peer_id for one in net.nodes.values() if one.alive and any(offers_of(one).store.held(content))
+        one.peer_id
+        for one in net.nodes.values()
+        if one.state is not State.DOWN and any(one.offers.store.held(content))
     }
 
 
@@ -77,7 +77,7 @@ CASES = [(size, gone) for size in range(3, 7) for gone in minorities(size)]
 @pytest.mark.parametrize("way", list(Way))
 def test_whoever_stays_goes_on_registering(way: Way) -> None:
     for size, gone in CASES:
-        net = MemoryNetwork()
+        net = VirtualNetwork.immediate()
         nodes = net.mesh(size)
         for number, node in enumerate(nodes):  # the size of the network is known, and all are trusted to live
             assert register(net, node, number).is_reached
@@ -100,7 +100,7 @@ def test_whoever_stays_goes_on_registering(way: Way) -> None:
 @pytest.mark.parametrize("way", [Way.GOODBYE, Way.KILLED])
 def test_the_last_one_is_enough_for_itself_when_all_others_are_known_to_be_gone(way: Way) -> None:
     for size in range(2, 7):
-        net = MemoryNetwork()
+        net = VirtualNetwork.immediate()
         node, *others = net.mesh(size)
         assert register(net, node, 1).is_reached
         for other in others:
@@ -112,7 +112,7 @@ def test_the_last_one_is_enough_for_itself_when_all_others_are_known_to_be_gone(
 @pytest.mark.parametrize("size", range(2, 7))
 def test_who_hears_nobody_acknowledges_nothing(size: int) -> None:
     """Cut off, or all others hang: from here it looks the same, and somebody may be there."""
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, *others = net.mesh(size)
     assert register(net, node, 1).is_reached
     for other in others:
@@ -121,7 +121,7 @@ def test_who_hears_nobody_acknowledges_nothing(size: int) -> None:
     assert not outcome.is_reached
     assert "may still be up" in outcome.why or "answer" in outcome.why
     for other in others:
-        other.silent = False
+        other.state = State.UP
     assert register(net, node, 3).is_reached
 
 
@@ -129,28 +129,28 @@ def test_who_hears_nobody_acknowledges_nothing(size: int) -> None:
 @pytest.mark.parametrize("way", [Way.GOODBYE, Way.KILLED])
 def test_restarts_cost_no_registration(way: Way, same_key: bool) -> None:
     for size in range(2, 7):
-        net = MemoryNetwork()
+        net = VirtualNetwork.immediate()
         node, first, *others = net.mesh(size)
         for number in range(8):
             leave(net, first, way)
             assert register(net, node, 10 * number).is_reached
             if same_key:
-                first.alive = True
-                net.join(first, node)  # by way of its bootstrap peer; others have not met it so far
+                first.boot()
+                net.acquaint(first, node)  # by way of its bootstrap peer; others have not met it so far
             else:
                 first = net.add()
-                net.join(first, node)
+                net.acquaint(first, node)
             assert register(net, node, 10 * number + 1).is_reached
             for other in others:
                 assert register(net, other, 10 * number + 2).is_reached
-                net.join(first, other)
+                net.acquaint(first, other)
             net.move_to(net.now + 2.0)
 
 
 def test_many_at_once_are_announced_anew_to_who_is_there() -> None:
     for size, gone in CASES:
         if len(gone) == (size - 1) // 2:
-            net = MemoryNetwork()
+            net = VirtualNetwork.immediate()
             nodes = net.mesh(size)
             assert register(net, nodes[0], 1).is_reached
             for index in gone:
@@ -158,24 +158,25 @@ def test_many_at_once_are_announced_anew_to_who_is_there() -> None:
             assert all(one is not None and one.is_reached for one in register_many(net, nodes[0], 70))
 
 
-def refusing(node: MemoryNode, ack: Ack, times: int) -> list[int]:
+def refusing(node: VirtualNode, ack: Ack, times: int) -> list[int]:
     """It refuses so many STOREs, then takes them."""
-    left, usual = [times], offers_of(node).handle_request
+    left = [times]
 
-    def handle(sender: PeerId, body: bytes, now: float) -> bytes:
-        request = decode_request(body, 256)
-        if left[0] > 0 and hasattr(request, "envelopes"):
-            left[0] -= 1
-            usual(sender, body, now)
-            return encode_acks([ack] * len(request.envelopes))
-        return usual(sender, body, now)
+    def answer(sender: PeerId, protocol: str, body: bytes, now: float) -> bytes | None:
+        reply = node.respond(sender, protocol, body, now)
+        if left[0] > 0 and protocol == node.config.offers.protocol:
+            request = decode_request(body, 256)
+            if isinstance(request, StoreRequest):
+                left[0] -= 1
+                return encode_acks([ack] * len(request.envelopes))
+        return reply
 
-    offers_of(node).handle_request = handle  # type: ignore[method-assign]
+    node.answer = answer
     return left
 
 
 def test_a_storer_without_room_is_asked_again() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, other = net.mesh(2)
     left = refusing(other, Ack.FULL, 3)
     outcome = register(net, node, 1)
@@ -185,7 +186,7 @@ def test_a_storer_without_room_is_asked_again() -> None:
 
 def test_who_refuses_for_good_counts_and_is_not_asked_again() -> None:
     """An attacker cannot make a quorum smaller by refusing; and nobody is asked in vain for ten seconds."""
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, other, _ = net.mesh(3)
     left = refusing(other, Ack.INVALID, 99)
     before = net.now
@@ -198,12 +199,12 @@ def test_who_refuses_for_good_counts_and_is_not_asked_again() -> None:
 
 def test_a_quorum_once_met_stands_though_others_are_named_later() -> None:
     """The storer acknowledges before it names one that is gone, and of whom we have not heard."""
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     a, b = net.mesh(2)
     assert register(net, a, 1) == Outcome(1, 1, 1)
     gone = net.add()
-    net.join(b, gone)
-    gone.silent = True
+    net.acquaint(b, gone)
+    gone.state = State.SILENT
     for number in range(2, 6):
         assert register(net, a, number).is_reached
         net.move_to(net.now + 20.0)

@@ -23,7 +23,7 @@ from fastmarket.offers.wire.messages import (
     encode_store,
 )
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
-from tests.unit.offers.memory import CONTENT, identity
+from tests.virtual import CONTENT, identity
 
 PEER = PeerInfo(identity(1).peer_id, (Multiaddr.from_text("/ip4/192.0.2.1/tcp/4001"),))
 CLOSER = encode_peer(Field.CLOSER_PEERS, PEER, 700)

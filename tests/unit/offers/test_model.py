@@ -21,7 +21,7 @@ from fastmarket.offers.model.offer import (
 from fastmarket.offers.model.refusals import OfferExpired, OfferRefused
 from fastmarket.offers.wire.verifying import OfferVerifier, open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
-from tests.unit.offers.memory import CONTENT, START, identity, terms
+from tests.virtual import CONTENT, START, identity, terms
 
 HOLDER = identity(1)
 NOW = START

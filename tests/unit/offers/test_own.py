@@ -12,7 +12,7 @@ from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model.offer import Offer, sign_offer
 from fastmarket.offers.store.offer_store import OfferStore
-from tests.unit.offers.memory import CONTENT, START, identity, terms
+from tests.virtual import CONTENT, START, identity, terms
 
 CONFIG = OfferConfig()
 GOOD = Outcome(20, 20, 11)

@@ -9,7 +9,7 @@ import pytest
 
 from fastmarket.offers.announce.parcels import Parcel
 from fastmarket.offers.model.offer import sign_offer
-from tests.unit.offers.memory import identity, terms
+from tests.virtual import identity, terms
 
 # What a storer says of two offers: nothing, that it has both, that it has one of them.
 ANSWERS = (None, (), (0,), (1,))

@@ -16,13 +16,12 @@ from fastmarket.offers.wire.messages import (
     encode_find,
     encode_store,
 )
-from tests.unit.offers.memory import CONTENT, START, MemoryNetwork, identity, terms
+from tests.virtual import CONTENT, START, VirtualNetwork, identity, terms
 
 
 def test_store_acknowledges_each_offer() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, sender = net.mesh(2)
-    assert node.offers is not None
     first = sign_offer(identity(50), terms(3), START)
     second = sign_offer(identity(50), terms(4), START, previous=first)
     old = sign_offer(identity(51), terms(), START - 50 * 3600)
@@ -50,9 +49,8 @@ def test_store_acknowledges_each_offer() -> None:
 
 
 def test_find_returns_offers_and_closer_peers_without_the_asker() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, *others = net.mesh(4)
-    assert node.offers is not None
     offers = [sign_offer(identity(50 + n), terms(9 - n), START) for n in range(3)]
     for offer in offers:
         node.offers.store.add(offer, START)
@@ -66,9 +64,8 @@ def test_find_returns_offers_and_closer_peers_without_the_asker() -> None:
 
 
 def test_a_reply_stays_within_its_bound() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, *others = net.mesh(30)
-    assert node.offers is not None
     for n in range(200):
         node.offers.store.add(sign_offer(identity(100 + n), terms(n, user=bytes(900)), START), START)
     request = encode_find(FindRequest(CONTENT, 2**32 - 1))
@@ -94,18 +91,16 @@ def test_a_reply_stays_within_its_bound() -> None:
     ids=range(8),
 )
 def test_garbage_is_a_peers_fault_and_changes_nothing(body: bytes) -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, sender = net.mesh(2)
-    assert node.offers is not None
     with pytest.raises(PeerFault):
         node.offers.handle_request(sender.peer_id, body, START)
     assert len(node.offers.store) == 0
 
 
 def test_changes_tell_what_was_put_into_the_store_and_whose_it_is() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     node, other = net.mesh(2)
-    assert node.offers is not None
     node.offers.register(terms(1), START)
     changes = node.offers.store.changes
     assert changes.take() == []  # nobody wanted them
@@ -124,18 +119,16 @@ def test_changes_tell_what_was_put_into_the_store_and_whose_it_is() -> None:
 
 
 def test_a_withdrawal_reaches_the_storers_and_makes_nobody_a_provider() -> None:
-    net = MemoryNetwork()
+    net = VirtualNetwork.immediate()
     *nodes, plain = net.mesh(6, plain=1)
     first = nodes[0]
-    assert first.offers is not None
     announcement = first.offers.register(terms(), START)
-    net.run(first, announcement.job)
+    first.run_announcement(announcement)
     before = len(plain.served)
     withdrawal = first.offers.withdraw(CONTENT, b"u", START + 1)
-    net.run(first, withdrawal.job)
+    first.run_announcement(withdrawal)
     assert plain.served[before:] == [plain.engine.config.protocol]  # the lookup, no provider record
     for node in nodes:
-        assert node.offers is not None
         assert list(node.offers.store.offers(CONTENT, START + 1)) == []
         assert node.offers.store.get(withdrawal.offer.key) == withdrawal.offer
         assert node.offers.store.providers(CONTENT, START + 1) == []

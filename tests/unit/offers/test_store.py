@@ -9,7 +9,7 @@ from fastmarket.config import OfferConfig
 from fastmarket.offers.model.offer import Offer, OfferTerms, sign_offer
 from fastmarket.offers.store.offer_store import FoundOffers, OfferStore
 from fastmarket.offers.wire.messages import Ack, FindRequest
-from tests.unit.offers.memory import CONTENT, START, identity, terms
+from tests.virtual import CONTENT, START, identity, terms
 
 NOW = START
 ROOM = 64 * 1024

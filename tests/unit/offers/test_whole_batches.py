@@ -29,7 +29,7 @@ from fastmarket.offers.wire.messages import (
 from fastmarket.offers.wire.verifying import open_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 from tests.reference.batched import decode_batched
-from tests.unit.offers.memory import START, MemoryNetwork, identity, terms
+from tests.virtual import START, VirtualNetwork, identity, terms
 
 HOLDER = identity(60)
 
@@ -49,9 +49,8 @@ class Storer:
     """A node, and the answers to what is stored there."""
 
     def __init__(self, config: OfferConfig | None = None) -> None:
-        net = MemoryNetwork(offers=config)
+        net = VirtualNetwork.immediate(offers=config)
         node, self.sender = net.mesh(2)
-        assert node.offers is not None
         self.offers: OfferProtocol = node.offers
 
     def store(

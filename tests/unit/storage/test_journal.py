@@ -23,7 +23,7 @@ from fastmarket.storage.database import FILE, OfferDatabase
 from fastmarket.storage.journal import Journal
 from tests.conftest import Run
 from tests.net.loopback import until
-from tests.unit.offers.memory import identity
+from tests.virtual import identity
 
 NOW = 1_800_000_000.0
 

@@ -53,8 +53,10 @@ class StoreIndex:
 
     def with_prefix(self, prefix: int) -> list[bytes]:
         """Contents whose keys begin with these `PREFIX_BITS` bits, in order."""
-        self._file()
-        return sorted(self._contents.get(prefix, ()))
+        if self._unfiled:
+            self._file()
+        held = self._contents.get(prefix)
+        return sorted(held) if held else []
 
     def _file(self) -> None:
         unfiled, contents = list(self._unfiled), self._contents
