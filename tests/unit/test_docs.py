@@ -30,7 +30,6 @@ from tools.make_docs_cli import commands
 ROOT = Path(__file__).parents[2]
 RUN_DEADLINE_S = 60.0
 MIN_QUOTED_CHARS = 8  # of a message; shorter parts are found anywhere
-# Parts that pages tell of already; a row goes when its part is there.
 CODE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*?)(?: *\{ *#([\w.-]+) *\})?$", re.MULTILINE)
 

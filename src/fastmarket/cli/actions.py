@@ -235,7 +235,7 @@ def identities(desk: Context) -> None:
         *(("listens on", address) for address in node.listen),
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
-        ("stores", f"{counted(node.offers, 'offer')}, of which {node.own_offers} are its own"),
+        ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of its own"),
         *(("trouble", clean(trouble)) for trouble in node.troubles),
         ("you", f"{profile.username}, id {user_id}"),
     ]

@@ -134,7 +134,7 @@ class Maintenance:
     def _announce_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
             _, _, published = heapq.heappop(self._due)
-            # Withdrawn, or withdrawn and published anew: then another entry stands for it.
+            # Withdrawn, or withdrawn and published again: then another entry stands for it.
             kind, key = published.kind, published.key
             if self._own.get((kind, key)) is not published:
                 continue

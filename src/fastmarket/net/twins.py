@@ -1,9 +1,9 @@
 """Whether another node speaks with our key: two started from one image, or a copied data directory.
 
-Peers take the two for one, reach now this and now that, and each undoes what the other announces. Others say
-where they know us (`kad.lookup.queries.FindSelf`), which is where they met one of the two last; where that is
-an address that is none of ours, whoever is there is asked to prove who it is. An address alone is hearsay;
-the key is proof.
+Peers take the two for one and reach sometimes one, sometimes the other; each undoes what the other announces.
+Other peers say where they know us (`kad.lookup.queries.FindSelf`), which is where they met one of the two
+last. If that address is none of ours, the node there is asked to prove its identity. An address alone is
+hearsay; the key is proof.
 """
 
 from __future__ import annotations

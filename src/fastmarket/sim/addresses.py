@@ -1,6 +1,6 @@
 """Which addresses nodes have: of the public internet, in blocks as networks and hosters hold them.
 
-Who asks and stores by address block (`formats.scope.ip_group`) must meet in the simulator what it meets
+Code that asks and stores by address block (`formats.scope.ip_group`) must meet in the simulator what it meets
 outside: most peers are alone in their block, some hosters hold many.
 """
 

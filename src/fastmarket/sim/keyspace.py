@@ -1,6 +1,7 @@
 """The truth about who is closest to what: nodes in the order of their keys.
 
-Who is closest is asked after every lookup: it is the routing table's own question, of one without bounds.
+After every lookup the simulator asks which nodes are closest. It is the routing table's own question, asked
+of a table without bounds.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class Referrals(Query):
         return answer
 
     def hops(self, peer: PeerInfo) -> int:
-        """How many requests in a row led to the peer's answer. Who is asked before anybody named it stood in
-        the table."""
+        """How many requests in a row led to the peer's answer. A peer that was asked before
+        anybody named it stood in the table."""
         wanted, hops = peer.peer_id.raw, 1
         while (namer := self._first_namer(wanted)) is not None:
             wanted = namer

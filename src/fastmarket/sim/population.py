@@ -58,7 +58,7 @@ class Population:
         self.infos = list(infos)
         self.entries = [encode_peer(Field.CLOSER_PEERS, info, config.max_entry_bytes) for info in self.infos]
         self._config = config
-        if PEERS.capacity < ROOM * len(self.infos):  # who is named again is not to be read anew
+        if PEERS.capacity < ROOM * len(self.infos):  # a peer that is named again is not to be read again
             PEERS.resize(ROOM * len(self.infos))
         self._shared: dict[bytes | None, bytes | None] = {}
         self._groups = [self._group(info) for info in self.infos]
@@ -108,7 +108,7 @@ class Population:
     def fill(self, routing: RoutingTable, number: int, config: KadConfig, now: float, random: Random) -> None:
         """Give a node the table it would have; entries were last seen within the last refresh interval.
 
-        The table's own way in is one identification at a time, which encodes every entry anew: here it is
+        The table's own way in is one identification at a time, which encodes every entry again: here it is
         shared, which is what lets 100,000 tables fit.
         """
         routing.fill(self._contacts(number, config, now, random))

@@ -33,8 +33,8 @@ class Query:
     __slots__ = ("seeks_peers",)
 
     def __init__(self, seeks_peers: bool) -> None:
-        """`seeks_peers`: only who is closest is wanted, not what they hold: who is known to be alive need not
-        be asked."""
+        """`seeks_peers`: the closest peers are wanted, not what they hold: one that is known to be alive
+        need not be asked."""
         self.seeks_peers = seeks_peers
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:

@@ -322,7 +322,7 @@ class PutJob(Job):
         return outcome.acknowledged + still_open < outcome.wanted and outcome.asked - final >= outcome.wanted
 
     def _begin_again(self, now: float) -> None:
-        """Look up anew. Who has it keeps it, and who was asked and has not answered may still do so."""
+        """Look up again. A peer that has it keeps it, and one that was asked may still answer."""
         assert self._again is not None
         self._resting_until = None
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)

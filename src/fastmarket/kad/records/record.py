@@ -2,7 +2,8 @@
 
 A key `/name/...` belongs to namespace `name` and is refused unless that has a rule. Every other key holds an
 opaque value, of which this package knows nothing but its size: the last one put is kept, and of different
-answers to a lookup the one most peers agree on is taken. Who needs more signs the value and supplies a rule.
+answers to a lookup the one most peers agree on is taken. If that is not enough, sign the value and supply a
+rule.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class OpaqueRule:
     """Values without a namespace: anything, the last put wins, the majority is believed."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
-        """An value is empty says nothing and is refused."""
+        """An empty value says nothing and is refused."""
         if not value:
             raise PeerFault("value is empty")
 
@@ -82,7 +83,7 @@ DEFAULT_RULES: Mapping[bytes, RecordRule] = MappingProxyType(
 
 
 def rule_for(rules: Mapping[bytes, RecordRule], key: bytes) -> RecordRule:
-    """The rule a key stands under. Raises PeerFault for a namespace nobody supplied a rule for."""
+    """The rule for a key. Raises PeerFault for a namespace without a rule."""
     if key[:1] == b"/":
         name, slash, _ = key[1:].partition(b"/")
         if slash:

@@ -367,7 +367,7 @@ class RoutingTable(PeerObserver):
             group = ip_group(info)
             if contact is None:
                 return Contact(info, encoded, now, group)
-            if contact.group != group:  # it has to find a place anew
+            if contact.group != group:  # it has to find another place
                 self._evict(key, now)
                 contact.group = group
             contact.info, contact.encoded, self.version = info, encoded, self.version + 1

@@ -59,7 +59,7 @@ function showNode (status) {
   const stores = rate('stores')
   const figures = [
     ['peers known', status.counts.peers], ['connections', status.counts.connections],
-    ['offers stored', status.counts.offers], ['of which own', status.counts.own_offers],
+    ['offers stored', status.counts.offers], ['own offers', status.counts.own_offers],
     ['lookups in progress', status.counts.jobs], ['offers stored per second', typeof stores === 'number' ? stores.toFixed(1) : stores],
     ['received', perSecond(rate('received_bytes'))], ['sent', perSecond(rate('sent_bytes'))]
   ]

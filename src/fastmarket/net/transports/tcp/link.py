@@ -24,8 +24,8 @@ MAX_TURN_S = 0.002
 # Input of one connection processed before others have their turn. Work goes by the byte: so much is 250
 # FIND_NODEs, or a STORE with 64 signatures; 2 to 5 ms.
 SLICE_BYTES = 16 * 1024
-# More than a few requests. While others wait for their turn with more than a slice of input each, who sends
-# so much waits behind them, and who sends less is answered at once.
+# More than a few requests. While other links wait for their turn with more than a slice of input each, a link
+# with that much input waits behind them, and one with less is answered at once.
 SHORT_BYTES = 2048
 
 MakeConnection = Callable[[Role, Multiaddr | None, PeerId | None], ByteStreamConnection]
