@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
+import pytest
+
 from fastmarket.core import commands as c
-from fastmarket.core.events import Finished
-from fastmarket.errors import Busy
-from tests.core.test_crashes import CONFIG, TIMEOUT_S, content, terms
+from fastmarket.core.events import Event, Finished
+from fastmarket.core.registrations import Announcing, Batch, ManyRegistrations, PutOperation, Registration
+from fastmarket.errors import Busy, NoSuchOffer
+from fastmarket.kad.records.put_job import PutJob
+from fastmarket.offers.announce.sweep import SweepJob
+from fastmarket.offers.protocol import OfferProtocol
+from tests.core.test_crashes import CONFIG, TIMEOUT_S, acknowledgements, content, terms
 from tests.virtual import VirtualNetwork, VirtualNode
 
 
@@ -52,3 +59,60 @@ def test_many_for_which_there_is_no_room_in_the_end_are_not_registered_half() ->
     assert node.finished[first].fault is node.finished[second].fault is None
     assert isinstance(node.finished[third].fault, Busy)
     assert len(node.core.offers.own) == 10
+
+
+BUGS = [
+    (Batch, "on_progress"),
+    (Batch, "on_result"),
+    (Registration, "on_outcome"),
+    (ManyRegistrations, "on_outcome"),
+    (Announcing, "on_progress"),
+    (PutOperation, "settle"),
+    (Announcing, "report"),
+    (Registration, "report"),
+    (ManyRegistrations, "report"),
+    (PutOperation, "on_persisted"),
+    (OfferProtocol, "ended"),
+    (OfferProtocol, "_sweep"),
+    (SweepJob, "start"),
+    (SweepJob, "poll_requests"),
+    (SweepJob, "poll_events"),
+    (PutJob, "start"),
+    (PutJob, "poll_events"),
+]
+
+
+@pytest.mark.parametrize(("owner", "method"), BUGS, ids=lambda one: getattr(one, "__name__", one))
+def test_bugs_end_commands_and_take_no_slot_with_them(
+    monkeypatch: pytest.MonkeyPatch, owner: type, method: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(VirtualNode, "deliver", deliver_in_spite_of_bugs)
+    network, node = two()
+    operations: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, broken)
+        for number in range(2 * max(CONFIG.offers.max_gathering, CONFIG.offers.max_registering)):
+            for command in (
+                c.Register(terms(number, 5), TIMEOUT_S),
+                c.Register(terms(100, 5), TIMEOUT_S),
+                c.RegisterMany([terms(101, 5), terms(102, 5)], TIMEOUT_S),
+                c.Withdraw(content(number), b"u", TIMEOUT_S),
+            ):
+                with suppress(RuntimeError, NoSuchOffer):
+                    operations.append(node.start(command))
+            network.rest(2 * TIMEOUT_S)
+    check_each_finished_once(node, operations)
+    assert node.core.operation_count == 0
+    after = [node.start(c.Register(terms(200 + number, 5), TIMEOUT_S)) for number in range(2)]
+    after.append(node.start(c.RegisterMany([terms(203, 5), terms(204, 5)], TIMEOUT_S)))
+    network.run(lambda: all(one in node.finished for one in after))
+    assert all(all(acknowledgements(node.finished[one], 1)) for one in after)
+
+
+def deliver_in_spite_of_bugs(self: VirtualNode, event: Event) -> None:
+    self.events.append(event)
+    if isinstance(event, Finished):
+        self.finished[event.operation] = event

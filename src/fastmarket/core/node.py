@@ -163,7 +163,10 @@ class NodeCore(RegistrationHost):
         An unknown operation, or one that has ended, is ignored."""
         begun = self._operations.get(operation)
         if begun is not None:
-            begun.cancel(now)
+            try:
+                begun.cancel(now)
+            except Exception as error:  # noqa: BLE001 - it costs this command
+                self._bug("cancelling a command", error, begun, now)
 
     def keep_changes(self) -> None:
         """From now on changes of the offer store come as `Persist`, and commands wait for their answers."""
@@ -294,7 +297,7 @@ class NodeCore(RegistrationHost):
             self._events.append(BugFound("beginning to announce offers", error))
         else:
             return True
-        self._end_announcement(wanted, None, now)
+        self._guard("ending an announcement", self._end_announcement, wanted, None, now)
         return False
 
     def begin_batch(self, batch: Batch, now: float) -> None:
@@ -354,6 +357,7 @@ class NodeCore(RegistrationHost):
             operation.begin(now)
         except Exception:
             self._operations.pop(number, None)
+            operation.abandon()
             raise
         return number
 
