@@ -116,3 +116,18 @@ def deliver_in_spite_of_bugs(self: VirtualNode, event: Event) -> None:
     self.events.append(event)
     if isinstance(event, Finished):
         self.finished[event.operation] = event
+
+
+def test_a_bug_elsewhere_keeps_no_caller_beyond_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(offers: OfferProtocol, now: float) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(VirtualNode, "deliver", deliver_in_spite_of_bugs)
+    network, node = two()
+    node.disk.takes_s = inf
+    monkeypatch.setattr(OfferProtocol, "handle_timer", broken)
+    monkeypatch.setattr(OfferProtocol, "next_timer", lambda offers: 0.0)  # due at once, again and again
+    network.rest(0.1)
+    begun = network.now
+    assert "the disk has not taken it" in str(node.run(c.Register(terms(1, 5), 0.1)).fault)
+    assert network.now - begun == pytest.approx(0.08, abs=0.02)

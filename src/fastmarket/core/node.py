@@ -204,17 +204,17 @@ class NodeCore(RegistrationHost):
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
         when = self.engine.next_timer()
-        timers = self._timers
-        while timers and timers[0][1] not in self._operations:
-            heapq.heappop(timers)
-        if timers and timers[0][0] < when:
-            when = timers[0][0]
         other = self.offers.next_timer()
         if other is not None and other < when:
             when = other
         if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
             when = other
-        return when if when > self._not_before else self._not_before
+        if when < self._not_before:
+            when = self._not_before
+        timers = self._timers  # each comes once, so that none is due again at once; callers are not kept
+        while timers and timers[0][1] not in self._operations:
+            heapq.heappop(timers)
+        return timers[0][0] if timers and timers[0][0] < when else when
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
