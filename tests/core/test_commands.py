@@ -52,8 +52,12 @@ def test_many_for_which_there_is_no_room_in_the_end_are_not_registered_half() ->
     _, node = network.grow(2)
     first = node.start(c.RegisterMany([terms(number, 5) for number in range(8)], TIMEOUT_S))
     assert len(node.core.offers.own) == 8
-    second = node.core.start(c.RegisterMany([terms(number, 5) for number in range(8, 10)], TIMEOUT_S), network.now)
-    third = node.core.start(c.RegisterMany([terms(number, 5) for number in range(20, 24)], TIMEOUT_S), network.now)
+    second = node.core.start(
+        c.RegisterMany([terms(number, 5) for number in range(8, 10)], TIMEOUT_S), network.now
+    )
+    third = node.core.start(
+        c.RegisterMany([terms(number, 5) for number in range(20, 24)], TIMEOUT_S), network.now
+    )
     node.turn()
     network.run(lambda: all(one in node.finished for one in (first, second, third)))
     assert node.finished[first].fault is node.finished[second].fault is None
