@@ -36,7 +36,7 @@ def test_nothing_is_held_for_those_that_gave_up_on_a_disk_that_hangs() -> None:
     node.disk.takes_s = inf
     operations: list[int] = []
     for price in range(1, 5):
-        operations += [node.start(c.Register(terms(number, price), TIMEOUT_S)) for number in range(8)]
+        operations.extend(node.start(c.Register(terms(number, price), TIMEOUT_S)) for number in range(8))
         operations.append(node.start(c.RegisterMany([terms(n, price) for n in range(8, 20)], TIMEOUT_S)))
         operations.append(node.start(c.Withdraw(content(0), b"u", TIMEOUT_S)))
         network.run(lambda: all(one in node.finished for one in operations))

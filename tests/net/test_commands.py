@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -16,9 +16,13 @@ from fastmarket.errors import Busy
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records.shares import NEARBY
+from fastmarket.net.host import Host
 from fastmarket.net.twins import Twins
 from fastmarket.offers.model.metadata import FileMetadata
-from fastmarket.offers.model.offer import OfferTerms
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
+from fastmarket.offers.store.changes import AnyChange
+from fastmarket.offers.wire.messages import encode_store
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
 from tests.net.test_ipns_http import WRITER, signed
@@ -113,5 +117,41 @@ def test_a_node_that_is_busy_says_so_to_who_puts_a_name(run: Run[None]) -> None:
                     WRITER.peer_id, signed(1, node.now() + 3600), deadline_s=DEADLINE_S
                 )
             caller.cancel()
+
+    run(scenario())
+
+
+class Kept:
+    """A keeper that takes everything."""
+
+    trouble = lost = ""
+
+    def __init__(self) -> None:
+        self.changes: list[AnyChange] = []
+
+    async def keep(self, changes: Sequence[AnyChange]) -> None:
+        self.changes += changes
+
+
+def test_what_is_stored_while_connections_close_is_kept(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, close = identity(98), Host.close
+    config = NodeConfig()
+
+    async def scenario() -> None:
+        kept = Kept()
+        async with nodes(1, config) as (node,):
+            node.keep_offers(kept)
+            offer = sign_offer(holder, terms(1), node.now())
+
+            async def close_late(host: Host) -> None:
+                respond = node.core.responders[config.offers.protocol]
+                respond(holder.peer_id, encode_store([offer.envelope], []), node.now(), NEARBY)
+                await close(host)
+
+            monkeypatch.setattr(Host, "close", close_late)
+        await turns()
+        assert [change.offers for change in kept.changes] == [(offer,)]
 
     run(scenario())
