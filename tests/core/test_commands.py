@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -135,3 +136,20 @@ def test_a_bug_elsewhere_keeps_no_caller_beyond_its_time(monkeypatch: pytest.Mon
     begun = network.now
     assert "the disk has not taken it" in str(node.run(c.Register(terms(1, 5), 0.1)).fault)
     assert network.now - begun == pytest.approx(0.08, abs=0.02)
+
+
+@pytest.mark.parametrize("max_jobs", [CONFIG.kad.max_jobs, 0])
+def test_slices_that_take_no_time_are_signed_in_turns_of_their_own(max_jobs: int) -> None:
+    """Alone, or with no room for jobs, a node is done with a slice at once: others have their turn between."""
+    node = VirtualNetwork(config=replace(CONFIG, kad=replace(CONFIG.kad, max_jobs=max_jobs))).add()
+    size, many = CONFIG.offers.register_slice, [terms(number, 5) for number in range(20)]
+    seen = [0]
+
+    def look() -> bool:
+        seen.append(len(node.core.offers.own))
+        return operation in node.finished
+
+    operation = node.start(c.RegisterMany(many, TIMEOUT_S))
+    node.network.run(look)
+    assert seen[-1] == len(many)
+    assert max(after - before for before, after in pairwise(seen)) == size

@@ -209,6 +209,8 @@ class NodeCore(RegistrationHost):
             when = other
         if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
             when = other
+        if self.slices.waiting and (other := self.slices.next_timer()) is not None and other < when:
+            when = other
         if when < self._not_before:
             when = self._not_before
         timers = self._timers  # each comes once, so that none is due again at once; callers are not kept
@@ -402,9 +404,10 @@ class NodeCore(RegistrationHost):
             members, slot = taken
             terms = [member.terms for member in members]
             self.begin_batch(Batch(self, terms, RegistrationGroup(self, members), slot, retry_s), now)
-        while (next_slice := self.slices.take()) is not None:
+        while (next_slice := self.slices.take(now)) is not None:
             part, slot = next_slice
             if part.owner.is_open:
+                self.slices.pause(now)
                 terms = part.owner.terms_at(part.indices)
                 self.begin_batch(Batch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
             else:
