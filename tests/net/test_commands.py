@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -10,14 +12,20 @@ import pytest
 from fastmarket.config import NodeConfig
 from fastmarket.core.commands import Closest
 from fastmarket.core.events import KnownAs
+from fastmarket.errors import Busy
 from fastmarket.formats.cid import new_cidv0
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.records.shares import NEARBY
+from fastmarket.net.host import Host
 from fastmarket.net.twins import Twins
 from fastmarket.offers.model.metadata import FileMetadata
-from fastmarket.offers.model.offer import OfferTerms
+from fastmarket.offers.model.offer import OfferTerms, sign_offer
+from fastmarket.offers.store.changes import AnyChange
+from fastmarket.offers.wire.messages import encode_store
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity, nodes, seed, until
+from tests.net.test_ipns_http import WRITER, signed
 
 MANY = 60
 
@@ -33,13 +41,19 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+@asynccontextmanager
+async def silent_peer() -> AsyncIterator[tuple[PeerInfo, asyncio.Event]]:
+    """A peer that says nothing to who connects, and an event: somebody has."""
+    connected = asyncio.Event()
+    server = await asyncio.start_server(lambda reader, writer: connected.set(), "127.0.0.1", 0)
+    addr = f"/ip4/127.0.0.1/tcp/{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield PeerInfo(identity(99).peer_id, (Multiaddr.from_text(addr),)), connected
+
+
 def test_a_cancelled_caller_ends_its_command(run: Run[None]) -> None:
     async def scenario() -> None:
-        connected = asyncio.Event()
-        silent = await asyncio.start_server(lambda reader, writer: connected.set(), "127.0.0.1", 0)
-        port = silent.sockets[0].getsockname()[1]
-        peer = PeerInfo(identity(99).peer_id, (Multiaddr.from_text(f"/ip4/127.0.0.1/tcp/{port}"),))
-        async with silent, nodes(1) as (node,):
+        async with silent_peer() as (peer, connected), nodes(1) as (node,):
             caller = asyncio.ensure_future(node.bootstrap([peer], DEADLINE_S))
             await connected.wait()
             assert node.core.operation_count == 1
@@ -86,5 +100,58 @@ def test_who_fails_to_hear_costs_no_caller_the_end_of_its_command(
             node.core._events.append(KnownAs(PeerInfo(node.peer_id)))  # before its end
             assert not (await running.finished).result.closest
             assert told == ["delivering an event"]
+
+    run(scenario())
+
+
+def test_a_node_that_is_busy_says_so_to_who_puts_a_name(run: Run[None]) -> None:
+    config = NodeConfig()
+    config = replace(config, kad=replace(config.kad, max_jobs=1))
+
+    async def scenario() -> None:
+        async with silent_peer() as (peer, connected), nodes(1, config) as (node,):
+            caller = asyncio.ensure_future(node.bootstrap([peer], DEADLINE_S))
+            await connected.wait()
+            with pytest.raises(Busy):
+                await node.public.put_ipns(
+                    WRITER.peer_id, signed(1, node.now() + 3600), deadline_s=DEADLINE_S
+                )
+            caller.cancel()
+
+    run(scenario())
+
+
+class Kept:
+    """A keeper that takes everything."""
+
+    trouble = lost = ""
+
+    def __init__(self) -> None:
+        self.changes: list[AnyChange] = []
+
+    async def keep(self, changes: Sequence[AnyChange]) -> None:
+        self.changes += changes
+
+
+def test_what_is_stored_while_connections_close_is_kept(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, close = identity(98), Host.close
+    config = NodeConfig()
+
+    async def scenario() -> None:
+        kept = Kept()
+        async with nodes(1, config) as (node,):
+            node.keep_offers(kept)
+            offer = sign_offer(holder, terms(1), node.now())
+
+            async def close_late(host: Host) -> None:
+                respond = node.core.responders[config.offers.protocol]
+                respond(holder.peer_id, encode_store([offer.envelope], []), node.now(), NEARBY)
+                await close(host)
+
+            monkeypatch.setattr(Host, "close", close_late)
+        await turns()
+        assert [change.offers for change in kept.changes] == [(offer,)]
 
     run(scenario())

@@ -14,6 +14,10 @@ from fastmarket.config import OfferConfig
 
 T = TypeVar("T")
 
+# Between the beginnings of two slices: signing one takes long, and others have their turn in between, where
+# nothing else keeps slices apart. A node alone is done with one as soon as it is signed.
+SLICE_PAUSE_S = 0.001
+
 
 class RegistrationSlots:
     """A number of places for what may be under way at once."""
@@ -119,19 +123,28 @@ class SliceQueue(Generic[T]):
     """Slices of large registrations: a few under way at once, of all callers together, first come first
     served. So little is signed and held at once."""
 
-    __slots__ = ("_slots", "waiting")
+    __slots__ = ("_not_before", "_slots", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
         self._slots = RegistrationSlots(config.max_registering)
+        self._not_before = 0.0
         self.waiting: deque[tuple[T, int]] = deque()
 
     def add(self, part: T, size: int) -> None:
         """A slice of `size` registrations waits for its turn."""
         self.waiting.append((part, size))
 
-    def take(self) -> tuple[T, Slot] | None:
+    def next_timer(self) -> float | None:
+        """When `take` may have what it did not have before, unless a slot is released earlier."""
+        return self._not_before if self.waiting and self._slots.is_free else None
+
+    def pause(self, now: float) -> None:
+        """A slice begins: the next one a little later."""
+        self._not_before = now + SLICE_PAUSE_S
+
+    def take(self, now: float) -> tuple[T, Slot] | None:
         """The next slice; None: not now."""
-        if not self.waiting or not self._slots.is_free:
+        if not self.waiting or not self._slots.is_free or now < self._not_before:
             return None
         part, size = self.waiting.popleft()
         return part, self._slots.take(size)

@@ -163,7 +163,10 @@ class NodeCore(RegistrationHost):
         An unknown operation, or one that has ended, is ignored."""
         begun = self._operations.get(operation)
         if begun is not None:
-            begun.cancel(now)
+            try:
+                begun.cancel(now)
+            except Exception as error:  # noqa: BLE001 - it costs this command
+                self._bug("cancelling a command", error, begun, now)
 
     def keep_changes(self) -> None:
         """From now on changes of the offer store come as `Persist`, and commands wait for their answers."""
@@ -201,17 +204,19 @@ class NodeCore(RegistrationHost):
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
         when = self.engine.next_timer()
-        timers = self._timers
-        while timers and timers[0][1] not in self._operations:
-            heapq.heappop(timers)
-        if timers and timers[0][0] < when:
-            when = timers[0][0]
         other = self.offers.next_timer()
         if other is not None and other < when:
             when = other
         if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
             when = other
-        return when if when > self._not_before else self._not_before
+        if self.slices.waiting and (other := self.slices.next_timer()) is not None and other < when:
+            when = other
+        if when < self._not_before:
+            when = self._not_before
+        timers = self._timers  # each comes once, so that none is due again at once; callers are not kept
+        while timers and timers[0][1] not in self._operations:
+            heapq.heappop(timers)
+        return timers[0][0] if timers and timers[0][0] < when else when
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
@@ -294,7 +299,7 @@ class NodeCore(RegistrationHost):
             self._events.append(BugFound("beginning to announce offers", error))
         else:
             return True
-        self._end_announcement(wanted, None, now)
+        self._guard("ending an announcement", self._end_announcement, wanted, None, now)
         return False
 
     def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
@@ -354,6 +359,7 @@ class NodeCore(RegistrationHost):
             operation.begin(now)
         except Exception:
             self._operations.pop(number, None)
+            operation.abandon()
             raise
         return number
 
@@ -400,9 +406,10 @@ class NodeCore(RegistrationHost):
             self.begin_batch(
                 RegistrationBatch(self, terms, RegistrationGroup(self, members), slot, retry_s), now
             )
-        while (next_slice := self.slices.take()) is not None:
+        while (next_slice := self.slices.take(now)) is not None:
             part, slot = next_slice
             if part.owner.is_open:
+                self.slices.pause(now)
                 terms = part.owner.terms_at(part.indices)
                 self.begin_batch(RegistrationBatch(self, terms, part, slot, part.retry_s(retry_s, now)), now)
             else:

@@ -105,6 +105,9 @@ class Operation(JobOwner):
         """Starts its work."""
         raise NotImplementedError
 
+    def abandon(self) -> None:
+        """It could not begin: lets go of what it has taken for that."""
+
     def on_timer(self, now: float) -> None:
         """A time it asked for has come."""
 

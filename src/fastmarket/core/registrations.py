@@ -151,6 +151,9 @@ class Announcing(PutOperation):
     def on_result(self, result: object, now: float) -> None:
         self.settle(now)
 
+    def abandon(self) -> None:
+        self._release()
+
     def on_bug(self, fault: FastmarketError, now: float) -> None:
         self._release()
         super().on_bug(fault, now)
@@ -396,9 +399,9 @@ class RegistrationBatch(JobOwner):
         self._host.end_batch(self)
 
     def _settle(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        if is_final:
-            self._open.discard(index)
         self._target.on_outcome(self._first + index, outcome, is_final, now)
+        if is_final:  # not before: whoever a bug keeps from being told is told of the bug
+            self._open.discard(index)
         if is_final or self._host.batch_count <= MAX_EARLY_RELEASES:
             self._slot.report(self._first + index)
 

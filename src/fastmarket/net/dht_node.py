@@ -156,7 +156,10 @@ class DhtNode:
         await self.twins.close()
         self._driver.flush()
         self._driver.close()
-        await self.host.close()
+        try:
+            await self.host.close()
+        finally:
+            self._driver.flush()  # what others were told is stored, until the last connection was closed
 
     # -- the network
 

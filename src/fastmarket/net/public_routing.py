@@ -17,7 +17,7 @@ from fastmarket.core.commands import (
     OffersFound,
     PutValue,
 )
-from fastmarket.errors import CallerFault, NetworkFault, PeerFault, QuorumFailed
+from fastmarket.errors import Busy, CallerFault, NetworkFault, PeerFault, QuorumFailed
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.lookup_job import LookupResult
@@ -125,6 +125,8 @@ class PublicRouting:
         check_latest(key, record, None if held is None else held.value)
         try:
             running = self._driver.start(PutValue(key, record, Quorum.MAJORITY, deadline_s, once=True))
+        except Busy:
+            raise
         except CallerFault as fault:  # the record is good, so it is this node that has no room
             raise NetworkFault(f"cannot hold the record: {fault.reason}") from None
         async for item in running.items():

@@ -240,6 +240,28 @@ def test_batches_never_take_more_than_all_offers_may() -> None:
         assert sum(one.size for one in batches) <= bound
 
 
+def test_offers_of_one_content_in_one_batch_give_way_together() -> None:
+    """Those of two users of one holder, in a store that has no room for what comes next."""
+    two_users = [Signing(terms(5, content=content(0), user=user)) for user in (b"a", b"b")]
+    offers = sign_offers(HOLDER, [*two_users, Signing(terms(5, content=content(1)))], START)
+    whole = offers[0].signed
+    assert isinstance(whole, SignedBatch)
+    storer = Storer(OfferConfig(max_offers=3, max_block_share=1.0, max_sender_share=1.0))
+    assert set(storer.store([whole.data])) == {Ack.STORED}
+    held = storer.offers.store
+    nearest = min((content(n) for n in range(2, 100)), key=lambda one: distance(storer.offers, one))
+    other = sign_offer(identity(61), terms(5, content=nearest), START)
+    body = encode_store([other.envelope], [])
+    reply = storer.offers.handle_request(identity(61).peer_id, body, START)
+    assert decode_store_reply(reply).acks == (Ack.STORED,)
+    assert [one.key for one in held] == [other.key]
+    assert held.stored_bytes == len(other.envelope)
+
+
+def distance(offers: OfferProtocol, one: bytes) -> int:
+    return int.from_bytes(sha256(one).digest(), "big") ^ int.from_bytes(offers._identity.peer_id.key, "big")
+
+
 WHOLE, OFFERS = batch(5)
 
 

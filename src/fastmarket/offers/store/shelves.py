@@ -85,7 +85,8 @@ class Shelves:
 
     def of_batch(self, batch: SignedBatch) -> list[Offer]:
         """Entries that are held as part of a batch."""
-        return [one for content in contents(batch) for one in self.held(content) if one.signed is batch]
+        found = dict.fromkeys(contents(batch))  # of one content there may be several, by different users
+        return [one for content in found for one in self.held(content) if one.signed is batch]
 
     def in_order(self, content: bytes) -> list[Offer]:
         """Every entry of a content: offers, cheapest first, then tombstones."""
