@@ -92,7 +92,7 @@ class Joining:
             logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
             return False
         self.joined, self._why = True, ""
-        logger.info("joined the network through %s; %d nodes known", joined.peer, joined.known)
+        logger.info("joined the network through %s; nodes known: %d", joined.peer, joined.known)
         self._drop_ourselves(dht, joined.failures)
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
