@@ -26,7 +26,7 @@ def engine_of(local: PeerId, peers: int) -> Engine:
     engine = Engine(CONFIG, local, now=START, entropy=Random(1).randbytes)
     engine.set_local_addrs(peer_info_of(9999).addrs)
     for peer in PEERS[:peers]:
-        engine.peer_identified(peer, {CONFIG.protocol}, START)
+        engine.on_peer_identified(peer, {CONFIG.protocol}, START)
     engine.poll_actions()
     return engine
 
@@ -85,7 +85,7 @@ def test_lookup_job_overhead(benchmark: BenchmarkFixture) -> None:
             requests += len(actions)
             for action in actions:
                 reply = replies[action.peer.peer_id.raw]
-                engine.receive_reply(action.request_id, CONFIG.protocol, reply, START)
+                engine.handle_reply(action.request_id, CONFIG.protocol, reply, START)
                 engine.next_timer()
         engine.poll_events()
 

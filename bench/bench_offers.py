@@ -47,7 +47,7 @@ def node(held: list[Offer]) -> tuple[OfferProtocol, PeerInfo]:
     peer = PeerInfo(me.peer_id)
     for n in range(200):
         peer = PeerInfo(identity(2000 + n).peer_id, (Multiaddr.from_text(f"/ip4/192.0.2.1/tcp/{1000 + n}"),))
-        engine.peer_identified(peer, [config.protocol, protocol.config.protocol], NOW)
+        engine.on_peer_identified(peer, [config.protocol, protocol.config.protocol], NOW)
     for offer in held:
         protocol.store.add(offer, NOW)
     return protocol, peer

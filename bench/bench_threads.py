@@ -235,7 +235,7 @@ def find_node(number: int) -> Job:
     engine = Engine(config, peer(5000 + number).peer_id, now=NOW, entropy=Random(number).randbytes)
     known = [peer(1000 * number + n) for n in range(500)]
     for info in known:
-        engine.peer_identified(info, {config.protocol}, NOW)
+        engine.on_peer_identified(info, {config.protocol}, NOW)
     engine.poll_actions()
     bodies = [encode_request(Kind.FIND_NODE, info.peer_id.raw) for info in known[:256]]
     asker, handle = known[0].peer_id, engine.handle_request

@@ -52,7 +52,7 @@ class _Watch:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None:
-        if not self.at and self.node.engine.routing.known() >= self.enough:
+        if not self.at and self.node.engine.routing.known_count() >= self.enough:
             self.at = time.monotonic()
             self.done.set()
 
@@ -81,9 +81,9 @@ async def _work(count: int, enough: int) -> None:
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*(watch.done.wait() for watch in watches))
     except TimeoutError:
-        known = [watch.node.engine.routing.known() for watch in watches]
+        known = [watch.node.engine.routing.known_count() for watch in watches]
         linked = [len(watch.node.host.peers) for watch in watches]
-        silent = [len(watch.node.engine.routing.silent) for watch in watches]
+        silent = [len(watch.node.engine.routing.unresponsive) for watch in watches]
         raise SystemExit(f"known {known}, connected {linked}, silent {silent}, {ended=}") from None
     _say(
         {
@@ -95,7 +95,7 @@ async def _work(count: int, enough: int) -> None:
     await _hear()  # everybody has had enough: what is known in the end
     _say(
         {
-            "known": [watch.node.engine.routing.known() for watch in watches],
+            "known": [watch.node.engine.routing.known_count() for watch in watches],
             "table": [watch.node.engine.table_size for watch in watches],
         }
     )

@@ -72,7 +72,7 @@ async def serve_node(given: argparse.Namespace) -> None:
     (addr,) = await node.listen(LOOPBACK)
     kad = NodeConfig().kad
     for number in range(given.peers):
-        node.engine.peer_identified(synthetic_peer(number), {kad.protocol}, node.now())
+        node.engine.on_peer_identified(synthetic_peer(number), {kad.protocol}, node.now())
     for number in range(given.offers):
         signer = Identity.from_seed(hashlib.sha256(b"holder %d" % number).digest())
         terms = OfferTerms(

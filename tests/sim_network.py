@@ -190,7 +190,7 @@ class SimNetwork:
         for one, other in ((a, b), (b, a)):
             if other.info.peer_id not in one.connected:
                 one.connected.add(other.info.peer_id)
-                one.engine.peer_identified(other.info, other.protocols, self.now)
+                one.engine.on_peer_identified(other.info, other.protocols, self.now)
                 self.pump(one)
 
     # --- private
@@ -265,12 +265,12 @@ class _Exchange:
 
     def succeed(self, protocol: str, payload: bytes) -> None:
         if self._end("reply"):
-            self.node.engine.receive_reply(self.action.request_id, protocol, payload, self.network.now)
+            self.node.engine.handle_reply(self.action.request_id, protocol, payload, self.network.now)
             self.network.pump(self.node)
 
     def fail(self, kind: FailureKind) -> None:
         if self._end(kind.value):
-            self.node.engine.request_failed(self.action.request_id, kind, self.network.now)
+            self.node.engine.handle_failure(self.action.request_id, kind, self.network.now)
             self.network.pump(self.node)
 
     def _end(self, what: str) -> bool:

@@ -29,17 +29,17 @@ class Faults:
         self.count = 0
         """How many there have been."""
         self._now = now
-        self._seldom = LogThrottle(LOG_INTERVAL_S, MAX_PLACES)
+        self._log_throttle = LogThrottle(LOG_INTERVAL_S, MAX_PLACES)
 
     def tell(self, place: str, error: BaseException, what: object = "") -> None:
         """`place` names a part of the program, one of few; `what` says what it was doing."""
         self.count += 1
-        unsaid = self._seldom.due(f"{place}: {type(error).__name__}", self._now())
-        if unsaid is None:
+        suppressed = self._log_throttle.due(f"{place}: {type(error).__name__}", self._now())
+        if suppressed is None:
             return
         busy, more = (
             f" ({what})" if what else "",
-            f" ({unsaid} similar messages suppressed)" if unsaid else "",
+            f" ({suppressed} similar messages suppressed)" if suppressed else "",
         )
         message = f"{place} failed{busy}; everything else continues{more}"
         try:

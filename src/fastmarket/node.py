@@ -98,7 +98,7 @@ class Node(Live):
         config, enter = self._config, running.enter_async_context
         dht, metrics = self._made()
         self._dht = dht
-        dht.troubles.append(self._joining.outside)
+        dht.troubles.append(self._joining.outside_reason)
         kept = None
         if self._data_dir is not None:
             kept = await enter(parts.disk(dht, config.storage, self._data_dir))
@@ -132,12 +132,12 @@ class Node(Live):
     @property
     def joins(self) -> bool:
         """Whether there is a peer to join through: a bootstrap peer, or a peer of an earlier run."""
-        return self._joining.possible
+        return self._joining.is_possible
 
     @property
     def bootstrapped(self) -> bool:
         """Whether it has joined a network since the start."""
-        return self._joining.joined
+        return self._joining.has_joined
 
     def reload(self) -> None:
         """Reads tokens and certificates again. Raises `CallerFault` and then changes nothing."""
@@ -153,7 +153,7 @@ class Node(Live):
             return "starting"
         if why := self.dht.disk_trouble:
             return why
-        return self._joining.outside() or self.dht.clock_fault()
+        return self._joining.outside_reason() or self.dht.clock_fault()
 
     def note(self) -> str:
         """What a usable node lacks, or ""."""

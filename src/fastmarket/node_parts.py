@@ -76,11 +76,11 @@ class Disk:
         journal.look_on()
         if bad:
             logger.error("cannot read %d offers in %s; they were left in place", bad, database.path)
-        if dht.offers.of_other_keys:
+        if dht.offers.other_keys_count:
             logger.error(
                 "%d offers in %s were signed with another key than the one now in identity.pem; restore that "
                 "key to renew them",
-                dht.offers.of_other_keys,
+                dht.offers.other_keys_count,
                 database.path,
             )
         own, held = len(dht.offers.own), len(dht.offers.store)

@@ -67,7 +67,7 @@ def test_a_new_price_and_a_withdrawal_are_seen_at_once() -> None:
 
 
 def test_a_forgotten_invalidation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ResponseCaches, "changed", lambda self, source: None)
+    monkeypatch.setattr(ResponseCaches, "invalidate", lambda self, source: None)
     with pytest.raises(AssertionError):
         check_new_price()
 

@@ -139,13 +139,13 @@ def test_a_turn_that_fails_has_a_next_one(bugs: Bugs, broken: str) -> None:
 
 def test_who_fails_with_more_to_do_holds_up_nobody(bugs: Bugs) -> None:
     async def scenario() -> None:
-        agenda, broken, others = RunQueue(Clock(), Faults()), Broken(times=1), Broken()
+        run_queue, broken, others = RunQueue(Clock(), Faults()), Broken(times=1), Broken()
         for _ in range(3):
-            agenda.later(broken)
-            agenda.later(others)
+            run_queue.run_later(broken)
+            run_queue.run_later(others)
         await until(lambda: broken.calls + others.calls == 6)
-        assert not agenda.crowded
-        agenda.later(others)
+        assert not run_queue.is_crowded
+        run_queue.run_later(others)
         await until(lambda: others.calls == 4)
 
     bugs(scenario)
@@ -237,7 +237,7 @@ def test_a_bug_over_a_connection_costs_that_connection(
                     link.abort()
                 else:
                     await ask(guest, seed(node), FIND_NODE)
-                await until(there.ended.done)
+                await until(there.ended.is_set)
             await until(lambda: node.host.connection_count == 1)
             assert isinstance(await ask(other, seed(node), FIND_NODE), Reply)
 
@@ -521,7 +521,7 @@ def test_joining_is_tried_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.Monk
             async with node:
                 async with asyncio.timeout(DEADLINE_S):
                     await until(lambda: node.bootstrapped)
-                await until(lambda: not node._joining.trying)
+                await until(lambda: not node._joining.is_trying)
 
     assert len(bugs(scenario)) == 1
 

@@ -176,7 +176,7 @@ def test_a_list_that_names_the_node_itself_alone_makes_it_the_first(
             assert node.missing() == ""
             assert not node.joins
             assert node.dht.engine._seeds == ()
-            assert not node._joining.trying
+            assert not node._joining.is_trying
             assert node.dht.node_info().troubles == ()
             async with Node(settings(str(node.listen_addrs[0])), identity(72)) as second:
                 assert second.bootstrapped

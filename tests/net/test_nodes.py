@@ -290,8 +290,8 @@ def test_a_peer_is_given_the_time_it_took_for_its_first_word(run: Run[None]) -> 
         async with nodes(2, config) as (a, b):
             await b.dial(seed(a))
             await until(lambda: a.engine.table_size == 1)
-            assert b.engine.learnt.rtt.soft_timeout_s(a.peer_id) < 3600.0
-            assert a.engine.learnt.rtt.soft_timeout_s(b.peer_id) < 3600.0
+            assert b.engine.knowledge.rtt.soft_timeout_s(a.peer_id) < 3600.0
+            assert a.engine.knowledge.rtt.soft_timeout_s(b.peer_id) < 3600.0
 
     run(scenario())
 

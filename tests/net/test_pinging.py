@@ -40,7 +40,7 @@ def test_other_bytes_and_an_early_end_are_faults(run: Run[None]) -> None:
         async with nodes(2) as (a, b):
             link = await b.host.connect(seed(a))
             a.host.streams.serve(PING_PROTOCOL, lie)
-            with pytest.raises(PeerFault, match="not the bytes sent"):
+            with pytest.raises(PeerFault, match="differs from the bytes sent"):
                 await ping(b.host, link)
             a.host.streams.serve(PING_PROTOCOL, hang_up)
             with pytest.raises(StreamFailed, match="ended before"):

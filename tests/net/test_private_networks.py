@@ -187,7 +187,7 @@ def test_nor_where_others_say_that_they_know_it_itself(run: Run[None]) -> None:
             for node, count in ((public, 0), (inside, 1)):
                 us = PeerInfo(node.peer_id, (Multiaddr.from_text(f"/ip6/::1/tcp/{knocks.port}"),))
                 twins = Twins(node.host, node.engine)
-                twins.named(us)
+                twins.on_named(us)
                 assert twins._look is not None
                 await asyncio.wait_for(twins._look, DEADLINE_S)
                 assert knocks.count == count

@@ -61,7 +61,7 @@ def test_no_reply_is_longer_than_rust_reads(run: Run[None]) -> None:
                 Multiaddr.from_text(f"/dns4/{'x' * 60}.{number}.example.org/tcp/4001") for number in range(16)
             )
             for number in range(200, 300):
-                a.engine.peer_identified(PeerInfo(identity(number).peer_id, long), {KAD}, a.now())
+                a.engine.on_peer_identified(PeerInfo(identity(number).peer_id, long), {KAD}, a.now())
             link = await b.host.connect(seed(a))
             for kind in (Kind.FIND_NODE, Kind.GET_VALUE, Kind.GET_PROVIDERS):
                 stream = await b.host.streams.open(link, [KAD])

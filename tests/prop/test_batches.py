@@ -194,14 +194,14 @@ async def take(life: Life, step: tuple[object, ...]) -> None:
     match step:
         case "register", set() as numbers, int(price):
             sweep = life.offers.register_many(wanted(numbers, price), life.now)
-            life.offers.ended(sweep, None, life.now)
+            life.offers.on_ended(sweep, None, life.now)
             life.live.update({CONTENTS[number]: price for number in numbers})
             for offer in sweep.offers:
                 assert offer.seq > life.seqs.get(offer.content, 0), "or nobody else would believe it"
                 life.seqs[offer.content] = offer.seq
         case "withdraw", int(number) if CONTENTS[number] in life.live:
             announcement = life.offers.withdraw(CONTENTS[number], b"u", life.now)
-            life.offers.ended(announcement, None, life.now)
+            life.offers.on_ended(announcement, None, life.now)
             life.seqs[CONTENTS[number]] = announcement.offer.seq
             del life.live[CONTENTS[number]]
         case "set back", int(hours):

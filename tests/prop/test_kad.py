@@ -133,7 +133,7 @@ def test_where_peers_know_their_neighbours_the_true_closest_are_found(
     for own in keys:
         routing = RoutingTable(SMALL, PEERS[keys.index(own)].peer_id)
         for peer in PEERS:
-            routing.identified(peer, {SMALL.protocol}, START)
+            routing.on_identified(peer, {SMALL.protocol}, START)
         tables.append(routing)
     lookup = IterativeLookup(target, Naming(), replace(SMALL, alpha=alpha), LOCAL)
     lookup.add([PEERS[seed]])
@@ -162,7 +162,7 @@ class TablePolicy(RuleBasedStateMachine):
     def identify(self, number: int, server: bool, moved: bool) -> None:
         info = PeerInfo(peer_id_of(number), (addr_of(number + 1000 * moved),))
         protocols = {self.config.protocol} if server else {"/other"}
-        oldest = self.routing.identified(info, protocols, self.now)
+        oldest = self.routing.on_identified(info, protocols, self.now)
         (self.servers if server else self.clients).add(number)
         (self.clients if server else self.servers).discard(number)
         self.silent.discard(number)
@@ -179,19 +179,19 @@ class TablePolicy(RuleBasedStateMachine):
     def check(self, number: int, alive: bool) -> None:
         contact = self.routing.contact(peer_id_of(number))
         if contact is not None:
-            self.routing.checked(contact, alive, self.now)
+            self.routing.on_checked(contact, alive, self.now)
             if not alive:
                 self.servers.discard(number)
                 self.silent.add(number)
 
     @rule(number=st.integers(0, 59), kind=st.sampled_from(FailureKind))
     def fail(self, number: int, kind: FailureKind) -> None:
-        self.routing.failed(peer_id_of(number), kind, self.now)
+        self.routing.on_failure(peer_id_of(number), kind, self.now)
 
     @rule(number=st.integers(0, 59))
     def reply(self, number: int) -> None:
         """One that had fallen silent is back by that."""
-        self.routing.replied(peer_id_of(number), self.now)
+        self.routing.on_reply(peer_id_of(number), self.now)
         if number in self.silent:
             self.silent.discard(number)
             self.servers.add(number)
@@ -213,7 +213,7 @@ class TablePolicy(RuleBasedStateMachine):
             bucket = self.routing.bucket_of(contact.info.peer_id.key)
             sizes[bucket] = sizes.get(bucket, 0) + 1
         assert all(size <= self.config.k for size in sizes.values())
-        waiting = self.routing.known() - len(self.routing)
+        waiting = self.routing.known_count() - len(self.routing)
         full = sum(size == self.config.k for size in sizes.values())
         assert waiting <= self.config.k * full
 

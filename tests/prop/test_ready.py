@@ -141,14 +141,14 @@ class Story:
         self.engine.set_local_addrs([addr_of(addr)] if addr else [])
 
     def neighbour(self, number: int) -> None:
-        self.engine.peer_identified(peer_info_of(number), {CONFIG.kad.protocol}, self.now)
+        self.engine.on_peer_identified(peer_info_of(number), {CONFIG.kad.protocol}, self.now)
 
     def gone(self, number: int) -> None:
-        self.engine.peer_identified(peer_info_of(number), {"/other/1"}, self.now)
+        self.engine.on_peer_identified(peer_info_of(number), {"/other/1"}, self.now)
 
     def neighbour_moved(self, number: int, addr: int) -> None:
         moved = PeerInfo(peer_info_of(number).peer_id, (addr_of(addr),))
-        self.engine.peer_identified(moved, {CONFIG.kad.protocol}, self.now)
+        self.engine.on_peer_identified(moved, {CONFIG.kad.protocol}, self.now)
 
     def neighbour_doubted(self, alive: bool) -> None:
         """Others are not told of who is to prove itself; the first of these is found alive, or not."""
@@ -159,16 +159,16 @@ class Story:
             pass
         self.compare()
         if first is not None:
-            routing.proven(first, alive, asked_at, self.now)
+            routing.on_proven(first, alive, asked_at, self.now)
 
     def neighbour_replied(self, number: int) -> None:
-        self.engine.routing.replied(peer_info_of(number).peer_id, self.now)
+        self.engine.routing.on_reply(peer_info_of(number).peer_id, self.now)
 
     def neighbour_failed(self, number: int) -> None:
         for _ in range(CONFIG.kad.max_failures):
             self.now += CONFIG.kad.max_failures * CONFIG.kad.failure_spacing_s
-            self.engine.routing.seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
-            self.engine.peer_unreachable(peer_info_of(number).peer_id, self.now)
+            self.engine.routing.on_seen(ASKER.key, self.now)  # somebody is heard: so the fault is not ours
+            self.engine.on_peer_unreachable(peer_info_of(number).peer_id, self.now)
 
     def time(self, seconds: float) -> None:
         self.now += seconds

@@ -63,7 +63,7 @@ def test_a_holder_of_many_files_announces_them_by_region() -> None:
     sweeps = outcome.sections["sweeps"]
     assert sweeps["contents"] == 2000
     assert sweeps["success"] == 1.0
-    assert all(mark.met for mark in outcome.marks), outcome.marks
+    assert all(mark.is_met for mark in outcome.marks), outcome.marks
 
 
 def test_hops_grow_with_the_number_of_nodes() -> None:
@@ -112,25 +112,25 @@ def test_nobody_is_heard_across_a_partition_and_everybody_once_it_is_healed() ->
     sides.update(dict.fromkeys(world.askers, 1))
     sides.update(dict.fromkeys(range(SMALL.signers), 0))
     asker = world.some_node()
-    cut = {n for n in range(SMALL.nodes) if world.network.standing.cut(asker.number, n)}
+    cut = {n for n in range(SMALL.nodes) if world.network.standing.is_cut(asker.number, n)}
     assert cut == set(range(SMALL.signers))
     sides.update((n, n) for n in range(SMALL.nodes))
     assert world.look_up(5).shares == [0.0] * 5
     sides.clear()
-    assert world.look_up(20).exact == 20
+    assert world.look_up(20).exact_count == 20
 
 
 def test_under_churn_who_came_later_counts_among_the_closest() -> None:
     outcome = ScenarioOutcome(replace(SMALL, nodes=60, signers=4))
     world = outcome.world()
     Sessions(world).begin()
-    away = {n for n in range(60) if not world.network.standing.up(n)}
+    away = {n for n in range(60) if not world.network.standing.is_up(n)}
     world.rest(1800)
-    closest = world.population.servers.closest(bytes(32), 60, world.network.standing.answers)
-    came = {n for n in away if world.network.standing.up(n)}
+    closest = world.population.servers.closest(bytes(32), 60, world.network.standing.is_answering)
+    came = {n for n in away if world.network.standing.is_up(n)}
     assert came
     assert came <= set(closest)
-    assert world.look_up(20).exact >= 18
+    assert world.look_up(20).exact_count >= 18
 
 
 def test_dials_cost_their_round_trips() -> None:

@@ -52,7 +52,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         REPEATS,
         "test_faults.py::test_a_bug_over_a_connection_costs_that_connection",
     ),
-    ("net/pump.py", "RunQueue.later", "call_soon"): (
+    ("net/pump.py", "RunQueue.run_later", "call_soon"): (
         ITSELF,
         "test_faults.py::test_who_fails_with_more_to_do_holds_up_nobody",
     ),
@@ -71,7 +71,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ),
     ("net/driver.py", "Running.items", LOOP): (CALLER, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
-    ("net/twins.py", "Twins.named", "ensure_future"): (ONCE, ""),
+    ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
     ("net/public_routing.py", "_merged", "ensure_future"): (CALLER, ""),
     ("net/joining.py", "Joining.start", "Repeating"): (
@@ -135,7 +135,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/streams.py", "StreamTable.feed", "ensure_future"): (ONCE, ""),
     ("net/streams.py", "StreamTable.feed", "add_done_callback"): (FORGETS, ""),
     ("net/streams.py", "Stream.read", LOOP): (CALLER, ""),
-    ("net/streams.py", "Stream.ready", LOOP): (CALLER, ""),
+    ("net/streams.py", "Stream.wait_ready", LOOP): (CALLER, ""),
     ("net/streams.py", "Stream.write", LOOP): (CALLER, ""),
     ("net/pinging.py", "ping", LOOP): (CALLER, ""),
     ("net/bridge.py", "DhtServer.run", LOOP): (ONCE, ""),

@@ -44,6 +44,6 @@ class OfferHolders(ProviderSource):
                 until = min(until, book.hints_until(peer_id))
         return found, until
 
-    def withdrawn(self, key: bytes, now: float) -> frozenset[PeerId]:
+    def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
         """Those that took all of their offers back."""
         return self._store.withdrawn_providers(key, now)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
 from enum import Enum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class Durability(Enum):
@@ -53,3 +58,33 @@ class Tickets:
         if ticket <= self._durable:
             return Durability.DURABLE
         return Durability.FAILED if ticket <= self._failed else Durability.PENDING
+
+
+class Waiting(Generic[T]):
+    """Those that wait for tickets, each for the last it was given. Tickets are given in ascending order."""
+
+    __slots__ = ("_by_ticket",)
+
+    def __init__(self) -> None:
+        self._by_ticket: OrderedDict[int, dict[T, None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_ticket.values()))
+
+    def add(self, one: T, ticket: int) -> None:
+        """It waits for this ticket, and for none before."""
+        self._by_ticket.setdefault(ticket, {})[one] = None
+
+    def discard(self, one: T, ticket: int) -> None:
+        """It waits no longer: a disk that hangs is no reason to hold what has been given up."""
+        group = self._by_ticket.get(ticket)
+        if group is not None:
+            group.pop(one, None)
+            if not group:
+                del self._by_ticket[ticket]
+
+    def take(self, ticket: int) -> Iterator[T]:
+        """Those whose tickets are answered with this one."""
+        waiting = self._by_ticket
+        while waiting and next(iter(waiting)) <= ticket:
+            yield from waiting.popitem(last=False)[1]

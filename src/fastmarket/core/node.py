@@ -8,7 +8,6 @@ place for all drivers: the network, the simulator, the tests.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.answers import AddressBook, OfferHolders
 from fastmarket.core.batching import RegistrationBatcher, SliceQueue
-from fastmarket.core.durability import Tickets
+from fastmarket.core.durability import Tickets, Waiting
 from fastmarket.core.events import (
     Action,
     AnnouncingPostponed,
@@ -120,7 +119,7 @@ class NodeCore(RegistrationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.askable, config.offers)
+        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
@@ -133,7 +132,7 @@ class NodeCore(RegistrationHost):
         """A bootstrap was begun, by anyone."""
         self._operations: dict[int, Operation] = {}
         self._timers: list[tuple[float, int]] = []
-        self._awaiting: deque[tuple[int, list[PutOperation]]] = deque()  # by ticket
+        self._awaiting: Waiting[PutOperation] = Waiting()
         self._jobs: dict[int, _Running] = {}
         self._batches: set[Batch] = set()
         self._events: list[Event] = []
@@ -175,15 +174,15 @@ class NodeCore(RegistrationHost):
     @property
     def is_turn_wanted(self) -> bool:
         """A request that was answered called for more: actions, or an earlier timer."""
-        return self._table.timer_moved or self.offers.timer_moved
+        return self._table.is_timer_moved or self.offers.is_timer_moved
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The reply to a SendRequest. One that nothing waits for is ignored."""
-        self.engine.receive_reply(request_id, protocol, payload, now)
+        self.engine.handle_reply(request_id, protocol, payload, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """A SendRequest has failed."""
-        self.engine.request_failed(request_id, kind, now)
+        self.engine.handle_failure(request_id, kind, now)
 
     def handle_peer(self, event: PeerEvent, now: float) -> None:
         """Something became known of a peer."""
@@ -193,14 +192,11 @@ class NodeCore(RegistrationHost):
     def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
         self.tickets.answer(ticket, fault)
-        awaiting = self._awaiting
-        while awaiting and awaiting[0][0] <= ticket:
-            for operation in awaiting.popleft()[1]:
-                if operation.number in self._operations:
-                    try:
-                        operation.on_persisted(now)
-                    except Exception as error:  # noqa: BLE001 - it costs this command
-                        self._bug("acknowledging what is durable", error, operation, now)
+        for operation in self._awaiting.take(ticket):
+            try:
+                operation.on_persisted(now)
+            except Exception as error:  # noqa: BLE001 - it costs this command
+                self._bug("acknowledging what is durable", error, operation, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -242,7 +238,7 @@ class NodeCore(RegistrationHost):
         if self.batcher.waiting or self.slices.waiting:
             self._guard_timer("beginning registrations", self._begin_registrations, now)
         requests = self._runner.poll_actions()
-        self._table.timer_moved = self.offers.timer_moved = False
+        self._table.is_timer_moved = self.offers.is_timer_moved = False
         if not self._changes.noted:
             return requests
         changes = self._changes.take()
@@ -263,6 +259,16 @@ class NodeCore(RegistrationHost):
         if events:
             self._events = []
         return events
+
+    @property
+    def operation_count(self) -> int:
+        """Commands under way."""
+        return len(self._operations)
+
+    @property
+    def awaiting_count(self) -> int:
+        """Commands that wait for the answer to a `Persist`."""
+        return len(self._awaiting)
 
     # --- for operations (RegistrationHost)
 
@@ -303,11 +309,9 @@ class NodeCore(RegistrationHost):
 
     def await_durable(self, operation: PutOperation) -> int:
         ticket = self.tickets.awaited(pending=self._changes.has_own)
-        if ticket != operation.ticket:
-            awaiting = self._awaiting
-            if not awaiting or awaiting[-1][0] < ticket:
-                awaiting.append((ticket, []))
-            awaiting[-1][1].append(operation)
+        if ticket != operation.ticket and operation.number in self._operations:
+            self._awaiting.discard(operation, operation.ticket)
+            self._awaiting.add(operation, ticket)
         return ticket
 
     def arm(self, operation: Operation, when: float) -> None:
@@ -336,6 +340,8 @@ class NodeCore(RegistrationHost):
         fault: Exception | None = None,
     ) -> None:
         if self._operations.pop(operation.number, None) is not None:
+            if isinstance(operation, PutOperation):
+                self._awaiting.discard(operation, operation.ticket)
             self._events.append(Finished(operation.number, outcome, result, fault))
 
     # --- private
@@ -354,19 +360,19 @@ class NodeCore(RegistrationHost):
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
         alone = not engine.table_size and not self.is_joining
-        engine.peer_identified(event.peer, event.protocols, now)
+        engine.on_peer_identified(event.peer, event.protocols, now)
         if alone and engine.table_size:
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
     def _disconnected(self, event: PeerDisconnected, now: float) -> None:
-        self.engine.peer_disconnected(event.peer_id, now)
+        self.engine.on_peer_disconnected(event.peer_id, now)
 
     def _unreachable(self, event: PeerUnreachable, now: float) -> None:
-        self.engine.peer_unreachable(event.peer_id, now)
+        self.engine.on_peer_unreachable(event.peer_id, now)
 
     def _answered(self, event: PeerAnswered, now: float) -> None:
-        self.engine.learnt.rtt.on_answer(event.peer_id, event.took_s, True)
+        self.engine.knowledge.rtt.on_answer(event.peer_id, event.took_s, True)
 
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
@@ -375,7 +381,7 @@ class NodeCore(RegistrationHost):
         size = self.engine.table_size
         if size != self._table_size:
             self._table_size = size
-            self.offers.neighbours(size, now)
+            self.offers.on_table_size(size, now)
 
     def _run(self, job: Job, owner: JobOwner | None, wanted: Wanted | None, now: float) -> int:
         job_id = self.engine.start(job, now)
@@ -431,7 +437,7 @@ class NodeCore(RegistrationHost):
     def _end_announcement(self, wanted: Wanted, result: object, now: float) -> None:
         """The end of an announcement or handover goes back into its schedule; None: it was not made."""
         self._offers_due = True
-        self.offers.ended(wanted, result, now)
+        self.offers.on_ended(wanted, result, now)
         offset_s = self.offers.clock.warning(now)
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))

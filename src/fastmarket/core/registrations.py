@@ -248,13 +248,16 @@ class ManyRegistrations(PutOperation):
         host.finish(self, result=[host.explained(outcome, now) for outcome in self._outcomes])
 
     def cancel(self, now: float) -> None:
-        self.is_open = False
+        self.settle(now)  # with how far it is: what has not begun never will
 
 
 class BatchTarget:
     """Whose registrations a batch holds."""
 
     __slots__ = ()
+
+    is_divisible = True
+    """Where some are at fault for all, the others are made all the same."""
 
     def on_signed(self, index: int) -> None:
         """It is signed and stored here."""
@@ -269,9 +272,11 @@ class BatchTarget:
 
 
 class RegistrationPart(BatchTarget):
-    """A slice of `ManyRegistrations`."""
+    """A slice of `ManyRegistrations`, whose caller is told of the first fault: then none of it is made."""
 
     __slots__ = ("_deadline", "indices", "owner")
+
+    is_divisible = False
 
     def __init__(self, owner: ManyRegistrations, indices: Sequence[int], deadline: float) -> None:
         self.owner = owner
@@ -336,7 +341,7 @@ class Batch(JobOwner):
         self._open = set(range(len(terms)))
 
     def begin(self, now: float) -> None:
-        """Signs and announces. Where some are at fault for all, the halves go by themselves."""
+        """Signs and announces. Where some are at fault for all, the halves go by themselves, if they may."""
         terms, host = self._terms, self._host
         try:
             sweep = host.offers.register_many(terms, now, self._retry_s)
@@ -352,9 +357,8 @@ class Batch(JobOwner):
 
     def _split(self, fault: FastmarketError, now: float) -> None:
         terms = self._terms
-        if len(terms) == 1:
-            self._target.on_fault(self._first, fault)
-            self._slot.report(self._first)
+        if len(terms) == 1 or not self._target.is_divisible:
+            self._fail(fault)
             return
         middle = len(terms) // 2
         for part, first in ((terms[:middle], 0), (terms[middle:], middle)):
@@ -375,11 +379,14 @@ class Batch(JobOwner):
         self._end(now)
 
     def on_bug(self, fault: FastmarketError, now: float) -> None:
+        self._fail(fault)
+        self._host.end_batch(self)
+
+    def _fail(self, fault: FastmarketError) -> None:
         for index in sorted(self._open):
             self._target.on_fault(self._first + index, fault)
             self._slot.report(self._first + index)
         self._open.clear()
-        self._host.end_batch(self)
 
     def _end(self, now: float) -> None:
         for index in sorted(self._open):

@@ -48,26 +48,27 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SeedSettled:
-    """Progress: one seed is connected and identified, or failed; `remaining` have not settled."""
+    """Progress: one seed is connected and identified, or failed; `remaining_count` have not settled."""
 
     peer: PeerInfo
     failure: FailureKind | None
-    remaining: int
+    remaining_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapResult:
-    """`known` servers now, `remaining` lookups that the deadline cut off (0: nothing was left out).
+    """`known_count` servers are known; the deadline cut off `remaining_count` lookups (0: the bootstrap is
+    complete).
 
-    `unanswered` requests of its lookups: a part of the network may have been busy, joining as we were. The
-    buckets where that happened count as not looked up in.
+    `unanswered_count` requests of its lookups got no answer: part of the network may have been busy joining,
+    as this node was. The buckets concerned count as not refreshed.
     """
 
     connected: tuple[PeerInfo, ...]
     failed: tuple[tuple[PeerInfo, FailureKind], ...]
-    known: int
-    remaining: int
-    unanswered: int = 0
+    known_count: int
+    remaining_count: int
+    unanswered_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Surroundings:
     routing: RoutingTable
     seeds: Seeds
     entropy: Callable[[int], bytes]
-    paces: RttEstimator  # a node that has just joined knows already how quick its peers are
+    rtt: RttEstimator  # a node that has just joined knows already how quick its peers are
     size: NetworkSize
     named: Callable[[PeerInfo], None]
     """Told how others know us (`FindSelf`)."""
@@ -96,10 +97,10 @@ class Surroundings:
 
     def lookup(self, raw_key: RawKey, target: KadKey, now: float) -> IterativeLookup:
         """A FIND_NODE lookup, seeded from the table."""
-        learnt = NetworkKnowledge(self.paces, self.size)
+        knowledge = NetworkKnowledge(self.rtt, self.size)
         own = raw_key == self.local.raw
         ask = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
-        lookup = IterativeLookup(target, ask, self.config, self.local, learnt)
+        lookup = IterativeLookup(target, ask, self.config, self.local, knowledge)
         lookup.add(self.seeds(target, now))
         return lookup
 
@@ -122,21 +123,21 @@ class _SeedRound:
         """Seeds not settled."""
         return self._pending
 
-    def answered(self, index: int) -> None:
+    def on_answer(self, index: int) -> None:
         """It answered; that makes it connected once it is identified."""
         self._answered.add(index)
-        self.look()
+        self.check_identified()
 
-    def look(self) -> None:
+    def check_identified(self) -> None:
         """See who has been identified by now."""
         for index in [index for index in self._answered if index in self._pending]:
             peer = self._pending[index]
-            if self._routing.knows(peer.peer_id):
+            if self._routing.is_identified(peer.peer_id):
                 del self._pending[index]
                 self.connected.append(peer)
                 self.events.append(SeedSettled(peer, None, len(self._pending)))
 
-    def fail(self, index: int, kind: FailureKind) -> None:
+    def on_failure(self, index: int, kind: FailureKind) -> None:
         """No answer from it."""
         peer = self._pending.pop(index, None)
         if peer is not None:
@@ -146,7 +147,7 @@ class _SeedRound:
     def give_up(self) -> None:
         """Those that have not settled have failed."""
         for index in list(self._pending):
-            self.fail(index, FailureKind.TIMEOUT)
+            self.on_failure(index, FailureKind.TIMEOUT)
 
 
 class BootstrapJob(PeerWatcher):
@@ -196,7 +197,7 @@ class BootstrapJob(PeerWatcher):
         self._wake: float | None = None  # when the phase may move on by itself
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """The node is usable, or time was up."""
         return self._phase is Phase.DONE
 
@@ -220,7 +221,7 @@ class BootstrapJob(PeerWatcher):
             self._after_identifying()
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """From a seed or within a lookup; raises PeerFault."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
@@ -228,21 +229,21 @@ class BootstrapJob(PeerWatcher):
             FindSelf(around.config, around.local, around.named).read(
                 PeerInfo(around.local), protocol, payload, now
             )
-            self._round.answered(own)
+            self._round.on_answer(own)
         elif number in self._lookups:
             self._lookups[number].on_reply(own, protocol, payload, now)
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A seed or a peer of a lookup failed."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
-            self._round.fail(own, kind)
+            self._round.on_failure(own, kind)
         elif number in self._lookups:
             self._lookups[number].on_failure(own, kind, now)
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """Perhaps a seed, or an answerer, that was waited for."""
-        self._round.look()
+        self._round.check_identified()
 
     def next_timer(self) -> float | None:
         """The end of the phase, the timers of the lookups, the deadline."""
@@ -320,7 +321,7 @@ class BootstrapJob(PeerWatcher):
                 self._around.routing.mark_refreshed(target, _NEVER)
 
     def _all_identified(self, now: float) -> bool:
-        knows = self._around.routing.knows
+        knows = self._around.routing.is_identified
         self._met = [peer for peer in self._met if not knows(peer.peer_id)]
         return not self._met or (self._wake is not None and now >= self._wake)
 
@@ -373,7 +374,7 @@ class BootstrapJob(PeerWatcher):
         self.result = BootstrapResult(
             tuple(self._round.connected),
             tuple(self._round.failed),
-            self._around.routing.known(),
+            self._around.routing.known_count(),
             len(self._plan) + len(self._lookups) + self._again,
             self._unanswered,
         )

@@ -76,7 +76,7 @@ class Engine:
         "config",
         "handlers",
         "jobs",
-        "learnt",
+        "knowledge",
         "liveness",
         "maintenance",
         "mode",
@@ -114,22 +114,22 @@ class Engine:
             RecordStore(config, local.key) if records is None else records,
             providers,
             ResponseCaches() if caches is None else caches,
-            lambda key: self.maintenance.publishes(Own.PROVIDER, key),
+            lambda key: self.maintenance.is_published(Own.PROVIDER, key),
         )
-        named = self.routing.large.named if config.large_table else None
+        named = self.routing.full_table.on_named if config.large_table else None
         alive = KnownAlive(config)
-        self.learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
-        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.learnt.rtt, alive)
+        self.knowledge = NetworkKnowledge(RttEstimator(config), NetworkSize(config), named, alive)
+        self.jobs = JobRunner(config.max_jobs, self.routing, trace, self.knowledge.rtt, alive)
         self.liveness = ProbeList(config, local, self.jobs, self.routing)
-        learnt = self.learnt
+        knowledge = self.knowledge
         self._around = Surroundings(
             config,
             local,
             self.routing,
             self.seeds,
             entropy,
-            learnt.rtt,
-            learnt.size,
+            knowledge.rtt,
+            knowledge.size,
             self._note_named,
         )
         self.named_us: deque[PeerInfo] = deque(maxlen=MAX_NAMED)
@@ -159,26 +159,26 @@ class Engine:
         self.handlers.set_local(self._local)
         self.routing.set_local(self._local)
 
-    def peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
+    def on_peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A connected peer said who it is: `peer.addrs` are its *listen* addresses out of identify.
 
         This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
         """
-        self.learnt.on_identified(peer.peer_id, protocols, now)
-        oldest = self.routing.identified(peer, protocols, now)
+        self.knowledge.on_identified(peer.peer_id, protocols, now)
+        oldest = self.routing.on_identified(peer, protocols, now)
         if oldest is not None:
             self.liveness.check(oldest, now)
-        self.jobs.peer_identified(now)
+        self.jobs.on_peer_identified(now)
         self._look_at_table(now)
 
-    def peer_disconnected(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
-        self.learnt.on_disconnected(peer_id)
-        self.routing.disconnected(peer_id)
+        self.knowledge.on_disconnected(peer_id)
+        self.routing.on_disconnected(peer_id)
 
-    def peer_unreachable(self, peer_id: PeerId, now: float) -> None:
+    def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None:
         """No address of the peer could be dialled."""
-        self.routing.failed(peer_id, FailureKind.UNREACHABLE, now)
+        self.routing.on_failure(peer_id, FailureKind.UNREACHABLE, now)
         self._look_at_table(now)
 
     def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
@@ -190,15 +190,15 @@ class Engine:
             raise PeerFault("a client serves no requests", protocol=self.config.protocol)
         return self.handlers.handle(sender, body, now, block)
 
-    def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+    def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The outcome of a SendRequest. One that nobody waits for any more is ignored."""
-        self.jobs.receive_reply(request_id, protocol, payload, now)
-        if self.routing.refresh_wanted:
+        self.jobs.handle_reply(request_id, protocol, payload, now)
+        if self.routing.is_refresh_wanted:
             self._look_at_table(now)
 
-    def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+    def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The other outcome of a SendRequest."""
-        self.jobs.request_failed(request_id, kind, now)
+        self.jobs.handle_failure(request_id, kind, now)
         self._look_at_table(now)
 
     def next_timer(self) -> float:
@@ -236,9 +236,9 @@ class Engine:
         return self.routing.contacts()
 
     @property
-    def askable(self) -> tuple[Sized, Sized]:
+    def seed_sources(self) -> tuple[Sized, Sized]:
         """What lookups begin with (`seeds`), as it is at any time: while both are empty, they ask nobody."""
-        return self.routing.askable
+        return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
@@ -261,7 +261,7 @@ class Engine:
         routing, count = self.routing, 2 * self.config.k
         routing.mark_refreshed(target, now)
         near = [contact.info for contact in routing.nearest(target, count)]
-        return near + routing.large.nearest(target, count) if len(routing.large) else near
+        return near + routing.full_table.nearest(target, count) if len(routing.full_table) else near
 
     def nearest_ids(self, target: KadKey, count: int) -> list[PeerId]:
         """The peers of the table closest to a 32-byte key, closest first."""
@@ -294,7 +294,7 @@ class Engine:
     def search(self, key: bytes, ask: Query) -> Lookup:
         """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
         kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
-        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.learnt)
+        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.knowledge)
 
     def lookup_job(self, key: bytes, ask: Query, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
@@ -312,7 +312,7 @@ class Engine:
             self.seeds,
             self.config,
             timeout_s,
-            self.learnt.size,
+            self.knowledge.size,
             lambda: self.search(key, find),
             retry_s,
         )
@@ -390,7 +390,9 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
-        ask = GetProviders(self.config, RawKey(key), limit, lambda now: handlers.withdrawn(key, now))
+        ask = GetProviders(
+            self.config, RawKey(key), limit, lambda now: handlers.withdrawn_providers(key, now)
+        )
         own = tuple(handlers.known_providers(key, now))
         return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
 
@@ -442,9 +444,9 @@ class Engine:
 
     def _look_at_table(self, now: float) -> None:
         """An unresponsive peer is back, and perhaps more that we do not know of; or the table is empty."""
-        if not self.routing.refresh_wanted:
+        if not self.routing.is_refresh_wanted:
             return
-        self.routing.refresh_wanted = False
+        self.routing.is_refresh_wanted = False
         config = self.config
         if len(self.routing):
             self.maintenance.refresh_soon(config.return_delay_s, config.return_pause_s, now)

@@ -12,7 +12,7 @@ from fastmarket.formats.peer_info import PeerInfo
 class SendRequest:
     """Put one request to `peer`: the first of `choices` it speaks, over a kept or a new connection.
 
-    The shell answers exactly once, by `Engine.receive_reply` or `Engine.request_failed`, at the latest at
+    The shell answers exactly once, by `Engine.handle_reply` or `Engine.handle_failure`, at the latest at
     `deadline` (unix seconds). A choice that expects no reply is answered with an empty payload once written.
 
     The job that wants it sent has a `token` of its own for it; number, deadline and job are the runner's.

@@ -44,7 +44,7 @@ class Handlers:
         "_local",
         "_local_entry",
         "_local_key",
-        "_others_known",
+        "_other_source",
         "_provides",
         "_rules",
         "providers",
@@ -69,7 +69,7 @@ class Handlers:
         self._config = config
         self._local = PeerInfo(local)
         self._local_key = local.key
-        self._others_known = others
+        self._other_source = others
         self._provides = provides
         self._local_entry: bytes | None = None
         self._rules = rules
@@ -83,7 +83,7 @@ class Handlers:
         )
         """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
         caches.add(self.response_cache)
-        self.providers = ProviderStore(config, self.response_cache.changed, local.key)
+        self.providers = ProviderStore(config, self.response_cache.invalidate, local.key)
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
             Kind.PUT_VALUE: self._put_value,
             Kind.GET_VALUE: self._get_value,
@@ -97,7 +97,7 @@ class Handlers:
         limit = self._config.max_entry_bytes
         self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
         self._local = local
-        self.response_cache.changed(local.peer_id)
+        self.response_cache.invalidate(local.peer_id)
 
     def handle(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
         """The reply to one request, None where there is none. Raises PeerFault.
@@ -108,7 +108,7 @@ class Handlers:
             return self._find_node(sender, body[4:], now)
         ready = self.response_cache.answer(body, sender, now)
         if ready is not None:
-            self.routing.seen(sender.key, now)
+            self.routing.on_seen(sender.key, now)
             return ready
         config = self._config
         if len(body) > config.max_request_bytes:
@@ -117,7 +117,7 @@ class Handlers:
         handler = self._by_kind.get(message.kind)
         if handler is None:
             raise PeerFault(f"request of type {message.kind}")
-        self.routing.seen(sender.key, now)
+        self.routing.on_seen(sender.key, now)
         self._block = block
         return handler(sender, message, now)
 
@@ -126,7 +126,7 @@ class Handlers:
         if not 0 < len(key) <= config.max_key_bytes:
             raise LimitExceeded("bytes in a key", config.max_key_bytes, len(key))
         sender_key = sender.key
-        asker = routing.seen(sender_key, now)
+        asker = routing.on_seen(sender_key, now)
         target = kad_key(key)
         if target == sender_key and asker is not None:  # it is told how we know it, as go does
             return routing.joined(_FIND_NODE_REPLY, target, None, config.k + 1)
@@ -194,8 +194,10 @@ class Handlers:
     def _get_providers(self, sender: PeerId, message: Message, now: float) -> bytes:
         key = self._checked_provider_key(message)
         config, target = self._config, kad_key(key)
-        hidden = self.withdrawn(key, now)
-        records = [one for one in self.providers.live(key, now) if one.provider.peer.peer_id not in hidden]
+        hidden = self.withdrawn_providers(key, now)
+        records = [
+            one for one in self.providers.live_records(key, now) if one.provider.peer.peer_id not in hidden
+        ]
         others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
         entries = [record.entry(now) for record in records]
         entries += [encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes) for peer in others]
@@ -203,7 +205,7 @@ class Handlers:
         part = b"".join(_fitting(entries, config.max_message_bytes // 2))
         if entries:
             sources = (key, *(peer.peer_id for peer in others))
-            until = min([until, *(record.until(now) for record in records)])
+            until = min([until, *(record.expires_at(now) for record in records)])
             answer = CachedResponse(part, target, until, sources)
             self.response_cache.put(encode_request(Kind.GET_PROVIDERS, key), answer)
         return self._providers_reply(sender, target, part)
@@ -215,24 +217,24 @@ class Handlers:
         key = sender.key if sender is not None else None
         return self.routing.joined(_GET_PROVIDERS_REPLY, target, key, config.k, providers, room)
 
-    def withdrawn(self, key: bytes, now: float) -> frozenset[PeerId]:
+    def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
         """Peers whose provider records of the key are not told; never ourselves while we announce the key."""
-        hidden, local = self._others_known.withdrawn(key, now), self._local.peer_id
+        hidden, local = self._other_source.withdrawn_providers(key, now), self._local.peer_id
         return hidden - {local} if local in hidden and self._provides(key) else hidden
 
     def known_providers(self, key: bytes, now: float) -> list[PeerInfo]:
         """Who announced a key here, or is known by another protocol to provide it."""
-        hidden = self.withdrawn(key, now)
+        hidden = self.withdrawn_providers(key, now)
         announced = [one for one in self.providers.providers(key, now) if one.peer_id not in hidden]
-        return announced + self.known_elsewhere(key, now)
+        return announced + self.other_providers(key, now)
 
-    def known_elsewhere(self, key: bytes, now: float) -> list[PeerInfo]:
+    def other_providers(self, key: bytes, now: float) -> list[PeerInfo]:
         """Providers that other protocols know of and that have not announced themselves here."""
-        announced = {record.provider.peer.peer_id for record in self.providers.live(key, now)}
+        announced = {record.provider.peer.peer_id for record in self.providers.live_records(key, now)}
         return self._others(key, announced, now)[0]
 
     def _others(self, key: bytes, announced: Container[PeerId], now: float) -> tuple[list[PeerInfo], float]:
-        peers, until = self._others_known.holders(key, now)
+        peers, until = self._other_source.holders(key, now)
         local = self._local
         others = (
             local if peer.peer_id == local.peer_id else peer

@@ -21,7 +21,7 @@ class Job:
     result: object
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """No more requests or events will come; `result` is final."""
         raise NotImplementedError
 
@@ -33,11 +33,11 @@ class Job:
         """Requests to send now. Polled once more after the job has finished."""
         raise NotImplementedError
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply came. Raises PeerFault when it breaks a rule; `failed` is called for it then."""
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+        """A reply came. Raises PeerFault when it breaks a rule; `on_failure` is called for it then."""
         raise NotImplementedError
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """No reply will come."""
         raise NotImplementedError
 
@@ -63,15 +63,15 @@ class PeerObserver:
 
     __slots__ = ()
 
-    def replied(self, peer_id: PeerId, now: float) -> None:
+    def on_reply(self, peer_id: PeerId, now: float) -> None:
         """The peer sent a valid reply."""
         raise NotImplementedError
 
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+    def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """The peer did not."""
         raise NotImplementedError
 
-    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """The peer was reached, and speaks none of the protocols it was asked in."""
         raise NotImplementedError
 
@@ -81,6 +81,6 @@ class PeerWatcher(Job):
 
     __slots__ = ()
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """A peer was identified; the job looks for itself whether that matters."""
         raise NotImplementedError

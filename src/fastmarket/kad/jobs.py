@@ -52,8 +52,8 @@ class JobRunner:
         "_next_job",
         "_next_request",
         "_observer",
-        "_paces",
         "_pending",
+        "_rtt",
         "_timers",
         "_trace",
         "_watchers",
@@ -64,13 +64,13 @@ class JobRunner:
         max_jobs: int,
         observer: PeerObserver,
         trace: Trace = NULL_TRACE,
-        paces: RttEstimator | None = None,
+        rtt: RttEstimator | None = None,
         alive: KnownAlive | None = None,
     ) -> None:
-        """`paces`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
+        """`rtt`: told of every peer that replied, to a job that is over, too; `alive`: of those that did it
         rightly, and of those that failed."""
         self._alive = alive
-        self._paces = paces
+        self._rtt = rtt
         self._max_jobs = max_jobs
         self._observer = observer
         self._trace = trace
@@ -88,7 +88,7 @@ class JobRunner:
         return len(self._jobs)
 
     @property
-    def pending(self) -> int:
+    def pending_count(self) -> int:
         """Requests without an outcome so far."""
         return len(self._pending)
 
@@ -109,7 +109,7 @@ class JobRunner:
         try:
             job.start(now)
         except Exception as error:
-            self._broke(job_id, running, error, now)
+            self._on_bug(job_id, running, error, now)
             if done is None:
                 raise
             return job_id
@@ -124,11 +124,11 @@ class JobRunner:
         try:
             running.job.cancel(now)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._broke(job_id, running, error, now)
+            self._on_bug(job_id, running, error, now)
         else:
             self._pump(job_id, running, now)
 
-    def receive_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
+    def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """A reply from the shell; one to a request nobody waits for is traced and dropped."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
@@ -136,43 +136,45 @@ class JobRunner:
             return
         # What expects no reply was written, and that is all: it says nothing of the peer.
         said = bool(payload) or pending.expects_reply(protocol)
-        if said and self._paces is not None:
-            self._paces.on_heard(pending.peer.peer_id)
+        if said and self._rtt is not None:
+            self._rtt.on_heard(pending.peer.peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
             if said:
-                self._replied(pending.peer.peer_id, now)
+                self._note_reply(pending.peer.peer_id, now)
             return
         try:
-            running.job.reply(pending.token, protocol, payload, now)
+            running.job.on_reply(pending.token, protocol, payload, now)
         except PeerFault as fault:
             self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
-            self._failed(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
-            self._told_failed(running, pending.token, FailureKind.PEER_FAULT, now)
+            self._note_failure(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
+            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._fault(running, error, ended=False)
-            self._told_failed(running, pending.token, FailureKind.PEER_FAULT, now)
+            self._report_bug(running, error, ended=False)
+            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
         else:
             if said:
-                self._replied(pending.peer.peer_id, now)
-        self._changed(pending.job_id, running, now)
+                self._note_reply(pending.peer.peer_id, now)
+        self._on_outcome(pending.job_id, running, now)
 
-    def request_failed(self, request_id: int, kind: FailureKind, now: float) -> None:
+    def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The shell gave a request up."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             return
         if kind is FailureKind.REFUSED:
-            self._observer.refused(pending.peer.peer_id, [choice.protocol for choice in pending.choices], now)
+            self._observer.on_refusal(
+                pending.peer.peer_id, [choice.protocol for choice in pending.choices], now
+            )
         else:
-            self._failed(pending.peer.peer_id, kind, now)
+            self._note_failure(pending.peer.peer_id, kind, now)
         running = self._jobs.get(pending.job_id)
         if running is not None:
-            self._told_failed(running, pending.token, kind, now)
-            self._changed(pending.job_id, running, now)
+            self._notify_failure(running, pending.token, kind, now)
+            self._on_outcome(pending.job_id, running, now)
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         """Tell the jobs that watch for it."""
         if not self._watchers:
             return
@@ -181,9 +183,9 @@ class JobRunner:
             if running is None:
                 continue  # over by what another one did
             try:
-                watcher.peer_identified(now)
+                watcher.on_peer_identified(now)
             except Exception as error:  # noqa: BLE001 - see the class
-                self._broke(job_id, running, error, now)
+                self._on_bug(job_id, running, error, now)
             else:
                 self._pump(job_id, running, now)
 
@@ -216,7 +218,7 @@ class JobRunner:
                     continue
                 running.job.handle_timer(now)
             except Exception as error:  # noqa: BLE001 - see the class
-                self._broke(job_id, running, error, now)
+                self._on_bug(job_id, running, error, now)
             else:
                 self._pump(job_id, running, now)
 
@@ -240,7 +242,7 @@ class JobRunner:
             return events
         return []
 
-    def _changed(self, job_id: int, running: _Running, now: float) -> None:
+    def _on_outcome(self, job_id: int, running: _Running, now: float) -> None:
         """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
         if job_id not in self._jobs:
             return  # a bug has ended it
@@ -259,33 +261,33 @@ class JobRunner:
                 if now is not None and running.job_id in self._jobs:
                     self._pump(running.job_id, running, now)
 
-    def _replied(self, peer_id: PeerId, now: float) -> None:
-        self._observer.replied(peer_id, now)
+    def _note_reply(self, peer_id: PeerId, now: float) -> None:
+        self._observer.on_reply(peer_id, now)
         if self._alive is not None:
             self._alive.on_answer(peer_id, now)
 
-    def _failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        self._observer.failed(peer_id, kind, now)
+    def _note_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+        self._observer.on_failure(peer_id, kind, now)
         if self._alive is not None and kind is not FailureKind.BUSY:
             self._alive.on_doubt(peer_id)
 
-    def _told_failed(self, running: _Running, token: int, kind: FailureKind, now: float) -> None:
+    def _notify_failure(self, running: _Running, token: int, kind: FailureKind, now: float) -> None:
         try:
-            running.job.failed(token, kind, now)
+            running.job.on_failure(token, kind, now)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._broke(running.job_id, running, error, now)
+            self._on_bug(running.job_id, running, error, now)
 
-    def _broke(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
+    def _on_bug(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
         """A bug of ours ends the job; what it has asked is answered to nobody."""
-        self._fault(running, error, ended=True)
+        self._report_bug(running, error, ended=True)
         self._watchers.pop(job_id, None)
         if self._jobs.pop(job_id, None) is not None and running.done is not None:
             try:
                 running.done(None, now)
             except Exception as second:  # noqa: BLE001 - a bug of whoever is told
-                self._fault(running, second, ended=True)
+                self._report_bug(running, second, ended=True)
 
-    def _fault(self, running: _Running, error: Exception, *, ended: bool) -> None:
+    def _report_bug(self, running: _Running, error: Exception, *, ended: bool) -> None:
         self._events.append(JobFault(running.job_id, type(running.job).__name__, error, ended))
         self._trace.event("kad.job.fault", job_id=running.job_id, ended=ended)
 
@@ -299,7 +301,7 @@ class JobRunner:
             progress = job.poll_events()
             if progress and running.done is None:
                 self._events.extend([JobProgress(job_id, item) for item in progress])
-            if job.finished:
+            if job.is_finished:
                 del self._jobs[job_id]
                 self._watchers.pop(job_id, None)
                 if running.done is None:
@@ -309,7 +311,7 @@ class JobRunner:
                 return
             self._arm(job_id, running, job.next_timer())
         except Exception as error:  # noqa: BLE001 - see the class
-            self._broke(job_id, running, error, now)
+            self._on_bug(job_id, running, error, now)
 
     def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
         # An entry that is too early only costs one look; so it is left to come due.
@@ -329,10 +331,10 @@ class JobRunner:
         while pending[oldest].deadline + FORGOTTEN_AFTER_S <= now:
             lost = pending.pop(oldest)
             self._trace.event("kad.request.forgotten", request_id=oldest, peer=lost.peer.peer_id)
-            self._failed(lost.peer.peer_id, FailureKind.TIMEOUT, now)
+            self._note_failure(lost.peer.peer_id, FailureKind.TIMEOUT, now)
             running = self._jobs.get(lost.job_id)
             if running is not None:
-                self._told_failed(running, lost.token, FailureKind.TIMEOUT, now)
+                self._notify_failure(running, lost.token, FailureKind.TIMEOUT, now)
                 if running.changed_at is None:
                     self._dirty.append(running)
                 running.changed_at = now

@@ -92,7 +92,7 @@ class Maintenance:
         published = self._own[kind, key] = _Published(kind, key, value)
         self._schedule(published, now + self._spread(self._config.republish_interval_s))
 
-    def publishes(self, kind: Own, key: bytes) -> bool:
+    def is_published(self, kind: Own, key: bytes) -> bool:
         """Whether it is announced again and again."""
         return (kind, key) in self._own
 

@@ -39,7 +39,7 @@ class Crowds:
         self._most = most
         self._seen: dict[int, tuple[str, int]] = {}  # by inode: the address, and the scan that first saw it
         self._looks = 0
-        self._seldom = LogThrottle(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
+        self._log_throttle = LogThrottle(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
         self._pause_s = LOOK_S
         self._looking = Repeating(
             "looking through the connections to the gRPC port", lambda: self._pause_s, self._look, Faults()
@@ -92,11 +92,11 @@ class Crowds:
                         found.shutdown(socket.SHUT_RDWR)  # gRPC sees end-of-file, and closes it
                         self.ended += 1
             self._seen[inode] = ("", self._looks)
-        unsaid = self._seldom.due(host, now)
-        if unsaid is not None:
+        suppressed = self._log_throttle.due(host, now)
+        if suppressed is not None:
             log.warning(
                 "ended connections of %s to the gRPC port: more than %d (%d similar messages suppressed)",
-                *(host, self._most, unsaid),
+                *(host, self._most, suppressed),
             )
 
 

@@ -252,7 +252,7 @@ class Guard:
         self._tokens = tokens
         self._now = now
         self._rate = CallRate(config.calls_per_second, config.burst_calls, config.max_callers)
-        self._seldom = LogThrottle(config.refusal_log_interval_s, config.max_callers)
+        self._log_throttle = LogThrottle(config.refusal_log_interval_s, config.max_callers)
         self._going_on: dict[asyncio.Task[Any], tuple[str, AccessScope]] = {}
         self._revoked: set[asyncio.Task[Any]] = set()
 
@@ -326,9 +326,9 @@ class Guard:
         return token, None
 
     def _tell(self, caller: str, what: str) -> None:
-        unsaid = self._seldom.due(caller, self._now())
-        if unsaid is not None:
-            log.warning("refused a call: %s %s (%d similar messages suppressed)", caller, what, unsaid)
+        suppressed = self._log_throttle.due(caller, self._now())
+        if suppressed is not None:
+            log.warning("refused a call: %s %s (%d similar messages suppressed)", caller, what, suppressed)
 
 
 def _number(code: object) -> int:

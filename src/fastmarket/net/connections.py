@@ -56,7 +56,7 @@ class Connections:
         self.surplus: set[Link] = set()
         """To be left once nothing is under way."""
         self._admission = Admission(config)
-        self._seldom = LogThrottle(config.refusal_log_interval_s, config.max_known_ips)
+        self._log_throttle = LogThrottle(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -101,13 +101,13 @@ class Connections:
         return True
 
     def _tell(self, source: str, refusal: ConnectionRefusal, now: float) -> None:
-        unsaid = self._seldom.due(source, now)
-        if unsaid is not None:
+        suppressed = self._log_throttle.due(source, now)
+        if suppressed is not None:
             logger.info(
                 "refused a connection from %s: %s (%d similar messages suppressed)",
                 source,
                 refusal.value,
-                unsaid,
+                suppressed,
             )
 
     def on_opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
@@ -195,14 +195,14 @@ class Connections:
             if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
                 break
             self.dropped_count += 1
-            unsaid = self._seldom.due("", now)
-            if unsaid is not None:
+            suppressed = self._log_throttle.due("", now)
+            if suppressed is not None:
                 logger.warning(
                     "closed the connection to %s: it does not read the answers it requested, and all"
                     " connections together held more than %d MiB (%d similar messages suppressed)",
                     link.remote_peer,
                     scope.limit >> 20,
-                    unsaid,
+                    suppressed,
                 )
             link.connection.scope.settle(0)
             link.abort()

@@ -100,7 +100,7 @@ class DhtNode:
         self.engine = core.engine
         self.offers = core.offers
         self.records = core.records
-        addresses.on_changed = core.caches.changed
+        addresses.on_changed = core.caches.invalidate
         self.host.identifier.addresses.on_changed.append(self._addresses_changed)
         self._addresses_changed()
         self.twins = Twins(self.host, self.engine)
@@ -191,11 +191,11 @@ class DhtNode:
             fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
             fault.failures = tuple(failures)
             raise fault
-        if result.unanswered:  # who was too busy, with joining perhaps, is met a little later
+        if result.unanswered_count:  # who was too busy, with joining perhaps, is met a little later
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
-        return Bootstrapped(connected[0].peer_id, len(remaining), result.known, tuple(failures))
+        return Bootstrapped(connected[0].peer_id, len(remaining), result.known_count, tuple(failures))
 
     def forget_seeds(self, peers: Collection[PeerId]) -> None:
         """They are not asked any more when nobody is left."""
@@ -224,8 +224,8 @@ class DhtNode:
         result = cast(GetValueResult, found.result)
         if result.record is None:
             raise NotFound("there is no value under that key")
-        if not result.succeeded:
-            raise QuorumFailed(result.agreed, len(result.closest), result.wanted)
+        if not result.has_succeeded:
+            raise QuorumFailed(result.agreed_count, len(result.closest), result.wanted_count)
         return result.record.value
 
     async def provide(self, key: bytes, *, deadline_s: float) -> Outcome:

@@ -79,9 +79,10 @@ class Running:
         self._news = asyncio.Event()
 
     def cancel(self) -> None:
-        """The caller is gone; a command that has ended is not changed."""
-        if not self.finished.done():
-            self._cancel()
+        """The caller is gone; a command that has ended is not changed.
+
+        `finished` does not tell which have: cancelling who waits for it cancels it as well."""
+        self._cancel()
 
     async def items(self) -> AsyncGenerator[object, None]:
         """Progress as it comes; ends with the command. Raises what `finished` raises."""
@@ -122,7 +123,7 @@ class NodeDriver(Driver):
         self._clock = clock
         self._twins = twins
         self._running: dict[int, Running] = {}
-        self._pump = Pump(host.agenda, core.next_timer, self._turn, self._failed)
+        self._pump = Pump(host.run_queue, core.next_timer, self._turn, self._failed)
         self._closed = False
         host.observers.append(self)
         host.links.neighbours = self._neighbours
@@ -136,7 +137,7 @@ class NodeDriver(Driver):
 
         def handle(peer: RemotePeer, body: bytes, now: float) -> bytes | None:
             reply = respond(peer.peer_id, body, now, peer.block or NEARBY)
-            if table.timer_moved or offers.timer_moved:  # `NodeCore.is_turn_wanted`, without a call
+            if table.is_timer_moved or offers.is_timer_moved:  # `NodeCore.is_turn_wanted`, without a call
                 turns.wake()
             return reply
 
@@ -221,8 +222,8 @@ class NodeDriver(Driver):
             kept.add_done_callback(lambda done: self._persisted(action.ticket, _fault_of(done)))
 
     def deliver(self, event: Event) -> None:
-        """To whoever waits for it, or into the log."""
-        _DELIVERIES[type(event)](self, event)
+        """To whoever waits for it, or into the log. A bug costs this event: others come behind it."""
+        self._host.faults.run("delivering an event", _DELIVERIES[type(event)], self, event)
 
     # -- HostObserver
 
@@ -293,24 +294,24 @@ class NodeDriver(Driver):
         self._host.faults.tell(event.place, event.error)
 
     def _on_postponed(self, event: AnnouncingPostponed) -> None:
-        logger.warning("cannot announce offers now (%s); trying again later", event.fault)
+        logger.warning("cannot announce offers now (%s); will retry later", event.fault)
 
     def _on_clock(self, event: ClockDiffers) -> None:
         logger.warning(
-            "this node's clock is about %.0f s %s its peers': set it right, or they take no offers of it",
+            "this node's clock is about %.0f s %s its peers': set it right, or they refuse its offers",
             abs(event.offset_s),
             side(event.offset_s),
         )
 
     def _on_refused(self, event: OffersRefused) -> None:
         logger.warning(
-            "%d offers of others were refused here for their times: the clocks of their holders are wrong, "
-            "or this node's is",
+            "refused %d offers of other nodes because of their times: their holders' clocks are wrong, or "
+            "this node's is",
             event.refused,
         )
 
     def _on_known_as(self, event: KnownAs) -> None:
-        self._twins.named(event.peer)
+        self._twins.on_named(event.peer)
 
 
 _DELIVERIES: Mapping[type, Callable[[NodeDriver, Any], None]] = {

@@ -69,7 +69,7 @@ class _Request:
     resends: int = 0
 
     def send(self, link: Link) -> None:
-        if link.ended.done():  # between its handshake and now; nobody would look at its requests
+        if link.ended.is_set():  # between its handshake and now; nobody would look at its requests
             self.host.settle(Failed(self.request_id, FailureKind.CLOSED, unsent=True))
             return
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
@@ -93,7 +93,7 @@ class Host:
         self.clock = clock
         self.faults = Faults()
         """Bugs of ours, each of which costs one connection, request or turn."""
-        self.agenda = RunQueue(clock, self.faults)
+        self.run_queue = RunQueue(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_first_answer: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
@@ -266,7 +266,7 @@ class Host:
 
     def _on_identified(self, link: Link, info: IdentifyInfo, now: float) -> None:
         assert link.remote_peer is not None
-        if not link.identity_known.done():
+        if not link.identity_known.is_set():
             self.on_first_answer(link.remote_peer, now - self.links.opened_at(link))
         peer = PeerInfo(link.remote_peer, self.identifier.store.addrs(link.remote_peer))
         protocols = frozenset(info.protocols)

@@ -175,7 +175,7 @@ class Identifier:
         keep = not info.agent_version.startswith(SINGLE_REQUEST_AGENTS)
         link.requests.set_protocols(frozenset(info.protocols), keep=keep)
         self._on_identified(link, info, now)
-        link.identity_known.come()
+        link.identity_known.set()
 
     def _pushed(self, peer: RemotePeer, info: IdentifyInfo, now: float) -> None:
         link = self._link_of(peer)

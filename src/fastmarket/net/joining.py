@@ -35,34 +35,34 @@ class Joining:
         self._ourselves = [seed for seed in seeds if seed.peer_id == peer_id]
         self._saved: PeerCache | None = None
         self._dht: DhtNode | None = None
-        self._why = ""  # the last try failed
+        self._reason = ""  # the last try failed
         self._wait_s = RETRY_FIRST_S
         self._trying: Repeating | None = None
-        self.joined = False
+        self.has_joined = False
         """One try has succeeded."""
 
     @property
-    def possible(self) -> bool:
+    def is_possible(self) -> bool:
         """Whether there is anybody to join a network by."""
         return bool(self._seeds) or bool(self._saved)
 
     @property
-    def trying(self) -> bool:
+    def is_trying(self) -> bool:
         """It has failed so far, and goes on."""
         return self._trying is not None and self._trying.running
 
-    def outside(self) -> str:
+    def outside_reason(self) -> str:
         """Why the node is not in the network; "" when it is, or knows of none."""
         if not self._seeds or self._dht is None or self._dht.engine.table_size:
             return ""
-        why = f" ({self._why})" if self._why else ""
+        why = f" ({self._reason})" if self._reason else ""
         return f"not in the network: no bootstrap peer answers{why}"
 
     async def start(self, dht: DhtNode, saved: PeerCache) -> None:
         """Returns after the first try; others follow if that failed. `saved`: peers of an earlier run."""
         self._dht, self._saved = dht, saved
         self._leave_out_ourselves(dht)
-        if self.possible and not await self._join(dht, saved) and self.possible:
+        if self.is_possible and not await self._join(dht, saved) and self.is_possible:
             self._wait_s = RETRY_FIRST_S
             self._trying = Repeating(
                 "joining again", lambda: self._wait_s, lambda: self._again(dht, saved), dht.host.faults
@@ -79,19 +79,19 @@ class Joining:
         self._wait_s = min(self._wait_s * 2, RETRY_LONGEST_S)
         if not self._seeds and dht.engine.table_size:
             return True  # others came to us
-        return await self._join(dht, saved) or not self.possible
+        return await self._join(dht, saved) or not self.is_possible
 
     async def _join(self, dht: DhtNode, saved: PeerCache) -> bool:
         try:
             joined = await dht.bootstrap(self._seeds, DEADLINE_S, saved.next_seeds(dht.now()))
         except (NetworkFault, Busy) as fault:
             failures = fault.failures if isinstance(fault, DialFailed) else ()
-            if self._drop_ourselves(dht, failures) and not self.possible:
+            if self._drop_ourselves(dht, failures) and not self.is_possible:
                 return False
-            self._why = "; ".join(map(str, failures)) or str(fault)
+            self._reason = "; ".join(map(str, failures)) or str(fault)
             logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
             return False
-        self.joined, self._why = True, ""
+        self.has_joined, self._reason = True, ""
         logger.info("joined the network through %s; nodes known: %d", joined.peer, joined.known)
         self._drop_ourselves(dht, joined.failures)
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]

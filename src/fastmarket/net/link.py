@@ -33,7 +33,7 @@ class LinkOwner(Protocol):
     """Gets what a link finds out; the link calls it from its own turn."""
 
     traffic: Traffic
-    agenda: RunQueue
+    run_queue: RunQueue
 
     def on_link_made(self, link: Link) -> bool:
         """False: refused, there are too many links."""
@@ -67,7 +67,7 @@ class Link(ABC):
         self.handshake = OneShot()
         self.identity_known = OneShot()
         self.ended = OneShot()
-        self._turns = Pump(owner.agenda, self._next_timer, self._turn, self._failed)
+        self._pump = Pump(owner.run_queue, self._next_timer, self._turn, self._on_bug)
         self._moved_at = 0.0  # when it last held little, or less than before
 
     @property
@@ -98,7 +98,7 @@ class Link(ABC):
 
     def wake(self) -> None:
         """Something was given to the connection outside a turn: take one soon, one for all of them."""
-        self._turns.wake()
+        self._pump.wake()
 
     def leave(self, now: float) -> None:
         """Ends the connection when everything under way on it has ended, whichever side began it."""
@@ -138,20 +138,20 @@ class Link(ABC):
         try:
             self._deliver(now)
         except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
-            self._failed(error)
+            self._on_bug(error)
         lost = ConnectionLost("the connection ended", peer=self.remote_peer)
-        self.handshake.come(lost)
-        self.identity_known.come(lost)
-        self.ended.come()
+        self.handshake.fail(lost)
+        self.identity_known.fail(lost)
+        self.ended.set()
         self._attached = False
-        self._turns.close()
+        self._pump.close()
         self._owner.on_link_lost(self)
         self.connection.release()
         self.connection.scope.settle(0)
 
-    def _failed(self, error: Exception) -> None:
+    def _on_bug(self, error: Exception) -> None:
         """A bug of ours costs this connection: in what state it left that, nobody knows."""
-        self._owner.agenda.faults.tell("serving a connection", error, self.connection.remote_peer)
+        self._owner.run_queue.faults.tell("serving a connection", error, self.connection.remote_peer)
         self.abort()
 
     @abstractmethod
@@ -168,9 +168,9 @@ class Link(ABC):
         while True:
             while (event := connection.next_event()) is not None:
                 if type(event) is Opened:
-                    self.handshake.come()
+                    self.handshake.set()
                 elif type(event) is Closed:
-                    self.handshake.come(event.fault or ConnectionLost(event.reason))
+                    self.handshake.fail(event.fault or ConnectionLost(event.reason))
                 if not requests.feed(event, now):
                     owner.on_link_event(self, event, now)
             outcomes = requests.poll_outcomes()

@@ -17,12 +17,19 @@ class OneShot:
         self._fault: Exception | None = None
         self._future: asyncio.Future[None] | None = None
 
-    def done(self) -> bool:
+    def is_set(self) -> bool:
         """It has come."""
         return self._done
 
-    def come(self, fault: Exception | None = None) -> None:
-        """It is here; `fault` is raised in those who wait."""
+    def set(self) -> None:
+        """It has happened."""
+        self._end(None)
+
+    def fail(self, fault: Exception) -> None:
+        """It will not happen: `fault` is raised in every waiter."""
+        self._end(fault)
+
+    def _end(self, fault: Exception | None) -> None:
         if self._done:
             return
         self._done, self._fault = True, fault

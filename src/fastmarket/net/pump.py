@@ -23,7 +23,7 @@ class RunQueue:
     """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
     turn come in the same one, and not after another look at the sockets.
 
-    Beside them, `later`: those who have more to do than is done at one time, one after the other.
+    Beside them, `run_later`: those who have more to do than is done at one time, one after the other.
     """
 
     __slots__ = ("_going_on", "_late", "_loop", "_planned", "_woken", "clock", "faults")
@@ -38,11 +38,11 @@ class RunQueue:
         self._going_on = False  # planned, or under way
 
     @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether somebody waits for the rest of his work to be done."""
         return bool(self._late)
 
-    def later(self, go_on: Callable[[], None]) -> None:
+    def run_later(self, go_on: Callable[[], None]) -> None:
         """`go_on` is called after another look at the sockets, and after those who came before."""
         self._late.append(go_on)
         if not self._going_on:
@@ -61,9 +61,9 @@ class RunQueue:
             if late:
                 self._loop.call_soon(self._go_on)
 
-    def add(self, turns: Pump) -> None:
-        """It is to have its turn, by `Pump.woken`."""
-        self._woken.append(turns)
+    def add(self, pump: Pump) -> None:
+        """It is to have its turn, by `Pump.run_if_woken`."""
+        self._woken.append(pump)
         if not self._planned:
             self._planned = True
             self._loop.call_soon(self._go)
@@ -72,7 +72,7 @@ class RunQueue:
         woken = self._woken
         try:
             for _ in range(MAX_IN_ONE_GO):
-                woken.popleft().woken()
+                woken.popleft().run_if_woken()
                 if not woken:
                     break
         finally:
@@ -92,31 +92,31 @@ class Pump:
     """
 
     __slots__ = (
-        "_agenda",
         "_clock",
         "_closed",
-        "_failed",
         "_loop",
         "_next_timer",
         "_not_before",
+        "_on_error",
+        "_run",
+        "_run_queue",
         "_timer",
-        "_turn",
         "_woken",
         "due",
     )
 
     def __init__(
         self,
-        agenda: RunQueue,
+        run_queue: RunQueue,
         next_timer: Callable[[], float | None],
         turn: Callable[[float], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._agenda = agenda
-        self._clock = agenda.clock
+        self._run_queue = run_queue
+        self._clock = run_queue.clock
         self._next_timer = next_timer
-        self._turn = turn
-        self._failed = failed
+        self._run = turn
+        self._on_error = failed
         self._loop = asyncio.get_running_loop()
         self._woken = False
         self._closed = False
@@ -129,7 +129,7 @@ class Pump:
         """There was input."""
         if not self._woken and not self._closed:
             self._woken = True
-            self._agenda.add(self)
+            self._run_queue.add(self)
 
     def take(self, now: float) -> None:
         """A turn at once, in place of one that was to come."""
@@ -137,9 +137,9 @@ class Pump:
         if self._closed:
             return
         try:
-            self._turn(now)
+            self._run(now)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._broken(error, now)
+            self._on_bug(error, now)
         self.arm()
 
     def arm(self) -> None:
@@ -150,7 +150,7 @@ class Pump:
             at = self._next_timer()
         except Exception as error:  # noqa: BLE001 - see the class
             now = self._clock.now()
-            self._broken(error, now)
+            self._on_bug(error, now)
             at = now
         if at is None:
             return
@@ -169,13 +169,13 @@ class Pump:
         if self._closed:
             return
         self._closed = True
-        del self._next_timer, self._turn, self._failed
+        del self._next_timer, self._run, self._on_error
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def woken(self) -> None:
-        """For the agenda."""
+    def run_if_woken(self) -> None:
+        """For the run queue."""
         if self._woken:
             self.take(self._clock.now())
 
@@ -186,13 +186,13 @@ class Pump:
             return
         now = self._clock.now()
         try:
-            self._turn(now)
+            self._run(now)
         except Exception as error:  # noqa: BLE001 - see the class
-            self._broken(error, now)
+            self._on_bug(error, now)
         self.due = inf
         self.arm()
 
-    def _broken(self, error: Exception, now: float) -> None:
+    def _on_bug(self, error: Exception, now: float) -> None:
         self._not_before = now + PAUSE_S
         if not self._closed:
-            self._failed(error)
+            self._on_error(error)

@@ -115,7 +115,7 @@ class Stream:
         """For the table: the connection has written, so there may be room."""
         self._news.set()
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Until the peer has accepted a protocol. Raises StreamFailed."""
         while not self.protocol:
             self._check()
@@ -163,7 +163,7 @@ class StreamTable:
         stream = Stream(link, stream_id, self._clock)
         self._streams.setdefault(link, {})[stream_id] = stream
         link.wake()
-        await stream.ready()
+        await stream.wait_ready()
         return stream
 
     def feed(self, link: Link, event: Event) -> bool:

@@ -43,10 +43,10 @@ class Twins:
             "asking peers which addresses they know of us", lambda: ASK_PAUSE_S, self.ask, host.faults
         )
         self._look: asyncio.Task[None] | None = None
-        self._look_at = self._tell_at = float("-inf")  # not before
-        self.found: Multiaddr | None = None
+        self._look_at = self._warn_at = float("-inf")  # not before
+        self.found_at: Multiaddr | None = None
         """Where another node with our key was last."""
-        host.on_own_key_met = self._met
+        host.on_own_key_met = self._on_met
 
     def start(self) -> None:
         """Asks from now on; once is enough."""
@@ -60,7 +60,7 @@ class Twins:
         peer = next((one for one in near if host.link_to(one.peer_id) is not None), None)
         if peer is None:
             return
-        find, now = FindSelf(config, host.peer_id, self.named), host.clock.now()
+        find, now = FindSelf(config, host.peer_id, self.on_named), host.clock.now()
 
         def done(outcome: RequestResult) -> None:
             if isinstance(outcome, Reply):
@@ -69,7 +69,7 @@ class Twins:
 
         host.request(peer, find.choices(peer), now + config.request_timeout_s, done)
 
-    def named(self, us: PeerInfo) -> None:
+    def on_named(self, us: PeerInfo) -> None:
         """Somebody has these addresses of us."""
         now = self._host.clock.now()
         own = self._host.identifier.addresses
@@ -95,21 +95,21 @@ class Twins:
                 ourselves = any(one.role is Role.LISTENER for one in self._with_our_key())
                 link.close(self._host.clock.now())
             if not ourselves:  # else a way to us that we did not know
-                self._tell(addr)
+                self._warn(addr)
 
     def _with_our_key(self) -> Iterable[Link]:
         return self._host.links.by_peer.get(self._host.peer_id, ())
 
-    def _met(self, link: Link) -> None:
+    def _on_met(self, link: Link) -> None:
         """Somebody dialed us and proved to have our key: another, unless we are looking just now."""
         if self._look is None or self._look.done():
-            self._tell(link.connection.remote_addr)
+            self._warn(link.connection.remote_addr)
 
-    def _tell(self, addr: Multiaddr | None) -> None:
-        self.found = addr
+    def _warn(self, addr: Multiaddr | None) -> None:
+        self.found_at = addr
         now = self._host.clock.now()
-        if now >= self._tell_at:
-            self._tell_at = now + TELL_AGAIN_S
+        if now >= self._warn_at:
+            self._warn_at = now + TELL_AGAIN_S
             logger.warning(
                 "another node uses this node's key, at %s: peers take the two for one, and lose offers of "
                 "either; give each its own data directory, or key",

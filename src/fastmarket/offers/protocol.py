@@ -61,7 +61,7 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A job to start, and the offer to report with its result (`OfferProtocol.ended`)."""
+    """A job to start, and the offer to report with its result (`OfferProtocol.on_ended`)."""
 
     offer: Offer
     job: PutJob
@@ -69,23 +69,23 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A job to start that announces many offers; report its end (`OfferProtocol.ended`)."""
+    """A job to start that announces many offers; report its end (`OfferProtocol.on_ended`)."""
 
     offers: tuple[Offer, ...]
     job: SweepJob
-    scheduled: bool  # by the schedule, not by a caller
+    is_scheduled: bool  # by the schedule, not by a caller
 
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A job to start that gives a newcomer what we hold for it; report its end (`OfferProtocol.ended`)."""
+    """A job to start that gives a newcomer what we hold for it; report its end (`OfferProtocol.on_ended`)."""
 
     peer: PeerInfo
     job: HandoverJob
 
 
 Wanted: TypeAlias = Announcement | Sweep | Handover
-"""A job to start; `OfferProtocol.ended` is told of its end."""
+"""A job to start; `OfferProtocol.on_ended` is told of its end."""
 
 
 class OfferProtocol:
@@ -110,7 +110,7 @@ class OfferProtocol:
         )
         """Replies to FIND, made of their content. `handle_request` is for what it does not answer."""
         caches.add(self.response_cache)
-        self.timer_moved = False
+        self.is_timer_moved = False
         """Offers were stored: `next_timer` may be earlier, and changes may have to be kept."""
         bounds = self.config
         self.verifier = OfferVerifier(
@@ -120,7 +120,7 @@ class OfferProtocol:
         self.own = Reprovider(self.config, identity, self.store, neighbourhood.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
-        self.of_other_keys = 0
+        self.other_keys_count = 0
         """Own offers of an earlier run that another key signed: they can be neither renewed nor withdrawn."""
         self.refusals: Counter[Refusal] = Counter()
         """Why offers were not taken, those in replies to our own questions included."""
@@ -156,7 +156,7 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
-            self.timer_moved = True
+            self.is_timer_moved = True
             source, why = Source(block, sender.raw), list[Refusal]()
             acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
             for batch in whole:
@@ -191,7 +191,7 @@ class OfferProtocol:
         try:
             return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
         except OfferRefused as refused:
-            return self._refused(sender, refused, why)
+            return self._on_refused(sender, refused, why)
 
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
@@ -206,7 +206,7 @@ class OfferProtocol:
         return [
             self._counted(self.store.add(alone(one), now, source=source), why)
             if isinstance(one, Offer)
-            else self._refused(sender, one, why)
+            else self._on_refused(sender, one, why)
             for one in opened
         ]
 
@@ -224,7 +224,7 @@ class OfferProtocol:
             if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
                 self.refused_count += count
 
-    def _refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
+    def _on_refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)
         self.refusals[refused.refusal] += 1
         self._trace.event("offer.refused", peer=sender, reason=refused.reason)
@@ -276,17 +276,17 @@ class OfferProtocol:
         """
         return self._announcement(self.own.withdraw(content, user_id, now), retry_s)
 
-    def ended(self, wanted: Wanted, result: object, now: float) -> None:
+    def on_ended(self, wanted: Wanted, result: object, now: float) -> None:
         """The result of a job of `poll_jobs`, `register`, `register_many` or `withdraw`; None: it could not
         be started, or a bug ended it."""
         _ENDINGS[type(wanted)](self, wanted, result, now)
 
-    def _announced(self, wanted: Announcement, result: object, now: float) -> None:
+    def _on_announced(self, wanted: Announcement, result: object, now: float) -> None:
         outcome = result.outcome if isinstance(result, PutResult) else None
         self.own.on_announced(wanted.offer, outcome, now)
 
-    def _swept(self, wanted: Sweep, result: object, now: float) -> None:
-        if wanted.scheduled:
+    def _on_swept(self, wanted: Sweep, result: object, now: float) -> None:
+        if wanted.is_scheduled:
             self.own.on_swept()
         if isinstance(result, SweepResult):
             for offers, outcome in result.groups:
@@ -294,7 +294,7 @@ class OfferProtocol:
         else:
             self.own.on_announced_many(wanted.offers, None, now)
 
-    def _handed_over(self, wanted: Handover, result: object, now: float) -> None:
+    def _on_handed_over(self, wanted: Handover, result: object, now: float) -> None:
         self.handovers.on_ended(wanted.peer, result if isinstance(result, int) else None, now)
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
@@ -323,7 +323,7 @@ class OfferProtocol:
         if own and offer.provider == self._identity.peer_id:
             self.own.restore(offer, now)
         else:
-            self.of_other_keys += own
+            self.other_keys_count += own
             self.store.add(offer, now)
 
     def restore_batch(self, data: bytes, own: bool, dead: Collection[int], now: float) -> SignedBatch:
@@ -334,7 +334,7 @@ class OfferProtocol:
         if own and offers and offers[0].provider == self._identity.peer_id:
             self.own.restore_many(offers, now)
             return batch
-        self.of_other_keys += len(offers) if own else 0
+        self.other_keys_count += len(offers) if own else 0
         if len(offers) == batch.count:
             self.store.add_batch(offers, now)
         else:
@@ -344,7 +344,7 @@ class OfferProtocol:
 
     # --- time
 
-    def neighbours(self, count: int, now: float) -> None:
+    def on_table_size(self, count: int, now: float) -> None:
         """The size of the routing table, whenever it changes."""
         self.own.on_table_size(count, now)
 
@@ -422,7 +422,7 @@ class OfferProtocol:
 
 
 _ENDINGS: dict[type[Wanted], Callable[[OfferProtocol, Any, object, float], None]] = {
-    Announcement: OfferProtocol._announced,
-    Sweep: OfferProtocol._swept,
-    Handover: OfferProtocol._handed_over,
+    Announcement: OfferProtocol._on_announced,
+    Sweep: OfferProtocol._on_swept,
+    Handover: OfferProtocol._on_handed_over,
 }

@@ -62,7 +62,7 @@ def churn(plan: Plan) -> ScenarioOutcome:
         if hour in ASKED_AT_HOURS:
             figures = world.find(plan.finds)
             outcome.finds(f"finds, hour {hour}", figures)
-            found.append(figures.found / max(len(figures.ms), 1))
+            found.append(figures.found_count / max(len(figures.ms), 1))
     outcome.lookups("lookups", world.look_up(plan.lookups))
     outcome.mark(
         "stored offers found, the worst hour of 24", 0.995, round(min(found), SHARE_DIGITS), least=True
@@ -106,7 +106,7 @@ class Sessions:
         network = self._world.network
         del network.standing.states[number]
         node = network.create(number)
-        known = [n for n in network.nodes if n != number and network.standing.honest_server(n)]
+        known = [n for n in network.nodes if n != number and network.standing.is_honest_server(n)]
         self._join(node, self._random.sample(known, min(SEEDS, len(known))))
         self._later(self._go, number)
 

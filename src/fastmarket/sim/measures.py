@@ -115,26 +115,26 @@ class Referrals(Query):
 class LookupFigures:
     """Of lookups for the k closest nodes to a key."""
 
-    exact: int = 0  # returned the true k closest
+    exact_count: int = 0  # returned the true k closest
     shares: list[float] = field(default_factory=list)  # of the true k closest that were returned
     hops: list[int] = field(default_factory=list)  # to the closest peer returned
     asked: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)  # of the asked, until the lookup ended
     ms: list[float] = field(default_factory=list)
     missed: Counter[Missed] = field(default_factory=Counter)  # true k closest that were not returned, by how
-    abandoned: int = 0  # their nodes went away meanwhile; not counted otherwise
+    abandoned_count: int = 0  # their nodes went away meanwhile; not counted otherwise
 
     @property
-    def over(self) -> int:
+    def done_count(self) -> int:
         """Ended, or abandoned."""
-        return len(self.ms) + self.abandoned
+        return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:
         """For the report."""
         count = len(self.ms)
         return {
             "count": count,
-            "success": share(self.exact, count),
+            "success": share(self.exact_count, count),
             **{f"missed_{how.value}": self.missed[how] for how in Missed},
             "share_of_true_closest": mean(self.shares),
             **spread("hops", self.hops, None),
@@ -151,13 +151,13 @@ class LookupFigures:
 class StoreFigures:
     """Of announcements of offers."""
 
-    reached: int = 0  # met their quorum
+    reached_count: int = 0  # met their quorum
     quorum_ms: list[float] = field(default_factory=list)  # until then
     ms: list[float] = field(default_factory=list)  # until all had answered or timed out
     copies: list[int] = field(default_factory=list)
 
     @property
-    def over(self) -> int:
+    def done_count(self) -> int:
         """Ended."""
         return len(self.ms)
 
@@ -166,7 +166,7 @@ class StoreFigures:
         count = len(self.ms)
         return {
             "count": count,
-            "success": share(self.reached, count),
+            "success": share(self.reached_count, count),
             "copies_mean": mean(self.copies),
             **spread("quorum_ms", self.quorum_ms),
             **spread("ms", self.ms),
@@ -177,22 +177,22 @@ class StoreFigures:
 class FindFigures:
     """Of searches for offers that are stored."""
 
-    found: int = 0
+    found_count: int = 0
     first_ms: list[float] = field(default_factory=list)  # until the first offer
     ms: list[float] = field(default_factory=list)  # until the search ended
-    abandoned: int = 0  # their nodes went away meanwhile; not counted otherwise
+    abandoned_count: int = 0  # their nodes went away meanwhile; not counted otherwise
 
     @property
-    def over(self) -> int:
+    def done_count(self) -> int:
         """Ended, or abandoned."""
-        return len(self.ms) + self.abandoned
+        return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:
         """For the report."""
         count = len(self.ms)
         return {
             "count": count,
-            "success": share(self.found, count),
+            "success": share(self.found_count, count),
             **spread("first_ms", self.first_ms),
             **spread("ms", self.ms),
         }

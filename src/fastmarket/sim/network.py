@@ -191,7 +191,7 @@ class Network(Surroundings):
             return
         if node.port.links.get(target) is not link or peer.port.links.get(here) is not link:
             return
-        if self.standing.up(target) and self.standing.up(here):
+        if self.standing.is_up(target) and self.standing.is_up(here):
             node.identified(peer)
             peer.identified(node)
 

@@ -126,19 +126,19 @@ class NodeStates:
         """What it is."""
         return self.natures.get(number, Nature.SERVER)
 
-    def up(self, number: int) -> bool:
+    def is_up(self, number: int) -> bool:
         """Whether it says anything."""
         return not self.states or self.states.get(number, _UP) is _UP
 
-    def honest_server(self, number: int) -> bool:
+    def is_honest_server(self, number: int) -> bool:
         """Whether it does what it should."""
-        return self.up(number) and self.nature(number) is Nature.SERVER
+        return self.is_up(number) and self.nature(number) is Nature.SERVER
 
-    def answers(self, number: int) -> bool:
+    def is_answering(self, number: int) -> bool:
         """Whether lookups ought to find it; they cannot tell who is hostile."""
-        return self.up(number) and self.nature(number) is not Nature.CLIENT
+        return self.is_up(number) and self.nature(number) is not Nature.CLIENT
 
-    def cut(self, one: int, other: int) -> bool:
+    def is_cut(self, one: int, other: int) -> bool:
         """Whether a partition lies between the two."""
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
 
@@ -226,7 +226,7 @@ class SimNode(Driver):
         engine = self.core.engine
         local = engine.local.peer_id
         closest = engine.closest(local.raw, self._network.kad.k)
-        engine.learnt.size.learn(local.key, [peer.peer_id.key for peer in closest])
+        engine.knowledge.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
     def start(self, command: Command, observer: Observer = NOBODY_WATCHES) -> int:
         """Begins a command; its number. Raises CallerFault."""
@@ -258,7 +258,7 @@ class SimNode(Driver):
         """A connection came up, and identify has told who is at its other end."""
         info, now = peer.info, self._network.scheduler.now
         if self._addresses.learn(info):
-            self.core.caches.changed(info.peer_id)
+            self.core.caches.invalidate(info.peer_id)
         self.core.handle_peer(PeerIdentified(info, peer.port.protocols), now)
         self.pump()
 
@@ -271,7 +271,7 @@ class SimNode(Driver):
         """The moment `when` has come, unless the node is gone or mute; a timer armed again since is somebody
         else's."""
         network = self._network
-        if self._armed != when or self.port.gone or not network.standing.up(self.number):
+        if self._armed != when or self.port.gone or not network.standing.is_up(self.number):
             return
         self._armed = None
         self.core.handle_timer(network.scheduler.now)
@@ -283,7 +283,7 @@ class SimNode(Driver):
             return
         assert self._disk is not None
         self._disk.write(changes)
-        if self._network.standing.up(self.number):
+        if self._network.standing.is_up(self.number):
             self.core.handle_persisted(ticket, "", self._network.scheduler.now)
             self.pump()
 
@@ -297,7 +297,9 @@ class SimNode(Driver):
                 return self._conduct.answer(self, sender, choice, now)
             return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            if core.engine.routing.timer_moved or core.offers.timer_moved:  # `is_turn_wanted`, without a call
+            if (
+                core.engine.routing.is_timer_moved or core.offers.is_timer_moved
+            ):  # `is_turn_wanted`, without a call
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:

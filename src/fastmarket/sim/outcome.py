@@ -22,7 +22,7 @@ class Mark:
     least: bool = False
 
     @property
-    def met(self) -> bool:
+    def is_met(self) -> bool:
         """Whether it does; what could not be measured does not."""
         if self.measured is None:
             return False
@@ -31,7 +31,7 @@ class Mark:
     def as_json(self) -> dict[str, Any]:
         """For the report."""
         wanted = f"{'>=' if self.least else '<='} {self.bound:g}"
-        return {"mark": self.name, "wanted": wanted, "measured": self.measured, "met": self.met}
+        return {"mark": self.name, "wanted": wanted, "measured": self.measured, "met": self.is_met}
 
 
 @dataclass(slots=True)

@@ -150,7 +150,7 @@ def large_table(plan: Plan) -> ScenarioOutcome:
 
 
 def _large_size(world: World, number: int) -> int:
-    return len(world.network.node(number).core.engine.routing.large)
+    return len(world.network.node(number).core.engine.routing.full_table)
 
 
 @dataclass(frozen=True, slots=True)

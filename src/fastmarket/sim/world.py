@@ -86,7 +86,7 @@ class World:
         random, standing = self.network.random, self.network.standing
         while True:
             number = random.choice(self.askers)
-            if standing.up(number) and standing.nature(number) is not Nature.HOSTILE:
+            if standing.is_up(number) and standing.nature(number) is not Nature.HOSTILE:
                 return self.network.node(number)
 
     def round_trips_ms(self) -> list[float]:
@@ -125,8 +125,8 @@ class World:
     ) -> StoreFigures:
         """Offers for these contents by the nodes that can sign, in turn; `figures` are added to."""
         figures = StoreFigures() if figures is None else figures
-        before = figures.over
-        signers = [n for n in range(self.plan.signers) if self.network.standing.honest_server(n)]
+        before = figures.done_count
+        signers = [n for n in range(self.plan.signers) if self.network.standing.is_honest_server(n)]
         for index, content in enumerate(contents, first_signer):
             self.contents.append(content)
             self._publish_one(signers[index % len(signers)], content, figures)
@@ -139,7 +139,7 @@ class World:
     ) -> FindFigures:
         """Searches for published offers, in turn, by random nodes; `figures` are added to."""
         figures = FindFigures() if figures is None else figures
-        before = figures.over
+        before = figures.done_count
         contents = self.contents if contents is None else contents
         for index in range(count):
             self._find_one(self.some_node(), contents[index % len(contents)], figures)
@@ -155,9 +155,9 @@ class World:
     # --- private
 
     def _await(self, figures: LookupFigures | StoreFigures | FindFigures, count: int) -> None:
-        if not self.network.scheduler.run(lambda: figures.over >= count, ALL_DONE_S):
+        if not self.network.scheduler.run(lambda: figures.done_count >= count, ALL_DONE_S):
             raise RuntimeError(
-                f"after {ALL_DONE_S:g} virtual seconds {count - figures.over} jobs are still running"
+                f"after {ALL_DONE_S:g} virtual seconds {count - figures.done_count} jobs are still running"
             )
 
     def _look_up_one(self, node: SimNode, figures: LookupFigures) -> None:
@@ -197,7 +197,7 @@ class LookingUp(Observer):
         wanted = self._true_closest()
         found = [answered.peer.peer_id.raw for answered in result.closest]
         if found == wanted:
-            figures.exact += 1
+            figures.exact_count += 1
             figures.shares.append(1.0)
         else:
             missed = sorted(set(wanted).difference(found))
@@ -205,18 +205,18 @@ class LookingUp(Observer):
             figures.missed.update(referrals.missed(raw_id) for raw_id in missed)
         if result.closest:
             figures.hops.append(referrals.hops(result.closest[0].peer))
-        figures.asked.append(result.asked)
-        figures.unanswered.append(result.asked - result.answered)
+        figures.asked.append(result.queried_count)
+        figures.unanswered.append(result.queried_count - result.answered_count)
         figures.ms.append(1000 * (now - self._started))
 
     def on_gone(self) -> None:
-        self._figures.abandoned += 1
+        self._figures.abandoned_count += 1
 
     def _true_closest(self) -> list[bytes]:
         network, population, own = self._world.network, self._world.population, self._node.number
         standing = network.standing
         true = population.servers.closest(
-            sha256(self._key), network.kad.k, lambda n: n != own and standing.answers(n)
+            sha256(self._key), network.kad.k, lambda n: n != own and standing.is_answering(n)
         )
         return [population.infos[n].peer_id.raw for n in true]
 
@@ -236,7 +236,7 @@ class Publishing(Observer):
     def on_finished(self, event: Finished, now: float) -> None:
         outcome = event.outcome or NOBODY_ASKED
         if outcome.is_reached:
-            self._figures.reached += 1
+            self._figures.reached_count += 1
             self._figures.quorum_ms.append(1000 * (now - self._started))
         if not self._alone:
             self._end(outcome, now)
@@ -267,8 +267,8 @@ class Finding(Observer):
     def on_finished(self, event: Finished, now: float) -> None:
         self._figures.ms.append(1000 * (now - self._started))
         if self._first_at:
-            self._figures.found += 1
+            self._figures.found_count += 1
             self._figures.first_ms.append(1000 * (self._first_at - self._started))
 
     def on_gone(self) -> None:
-        self._figures.abandoned += 1
+        self._figures.abandoned_count += 1

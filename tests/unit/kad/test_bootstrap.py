@@ -35,14 +35,14 @@ def test_not_finished_before_seeds_are_connected_and_identified() -> None:
     (first,) = engine.poll_actions()
     assert first.peer == SEED
     assert outcome(engine) is None
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     assert outcome(engine) is None, "it answered, but nobody knows yet who it is"
-    engine.peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
+    engine.on_peer_identified(SEED, {CONFIG.protocol}, START + 0.2)
     result = None
     for _ in range(2):  # the self-lookup and the one more
         assert outcome(engine) is None
         (action,) = engine.poll_actions()
-        engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", START + 0.3)
+        engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", START + 0.3)
     result = outcome(engine)
     assert result == BootstrapResult((SEED,), (), 1, 0)
 
@@ -60,7 +60,7 @@ def test_a_seed_that_never_identifies_itself_is_not_connected() -> None:
     engine = make_engine()
     engine.start(engine.bootstrap([SEED]), START)
     (first,) = engine.poll_actions()
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     engine.handle_timer(START + CONFIG.settle_s)
     assert outcome(engine) is None
     engine.handle_timer(START + CONFIG.request_timeout_s)
@@ -80,10 +80,10 @@ def test_dead_seeds_are_named_and_the_living_suffice() -> None:
         nodes[1].info: FailureKind.GONE,
         nodes[2].info: FailureKind.TIMEOUT,
     }
-    assert result.known >= 4
+    assert result.known_count >= 4
     assert network.now - started < 5 * CONFIG.settle_s, "the silent one did not hold it up"
     settled = [item for _, item in late.progress if isinstance(item, SeedSettled)]
-    assert [item.remaining for item in settled] == [2, 1, 0]
+    assert [item.remaining_count for item in settled] == [2, 1, 0]
 
 
 def test_all_seeds_dead_ends_soon_and_says_so() -> None:
@@ -107,8 +107,8 @@ def test_the_deadline_ends_it_and_counts_what_was_left_out() -> None:
     engine = make_engine()
     engine.start(engine.bootstrap([SEED], timeout_s=2.0), START)
     (first,) = engine.poll_actions()
-    engine.peer_identified(SEED, {CONFIG.protocol}, START)
-    engine.receive_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
+    engine.on_peer_identified(SEED, {CONFIG.protocol}, START)
+    engine.handle_reply(first.request_id, CONFIG.protocol, b"\x08\x04", START + 0.1)
     engine.handle_timer(START + 2.0)
     assert outcome(engine) == BootstrapResult((SEED,), (), 1, 1)
 
@@ -160,7 +160,7 @@ def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     nodes = network.grow(12)
     late = network.add()
     late.run(late.engine.bootstrap([nodes[0].info]))
-    patience = [late.engine.learnt.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
+    patience = [late.engine.knowledge.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
     assert max(patience) < CONFIG.patience_s / 2
 
 
@@ -172,10 +172,10 @@ def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:
     late = network.add()
     result = late.run(late.engine.bootstrap([nodes[0].info]))
     assert isinstance(result, BootstrapResult)
-    assert result.unanswered > 0
+    assert result.unanswered_count > 0
     assert 0 in late.engine.routing.stale_buckets(network.now)
     # A refresh asks for nothing more, or a network with dead nodes would be refreshed without end.
     again = late.run(BootstrapJob(late.engine._around, (), 30.0, late.engine.routing.stale_buckets))
     assert isinstance(again, BootstrapResult)
-    assert again.unanswered == 0
+    assert again.unanswered_count == 0
     assert late.engine.routing.stale_buckets(network.now) == []

@@ -34,8 +34,8 @@ class Naming:
 
 
 def make(seeds: list[int], config: KadConfig = CONFIG) -> DisjointLookup:
-    learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
-    lookup = DisjointLookup(TARGET, Naming(), config, peer_id_of("local"), learnt)
+    knowledge = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
+    lookup = DisjointLookup(TARGET, Naming(), config, peer_id_of("local"), knowledge)
     lookup.add([PEERS[number] for number in seeds])
     return lookup
 
@@ -124,8 +124,8 @@ def test_what_the_paths_ask_is_bounded() -> None:
             return Answer(tuple(peer_info_of(n) for n in range(self.made, self.made + 20)))
 
     config = replace(CONFIG, max_asked=60)
-    learnt = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
-    lookup = DisjointLookup(TARGET, Inventing(), config, peer_id_of("local"), learnt)
+    knowledge = NetworkKnowledge(RttEstimator(config), NetworkSize(config))
+    lookup = DisjointLookup(TARGET, Inventing(), config, peer_id_of("local"), knowledge)
     lookup.add([PEERS[1], PEERS[2], PEERS[3]])
     while requests := lookup.poll(START):
         for out in requests:

@@ -32,7 +32,7 @@ def crowd(ip: str, count: int) -> list[PeerInfo]:
 
 def admit(engine: Engine, peers: list[PeerInfo], now: float = START) -> None:
     for peer in peers:
-        engine.peer_identified(peer, SERVER, now)
+        engine.on_peer_identified(peer, SERVER, now)
 
 
 def held_of(engine: Engine, ip: str) -> list[PeerInfo]:
@@ -61,9 +61,9 @@ def test_a_flood_does_not_push_out_those_that_wait() -> None:
     engine = make_engine(replace(CONFIG, k=4))
     honest = in_bucket(engine, [at(f"{n // 100 + 20}.{n % 100}.1.1", 1) for n in range(60)], 0)[:6]
     admit(engine, honest)
-    assert engine.routing.known() == 6
+    assert engine.routing.known_count() == 6
     admit(engine, crowd("11.22.1.1", 500))
-    assert all(engine.routing.knows(peer.peer_id) for peer in honest)
+    assert all(engine.routing.is_identified(peer.peer_id) for peer in honest)
 
 
 def test_machines_of_a_lan_and_of_one_host_are_exempt() -> None:
@@ -92,7 +92,7 @@ def test_a_free_share_goes_to_who_waits_of_the_same_block() -> None:
         held_of(engine, "11.22.1.1") == [peer for peer in peers if peer in peers[:2]]
         or len(held_of(engine, "11.22.1.1")) == 2
     )
-    engine.routing.refused(peers[0].peer_id, SERVER, START + 1)
+    engine.routing.on_refusal(peers[0].peer_id, SERVER, START + 1)
     assert set(held_of(engine, "11.22.1.1")) == {peers[1], peers[3]}, "the freshest that waits"
 
 
@@ -104,7 +104,7 @@ def test_who_moves_into_a_crowded_block_loses_the_place() -> None:
     moved = PeerInfo(mover.peer_id, at("11.22.1.1", 77).addrs)
     admit(engine, [moved])
     assert set(held_of(engine, "11.22.1.1")) == set(crowded)
-    assert engine.routing.knows(mover.peer_id)
+    assert engine.routing.is_identified(mover.peer_id)
 
 
 def test_the_count_follows_who_leaves() -> None:
@@ -113,8 +113,8 @@ def test_the_count_follows_who_leaves() -> None:
         peer = at("11.22.1.1", turn)
         admit(engine, [peer], START + 10 * turn)
         assert held_of(engine, "11.22.1.1") == [peer]
-        engine.routing.replied(LOCAL, START + 10 * turn + 1)
+        engine.routing.on_reply(LOCAL, START + 10 * turn + 1)
         for second in (2, 4):
-            engine.routing.failed(peer.peer_id, FailureKind.TIMEOUT, START + 10 * turn + second)
-            engine.routing.replied(LOCAL, START + 10 * turn + second)
+            engine.routing.on_failure(peer.peer_id, FailureKind.TIMEOUT, START + 10 * turn + second)
+            engine.routing.on_reply(LOCAL, START + 10 * turn + second)
         assert not held_of(engine, "11.22.1.1")

@@ -28,7 +28,7 @@ def make_engine(peers: int = 60, config: KadConfig = CONFIG) -> Engine:
     engine = Engine(config, peer_id_of("local"), now=START, entropy=Random(1).randbytes)
     engine.set_local_addrs([addr_of(9999)])
     for number in range(peers):
-        engine.peer_identified(peer_info_of(number), {config.protocol}, START)
+        engine.on_peer_identified(peer_info_of(number), {config.protocol}, START)
     return engine
 
 
@@ -86,11 +86,11 @@ class TestFindNode:
 
     def test_the_target_comes_first_though_it_is_a_client(self) -> None:
         engine, client = make_engine(), peer_info_of(700)
-        engine.peer_identified(client, {"/ipfs/ping/1.0.0"}, START)
+        engine.on_peer_identified(client, {"/ipfs/ping/1.0.0"}, START)
         body = encode_request(Kind.FIND_NODE, client.peer_id.raw)
         assert ids(ask(engine, body))[0] == client.peer_id.raw
         assert client.peer_id.raw not in ids(ask(engine, encode_request(Kind.FIND_NODE, b"other")))
-        engine.peer_disconnected(client.peer_id, START)
+        engine.on_peer_disconnected(client.peer_id, START)
         assert client.peer_id.raw not in ids(ask(engine, body))
 
     def test_we_are_the_target(self) -> None:
@@ -102,7 +102,7 @@ class TestFindNode:
     def test_new_addresses_are_handed_out(self) -> None:
         engine = make_engine(5)
         moved = PeerInfo(ASKER.peer_id, (addr_of(77).with_peer(ASKER.peer_id),))
-        engine.peer_identified(moved, {CONFIG.protocol}, START)
+        engine.on_peer_identified(moved, {CONFIG.protocol}, START)
         reply = ask(engine, encode_request(Kind.FIND_NODE, ASKER.peer_id.raw))
         assert list(reply.closerPeers[0].addrs) == [addr_of(77).raw]
 
@@ -110,7 +110,7 @@ class TestFindNode:
         engine = make_engine(0)
         for number in range(40):
             addrs = [Multiaddr.from_text(f"/dns4/{'h' * 60}{n}.example/tcp/1") for n in range(40)]
-            engine.peer_identified(PeerInfo(peer_id_of(number), tuple(addrs)), {CONFIG.protocol}, START)
+            engine.on_peer_identified(PeerInfo(peer_id_of(number), tuple(addrs)), {CONFIG.protocol}, START)
         body = encode_request(Kind.FIND_NODE, peer_id_of(1).raw)
         assert len(ids(ask(engine, body, peer_id_of(1)))) == 21
 
@@ -194,7 +194,7 @@ class TestValues:
         engine = make_engine(0)
         for number in range(40):
             addrs = tuple(Multiaddr.from_text(f"/dns4/{'h' * 60}{n}.example/tcp/1") for n in range(40))
-            engine.peer_identified(PeerInfo(peer_id_of(number), addrs), {CONFIG.protocol}, START)
+            engine.on_peer_identified(PeerInfo(peer_id_of(number), addrs), {CONFIG.protocol}, START)
         self.put(engine, b"key", b"v" * CONFIG.max_value_bytes)
         got = ask(engine, encode_request(Kind.GET_VALUE, b"key"))
         assert len(got.record.value) == CONFIG.max_value_bytes

@@ -29,8 +29,8 @@ def break_method(job: OneRequest, method: str) -> OneRequest:
     def broken(*args: object) -> Any:
         raise Bug(method)
 
-    if method in ("finished", "result"):
-        names = {method: property(broken)} if method == "finished" else {}
+    if method in ("is_finished", "result"):
+        names = {method: property(broken)} if method == "is_finished" else {}
         job.__class__ = type("Broken", (type(job),), names)
     else:
         setattr(job, method, broken)
@@ -44,17 +44,17 @@ def all_done(runner: JobRunner) -> dict[int, object]:
 # How each method comes to be called, with several jobs in one batch.
 def by_replies(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.receive_reply(request, "/test", b"yes", now)
+        runner.handle_reply(request, "/test", b"yes", now)
 
 
 def by_failures(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.request_failed(request, FailureKind.TIMEOUT, now)
+        runner.handle_failure(request, FailureKind.TIMEOUT, now)
 
 
 def by_garbage(runner: JobRunner, requests: list[int], now: float) -> None:
     for request in requests:
-        runner.receive_reply(request, "/test", b"bad", now)
+        runner.handle_reply(request, "/test", b"bad", now)
 
 
 def by_forgetting(runner: JobRunner, requests: list[int], now: float) -> None:
@@ -66,28 +66,28 @@ def by_time(runner: JobRunner, requests: list[int], now: float) -> None:
 
 
 def by_identify(runner: JobRunner, requests: list[int], now: float) -> None:
-    runner.peer_identified(now)
+    runner.on_peer_identified(now)
     by_replies(runner, requests, now)
 
 
 WAYS = {
-    "reply": by_replies,
-    "failed": by_failures,
+    "on_reply": by_replies,
+    "on_failure": by_failures,
     "poll_requests": by_replies,
     "poll_events": by_replies,
     "next_timer": by_time,
     "handle_timer": by_time,
-    "peer_identified": by_identify,
+    "on_peer_identified": by_identify,
 }
 MORE = [
-    ("failed", by_garbage),
-    ("failed", by_forgetting),
+    ("on_failure", by_garbage),
+    ("on_failure", by_forgetting),
     ("poll_requests", by_failures),
     ("poll_requests", by_time),
     ("poll_events", by_time),
     ("poll_requests", by_identify),
-    ("finished", by_replies),
-    ("finished", by_time),
+    ("is_finished", by_replies),
+    ("is_finished", by_time),
 ]
 
 
@@ -115,8 +115,8 @@ def test_one_broken_job_among_forty(
     faults = [event for event in events if isinstance(event, JobFault)]
     assert {fault.job_id for fault in faults} == {ids[17]}
     assert all(isinstance(fault.error, Bug) for fault in faults)
-    assert (ids[17] in finished) is (method == "reply" and not internal)
-    if method == "reply":  # that peer failed, as far as the job knows, and the job took it for its end
+    assert (ids[17] in finished) is (method == "on_reply" and not internal)
+    if method == "on_reply":  # that peer failed, as far as the job knows, and the job took it for its end
         assert [fault.ended for fault in faults] == [False]
         assert jobs[17].result is FailureKind.PEER_FAULT
     else:

@@ -21,10 +21,10 @@ class Observer:
     def __init__(self) -> None:
         self.seen: list[object] = []
 
-    def replied(self, peer_id: PeerId, now: float) -> None:
+    def on_reply(self, peer_id: PeerId, now: float) -> None:
         self.seen.append((peer_id, None))
 
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+    def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self.seen.append((peer_id, kind))
 
 
@@ -52,7 +52,7 @@ class OneRequest(PeerWatcher):
         self.identified = 0
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         return self.result is not None
 
     def start(self, now: float) -> None:
@@ -62,13 +62,13 @@ class OneRequest(PeerWatcher):
         out, self.out = self.out, []
         return out
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         assert token == 7
         if payload == b"bad":
             raise PeerFault("bad")
         self.result = payload
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         self.result = kind
 
     def next_timer(self) -> float | None:
@@ -86,7 +86,7 @@ class OneRequest(PeerWatcher):
     def cancel(self, now: float) -> None:
         self.result = "cancelled"
 
-    def peer_identified(self, now: float) -> None:
+    def on_peer_identified(self, now: float) -> None:
         self.identified += 1
 
 
@@ -101,21 +101,21 @@ def test_a_job_from_start_to_end() -> None:
     (action,) = runner.poll_actions()
     assert (action.peer, action.deadline) == (PEER, START + 5.0)
     assert runner.poll_events() == [JobProgress(job_id, "started")]
-    runner.receive_reply(action.request_id, "/test", b"yes", START)
+    runner.handle_reply(action.request_id, "/test", b"yes", START)
     assert runner.poll_events() == [JobFinished(job_id, b"yes")]
     assert observer.seen == [(PEER.peer_id, None)]
-    assert (len(runner), runner.pending) == (0, 0)
+    assert (len(runner), runner.pending_count) == (0, 0)
 
 
 def test_a_second_answer_is_ignored() -> None:
     runner, observer, trace = make()
     runner.start(OneRequest(), START)
     (action,) = runner.poll_actions()
-    runner.receive_reply(action.request_id, "/test", b"yes", START)
+    runner.handle_reply(action.request_id, "/test", b"yes", START)
     runner.poll_events()
-    runner.receive_reply(action.request_id, "/test", b"again", START)
-    runner.request_failed(action.request_id, FailureKind.RESET, START)
-    runner.receive_reply(999, "/test", b"never asked", START)
+    runner.handle_reply(action.request_id, "/test", b"again", START)
+    runner.handle_failure(action.request_id, FailureKind.RESET, START)
+    runner.handle_reply(999, "/test", b"never asked", START)
     assert runner.poll_events() == []
     assert observer.seen == [(PEER.peer_id, None)]
     assert trace.names == ["kad.reply.unasked"] * 2
@@ -127,7 +127,7 @@ def test_an_answer_to_a_finished_job_is_ignored_but_tells_of_the_peer() -> None:
     (action,) = runner.poll_actions()
     runner.cancel(job_id, START)
     runner.poll_events()
-    runner.receive_reply(action.request_id, "/test", b"late", START + 1)
+    runner.handle_reply(action.request_id, "/test", b"late", START + 1)
     assert runner.poll_events() == []
     assert observer.seen == [(PEER.peer_id, None)]
     assert trace.names == ["kad.reply.late"]
@@ -138,7 +138,7 @@ def test_garbage_fails_the_request_and_is_held_against_the_peer() -> None:
     job_id = runner.start(OneRequest(), START)
     (action,) = runner.poll_actions()
     runner.poll_events()
-    runner.receive_reply(action.request_id, "/test", b"bad", START)
+    runner.handle_reply(action.request_id, "/test", b"bad", START)
     assert runner.poll_events() == [JobFinished(job_id, FailureKind.PEER_FAULT)]
     assert observer.seen == [(PEER.peer_id, FailureKind.PEER_FAULT)]
     assert trace.names == ["kad.reply.fault"]
@@ -181,7 +181,7 @@ def test_internal_jobs_make_no_events() -> None:
     told: list[tuple[object, float]] = []
     runner.start(OneRequest(), START, lambda result, now: told.append((result, now)))
     (action,) = runner.poll_actions()
-    runner.request_failed(action.request_id, FailureKind.RESET, START + 2)
+    runner.handle_failure(action.request_id, FailureKind.RESET, START + 2)
     assert told == [(FailureKind.RESET, START + 2)]
     assert runner.poll_events() == []
 
@@ -190,9 +190,9 @@ def test_watchers_are_told_until_they_end() -> None:
     runner, _, _ = make()
     job = OneRequest()
     job_id = runner.start(job, START)
-    runner.peer_identified(START)
+    runner.on_peer_identified(START)
     runner.cancel(job_id, START)
-    runner.peer_identified(START)
+    runner.on_peer_identified(START)
     assert job.identified == 1
 
 
@@ -201,7 +201,7 @@ def test_a_request_the_shell_forgot_counts_as_timed_out() -> None:
     runner.start(OneRequest(), START)
     now = START + 5.0 + FORGOTTEN_AFTER_S
     runner.start(OneRequest(), now)
-    assert runner.pending == 1
+    assert runner.pending_count == 1
     assert observer.seen == [(PEER.peer_id, FailureKind.TIMEOUT)]
     assert trace.names == ["kad.request.forgotten"]
 
@@ -212,7 +212,7 @@ def test_what_expects_no_reply_says_nothing_of_its_peer() -> None:
     job.out = [SendRequest(7, PEER, (Choice("/test", b"!", expects_reply=False),), 5.0)]
     job_id = runner.start(job, START)
     (action,) = runner.poll_actions()
-    runner.receive_reply(action.request_id, "/test", b"", START)
+    runner.handle_reply(action.request_id, "/test", b"", START)
     assert runner.poll_events()[-1] == JobFinished(job_id, b"")
     assert observer.seen == []
 
@@ -224,7 +224,7 @@ def test_replies_that_come_together_are_one_reason_to_poll() -> None:
     actions = runner.poll_actions()
     polled = job.polled
     for action in actions:
-        runner.receive_reply(action.request_id, "/test", b"yes", START)
+        runner.handle_reply(action.request_id, "/test", b"yes", START)
     runner.poll_actions()
     assert (job.replies, job.polled) == (3, polled + 1)
 
@@ -241,5 +241,5 @@ class Counting(OneRequest):
         self.polled += 1
         return super().poll_requests(now)
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         self.replies += 1

@@ -46,7 +46,7 @@ def test_it_is_bounded_in_all_and_by_address_block() -> None:
 def test_it_is_an_option() -> None:
     table = FullTable(KadConfig(), peer_id_of("local"))
     table.put(peer_info_of(1), START)
-    table.named([peer_info_of(2)])
+    table.on_named([peer_info_of(2)])
     assert len(table) == 0
     assert table.next_due() is None
     assert table.nearest(bytes(32), 5) == []
@@ -55,17 +55,17 @@ def test_it_is_an_option() -> None:
 def test_who_was_named_is_asked_once_and_who_is_old_again() -> None:
     table = FullTable(replace(CONFIG, max_large_named=2), peer_id_of("local"))
     assert table.next_due() is None
-    table.named([peer_info_of(1), peer_info_of(2), peer_info_of(3), PeerInfo(peer_id_of(4))])
+    table.on_named([peer_info_of(1), peer_info_of(2), peer_info_of(3), PeerInfo(peer_id_of(4))])
     assert {table.take_due(START), table.take_due(START)} == {peer_info_of(2), peer_info_of(3)}
     assert table.take_due(START) is None
     table.put(peer_info_of(2), START)
-    table.named([peer_info_of(2)])
+    table.on_named([peer_info_of(2)])
     due = table.next_due()
     assert due == START + CONFIG.large_check_after_s
     assert table.take_due(due - 1) is None
     assert table.take_due(due) == peer_info_of(2)
     assert table.take_due(due) is None
-    table.heard(peer_id_of(2).key, due)
+    table.on_heard(peer_id_of(2).key, due)
     assert table.next_due() == due + CONFIG.large_check_after_s
 
 
@@ -73,7 +73,7 @@ def test_a_node_comes_to_know_everybody_who_lives() -> None:
     """Of a hundred peers a routing table with buckets of four holds some twenty."""
     network = SimNetwork(5, config=replace(CONFIG, k=4))
     nodes = network.grow(60)
-    large = nodes[0].engine.routing.large
+    large = nodes[0].engine.routing.full_table
     network.rest(120)
     assert nodes[0].engine.table_size < 40
     assert len(large) == 59

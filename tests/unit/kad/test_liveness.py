@@ -31,7 +31,7 @@ def told(engine: Engine) -> int:
 
 
 def answer(engine: Engine, action: SendRequest, now: float) -> None:
-    engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", now)
+    engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", now)
 
 
 def turn(engine: Engine, now: float) -> list[SendRequest]:
@@ -42,8 +42,8 @@ def turn(engine: Engine, now: float) -> list[SendRequest]:
 def lose(engine: Engine, peer: PeerInfo, now: float) -> None:
     """Its requests fail until it is out; others are heard."""
     for second in range(CONFIG.max_failures):
-        engine.routing.failed(peer.peer_id, FailureKind.TIMEOUT, now + 2 * second)
-        engine.routing.replied(LOCAL, now + 2 * second)
+        engine.routing.on_failure(peer.peer_id, FailureKind.TIMEOUT, now + 2 * second)
+        engine.routing.on_reply(LOCAL, now + 2 * second)
     assert engine.routing.contact(peer.peer_id) is None
 
 
@@ -51,12 +51,12 @@ class TestTrust:
     def test_told_to_others_at_once(self) -> None:
         """So those who join at the same moment find each other."""
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         assert told(engine) == 1
 
     def test_who_never_answered_is_asked_and_not_told_until_it_does(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         assert turn(engine, due - 1) == []
         (asked,) = turn(engine, due)
@@ -68,34 +68,34 @@ class TestTrust:
 
     def test_silence_costs_the_place(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
-        engine.routing.replied(OTHER.peer_id, due + 1)
-        engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
+        engine.routing.on_reply(OTHER.peer_id, due + 1)
+        engine.handle_failure(asked.request_id, FailureKind.UNREACHABLE, due + 2)
         assert engine.table_size == 0
 
     def test_while_nobody_is_heard_it_stays_and_is_asked_again(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         due = START + CONFIG.prove_after_s
         (asked,) = turn(engine, due)
-        engine.request_failed(asked.request_id, FailureKind.UNREACHABLE, due + 2)
+        engine.handle_failure(asked.request_id, FailureKind.UNREACHABLE, due + 2)
         assert engine.table_size == 1
         assert told(engine) == 0
         assert [action.peer for action in turn(engine, due + 2 + CONFIG.prove_after_s)] == [PEER]
 
     def test_who_answered_meanwhile_is_not_asked(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
-        engine.routing.replied(PEER.peer_id, START + 1)
+        engine.on_peer_identified(PEER, SERVER, START)
+        engine.routing.on_reply(PEER.peer_id, START + 1)
         assert turn(engine, START + CONFIG.prove_after_s) == []
         assert told(engine) == 1
 
     def test_few_at_a_time(self) -> None:
         engine = make_engine()
         for number in range(1, 13):
-            engine.peer_identified(peer_info_of(number), SERVER, START)
+            engine.on_peer_identified(peer_info_of(number), SERVER, START)
         now = START + CONFIG.prove_after_s
         asked = turn(engine, now)
         assert len(asked) == CONFIG.max_proofs
@@ -106,7 +106,7 @@ class TestTrust:
         engine = make_engine(replace(CONFIG, k=3))
         peers = [peer_info_of(number) for number in range(1, 9)]
         for peer in peers:
-            engine.peer_identified(peer, SERVER, START)
+            engine.on_peer_identified(peer, SERVER, START)
         asked = {action.peer for action in turn(engine, START + CONFIG.prove_after_s)}
         table = {contact.info for contact in engine.contacts()}
         assert asked
@@ -121,8 +121,8 @@ class TestSilent:
             for action in turn(engine, now):
                 if action.peer == PEER:
                     times.append(now - START)
-                    engine.request_failed(action.request_id, FailureKind.TIMEOUT, now)
-                    engine.routing.replied(LOCAL, now)
+                    engine.handle_failure(action.request_id, FailureKind.TIMEOUT, now)
+                    engine.routing.on_reply(LOCAL, now)
                 else:
                     answer(engine, action, now)
         return times
@@ -130,7 +130,7 @@ class TestSilent:
     def test_asked_ever_more_seldom_and_forgotten_after_a_day(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
         times = self.back_off(engine, START + 3 * CONFIG.forget_after_s)
         gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -138,15 +138,15 @@ class TestSilent:
         assert all(later >= earlier for earlier, later in pairwise(gaps))
         assert 20 < len(times) < 80
         assert times[-1] < CONFIG.forget_after_s + 5
-        assert len(engine.routing.silent) == 0
+        assert len(engine.routing.unresponsive) == 0
         within_the_hour = [gap for at, gap in zip(times, gaps, strict=False) if at + gap < 3600]
         assert max(within_the_hour) < 0.16 * 3600, "a break of an hour heals within ten minutes"
 
     def test_an_answer_brings_it_back_and_a_refresh_follows(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
-            engine.routing.replied(peer.peer_id, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
+            engine.routing.on_reply(peer.peer_id, START - 5)
         lose(engine, PEER, START)
         assert told(engine) == 1
         now = engine.liveness.next_timer()
@@ -163,25 +163,25 @@ class TestSilent:
 
     def test_it_comes_to_us(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START - 5)
+        engine.on_peer_identified(PEER, SERVER, START - 5)
         lose(engine, PEER, START)
-        engine.peer_identified(PEER, SERVER, START + 5)
+        engine.on_peer_identified(PEER, SERVER, START + 5)
         assert engine.table_size == 1
-        assert len(engine.routing.silent) == 0
+        assert len(engine.routing.unresponsive) == 0
 
     def test_it_asks_us_and_is_asked_at_once(self) -> None:
         """A process that was stopped and goes on: its connection is the old one, nobody identifies again."""
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
-        engine.routing.seen(PEER.peer_id.key, START + 3)
+        engine.routing.on_seen(PEER.peer_id.key, START + 3)
         assert [action.peer for action in turn(engine, START + 3)] == [PEER]
 
     def test_never_told_to_others_nor_asked_by_lookups(self) -> None:
         engine = make_engine()
         for peer in (PEER, OTHER):
-            engine.peer_identified(peer, SERVER, START - 5)
+            engine.on_peer_identified(peer, SERVER, START - 5)
         lose(engine, PEER, START)
         assert told(engine) == 1
         engine.start(engine.find_node(PEER.peer_id.raw), START + 3)
@@ -189,17 +189,17 @@ class TestSilent:
 
     def test_who_turned_client_is_not_remembered(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PEER, SERVER, START)
+        engine.on_peer_identified(PEER, SERVER, START)
         lose(engine, PEER, START + 1)
-        engine.peer_identified(PEER, set(), START + 9)
-        assert len(engine.routing.silent) == 0
+        engine.on_peer_identified(PEER, set(), START + 9)
+        assert len(engine.routing.unresponsive) == 0
 
     def test_probes_are_paced(self) -> None:
         engine = make_engine()
         peers = [peer_info_of(number) for number in range(1, 31)]
         for peer in peers:
-            engine.peer_identified(peer, SERVER, START)
-            engine.routing.replied(peer.peer_id, START)
+            engine.on_peer_identified(peer, SERVER, START)
+            engine.routing.on_reply(peer.peer_id, START)
         gone = peers[:20]
         for peer in gone:
             lose(engine, peer, START + 1)
@@ -207,7 +207,7 @@ class TestSilent:
         while (now := engine.liveness.next_timer()) is not None and now < START + 75:
             for action in turn(engine, now):
                 asked += 1
-                engine.request_failed(action.request_id, FailureKind.TIMEOUT, now)
+                engine.handle_failure(action.request_id, FailureKind.TIMEOUT, now)
         assert 8 <= asked <= 60 / CONFIG.probe_pause_s + 1
 
     def test_bounded(self) -> None:
@@ -224,12 +224,12 @@ class TestAlone:
         engine.start(engine.bootstrap([PEER]), START)
         (first,) = engine.poll_actions()
         answer(engine, first, START + 0.1)
-        engine.peer_identified(PEER, SERVER, START + 0.2)
+        engine.on_peer_identified(PEER, SERVER, START + 0.2)
         for _ in range(2):
             for action in engine.poll_actions():
                 answer(engine, action, START + 0.3)
         lose(engine, PEER, START + 10)
-        engine.routing.silent.pop(PEER.peer_id.key)
+        engine.routing.unresponsive.pop(PEER.peer_id.key)
         asked: list[PeerInfo] = []
         while not asked:
             now = engine.next_timer()
@@ -276,4 +276,4 @@ def test_bootstrap_results_are_those_of_before() -> None:
     late = network.add()
     result = late.run(late.engine.bootstrap([nodes[3].info]))
     assert isinstance(result, BootstrapResult)
-    assert result.known == 12
+    assert result.known_count == 12

@@ -209,11 +209,11 @@ def test_a_job_ends_at_its_deadline_with_what_it_has() -> None:
     job = LookupJob(lookup, lambda target, now: [PEERS[0], PEERS[1]], 0.4)
     job.start(START)
     job.poll_requests(START)
-    job.reply(0, "/test", b"", START + 0.1)
+    job.on_reply(0, "/test", b"", START + 0.1)
     assert job.next_timer() == START + 0.4
     job.handle_timer(START + 0.4)
     assert job.poll_requests(START + 0.4) == []
-    assert job.finished
+    assert job.is_finished
     assert isinstance(job.result, LookupResult)
     assert job.result.end is End.DEADLINE
     assert [answered.peer for answered in job.result.closest] == [PEERS[0]]

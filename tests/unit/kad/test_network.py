@@ -47,15 +47,15 @@ def test_after_bootstrap_everybody_knows_everybody(count: int, seed: int, condit
         (result,) = node.results.values()
         assert isinstance(result, BootstrapResult)
         assert result.connected == (nodes[0].info,)
-        assert (result.failed, result.remaining) == ((), 0)
+        assert (result.failed, result.remaining_count) == ((), 0)
         if not conditions.identify_delay_s:
-            assert result.known == count - 1
+            assert result.known_count == count - 1
 
 
 def test_fifty_nodes_from_one() -> None:
     network = SimNetwork(1)
     nodes = network.grow(50)
-    assert all(node.engine.routing.known() >= 40 for node in nodes)
+    assert all(node.engine.routing.known_count() >= 40 for node in nodes)
     assert network.now - next(iter(nodes[1].finished_at.values())) < 3
 
 
@@ -68,7 +68,7 @@ def test_two_hundred_nodes_find_the_true_closest() -> None:
         assert isinstance(result, LookupResult)
         assert result.end is End.COMPLETE
         assert found(result) == true_closest(network, key, node)
-        assert result.asked <= 60
+        assert result.queried_count <= 60
 
 
 @pytest.mark.parametrize(("loss", "share"), [(0.0, 0.99), (0.02, 0.9)])
@@ -135,7 +135,7 @@ def test_a_hostile_peer_cannot_keep_a_lookup_alive() -> None:
     node = nodes[1]
     result = node.run(node.engine.find_node(b"key"))
     assert isinstance(result, LookupResult)
-    assert result.asked <= 50
+    assert result.queried_count <= 50
     assert len(result.closest) == 7, "the honest ones are found all the same"
     assert node.known == set(network.nodes) - {node.info.peer_id}, "nothing invented got into the table"
 
@@ -147,7 +147,7 @@ def test_garbage_instead_of_replies() -> None:
         bad.answer = lambda sender, body, now, reply=reply: reply
     result = nodes[1].run(nodes[1].engine.find_node(b"key"))
     assert isinstance(result, LookupResult)
-    assert (len(result.closest), result.failed) == (4, 3)
+    assert (len(result.closest), result.failed_count) == (4, 3)
 
 
 def test_a_restarted_seed_is_learnt_again() -> None:

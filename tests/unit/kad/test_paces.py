@@ -18,7 +18,7 @@ CONFIG = KadConfig()
 QUICK, SLOW, OTHER = (peer_id_of(name) for name in ("quick", "slow", "other"))
 
 
-def paces(config: KadConfig = CONFIG) -> RttEstimator:
+def rtt(config: KadConfig = CONFIG) -> RttEstimator:
     """Two connected peers, one ten times as quick as the other."""
     made = RttEstimator(config)
     for peer_id, took in ((QUICK, 0.02), (SLOW, 0.2)):
@@ -39,7 +39,7 @@ def test_the_estimate_is_that_of_rfc_6298() -> None:
 
 
 def test_each_connected_peer_has_its_own_patience_within_bounds() -> None:
-    made = paces()
+    made = rtt()
     assert (
         CONFIG.min_patience_s <= made.soft_timeout_s(QUICK) < made.soft_timeout_s(SLOW) <= CONFIG.patience_s
     )
@@ -51,7 +51,7 @@ def test_each_connected_peer_has_its_own_patience_within_bounds() -> None:
 
 
 def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
-    made = paces()
+    made = rtt()
     assert made.soft_timeout_s(OTHER) == CONFIG.patience_s, "nobody was dialled so far"
     for _ in range(MIN_SAMPLES):
         made.on_answer(OTHER, 0.05, False)

@@ -43,10 +43,10 @@ def test_a_change_takes_every_answer_made_of_it_and_no_other() -> None:
     ready.put(b"one", answer(10, "a", "b"))
     ready.put(b"two", answer(10, "b", "c", "c"))
     ready.put(b"three", answer(10, "c"))
-    ready.changed("a")
+    ready.invalidate("a")
     assert [ready.get(request) is None for request in (b"one", b"two", b"three")] == [True, False, False]
-    ready.changed("c")
-    ready.changed("never heard of")
+    ready.invalidate("c")
+    ready.invalidate("never heard of")
     assert (len(ready), ready.size_bytes, ready._by_source) == (0, 0, {})
 
 
@@ -73,7 +73,7 @@ def test_an_answer_that_is_asked_for_again_is_kept_whole() -> None:
         assert ready.size_bytes == answer(10, "a").size + WHOLE_OVERHEAD_BYTES + 11
     assert ready.answer(b"one", FAR, 1.0) is None  # its time is over
     assert ready.answer(b"two", FAR, 0.5) is None
-    ready.changed("a")
+    ready.invalidate("a")
     assert ready.answer(b"one", FAR, 0.5) is None
     assert (len(ready), ready.size_bytes) == (0, 0)
 
@@ -110,7 +110,7 @@ def test_whatever_happens_the_books_agree(steps: list[object]) -> None:
     held: dict[bytes, CachedResponse] = {}
     for step in steps:
         if isinstance(step, str):
-            ready.changed(step)
+            ready.invalidate(step)
             held = {request: one for request, one in held.items() if step not in one.sources}
         else:
             request, size, sources = step  # type: ignore[misc]

@@ -37,7 +37,7 @@ def full_bucket() -> tuple[Engine, list[PeerInfo]]:
     engine = make_engine()
     peers = in_bucket_0(engine, 6)
     for offset, peer in enumerate(peers[:4]):
-        engine.peer_identified(peer, SERVER, START + offset / 10)
+        engine.on_peer_identified(peer, SERVER, START + offset / 10)
     return engine, peers
 
 
@@ -48,34 +48,34 @@ def held(engine: Engine) -> set[PeerInfo]:
 class TestEntry:
     def test_servers_with_addresses_only(self) -> None:
         engine, peer = make_engine(), peer_info_of(1)
-        engine.peer_identified(peer, {"/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0"}, START)
-        engine.peer_identified(PeerInfo(peer.peer_id), SERVER, START)
+        engine.on_peer_identified(peer, {"/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0"}, START)
+        engine.on_peer_identified(PeerInfo(peer.peer_id), SERVER, START)
         assert engine.table_size == 0
-        engine.peer_identified(peer, SERVER, START)
+        engine.on_peer_identified(peer, SERVER, START)
         assert held(engine) == {peer}
 
     def test_who_becomes_a_client_leaves(self) -> None:
         engine, peer = make_engine(), peer_info_of(1)
-        engine.peer_identified(peer, SERVER, START)
-        engine.peer_identified(peer, set(), START)
+        engine.on_peer_identified(peer, SERVER, START)
+        engine.on_peer_identified(peer, set(), START)
         assert engine.table_size == 0
 
     def test_not_ourselves(self) -> None:
         engine = make_engine()
-        engine.peer_identified(PeerInfo(LOCAL, peer_info_of(1).addrs), SERVER, START)
+        engine.on_peer_identified(PeerInfo(LOCAL, peer_info_of(1).addrs), SERVER, START)
         assert engine.table_size == 0
 
     def test_hearsay_stays_outside(self) -> None:
         engine, seed = make_engine(), peer_info_of(1)
-        engine.peer_identified(seed, SERVER, START)
+        engine.on_peer_identified(seed, SERVER, START)
         engine.start(engine.find_node(b"key"), START)
         (action,) = engine.poll_actions()
         other = Engine(CONFIG, seed.peer_id, now=START, entropy=Random(2).randbytes)
         for number in range(2, 10):
-            other.peer_identified(peer_info_of(number), SERVER, START)
+            other.on_peer_identified(peer_info_of(number), SERVER, START)
         reply = other.handle_request(LOCAL, action.choices[0].payload, START)
         assert reply is not None
-        engine.receive_reply(action.request_id, CONFIG.protocol, reply, START)
+        engine.handle_reply(action.request_id, CONFIG.protocol, reply, START)
         assert {action.peer for action in engine.poll_actions()} & {peer_info_of(n) for n in range(2, 10)}
         assert held(engine) == {seed}
 
@@ -83,7 +83,7 @@ class TestEntry:
         engine = make_engine()
         peer_id = peer_id_of(1)
         addrs = tuple(peer_info_of(number).addrs[0].with_peer(peer_id) for number in range(100))
-        engine.peer_identified(PeerInfo(peer_id, addrs), SERVER, START)
+        engine.on_peer_identified(PeerInfo(peer_id, addrs), SERVER, START)
         (contact,) = engine.contacts()
         assert contact.info.addrs == tuple(peer_info_of(number).addrs[0] for number in range(16))
 
@@ -91,56 +91,56 @@ class TestEntry:
 class TestFullBucket:
     def test_the_oldest_is_asked_before_it_goes(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         assert check.peer == peers[0]
         assert check.choices[0].payload == FIND_SELF
         assert check.deadline == LATER + CONFIG.check_timeout_s
         assert held(engine) == set(peers[:4]), "nobody leaves before the answer"
-        engine.request_failed(check.request_id, FailureKind.TIMEOUT, LATER + 3)
+        engine.handle_failure(check.request_id, FailureKind.TIMEOUT, LATER + 3)
         assert held(engine) == {*peers[1:4], peers[4]}
 
     def test_it_answers_and_stays(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
-        engine.receive_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
+        engine.handle_reply(check.request_id, CONFIG.protocol, b"\x08\x04", LATER + 1)
         assert held(engine) == set(peers[:4])
-        engine.peer_identified(peers[5], SERVER, LATER + 1)
+        engine.on_peer_identified(peers[5], SERVER, LATER + 1)
         assert engine.poll_actions() == [], "a check dials, and so is a newcomer elsewhere: no chain of them"
-        engine.peer_identified(peers[5], SERVER, LATER + 1 + CONFIG.check_interval_s)
+        engine.on_peer_identified(peers[5], SERVER, LATER + 1 + CONFIG.check_interval_s)
         (second,) = engine.poll_actions()
         assert second.peer == peers[1], "the one that answered is the freshest now"
 
     def test_it_answers_nonsense_and_goes(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
-        engine.receive_reply(check.request_id, CONFIG.protocol, b"\xff\xff", LATER + 1)
+        engine.handle_reply(check.request_id, CONFIG.protocol, b"\xff\xff", LATER + 1)
         assert peers[0] not in held(engine)
         assert peers[4] in held(engine)
 
     def test_it_asks_us_meanwhile_and_stays(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         (check,) = engine.poll_actions()
         engine.handle_request(peers[0].peer_id, FIND_SELF, LATER + 1)
-        engine.request_failed(check.request_id, FailureKind.TIMEOUT, LATER + 3)
+        engine.handle_failure(check.request_id, FailureKind.TIMEOUT, LATER + 3)
         assert held(engine) == set(peers[:4])
 
     def test_one_check_a_bucket_and_the_freshest_moves_up(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
-        engine.peer_identified(peers[5], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[5], SERVER, LATER)
         (check,) = engine.poll_actions()
-        assert engine.routing.known() == 6
-        engine.request_failed(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
+        assert engine.routing.known_count() == 6
+        engine.handle_failure(check.request_id, FailureKind.UNREACHABLE, LATER + 3)
         assert held(engine) == {*peers[1:4], peers[5]}
-        assert engine.routing.known() == 5
+        assert engine.routing.known_count() == 5
 
     def test_silence_of_the_shell_is_silence_of_the_peer(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER)
+        engine.on_peer_identified(peers[4], SERVER, LATER)
         engine.poll_actions()
         timer = engine.next_timer()
         assert timer == LATER + CONFIG.check_timeout_s
@@ -149,15 +149,15 @@ class TestFullBucket:
 
     def test_who_was_seen_just_now_is_not_asked(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, LATER - 1)
+        engine.on_peer_identified(peers[4], SERVER, LATER - 1)
         assert engine.poll_actions() == []
         assert held(engine) == set(peers[:4])
 
     def test_waiting_peers_are_bounded(self) -> None:
         engine = make_engine()
         for peer in in_bucket_0(engine, 40):
-            engine.peer_identified(peer, SERVER, START)
-        assert engine.routing.known() == 2 * CONFIG.k
+            engine.on_peer_identified(peer, SERVER, START)
+        assert engine.routing.known_count() == 2 * CONFIG.k
 
 
 class OtherProtocol:
@@ -174,13 +174,13 @@ class OtherProtocol:
 
 class TestFailures:
     def fail(self, engine: Engine, peer: PeerInfo, kind: FailureKind, now: float) -> None:
-        engine.routing.failed(peer.peer_id, kind, now)
+        engine.routing.on_failure(peer.peer_id, kind, now)
 
     def test_two_in_a_row_and_the_waiting_one_moves_up(self) -> None:
         engine, peers = full_bucket()
-        engine.peer_identified(peers[4], SERVER, START + 1)
+        engine.on_peer_identified(peers[4], SERVER, START + 1)
         self.fail(engine, peers[0], FailureKind.TIMEOUT, START + 2)
-        engine.routing.replied(peers[1].peer_id, START + 3)
+        engine.routing.on_reply(peers[1].peer_id, START + 3)
         assert peers[0] in held(engine)
         self.fail(engine, peers[0], FailureKind.RESET, START + 4)
         assert held(engine) == set(peers[1:5])
@@ -189,15 +189,15 @@ class TestFailures:
         engine, peers = full_bucket()
         for offset in range(0, 20, 2):
             self.fail(engine, peers[0], FailureKind.TIMEOUT, START + offset)
-            engine.routing.replied(peers[0].peer_id, START + offset + 1)
+            engine.routing.on_reply(peers[0].peer_id, START + offset + 1)
         assert peers[0] in held(engine)
 
     def test_failures_of_parallel_requests_are_one(self) -> None:
         engine, peers = full_bucket()
-        engine.routing.replied(peers[1].peer_id, START + 2)
+        engine.routing.on_reply(peers[1].peer_id, START + 2)
         for _ in range(5):
             self.fail(engine, peers[0], FailureKind.UNREACHABLE, START + 2)
-            engine.peer_unreachable(peers[0].peer_id, START + 2)
+            engine.on_peer_unreachable(peers[0].peer_id, START + 2)
         assert peers[0] in held(engine)
 
     def test_an_outage_of_our_own_keeps_the_table(self) -> None:
@@ -206,14 +206,14 @@ class TestFailures:
             for peer in peers[:4]:
                 self.fail(engine, peer, FailureKind.UNREACHABLE, START + 10 * offset)
         assert held(engine) == set(peers[:4])
-        engine.routing.replied(peers[1].peer_id, START + 101)
+        engine.routing.on_reply(peers[1].peer_id, START + 101)
         for peer in (peers[0], peers[2], peers[3]):
             self.fail(engine, peer, FailureKind.UNREACHABLE, START + 110)
         assert held(engine) == {peers[1]}
 
     def test_refusing_the_protocol_is_leaving(self) -> None:
         engine, peers = full_bucket()
-        engine.routing.refused(peers[0].peer_id, ["/other/1.0.0", CONFIG.protocol], START + 2)
+        engine.routing.on_refusal(peers[0].peer_id, ["/other/1.0.0", CONFIG.protocol], START + 2)
         assert peers[0] not in held(engine)
 
     def test_refusing_another_protocol_alone_says_nothing(self) -> None:
@@ -222,7 +222,7 @@ class TestFailures:
         engine.start(engine.lookup_job(b"key", OtherProtocol()), START + 1)
         actions: list[SendRequest] = engine.poll_actions()
         for action in actions:
-            engine.request_failed(action.request_id, FailureKind.REFUSED, START + 2)
+            engine.handle_failure(action.request_id, FailureKind.REFUSED, START + 2)
         assert held(engine) == set(peers[:4])
 
     def test_our_own_lack_of_room_is_nobodys_failure(self) -> None:
@@ -239,9 +239,9 @@ class TestFailures:
             actions: list[SendRequest] = engine.poll_actions()
             for action in actions:
                 if action.peer == peers[0]:
-                    engine.request_failed(action.request_id, kind, round_at + 1)
+                    engine.handle_failure(action.request_id, kind, round_at + 1)
                 else:
-                    engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 1)
+                    engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 1)
         assert held(engine) == set(peers[1:4])
 
 
@@ -253,10 +253,10 @@ def test_silent_peers_are_noticed_though_the_lookup_ended_before() -> None:
         actions = engine.poll_actions()
         for action in actions:
             if action.peer != peers[0]:
-                engine.receive_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 0.01)
+                engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 0.01)
         engine.handle_timer(round_at + CONFIG.patience_s)
         engine.handle_timer(round_at + CONFIG.settle_s)
         assert [getattr(event, "job_id", None) for event in engine.poll_events()] == [job_id]
         (silent,) = [action for action in actions if action.peer == peers[0]]
-        engine.request_failed(silent.request_id, FailureKind.TIMEOUT, silent.deadline)
+        engine.handle_failure(silent.request_id, FailureKind.TIMEOUT, silent.deadline)
     assert peers[0] not in held(engine)

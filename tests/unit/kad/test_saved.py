@@ -33,9 +33,9 @@ def saved(count: int, now: float = NOW) -> list[CachedPeer]:
 def test_the_table_the_silent_and_those_not_met_again_are_kept_last_seen_first() -> None:
     routing = RoutingTable(CONFIG, LOCAL)
     for number, at in ((1, NOW), (2, NOW + 1), (3, NOW - 50)):
-        routing.identified(peer(number), {CONFIG.protocol}, at)
+        routing.on_identified(peer(number), {CONFIG.protocol}, at)
     for at in (NOW + 10, NOW + 20):
-        routing.failed(peer(2).peer_id, FailureKind.RESET, at)
+        routing.on_failure(peer(2).peer_id, FailureKind.RESET, at)
     assert routing.contact(peer(2).peer_id) is None
     earlier = [CachedPeer(peer(3), NOW - 5000), CachedPeer(peer(4), NOW - 6000)]
     kept = PeerCache(CONFIG, LOCAL, earlier).snapshot(routing, NOW + 30)

@@ -133,7 +133,7 @@ def test_shares_are_the_sums_of_what_is_there(steps: list[tuple[int, int, int, b
             blocks[source.block] += taken
             senders[source] += taken
         for source in SOURCES:
-            assert shares.taken(source) == (blocks[source.block], senders[source])
+            assert shares.taken_bytes(source) == (blocks[source.block], senders[source])
         assert len(shares) == len(held)
         found = shares.victim(Source(b"new", b"new"), 1, True)
         if not held or max(blocks.values()) <= 1:

@@ -42,16 +42,16 @@ class Keeping:
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
         return (Choice("/store", b"!"),)
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         return {b"y": True, b"n": False, b"p": None}[payload]
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         return quorum_size(Quorum.MAJORITY, counting_peers)
 
 
@@ -81,15 +81,15 @@ class Driven:
             (self.stores if out.choices[0].protocol == "/store" else self.finds)[number] = out.token
 
     def named(self, number: int, *others: int) -> None:
-        self.job.reply(self.finds.pop(number), "/find", bytes(others), START)
+        self.job.on_reply(self.finds.pop(number), "/find", bytes(others), START)
         self.poll()
 
     def stored(self, number: int, how: bytes = b"y") -> None:
-        self.job.reply(self.stores.pop(number), "/store", how, START)
+        self.job.on_reply(self.stores.pop(number), "/store", how, START)
         self.poll()
 
     def failed(self, number: int, kind: FailureKind = FailureKind.RESET) -> None:
-        self.job.failed(self.stores.pop(number), kind, START)
+        self.job.on_failure(self.stores.pop(number), kind, START)
         self.poll()
 
     def reached(self) -> list[object]:
@@ -156,7 +156,7 @@ def replace_closest(driven: Driven, expected: PutResult) -> PutResult:
     """Whom it found is looked at elsewhere; 30 was asked for its place in the table and never answers."""
     result = driven.job.result
     assert isinstance(result, PutResult)
-    return replace(expected, closest=result.closest, silent=result.silent)
+    return replace(expected, closest=result.closest, silent_count=result.silent_count)
 
 
 def test_without_an_idea_of_the_size_the_lookup_ends_first() -> None:

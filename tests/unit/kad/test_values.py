@@ -119,10 +119,10 @@ def test_any_node_gets_what_was_put() -> None:
     for node in nodes:
         result = get(node)
         assert result.record is not None
-        assert (result.record.value, result.succeeded) == (b"value", True)
-    assert get(nodes[9], Quorum.MAJORITY).agreed >= 11
+        assert (result.record.value, result.has_succeeded) == (b"value", True)
+    assert get(nodes[9], Quorum.MAJORITY).agreed_count >= 11
     missing = get(nodes[1], key=b"nobody put this")
-    assert (missing.record, missing.holders, missing.succeeded) == (None, 0, False)
+    assert (missing.record, missing.holder_count, missing.has_succeeded) == (None, 0, False)
 
 
 def test_a_quorum_of_get_waits_for_agreement() -> None:
@@ -131,13 +131,13 @@ def test_a_quorum_of_get_waits_for_agreement() -> None:
     for node in nodes[1:5]:
         hold(node, b"value")
     three = get(nodes[0], 3)
-    assert (three.agreed, three.wanted, three.end) == (3, 3, End.STOPPED)
+    assert (three.agreed_count, three.wanted_count, three.end) == (3, 3, End.STOPPED)
     network.rest(1)  # a copy is left on its way
     for node in nodes:
         hold(node, None)
     hold(nodes[1], b"value")
     short = get(nodes[0], 3)
-    assert (short.agreed, short.succeeded) == (1, False)
+    assert (short.agreed_count, short.has_succeeded) == (1, False)
     assert short.record is not None
 
 
@@ -168,7 +168,12 @@ def test_stale_and_missing_holders_are_corrected() -> None:
         hold(node, value)
     result = get(nodes[0], Quorum.ALL)
     assert result.record is not None
-    assert (result.record.value, result.agreed, result.holders, result.corrected) == (b"new", 4, 6, 3)
+    assert (result.record.value, result.agreed_count, result.holder_count, result.corrected_count) == (
+        b"new",
+        4,
+        6,
+        3,
+    )
     network.rest(5)
     assert [held(node) for node in nodes[1:]] == [b"new"] * 7
 
@@ -213,9 +218,9 @@ def test_a_namespace_chooses_and_keeps_the_better() -> None:
     nodes[4].engine.handlers.records.put(Record(key, b"9", now, now + 1000.0), now)
     result = get(nodes[2], Quorum.ALL, key)
     assert result.record is not None
-    assert (result.record.value, result.agreed, result.wanted) == (b"9", 1, 4)
+    assert (result.record.value, result.agreed_count, result.wanted_count) == (b"9", 1, 4)
     network.rest(5)
-    assert get(nodes[3], Quorum.ALL, key).agreed >= 4
+    assert get(nodes[3], Quorum.ALL, key).agreed_count >= 4
 
 
 @pytest.mark.parametrize(
@@ -288,7 +293,7 @@ def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
     assert isinstance(result, PutResult)
-    assert (result.outcome.acknowledged, result.outcome.asked, result.silent) == (6, 6, 1)
+    assert (result.outcome.acknowledged, result.outcome.asked, result.silent_count) == (6, 6, 1)
 
 
 def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
@@ -304,12 +309,12 @@ def test_a_late_peer_is_stored_at_when_it_answers_after_all() -> None:
         if pending.peer.peer_id == nodes[3].info.peer_id
     )
     nodes[3].state = State.UP
-    nodes[0].engine.receive_reply(late, network.config.protocol, b"\x08\x04", network.now)
+    nodes[0].engine.handle_reply(late, network.config.protocol, b"\x08\x04", network.now)
     network.pump(nodes[0])
     network.run(lambda: job in nodes[0].results)
     result = nodes[0].results[job]
     assert isinstance(result, PutResult)
-    assert (result.outcome.acknowledged, result.outcome.asked, result.silent) == (3, 3, 0)
+    assert (result.outcome.acknowledged, result.outcome.asked, result.silent_count) == (3, 3, 0)
     assert held(nodes[3]) == b"value"
 
 

@@ -205,7 +205,7 @@ def test_lookups_one_after_the_other_ask_few_and_find_the_same(count: int) -> No
         assert isinstance(result, LookupResult)
         assert [answered.peer for answered in result.closest] == exact(network, key, node.info)
         assert {answered.protocol for answered in result.closest} == {network.config.protocol}
-        asked_in_all += result.asked
+        asked_in_all += result.queried_count
     assert asked_in_all <= 30 * 8
 
 

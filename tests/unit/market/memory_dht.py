@@ -28,7 +28,7 @@ class MemoryDht:
     def __init__(self, net: MemoryNetwork, node: MemoryNode) -> None:
         self.net = net
         self.node = node
-        self.known = LocalAnswers(self.offers.store, node.engine.askable, self.offers.config)
+        self.known = LocalAnswers(self.offers.store, node.engine.seed_sources, self.offers.config)
 
     @property
     def peer_id(self) -> PeerId:
@@ -60,7 +60,7 @@ class MemoryDht:
     async def _announce(self, announcement: Announcement, deadline_s: float) -> Outcome:
         job_id = self.net.start(self.node, announcement.job)
         if announcement.job.result is not None:
-            self.offers.ended(announcement, announcement.job.result, self.net.now)
+            self.offers.on_ended(announcement, announcement.job.result, self.net.now)
         elif not any(isinstance(item, Outcome) for item in self.node.progress[job_id]):
             await asyncio.sleep(deadline_s)
         return announcement.job.so_far().outcome

@@ -90,12 +90,12 @@ class MemoryNetwork:
         for node in nodes:
             for other in nodes:
                 if node is not other:
-                    node.engine.peer_identified(other.info, other.protocols, self.now)
+                    node.engine.on_peer_identified(other.info, other.protocols, self.now)
         for node in nodes:
             if node.offers is not None:
                 for newcomer in node.engine.take_newcomers():
                     node.offers.handovers.on_newcomer(*newcomer)
-                node.offers.neighbours(node.engine.table_size, self.now)
+                node.offers.on_table_size(node.engine.table_size, self.now)
 
     def mesh(self, count: int, *, plain: int = 0) -> list[MemoryNode]:
         """`count` nodes of which the last `plain` are standard ones, all acquainted."""
@@ -136,7 +136,7 @@ class MemoryNetwork:
         self.now = now
         while self._lost and self._lost[0][0] <= now:
             _, _, sender, request_id = heapq.heappop(self._lost)
-            sender.engine.request_failed(request_id, FailureKind.TIMEOUT, now)
+            sender.engine.handle_failure(request_id, FailureKind.TIMEOUT, now)
         for node in self.nodes.values():
             if node.alive:
                 node.engine.handle_timer(now)
@@ -146,22 +146,22 @@ class MemoryNetwork:
         engine, request_id = sender.engine, action.request_id
         target = self.nodes.get(action.peer.peer_id)
         if target is None or not target.alive:
-            engine.request_failed(request_id, FailureKind.GONE, self.now)
+            engine.handle_failure(request_id, FailureKind.GONE, self.now)
             return
         if target.silent:
             heapq.heappush(self._lost, (action.deadline, request_id, sender, request_id))
             return
         choice = next((c for c in action.choices if c.protocol in target.protocols), None)
         if choice is None:
-            engine.request_failed(request_id, FailureKind.REFUSED, self.now)
+            engine.handle_failure(request_id, FailureKind.REFUSED, self.now)
             return
         try:
             reply = target.answer(sender.peer_id, choice.protocol, choice.payload, self.now)
         except PeerFault:
-            engine.request_failed(request_id, FailureKind.RESET, self.now)
+            engine.handle_failure(request_id, FailureKind.RESET, self.now)
             return
         if reply is not None or not choice.expects_reply:
-            engine.receive_reply(request_id, choice.protocol, reply or b"", self.now)
+            engine.handle_reply(request_id, choice.protocol, reply or b"", self.now)
 
     def _collect(self, node: MemoryNode) -> None:
         for event in node.engine.poll_events():

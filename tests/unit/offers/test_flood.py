@@ -325,8 +325,8 @@ def test_shares_are_those_of_what_is_held(
             assert held_for is not None
             cost[held_for] += cost_of(one.signed)
         for held_for, taken in cost.items():
-            assert shares.taken(held_for)[1] == taken
-            assert shares.taken(held_for)[0] == sum(
+            assert shares.taken_bytes(held_for)[1] == taken
+            assert shares.taken_bytes(held_for)[0] == sum(
                 other for one, other in cost.items() if one.block == held_for.block
             )
         others = [one for one in store if one.provider != identity(9).peer_id]

@@ -42,7 +42,7 @@ def settle(net: MemoryNetwork, node: MemoryNode, until: float) -> list[int]:
             if isinstance(job, Handover):
                 _, result = net.run(node, job.job)
                 assert isinstance(result, int)
-                speaks(node).ended(job, result, net.now)
+                speaks(node).on_ended(job, result, net.now)
                 brought.append(result)
     return brought
 

@@ -29,7 +29,7 @@ def register(net: MemoryNetwork, node: MemoryNode, price: int = 5, user: bytes =
     announcement = speaks(node).register(terms(price, user=user), net.now)
     progress, result = net.run(node, announcement.job)
     assert isinstance(result, PutResult)
-    speaks(node).ended(announcement, result, net.now)
+    speaks(node).on_ended(announcement, result, net.now)
     reached = [item for item in progress if isinstance(item, Outcome)]
     outcome = result.outcome
     assert len(reached) == outcome.is_reached
@@ -89,7 +89,7 @@ def behind_standard_nodes(net: MemoryNetwork) -> tuple[MemoryNode, MemoryNode]:
     holder, *plain = net.mesh(4, plain=3)
     assert register(net, holder) == Outcome(0, 0, 0, plain=3)
     for node in plain:
-        node.engine.routing.refused(holder.peer_id, [node.engine.config.protocol], net.now)
+        node.engine.routing.on_refusal(holder.peer_id, [node.engine.config.protocol], net.now)
     buyer = net.add()
     net.join(buyer, *plain)
     holder.served.clear()
@@ -261,7 +261,7 @@ def test_a_quorum_missed_is_reported_and_made_up_for() -> None:
     assert isinstance(result, PutResult)
     assert result.outcome == Outcome(1, 3, 2)
     assert not result.outcome.is_reached
-    speaks(a).ended(announcement, result, net.now)
+    speaks(a).on_ended(announcement, result, net.now)
     for node in blocked:
         assert node.offers is not None
         node.offers.store._budget._config = config
@@ -277,11 +277,11 @@ def announce_due(net: MemoryNetwork, node: MemoryNode, now: float) -> list[Outco
             _, result = net.run(node, job.job)
             if isinstance(job, Handover):
                 assert isinstance(result, int)
-                speaks(node).ended(job, result, net.now)
+                speaks(node).on_ended(job, result, net.now)
                 continue
             assert isinstance(job, Announcement)
             assert isinstance(result, PutResult)
-            speaks(node).ended(job, result, net.now)
+            speaks(node).on_ended(job, result, net.now)
             outcomes.append(result.outcome)
     return outcomes
 

@@ -19,7 +19,7 @@ def alone() -> tuple[MemoryNetwork, MemoryNode, OfferStore, LocalAnswers]:
     node = net.add()
     assert node.offers is not None
     store = node.offers.store
-    return net, node, store, LocalAnswers(store, node.engine.askable, CONFIG)
+    return net, node, store, LocalAnswers(store, node.engine.seed_sources, CONFIG)
 
 
 def told(known: LocalAnswer | None) -> tuple[Offer, ...]:
@@ -91,7 +91,7 @@ def searched() -> tuple[MemoryNetwork, MemoryNode, LocalAnswers]:
     net = MemoryNetwork()
     node, _ = net.mesh(2)
     assert node.offers is not None
-    return net, node, LocalAnswers(node.offers.store, node.engine.askable, FRESH)
+    return net, node, LocalAnswers(node.offers.store, node.engine.seed_sources, FRESH)
 
 
 def test_what_was_found_is_told_until_it_is_old() -> None:

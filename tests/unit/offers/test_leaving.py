@@ -30,9 +30,9 @@ class Way(Enum):
 def leave(net: MemoryNetwork, node: MemoryNode, way: Way) -> None:
     for other in net.nodes.values():
         if other is not node and way is Way.GOODBYE:
-            other.engine.peer_identified(node.info, [], net.now)
+            other.engine.on_peer_identified(node.info, [], net.now)
         if other is not node and way is not Way.HUNG:
-            other.engine.peer_disconnected(node.peer_id, net.now)
+            other.engine.on_peer_disconnected(node.peer_id, net.now)
     node.alive, node.silent = way is Way.HUNG, way is Way.HUNG
 
 

@@ -41,7 +41,7 @@ def swept(net: MemoryNetwork, node: MemoryNode, sweep: Sweep) -> SweepResult:
         for offer in places
     ]
     assert len(settled) == len(set(settled)) == len(sweep.offers)
-    speaks(node).ended(sweep, result, net.now)
+    speaks(node).on_ended(sweep, result, net.now)
     return result
 
 
@@ -128,7 +128,7 @@ def test_offers_with_many_signatures_fit_the_storers_bounds() -> None:
     nodes = net.mesh(3)
     node = nodes[0]
     for wanted in many(150):
-        speaks(node).ended(speaks(node).register(wanted, START), None, START)
+        speaks(node).on_ended(speaks(node).register(wanted, START), None, START)
     net.now += speaks(node).config.retry_first_s
     speaks(node).handle_timer(net.now)
     (sweep,) = [job for job in speaks(node).poll_jobs(net.now) if isinstance(job, Sweep)]
@@ -175,7 +175,7 @@ def test_many_own_offers_are_swept_in_the_order_of_their_keys_over_the_interval(
                     announced[offer.content].append(net.now)
                 places.append(min(sha256(offer.content).digest() for offer in job.offers))
             elif isinstance(job, Announcement):
-                speaks(node).ended(job, None, net.now)
+                speaks(node).on_ended(job, None, net.now)
     gaps = [later - before for times in announced.values() for before, later in itertools.pairwise(times)]
     assert max(gaps) <= interval * (1 + 1 / 8 + 1 / 64)
     assert min(gaps) > interval / 16

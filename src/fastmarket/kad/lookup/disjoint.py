@@ -30,7 +30,7 @@ class DisjointLookup(Lookup):
     __slots__ = ("_paths", "_target")
 
     def __init__(
-        self, target: KadKey, query: Query, config: KadConfig, local: PeerId, learnt: NetworkKnowledge
+        self, target: KadKey, query: Query, config: KadConfig, local: PeerId, knowledge: NetworkKnowledge
     ) -> None:
         """`local` is never asked."""
         self.target = target
@@ -43,7 +43,7 @@ class DisjointLookup(Lookup):
             max_asked=max(2 * config.max_asked // paths, 2 * config.k),
         )
         claims: Claims = {}
-        self._paths = [IterativeLookup(target, query, each, local, learnt, claims) for _ in range(paths)]
+        self._paths = [IterativeLookup(target, query, each, local, knowledge, claims) for _ in range(paths)]
 
     @property
     def queried_count(self) -> int:

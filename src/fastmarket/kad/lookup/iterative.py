@@ -92,7 +92,7 @@ class IterativeLookup(Lookup):
         query: Query,
         config: KadConfig,
         local: PeerId,
-        learnt: NetworkKnowledge | None = None,
+        knowledge: NetworkKnowledge | None = None,
         claims: Claims | None = None,
     ) -> None:
         """`local` is never asked.
@@ -108,16 +108,16 @@ class IterativeLookup(Lookup):
         self._hops = 0
         self._query = query
         self._config = config
-        learnt = learnt or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
-        self._rtt = learnt.rtt
-        self._size = learnt.size
-        self._named = learnt.named
-        self._alive = learnt.alive
+        knowledge = knowledge or NetworkKnowledge(RttEstimator(config), NetworkSize(config))
+        self._rtt = knowledge.rtt
+        self._size = knowledge.size
+        self._named = knowledge.named
+        self._alive = knowledge.alive
         self._claims = claims
         self.candidates = Candidates(target, local.key, config, STATE_TABLE, ip_group, claims)
         # On disjoint paths nobody is believed for having been there before.
         if claims is None:
-            self.candidates.shortcut = liveness_shortcut(query, config, learnt.alive, learnt.size)
+            self.candidates.shortcut = liveness_shortcut(query, config, knowledge.alive, knowledge.size)
         self._queried_count = 0
         self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
         self._slowest: float | None = None

@@ -20,9 +20,9 @@ class LookupResult:
 
     closest: tuple[Answered, ...]
     end: End
-    asked: int
-    answered: int
-    failed: int
+    queried_count: int
+    answered_count: int
+    failed_count: int
 
 
 # Where a lookup starts from: peers known near its target, at a time.
@@ -44,7 +44,7 @@ class LookupJob(Job):
         self._last = False
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """The lookup ended and its result stands."""
         return self._last
 
@@ -64,11 +64,11 @@ class LookupJob(Job):
             return self.last_words()
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Feed the lookup; raises PeerFault."""
         self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Feed the lookup."""
         self.lookup.on_failure(token, kind, now)
 

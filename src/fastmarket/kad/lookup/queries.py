@@ -119,10 +119,10 @@ class GetProviders(Query):
         entries = decode_peers(message.providers, config.max_addrs_per_peer, config.max_peer_bytes)
         if hidden := self._hidden(now):
             entries = tuple([one for one in entries if one.peer_id not in hidden])
-        return Answer(closer_peers(config, message), tuple(self.take(entries)), self.enough)
+        return Answer(closer_peers(config, message), tuple(self.take(entries)), self.has_enough)
 
     @property
-    def enough(self) -> bool:
+    def has_enough(self) -> bool:
         """The limit is reached."""
         return self._limit is not None and len(self.found) >= self._limit
 
@@ -168,11 +168,11 @@ class AnnounceProvider:
             self._told = local
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Written is all there is to know."""
         return True
 
@@ -180,6 +180,6 @@ class AnnounceProvider:
         """Nobody says no to what has no reply."""
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """One storer makes the key findable."""
         return min(1, counting_peers)

@@ -55,16 +55,16 @@ class PutRequest(Protocol):
         None: it has not answered, and the request must suit whatever it speaks.
         """
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Whether this peer's acknowledgement counts towards the quorum; None: whether it may."""
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Whether the reply says stored; None: it does not count after all. May raise PeerFault."""
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
         """Why that peer said no, for people; and whether it will say so again however often it is asked."""
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """How many acknowledgements make a quorum of that many counting peers."""
 
 

@@ -35,7 +35,7 @@ class FindProvidersJob(LookupJob):
         """Those known here come first, and may be enough."""
         super().start(now)
         self._events.extend(self._ask.take(self._own))
-        if self._ask.enough:
+        if self._ask.has_enough:
             self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> FindProvidersResult:

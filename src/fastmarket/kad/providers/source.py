@@ -22,7 +22,7 @@ class ProviderSource:
         local peer may come without addresses."""
         return (), inf
 
-    def withdrawn(self, key: bytes, now: float) -> frozenset[PeerId]:
+    def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
         """Peers whose provider records of the key are not told: they have taken back what they announced."""
         return frozenset()
 

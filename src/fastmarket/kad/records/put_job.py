@@ -48,12 +48,12 @@ class PutResult:
     """How a put ended: `outcome` counts the peers that were asked to store; a copy stored here is not
     counted.
 
-    `silent` peers were asked by the lookup, have not answered, and may be there. Where no peer is known to be
-    there and it is not certain that there is none, one is wanted.
+    `silent_count` peers were queried by the lookup and have not answered, but may be online. If no peer is
+    known to be online and it is not certain that there is none, the quorum is one.
     """
 
     outcome: Outcome
-    silent: int
+    silent_count: int
     closest: tuple[Answered, ...]
     end: End
 
@@ -70,18 +70,18 @@ class _Copy(Enum):
 
 @dataclass(slots=True)
 class _Out:
-    """A store request under way; `eager`: its peer had not answered the lookup when it was sent."""
+    """A store request under way; `is_eager`: its peer had not answered the lookup when it was sent."""
 
     peer: PeerInfo
-    eager: bool
+    is_eager: bool
 
 
 class _Tally(NamedTuple):
     """The counts of an attempt, of those asked how many may still answer, and how many refuse for good."""
 
     outcome: Outcome
-    open: int = 0
-    final: int = 0
+    open_count: int = 0
+    final_count: int = 0
 
 
 class PutJob(Job):
@@ -177,7 +177,7 @@ class PutJob(Job):
         return self._lookup
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """All have answered or failed, or the deadline passed."""
         return self.result is not None
 
@@ -225,7 +225,7 @@ class PutJob(Job):
             return eager + requests
         return requests if end is End.CANCELLED else requests + self._store_at_storers(now)
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to either phase; raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # else of an attempt that is over
@@ -235,7 +235,7 @@ class PutJob(Job):
         out = self._out.get(token)
         if out is None:
             return  # it came after the deadline
-        stored = self._store.acknowledged(out.peer, protocol, payload, now)
+        stored = self._store.read_ack(out.peer, protocol, payload, now)
         del self._out[token]
         key = out.peer.peer_id.key
         if stored is None:
@@ -246,7 +246,7 @@ class PutJob(Job):
                 self._why[key] = self._store.refusal(out.peer)
         self._check_quorum()
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """One peer less to wait for."""
         self._news = True
         if token < _FIRST_STORE_TOKEN:
@@ -257,7 +257,7 @@ class PutJob(Job):
         if out is None:
             return
         key = out.peer.peer_id.key
-        if out.eager:
+        if out.is_eager:
             self._copies.pop(key, None)
             self._tried.add(key)
         elif self._copies.get(key) is _Copy.ASKED:
@@ -271,7 +271,7 @@ class PutJob(Job):
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell ends each store request."""
-        if self.finished:
+        if self.is_finished:
             return None
         if self._resting_until is not None:
             return min(self._resting_until, self._deadline)
@@ -349,7 +349,7 @@ class PutJob(Job):
                 continue
             choices = self._store.choices(answered.peer, answered.protocol)
             if choices:
-                counts = self._store.counts(answered.peer, answered.protocol)
+                counts = self._store.is_counted(answered.peer, answered.protocol)
                 self._copies[key] = _Copy.ASKED if counts else _Copy.PLAIN
                 token = self._token(_Out(answered.peer, False))
                 requests.append(SendRequest(token, answered.peer, choices, timeout_s))
@@ -376,7 +376,7 @@ class PutJob(Job):
             if reach < KEY_SPACE and self._distance(key) > reach:
                 break
             choices = self._store.choices(peer, protocol)
-            if choices and self._store.counts(peer, protocol):
+            if choices and self._store.is_counted(peer, protocol):
                 self._copies[key] = _Copy.ASKED
                 requests.append(SendRequest(self._token(_Out(peer, True)), peer, choices, timeout_s))
         return requests
@@ -417,7 +417,9 @@ class PutJob(Job):
                 self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
                 for one in nearest
             )
-        return _Tally(Outcome(acknowledged, near.asked, self._store.wanted(max(expected, 1)), near.plain))
+        return _Tally(
+            Outcome(acknowledged, near.asked, self._store.quorum_size(max(expected, 1)), near.plain)
+        )
 
     def _storers(self) -> list[bytes]:
         """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
@@ -433,7 +435,7 @@ class PutJob(Job):
         plain = copies.count(_Copy.PLAIN)
         asked = len(copies) - plain
         final = sum(self._why[key][1] for key in keys if key in self._why) if self._why else 0
-        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.wanted(asked), plain)
+        outcome = Outcome(copies.count(_Copy.STORED), asked, self._store.quorum_size(asked), plain)
         return _Tally(outcome, copies.count(_Copy.ASKED), final)
 
     def _check_quorum(self) -> None:

@@ -101,7 +101,7 @@ class RecordStore:
         more = record.size - old.size if old is not None else record.size + _RECORD_BYTES
         while True:
             full = not self._fits(record)
-            if not full and (old is not None or not self._shares.over(source, more)):
+            if not full and (old is not None or not self._shares.is_over_share(source, more)):
                 return True
             found = self._shares.victim(source, more, full)
             if found is None:
@@ -143,7 +143,7 @@ class ProviderRecord:
         """The one that holds now."""
         return self.provider.encoded if self.addrs_expire > now else self.provider.bare
 
-    def until(self, now: float) -> float:
+    def expires_at(self, now: float) -> float:
         """When it holds no longer."""
         return self.addrs_expire if self.addrs_expire > now else self.expires
 
@@ -199,7 +199,7 @@ class ProviderStore:
         self._changed(key)
         return True
 
-    def live(self, key: bytes, now: float) -> list[ProviderRecord]:
+    def live_records(self, key: bytes, now: float) -> list[ProviderRecord]:
         """Announcements that hold, the freshest first."""
         return [record for record in reversed(self._keys.get(key, {}).values()) if record.expires > now]
 
@@ -207,7 +207,7 @@ class ProviderStore:
         """Who they are of; without addresses where those are too old."""
         return [
             record.provider.peer if record.addrs_expire > now else PeerInfo(record.provider.peer.peer_id)
-            for record in self.live(key, now)
+            for record in self.live_records(key, now)
         ]
 
     def remove(self, key: bytes, peer_id: PeerId) -> bool:
@@ -237,7 +237,7 @@ class ProviderStore:
     def _make_room(self, key: bytes, source: Source, now: float) -> bool:
         while True:
             full = len(self._by_age) >= self._config.max_provider_records and not self.expire(now)
-            if not full and not self._shares.over(source, _PROVIDER_BYTES):
+            if not full and not self._shares.is_over_share(source, _PROVIDER_BYTES):
                 return True
             found = self._shares.victim(source, _PROVIDER_BYTES, full)
             if found is None or (found[2] and found[1] <= distance(self._local, key)):

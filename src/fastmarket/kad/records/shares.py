@@ -92,7 +92,7 @@ class _Sender(Generic[_U]):
         self.block = block
         self.name = name
         self.cost = 0
-        self.units = 0
+        self.unit_count = 0
         self.fresh: list[_U] = []  # distance not looked at; some gone, perhaps
         self.filed: list[tuple[int, int, _U]] = []  # a heap: (-distance, number, unit), likewise
 
@@ -132,7 +132,7 @@ class Shares(Generic[_U]):
         sender = self._units.get(unit)
         return None if sender is None else Source(sender.block.name, sender.name)
 
-    def taken(self, source: Source) -> tuple[int, int]:
+    def taken_bytes(self, source: Source) -> tuple[int, int]:
         """Bytes that the block takes, and the sender."""
         block = self._blocks.get(source.block)
         sender = block.senders.get(source.sender) if block is not None else None
@@ -147,9 +147,9 @@ class Shares(Generic[_U]):
         if sender is None:
             sender = block.senders[source.sender] = _Sender(block, source.sender)
         self._units[unit] = sender
-        sender.units += 1
+        sender.unit_count += 1
         sender.fresh.append(unit)
-        if len(sender.fresh) + len(sender.filed) > 2 * sender.units + _SLACK:
+        if len(sender.fresh) + len(sender.filed) > 2 * sender.unit_count + _SLACK:
             self._compact(sender)
         self._charge(sender, cost)
 
@@ -159,22 +159,22 @@ class Shares(Generic[_U]):
         if sender is None:
             return
         self._charge(sender, -cost)
-        sender.units -= 1
-        if not sender.units:
+        sender.unit_count -= 1
+        if not sender.unit_count:
             block = sender.block
             del block.senders[sender.name]
             if not block.senders:
                 del self._blocks[block.name]
 
-    def vouched(self, unit: _U, source: Source, cost: int) -> None:
+    def on_vouched(self, unit: _U, source: Source, cost: int) -> None:
         """A unit that is there came once more, from whom it is: it counts for them, whoever brought it
         before. Else one could have things of others put under a full share, by bringing them first."""
         self.leave(unit, cost)
         self.enter(unit, source, cost)
 
-    def over(self, source: Source, cost: int) -> bool:
+    def is_over_share(self, source: Source, cost: int) -> bool:
         """Whether so much more would be beyond what its block or sender may have of a store with room."""
-        block, sender = self.taken(source)
+        block, sender = self.taken_bytes(source)
         return sender + cost > self._sender_bound or (
             block + cost > self._block_bound and source.block != NEARBY
         )

@@ -12,14 +12,14 @@ from fastmarket.kad.records.shares import Source
 class TrackedRecordStore(RecordStore):
     """A `RecordStore` that remembers what was put into it. Bounded as that is: one entry a key."""
 
-    __slots__ = ("_changed", "_gone", "_own", "_taken")
+    __slots__ = ("_changed", "_gone", "_kept", "_own")
 
     def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
         super().__init__(config, local)
         # Beyond the bound those that others have replaced before they were kept.
         self._changed: BoundedMap[bytes, Record] = BoundedMap(config.max_records)
         self._own: set[bytes] = set()
-        self._taken: set[bytes] = set()  # those held that whoever keeps them was told of
+        self._kept: set[bytes] = set()  # those held that whoever keeps them was told of
         self._gone: set[bytes] = set()  # and those of them that are held no longer
 
     def put(self, record: Record, now: float, source: Source | None = None) -> bool:
@@ -35,8 +35,8 @@ class TrackedRecordStore(RecordStore):
         removed = super().remove(key)
         if removed and key not in self._own:
             self._changed.pop(key)
-            if key in self._taken:
-                self._taken.discard(key)
+            if key in self._kept:
+                self._kept.discard(key)
                 self._gone.add(key)
         return removed
 
@@ -51,6 +51,6 @@ class TrackedRecordStore(RecordStore):
         one that is held no longer."""
         changed, self._changed = self._changed, BoundedMap(self._config.max_records)
         gone, self._gone = self._gone, set()
-        self._taken.update(changed)
+        self._kept.update(changed)
         told = [(record, record.key in self._own) for record in changed.values()]
         return told + [(Record(key, b"", 0.0, 0.0), False) for key in gone]

@@ -32,23 +32,24 @@ class FoundValue:
 
 @dataclass(frozen=True, slots=True)
 class GetValueResult:
-    """`record` is the best found, `agreed` how many hold it, `holders` how many any valid one; we count, too.
+    """`record` is the best one found. `agreed_count` nodes hold it and `holder_count` hold any valid record;
+    both include this node.
 
-    `corrected` peers were sent the best one; nobody waited for their answers.
+    `corrected_count` peers were sent the best record; their answers are not awaited.
     """
 
     record: Record | None
-    agreed: int
-    holders: int
-    wanted: int
-    corrected: int
+    agreed_count: int
+    holder_count: int
+    wanted_count: int
+    corrected_count: int
     closest: tuple[Answered, ...]
     end: End
 
     @property
-    def succeeded(self) -> bool:
+    def has_succeeded(self) -> bool:
         """A value was found and the quorum agrees on it."""
-        return self.record is not None and self.agreed >= self.wanted
+        return self.record is not None and self.agreed_count >= self.wanted_count
 
 
 class GetValue(Query):
@@ -89,7 +90,7 @@ class GetValue(Query):
             self._rule.validate(self._key, record.value, now)
         except PeerFault:
             return Answer(closer)
-        return Answer(closer, (self.take(peer, record),), self.enough)
+        return Answer(closer, (self.take(peer, record),), self.has_enough)
 
     def take(self, peer: PeerInfo | None, record: Record) -> FoundValue:
         """Note a holder."""
@@ -98,12 +99,12 @@ class GetValue(Query):
         return FoundValue(peer, record)
 
     @property
-    def enough(self) -> bool:
+    def has_enough(self) -> bool:
         """As many as wanted hold the best value."""
-        return self._enough is not None and self.agreed >= self._enough
+        return self._enough is not None and self.agreed_count >= self._enough
 
     @property
-    def agreed(self) -> int:
+    def agreed_count(self) -> int:
         """Holders of the best value."""
         best = self.best()
         return 0 if best is None else sum(record.value == best.value for record in self.held)
@@ -164,7 +165,7 @@ class GetValueJob(LookupJob):
         super().start(now)
         if self._own is not None:
             self._events.append(self._ask.take(None, self._own))
-            if self._ask.enough:
+            if self._ask.has_enough:
                 self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> GetValueResult:
@@ -177,7 +178,7 @@ class GetValueJob(LookupJob):
             self._cached = self._cache(best, closest, end, now)
         return GetValueResult(
             best,
-            ask.agreed,
+            ask.agreed_count,
             len(ask.held),
             quorum_size(self._quorum, len(closest)),
             len(self._corrections),
@@ -226,11 +227,11 @@ class PutValue:
         """The same to everyone."""
         return self._choices
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Every peer of this protocol does."""
         return True
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Whether key and value came back as they were sent, as go checks it."""
         message = read_reply(self._config, Kind.PUT_VALUE, payload)
         if message.key != self._record.key or message.record is None:
@@ -241,6 +242,6 @@ class PutValue:
         """It answered with something else than the value."""
         return "refused", False
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """The quorum of them."""
         return quorum_size(self._quorum, counting_peers)

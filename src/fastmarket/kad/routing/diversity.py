@@ -22,12 +22,12 @@ OWN_GROUP_SHARE = 2
 class Diversity:
     """Counts entries by (bucket, group) and by group; peers without a group are not counted."""
 
-    __slots__ = ("_config", "_in_bucket", "_in_table", "_own", "counted")
+    __slots__ = ("_config", "_in_bucket", "_in_table", "_own", "is_counted")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
         self._own: bytes | None = None
-        self.counted = True
+        self.is_counted = True
         """False: entries came into the table that were not counted."""
         self._in_bucket: Counter[tuple[int, bytes]] = Counter()
         self._in_table: Counter[bytes] = Counter()
@@ -41,7 +41,7 @@ class Diversity:
         limit = self._config.max_group_in_bucket
         return max(limit, self._config.k // OWN_GROUP_SHARE) if group == self._own else limit
 
-    def fits(self, bucket: int, group: bytes | None) -> bool:
+    def has_room(self, bucket: int, group: bytes | None) -> bool:
         """Whether one more of that group may stand in that bucket."""
         if group is None:
             return True

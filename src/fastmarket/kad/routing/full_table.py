@@ -72,13 +72,13 @@ class FullTable:
             if group is not None:
                 self._groups[group] += 1
 
-    def heard(self, key: KadKey, now: float) -> None:
+    def on_heard(self, key: KadKey, now: float) -> None:
         """A sign of life from the peer of that key."""
         if key in self._heard:
             self._heard[key] = now
             self._heard.move_to_end(key)
 
-    def named(self, peers: Iterable[PeerInfo]) -> None:
+    def on_named(self, peers: Iterable[PeerInfo]) -> None:
         """Others told of these; who knows whether they live."""
         if not self._most:
             return
@@ -119,6 +119,6 @@ class FullTable:
         if due is None or due > now:
             return None
         key = next(iter(self._heard))
-        self.heard(key, now)
+        self.on_heard(key, now)
         entry = self._table.get(key)
         return None if entry is None else entry.info

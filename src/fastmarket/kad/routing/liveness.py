@@ -48,7 +48,7 @@ class ProbeList:
 
         def done(alive: bool, at: float) -> None:
             # A peer that asked us something meanwhile lives, even if our question was lost.
-            self._routing.checked(oldest, alive or oldest.seen > now, at)
+            self._routing.on_checked(oldest, alive or oldest.seen > now, at)
 
         self._start(oldest.info, done, now)
 
@@ -56,12 +56,12 @@ class ProbeList:
         """The next proof or probe that there is room for."""
         config, routing = self._config, self._routing
         when = routing.next_unproven() if self._proofs < config.max_proofs else None
-        if len(routing.silent) and self._probes < self._most_probes():
-            due = routing.silent.next_due()
+        if len(routing.unresponsive) and self._probes < self._most_probes():
+            due = routing.unresponsive.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._probe_at))
         if config.large_table and self._checks < config.max_proofs:
-            due = routing.large.next_due()
+            due = routing.full_table.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._check_at))
         return when
@@ -75,7 +75,7 @@ class ProbeList:
             if not self._probe(now):
                 break
         if self._checks < config.max_proofs and self._check_at <= now:
-            self._check_large(routing.large, now)
+            self._check_full_table(routing.full_table, now)
 
     def _most_probes(self) -> int:
         return self._config.max_probes if len(self._routing) else self._config.alpha
@@ -83,15 +83,15 @@ class ProbeList:
     def _prove(self, contact: Contact, now: float) -> None:
         def done(alive: bool, at: float) -> None:
             self._proofs -= 1
-            self._routing.proven(contact, alive or contact.seen > now, now, at)
+            self._routing.on_proven(contact, alive or contact.seen > now, now, at)
 
         self._proofs += 1
         self._start(contact.info, done, now)
 
     def _probe(self, now: float) -> bool:
         """Ask one silent peer; its answer, like any answer, brings it back. False: none is due."""
-        silent = self._routing.silent.take_due(now)
-        if silent is None:
+        peer = self._routing.unresponsive.take_due(now)
+        if peer is None:
             return False
 
         def done(alive: bool, at: float) -> None:
@@ -100,12 +100,12 @@ class ProbeList:
         self._probes += 1
         if len(self._routing):
             self._probe_at = now + self._config.probe_pause_s
-        self._start(silent.info, done, now)
+        self._start(peer.info, done, now)
         return True
 
-    def _check_large(self, large: FullTable, now: float) -> None:
+    def _check_full_table(self, full_table: FullTable, now: float) -> None:
         """Ask a peer of the large table who is around it; like any request this keeps it there or not."""
-        info = large.take_due(now)
+        info = full_table.take_due(now)
         if info is None:
             return
 
@@ -115,7 +115,7 @@ class ProbeList:
         self._checks += 1
         self._check_at = now + self._config.large_check_pause_s
         query = FindNode(self._config, RawKey(info.peer_id.raw))
-        self._run(ProbeJob(info, query, self._config.check_timeout_s, large.named), done, now)
+        self._run(ProbeJob(info, query, self._config.check_timeout_s, full_table.on_named), done, now)
 
     def _start(self, peer: PeerInfo, done: Callable[[bool, float], None], now: float) -> None:
         self._run(ProbeJob(peer, self._query, self._config.check_timeout_s), done, now)

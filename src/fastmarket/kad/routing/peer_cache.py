@@ -48,8 +48,8 @@ class PeerCache:
         So a run that meets nobody forgets nobody.
         """
         peers = {peer_id: saved for peer_id, saved in self._earlier.items() if self._is_recent(saved, now)}
-        for silent in routing.silent:
-            peers[silent.info.peer_id] = CachedPeer(silent.info, silent.since)
+        for peer in routing.unresponsive:
+            peers[peer.info.peer_id] = CachedPeer(peer.info, peer.since)
         for contact in routing.contacts():
             peers[contact.info.peer_id] = CachedPeer(contact.info, contact.seen)
         peers.pop(self._local, None)

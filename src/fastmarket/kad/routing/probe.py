@@ -29,7 +29,7 @@ class ProbeJob(Job):
         self._outgoing = [SendRequest(0, peer, query.choices(peer), timeout_s)]
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """It is known."""
         return self.result is not None
 
@@ -42,14 +42,14 @@ class ProbeJob(Job):
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Alive, if the reply means anything; raises PeerFault otherwise."""
         answer = self._query.read(self._peer, protocol, payload, now)
         if self._named is not None:
             self._named(answer.closer)
         self.result = True
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Dead; but when it was ourselves who had no room to ask, nothing is known against it."""
         self.result = kind is FailureKind.BUSY
 

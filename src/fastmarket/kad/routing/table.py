@@ -62,11 +62,11 @@ class RoutingTable(PeerObserver):
         "_visitors",
         "_waiting",
         "checking",
-        "large",
+        "full_table",
+        "is_refresh_wanted",
+        "is_timer_moved",
         "newcomers",
-        "refresh_wanted",
-        "silent",
-        "timer_moved",
+        "unresponsive",
         "version",
     )
 
@@ -84,13 +84,13 @@ class RoutingTable(PeerObserver):
         self._doubtful = 0  # entries not told to others
         self.version = 0  # goes up whenever `joined` may give something else than before
         self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
-        self.silent = UnresponsivePeers(config)
+        self.unresponsive = UnresponsivePeers(config)
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
         """Peers that entered the table, or are back in it after a failure; the owner takes them."""
-        self.large = FullTable(config, local)
-        self.timer_moved = False
+        self.full_table = FullTable(config, local)
+        self.is_timer_moved = False
         """An unresponsive peer sent a request, and is to be probed earlier than the last timer said."""
-        self.refresh_wanted = False
+        self.is_refresh_wanted = False
         """An unresponsive peer is back, or the table has become empty."""
 
     def __len__(self) -> int:
@@ -101,9 +101,9 @@ class RoutingTable(PeerObserver):
         return self._table.items()
 
     @property
-    def askable(self) -> tuple[Sized, Sized]:
+    def seed_sources(self) -> tuple[Sized, Sized]:
         """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
-        return self._table, self.large.entries
+        return self._table, self.full_table.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""
@@ -132,12 +132,12 @@ class RoutingTable(PeerObserver):
         contact = self._visitors.get(target) or self._waiting.contacts.get(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
-    def knows(self, peer_id: PeerId) -> bool:
+    def is_identified(self, peer_id: PeerId) -> bool:
         """Whether the peer was identified: it is in the table, waits for a place, or is a client."""
         key = peer_id.key
         return key in self._table or key in self._visitors or key in self._waiting.contacts
 
-    def known(self) -> int:
+    def known_count(self) -> int:
         """Servers identified and not given up."""
         return len(self._table) + len(self._waiting)
 
@@ -157,9 +157,9 @@ class RoutingTable(PeerObserver):
         for contact in contacts:
             self._table.insert(contact.info.peer_id.key, contact, contact.seen)
         self.version += 1
-        self._diversity.counted = False
+        self._diversity.is_counted = False
 
-    def identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
+    def on_identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
         """Take in what a peer says of itself; returns the entry to check when its bucket is full.
 
         Checking one entry at a time per bucket: while one is asked, further newcomers wait.
@@ -169,16 +169,16 @@ class RoutingTable(PeerObserver):
         if key == self._local.key:
             return None
         if self._config.protocol not in protocols or not info.addrs:
-            self.silent.pop(key)
+            self.unresponsive.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
-            self.large.remove(key)
+            self.full_table.remove(key)
             return None
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
-        self.large.put(contact.info, now)
-        if self.silent.pop(key) is not None:
-            self._back(key, now)
+        self.full_table.put(contact.info, now)
+        if self.unresponsive.pop(key) is not None:
+            self._on_recovered(key, now)
         known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
         if not known and self._table.get(key) is contact:
@@ -191,7 +191,7 @@ class RoutingTable(PeerObserver):
         self.checking.add(bucket)
         return oldest
 
-    def checked(self, contact: Contact, alive: bool, now: float) -> None:
+    def on_checked(self, contact: Contact, alive: bool, now: float) -> None:
         """The end of a check: a dead entry makes room for the freshest that waits."""
         key = contact.info.peer_id.key
         bucket = self._table.bucket_index(key)
@@ -207,7 +207,7 @@ class RoutingTable(PeerObserver):
         return self._unproven[0][0] if self._unproven else None
 
     def take_unproven(self, now: float) -> Contact | None:
-        """The next such entry; until it answers, others are not told of it. Call `proven` in the end."""
+        """The next such entry; until it answers, others are not told of it. Call `on_proven` in the end."""
         while self._unproven and self._unproven[0][0] <= now:
             contact = self._unproven.popleft()[1]
             if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
@@ -215,7 +215,7 @@ class RoutingTable(PeerObserver):
                 return contact
         return None
 
-    def proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
+    def on_proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
         """The end of that question. Silence costs the place, unless nobody else was heard meanwhile."""
         if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
             return
@@ -225,31 +225,31 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
             self._lose(contact, now)
 
-    def seen(self, key: KadKey, now: float) -> Contact | None:
+    def on_seen(self, key: KadKey, now: float) -> Contact | None:
         """A sign of life from the peer of that key; its entry if it has one."""
         self._heard_at = now
         if self._config.large_table:
-            self.large.heard(key, now)
+            self.full_table.on_heard(key, now)
         contact = self._table.see(key, now)
-        if contact is None and key in self.silent and self.silent.hurry(key, now):
-            self.timer_moved = True
+        if contact is None and key in self.unresponsive and self.unresponsive.probe_now(key, now):
+            self.is_timer_moved = True
         return contact
 
-    def replied(self, peer_id: PeerId, now: float) -> None:
+    def on_reply(self, peer_id: PeerId, now: float) -> None:
         """The peer answered one of our requests."""
         key = peer_id.key
-        contact = self.seen(key, now)
+        contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
             self._trust(contact, Trust.PROVEN)
-        if key in self.silent:
-            silent = self.silent.pop(key)
-            self._back(key, now)
-            if contact is None and silent is not None:
-                contact = self._refreshed(key, silent.info, now)
+        if key in self.unresponsive:
+            peer = self.unresponsive.pop(key)
+            self._on_recovered(key, now)
+            if contact is None and peer is not None:
+                contact = self._refreshed(key, peer.info, now)
                 contact.trust = Trust.PROVEN
                 self._place(key, contact, now)
 
-    def failed(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
+    def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
         there
         any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
@@ -260,7 +260,7 @@ class RoutingTable(PeerObserver):
             self._heard_at = now
         key = peer_id.key
         if now - self._heard_at < self._config.request_timeout_s:
-            self.large.remove(key)  # others were heard meanwhile: the fault is not ours
+            self.full_table.remove(key)  # others were heard meanwhile: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
             self._waiting.drop(self._table.bucket_index(key), key)
@@ -280,18 +280,18 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.failed", peer=peer_id, kind=kind.value)
             self._lose(contact, now)
         else:
-            self.silent.add(contact.info, now)
+            self.unresponsive.add(contact.info, now)
 
-    def refused(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
+    def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
         if self._config.protocol in protocols:
-            self.large.remove(peer_id.key)
-            self.silent.pop(peer_id.key)
+            self.full_table.remove(peer_id.key)
+            self.unresponsive.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._waiting.drop(self._table.bucket_index(peer_id.key), peer_id.key)
 
-    def disconnected(self, peer_id: PeerId) -> None:
+    def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection to the peer is gone."""
         self._visitors.pop(peer_id.key, None)
 
@@ -329,12 +329,12 @@ class RoutingTable(PeerObserver):
         """A new entry's share in the counts; False: its address block has enough entries."""
         self.version += 1
         diversity = self._diversity
-        if not diversity.counted:
-            diversity.counted = True
+        if not diversity.is_counted:
+            diversity.is_counted = True
             for held in self._table.items():
                 if held is not contact:
                     diversity.add(self._table.bucket_index(held.info.peer_id.key), held.group)
-        if not diversity.fits(bucket, contact.group):
+        if not diversity.has_room(bucket, contact.group):
             return False
         diversity.add(bucket, contact.group)
         if contact.trust is Trust.DOUBTFUL:
@@ -383,18 +383,18 @@ class RoutingTable(PeerObserver):
         encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now, None)
 
-    def _back(self, key: KadKey, now: float) -> None:
+    def _on_recovered(self, key: KadKey, now: float) -> None:
         """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
         self._trace.event("kad.table.back", key=key)
         self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
-        self.refresh_wanted = True
+        self.is_refresh_wanted = True
 
     def _lose(self, contact: Contact, now: float) -> None:
         """An entry leaves for its silence."""
         self._evict(contact.info.peer_id.key, now)
-        self.silent.add(contact.info, now)
+        self.unresponsive.add(contact.info, now)
         if not len(self._table):
-            self.refresh_wanted = True
+            self.is_refresh_wanted = True
 
     def _evict(self, key: KadKey, now: float) -> None:
         bucket = self._table.bucket_index(key)
@@ -404,7 +404,7 @@ class RoutingTable(PeerObserver):
             return
         self._table.remove(key)
         self._trust(contact, Trust.FRESH)
-        if self._diversity.counted:
+        if self._diversity.is_counted:
             self._diversity.remove(bucket, contact.group)
         self._move_up(bucket, now)
 

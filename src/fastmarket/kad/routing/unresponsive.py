@@ -60,29 +60,29 @@ class UnresponsivePeers:
         key = info.peer_id.key
         if key in self._peers:
             return
-        silent = UnresponsivePeer(info, now, 0.0)
-        self._peers.put(key, silent)
-        self._arm(silent, now + self._config.probe_first_s if due is None else due)
+        peer = UnresponsivePeer(info, now, 0.0)
+        self._peers.put(key, peer)
+        self._arm(peer, now + self._config.probe_first_s if due is None else due)
 
     def pop(self, key: KadKey) -> UnresponsivePeer | None:
         """It is back, or no server any more."""
         return self._peers.pop(key)
 
-    def hurry(self, key: KadKey, now: float) -> bool:
+    def probe_now(self, key: KadKey, now: float) -> bool:
         """A sign of life: ask it at once; False: it was due anyway."""
-        silent = self._peers.peek(key)
-        assert silent is not None
-        if silent.due <= now:
+        peer = self._peers.peek(key)
+        assert peer is not None
+        if peer.due <= now:
             return False
-        self._arm(silent, now)
+        self._arm(peer, now)
         return True
 
     def next_due(self) -> float | None:
         """When the next is to be asked."""
         order = self._order
         while order:
-            due, _, silent = order[0]
-            if silent.due == due and self._peers.peek(silent.info.peer_id.key) is silent:
+            due, _, peer = order[0]
+            if peer.due == due and self._peers.peek(peer.info.peer_id.key) is peer:
                 return due
             heapq.heappop(order)
         return None
@@ -90,23 +90,23 @@ class UnresponsivePeers:
     def take_due(self, now: float) -> UnresponsivePeer | None:
         """The next one to ask, if any; when it will be asked after that, should it stay silent, is set."""
         while (due := self.next_due()) is not None and due <= now:
-            silent = self._order[0][2]
-            gone_s = now - silent.since
+            peer = self._order[0][2]
+            gone_s = now - peer.since
             if gone_s < self._config.forget_after_s:
-                self._arm(silent, now + max(self._config.probe_first_s, self._config.probe_share * gone_s))
-                return silent
-            self._peers.pop(silent.info.peer_id.key)
+                self._arm(peer, now + max(self._config.probe_first_s, self._config.probe_share * gone_s))
+                return peer
+            self._peers.pop(peer.info.peer_id.key)
         return None
 
-    def _arm(self, silent: UnresponsivePeer, due: float) -> None:
-        silent.due = due
+    def _arm(self, peer: UnresponsivePeer, due: float) -> None:
+        peer.due = due
         self._sequence += 1
-        heapq.heappush(self._order, (due, self._sequence, silent))
+        heapq.heappush(self._order, (due, self._sequence, peer))
         if len(self._order) > 4 * self._config.max_remembered:
             live = [entry for entry in self._order if self._is_armed(entry)]
             heapq.heapify(live)
             self._order = live
 
     def _is_armed(self, entry: tuple[float, int, UnresponsivePeer]) -> bool:
-        due, _, silent = entry
-        return silent.due == due and self._peers.peek(silent.info.peer_id.key) is silent
+        due, _, peer = entry
+        return peer.due == due and self._peers.peek(peer.info.peer_id.key) is peer

@@ -68,10 +68,10 @@ class ResponseCaches:
         """From now on the cache is told what changes."""
         self._caches.append(cache)
 
-    def changed(self, source: Hashable) -> None:
+    def invalidate(self, source: Hashable) -> None:
         """Cached responses made of `source` (a content, a peer) are no longer true."""
         for cache in self._caches:
-            cache.changed(source)
+            cache.invalidate(source)
 
 
 class ResponseCache:
@@ -130,7 +130,7 @@ class ResponseCache:
             self._by_source.setdefault(source, set()).add(request)
         self._unlink(self._answers.put(request, answer, answer.size))
 
-    def changed(self, source: Hashable) -> None:
+    def invalidate(self, source: Hashable) -> None:
         """Answers made of it hold no longer."""
         requests = self._by_source.get(source)
         if requests is not None:

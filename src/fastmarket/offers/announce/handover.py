@@ -46,7 +46,7 @@ class HandoverJob(Job):
             deliveries.add(parcel, [Answered(peer, protocol)], unknown=False)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all was answered, or the peer failed."""
         return self.result is not None
 
@@ -62,11 +62,11 @@ class HandoverJob(Job):
             self.result = self._acknowledged()
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Acknowledgements; raises PeerFault."""
         self._deliveries.on_reply(token, protocol, payload, now)
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Stops: a peer that fails once is not sent the rest."""
         self._deliveries.stop()
 

@@ -125,7 +125,7 @@ class SweepJob(Job):
         self._pause_s = _PAUSE_S
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether every offer is done, or the time is up."""
         return self.result is not None
 
@@ -152,7 +152,7 @@ class SweepJob(Job):
         self._requests += len(requests)
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """An answer to a lookup or a store; raises PeerFault."""
         at = self._tokens.get(token)
         if at is None:
@@ -161,7 +161,7 @@ class SweepJob(Job):
             search.lookup.on_reply(at[1], protocol, payload, now)
             del self._tokens[token]
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A request has failed."""
         at = self._tokens.pop(token, None)
         if at is None:
@@ -171,7 +171,7 @@ class SweepJob(Job):
 
     def next_timer(self) -> float | None:
         """The earliest of the lookups' timers and deadlines, and our own."""
-        if self.finished:
+        if self.is_finished:
             return None
         when = self._deadline if self._resting_until is None else min(self._resting_until, self._deadline)
         for search in self._searches.values():

@@ -101,7 +101,7 @@ class FindOffersJob(Job):
         return self._lookup
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all peers have answered, failed or timed out."""
         return self.result is not None
 
@@ -123,7 +123,7 @@ class FindOffersJob(Job):
             self.result = tuple(self._offers.cheapest(now))
         return requests
 
-    def reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
+    def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Raises `PeerFault`."""
         extra = self._extras.get(token)
         if extra is not None:
@@ -142,7 +142,7 @@ class FindOffersJob(Job):
                 self._paging.add(item)
         self._fetch_more()
 
-    def failed(self, token: int, kind: FailureKind, now: float) -> None:
+    def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """A request has failed."""
         extra = self._extras.pop(token, None)
         if extra is None:
@@ -153,7 +153,7 @@ class FindOffersJob(Job):
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline; the shell times out the extra requests."""
-        if self.finished:
+        if self.is_finished:
             return None
         when = self._lookup.next_timer()
         return self._deadline if when is None else min(when, self._deadline)

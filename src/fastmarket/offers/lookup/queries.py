@@ -170,11 +170,11 @@ class StoreOffer:
         plain = () if self._offer.withdrawn else self._provide.choices(peer, answered_protocol)
         return plain if answered_protocol else (*self._store, *plain)
 
-    def counts(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
+    def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
         """Whether the peer acknowledges offers."""
         return answered_protocol in (None, self._protocol)
 
-    def acknowledged(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
+    def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
         """Raises `PeerFault` unless there is exactly one acknowledgement."""
         if protocol != self._protocol:
             return None
@@ -192,7 +192,7 @@ class StoreOffer:
         """The reason that its reply gave."""
         return self._complaints.reason_text(*self._refusals[peer.peer_id.key])
 
-    def wanted(self, counting_peers: int) -> int:
+    def quorum_size(self, counting_peers: int) -> int:
         """A majority; with no peers the local copy is enough."""
         return quorum_size(Quorum.MAJORITY, counting_peers)
 

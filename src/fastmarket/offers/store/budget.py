@@ -106,7 +106,7 @@ class StoreBudget:
         return (
             self.is_full(1, MAX_ENVELOPE_BYTES)
             or bool(self._full_providers)
-            or self.shares.over(source, MAX_ENVELOPE_BYTES)
+            or self.shares.is_over_share(source, MAX_ENVELOPE_BYTES)
         )
 
     def has_refused(self, provider: bytes) -> bool:
@@ -116,7 +116,7 @@ class StoreBudget:
     def lacks(self, newcomer: Newcomer, count: int, size: int) -> bool:
         """Whether there is no room for so much, and nothing that would give way."""
         full = self.is_full(count, size)
-        if not full and not self.shares.over(newcomer.source, newcomer.cost):
+        if not full and not self.shares.is_over_share(newcomer.source, newcomer.cost):
             return False
         return self.shares.gives_way(newcomer, full) is None
 

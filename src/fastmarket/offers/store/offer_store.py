@@ -183,7 +183,7 @@ class OfferStore:
         """Its provider sent it as well: from now on it counts for the provider."""
         unit, shares = unit_of(held), self._budget.shares
         if shares.source(unit) not in (None, source):
-            shares.vouched(unit, source, cost_of(held.signed))
+            shares.on_vouched(unit, source, cost_of(held.signed))
             self._crowds.clear()
 
     def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
@@ -321,7 +321,7 @@ class OfferStore:
         size, cost = budget.cost(signed)
         while True:
             full = budget.is_full(count, size)
-            if not full and (source is None or not shares.over(source, cost)):
+            if not full and (source is None or not shares.is_over_share(source, cost)):
                 return True
             if source is None:
                 return False
@@ -388,7 +388,7 @@ class OfferStore:
             for content in contents:
                 self._crowds.pop(content, None)
         for content in contents:
-            self._caches.changed(content)
+            self._caches.invalidate(content)
 
     def _drop(self, key: OfferKey, offer: Offer) -> None:
         self._shelves.remove(key)

@@ -66,10 +66,10 @@ class TcpLink(Link, asyncio.Protocol):
         try:
             made = self._attach(connection)
         except Exception as error:  # noqa: BLE001 - it costs this connection
-            self._failed(error)
+            self._on_bug(error)
             return
         if made:
-            self._turns.take(self._clock.now())
+            self._pump.take(self._clock.now())
         else:
             transport.abort()
 
@@ -77,23 +77,23 @@ class TcpLink(Link, asyncio.Protocol):
         now = self._clock.now()
         self._owner.traffic.received += len(data)
         try:
-            if len(data) > SHORT_BYTES and self._owner.agenda.crowded:
+            if len(data) > SHORT_BYTES and self._owner.run_queue.is_crowded:
                 self.connection.postpone(data, now)
             else:
                 self.connection.receive_data(data, now)
         except Exception as error:  # noqa: BLE001 - it costs this connection
-            self._failed(error)
+            self._on_bug(error)
         else:
-            self._turns.take(now)
+            self._pump.take(now)
 
     def eof_received(self) -> bool:
         now = self._clock.now()
         try:
             self.connection.receive_eof(now)
         except Exception as error:  # noqa: BLE001 - it costs this connection
-            self._failed(error)
+            self._on_bug(error)
         else:
-            self._turns.take(now)
+            self._pump.take(now)
         return False
 
     def pause_writing(self) -> None:
@@ -110,7 +110,7 @@ class TcpLink(Link, asyncio.Protocol):
         try:
             self.connection.receive_eof(now)
         except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
-            self._failed(error)
+            self._on_bug(error)
         self._transport = None
         self._detach(now)
 
@@ -147,9 +147,9 @@ class TcpLink(Link, asyncio.Protocol):
         try:
             self.connection.resume(now)
         except Exception as error:  # noqa: BLE001 - it costs this connection
-            self._failed(error)
+            self._on_bug(error)
         else:
-            self._turns.take(now)
+            self._pump.take(now)
 
     def _next_timer(self) -> float | None:
         connection = None if self._late else self.connection.next_timer()
@@ -162,7 +162,7 @@ class TcpLink(Link, asyncio.Protocol):
         transport, connection = self._transport, self.connection
         if transport is None:
             return
-        if now >= self._turns.due:
+        if now >= self._pump.due:
             connection.handle_timer(now)
             self.requests.handle_timer(now)
         self._deliver(now)
@@ -181,7 +181,7 @@ class TcpLink(Link, asyncio.Protocol):
         if (more or connection.is_resumable) and not self._late:
             # Not by `wake`: that turn would come before the sockets of others are looked at.
             self._late = True
-            self._owner.agenda.later(self._go_on)
+            self._owner.run_queue.run_later(self._go_on)
         if connection.state is ConnectionState.CLOSED:
             transport.close()
             return
