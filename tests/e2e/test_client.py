@@ -157,7 +157,7 @@ def test_an_offer_is_listed_and_taken_back(servers: Servers, run_client: Run, he
     assert HELLO_V0 in run_client(*me, "offers").out
     done = run_client(*me, "unregister", str(hello))
     assert done.out.startswith("Successfully unregistered file!\n")
-    assert f"{HELLO_V0} is no longer offered, this node and 1 other know" in done.out
+    assert f"{HELLO_V0} is no longer offered; this node and 1 other know" in done.out
     for server in (first, second):
         assert run_client("-p", server.port, "check", HELLO_V0, "--json").json["holders"] == []
     again = run_client("-p", second.port, "-i", "a", "unregister", HELLO_V0)

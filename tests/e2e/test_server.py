@@ -162,6 +162,7 @@ def eventually(deadline_s: float, true: Callable[[], bool]) -> None:
         (["--frobnicate"], "--frobnicate"),
         (["--port"], "--port"),
         (["word"], "word"),
+        (["config"], "missing command"),
         (["--config", "/no/such.toml"], "--config: cannot read /no/such.toml"),
         (["--ephemeral", "--host", "not an address", "-l", "/ip4/127.0.0.1/tcp/0"], "--host: "),
         (["--ephemeral", "-p", "0", "-l", "/ip4/203.0.113.1/tcp/0"], "--listen: "),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -336,3 +337,26 @@ def test_an_address_that_cannot_be_had(run: Any, host: str, port: int, field: st
     with pytest.raises(CallerFault) as caught:
         run(Market().server.start(host, port))
     assert caught.value.field == field
+
+
+def test_a_start_may_be_cancelled_at_any_step(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """As SIGTERM does while the node starts."""
+
+    async def main() -> None:
+        broken: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        for steps in range(10):
+            server = Market().server
+            starting = asyncio.ensure_future(server.start())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            starting.cancel()
+            await asyncio.wait([starting])
+            await server.stop()
+            del server, starting
+            gc.collect()
+            await asyncio.sleep(0)
+        assert not broken
+
+    run(main())
+    assert not [record for record in caplog.records if record.name.startswith("grpc")]

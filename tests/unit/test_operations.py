@@ -79,3 +79,14 @@ def test_every_log_line_is_told_of() -> None:
 def test_what_it_points_to_is_there() -> None:
     for place in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / place).exists(), place
+
+
+def test_lines_that_other_pages_quote_are_real() -> None:
+    lines = [re.compile(re.escape(line).replace("…", ".+")) for _, line in real_lines()]
+    beginnings = {line.partition("…")[0].rstrip(" :") for _, line in real_lines()} - {""}
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = page.read_text()
+        for quoted in re.findall(r"^.*(?:INFO|WARNING|ERROR) +fastmarket[.\w]*: (.+)$", text, re.MULTILINE):
+            assert any(line.fullmatch(quoted) for line in lines), f"{page}: {quoted}"
+        for start in re.findall(r"`([^`\n]+?):? \.\.\.` in (?:its|the) log", text):
+            assert start in beginnings, f"{page}: {start}"

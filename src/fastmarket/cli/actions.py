@@ -106,7 +106,7 @@ def unregister(desk: Context, argument: str) -> None:
         return
     told = f"this node and {counted(done.acknowledged, 'other')} know" if done.asked else "this node knows"
     desk.screen.line("Successfully unregistered file!")
-    desk.screen.line(f"{done.cid or clean(content.text)} is no longer offered, {told} ({took_ms:.1f} ms)")
+    desk.screen.line(f"{done.cid or clean(content.text)} is no longer offered; {told} ({took_ms:.1f} ms)")
 
 
 def _withdrawn(desk: Context, argument: str, listed: Content | None) -> tuple[Content, Withdrawn]:
@@ -235,7 +235,7 @@ def identities(desk: Context) -> None:
         *(("listens on", address) for address in node.listen),
         ("runs", f"{node.agent_version} as {node.mode}"),
         ("knows", f"{counted(node.peers, 'peer')}, {counted(node.connections, 'connection')} open"),
-        ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of its own"),
+        ("stores", f"{counted(node.offers, 'offer')}, {node.own_offers} of them its own"),
         *(("trouble", clean(trouble)) for trouble in node.troubles),
         ("you", f"{profile.username}, id {user_id}"),
     ]

@@ -103,7 +103,8 @@ def server_command() -> click.Command:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         subcommand_metavar="[COMMAND]",
     )
-    config = click.Group("config", help="Show or check the settings without starting a node.")
+    about = "Show or check the settings without starting a node."
+    config = click.Group("config", help=about, no_args_is_help=False)
     for name, callback, text in (("show", _show, SHOW_HELP), ("check", _check, CHECK_HELP)):
         config.add_command(click.Command(name, callback=callback, params=_options(), help=text))
     server.add_command(config)

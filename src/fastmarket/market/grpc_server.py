@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -78,7 +79,7 @@ class MarketServer:
         for_health = CallTimer(of_health, config.message_timeout_s, config.unread_timeout_s)
         self._health = Health(Registry(server, for_health), (MARKET, V1))
         bound = await bind(server, host, port, credentials)
-        await server.start()
+        await _started(server)
         await self._health.say(SERVING)
         self._server = server
         self._crowds = Crowds(bound, config.max_connections_per_ip)
@@ -172,3 +173,15 @@ class MarketServer:
     def _holders(self, offers: Iterable[Offer]) -> bytes:
         users = replies.fitting(map(replies.user_of, offers), self._config.max_response_bytes)
         return market_pb2.HoldersResponse(holders=users).SerializeToString()
+
+
+async def _started(server: grpc.aio.Server) -> None:
+    """Starts a server. If that is cancelled, stops it, but only once it has started: gRPC's main loop fails
+    with InvalidStateError otherwise."""
+    starting = asyncio.ensure_future(server.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await starting
+        await server.stop(None)
+        raise

@@ -22,7 +22,12 @@ def settle(tmp_path: Path, **options: object) -> ServerSettings:
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     settings = settle(
-        tmp_path, port="7", listen=("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"), tokens='a "b"', insecure=True
+        tmp_path,
+        port="7",
+        listen=("/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"),
+        tokens='a "b"',
+        insecure=True,
+        fresh="0.25",
     )
     text = show(settings)
     file = tmp_path / "shown.toml"
@@ -31,7 +36,9 @@ def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     for setting in SETTINGS:
         if setting.name not in ("ephemeral", "tokens"):
             assert getattr(again, setting.field) == getattr(settings, setting.field), setting.name
-    assert tomllib.loads(text)["tokens"] == 'a "b"'
+    shown = tomllib.loads(text)
+    assert shown["tokens"] == 'a "b"'
+    assert (shown["port"], shown["fresh"]) == (7, 0.25), "numbers are no strings"
 
 
 def test_where_each_value_was_told_and_no_password(tmp_path: Path) -> None:
