@@ -137,7 +137,7 @@ def test_a_bug_elsewhere_keeps_no_caller_beyond_its_time(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("max_jobs", [CONFIG.kad.max_jobs, 0])
 def test_slices_that_take_no_time_are_signed_in_turns_of_their_own(max_jobs: int) -> None:
-    """Alone, or with no room for jobs, a node is done with a slice at once: others have their turn between."""
+    """Alone, or without room for jobs, a node is done with a slice at once; others have turns in between."""
     node = VirtualNetwork(config=replace(CONFIG, kad=replace(CONFIG.kad, max_jobs=max_jobs))).add()
     size, many = CONFIG.offers.register_slice, [terms(number, 5) for number in range(20)]
     seen = [0]
