@@ -72,7 +72,9 @@ def test_a_tree_deeper_than_a_path_may_be_long(tmp_path: Path) -> None:
     found = [one.path for one in files_under(str(tmp_path), told.troubles)]
     assert 10 < len(found) < depth
     assert found[-1].endswith("z/last")
-    assert [reason for _, reason in (*told.directories, *told.files)] == ["File name too long"]
+    assert [reason for _, reason in told.directories] == ["File name too long"]
+    # Where the last directory just fits, the file in it does not.
+    assert [reason for _, reason in told.files] in ([], ["File name too long"])
 
 
 def test_a_listing_that_breaks_off_is_used_as_far_as_it_goes(
