@@ -29,6 +29,7 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.certificates import Authority
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
 from tests.net.test_grpc import CONFIG, CONTENT, HASH, Market, served
+from tests.virtual import State
 
 TERMS = FileMetadata("192.0.2.1", 80, 5)
 SECRET = "s" * 20
@@ -86,7 +87,7 @@ def test_searches_in_a_message_that_find_no_turn_are_told_so(run: Any) -> None:
     async def main() -> None:
         async with served(config) as (market, client, _):
             for node in market.nodes[1:]:
-                node.silent = True
+                node.state = State.SILENT
 
             async def batches() -> AsyncIterator[list[HolderSearch]]:
                 yield [HolderSearch(f"{number}") for number in range(20)]
@@ -337,7 +338,7 @@ def test_other_programs_read_our_errors_with_their_own_libraries(run: Any) -> No
             gone = await fault(channel, "WithdrawFile", v1.WithdrawFileRequest(content=HASH))
             assert gone["ErrorInfo"].reason == "NO_SUCH_OFFER"
             for node in market.nodes[1:]:
-                node.silent = True
+                node.state = State.SILENT
             request = v1.RegisterFileRequest(content=HASH, ip="::1", port=80)
             missed = (await fault(channel, "RegisterFile", request))["ErrorInfo"]
             assert missed.reason == "QUORUM_MISSED"

@@ -23,6 +23,7 @@ from fastmarket.offers.protocol import OfferProtocol
 from tests.virtual.node import VirtualNode
 
 AGENT = "virtual/1"
+BATCHING_S = 0.1  # virtual: more than registrations wait for company, and slices for each other
 
 
 class VirtualDht:
@@ -64,6 +65,8 @@ class VirtualDht:
     async def _put(self, command: c.Command, deadline_s: float) -> Finished:
         operation = self.node.start(command)
         self.net.settle()
+        if operation not in self.node.finished:
+            self.net.rest(BATCHING_S)
         if operation not in self.node.finished:
             await asyncio.sleep(deadline_s)
             self.net.run(lambda: operation in self.node.finished)

@@ -459,7 +459,7 @@ class PutJob(Job):
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
         if not told and self._lookup.silent_count:
-            return f"no peer answers; {self._lookup.silent_count} known ones may be unresponsive"
+            return f"no peer answers; {self._lookup.silent_count} known ones may still be up"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:
