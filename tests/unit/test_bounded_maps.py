@@ -14,7 +14,7 @@ _MAY = {
     "offers/announce/delivery.py": "a queue of storers, bounded by what is queued for them",
     "libp2p/peerstore.py": "two classes of peers share one bound",
     "kad/routing/full_table.py": "the oldest has to leave the table first, or a newcomer finds no room there",
-    "core/durability.py": "a queue of commands by the ticket they wait for, bounded by the commands under way",
+    "core/durability.py": "a queue of commands by ticket, bounded by the commands under way",
     "market/sharing.py": "a queue of callers that take turns",
 }
 
