@@ -8,8 +8,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.bench_wire import NOW, OUTSTANDING, RPC, joined, written
 from bench.kernels.sides import SIDES
 from fastmarket.formats.varint import frame
-from fastmarket.libp2p.tcp import yamux
 from fastmarket.libp2p.events import StreamData
+from fastmarket.libp2p.tcp import yamux
 from tests.reference import frames as twin
 
 READS = 10

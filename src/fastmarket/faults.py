@@ -16,9 +16,7 @@ from fastmarket.log_throttle import LogThrottle
 
 # Something that fails on every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0
-MAX_PLACES = 256  # distinguished; the source has some forty, times the types of exceptions
-# Pause before retrying something that is due at once: if it always fails, it would use all the CPU.
-PAUSE_S = 1.0
+MAX_PLACES = 256
 
 
 class Faults:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+# After a failure, what is due at once waits: what fails every time would otherwise take all the CPU.
+PAUSE_S = 1.0
+
 
 def run_all(calls: Iterable[Callable[[float], object]], now: float) -> None:
     """Calls every one of them, and only then raises the first exception."""

@@ -14,7 +14,7 @@ from fastmarket.config import FleetConfig, HostConfig, NodeConfig, StorageConfig
 from fastmarket.core.commands import Closest
 from fastmarket.core.operations import JobOwner
 from fastmarket.errors import ConnectionLost, NodeFault, StorageFault
-from fastmarket.faults import LOG_INTERVAL_S, PAUSE_S, Faults
+from fastmarket.faults import LOG_INTERVAL_S, Faults
 from fastmarket.fleet.writer import SharedWriter
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
@@ -32,6 +32,7 @@ from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.store.changes import Change
 from fastmarket.repeating import Repeating
+from fastmarket.run_all import PAUSE_S
 from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver

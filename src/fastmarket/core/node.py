@@ -2,7 +2,8 @@
 
 A driver hands it requests, outcomes of its own requests, what becomes of peers, and time; after each of these
 it carries out `poll_actions`, delivers `poll_events`, and arms `next_timer`. `core.driving` does that in one
-place for all drivers: the network, the simulator, the tests.
+place for all drivers: the network, the simulator, the tests. (Over 400 lines: a method for each input and output,
+and for each thing that operations need.)
 """
 
 from __future__ import annotations
@@ -58,10 +59,9 @@ from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.offers.lookup.local_answers import LocalAnswers
 from fastmarket.offers.protocol import OfferProtocol, Wanted
 from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.run_all import PAUSE_S
 from fastmarket.trace import NULL_TRACE, Trace
 
-# Before what failed is tried again when it is due at once: what fails every time would else take all the CPU.
-PAUSE_S = 1.0
 # Timers of operations that have ended are dropped once there are so many more than operations.
 STALE_TIMERS = 1024
 

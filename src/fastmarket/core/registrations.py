@@ -1,4 +1,8 @@
-"""Operations that put own offers: registrations, alone and in batches, and withdrawals."""
+"""Operations that put own offers: registrations, alone and in batches, and withdrawals.
+
+Over 400 lines: an operation and the batch that carries it know each other, and apart they would import in a
+circle.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A typed client of a node's gRPC services. A long file: one class with one method for each of theirs."""
+"""A typed client of a node's gRPC services. Over 400 lines: one class with one method for each of theirs."""
 
 from __future__ import annotations
 

@@ -210,9 +210,7 @@ class NodeDriver(Driver):
 
     def persist(self, action: Persist) -> None:
         """By the keeper, whose answer comes when the changes are durable."""
-        if self.keeper is None:
-            self.core.handle_persisted(action.ticket, "", self._clock.now())
-            return
+        assert self.keeper is not None, "changes are collected for a keeper alone"
         try:
             kept = asyncio.ensure_future(self.keeper.keep(action.changes))
         except Exception as error:  # noqa: BLE001 - what nothing keeps is not acknowledged

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from fastmarket.faults import PAUSE_S, Faults
+from fastmarket.faults import Faults
 from fastmarket.net.clock import Clock
+from fastmarket.run_all import PAUSE_S
 
 # Turns taken in one go; then the sockets are looked at again. A reply costs two: the engine's, and that of
 # the link which carries the next request.
