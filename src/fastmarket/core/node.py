@@ -2,8 +2,9 @@
 
 A driver hands it requests, outcomes of its own requests, what becomes of peers, and time; after each of these
 it carries out `poll_actions`, delivers `poll_events`, and arms `next_timer`. `core.driving` does that in one
-place for all drivers: the network, the simulator, the tests. (Over 400 lines: a method for each input and output,
-and for each thing that operations need.)
+place for all drivers: the network, the simulator, the tests.
+
+Over 400 lines: it has a method for each input, each output, and each thing that operations need.
 """
 
 from __future__ import annotations
