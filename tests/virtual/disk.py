@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fastmarket.core.node import NodeCore
+from fastmarket.core.restoring import restore_offers
 from fastmarket.offers.model.offer import Offer, OfferKey
-from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.changes import AnyChange, Displaced
 
 
@@ -28,9 +29,8 @@ class Disk:
                 else:
                     self.offers[offer.key] = (offer, change.own)
 
-    def restore(self, offers: OfferProtocol, now: float) -> None:
+    def restore(self, core: NodeCore, now: float) -> None:
         """Into a node that starts."""
-        own_seqs = [offer.seq for offer, own in self.offers.values() if own]
-        for offer, own in self.offers.values():
-            offers.restore(offer.envelope, own, now)
-        offers.own.seq_floor = max(own_seqs, default=0)
+        held = self.offers.values()
+        restore_offers(core, [(offer.envelope, own) for offer, own in held], (), now)
+        core.offers.own.seq_floor = max((offer.seq for offer, own in held if own), default=0)

@@ -116,7 +116,7 @@ class VirtualNode(Driver):
         )
         core.engine.set_local_addrs(self.info.addrs)
         if self._disk is not None:
-            self._disk.restore(core.offers, now)
+            self._disk.restore(core, now)
             core.keep_changes()
         self._armed = None
         self._state = State.UP

@@ -164,10 +164,7 @@ class NodeCore(RegistrationHost):
         An unknown operation, or one that has ended, is ignored."""
         begun = self._operations.get(operation)
         if begun is not None:
-            try:
-                begun.cancel(now)
-            except Exception as error:  # noqa: BLE001 - it costs this command
-                self._bug("cancelling a command", error, begun, now)
+            self._tell(begun, "cancelling a command", begun.cancel, now)
 
     def keep_changes(self) -> None:
         """From now on changes of the offer store come as `Persist`, and commands wait for their answers."""
@@ -197,10 +194,7 @@ class NodeCore(RegistrationHost):
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
         self.tickets.answer(ticket, fault)
         for operation in self._awaiting.take(ticket):
-            try:
-                operation.on_persisted(now)
-            except Exception as error:  # noqa: BLE001 - it costs this command
-                self._bug("acknowledging what is durable", error, operation, now)
+            self._tell(operation, "acknowledging what is durable", operation.on_persisted, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
@@ -231,10 +225,7 @@ class NodeCore(RegistrationHost):
         while timers and timers[0][0] <= now:
             operation = self._operations.get(heapq.heappop(timers)[1])
             if operation is not None:
-                try:
-                    operation.on_timer(now)
-                except Exception as error:  # noqa: BLE001 - it costs this command
-                    self._bug("a command's timer", error, operation, now)
+                self._tell(operation, "a command's timer", operation.on_timer, now)
 
     def poll_actions(self, now: float) -> Sequence[Action]:
         """What to do, in order."""
@@ -305,10 +296,7 @@ class NodeCore(RegistrationHost):
 
     def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
         self._batches.add(batch)
-        try:
-            batch.begin(now)
-        except Exception as error:  # noqa: BLE001 - or its callers would wait until their time is over
-            self._bug("registering offers", error, batch, now)
+        self._tell(batch, "registering offers", batch.begin, now)
 
     def end_batch(self, batch: RegistrationBatch) -> None:
         self._batches.discard(batch)
@@ -419,7 +407,7 @@ class NodeCore(RegistrationHost):
     def _job_progress(self, event: JobProgress, now: float) -> None:
         running = self._jobs.get(event.job_id)
         if running is not None and running.owner is not None:
-            self._tell(running.owner, running.owner.on_progress, event.item, now)
+            self._tell(running.owner, "following a job", running.owner.on_progress, event.item, now)
 
     def _job_finished(self, event: JobFinished, now: float) -> None:
         running = self._jobs.pop(event.job_id, None)
@@ -429,7 +417,7 @@ class NodeCore(RegistrationHost):
             self._guard("ending an announcement", self._end_announcement, running.wanted, event.result, now)
         owner = running.owner
         if owner is not None:
-            self._tell(owner, owner.on_result, event.result, now)
+            self._tell(owner, "following a job", owner.on_result, event.result, now)
         kind, lookup = type(running.job).__name__, getattr(running.job, "lookup", None)
         tag = None if owner is None else owner.tag
         self._events.append(JobEnded(kind, lookup, now - running.began, tag, event.result))
@@ -452,16 +440,13 @@ class NodeCore(RegistrationHost):
         if offset_s is not None:
             self._events.append(ClockDiffers(offset_s))
 
-    def _tell(self, owner: JobOwner, call: Callable[[object, float], None], item: object, now: float) -> None:
-        """Tells the owner of a job; a bug in it costs what it does for its callers, who are told."""
+    def _tell(self, owner: JobOwner, place: str, call: Callable[..., None], *args: Any) -> None:
+        """Calls a method of `owner`, the time last. A bug costs what it does for its callers: they are told."""
         try:
-            call(item, now)
+            call(*args)
         except Exception as error:  # noqa: BLE001 - see above
-            self._bug("following a job", error, owner, now)
-
-    def _bug(self, place: str, error: Exception, owner: JobOwner, now: float) -> None:
-        self._events.append(BugFound(place, error))
-        owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), now)
+            self._events.append(BugFound(place, error))
+            owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), args[-1])
 
     def _guard(self, place: str, call: Callable[..., object], *args: object) -> bool:
         """A bug costs what `place` names, and nothing else. False: there was one."""

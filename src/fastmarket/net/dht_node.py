@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -29,7 +28,8 @@ from fastmarket.core.commands import (
     Withdraw,
 )
 from fastmarket.core.node import NodeCore
-from fastmarket.errors import CallerFault, DialFailed, NotFound, QuorumFailed
+from fastmarket.core.restoring import KeptBatch, restore_offers, restore_records
+from fastmarket.errors import DialFailed, NotFound, QuorumFailed
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import Identity, PeerId
@@ -41,7 +41,6 @@ from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.providers.find_providers import FindProvidersResult
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, RecordRule
-from fastmarket.kad.records.shares import RESTORED, Source
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
@@ -56,12 +55,8 @@ from fastmarket.offers.announce.clocks import wrong_clock
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
-from fastmarket.offers.model.refusals import OfferRefused
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.trace import NULL_TRACE, Trace
-
-Batch: TypeAlias = tuple[bytes, int, Collection[int]]
-"""Offers of an earlier run: the signed batch, whether it is an own one, slots that are dead."""
 
 PutCommand: TypeAlias = Register | Withdraw | PutValue | Provide
 
@@ -274,43 +269,21 @@ class DhtNode:
         return await self._put(Withdraw(content, user_id, deadline_s))
 
     def restore_offers(
-        self, kept: Iterable[tuple[bytes, int]], batches: Iterable[Batch] = ()
+        self, kept: Iterable[tuple[bytes, int]], batches: Iterable[KeptBatch] = ()
     ) -> tuple[int, list[SignedBatch | None]]:
-        """Takes up offers of an earlier life: single ones, (signed, own) each, and whole batches.
-
-        How many single offers could not be read; the batches, None for one that could not.
-        """
-        now, bad = self._clock.now(), 0
-        taken: list[SignedBatch | None] = []
+        """Restores offers of an earlier run; see `core.restoring`."""
         collecting = gc.isenabled()
         gc.disable()  # nothing made here goes away; looking again and again would double the time
         try:
-            for signed, own in kept:
-                try:
-                    self.offers.restore(signed, bool(own), now)
-                except OfferRefused:
-                    bad += 1
-            for signed, own, dead in batches:
-                try:
-                    taken.append(self.offers.restore_batch(signed, bool(own), dead, now))
-                except OfferRefused:
-                    taken.append(None)
+            return restore_offers(self.core, kept, batches, self._clock.now())
         finally:
             if collecting:
                 gc.enable()
-        self._driver.wake()
-        return bad, taken
+            self._driver.wake()
 
     def restore_records(self, kept: Iterable[tuple[Record, bool]]) -> None:
-        """Takes up values of an earlier life; our own are put again in their turn."""
-        now = self._clock.now()
-        for record, own in kept:
-            if own:
-                with suppress(CallerFault):  # too long for the bounds of now
-                    self.engine.put_value(record.key, record.value, now)
-                    self.records.mark_own(record.key, now)
-            elif record.expires > now:
-                self.records.put(record, now, Source(RESTORED, record.publisher))
+        """Restores values of an earlier run; see `core.restoring`."""
+        restore_records(self.core, kept, self._clock.now())
         self._driver.wake()
 
     def keep_offers(self, keeper: Keeper) -> None:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from fastmarket.core.node import NodeCore
+from fastmarket.core.restoring import restore_offers
 from fastmarket.offers.model.offer import Offer, OfferKey
-from fastmarket.offers.protocol import OfferProtocol
 from fastmarket.offers.store.changes import AnyChange, Displaced
 
 
@@ -46,13 +47,11 @@ class SimDisk:
         self._under_way.clear()
         self._free_at = 0.0
 
-    def restore(self, protocol: OfferProtocol, now: float) -> None:
+    def restore(self, core: NodeCore, now: float) -> None:
         """A process begins: it takes up what is there."""
-        seq = 0
-        for offer, own in self._offers.values():
-            protocol.restore(offer.envelope, own, now)
-            seq = max(seq, offer.seq if own else 0)
-        protocol.own.seq_floor = max(protocol.own.seq_floor, seq)
+        held = self._offers.values()
+        restore_offers(core, [(offer.envelope, own) for offer, own in held], (), now)
+        core.offers.own.seq_floor = max((offer.seq for offer, own in held if own), default=0)
 
     def _apply(self, changes: Sequence[AnyChange]) -> None:
         for change in changes:

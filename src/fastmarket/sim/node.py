@@ -211,7 +211,7 @@ class SimNode(Driver):
         self._armed: float | None = None
         self._disk = network.disks.get(number)
         if self._disk is not None:
-            self._disk.restore(self.core.offers, now)
+            self._disk.restore(self.core, now)
             self.core.keep_changes()
 
     @property
