@@ -441,7 +441,7 @@ class NodeCore(RegistrationHost):
             self._events.append(ClockDiffers(offset_s))
 
     def _tell(self, owner: JobOwner, place: str, call: Callable[..., None], *args: Any) -> None:
-        """Calls a method of `owner`, the time last. A bug costs what it does for its callers: they are told."""
+        """Calls a method of `owner`, the time last. A bug ends what it does; its callers are told."""
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
