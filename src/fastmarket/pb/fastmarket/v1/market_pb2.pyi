@@ -18,12 +18,47 @@ class Order(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHEAPEST: _ClassVar[Order]
     NEWEST: _ClassVar[Order]
+
+class Way(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WAY_UNSPECIFIED: _ClassVar[Way]
+    WAY_HTTP: _ClassVar[Way]
+    WAY_HTTPS: _ClassVar[Way]
+    WAY_BITSWAP: _ClassVar[Way]
+
+class Liveness(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LIVENESS_UNSPECIFIED: _ClassVar[Liveness]
+    LIVENESS_LIVE: _ClassVar[Liveness]
+    LIVENESS_MISSING: _ClassVar[Liveness]
+    LIVENESS_SILENT: _ClassVar[Liveness]
+
+class GoodState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GOOD_STATE_UNSPECIFIED: _ClassVar[GoodState]
+    GOOD_STATE_IMPORTING: _ClassVar[GoodState]
+    GOOD_STATE_SELLING: _ClassVar[GoodState]
+    GOOD_STATE_CHANGED: _ClassVar[GoodState]
+    GOOD_STATE_GONE: _ClassVar[GoodState]
 NAMED_BY_UNSPECIFIED: NamedBy
 CID: NamedBy
 SHA256: NamedBy
 TEXT_HASH: NamedBy
 CHEAPEST: Order
 NEWEST: Order
+WAY_UNSPECIFIED: Way
+WAY_HTTP: Way
+WAY_HTTPS: Way
+WAY_BITSWAP: Way
+LIVENESS_UNSPECIFIED: Liveness
+LIVENESS_LIVE: Liveness
+LIVENESS_MISSING: Liveness
+LIVENESS_SILENT: Liveness
+GOOD_STATE_UNSPECIFIED: GoodState
+GOOD_STATE_IMPORTING: GoodState
+GOOD_STATE_SELLING: GoodState
+GOOD_STATE_CHANGED: GoodState
+GOOD_STATE_GONE: GoodState
 
 class GetNodeRequest(_message.Message):
     __slots__ = ()
@@ -84,19 +119,21 @@ class ClosestPeersRequest(_message.Message):
     def __init__(self, content: _Optional[str] = ...) -> None: ...
 
 class FindHoldersRequest(_message.Message):
-    __slots__ = ("content", "max_price", "limit", "order")
+    __slots__ = ("content", "max_price", "limit", "order", "live")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     MAX_PRICE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
     content: str
     max_price: int
     limit: int
     order: Order
-    def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., limit: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ...) -> None: ...
+    live: bool
+    def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., limit: _Optional[int] = ..., order: _Optional[_Union[Order, str]] = ..., live: bool = ...) -> None: ...
 
 class Holder(_message.Message):
-    __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after", "cid")
+    __slots__ = ("id", "name", "ip", "port", "price", "provider", "size", "file_name", "not_after", "cid", "ways", "liveness", "probe_ms", "url")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +144,10 @@ class Holder(_message.Message):
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
     CID_FIELD_NUMBER: _ClassVar[int]
+    WAYS_FIELD_NUMBER: _ClassVar[int]
+    LIVENESS_FIELD_NUMBER: _ClassVar[int]
+    PROBE_MS_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     name: str
     ip: str
@@ -117,7 +158,11 @@ class Holder(_message.Message):
     file_name: str
     not_after: int
     cid: str
-    def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ..., cid: _Optional[str] = ...) -> None: ...
+    ways: _containers.RepeatedScalarFieldContainer[Way]
+    liveness: Liveness
+    probe_ms: int
+    url: str
+    def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., provider: _Optional[str] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., not_after: _Optional[int] = ..., cid: _Optional[str] = ..., ways: _Optional[_Iterable[_Union[Way, str]]] = ..., liveness: _Optional[_Union[Liveness, str]] = ..., probe_ms: _Optional[int] = ..., url: _Optional[str] = ...) -> None: ...
 
 class FindHoldersResponse(_message.Message):
     __slots__ = ("holders", "cid", "provisional", "named_by", "providers_without_price")
@@ -344,3 +389,215 @@ class GetRecordResponse(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     value: bytes
     def __init__(self, value: _Optional[bytes] = ...) -> None: ...
+
+class CidProfile(_message.Message):
+    __slots__ = ("name", "chunk_bytes", "max_links", "raw_leaves", "cid_version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_LINKS_FIELD_NUMBER: _ClassVar[int]
+    RAW_LEAVES_FIELD_NUMBER: _ClassVar[int]
+    CID_VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    chunk_bytes: int
+    max_links: int
+    raw_leaves: bool
+    cid_version: int
+    def __init__(self, name: _Optional[str] = ..., chunk_bytes: _Optional[int] = ..., max_links: _Optional[int] = ..., raw_leaves: bool = ..., cid_version: _Optional[int] = ...) -> None: ...
+
+class SellRequest(_message.Message):
+    __slots__ = ("paths", "price", "user_id", "user_name", "profile", "each_file", "watch")
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    EACH_FILE_FIELD_NUMBER: _ClassVar[int]
+    WATCH_FIELD_NUMBER: _ClassVar[int]
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    price: int
+    user_id: bytes
+    user_name: str
+    profile: CidProfile
+    each_file: bool
+    watch: bool
+    def __init__(self, paths: _Optional[_Iterable[str]] = ..., price: _Optional[int] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., profile: _Optional[_Union[CidProfile, _Mapping]] = ..., each_file: bool = ..., watch: bool = ...) -> None: ...
+
+class SellResponse(_message.Message):
+    __slots__ = ("progress", "sold")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SOLD_FIELD_NUMBER: _ClassVar[int]
+    progress: SellProgress
+    sold: SoldContent
+    def __init__(self, progress: _Optional[_Union[SellProgress, _Mapping]] = ..., sold: _Optional[_Union[SoldContent, _Mapping]] = ...) -> None: ...
+
+class SellProgress(_message.Message):
+    __slots__ = ("done", "total", "path")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    done: int
+    total: int
+    path: str
+    def __init__(self, done: _Optional[int] = ..., total: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
+
+class SoldContent(_message.Message):
+    __slots__ = ("path", "code", "message", "cid", "size", "acknowledged", "asked", "wanted")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    code: int
+    message: str
+    cid: str
+    size: int
+    acknowledged: int
+    asked: int
+    wanted: int
+    def __init__(self, path: _Optional[str] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., cid: _Optional[str] = ..., size: _Optional[int] = ..., acknowledged: _Optional[int] = ..., asked: _Optional[int] = ..., wanted: _Optional[int] = ...) -> None: ...
+
+class UnsellRequest(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    def __init__(self, content: _Optional[str] = ...) -> None: ...
+
+class UnsellResponse(_message.Message):
+    __slots__ = ("cids",)
+    CIDS_FIELD_NUMBER: _ClassVar[int]
+    cids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListGoodsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListGoodsResponse(_message.Message):
+    __slots__ = ("goods", "next_page_token")
+    GOODS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    goods: _containers.RepeatedCompositeFieldContainer[Good]
+    next_page_token: str
+    def __init__(self, goods: _Optional[_Iterable[_Union[Good, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Good(_message.Message):
+    __slots__ = ("cid", "path", "size", "price", "user_id", "user_name", "state", "sent_bytes", "watched")
+    CID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
+    cid: str
+    path: str
+    size: int
+    price: int
+    user_id: bytes
+    user_name: str
+    state: GoodState
+    sent_bytes: int
+    watched: bool
+    def __init__(self, cid: _Optional[str] = ..., path: _Optional[str] = ..., size: _Optional[int] = ..., price: _Optional[int] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., state: _Optional[_Union[GoodState, str]] = ..., sent_bytes: _Optional[int] = ..., watched: bool = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("content", "max_price", "max_cost", "first", "last", "output", "output_proof", "plan_only")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRICE_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_PROOF_FIELD_NUMBER: _ClassVar[int]
+    PLAN_ONLY_FIELD_NUMBER: _ClassVar[int]
+    content: str
+    max_price: int
+    max_cost: int
+    first: int
+    last: int
+    output: str
+    output_proof: bytes
+    plan_only: bool
+    def __init__(self, content: _Optional[str] = ..., max_price: _Optional[int] = ..., max_cost: _Optional[int] = ..., first: _Optional[int] = ..., last: _Optional[int] = ..., output: _Optional[str] = ..., output_proof: _Optional[bytes] = ..., plan_only: bool = ...) -> None: ...
+
+class FetchResponse(_message.Message):
+    __slots__ = ("plan", "progress", "data", "summary")
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    plan: FetchPlan
+    progress: FetchProgress
+    data: bytes
+    summary: FetchSummary
+    def __init__(self, plan: _Optional[_Union[FetchPlan, _Mapping]] = ..., progress: _Optional[_Union[FetchProgress, _Mapping]] = ..., data: _Optional[bytes] = ..., summary: _Optional[_Union[FetchSummary, _Mapping]] = ...) -> None: ...
+
+class FetchPlan(_message.Message):
+    __slots__ = ("cid", "size", "wanted", "most_cost", "holders")
+    CID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    MOST_COST_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    cid: str
+    size: int
+    wanted: int
+    most_cost: int
+    holders: _containers.RepeatedCompositeFieldContainer[FetchHolder]
+    def __init__(self, cid: _Optional[str] = ..., size: _Optional[int] = ..., wanted: _Optional[int] = ..., most_cost: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[FetchHolder, _Mapping]]] = ...) -> None: ...
+
+class FetchProgress(_message.Message):
+    __slots__ = ("done", "wanted", "holders")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    done: int
+    wanted: int
+    holders: _containers.RepeatedCompositeFieldContainer[FetchHolder]
+    def __init__(self, done: _Optional[int] = ..., wanted: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[FetchHolder, _Mapping]]] = ...) -> None: ...
+
+class FetchHolder(_message.Message):
+    __slots__ = ("provider", "source", "price", "bytes", "rate", "cost", "ended", "name")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    source: str
+    price: int
+    bytes: int
+    rate: float
+    cost: int
+    ended: str
+    name: str
+    def __init__(self, provider: _Optional[str] = ..., source: _Optional[str] = ..., price: _Optional[int] = ..., bytes: _Optional[int] = ..., rate: _Optional[float] = ..., cost: _Optional[int] = ..., ended: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class FetchSummary(_message.Message):
+    __slots__ = ("cid", "bytes", "fetched", "cost", "took_s", "holders")
+    CID_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FETCHED_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    TOOK_S_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    cid: str
+    bytes: int
+    fetched: int
+    cost: int
+    took_s: float
+    holders: _containers.RepeatedCompositeFieldContainer[FetchHolder]
+    def __init__(self, cid: _Optional[str] = ..., bytes: _Optional[int] = ..., fetched: _Optional[int] = ..., cost: _Optional[int] = ..., took_s: _Optional[float] = ..., holders: _Optional[_Iterable[_Union[FetchHolder, _Mapping]]] = ...) -> None: ...

@@ -94,6 +94,26 @@ class MarketStub(object):
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.FromString,
                 _registered_method=True)
+        self.Sell = channel.unary_stream(
+                '/fastmarket.v1.Market/Sell',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellResponse.FromString,
+                _registered_method=True)
+        self.Unsell = channel.unary_unary(
+                '/fastmarket.v1.Market/Unsell',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellResponse.FromString,
+                _registered_method=True)
+        self.ListGoods = channel.unary_unary(
+                '/fastmarket.v1.Market/ListGoods',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsResponse.FromString,
+                _registered_method=True)
+        self.Fetch = channel.unary_stream(
+                '/fastmarket.v1.Market/Fetch',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.FromString,
+                _registered_method=True)
 
 
 class MarketServicer(object):
@@ -196,6 +216,40 @@ class MarketServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Sell(self, request, context):
+        """Sells files of this node's machine: imports each, serves its bytes on the content port and registers an
+        offer for it. Streams progress, then one result per content. Cancelling stops the import, which a later
+        call continues. FAILED_PRECONDITION: the node has no content port. PERMISSION_DENIED: the path may not be
+        sold. NOT_FOUND: there is no such path.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsell(self, request, context):
+        """Withdraws the offers and stops serving the bytes. The files stay as they are. NOT_FOUND: not sold here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGoods(self, request, context):
+        """Lists what this node sells, ordered by path, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fetch(self, request, context):
+        """Fetches a content from its holders, several at once. Every byte is verified before it leaves the node.
+        Streams the plan, then progress and bytes, then the summary. NOT_FOUND: no holder, or no such path in the
+        content. FAILED_PRECONDITION: the plan exceeds `max_price` or `max_cost`, or the content is a directory.
+        UNAVAILABLE: holders were found, but none serves the rest; a later call continues.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -258,6 +312,26 @@ def add_MarketServicer_to_server(servicer, server):
                     servicer.GetRecord,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.SerializeToString,
+            ),
+            'Sell': grpc.unary_stream_rpc_method_handler(
+                    servicer.Sell,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellResponse.SerializeToString,
+            ),
+            'Unsell': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsell,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellResponse.SerializeToString,
+            ),
+            'ListGoods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGoods,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsResponse.SerializeToString,
+            ),
+            'Fetch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -584,6 +658,114 @@ class Market(object):
             '/fastmarket.v1.Market/GetRecord',
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordRequest.SerializeToString,
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Sell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fastmarket.v1.Market/Sell',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.SellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/Unsell',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.UnsellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGoods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/ListGoods',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListGoodsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fastmarket.v1.Market/Fetch',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.FromString,
             options,
             channel_credentials,
             insecure,

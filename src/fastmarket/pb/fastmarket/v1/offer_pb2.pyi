@@ -41,7 +41,7 @@ REASON_FUTURE: Reason
 REASON_EXPIRED: Reason
 
 class OfferBody(_message.Message):
-    __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn", "codec", "version")
+    __slots__ = ("content", "provider", "user_id", "user_name", "ip", "port", "price_per_mb", "size", "name", "seq", "issued_at", "not_after", "withdrawn", "codec", "version", "ways", "url")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,8 @@ class OfferBody(_message.Message):
     WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    WAYS_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     provider: bytes
     user_id: bytes
@@ -72,7 +74,9 @@ class OfferBody(_message.Message):
     withdrawn: bool
     codec: int
     version: int
-    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ..., codec: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    ways: _containers.RepeatedScalarFieldContainer[int]
+    url: str
+    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ..., codec: _Optional[int] = ..., version: _Optional[int] = ..., ways: _Optional[_Iterable[int]] = ..., url: _Optional[str] = ...) -> None: ...
 
 class OfferBatch(_message.Message):
     __slots__ = ("root", "count")
