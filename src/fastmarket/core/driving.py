@@ -29,11 +29,10 @@ def pump(core: NodeCore, driver: Driver, now: float) -> None:
     """To be called after every input, or once after several; arm `core.next_timer()` afterwards."""
     while True:
         for action in core.poll_actions(now):
-            if type(action) is Persist:
-                driver.persist(action)
-            else:
-                assert type(action) is SendRequest
+            if isinstance(action, SendRequest):
                 driver.send(action)
+            else:
+                driver.persist(action)
         for event in core.poll_events(now):
             driver.deliver(event)
         if not core.has_more:

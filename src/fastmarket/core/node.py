@@ -125,7 +125,10 @@ class NodeCore(RegistrationHost):
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
         self.responders: dict[str, Responder] = {
-            config.kad.protocol: self.engine.handle_request,
+            # A server's need not look at the mode.
+            config.kad.protocol: self.engine.handlers.handle
+            if config.server_mode
+            else self.engine.handle_request,
             config.offers.protocol: self.offers.answer,
         }
         """Answers inbound requests, by protocol. Look at `is_turn_wanted` after each."""
@@ -209,9 +212,11 @@ class NodeCore(RegistrationHost):
         if when < self._not_before:
             when = self._not_before
         timers = self._timers  # each comes once, so that none is due again at once; callers are not kept
-        while timers and timers[0][1] not in self._operations:
+        while timers:
+            if timers[0][1] in self._operations:
+                return timers[0][0] if timers[0][0] < when else when
             heapq.heappop(timers)
-        return timers[0][0] if timers and timers[0][0] < when else when
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
@@ -354,9 +359,9 @@ class NodeCore(RegistrationHost):
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
-        alone = not self.is_joining and not engine.table_size
+        alone = not len(self._table) and not self.is_joining
         engine.on_peer_identified(event.peer, event.protocols, now)
-        if alone and engine.table_size:
+        if alone and len(self._table):
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 

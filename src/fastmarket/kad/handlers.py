@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import islice
+from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -29,9 +30,9 @@ from fastmarket.kad.wire.messages import (
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 
 # FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
-_FIND_NODE_HEAD = b"\x08\x04\x12"
-_FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
-_GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
+_FIND_NODE_HEAD: Final = b"\x08\x04\x12"
+_FIND_NODE_REPLY: Final = encode_reply(Kind.FIND_NODE, ())
+_GET_PROVIDERS_REPLY: Final = encode_reply(Kind.GET_PROVIDERS, ())
 
 
 class Handlers:

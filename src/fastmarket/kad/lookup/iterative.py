@@ -292,15 +292,15 @@ class IterativeLookup(Lookup):
         self._queried_count += 1
         peer, rtt = candidate.peer, self._rtt
         peer_id = peer.peer_id
-        connected = rtt.is_connected(peer_id)
+        connected = peer_id.raw in rtt.connected
         self._outstanding[token] = candidate
         if self._claims is not None:
             self._claims[candidate.key] = candidate
-        if rtt.is_unresponsive(peer_id, now):
+        if peer_id.raw in rtt.unresponsive and rtt.is_unresponsive(peer_id, now):
             candidate.query_unresponsive(now, connected)
             self._fell_silent(candidate)
         else:
-            late_s = rtt.soft_timeout_s(peer_id, connected)
+            late_s = rtt.soft_timeout_s(peer_id)
             self.candidates.query(candidate, now, connected, late_s, hold_s(self._config, late_s))
         return SendRequest(token, peer, self._query.choices(peer), self._config.request_timeout_s)
 

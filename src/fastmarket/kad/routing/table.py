@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sized
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
@@ -29,10 +29,16 @@ from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.kad.wire.messages import Field, encode_peer
 from fastmarket.trace import NULL_TRACE, Trace
 
+# To ask an Enum's class for a member costs more than what is done with it (CPython 3.11).
+_ADDED: Final = Inserted.ADDED
+_FULL: Final = Inserted.FULL
+_DOUBTFUL: Final = Trust.DOUBTFUL
+_PROVEN: Final = Trust.PROVEN
+_CLOSER_PEERS: Final = Field.CLOSER_PEERS
 # Failures that came over the network: so it works, and the fault is not ours.
 _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE})
-_NEVER = float("-inf")
-MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
+_NEVER: Final = float("-inf")
+MAX_ROOM_BYTES: Final = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
 # Newcomers kept until the owner takes them; beyond that the oldest are dropped. Only a hint is lost.
 MAX_NEWCOMERS = 1024
@@ -58,7 +64,6 @@ class RoutingTable(PeerObserver):
         "_local",
         "_table",
         "_trace",
-        "_unproven",
         "_visitors",
         "_waiting",
         "checking",
@@ -66,6 +71,7 @@ class RoutingTable(PeerObserver):
         "is_refresh_wanted",
         "is_timer_moved",
         "newcomers",
+        "unproven",
         "unresponsive",
         "version",
     )
@@ -83,7 +89,8 @@ class RoutingTable(PeerObserver):
         self._waiting = ReplacementCache(config.k, self._diversity.limit)
         self._doubtful = 0  # entries not told to others
         self.version = 0  # goes up whenever `joined` may give something else than before
-        self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
+        self.unproven: deque[tuple[float, Contact]] = deque()
+        """Entries that have not answered anything so far, and when they are asked; `take_unproven`."""
         self.unresponsive = UnresponsivePeers(config)
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
         """Peers that entered the table, or are back in it after a failure; the owner takes them."""
@@ -203,25 +210,21 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
             self._lose(contact, now)
 
-    def next_unproven(self) -> float | None:
-        """When an entry is to be asked that has not answered anything so far."""
-        return self._unproven[0][0] if self._unproven else None
-
     def take_unproven(self, now: float) -> Contact | None:
         """The next such entry; until it answers, others are not told of it. Call `on_proven` in the end."""
-        while self._unproven and self._unproven[0][0] <= now:
-            contact = self._unproven.popleft()[1]
-            if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
-                self._trust(contact, Trust.DOUBTFUL)
+        while self.unproven and self.unproven[0][0] <= now:
+            contact = self.unproven.popleft()[1]
+            if contact.trust is not _PROVEN and self._table.get(contact.info.peer_id.key) is contact:
+                self._trust(contact, _DOUBTFUL)
                 return contact
         return None
 
     def on_proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
         """The end of that question. Silence costs the place, unless nobody else was heard meanwhile."""
-        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
+        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is _PROVEN:
             return
         if alive or self._heard_at < asked_at:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
         else:
             self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
             self._lose(contact, now)
@@ -241,13 +244,13 @@ class RoutingTable(PeerObserver):
         key = peer_id.key
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
-            self._trust(contact, Trust.PROVEN)
+            self._trust(contact, _PROVEN)
         if key in self.unresponsive.by_key:
             peer = self.unresponsive.pop(key)
             self._on_recovered(key, now)
             if contact is None and peer is not None:
                 contact = self._refreshed(key, peer.info, now)
-                contact.trust = Trust.PROVEN
+                contact.trust = _PROVEN
                 self._place(key, contact, now)
 
     def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
@@ -317,10 +320,10 @@ class RoutingTable(PeerObserver):
         """Into the table, or among those that wait; the oldest entry of its bucket if that is full."""
         inserted, oldest = self._table.insert(key, contact, now)
         bucket = self._table.bucket_index(key)
-        if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
+        if inserted == _ADDED and not self._settle(bucket, contact, now):
             self._table.remove(key)
             self._waiting.add(bucket, key, contact)
-        elif inserted == Inserted.FULL:
+        elif inserted == _FULL:
             self._waiting.add(bucket, key, contact)
         else:
             self._waiting.drop(bucket, key)
@@ -338,21 +341,21 @@ class RoutingTable(PeerObserver):
         if not diversity.has_room(bucket, contact.group):
             return False
         diversity.add(bucket, contact.group)
-        if contact.trust is Trust.DOUBTFUL:
+        if contact.trust is _DOUBTFUL:
             self._doubtful += 1
-        if contact.trust is not Trust.PROVEN:
+        if contact.trust is not _PROVEN:
             self._ask_later(contact, now)
         return True
 
     def _ask_later(self, contact: Contact, now: float) -> None:
-        if contact.trust is Trust.DOUBTFUL:
-            self._unproven.appendleft((now, contact))
+        if contact.trust is _DOUBTFUL:
+            self.unproven.appendleft((now, contact))
         else:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
 
     def _trust(self, contact: Contact, trust: Trust) -> None:
         """The trust of an entry changes."""
-        self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
+        self._doubtful += (trust is _DOUBTFUL) - (contact.trust is _DOUBTFUL)
         contact.trust = trust
         self.version += 1
 
@@ -364,7 +367,7 @@ class RoutingTable(PeerObserver):
             addrs = contact.info.addrs  # as nearly always
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
-            encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+            encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
             group = ip_group(info)
             if contact is None:
                 return Contact(info, encoded, now, group)
@@ -372,7 +375,7 @@ class RoutingTable(PeerObserver):
                 self._evict(key, now)
                 contact.group = group
             contact.info, contact.encoded, self.version = info, encoded, self.version + 1
-        if contact.trust is Trust.DOUBTFUL and key not in self._table:
+        if contact.trust is _DOUBTFUL and key not in self._table:
             contact.trust = Trust.FRESH
         contact.seen = now
         contact.failures = 0
@@ -381,7 +384,7 @@ class RoutingTable(PeerObserver):
     def _visit(self, key: KadKey, info: PeerInfo, now: float) -> None:
         if len(self._visitors) >= self._config.max_visitors:
             return
-        encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+        encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now, None)
 
     def _on_recovered(self, key: KadKey, now: float) -> None:
@@ -413,7 +416,7 @@ class RoutingTable(PeerObserver):
         """The freshest that waits and may, has the free place; whether it still lives is asked."""
         for key, contact in self._waiting.freshest(bucket):
             if contact.seen + self._config.check_after_s < now:
-                contact.trust = Trust.DOUBTFUL
+                contact.trust = _DOUBTFUL
             self._table.insert(key, contact, contact.seen)
             if self._settle(bucket, contact, now):
                 self._waiting.drop(bucket, key)
