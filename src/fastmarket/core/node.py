@@ -120,7 +120,9 @@ class NodeCore(RegistrationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
+        table = self._table = self.engine.routing
+        self._entries = table.entries
+        self.local_answers = LocalAnswers(store, (table.entries, table.full_table.entries), config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
@@ -144,7 +146,6 @@ class NodeCore(RegistrationHost):
         """What was polled last may have led to more."""
         self._runner = self.engine.jobs
         self._last_operation = 0
-        self._table = self.engine.routing
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
         self._not_before = 0.0  # the timer, after a bug
@@ -257,9 +258,11 @@ class NodeCore(RegistrationHost):
         if self.offers.refused_count:
             self._events.append(OffersRefused(self.offers.take_refused_count()))
         events = self._events
-        self.has_more = bool(of_jobs or events)
         if events:
             self._events = []
+            self.has_more = True
+        else:
+            self.has_more = of_jobs != []
         return events
 
     @property
@@ -359,9 +362,9 @@ class NodeCore(RegistrationHost):
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
-        alone = not len(self._table) and not self.is_joining
+        alone = not len(self._entries) and not self.is_joining
         engine.on_peer_identified(event.peer, event.protocols, now)
-        if alone and len(self._table):
+        if alone and len(self._entries):
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
@@ -379,7 +382,7 @@ class NodeCore(RegistrationHost):
         if self._table.newcomers:
             for newcomer in self.engine.take_newcomers():
                 self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
-        size = len(self._table)
+        size = len(self._entries)
         if size != self._table_size:
             self._table_size = size
             self.offers.on_table_size(size, now)

@@ -8,7 +8,7 @@ thing that may be asked.)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
@@ -204,7 +204,7 @@ class Engine:
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
-        when = self.maintenance.next_timer()
+        when = self.maintenance.timer
         other = self.jobs.next_timer()
         if other is not None and other < when:
             when = other
@@ -236,11 +236,6 @@ class Engine:
     def contacts(self) -> list[Contact]:
         """The table's entries."""
         return self.routing.contacts()
-
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with (`seeds`), always current; while both are empty, lookups ask no peer."""
-        return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""

@@ -105,7 +105,8 @@ class Handlers:
 
         `block`: the address block that the sender is in.
         """
-        if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
+        size = len(body) - 4  # of its key
+        if 0 <= size < 128 and body[3] == size and body[:3] == _FIND_NODE_HEAD:
             return self._find_node(sender, body[4:], now)
         ready = self.response_cache.answer(body, sender, now)
         if ready is not None:

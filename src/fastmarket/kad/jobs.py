@@ -135,29 +135,31 @@ class JobRunner:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
         # What expects no reply was written, and that is all: it says nothing of the peer.
-        said = bool(payload) or pending.expects_reply(protocol)
+        said = payload != b"" or pending.expects_reply(protocol)
         rtt, peer_id = self._rtt, pending.peer.peer_id
         if rtt is not None and said and peer_id.raw in rtt.unresponsive:
             rtt.on_heard(peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
-            if said:
-                self._note_reply(peer_id, now)
-            return
-        try:
-            running.job.on_reply(pending.token, protocol, payload, now)
-        except PeerFault as fault:
-            self._trace.event("kad.reply.fault", peer=peer_id, reason=fault.reason)
-            self._note_failure(peer_id, FailureKind.PEER_FAULT, now)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
-        except Exception as error:  # noqa: BLE001 - see the class
-            self._report_bug(running, error, ended=False)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
         else:
-            if said:
-                self._note_reply(peer_id, now)
-        self._on_outcome(pending.job_id, running, now)
+            try:
+                running.job.on_reply(pending.token, protocol, payload, now)
+            except PeerFault as fault:
+                said = False
+                self._trace.event("kad.reply.fault", peer=peer_id, reason=fault.reason)
+                self._note_failure(peer_id, FailureKind.PEER_FAULT, now)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+            except Exception as error:  # noqa: BLE001 - see the class
+                said = False
+                self._report_bug(running, error, ended=False)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+        if said:
+            self._observer.on_reply(peer_id, now)
+            if self._alive is not None:
+                self._alive.on_answer(peer_id, now)
+        if running is not None:
+            self._on_outcome(pending.job_id, running, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The shell gave a request up."""
@@ -259,11 +261,6 @@ class JobRunner:
                 now, running.changed_at = running.changed_at, None
                 if now is not None and running.job_id in self._jobs:
                     self._pump(running.job_id, running, now)
-
-    def _note_reply(self, peer_id: PeerId, now: float) -> None:
-        self._observer.on_reply(peer_id, now)
-        if self._alive is not None:
-            self._alive.on_answer(peer_id, now)
 
     def _note_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self._observer.on_failure(peer_id, kind, now)

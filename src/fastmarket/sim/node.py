@@ -139,7 +139,7 @@ class NodeStates:
 
     def is_answering(self, number: int) -> bool:
         """Whether lookups ought to find it; they cannot tell who is hostile."""
-        return self.is_up(number) and self.natures.get(number) is not _CLIENT
+        return self.natures.get(number) is not _CLIENT and (not self.states or self.is_up(number))
 
     def is_cut(self, one: int, other: int) -> bool:
         """Whether a partition lies between the two."""

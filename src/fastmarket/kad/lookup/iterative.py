@@ -82,7 +82,7 @@ class IterativeLookup(Lookup):
         "_rtt",
         "_size",
         "_slow_hold_s",
-        "_slowest",
+        "_slowest_s",
         "candidates",
     )
 
@@ -120,7 +120,7 @@ class IterativeLookup(Lookup):
             self.candidates.shortcut = liveness_shortcut(query, config, knowledge.alive, knowledge.size)
         self._queried_count = 0
         self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
-        self._slowest: float | None = None
+        self._slowest_s = -1.0
         self._slow_hold_s: float | None = None
         self._held_until: float | None = None
         # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
@@ -209,13 +209,14 @@ class IterativeLookup(Lookup):
         self._answered_count += 1
         self._awaited_count -= 1
         self._rtt.on_answer(candidate.peer.peer_id, took, candidate.connected)
-        if self._slowest is None or took > self._slowest:
-            self._slowest = took
+        if took > self._slowest_s:
+            self._slowest_s = took
             self._slow_hold_s = slow_hold_s(self._config, took)
         hops = candidate.hops
         if hops > self._hops:
             self._hops = hops
-        self.add(answer.closer, hops + 1)
+        if self.candidates.add(answer.closer, hops + 1):
+            self._awaited_count = 0
         if self._named is not None:
             self._named(answer.closer)
         if answer.stop:

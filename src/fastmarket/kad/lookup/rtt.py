@@ -36,11 +36,6 @@ class Estimate:
         self.deviation += DEVIATION_GAIN * ((-off if off < 0.0 else off) - self.deviation)
         self.mean += MEAN_GAIN * off
 
-    @property
-    def soft_timeout_s(self) -> float:
-        """Who takes longer is late."""
-        return self.mean + DEVIATIONS * self.deviation
-
 
 class RttEstimator:
     """Of connected peers each by itself; of those that have to be dialled first, all together.
@@ -86,7 +81,7 @@ class RttEstimator:
             estimate = self._dialled
         if estimate.count < least:
             return config.patience_s
-        late_s = estimate.soft_timeout_s
+        late_s = estimate.mean + DEVIATIONS * estimate.deviation
         if late_s < config.min_patience_s:
             return config.min_patience_s
         return late_s if late_s < config.patience_s else config.patience_s

@@ -62,11 +62,13 @@ class RoutingTable(PeerObserver):
         "_doubtful",
         "_heard_at",
         "_local",
+        "_protocol",
         "_table",
         "_trace",
         "_visitors",
         "_waiting",
         "checking",
+        "entries",
         "full_table",
         "is_refresh_wanted",
         "is_timer_moved",
@@ -80,7 +82,10 @@ class RoutingTable(PeerObserver):
         self._config = config
         self._local = local
         self._trace = trace
+        self._protocol = config.protocol
         self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
+        self.entries: Sized = self._table
+        """The entries, as they are at any time."""
         self._visitors: dict[KadKey, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being asked
         self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
@@ -106,11 +111,6 @@ class RoutingTable(PeerObserver):
     def contacts(self) -> list[Contact]:
         """Every entry of the table."""
         return self._table.items()
-
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
-        return self._table, self.full_table.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""
@@ -175,7 +175,7 @@ class RoutingTable(PeerObserver):
         key = info.peer_id.key
         if key == self._local.key:
             return None
-        if self._config.protocol not in protocols or not info.addrs:
+        if self._protocol not in protocols or not info.addrs:
             self.unresponsive.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
@@ -289,7 +289,7 @@ class RoutingTable(PeerObserver):
     def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
         """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
         self._heard_at = now
-        if self._config.protocol in protocols:
+        if self._protocol in protocols:
             self.full_table.remove(peer_id.key)
             self.unresponsive.pop(peer_id.key)
             self._evict(peer_id.key, now)

@@ -71,7 +71,7 @@ class ResponseCaches:
     def invalidate(self, source: Hashable) -> None:
         """Cached responses made of `source` (a content, a peer) are no longer true."""
         for cache in self._caches:
-            if source in cache.by_source:
+            if cache.by_source and source in cache.by_source:
                 cache.invalidate(source)
 
 
