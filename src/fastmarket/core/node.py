@@ -262,7 +262,7 @@ class NodeCore(RegistrationHost):
             self._events = []
             self.has_more = True
         else:
-            self.has_more = of_jobs != []
+            self.has_more = len(of_jobs) > 0
         return events
 
     @property

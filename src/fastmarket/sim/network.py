@@ -177,10 +177,7 @@ class Network(SimSurroundings):
         self.scheduler.connections += 1
         now, here = self.scheduler.now, port.number
         way = self.scheduler.way
-        takes = 0.0
-        for _ in range(2 * self.rules.conditions.dial_round_trips):
-            takes += way(here, target)
-        link = SimLink(now + takes, now)
+        link = SimLink(now + way(here, target, 2 * self.rules.conditions.dial_round_trips), now)
         port.links[target] = self.node(target).port.links[here] = link
         # Identify is asked for when the connection is up, and answered a round trip later.
         told_at = link.up_at + way(here, target) + way(target, here)
