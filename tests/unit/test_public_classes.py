@@ -54,6 +54,7 @@ from fastmarket.formats.unixfs.node import (
     HamtNode,
     SymlinkNode,
 )
+from fastmarket.formats.unixfs.profile import UNIXFS_V1_2025
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
@@ -122,6 +123,7 @@ VALUES: list[object] = [
     HamtNode(256, (HamtLink(1, None, b"cid", 3),)),
     HamtLink(1, "name", b"cid", 3),
     SymlinkNode("target"),
+    UNIXFS_V1_2025,
     METADATA,
     TERMS,
     *OFFERS,
