@@ -31,7 +31,7 @@ from fastmarket.market.client_values import (
 )
 from fastmarket.market.grpc_errors import ServerUnavailable, error_of
 from fastmarket.market.holder_watch import watch_on
-from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -406,6 +406,8 @@ def _request(listing: Listing) -> v1.RegisterFileRequest:
         price=metadata.price_per_mb,
         size=metadata.size,
         file_name=metadata.name,
+        ways=Way.numbers(metadata.ways),  # type: ignore[arg-type]  # the same numbers
+        url=metadata.url,
     )
 
 
@@ -432,9 +434,14 @@ def _holder(holder: v1.Holder) -> Holder:
         holder.file_name if holder.HasField("file_name") else None,
         holder.not_after,
         holder.cid,
+        Way.of_numbers(holder.ways),
+        holder.url,
+        _LIVENESS.get(holder.liveness, ""),
+        holder.probe_ms,
     )
 
 
+_LIVENESS = {number: name.removeprefix("LIVENESS_") for name, number in v1.Liveness.items() if number}
 _NAMED_BY = {number: name for name, number in v1.NamedBy.items() if number}
 
 
