@@ -41,7 +41,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
 from fastmarket.formats.remote_peer import RemotePeer
-from fastmarket.formats.unixfs import DagLink
+from fastmarket.formats.unixfs.importer import DagLink
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live

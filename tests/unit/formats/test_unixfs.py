@@ -1,4 +1,4 @@
-"""formats.unixfs: the CIDs kubo publishes, and agreement with a naive importer on every shape of tree."""
+"""unixfs.importer: the CIDs kubo publishes, and agreement with a naive importer on every shape of tree."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket.errors import CallerFault
-from fastmarket.formats import unixfs
-from fastmarket.formats.unixfs import CHUNK_BYTES, LINKS_PER_NODE, UnixfsImporter, cid_of_bytes
+from fastmarket.formats.unixfs import importer as unixfs
+from fastmarket.formats.unixfs.importer import CHUNK_BYTES, LINKS_PER_NODE, UnixfsImporter, cid_of_bytes
 from tests.reference import unixfs as twin
 
 HELLO = b"hello world"
