@@ -43,6 +43,14 @@ def parse_host(raw: object) -> str:
     return text
 
 
+def parse_chunker(raw: object) -> int:
+    """`size-262144`, as `ipfs add --chunker` takes it: the bytes of a chunk."""
+    match = re.fullmatch(r"size-([0-9]{1,9})", parse_text(raw))
+    if match is None or not int(match[1]):
+        raise ValueError(_EXPECTS.format("size-N, with N bytes", raw))
+    return int(match[1])
+
+
 def parse_flag(raw: object) -> bool:
     if isinstance(raw, bool):
         return raw
