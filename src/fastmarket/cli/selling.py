@@ -123,9 +123,8 @@ class _ProgressLine:
         self._last = now
         share = 100 * done // total if total else 100
         rate = done / max(now - self._began, 0.001)
-        self._write(
-            f"{share:3d} %  {size_text(done)} of {size_text(total)}  {size_text(int(rate))}/s  {clean(path)}"
-        )
+        amount = f"{size_text(done)} of {size_text(total)}  {size_text(int(rate))}/s"
+        self._write(f"{share:3d} %  {amount}  {clean(path)}")
 
     def end(self) -> None:
         """Clears it."""

@@ -88,7 +88,8 @@ class GoodsCalls(ClientCalls):
         """Sells files and directories of the node's machine, by absolute path; events until all are sold.
 
         `price` is per MB. `each_file` sells the files below a directory one by one. By default there is no
-        timeout: an import takes as long as reading does. Closing the generator stops it; a later call goes on.
+        timeout: an import takes as long as reading does. Closing the generator stops it, and a later call
+        continues it.
         """
         request = v1.SellRequest(
             paths=paths,
@@ -122,13 +123,15 @@ class GoodsCalls(ClientCalls):
 
 
 def _profile(forming: CidForming) -> v1.CidProfile:
-    return v1.CidProfile(
+    made = v1.CidProfile(
         name=forming.profile,
         chunk_bytes=forming.chunk_bytes,
         max_links=forming.max_links,
-        raw_leaves=forming.raw_leaves,
         cid_version=forming.cid_version,
     )
+    if forming.raw_leaves is not None:
+        made.raw_leaves = forming.raw_leaves
+    return made
 
 
 def _event(reply: v1.SellResponse) -> SaleEvent:
