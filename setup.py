@@ -57,6 +57,8 @@ INTERPRETED = {
         "metadata",
         "offer",
         "unixfs",  # a folder
+        "block",
+        "dag_pb",
     )
 }
 
