@@ -26,7 +26,7 @@ from fastmarket.log_throttle import LogThrottle
 log = logging.getLogger(__name__)
 
 MAX_TRIES = 64
-"""Owners of one block that are looked at: thousands of files may begin alike, and all but one have changed."""
+"""Owners of one block that are looked at: thousands of files may begin alike, and all but one be gone."""
 KNOWN_OWNERS = 4096  # files, and directories, in memory: the most recently asked ones, 2 MB
 FAULT_LOG_INTERVAL_S = 60.0  # between log lines about a database that cannot be read
 MAX_PAGE = 1000  # of `goods`

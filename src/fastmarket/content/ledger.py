@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
 
 from fastmarket.config import ContentConfig
 from fastmarket.content.database import ContentDatabase
@@ -24,12 +23,11 @@ from fastmarket.content.goods import (
     good_of,
     order_of,
 )
-from fastmarket.content.index import DIGEST_BYTES, BlockIndex, node_place
+from fastmarket.content.index import DIGEST_BYTES, BlockIndex
 from fastmarket.content.stamp import FileStamp
 from fastmarket.content.tree_rows import TreeRows
 from fastmarket.errors import CallerFault
 from fastmarket.formats.unixfs.importer import DagLink
-from fastmarket.native.sha256 import sha256
 
 _PUT_ORDER = """
 INSERT INTO orders (path, profile, each_file, watched, price, user_id, user_name, finished)
@@ -42,16 +40,22 @@ _PUT_FILE = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FILE = (
     "SELECT id, stamp, prefix, digest, tree_bytes, blocks, state FROM files WHERE path = ? AND profile = ?"
 )
+_IMPORT = "SELECT file FROM imports WHERE path = ? AND profile = ?"
 _PUT_GOOD = """
-INSERT INTO goods (path, ordered, directory, prefix, digest, size, blocks, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+INSERT INTO goods (id, path, ordered, directory, prefix, digest, size, blocks, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
 # Files that are in no good and not below an order that is being imported.
-_ORPHANS = """
-SELECT id, digest FROM files WHERE NOT EXISTS (SELECT 1 FROM members WHERE members.file = files.id)
-AND NOT EXISTS (SELECT 1 FROM orders WHERE NOT finished AND (files.path = orders.path
-    OR substr(files.path, 1, length(orders.path) + 1) = orders.path || x'2f'))
+_NOT_WANTED = """
+NOT EXISTS (SELECT 1 FROM orders WHERE NOT finished AND ({table}.path = orders.path
+    OR substr({table}.path, 1, length(orders.path) + 1) = orders.path || x'2f'))
 """
+# Files in no good, and imports, that no order is waiting for.
+_ORPHANS = f"""
+SELECT id, digest FROM files WHERE NOT EXISTS (SELECT 1 FROM members WHERE members.file = files.id)
+AND {_NOT_WANTED.format(table="files")}
+"""
+_ABANDONED = f"SELECT file FROM imports WHERE {_NOT_WANTED.format(table='imports')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +72,14 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewGood:
-    """What an import found. `files`: numbers of the files in it; `nodes`: blocks of its directories, if it is
-    one."""
+    """What an import found. `files`: numbers of the files in it; `rows`: of its directories, if it is one,
+    under the number from `reserve_good`."""
 
     path: str
     link: DagLink
     blocks: int
     files: Sequence[int]
-    nodes: Sequence[bytes] = ()
-    is_directory: bool = False
+    rows: TreeRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class GoodsLedger:
             if goods >= self._config.max_goods:
                 raise CallerFault("path", f"{self._config.max_goods} contents are sold already")
             if not of_order:
-                fresh = (path, number, 0, b"", b"", 0, 0, GoodState.IMPORTING)
+                fresh = (None, path, number, 0, b"", b"", 0, 0, GoodState.IMPORTING)
                 connection.execute(_PUT_GOOD, fresh).fetchall()
         return number
 
@@ -186,27 +189,35 @@ class GoodsLedger:
         goes on."""
         row = (os.fsencode(path), profile)
         with self._database.writing() as connection:
-            found = connection.execute(
-                "SELECT file, stamp FROM imports WHERE path = ? AND profile = ?", row
-            ).fetchone()
+            query = "SELECT file, stamp FROM imports WHERE path = ? AND profile = ?"
+            found = connection.execute(query, row).fetchone()
             if found is not None and found[1] == stamp.to_bytes():
                 return int(found[0]), True
             if found is not None:
-                self._index.drop(connection, found[0], b"")
-                connection.execute("DELETE FROM imports WHERE file = ?", (found[0],))
-            number = self.new_numbers(connection, 1)
+                self._give_up(connection, found[0])
+            number = self._new_number(connection, "files")
             connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (number, *row, stamp.to_bytes()))
         return number, False
 
-    @staticmethod
-    def new_numbers(connection: sqlite3.Connection, wanted: int) -> int:
-        """The first of some numbers that no file ever had."""
-        update = "UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'files' RETURNING seq"
-        row = connection.execute(update, (wanted,)).fetchone()
-        if row is None:
-            connection.execute("INSERT INTO sqlite_sequence VALUES ('files', ?)", (wanted,))
-            return 1
-        return int(row[0]) - wanted + 1
+    def reserve_good(self, path: str, profile: str) -> int:
+        """A number for a directory that is to be imported."""
+        where = (os.fsencode(path) + b"/", profile)  # no file has such a path
+        with self._database.writing() as connection:
+            for (owner,) in connection.execute(_IMPORT, where).fetchall():
+                self._give_up(connection, owner)
+            number = self._new_number(connection, "goods")
+            connection.execute("INSERT INTO imports VALUES (?, ?, ?, ?)", (-number, *where, b""))
+        return number
+
+    def give_up(self, owner: int) -> None:
+        """An import does not go on."""
+        with self._database.writing() as connection:
+            self._give_up(connection, owner)
+
+    def under_way(self) -> set[int]:
+        """The numbers of all imports that may go on."""
+        with self._database.reading() as connection:
+            return {row[0] for row in connection.execute("SELECT file FROM imports")}
 
     def put_files(self, files: Sequence[tuple[FileRecord, TreeRows | None]]) -> list[FileRecord]:
         """Writes imported files with their blocks, each in place of what was at its path under its profile.
@@ -284,7 +295,7 @@ class GoodsLedger:
                 return replace(record, id=number)
             self._replace(connection, number, was_digest)
         if rows is None:
-            record = replace(record, id=self.new_numbers(connection, 1))
+            record = replace(record, id=self._new_number(connection, "files"))
             self._index.put_rows(connection, [(digest, record.id, 0)])
         else:
             connection.execute("DELETE FROM imports WHERE file = ?", (record.id,))
@@ -303,10 +314,13 @@ class GoodsLedger:
         before = None if row is None else good_of(row)
         if before is not None:
             if self._is_same(connection, before, new):
+                if new.rows is not None:
+                    self._give_up(connection, new.rows.owner)
                 return GoodPut(before, None)
             self._drop_goods(connection, [before])
+        reserved = None if new.rows is None else -new.rows.owner
         fields = (
-            *(path, number, new.is_directory, cid[:-DIGEST_BYTES], cid[-DIGEST_BYTES:]),
+            *(reserved, path, number, new.rows is not None, cid[:-DIGEST_BYTES], cid[-DIGEST_BYTES:]),
             *(new.link.file_bytes, new.blocks, GoodState.SELLING),
         )
         good: int = connection.execute(_PUT_GOOD, fields).fetchone()[0]
@@ -316,10 +330,9 @@ class GoodsLedger:
             "UPDATE files SET state = ? WHERE id = ? AND state = ?",
             [(GoodState.SELLING, file, GoodState.IMPORTING) for file in new.files],
         )
-        if new.nodes:
-            self._index.put_nodes(connection, -good, 0, list(new.nodes))
-            rows = zip(map(sha256, new.nodes), count(), strict=False)
-            self._index.put_rows(connection, [(digest, -good, node_place(at)) for digest, at in rows])
+        if new.rows is not None:
+            connection.execute("DELETE FROM imports WHERE file = ?", (new.rows.owner,))
+            new.rows.write(connection)
         put = good_of(connection.execute(f"SELECT {GOOD_COLUMNS} WHERE goods.id = ?", (good,)).fetchone())
         same = before is not None and (before.cid is None or before.cid == put.cid)
         return GoodPut(put, None if same else before)
@@ -330,6 +343,20 @@ class GoodsLedger:
             return False
         rows = connection.execute("SELECT file FROM members WHERE good = ?", (good.id,))
         return {row[0] for row in rows} == set(new.files)
+
+    def _give_up(self, connection: sqlite3.Connection, owner: int) -> None:
+        connection.execute("DELETE FROM imports WHERE file = ?", (owner,))
+        self._index.drop(connection, owner, b"")
+
+    @staticmethod
+    def _new_number(connection: sqlite3.Connection, table: str) -> int:
+        """One that no row of the table ever had."""
+        update = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = ? RETURNING seq"
+        row = connection.execute(update, (table,)).fetchone()
+        if row is None:
+            connection.execute("INSERT INTO sqlite_sequence VALUES (?, 1)", (table,))
+            return 1
+        return int(row[0])
 
     def _drop_goods(self, connection: sqlite3.Connection, goods: Sequence[Good]) -> None:
         for good in goods:
@@ -353,6 +380,8 @@ class GoodsLedger:
             connection.execute("DELETE FROM files WHERE id = ?", (number,))
             self._index.drop(connection, number, digest)
             self._is_stale = True
+        for (owner,) in connection.execute(_ABANDONED).fetchall():
+            self._give_up(connection, owner)
 
     def _replace(self, connection: sqlite3.Connection, number: int, digest: bytes) -> None:
         """The new bytes of a file are part of no good before an order says so; the goods with the old ones

@@ -8,6 +8,7 @@ import struct
 import time
 from typing import NamedTuple
 
+from fastmarket.content.allowed import shown_path
 from fastmarket.errors import CallerFault
 from fastmarket.hashing import SETTLING_LOOKS, TICK_NS
 
@@ -47,10 +48,10 @@ def settled_stamp(descriptor: int, path: str) -> FileStamp:
     for _ in range(SETTLING_LOOKS):
         status, now_ns = os.fstat(descriptor), time.time_ns()
         if not stat.S_ISREG(status.st_mode):
-            raise CallerFault("path", f"{path} is not a regular file")
+            raise CallerFault("path", f"{shown_path(path)} is not a regular file")
         since_ns = now_ns - status.st_ctime_ns
         # Times in the future come from another machine's clock.
         if not 0 <= since_ns < TICK_NS:
             return FileStamp.of(status)
         time.sleep((TICK_NS - since_ns) / 1e9)
-    raise CallerFault("path", f"{path} is being written to")
+    raise CallerFault("path", f"{shown_path(path)} is being written to")
