@@ -5,6 +5,7 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
@@ -17,6 +18,7 @@ from fastmarket.config.web import WebConfig
 __all__ = [
     "AccessConfig",
     "ConnectionConfig",
+    "FetchConfig",
     "FleetConfig",
     "HostConfig",
     "KadConfig",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
@@ -26,6 +27,7 @@ class NodeConfig:
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     kad: KadConfig = field(default_factory=KadConfig)
     offers: OfferConfig = field(default_factory=OfferConfig)
+    fetching: FetchConfig = field(default_factory=FetchConfig)
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)

@@ -1,0 +1,26 @@
+"""How a fetch fails."""
+
+from __future__ import annotations
+
+from fastmarket.errors import NetworkFault, PeerFault
+
+
+class NoHolderServes(NetworkFault):
+    """Some blocks are missing and no holder serves them; another holder, or a later call, may.
+
+    `missing`: CIDs of the first few of them, as text. `why`: (key of a holder, why it does not serve), one
+    each.
+    """
+
+    def __init__(self, reason: str, missing: tuple[str, ...], why: tuple[tuple[int, str], ...]) -> None:
+        super().__init__(reason)
+        self.missing = missing
+        self.why = why
+
+
+class BadContent(PeerFault):
+    """The content itself breaks a rule of UnixFS, whoever holds it. `cid`: of the block at fault, as text."""
+
+    def __init__(self, reason: str, cid: str) -> None:
+        super().__init__(f"{cid}: {reason}", protocol="unixfs")
+        self.cid = cid
