@@ -86,11 +86,12 @@ OnLeaves = Callable[[int, int, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """`size`: the bytes read; `state`: the file's at that time."""
+    """`size`: the bytes read; `state`: the file's at that time; `tree_bytes`: of all its blocks."""
 
     cid: Cid
     size: int
     state: FileState
+    tree_bytes: int
 
 
 def cid_of_file(
@@ -133,7 +134,7 @@ def hashed_file(
             importer = UnixfsImporter(profile)
             done = _read_unsized(fd, name, importer)
             _check_unmoved(fd, name, state)
-    return HashedFile(importer.finish(), done, state)
+    return HashedFile(importer.finish(), done, state, importer.finish_link().tree_bytes)
 
 
 def imported_file(
@@ -167,7 +168,7 @@ def imported_file(
         _check_unmoved(fd, name, state)
         if not whole or not _ends(fd, name, state.size):
             raise CallerFault("file", f"{name} is not as long as its size says")
-    return HashedFile(importer.finish(), done, state)
+    return HashedFile(importer.finish(), done, state, importer.finish_link().tree_bytes)
 
 
 def _feed_leaves(
