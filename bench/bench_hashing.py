@@ -20,7 +20,7 @@ import pytest
 
 from bench.ratio import Mark
 from bench.ratio import report as report_ratio
-from fastmarket.formats.unixfs import CHUNK_BYTES
+from fastmarket.formats.unixfs.importer import CHUNK_BYTES
 from fastmarket.hashing import cid_of_file, cids_of_files
 from fastmarket.native import sha256 as _sha256
 from tests.reference import unixfs as twin

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
-from fastmarket.formats.unixfs import CHUNK_BYTES, UnixfsImporter
+from fastmarket.formats.unixfs.importer import CHUNK_BYTES, UnixfsImporter
 from fastmarket.native.cid import (
     FILE_DIRECTORY,
     FILE_IRREGULAR,

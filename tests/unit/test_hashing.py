@@ -11,7 +11,7 @@ import pytest
 
 from fastmarket import hashing
 from fastmarket.errors import CallerFault
-from fastmarket.formats.unixfs import CHUNK_BYTES
+from fastmarket.formats.unixfs.importer import CHUNK_BYTES
 from fastmarket.hashing import PART_BYTES, cid_of_file
 from tests.reference import unixfs as twin
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
+from fastmarket.formats.unixfs.leaf import TYPE_FILE, encode_leaf, leaf_tree_bytes
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.native.sha256 import sha256
 
@@ -20,9 +21,6 @@ CHUNK_BYTES = 256 * 1024
 
 LINKS_PER_NODE = 174
 """Children per node; kept a node of 34-byte links near 8 KiB when go-ipfs chose it."""
-
-_TYPE_FILE = b"\x08\x02"  # UnixFS.Data field 1, Type = File
-_EMPTY_LEAF = b"\x0a\x04\x08\x02\x18\x00"  # an empty file has a size of zero and no data field
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +31,6 @@ class DagLink:
     cid: bytes
     file_bytes: int
     tree_bytes: int
-
-
-def encode_leaf(chunk: bytes) -> bytes:
-    """The dag-pb node of a UnixFS file that contains `chunk` itself."""
-    if not chunk:
-        return _EMPTY_LEAF
-    size = encode_uvarint(len(chunk))
-    data = b"".join((_TYPE_FILE, b"\x12", size, chunk, b"\x18", size))
-    return b"".join((b"\x0a", encode_uvarint(len(data)), data))
-
-
-def leaf_tree_bytes(size: int) -> int:
-    """The length of encode_leaf() for that many bytes."""
-    if size == 0:
-        return len(_EMPTY_LEAF)
-    inner = len(_TYPE_FILE) + 1 + size + 1 + 2 * len(encode_uvarint(size))
-    return 1 + len(encode_uvarint(inner)) + inner
 
 
 def encode_node(links: list[DagLink]) -> bytes:
@@ -67,7 +48,7 @@ def encode_node(links: list[DagLink]) -> bytes:
             )
         )
         parts += (b"\x12", encode_uvarint(len(body)), body)
-    data = [_TYPE_FILE, b"\x18", encode_uvarint(sum(link.file_bytes for link in links))]
+    data = [TYPE_FILE, b"\x18", encode_uvarint(sum(link.file_bytes for link in links))]
     for link in links:
         data += (b"\x20", encode_uvarint(link.file_bytes))
     encoded = b"".join(data)

@@ -1,4 +1,4 @@
-"""formats.unixfs: the CIDs kubo publishes, and agreement with a naive importer on every shape of tree."""
+"""unixfs.importer: the CIDs kubo publishes, and agreement with a naive importer on every shape of tree."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket.errors import CallerFault
-from fastmarket.formats import unixfs
-from fastmarket.formats.unixfs import CHUNK_BYTES, LINKS_PER_NODE, UnixfsImporter, cid_of_bytes
+from fastmarket.formats.unixfs.importer import CHUNK_BYTES, LINKS_PER_NODE, UnixfsImporter, cid_of_bytes
+from fastmarket.formats.unixfs.leaf import encode_leaf, leaf_tree_bytes
 from tests.reference import unixfs as twin
 
 HELLO = b"hello world"
@@ -110,7 +110,7 @@ def test_memory_is_a_chunk_and_a_node_for_each_level():
 
 def test_lengths_told_are_lengths_encoded():
     for size in (0, 1, 127, 128, 200, CHUNK_BYTES):
-        assert unixfs.leaf_tree_bytes(size) == len(unixfs.encode_leaf(bytes(size)))
+        assert leaf_tree_bytes(size) == len(encode_leaf(bytes(size)))
 
 
 def test_finish_is_the_end():
