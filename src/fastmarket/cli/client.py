@@ -12,6 +12,7 @@ import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli.cid_options import chosen, cid_options
 from fastmarket.cli.completion import FileOrText, completion_command
 from fastmarket.cli.context import Context
 from fastmarket.cli.link import MarketLink
@@ -219,11 +220,10 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 @client.command()
 @click.argument("file", metavar="FILE|CID", type=FileOrText())
-@click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
-@click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
-def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
+@cid_options
+def cid(file: str, **options: Any) -> None:
     """Print the CID that `ipfs add` gives to a file, or explain a CID; needs no node."""
-    print(content.cid_line(file, cid_version=int(cid_version), raw_leaves=raw_leaves))
+    print(content.cid_line(file, chosen(**options)))
 
 
 client.add_command(completion_command(PROG))
