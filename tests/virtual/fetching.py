@@ -168,7 +168,8 @@ class FetchRun:
         if isinstance(action, Ask):
             self._on_ask(action)
         elif isinstance(action, Drop):
-            assert self.open.pop(action.request).holder == action.holder
+            ask = self.open.pop(action.request, None)  # None: its answer came in the same turn
+            assert ask is None or ask.holder == action.holder
         elif isinstance(action, Write):
             self._on_write(action)
         else:
