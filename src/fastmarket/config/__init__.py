@@ -7,6 +7,7 @@ from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
+from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectionConfig",
     "FetchConfig",
     "FleetConfig",
+    "HolderConfig",
     "HostConfig",
     "KadConfig",
     "MarketConfig",
