@@ -62,6 +62,14 @@ class NoSuchOffer(CallerFault):
     """This node announces no such offer."""
 
 
+class NotPossible(CallerFault):
+    """The request is well-formed, but not possible as things are; `cause` says which things, in capitals."""
+
+    def __init__(self, field: str, reason: str, cause: str) -> None:
+        super().__init__(field, reason)
+        self.cause = cause
+
+
 class NetworkFault(FastmarketError):
     """Something between the nodes failed; trying again later may succeed."""
 
