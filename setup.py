@@ -56,7 +56,10 @@ INTERPRETED = {
         "dag_cbor",
         "metadata",
         "offer",
-        "unixfs",
+        "unixfs",  # a folder
+        "block",
+        "car",
+        "dag_pb",
     )
 }
 
@@ -66,7 +69,7 @@ def compiled() -> list[Extension]:
 
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     sources.append(SOURCES / "bounded_map.py")
-    chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
+    chosen = [str(path) for path in sources if INTERPRETED.isdisjoint((path.stem, path.parent.name))]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)
 

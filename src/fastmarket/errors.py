@@ -62,12 +62,22 @@ class NoSuchOffer(CallerFault):
     """This node announces no such offer."""
 
 
-class NotPossible(CallerFault):
-    """The request is well-formed, but not possible as things are; `cause` says which things, in capitals."""
+class NoSuchGood(CallerFault):
+    """This node sells nothing of that name, and has no such path."""
 
-    def __init__(self, field: str, reason: str, cause: str) -> None:
+
+class Forbidden(CallerFault):
+    """The caller may not do that with what `field` names."""
+
+
+class Unmet(CallerFault):
+    """A condition of the call is not met: a price above its limit, a part of the node that is not running.
+
+    `code`: UPPER_SNAKE_CASE for programs that have another way to go on."""
+
+    def __init__(self, field: str, reason: str, code: str = "UNMET") -> None:
         super().__init__(field, reason)
-        self.cause = cause
+        self.code = code
 
 
 class NetworkFault(FastmarketError):

@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 
-from fastmarket.errors import NotPossible
+from fastmarket.errors import Unmet
 
 PART_SUFFIX = ".part"
 LIST_SUFFIX = ".part.list"
@@ -38,7 +38,7 @@ def new_proof() -> bytes:
 
 
 def check_proof(proof: bytes) -> None:
-    """Raises NotPossible unless `proof` has the form of one."""
+    """Raises Unmet unless `proof` has the form of one."""
     if len(proof) != PROOF_BYTES or not proof.startswith(_MARK):
         raise _refused(f"the proof is not {_MARK.decode()} and {PROOF_BYTES - len(_MARK)} random bytes")
 
@@ -46,7 +46,7 @@ def check_proof(proof: bytes) -> None:
 def open_proven(path: str, proof: bytes) -> int:
     """A descriptor of the file at an absolute `path`, from whose end `proof` was cut off.
 
-    Raises NotPossible("output", ..., NO_OUTPUT): the caller streams the bytes instead.
+    Raises Unmet("output", ..., NO_OUTPUT): the caller streams the bytes instead.
     """
     check_proof(proof)
     if not os.path.isabs(path) or "\0" in path:
@@ -104,5 +104,5 @@ def _said(error: OSError) -> str:
     return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
-def _refused(reason: str) -> NotPossible:
-    return NotPossible("output", reason, NO_OUTPUT)
+def _refused(reason: str) -> Unmet:
+    return Unmet("output", reason, NO_OUTPUT)

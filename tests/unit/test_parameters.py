@@ -16,6 +16,7 @@ SCRIPT = ROOT / "tools" / "make_parameters.py"
 LAYERS = (
     "access",
     "connection",
+    "content",
     "fetching",
     "fleet",
     "holders",

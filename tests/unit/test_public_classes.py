@@ -32,7 +32,10 @@ from fastmarket.errors import (
     PeerFault,
     QuorumFailed,
 )
+from fastmarket.formats.block import CidParts
+from fastmarket.formats.car import CarSection
 from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
+from fastmarket.formats.dag_pb import PbLink, PbNode
 from fastmarket.formats.envelope import Envelope
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.key_types import ED25519_BYTES
@@ -41,7 +44,18 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
 from fastmarket.formats.remote_peer import RemotePeer
-from fastmarket.formats.unixfs import DagLink
+from fastmarket.formats.unixfs.importer import DagLink
+from fastmarket.formats.unixfs.message import NodeKind, UnixfsMessage
+from fastmarket.formats.unixfs.node import (
+    Child,
+    DirectoryEntry,
+    DirectoryNode,
+    FileNode,
+    HamtLink,
+    HamtNode,
+    SymlinkNode,
+)
+from fastmarket.formats.unixfs.profile import UNIXFS_V1_2025
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
@@ -99,6 +113,19 @@ VALUES: list[object] = [
     DagLink(b"cid", 1, 2),
     FILE_STATE,
     HashedFile(CID, 3, FILE_STATE),
+    CarSection(b"cid", b"block"),
+    CidParts(1, 0x55, 0x12, b"digest"),
+    PbLink(b"cid", b"name", 3),
+    PbNode((PbLink(b"cid", None, None),), b"data"),
+    UnixfsMessage(NodeKind.FILE, b"data", 4),
+    FileNode(b"inline", (Child(b"cid", 3),), 9),
+    Child(b"cid", 3),
+    DirectoryNode((DirectoryEntry("name", b"cid", 3),)),
+    DirectoryEntry("name", b"cid", 3),
+    HamtNode(256, (HamtLink(1, None, b"cid", 3),)),
+    HamtLink(1, "name", b"cid", 3),
+    SymlinkNode("target"),
+    UNIXFS_V1_2025,
     METADATA,
     TERMS,
     *OFFERS,

@@ -5,6 +5,7 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.content import ContentConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.holders import HolderConfig
@@ -19,6 +20,7 @@ from fastmarket.config.web import WebConfig
 __all__ = [
     "AccessConfig",
     "ConnectionConfig",
+    "ContentConfig",
     "FetchConfig",
     "FleetConfig",
     "HolderConfig",

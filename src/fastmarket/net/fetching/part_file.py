@@ -53,7 +53,7 @@ class PartWriter:
 
     @classmethod
     async def open(cls, path: str, proof: bytes, owner: PartOwner) -> PartWriter:
-        """The file of a caller that proves to own it. Raises NotPossible, StorageFault."""
+        """The file of a caller that proves to own it. Raises Unmet, StorageFault."""
         number, kept = await asyncio.to_thread(_opened, path, proof)
         return cls(number, kept, path, owner)
 
