@@ -23,8 +23,7 @@ class HolderConfig:
     # Holders found for one fetch; further ones are ignored. A popular content has thousands, of which the
     # cheapest live ones are enough
     max_holders: int = 64
-    search_timeout_s: float = 10.0  # of one search for holders; those found are asked meanwhile
+    search_timeout_s: float = 5.0  # of one search for holders; those found are asked meanwhile
     # Between searches of a fetch whose holders do not serve all: others may have come
     search_interval_s: float = 30.0
-    # Fetches at a time, of all callers; each holds some 16 MiB of blocks under way
-    max_fetches: int = 32
+    progress_interval_s: float = 0.25  # between reports of progress to a caller, which people look at

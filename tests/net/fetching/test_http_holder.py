@@ -45,9 +45,9 @@ class Answers:
     failures: dict[int, tuple[AskFailure, str, float | None]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def on_block(self, request: int, block: bytes | bytearray) -> None:
+    def on_block(self, request: int, block: bytes) -> None:
         assert request not in self.blocks
-        self.blocks[request] = bytes(block)
+        self.blocks[request] = block
         self.changed.set()
 
     def on_missing(self, request: int) -> None:

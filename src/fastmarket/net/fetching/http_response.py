@@ -1,7 +1,7 @@
 """HTTP/1.1 responses of one connection, from bytes that were received in place (RFC 9112); sans-IO.
 
 The head is parsed by httptools (llhttp). The body of a response with a length is received into a buffer of
-exactly that length: it is neither parsed nor copied, except for what came together with the head.
+exactly that length: it is not parsed, and copied once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HttpResponse:
     on the connection."""
 
     status: int
-    body: bytearray
+    body: bytes
     retry_after: str
     is_kept: bool
 
@@ -246,4 +246,5 @@ class HttpResponses:
         self._stage, self._filled, self._body = _Stage.IDLE, 0, memoryview(b"")
         retry_after = head.retry_after[:MAX_RETRY_AFTER_CHARS].decode("latin-1").strip()
         status = head.parser.get_status_code()
-        return HttpResponse(status, body if status == _OK else bytearray(), retry_after, is_kept)
+        # What hashes and writes it wants bytes; a copy within the processor's cache takes 3 us for 256 KiB.
+        return HttpResponse(status, bytes(body) if status == _OK else b"", retry_after, is_kept)
