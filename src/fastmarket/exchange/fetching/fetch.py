@@ -13,6 +13,8 @@ from fastmarket.errors import CallerFault, FastmarketError, NodeFault, PeerFault
 from fastmarket.exchange.fetching.asking import Asking
 from fastmarket.exchange.fetching.bill import Bill
 from fastmarket.exchange.fetching.events import (
+    Ask,
+    Drop,
     FetchAction,
     FetchEvent,
     FetchFailed,
@@ -307,8 +309,12 @@ class Fetch:
 
     def _end(self) -> None:
         self._ended = True
-        self._actions.clear()  # nothing that was not begun
         self._asking.drop_all()
+        # Nothing is begun any more, and what was not begun need not be dropped.
+        unasked = {one.request for one in self._actions if isinstance(one, Ask)}
+        self._actions[:] = [
+            one for one in self._actions if isinstance(one, Drop) and one.request not in unasked
+        ]
 
 
 def _checked_span(span: tuple[int, int | None] | None) -> tuple[int, int | None]:
