@@ -4,6 +4,7 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 """
 
 from fastmarket.config.access import AccessConfig
+from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
@@ -17,6 +18,7 @@ from fastmarket.config.web import WebConfig
 
 __all__ = [
     "AccessConfig",
+    "BitswapConfig",
     "ConnectionConfig",
     "FetchConfig",
     "FleetConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
+from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
@@ -31,6 +32,7 @@ class NodeConfig:
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    bitswap: BitswapConfig = field(default_factory=BitswapConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)
