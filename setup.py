@@ -58,6 +58,7 @@ INTERPRETED = {
         "offer",
         "unixfs",  # a folder
         "block",
+        "car",
         "dag_pb",
     )
 }

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket import hashing
+from fastmarket import hashed_parts, hashing
 from fastmarket.errors import CallerFault
-from fastmarket.formats.unixfs.importer import CHUNK_BYTES
-from fastmarket.hashing import PART_BYTES, cid_of_file
+from fastmarket.formats.block import split_cid, verify_block
+from fastmarket.formats.unixfs.importer import cid_of_bytes
+from fastmarket.formats.unixfs.leaf import leaf_frame
+from fastmarket.formats.unixfs.node import read_node
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025
+from fastmarket.hashed_parts import PART_BYTES
+from fastmarket.hashing import cid_of_file
+from fastmarket.native.sha256 import sha256
 from tests.reference import unixfs as twin
 
+CHUNK_BYTES = UNIXFS_V0_2015.chunk_bytes
 PAGE_BYTES = 4096
 SIZES = [
     0,
@@ -76,7 +83,7 @@ def test_what_progress_raises_ends_the_work(tmp_path):
 def test_parts_in_hand_are_bounded(tmp_path, monkeypatch):
     path = write(tmp_path / "file", 40 * PART_BYTES)
     asked, taken, most = 0, 0, 0
-    real = hashing.leaf_digests
+    real = hashed_parts.leaf_digests
 
     def count(*arguments):
         nonlocal asked
@@ -88,10 +95,10 @@ def test_parts_in_hand_are_bounded(tmp_path, monkeypatch):
         most = max(most, asked - taken)
         taken += 1
 
-    monkeypatch.setattr(hashing, "leaf_digests", count)
+    monkeypatch.setattr(hashed_parts, "leaf_digests", count)
     cid_of_file(path, threads=2, progress=step)
     assert taken == 40
-    assert most <= 2 * hashing.PARTS_AHEAD
+    assert most <= 2 * hashed_parts.PARTS_AHEAD
 
 
 def file_fault(path, **options):
@@ -323,3 +330,91 @@ def test_files_are_named_as_they_come(tmp_path):
     next(found)
     assert asked <= (2 * hashing.BATCHES_AHEAD + 1) * hashing.FILES_A_BATCH
     found.close()
+
+
+@pytest.mark.parametrize("profile", [UNIXFS_V0_2015, UNIXFS_V1_2025, UNIXFS_V0_2015.with_(chunk_bytes=1000)])
+def test_every_profile_by_any_number_of_threads(profile, tmp_path):
+    sizes = [0, 1, 1000, CHUNK_BYTES, 4 * CHUNK_BYTES, 4 * CHUNK_BYTES + 1, 3 * PART_BYTES + 12345]
+    paths = [write(tmp_path / str(size), size) for size in sizes]
+    expected = [str(cid_of_bytes(path.read_bytes(), profile)) for path in paths]
+    for threads in (1, 3):
+        assert [str(cid_of_file(path, profile=profile, threads=threads)) for path in paths] == expected
+    assert list(hashing.cids_of_files(paths, profile=str(profile))) == expected
+
+
+def test_profiles_by_name(tmp_path):
+    path = write(tmp_path / "file", 10)
+    assert cid_of_file(path, profile="unixfs-v1-2025") == cid_of_file(path, cid_version=1)
+    with pytest.raises(CallerFault, match="profile"):
+        cid_of_file(path, profile="unixfs-v2")
+
+
+class Tree:
+    """What is handed out of a file."""
+
+    def __init__(self):
+        self.leaves, self.digests, self.nodes = [], b"", []
+
+    def add_leaves(self, offset, length, digests):
+        self.leaves.append((offset, length))
+        self.digests += digests
+
+    def add_node(self, cid, block):
+        self.nodes.append((cid, block))
+
+
+@pytest.mark.parametrize("profile", [UNIXFS_V0_2015, UNIXFS_V1_2025.with_(chunk_bytes=5000)])
+@pytest.mark.parametrize("size", [0, 10, 100_000, 2 * PART_BYTES + 3])
+def test_the_tree_of_a_file_is_handed_out(profile, size, tmp_path):
+    path, tree, seen = write(tmp_path / "file", size), Tree(), []
+    found = hashing.imported_file(
+        path,
+        tree.add_leaves,
+        tree.add_node,
+        profile=profile,
+        threads=2,
+        progress=lambda *done: seen.append(done),
+    )
+    assert (found.cid, found.size) == (cid_of_file(path, profile=profile), size)
+    ends = [offset + length for offset, length in tree.leaves]
+    assert [0, *ends] == [*(offset for offset, _ in tree.leaves), size]
+    assert seen == [(end, size) for end in ends]
+    blocks = dict(tree.nodes)
+    data, chunk = path.read_bytes(), profile.chunk_bytes
+    for index, at in enumerate(range(0, size, chunk)):
+        before, behind = leaf_frame(min(chunk, size - at), profile.raw_leaves)
+        cid = profile.leaf_prefix + tree.digests[32 * index : 32 * index + 32]
+        blocks[cid] = before + data[at : at + chunk] + behind
+    if not size:
+        blocks[profile.leaf_prefix + sha256(b"".join(leaf_frame(0, profile.raw_leaves)))] = b"".join(
+            leaf_frame(0, profile.raw_leaves)
+        )
+    assert all(verify_block(cid, block) for cid, block in blocks.items())
+    assert read_back(blocks, found.cid.raw) == data
+
+
+def read_back(blocks, cid):
+    node = read_node(split_cid(cid).codec, blocks[cid])
+    return node.inline + b"".join(read_back(blocks, child.cid) for child in node.children)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 16, 40, 48])
+def test_an_import_goes_on_where_it_was(kept, tmp_path):
+    size = 3 * PART_BYTES  # 48 leaves
+    path, whole, rest = write(tmp_path / "file", size), Tree(), Tree()
+    expected = hashing.imported_file(path, whole.add_leaves, whole.add_node)
+    digests = whole.digests[: 32 * kept]
+    assert hashing.imported_file(path, rest.add_leaves, rest.add_node, kept=digests, threads=2) == expected
+    assert digests + rest.digests == whole.digests
+    assert rest.nodes == whole.nodes
+    assert [at for at, _ in rest.leaves] == list(range(kept * CHUNK_BYTES, size, PART_BYTES))
+    for bad in (digests + b"x", bytes(32 * 49)):
+        with pytest.raises(CallerFault, match="kept"):
+            hashing.imported_file(path, rest.add_leaves, rest.add_node, kept=bad)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_a_file_without_a_true_size_is_not_imported():
+    tree = Tree()
+    with pytest.raises(CallerFault, match="not as long as its size says"):
+        hashing.imported_file("/proc/self/maps", tree.add_leaves, tree.add_node)

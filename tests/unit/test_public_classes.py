@@ -33,6 +33,7 @@ from fastmarket.errors import (
     QuorumFailed,
 )
 from fastmarket.formats.block import CidParts
+from fastmarket.formats.car import CarSection
 from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
 from fastmarket.formats.dag_pb import PbLink, PbNode
 from fastmarket.formats.envelope import Envelope
@@ -54,6 +55,7 @@ from fastmarket.formats.unixfs.node import (
     HamtNode,
     SymlinkNode,
 )
+from fastmarket.formats.unixfs.profile import UNIXFS_V1_2025
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
@@ -111,6 +113,7 @@ VALUES: list[object] = [
     DagLink(b"cid", 1, 2),
     FILE_STATE,
     HashedFile(CID, 3, FILE_STATE),
+    CarSection(b"cid", b"block"),
     CidParts(1, 0x55, 0x12, b"digest"),
     PbLink(b"cid", b"name", 3),
     PbNode((PbLink(b"cid", None, None),), b"data"),
@@ -122,6 +125,7 @@ VALUES: list[object] = [
     HamtNode(256, (HamtLink(1, None, b"cid", 3),)),
     HamtLink(1, "name", b"cid", 3),
     SymlinkNode("target"),
+    UNIXFS_V1_2025,
     METADATA,
     TERMS,
     *OFFERS,

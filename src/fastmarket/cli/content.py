@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.cid import IPFS_PATH, NamedBy, named
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
 
 if TYPE_CHECKING:
     from fastmarket.hashing import FileState
@@ -75,15 +76,15 @@ def resolve(argument: str) -> Content:
     return Content(argument, named_by=named_by)
 
 
-def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = None) -> str:
-    """The CID of a file; for a CID in any form, its canonical text and a description.
+def cid_line(argument: str, profile: CidProfile = UNIXFS_V0_2015) -> str:
+    """The CID of a file under a profile; for a CID in any form, its canonical text and a description.
 
     Raises CallerFault and NodeFault.
     """
     path = path_of(argument)
     if not _is_there(argument, path) and (said := _explained(argument)):
         return said
-    return hash_file(path, cid_version=cid_version, raw_leaves=raw_leaves).text
+    return hash_file(path, profile).text
 
 
 def _explained(argument: str) -> str:
@@ -138,7 +139,7 @@ def is_bare_text(content: Content) -> bool:
     return content.named_by is NamedBy.TEXT_HASH
 
 
-def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:
+def hash_file(path: Path, profile: CidProfile = UNIXFS_V0_2015) -> Content:
     """The CID `ipfs add` would print for `path`; shows a bar on stderr for a large file on a terminal."""
     from fastmarket.hashing import hashed_file
 
@@ -146,7 +147,7 @@ def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = Non
     size = _size(path)
     with _bar(path.name, size) as progress:
         try:
-            done = hashed_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+            done = hashed_file(path, profile=profile, progress=progress)
         except CallerFault as fault:
             if fault.field != "file":
                 raise

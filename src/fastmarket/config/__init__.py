@@ -6,6 +6,7 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.content import ContentConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
@@ -20,6 +21,7 @@ __all__ = [
     "AccessConfig",
     "BitswapConfig",
     "ConnectionConfig",
+    "ContentConfig",
     "FetchConfig",
     "FleetConfig",
     "HostConfig",

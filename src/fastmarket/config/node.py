@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fastmarket.config.access import AccessConfig
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.content import ContentConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
 from fastmarket.config.host import HostConfig
@@ -36,3 +37,4 @@ class NodeConfig:
     storage: StorageConfig = field(default_factory=StorageConfig)
     fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastmarket.errors import NetworkFault, PeerFault
+from fastmarket.formats.cid import Cid
 
 
 class NoHolderServes(NetworkFault):
@@ -21,6 +22,14 @@ class NoHolderServes(NetworkFault):
 class BadContent(PeerFault):
     """The content itself breaks a rule of UnixFS, whoever holds it. `cid`: of the block at fault, as text."""
 
-    def __init__(self, reason: str, cid: str) -> None:
-        super().__init__(f"{cid}: {reason}", protocol="unixfs")
-        self.cid = cid
+    def __init__(self, reason: str, cid: bytes) -> None:
+        self.cid = text_of(cid)
+        super().__init__(f"block {self.cid}: {reason}", protocol="unixfs")
+
+
+def text_of(cid: bytes) -> str:
+    """A binary CID as text; in hexadecimal if it is not one."""
+    try:
+        return str(Cid.from_bytes(cid))
+    except PeerFault:
+        return cid.hex()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from fastmarket.formats.varint import encode_uvarint
 
-TYPE_FILE = b"\x08\x02"
-"""UnixFS.Data field 1, Type = File."""
-
+_TYPE_FILE = b"\x08\x02"  # UnixFS.Data field 1, Type = File
 _EMPTY_LEAF = b"\x0a\x04\x08\x02\x18\x00"  # an empty file has a size of zero and no data field
 
 
@@ -20,8 +18,8 @@ def leaf_frame(size: int, raw: bool) -> tuple[bytes, bytes]:
     if not size:
         return _EMPTY_LEAF, b""
     length = encode_uvarint(size)
-    inner = len(TYPE_FILE) + 1 + len(length) + size + 1 + len(length)
-    return b"".join((b"\x0a", encode_uvarint(inner), TYPE_FILE, b"\x12", length)), b"\x18" + length
+    inner = len(_TYPE_FILE) + 1 + len(length) + size + 1 + len(length)
+    return b"".join((b"\x0a", encode_uvarint(inner), _TYPE_FILE, b"\x12", length)), b"\x18" + length
 
 
 def encode_leaf(chunk: bytes) -> bytes:
@@ -30,7 +28,7 @@ def encode_leaf(chunk: bytes) -> bytes:
     return b"".join((before, chunk, behind))
 
 
-def leaf_tree_bytes(size: int) -> int:
-    """The length of encode_leaf() for that many bytes."""
-    before, behind = leaf_frame(size, raw=False)
+def leaf_tree_bytes(size: int, raw: bool) -> int:
+    """The length of a leaf's block for that many bytes."""
+    before, behind = leaf_frame(size, raw)
     return len(before) + size + len(behind)

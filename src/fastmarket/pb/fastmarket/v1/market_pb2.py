@@ -24,23 +24,140 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(fastmarket/pb/fastmarket/v1/market.proto\x12\rfastmarket.v1\"\x10\n\x0eGetNodeRequest\"\xa6\x01\n\x04Node\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\r\n\x05peers\x18\x04 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x0e\n\x06offers\x18\x06 \x01(\x04\x12\x12\n\nown_offers\x18\x07 \x01(\x04\x12\x0c\n\x04mode\x18\x08 \x01(\t\x12\x10\n\x08troubles\x18\t \x03(\t\"\x12\n\x10ListPeersRequest\"g\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x15\n\rcommon_prefix\x18\x05 \x01(\r\"a\n\x11ListPeersResponse\x12\"\n\x05peers\x18\x01 \x03(\x0b\x32\x13.fastmarket.v1.Peer\x12(\n\x08named_by\x18\x02 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"&\n\x13\x43losestPeersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"\x8d\x01\n\x12\x46indHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\r\x12#\n\x05order\x18\x04 \x01(\x0e\x32\x14.fastmarket.v1.Order\x12\x0c\n\x04live\x18\x05 \x01(\x08\x42\x0c\n\n_max_price\"\xab\x02\n\x06Holder\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\r\n\x05price\x18\x05 \x01(\x04\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tnot_after\x18\t \x01(\x04\x12\x0b\n\x03\x63id\x18\n \x01(\t\x12 \n\x04ways\x18\x0b \x03(\x0e\x32\x12.fastmarket.v1.Way\x12)\n\x08liveness\x18\x0c \x01(\x0e\x32\x17.fastmarket.v1.Liveness\x12\x10\n\x08probe_ms\x18\r \x01(\r\x12\x0b\n\x03url\x18\x0e \x01(\tB\x07\n\x05_sizeB\x0c\n\n_file_name\"\xaa\x01\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x02 \x01(\t\x12\x13\n\x0bprovisional\x18\x03 \x01(\x08\x12(\n\x08named_by\x18\x04 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\x12\x1f\n\x17providers_without_price\x18\x05 \x01(\r\"\x8d\x01\n\x17\x46indHoldersBatchRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x06search\x18\x02 \x01(\x0b\x32!.fastmarket.v1.FindHoldersRequest\x12\x33\n\x08searches\x18\x03 \x03(\x0b\x32!.fastmarket.v1.FindHoldersRequest\"\xd0\x01\n\x18\x46indHoldersBatchResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12&\n\x07holders\x18\x04 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x05 \x01(\t\x12*\n\x05\x66ound\x18\x06 \x03(\x0b\x32\x1b.fastmarket.v1.FoundHolders\x12(\n\x08named_by\x18\x07 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"\x8c\x01\n\x0c\x46oundHolders\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12&\n\x07holders\x18\x03 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\x12(\n\x08named_by\x18\x05 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"`\n\x13WatchHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\ninterval_s\x18\x03 \x01(\x01\x42\x0c\n\n_max_price\"\x9a\x01\n\x14WatchHoldersResponse\x12&\n\x07present\x18\x01 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12#\n\x04gone\x18\x02 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\x12(\n\x08named_by\x18\x04 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"\xb5\x01\n\x13RegisterFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\r\n\x05price\x18\x06 \x01(\x04\x12\x11\n\x04size\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_sizeB\x0c\n\n_file_name\"\x91\x01\n\x14RegisterFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12\r\n\x05plain\x18\x05 \x01(\r\x12(\n\x08named_by\x18\x06 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"I\n\x14RegisterFilesRequest\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".fastmarket.v1.RegisterFileRequest\"E\n\x15RegisterFilesResponse\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1d.fastmarket.v1.RegisteredFile\"\x9b\x01\n\x0eRegisteredFile\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x04 \x01(\r\x12\r\n\x05\x61sked\x18\x05 \x01(\r\x12\x0e\n\x06wanted\x18\x06 \x01(\r\x12(\n\x08named_by\x18\x07 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"J\n\x13WithdrawFileRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\"\x82\x01\n\x14WithdrawFileResponse\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03 \x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12(\n\x08named_by\x18\x05 \x01(\x0e\x32\x16.fastmarket.v1.NamedBy\":\n\x11ListOffersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListOffersResponse\x12\'\n\x06offers\x18\x01 \x03(\x0b\x32\x17.fastmarket.v1.OwnOffer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x08OwnOffer\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12%\n\x06holder\x18\x02 \x01(\x0b\x32\x15.fastmarket.v1.Holder\">\n\x10PutRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0e\n\x06quorum\x18\x03 \x01(\r\"H\n\x11PutRecordResponse\x12\x14\n\x0c\x61\x63knowledged\x18\x01 \x01(\r\x12\r\n\x05\x61sked\x18\x02 \x01(\r\x12\x0e\n\x06wanted\x18\x03 \x01(\r\"/\n\x10GetRecordRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06quorum\x18\x02 \x01(\r\"\"\n\x11GetRecordResponse\x12\r\n\x05value\x18\x01 \x01(\x0c\"\xbc\x01\n\nCidProfile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0b\x63hunk_bytes\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tmax_links\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nraw_leaves\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x0b\x63id_version\x18\x05 \x01(\rH\x03\x88\x01\x01\x42\x0e\n\x0c_chunk_bytesB\x0c\n\n_max_linksB\r\n\x0b_raw_leavesB\x0e\n\x0c_cid_version\"\x9d\x01\n\x0bSellRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05price\x18\x02 \x01(\x04\x12\x0f\n\x07user_id\x18\x03 \x01(\x0c\x12\x11\n\tuser_name\x18\x04 \x01(\t\x12*\n\x07profile\x18\x05 \x01(\x0b\x32\x19.fastmarket.v1.CidProfile\x12\x11\n\teach_file\x18\x06 \x01(\x08\x12\r\n\x05watch\x18\x07 \x01(\x08\"t\n\x0cSellResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.fastmarket.v1.SellProgressH\x00\x12*\n\x04sold\x18\x02 \x01(\x0b\x32\x1a.fastmarket.v1.SoldContentH\x00\x42\x07\n\x05\x65vent\"9\n\x0cSellProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x01(\t\"\x8a\x01\n\x0bSoldContent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x06 \x01(\r\x12\r\n\x05\x61sked\x18\x07 \x01(\r\x12\x0e\n\x06wanted\x18\x08 \x01(\r\" \n\rUnsellRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"\x1e\n\x0eUnsellResponse\x12\x0c\n\x04\x63ids\x18\x01 \x03(\t\"9\n\x10ListGoodsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x11ListGoodsResponse\x12\"\n\x05goods\x18\x01 \x03(\x0b\x32\x13.fastmarket.v1.Good\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb0\x01\n\x04Good\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\r\n\x05price\x18\x04 \x01(\x04\x12\x0f\n\x07user_id\x18\x05 \x01(\x0c\x12\x11\n\tuser_name\x18\x06 \x01(\t\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.fastmarket.v1.GoodState\x12\x12\n\nsent_bytes\x18\x08 \x01(\x04\x12\x0f\n\x07watched\x18\t \x01(\x08\"\xcd\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08max_cost\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\r\n\x05\x66irst\x18\x04 \x01(\x12\x12\x11\n\x04last\x18\x05 \x01(\x04H\x02\x88\x01\x01\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x14\n\x0coutput_proof\x18\x07 \x01(\x0c\x12\x11\n\tplan_only\x18\x08 \x01(\x08\x42\x0c\n\n_max_priceB\x0b\n\t_max_costB\x07\n\x05_last\"\xb4\x01\n\rFetchResponse\x12(\n\x04plan\x18\x01 \x01(\x0b\x32\x18.fastmarket.v1.FetchPlanH\x00\x12\x30\n\x08progress\x18\x02 \x01(\x0b\x32\x1c.fastmarket.v1.FetchProgressH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12.\n\x07summary\x18\x04 \x01(\x0b\x32\x1b.fastmarket.v1.FetchSummaryH\x00\x42\x07\n\x05\x65vent\"v\n\tFetchPlan\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06wanted\x18\x03 \x01(\x04\x12\x11\n\tmost_cost\x18\x04 \x01(\x04\x12+\n\x07holders\x18\x05 \x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder\"Z\n\rFetchProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\x0e\n\x06wanted\x18\x02 \x01(\x04\x12+\n\x07holders\x18\x03 \x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder\"\x86\x01\n\x0b\x46\x65tchHolder\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05price\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0c\n\x04rate\x18\x05 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x06 \x01(\x04\x12\r\n\x05\x65nded\x18\x07 \x01(\t\x12\x0c\n\x04name\x18\x08 \x01(\t\"\x86\x01\n\x0c\x46\x65tchSummary\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0f\n\x07\x66\x65tched\x18\x03 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x04\x12\x0e\n\x06took_s\x18\x05 \x01(\x01\x12+\n\x07holders\x18\x06 \x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder*G\n\x07NamedBy\x12\x18\n\x14NAMED_BY_UNSPECIFIED\x10\x00\x12\x07\n\x03\x43ID\x10\x01\x12\n\n\x06SHA256\x10\x02\x12\r\n\tTEXT_HASH\x10\x03*!\n\x05Order\x12\x0c\n\x08\x43HEAPEST\x10\x00\x12\n\n\x06NEWEST\x10\x01*H\n\x03Way\x12\x13\n\x0fWAY_UNSPECIFIED\x10\x00\x12\x0c\n\x08WAY_HTTP\x10\x01\x12\r\n\tWAY_HTTPS\x10\x02\x12\x0f\n\x0bWAY_BITSWAP\x10\x03*b\n\x08Liveness\x12\x18\n\x14LIVENESS_UNSPECIFIED\x10\x00\x12\x11\n\rLIVENESS_LIVE\x10\x01\x12\x14\n\x10LIVENESS_MISSING\x10\x02\x12\x13\n\x0fLIVENESS_SILENT\x10\x03*\x86\x01\n\tGoodState\x12\x1a\n\x16GOOD_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14GOOD_STATE_IMPORTING\x10\x01\x12\x16\n\x12GOOD_STATE_SELLING\x10\x02\x12\x16\n\x12GOOD_STATE_CHANGED\x10\x03\x12\x13\n\x0fGOOD_STATE_GONE\x10\x04\x32\xae\n\n\x06Market\x12=\n\x07GetNode\x12\x1d.fastmarket.v1.GetNodeRequest\x1a\x13.fastmarket.v1.Node\x12N\n\tListPeers\x12\x1f.fastmarket.v1.ListPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12T\n\x0c\x43losestPeers\x12\".fastmarket.v1.ClosestPeersRequest\x1a .fastmarket.v1.ListPeersResponse\x12V\n\x0b\x46indHolders\x12!.fastmarket.v1.FindHoldersRequest\x1a\".fastmarket.v1.FindHoldersResponse0\x01\x12g\n\x10\x46indHoldersBatch\x12&.fastmarket.v1.FindHoldersBatchRequest\x1a\'.fastmarket.v1.FindHoldersBatchResponse(\x01\x30\x01\x12Y\n\x0cWatchHolders\x12\".fastmarket.v1.WatchHoldersRequest\x1a#.fastmarket.v1.WatchHoldersResponse0\x01\x12W\n\x0cRegisterFile\x12\".fastmarket.v1.RegisterFileRequest\x1a#.fastmarket.v1.RegisterFileResponse\x12^\n\rRegisterFiles\x12#.fastmarket.v1.RegisterFilesRequest\x1a$.fastmarket.v1.RegisterFilesResponse(\x01\x30\x01\x12W\n\x0cWithdrawFile\x12\".fastmarket.v1.WithdrawFileRequest\x1a#.fastmarket.v1.WithdrawFileResponse\x12Q\n\nListOffers\x12 .fastmarket.v1.ListOffersRequest\x1a!.fastmarket.v1.ListOffersResponse\x12N\n\tPutRecord\x12\x1f.fastmarket.v1.PutRecordRequest\x1a .fastmarket.v1.PutRecordResponse\x12N\n\tGetRecord\x12\x1f.fastmarket.v1.GetRecordRequest\x1a .fastmarket.v1.GetRecordResponse\x12\x41\n\x04Sell\x12\x1a.fastmarket.v1.SellRequest\x1a\x1b.fastmarket.v1.SellResponse0\x01\x12\x45\n\x06Unsell\x12\x1c.fastmarket.v1.UnsellRequest\x1a\x1d.fastmarket.v1.UnsellResponse\x12N\n\tListGoods\x12\x1f.fastmarket.v1.ListGoodsRequest\x1a .fastmarket.v1.ListGoodsResponse\x12\x44\n\x05\x46\x65tch\x12\x1b.fastmarket.v1.FetchRequest\x1a\x1c.fastmarket.v1.FetchResponse0\x01\x62\x06proto3')
+DESCRIPTOR =
+_descriptor_pool.Default().AddSerializedFile(b'\n(fastmarket/pb/fastmarket/v1/market.proto\x12\rfastmarket.v1\"\x10\n\x0eGetNodeRequest\"\xa6\x01\n\x04Node\x12\x0f\n\x07peer_id\x18\x01
+\x01(\t\x12\x0e\n\x06listen\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\r\n\x05peers\x18\x04
+\x01(\r\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\r\x12\x0e\n\x06offers\x18\x06
+\x01(\x04\x12\x12\n\nown_offers\x18\x07 \x01(\x04\x12\x0c\n\x04mode\x18\x08
+\x01(\t\x12\x10\n\x08troubles\x18\t
+\x03(\t\"\x12\n\x10ListPeersRequest\"g\n\x04Peer\x12\x0f\n\x07peer_id\x18\x01
+\x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x02 \x03(\t\x12\x15\n\ragent_version\x18\x03
+\x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12\x15\n\rcommon_prefix\x18\x05
+\x01(\r\"a\n\x11ListPeersResponse\x12\"\n\x05peers\x18\x01
+\x03(\x0b\x32\x13.fastmarket.v1.Peer\x12(\n\x08named_by\x18\x02
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"&\n\x13\x43losestPeersRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\"\x8d\x01\n\x12\x46indHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03
+\x01(\r\x12#\n\x05order\x18\x04 \x01(\x0e\x32\x14.fastmarket.v1.Order\x12\x0c\n\x04live\x18\x05
+\x01(\x08\x42\x0c\n\n_max_price\"\xab\x02\n\x06Holder\x12\n\n\x02id\x18\x01
+\x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04
+\x01(\r\x12\r\n\x05price\x18\x05 \x01(\x04\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x11\n\x04size\x18\x07
+\x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x11\n\tnot_after\x18\t
+\x01(\x04\x12\x0b\n\x03\x63id\x18\n \x01(\t\x12 \n\x04ways\x18\x0b
+\x03(\x0e\x32\x12.fastmarket.v1.Way\x12)\n\x08liveness\x18\x0c
+\x01(\x0e\x32\x17.fastmarket.v1.Liveness\x12\x10\n\x08probe_ms\x18\r \x01(\r\x12\x0b\n\x03url\x18\x0e
+\x01(\tB\x07\n\x05_sizeB\x0c\n\n_file_name\"\xaa\x01\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01
+\x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x02 \x01(\t\x12\x13\n\x0bprovisional\x18\x03
+\x01(\x08\x12(\n\x08named_by\x18\x04
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\x12\x1f\n\x17providers_without_price\x18\x05
+\x01(\r\"\x8d\x01\n\x17\x46indHoldersBatchRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x31\n\x06search\x18\x02
+\x01(\x0b\x32!.fastmarket.v1.FindHoldersRequest\x12\x33\n\x08searches\x18\x03
+\x03(\x0b\x32!.fastmarket.v1.FindHoldersRequest\"\xd0\x01\n\x18\x46indHoldersBatchResponse\x12\n\n\x02id\x18\x01
+\x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03
+\x01(\t\x12&\n\x07holders\x18\x04 \x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x05
+\x01(\t\x12*\n\x05\x66ound\x18\x06 \x03(\x0b\x32\x1b.fastmarket.v1.FoundHolders\x12(\n\x08named_by\x18\x07
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"\x8c\x01\n\x0c\x46oundHolders\x12\x0c\n\x04\x63ode\x18\x01
+\x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12&\n\x07holders\x18\x03
+\x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\x12(\n\x08named_by\x18\x05
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"`\n\x13WatchHoldersRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\ninterval_s\x18\x03
+\x01(\x01\x42\x0c\n\n_max_price\"\x9a\x01\n\x14WatchHoldersResponse\x12&\n\x07present\x18\x01
+\x03(\x0b\x32\x15.fastmarket.v1.Holder\x12#\n\x04gone\x18\x02
+\x03(\x0b\x32\x15.fastmarket.v1.Holder\x12\x0b\n\x03\x63id\x18\x03 \x01(\t\x12(\n\x08named_by\x18\x04
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"\xe4\x01\n\x13RegisterFileRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04
+\x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\r\n\x05price\x18\x06 \x01(\x04\x12\x11\n\x04size\x18\x07
+\x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfile_name\x18\x08 \x01(\tH\x01\x88\x01\x01\x12 \n\x04ways\x18\t
+\x03(\x0e\x32\x12.fastmarket.v1.Way\x12\x0b\n\x03url\x18\n
+\x01(\tB\x07\n\x05_sizeB\x0c\n\n_file_name\"\x91\x01\n\x14RegisterFileResponse\x12\x0b\n\x03\x63id\x18\x01
+\x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03
+\x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12\r\n\x05plain\x18\x05 \x01(\r\x12(\n\x08named_by\x18\x06
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"I\n\x14RegisterFilesRequest\x12\x31\n\x05\x66iles\x18\x01
+\x03(\x0b\x32\".fastmarket.v1.RegisterFileRequest\"E\n\x15RegisterFilesResponse\x12,\n\x05\x66iles\x18\x01
+\x03(\x0b\x32\x1d.fastmarket.v1.RegisteredFile\"\x9b\x01\n\x0eRegisteredFile\x12\x0c\n\x04\x63ode\x18\x01
+\x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0b\n\x03\x63id\x18\x03
+\x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x04 \x01(\r\x12\r\n\x05\x61sked\x18\x05
+\x01(\r\x12\x0e\n\x06wanted\x18\x06 \x01(\r\x12(\n\x08named_by\x18\x07
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\"J\n\x13WithdrawFileRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\x0c\x12\x11\n\tuser_name\x18\x03
+\x01(\t\"\x82\x01\n\x14WithdrawFileResponse\x12\x0b\n\x03\x63id\x18\x01
+\x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\r\x12\r\n\x05\x61sked\x18\x03
+\x01(\r\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12(\n\x08named_by\x18\x05
+\x01(\x0e\x32\x16.fastmarket.v1.NamedBy\":\n\x11ListOffersRequest\x12\x11\n\tpage_size\x18\x01
+\x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListOffersResponse\x12\'\n\x06offers\x18\x01
+\x03(\x0b\x32\x17.fastmarket.v1.OwnOffer\x12\x17\n\x0fnext_page_token\x18\x02
+\x01(\t\"B\n\x08OwnOffer\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12%\n\x06holder\x18\x02
+\x01(\x0b\x32\x15.fastmarket.v1.Holder\">\n\x10PutRecordRequest\x12\x0b\n\x03key\x18\x01
+\x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0e\n\x06quorum\x18\x03
+\x01(\r\"H\n\x11PutRecordResponse\x12\x14\n\x0c\x61\x63knowledged\x18\x01 \x01(\r\x12\r\n\x05\x61sked\x18\x02
+\x01(\r\x12\x0e\n\x06wanted\x18\x03 \x01(\r\"/\n\x10GetRecordRequest\x12\x0b\n\x03key\x18\x01
+\x01(\x0c\x12\x0e\n\x06quorum\x18\x02 \x01(\r\"\"\n\x11GetRecordResponse\x12\r\n\x05value\x18\x01
+\x01(\x0c\"\xbc\x01\n\nCidProfile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0b\x63hunk_bytes\x18\x02
+\x01(\rH\x00\x88\x01\x01\x12\x16\n\tmax_links\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nraw_leaves\x18\x04
+\x01(\x08H\x02\x88\x01\x01\x12\x18\n\x0b\x63id_version\x18\x05
+\x01(\rH\x03\x88\x01\x01\x42\x0e\n\x0c_chunk_bytesB\x0c\n\n_max_linksB\r\n\x0b_raw_leavesB\x0e\n\x0c_cid_version\"\x9d\x01\n\x0bSellRequest\x12\r\n\x05paths\x18\x01
+\x03(\t\x12\r\n\x05price\x18\x02 \x01(\x04\x12\x0f\n\x07user_id\x18\x03 \x01(\x0c\x12\x11\n\tuser_name\x18\x04
+\x01(\t\x12*\n\x07profile\x18\x05 \x01(\x0b\x32\x19.fastmarket.v1.CidProfile\x12\x11\n\teach_file\x18\x06
+\x01(\x08\x12\r\n\x05watch\x18\x07 \x01(\x08\"t\n\x0cSellResponse\x12/\n\x08progress\x18\x01
+\x01(\x0b\x32\x1b.fastmarket.v1.SellProgressH\x00\x12*\n\x04sold\x18\x02
+\x01(\x0b\x32\x1a.fastmarket.v1.SoldContentH\x00\x42\x07\n\x05\x65vent\"9\n\x0cSellProgress\x12\x0c\n\x04\x64one\x18\x01
+\x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03
+\x01(\t\"\x8a\x01\n\x0bSoldContent\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02
+\x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03\x63id\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05
+\x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x06 \x01(\r\x12\r\n\x05\x61sked\x18\x07
+\x01(\r\x12\x0e\n\x06wanted\x18\x08 \x01(\r\" \n\rUnsellRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\"\x1e\n\x0eUnsellResponse\x12\x0c\n\x04\x63ids\x18\x01
+\x03(\t\"9\n\x10ListGoodsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02
+\x01(\t\"P\n\x11ListGoodsResponse\x12\"\n\x05goods\x18\x01
+\x03(\x0b\x32\x13.fastmarket.v1.Good\x12\x17\n\x0fnext_page_token\x18\x02
+\x01(\t\"\xb0\x01\n\x04Good\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02
+\x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\r\n\x05price\x18\x04 \x01(\x04\x12\x0f\n\x07user_id\x18\x05
+\x01(\x0c\x12\x11\n\tuser_name\x18\x06 \x01(\t\x12\'\n\x05state\x18\x07
+\x01(\x0e\x32\x18.fastmarket.v1.GoodState\x12\x12\n\nsent_bytes\x18\x08 \x01(\x04\x12\x0f\n\x07watched\x18\t
+\x01(\x08\"\xcd\x01\n\x0c\x46\x65tchRequest\x12\x0f\n\x07\x63ontent\x18\x01
+\x01(\t\x12\x16\n\tmax_price\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08max_cost\x18\x03
+\x01(\x04H\x01\x88\x01\x01\x12\r\n\x05\x66irst\x18\x04 \x01(\x12\x12\x11\n\x04last\x18\x05
+\x01(\x04H\x02\x88\x01\x01\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x14\n\x0coutput_proof\x18\x07
+\x01(\x0c\x12\x11\n\tplan_only\x18\x08
+\x01(\x08\x42\x0c\n\n_max_priceB\x0b\n\t_max_costB\x07\n\x05_last\"\xb4\x01\n\rFetchResponse\x12(\n\x04plan\x18\x01
+\x01(\x0b\x32\x18.fastmarket.v1.FetchPlanH\x00\x12\x30\n\x08progress\x18\x02
+\x01(\x0b\x32\x1c.fastmarket.v1.FetchProgressH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03
+\x01(\x0cH\x00\x12.\n\x07summary\x18\x04
+\x01(\x0b\x32\x1b.fastmarket.v1.FetchSummaryH\x00\x42\x07\n\x05\x65vent\"v\n\tFetchPlan\x12\x0b\n\x03\x63id\x18\x01
+\x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06wanted\x18\x03 \x01(\x04\x12\x11\n\tmost_cost\x18\x04
+\x01(\x04\x12+\n\x07holders\x18\x05
+\x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder\"Z\n\rFetchProgress\x12\x0c\n\x04\x64one\x18\x01
+\x01(\x04\x12\x0e\n\x06wanted\x18\x02 \x01(\x04\x12+\n\x07holders\x18\x03
+\x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder\"\x86\x01\n\x0b\x46\x65tchHolder\x12\x10\n\x08provider\x18\x01
+\x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05price\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04
+\x01(\x04\x12\x0c\n\x04rate\x18\x05 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x06
+\x01(\x04\x12\r\n\x05\x65nded\x18\x07 \x01(\t\x12\x0c\n\x04name\x18\x08
+\x01(\t\"\x86\x01\n\x0c\x46\x65tchSummary\x12\x0b\n\x03\x63id\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02
+\x01(\x04\x12\x0f\n\x07\x66\x65tched\x18\x03 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x04
+\x01(\x04\x12\x0e\n\x06took_s\x18\x05 \x01(\x01\x12+\n\x07holders\x18\x06
+\x03(\x0b\x32\x1a.fastmarket.v1.FetchHolder*G\n\x07NamedBy\x12\x18\n\x14NAMED_BY_UNSPECIFIED\x10\x00\x12\x07\n\x03\x43ID\x10\x01\x12\n\n\x06SHA256\x10\x02\x12\r\n\tTEXT_HASH\x10\x03*!\n\x05Order\x12\x0c\n\x08\x43HEAPEST\x10\x00\x12\n\n\x06NEWEST\x10\x01*H\n\x03Way\x12\x13\n\x0fWAY_UNSPECIFIED\x10\x00\x12\x0c\n\x08WAY_HTTP\x10\x01\x12\r\n\tWAY_HTTPS\x10\x02\x12\x0f\n\x0bWAY_BITSWAP\x10\x03*b\n\x08Liveness\x12\x18\n\x14LIVENESS_UNSPECIFIED\x10\x00\x12\x11\n\rLIVENESS_LIVE\x10\x01\x12\x14\n\x10LIVENESS_MISSING\x10\x02\x12\x13\n\x0fLIVENESS_SILENT\x10\x03*\x86\x01\n\tGoodState\x12\x1a\n\x16GOOD_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14GOOD_STATE_IMPORTING\x10\x01\x12\x16\n\x12GOOD_STATE_SELLING\x10\x02\x12\x16\n\x12GOOD_STATE_CHANGED\x10\x03\x12\x13\n\x0fGOOD_STATE_GONE\x10\x04\x32\xae\n\n\x06Market\x12=\n\x07GetNode\x12\x1d.fastmarket.v1.GetNodeRequest\x1a\x13.fastmarket.v1.Node\x12N\n\tListPeers\x12\x1f.fastmarket.v1.ListPeersRequest\x1a
+.fastmarket.v1.ListPeersResponse\x12T\n\x0c\x43losestPeers\x12\".fastmarket.v1.ClosestPeersRequest\x1a
+.fastmarket.v1.ListPeersResponse\x12V\n\x0b\x46indHolders\x12!.fastmarket.v1.FindHoldersRequest\x1a\".fastmarket.v1.FindHoldersResponse0\x01\x12g\n\x10\x46indHoldersBatch\x12&.fastmarket.v1.FindHoldersBatchRequest\x1a\'.fastmarket.v1.FindHoldersBatchResponse(\x01\x30\x01\x12Y\n\x0cWatchHolders\x12\".fastmarket.v1.WatchHoldersRequest\x1a#.fastmarket.v1.WatchHoldersResponse0\x01\x12W\n\x0cRegisterFile\x12\".fastmarket.v1.RegisterFileRequest\x1a#.fastmarket.v1.RegisterFileResponse\x12^\n\rRegisterFiles\x12#.fastmarket.v1.RegisterFilesRequest\x1a$.fastmarket.v1.RegisterFilesResponse(\x01\x30\x01\x12W\n\x0cWithdrawFile\x12\".fastmarket.v1.WithdrawFileRequest\x1a#.fastmarket.v1.WithdrawFileResponse\x12Q\n\nListOffers\x12
+.fastmarket.v1.ListOffersRequest\x1a!.fastmarket.v1.ListOffersResponse\x12N\n\tPutRecord\x12\x1f.fastmarket.v1.PutRecordRequest\x1a
+.fastmarket.v1.PutRecordResponse\x12N\n\tGetRecord\x12\x1f.fastmarket.v1.GetRecordRequest\x1a
+.fastmarket.v1.GetRecordResponse\x12\x41\n\x04Sell\x12\x1a.fastmarket.v1.SellRequest\x1a\x1b.fastmarket.v1.SellResponse0\x01\x12\x45\n\x06Unsell\x12\x1c.fastmarket.v1.UnsellRequest\x1a\x1d.fastmarket.v1.UnsellResponse\x12N\n\tListGoods\x12\x1f.fastmarket.v1.ListGoodsRequest\x1a
+.fastmarket.v1.ListGoodsResponse\x12\x44\n\x05\x46\x65tch\x12\x1b.fastmarket.v1.FetchRequest\x1a\x1c.fastmarket.v1.FetchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fastmarket.pb.fastmarket.v1.market_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NAMEDBY']._serialized_start=5098
-  _globals['_NAMEDBY']._serialized_end=5169
-  _globals['_ORDER']._serialized_start=5171
-  _globals['_ORDER']._serialized_end=5204
-  _globals['_WAY']._serialized_start=5206
-  _globals['_WAY']._serialized_end=5278
-  _globals['_LIVENESS']._serialized_start=5280
-  _globals['_LIVENESS']._serialized_end=5378
-  _globals['_GOODSTATE']._serialized_start=5381
-  _globals['_GOODSTATE']._serialized_end=5515
+  _globals['_NAMEDBY']._serialized_start=5145
+  _globals['_NAMEDBY']._serialized_end=5216
+  _globals['_ORDER']._serialized_start=5218
+  _globals['_ORDER']._serialized_end=5251
+  _globals['_WAY']._serialized_start=5253
+  _globals['_WAY']._serialized_end=5325
+  _globals['_LIVENESS']._serialized_start=5327
+  _globals['_LIVENESS']._serialized_end=5425
+  _globals['_GOODSTATE']._serialized_start=5428
+  _globals['_GOODSTATE']._serialized_end=5562
   _globals['_GETNODEREQUEST']._serialized_start=59
   _globals['_GETNODEREQUEST']._serialized_end=75
   _globals['_NODE']._serialized_start=78
@@ -70,65 +187,65 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHHOLDERSRESPONSE']._serialized_start=1726
   _globals['_WATCHHOLDERSRESPONSE']._serialized_end=1880
   _globals['_REGISTERFILEREQUEST']._serialized_start=1883
-  _globals['_REGISTERFILEREQUEST']._serialized_end=2064
-  _globals['_REGISTERFILERESPONSE']._serialized_start=2067
-  _globals['_REGISTERFILERESPONSE']._serialized_end=2212
-  _globals['_REGISTERFILESREQUEST']._serialized_start=2214
-  _globals['_REGISTERFILESREQUEST']._serialized_end=2287
-  _globals['_REGISTERFILESRESPONSE']._serialized_start=2289
-  _globals['_REGISTERFILESRESPONSE']._serialized_end=2358
-  _globals['_REGISTEREDFILE']._serialized_start=2361
-  _globals['_REGISTEREDFILE']._serialized_end=2516
-  _globals['_WITHDRAWFILEREQUEST']._serialized_start=2518
-  _globals['_WITHDRAWFILEREQUEST']._serialized_end=2592
-  _globals['_WITHDRAWFILERESPONSE']._serialized_start=2595
-  _globals['_WITHDRAWFILERESPONSE']._serialized_end=2725
-  _globals['_LISTOFFERSREQUEST']._serialized_start=2727
-  _globals['_LISTOFFERSREQUEST']._serialized_end=2785
-  _globals['_LISTOFFERSRESPONSE']._serialized_start=2787
-  _globals['_LISTOFFERSRESPONSE']._serialized_end=2873
-  _globals['_OWNOFFER']._serialized_start=2875
-  _globals['_OWNOFFER']._serialized_end=2941
-  _globals['_PUTRECORDREQUEST']._serialized_start=2943
-  _globals['_PUTRECORDREQUEST']._serialized_end=3005
-  _globals['_PUTRECORDRESPONSE']._serialized_start=3007
-  _globals['_PUTRECORDRESPONSE']._serialized_end=3079
-  _globals['_GETRECORDREQUEST']._serialized_start=3081
-  _globals['_GETRECORDREQUEST']._serialized_end=3128
-  _globals['_GETRECORDRESPONSE']._serialized_start=3130
-  _globals['_GETRECORDRESPONSE']._serialized_end=3164
-  _globals['_CIDPROFILE']._serialized_start=3167
-  _globals['_CIDPROFILE']._serialized_end=3355
-  _globals['_SELLREQUEST']._serialized_start=3358
-  _globals['_SELLREQUEST']._serialized_end=3515
-  _globals['_SELLRESPONSE']._serialized_start=3517
-  _globals['_SELLRESPONSE']._serialized_end=3633
-  _globals['_SELLPROGRESS']._serialized_start=3635
-  _globals['_SELLPROGRESS']._serialized_end=3692
-  _globals['_SOLDCONTENT']._serialized_start=3695
-  _globals['_SOLDCONTENT']._serialized_end=3833
-  _globals['_UNSELLREQUEST']._serialized_start=3835
-  _globals['_UNSELLREQUEST']._serialized_end=3867
-  _globals['_UNSELLRESPONSE']._serialized_start=3869
-  _globals['_UNSELLRESPONSE']._serialized_end=3899
-  _globals['_LISTGOODSREQUEST']._serialized_start=3901
-  _globals['_LISTGOODSREQUEST']._serialized_end=3958
-  _globals['_LISTGOODSRESPONSE']._serialized_start=3960
-  _globals['_LISTGOODSRESPONSE']._serialized_end=4040
-  _globals['_GOOD']._serialized_start=4043
-  _globals['_GOOD']._serialized_end=4219
-  _globals['_FETCHREQUEST']._serialized_start=4222
-  _globals['_FETCHREQUEST']._serialized_end=4427
-  _globals['_FETCHRESPONSE']._serialized_start=4430
-  _globals['_FETCHRESPONSE']._serialized_end=4610
-  _globals['_FETCHPLAN']._serialized_start=4612
-  _globals['_FETCHPLAN']._serialized_end=4730
-  _globals['_FETCHPROGRESS']._serialized_start=4732
-  _globals['_FETCHPROGRESS']._serialized_end=4822
-  _globals['_FETCHHOLDER']._serialized_start=4825
-  _globals['_FETCHHOLDER']._serialized_end=4959
-  _globals['_FETCHSUMMARY']._serialized_start=4962
-  _globals['_FETCHSUMMARY']._serialized_end=5096
-  _globals['_MARKET']._serialized_start=5518
-  _globals['_MARKET']._serialized_end=6844
+  _globals['_REGISTERFILEREQUEST']._serialized_end=2111
+  _globals['_REGISTERFILERESPONSE']._serialized_start=2114
+  _globals['_REGISTERFILERESPONSE']._serialized_end=2259
+  _globals['_REGISTERFILESREQUEST']._serialized_start=2261
+  _globals['_REGISTERFILESREQUEST']._serialized_end=2334
+  _globals['_REGISTERFILESRESPONSE']._serialized_start=2336
+  _globals['_REGISTERFILESRESPONSE']._serialized_end=2405
+  _globals['_REGISTEREDFILE']._serialized_start=2408
+  _globals['_REGISTEREDFILE']._serialized_end=2563
+  _globals['_WITHDRAWFILEREQUEST']._serialized_start=2565
+  _globals['_WITHDRAWFILEREQUEST']._serialized_end=2639
+  _globals['_WITHDRAWFILERESPONSE']._serialized_start=2642
+  _globals['_WITHDRAWFILERESPONSE']._serialized_end=2772
+  _globals['_LISTOFFERSREQUEST']._serialized_start=2774
+  _globals['_LISTOFFERSREQUEST']._serialized_end=2832
+  _globals['_LISTOFFERSRESPONSE']._serialized_start=2834
+  _globals['_LISTOFFERSRESPONSE']._serialized_end=2920
+  _globals['_OWNOFFER']._serialized_start=2922
+  _globals['_OWNOFFER']._serialized_end=2988
+  _globals['_PUTRECORDREQUEST']._serialized_start=2990
+  _globals['_PUTRECORDREQUEST']._serialized_end=3052
+  _globals['_PUTRECORDRESPONSE']._serialized_start=3054
+  _globals['_PUTRECORDRESPONSE']._serialized_end=3126
+  _globals['_GETRECORDREQUEST']._serialized_start=3128
+  _globals['_GETRECORDREQUEST']._serialized_end=3175
+  _globals['_GETRECORDRESPONSE']._serialized_start=3177
+  _globals['_GETRECORDRESPONSE']._serialized_end=3211
+  _globals['_CIDPROFILE']._serialized_start=3214
+  _globals['_CIDPROFILE']._serialized_end=3402
+  _globals['_SELLREQUEST']._serialized_start=3405
+  _globals['_SELLREQUEST']._serialized_end=3562
+  _globals['_SELLRESPONSE']._serialized_start=3564
+  _globals['_SELLRESPONSE']._serialized_end=3680
+  _globals['_SELLPROGRESS']._serialized_start=3682
+  _globals['_SELLPROGRESS']._serialized_end=3739
+  _globals['_SOLDCONTENT']._serialized_start=3742
+  _globals['_SOLDCONTENT']._serialized_end=3880
+  _globals['_UNSELLREQUEST']._serialized_start=3882
+  _globals['_UNSELLREQUEST']._serialized_end=3914
+  _globals['_UNSELLRESPONSE']._serialized_start=3916
+  _globals['_UNSELLRESPONSE']._serialized_end=3946
+  _globals['_LISTGOODSREQUEST']._serialized_start=3948
+  _globals['_LISTGOODSREQUEST']._serialized_end=4005
+  _globals['_LISTGOODSRESPONSE']._serialized_start=4007
+  _globals['_LISTGOODSRESPONSE']._serialized_end=4087
+  _globals['_GOOD']._serialized_start=4090
+  _globals['_GOOD']._serialized_end=4266
+  _globals['_FETCHREQUEST']._serialized_start=4269
+  _globals['_FETCHREQUEST']._serialized_end=4474
+  _globals['_FETCHRESPONSE']._serialized_start=4477
+  _globals['_FETCHRESPONSE']._serialized_end=4657
+  _globals['_FETCHPLAN']._serialized_start=4659
+  _globals['_FETCHPLAN']._serialized_end=4777
+  _globals['_FETCHPROGRESS']._serialized_start=4779
+  _globals['_FETCHPROGRESS']._serialized_end=4869
+  _globals['_FETCHHOLDER']._serialized_start=4872
+  _globals['_FETCHHOLDER']._serialized_end=5006
+  _globals['_FETCHSUMMARY']._serialized_start=5009
+  _globals['_FETCHSUMMARY']._serialized_end=5143
+  _globals['_MARKET']._serialized_start=5565
+  _globals['_MARKET']._serialized_end=6891
 # @@protoc_insertion_point(module_scope)
