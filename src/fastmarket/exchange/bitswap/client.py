@@ -28,7 +28,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.native.sha256 import sha256
 
-_EMPTY_BLOCK = SHA2_256_PREFIX + sha256(b"")  # boxo says that it has it, and never sends it
+_EMPTY_BLOCK = SHA2_256_PREFIX + sha256(b"")
 # Multihashes remembered of asks of a peer that are over, 100 bytes each: its blocks for them are late or come
 # twice, others are false.
 MAX_PAST_ASKS = 1024
@@ -130,6 +130,9 @@ class BitswapClient:
             raise CallerFault("cid", "is not one that a peer can be asked for")
         self._numbers += 1
         ask = _Ask(self._numbers, cid, multihash, only_presence, peer)
+        if multihash == _EMPTY_BLOCK:  # boxo says that it does not have it, and it is known anyway
+            self._outcomes.append(AskedBlock(ask.number, b""))
+            return ask.number
         asked = self._peers.get(peer) or _Asked()
         if deadline <= now or asked.count >= self._config.max_asks_per_peer:
             kind = FailureKind.TIMEOUT if deadline <= now else FailureKind.BUSY
@@ -171,9 +174,7 @@ class BitswapClient:
                 return
         for cid in message.haves:
             for ask in self._asks_of(asked, cid):
-                if ask.multihash == _EMPTY_BLOCK:
-                    self._end(asked, ask, AskedBlock(ask.number, b""))
-                elif ask.only_presence:
+                if ask.only_presence:
                     self._end(asked, ask, BlockThere(ask.number))
         for cid in message.absent:
             for ask in self._asks_of(asked, cid):
