@@ -1,6 +1,6 @@
 """The tree of a file and of a directory: `pytest bench/bench_unixfs.py`.
 
-Hashing a leaf of 256 KiB takes some 60 us of a processor; its place in the tree may cost no more than a tenth.
+Hashing a leaf of 256 KiB takes some 60 us of a processor; its place in the tree may cost a tenth.
 """
 
 from __future__ import annotations

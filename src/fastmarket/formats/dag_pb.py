@@ -69,10 +69,7 @@ def decode_pb_node(block: bytes) -> PbNode:
 
 def _extent(block: bytes, at: int, end: int) -> tuple[int, int]:
     """Where the field behind the length at `at` begins and ends."""
-    if at < end and block[at] < 0x80:  # the usual case, without a call
-        size, start = block[at], at + 1
-    else:
-        size, start = decode_uvarint(block, at)
+    size, start = decode_uvarint(block, at)
     if size > end - start:
         raise PeerFault("a dag-pb field is cut short")
     return start, start + size
