@@ -123,6 +123,15 @@ def inline_block(cid: Cid | bytes) -> bytes | None:
     return parts.digest if parts.code == IDENTITY else None
 
 
+def digest_of(code: int, size: int, block: bytes) -> bytes | None:
+    """The digest of `size` bytes of a block by the hash function of that code; None if no block has one, or
+    if it is longer than MAX_BLOCK_BYTES."""
+    known = _HASHES.get(code)
+    if known is None or known[0] != size or len(block) > MAX_BLOCK_BYTES:
+        return None
+    return known[1](block)
+
+
 def verify_block(cid: Cid | bytes, block: bytes) -> bool:
     """Whether `block` is the one behind `cid` (bytes: binary, as in a link).
 
