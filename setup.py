@@ -71,7 +71,9 @@ def compiled() -> list[Extension]:
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     sources.append(SOURCES / "bounded_map.py")
     names = {str(path): path.relative_to(SOURCES).with_suffix("") for path in sources}
-    chosen = [path for path, name in names.items() if INTERPRETED.isdisjoint({name.as_posix(), *name.parts[-2:]})]
+    chosen = [
+        path for path, name in names.items() if INTERPRETED.isdisjoint({name.as_posix(), *name.parts[-2:]})
+    ]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)
 
