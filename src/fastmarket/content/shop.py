@@ -15,7 +15,7 @@ from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import Good, GoodState, SellOrder
 from fastmarket.content.importing import GoodEnded, Importer, ImportProgress, PathRefused
 from fastmarket.content.keeping import Keeper
-from fastmarket.content.ledger import GoodPut
+from fastmarket.content.records import GoodPut
 from fastmarket.content.sale import Sale, SaleEvent, SaleProgress
 from fastmarket.content.sent import SentBytes
 from fastmarket.errors import CallerFault, FastmarketError, Forbidden, NoSuchGood, NoSuchOffer, QuorumFailed
@@ -107,7 +107,9 @@ class Shop:
         """What a caller wants sold. Callers on other machines (not `from_here`) may sell only from directories
         that the operator allows. Raises CallerFault naming the field, Forbidden, NoSuchGood."""
         if not from_here and not self._allowed.directories:
-            reason = f"{shown_path(paths[0])} may not be sold by callers on other machines without --allow-path"
+            reason = (
+                f"{shown_path(paths[0])} may not be sold by callers on other machines without --allow-path"
+            )
             raise Forbidden("paths", reason)
         user = user_id or user_name.encode() or str(self._registry.peer_id).encode()
         return [
@@ -225,7 +227,9 @@ class Shop:
         after: tuple[str, int] | None = None
         while page := self._catalogue.goods(after, PAGE):
             after = page[-1].path, page[-1].id
-            unlike = [good for good in page if good.state is GoodState.SELLING and self._is_unlike(good, place)]
+            unlike = [
+                good for good in page if good.state is GoodState.SELLING and self._is_unlike(good, place)
+            ]
             for at in range(0, len(unlike), SLICE):
                 await self._register(unlike[at : at + SLICE], REGISTER_S)
         self._offered_at = place
@@ -282,5 +286,3 @@ def _missed(outcome: Outcome) -> QuorumFailed | None:
     if outcome.is_reached:
         return None
     return QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
-
-

@@ -48,7 +48,8 @@ class MarketServer:
         around: Around | None = None,
         shop: Shop | None = None,
     ) -> None:
-        X
+        """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
+        sells."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
