@@ -35,8 +35,8 @@ async def fetching(
 ) -> AsyncIterator[Fetching]:
     """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap.
 
-    A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it does
-    not list the protocol."""
+    A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
+    does not list the protocol."""
     host = dht.host
     if selling is None:
         bitswap = BitswapExchange(host, config.bitswap, NoBlocks(), _never)
