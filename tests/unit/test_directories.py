@@ -96,15 +96,14 @@ def test_a_walk_is_depth_first_and_in_order(tree: Path) -> None:
 
 
 def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
-    here = os.getcwd()
-    os.chdir(tmp_path)
+    paths = [str(tmp_path) + depth * "/d" for depth in range(1, 1201)]  # of less than 4096 bytes
     try:
-        for _ in range(1200):  # names of one letter: the whole path must fit into 4096 bytes
-            os.mkdir("d")
-            os.chdir("d")
+        for path in paths:
+            os.mkdir(path)
+        assert hashed_directory(tmp_path).tree_bytes > 1200 * 40
     finally:
-        os.chdir(here)
-    assert hashed_directory(tmp_path).tree_bytes > 1200 * 40
+        for path in reversed(paths):  # pytest would go down by recursion
+            os.rmdir(path)
 
 
 def fault(path: str | Path) -> str:
