@@ -54,7 +54,5 @@ def _step(nodes: DagNodes, directory: BlockName, segment: str, passed: list[Bloc
     return named_by_link(cid)
 
 
-def _in_shards(
-    nodes: DagNodes, node: HamtNode, segment: str, passed: list[BlockName]
-) -> bytes | None:
+def _in_shards(nodes: DagNodes, node: HamtNode, segment: str, passed: list[BlockName]) -> bytes | None:
     raise RequestRefused(404, "sharded directories are not served yet")
