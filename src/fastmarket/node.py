@@ -52,6 +52,7 @@ class Node(Live):
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
+        self.content_url = ""
 
     @property
     def peer_id(self) -> PeerId:

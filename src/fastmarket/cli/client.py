@@ -30,6 +30,7 @@ Examples:
   fastmarket-client register music --recursive --price 3
   fastmarket-client unregister movie.mkv       withdraw the offer
   fastmarket-client unregister music -r        withdraw all offers from that directory
+  fastmarket-client sell movie.mkv --price 3   offer it, and serve its bytes
   fastmarket-client check movie.mkv            takes a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
   fastmarket-client cid movie.mkv              print the CID that `ipfs add` gives
@@ -172,6 +173,55 @@ def unregister(context: click.Context, /, content: str, **options: Any) -> None:
 
 
 @client.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FileOrText())
+@_profile_options
+@_json
+@click.option("--each-file", is_flag=True, help="Sell the files below a directory one by one.")
+@click.option("--watch", is_flag=True, help="Follow changes below the paths while they are sold.")
+@click.option("--profile", default="", metavar="NAME", help="Profile of the CIDs.  [default: unixfs-v0-2015]")
+@click.option("--chunker", default="", metavar="size-N", help="Bytes of a chunk.")
+@click.option("--max-links", type=click.IntRange(2), help="Links of a node.")
+@click.option("--raw-leaves/--no-raw-leaves", default=None, help="Whether leaves are raw blocks.")
+@click.option("--cid-version", type=click.IntRange(0, 1), help="Version of the CIDs.")
+@click.pass_context
+def sell(context: click.Context, /, paths: tuple[str, ...], **options: Any) -> None:
+    """Sell files or directories of the node's machine; requires --price.
+
+    The node serves the bytes out of the files, on its content port, and registers an offer for each content.
+    The CID is printed to stdout. A directory is one content, unless --each-file is given. An interrupted
+    import continues when the command is given again.
+    """
+    from fastmarket.cli import selling
+
+    names = ("each_file", "watch", "profile", "chunker", "max_links", "raw_leaves", "cid_version")
+    chosen = selling.SaleOptions(**{name: options[name] for name in names})
+    _with_desk(context, options, lambda desk: selling.sell(desk, paths, chosen))
+
+
+@client.command()
+@click.argument("content", metavar="CID|PATH", type=FileOrText())
+@_profile_options
+@_json
+@click.pass_context
+def unsell(context: click.Context, /, content: str, **options: Any) -> None:
+    """Stop selling a content, and withdraw its offer; the files stay as they are."""
+    from fastmarket.cli import selling
+
+    _with_desk(context, options, lambda desk: selling.unsell(desk, content))
+
+
+@client.command()
+@_profile_options
+@_json
+@click.pass_context
+def goods(context: click.Context, /, **options: Any) -> None:
+    """List what the node sells."""
+    from fastmarket.cli import selling
+
+    _with_desk(context, options, selling.goods)
+
+
+@client.command()
 @_profile_options
 @_json
 @click.pass_context
@@ -219,11 +269,12 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 
 @client.command()
-@click.argument("file", metavar="FILE|CID", type=FileOrText())
+@click.argument("file", metavar="FILE|DIR|CID", type=FileOrText())
 @cid_options
-def cid(file: str, **options: Any) -> None:
-    """Print the CID that `ipfs add` gives to a file, or explain a CID; needs no node."""
-    print(content.cid_line(file, chosen(**options)))
+@click.option("--hidden", is_flag=True, help="With entries of a directory whose names begin with a dot.")
+def cid(file: str, hidden: bool, **options: Any) -> None:
+    """Print the CID that `ipfs add -r` gives to a file or directory, or explain a CID; needs no node."""
+    print(content.cid_line(file, chosen(**options), hidden=hidden))
 
 
 client.add_command(completion_command(PROG))

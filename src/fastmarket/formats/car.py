@@ -1,8 +1,8 @@
 """CARv1: a stream of blocks, each behind its CID. Written piece by piece, read as it arrives.
 
 What a reader is given is verified block by block. Whether it is all that was asked for only a walk over the
-tree tells: a stream may end between two blocks at any time. Identity CIDs are no sections of their own; writers
-leave them out. Source: ipld.io specs, transport/car/carv1.
+tree tells: a stream may end between two blocks at any time. Identity CIDs are no sections of their own;
+writers leave them out. Source: ipld.io specs, transport/car/carv1.
 """
 
 from __future__ import annotations

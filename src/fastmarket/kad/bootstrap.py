@@ -99,8 +99,8 @@ class Surroundings:
         """A FIND_NODE lookup, seeded from the table."""
         knowledge = NetworkKnowledge(self.rtt, self.size)
         own = raw_key == self.local.raw
-        ask = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
-        lookup = IterativeLookup(target, ask, self.config, self.local, knowledge)
+        query = FindSelf(self.config, self.local, self.named) if own else FindNode(self.config, raw_key)
+        lookup = IterativeLookup(target, query, self.config, self.local, knowledge)
         lookup.add(self.seeds(target, now))
         return lookup
 

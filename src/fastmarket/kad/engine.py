@@ -169,7 +169,8 @@ class Engine:
         if oldest is not None:
             self.liveness.check(oldest, now)
         self.jobs.on_peer_identified(now)
-        self._look_at_table(now)
+        if self.routing.is_refresh_wanted:
+            self._look_at_table(now)
 
     def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
@@ -204,10 +205,11 @@ class Engine:
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
         when = self.maintenance.next_timer()
-        for other in (self.jobs.next_timer(), self.liveness.next_timer()):
-            if other is not None and other < when:
-                when = other
-        return when
+        other = self.jobs.next_timer()
+        if other is not None and other < when:
+            when = other
+        other = self.liveness.next_timer()
+        return when if other is None or when < other else other
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
@@ -291,14 +293,14 @@ class Engine:
         """End a job with what it has."""
         self.jobs.cancel(job_id, now)
 
-    def search(self, key: bytes, ask: Query) -> Lookup:
+    def search(self, key: bytes, query: Query) -> Lookup:
         """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
         kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
-        return kind(kad_key(key), ask, self.config, self._local.peer_id, self.knowledge)
+        return kind(kad_key(key), query, self.config, self._local.peer_id, self.knowledge)
 
-    def lookup_job(self, key: bytes, ask: Query, timeout_s: float | None = None) -> LookupJob:
+    def lookup_job(self, key: bytes, query: Query, timeout_s: float | None = None) -> LookupJob:
         """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
-        return LookupJob(self.search(key, ask), self.seeds, self._timeout(timeout_s))
+        return LookupJob(self.search(key, query), self.seeds, self._timeout(timeout_s))
 
     def store_job(
         self, key: bytes, find: Query, store: PutRequest, timeout_s: float | None = None, retry_s: float = 0.0
@@ -340,9 +342,9 @@ class Engine:
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
-        ask = _as_callers_fault("key", lambda: GetValueQuery(self.config, key, self._rules, enough))
+        query = _as_callers_fault("key", lambda: GetValueQuery(self.config, key, self._rules, enough))
         own = self.handlers.valid_record(key, now)
-        return GetValueJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), quorum, own)
+        return GetValueJob(self.search(key, query), query, self.seeds, self._timeout(timeout_s), quorum, own)
 
     def put_value(
         self,
@@ -390,11 +392,11 @@ class Engine:
         """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
-        ask = GetProviders(
+        query = GetProviders(
             self.config, RawKey(key), limit, lambda now: handlers.withdrawn_providers(key, now)
         )
         own = tuple(handlers.known_providers(key, now))
-        return FindProvidersJob(self.search(key, ask), ask, self.seeds, self._timeout(timeout_s), own)
+        return FindProvidersJob(self.search(key, query), query, self.seeds, self._timeout(timeout_s), own)
 
     # --- private
 

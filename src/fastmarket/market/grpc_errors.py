@@ -14,14 +14,17 @@ from fastmarket.errors import (
     Busy,
     CallerFault,
     FastmarketError,
+    Forbidden,
     NetworkFault,
     NodeFault,
+    NoSuchGood,
     NoSuchOffer,
     NotDurable,
     NotFound,
     QuorumFailed,
     RequestTimeout,
     StorageFault,
+    Unmet,
 )
 from fastmarket.pb.fastmarket.v1 import errors_pb2 as pb
 
@@ -55,6 +58,9 @@ class _Kind:
 _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
     (Busy, _Kind(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 0.1)),
     (NoSuchOffer, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_OFFER")),
+    (NoSuchGood, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_GOOD")),
+    (Forbidden, _Kind(grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN")),
+    (Unmet, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "UNMET")),
     (CallerFault, _Kind(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_FIELD")),
     (NotFound, _Kind(grpc.StatusCode.NOT_FOUND, "NOT_FOUND")),
     (QuorumFailed, _Kind(grpc.StatusCode.UNAVAILABLE, "QUORUM_MISSED")),
@@ -92,7 +98,8 @@ def status_of(error: FastmarketError) -> Status:
         return Status(kind.code, details)
     rich = pb.Status(code=kind.code.value[0], message=details)
     told = {**counts, _WHY: error.why[:MAX_DETAILS_CHARS]} if isinstance(error, QuorumFailed) else counts
-    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=kind.reason, domain=DOMAIN, metadata=told))
+    reason = error.code if isinstance(error, Unmet) else kind.reason
+    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=reason, domain=DOMAIN, metadata=told))
     if kind.code is grpc.StatusCode.INVALID_ARGUMENT and isinstance(error, CallerFault):
         wrong = pb.BadRequest.FieldViolation(field=error.field, description=error.reason[:MAX_DETAILS_CHARS])
         _attach(rich, "BadRequest", pb.BadRequest(field_violations=[wrong]))
@@ -142,6 +149,10 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return CallerFault(*(_violation(rich_of(error)) or _field_and_reason(details)))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Busy(*_field_and_reason(details))
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Unmet(*_field_and_reason(details), code=_info(rich_of(error)).reason)
+    if code is grpc.StatusCode.PERMISSION_DENIED and _info(rich_of(error)).reason:
+        return Forbidden(*_field_and_reason(details))
     if code is grpc.StatusCode.UNAVAILABLE:
         return _quorum_failed(error) or ServerUnavailable(details, peer=target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -178,12 +189,13 @@ def _quorum_failed(error: grpc.aio.AioRpcError) -> QuorumFailed | None:
     if len(numbers) != len(_COUNTS):
         return None
     acknowledged, asked, wanted = numbers
-    return QuorumFailed(acknowledged, asked, wanted, _why(rich_of(error)))
+    return QuorumFailed(acknowledged, asked, wanted, _info(rich_of(error)).metadata.get(_WHY, ""))
 
 
-def _why(rich: pb.Status) -> str:
+def _info(rich: pb.Status) -> pb.ErrorInfo:
+    """Of the error, or an empty one."""
     for detail in rich.details:
         if detail.type_url == f"{_TYPE_PREFIX}ErrorInfo":
             with suppress(DecodeError):
-                return pb.ErrorInfo.FromString(detail.value).metadata.get(_WHY, "")
-    return ""
+                return pb.ErrorInfo.FromString(detail.value)
+    return pb.ErrorInfo()

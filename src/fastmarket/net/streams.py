@@ -163,7 +163,11 @@ class StreamTable:
         stream = Stream(link, stream_id, self._clock)
         self._streams.setdefault(link, {})[stream_id] = stream
         link.wake()
-        await stream.wait_ready()
+        try:
+            await stream.wait_ready()
+        except asyncio.CancelledError:
+            stream.reset()  # nobody would
+            raise
         return stream
 
     def feed(self, link: Link, event: Event) -> bool:

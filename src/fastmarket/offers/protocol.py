@@ -19,7 +19,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.lookup.lookup import Lookup, earlier
 from fastmarket.kad.lookup.queries import AnnounceProvider
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
@@ -299,7 +299,7 @@ class OfferProtocol:
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffersQuery(
+        query = FindOffersQuery(
             content,
             self._reading,
             self._identity.peer_id,
@@ -307,7 +307,7 @@ class OfferProtocol:
         )
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
         around = self._neighbourhood
-        job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
+        job = FindOffersJob(around.search(content, query), query, around.seeds, self.config, timeout_s)
         job.hold(self.store.held(content))
         return job
 
@@ -350,10 +350,12 @@ class OfferProtocol:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
-        when = self.store.next_timer()
-        for due in (self.own.next_timer(), self.handovers.next_timer()):
-            if due is not None and (when is None or due < when):
-                when = due
+        own = self.own
+        when = self.store.next_timer() if self.store.expiry.steps else None
+        if (own.dues or own.grown_at is not None) and (due := own.next_timer()) is not None:
+            when = earlier(when, due)
+        if self.handovers.newcomers and (due := self.handovers.next_timer()) is not None:
+            when = earlier(when, due)
         return when
 
     def handle_timer(self, now: float) -> None:

@@ -63,20 +63,20 @@ class Referrals(Query):
     A peer of the own table is one hop away; one that was first named by a peer n hops away, n + 1.
     """
 
-    def __init__(self, ask: Query) -> None:
-        super().__init__(ask.seeks_peers)
-        self._ask = ask
+    def __init__(self, query: Query) -> None:
+        super().__init__(query.seeks_peers)
+        self._query = query
         self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []
         """In order: who was asked (None), and who answered with whom."""
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The wrapped question's."""
         self._log.append((peer.peer_id.raw, None))
-        return self._ask.choices(peer)
+        return self._query.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
         """The wrapped question's. Raises PeerFault."""
-        answer = self._ask.read(peer, protocol, payload, now)
+        answer = self._query.read(peer, protocol, payload, now)
         self._log.append((peer.peer_id.raw, answer.closer))
         return answer
 

@@ -1,4 +1,4 @@
-"""How long a peer may take before it is late: learnt from how long it and others took (RFC 6298)."""
+"""Soft timeouts of requests, estimated from the round trips of the peer and of others (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 
-# RFC 6298, section 2: smoothing of the mean and of the mean deviation, and how many deviations are waited.
+# RFC 6298, section 2: gains of the mean and of the mean deviation, and how many deviations to wait.
 MEAN_GAIN = 1 / 8
 DEVIATION_GAIN = 1 / 4
 DEVIATIONS = 4.0
-# Of all peers together: fewer answers than this say nothing of the next peer.
+# Answers of all peers together, below which the estimate says nothing about the next peer.
 MIN_SAMPLES = 8
 
 
 class Estimate:
-    """Mean and mean deviation of a series of times."""
+    """Smoothed mean and mean deviation of a series of durations, in seconds."""
 
     __slots__ = ("count", "deviation", "mean")
 
@@ -25,7 +25,7 @@ class Estimate:
         self.deviation = 0.0
 
     def add(self, took: float) -> None:
-        """One more."""
+        """Add a sample."""
         self.count += 1
         if self.count == 1:
             self.mean, self.deviation = took, took / 2
@@ -35,32 +35,32 @@ class Estimate:
 
     @property
     def soft_timeout_s(self) -> float:
-        """Who takes longer is late."""
+        """Seconds after which a request counts as late."""
         return self.mean + DEVIATIONS * self.deviation
 
 
 class RttEstimator:
-    """Of connected peers each by itself; of those that have to be dialled first, all together.
+    """One estimate for each connected peer, and a common one for peers that must be dialled first.
 
-    A peer that was late and has not been heard of since is silent: it is asked, but no lookup waits for it.
-    So a node that hangs costs one lookup its patience, not every one.
+    A peer that was late and has not been heard from since is unresponsive: lookups query it but do not wait
+    for it. So a hanging node costs one lookup a soft timeout, not every lookup.
     """
 
     __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_unresponsive")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        # By the bytes of their ids, which know their hash: peers are looked up five times a request.
+        # Keyed by the bytes of the ids, which cache their hash: five accesses per request.
         self._connected: set[bytes] = set()
         self._linked = Estimate()
         self._dialled = Estimate()
         self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
-            config.max_paces, eviction=Eviction.LEAST_RECENTLY_USED
+            config.max_rtt_estimates, eviction=Eviction.LEAST_RECENTLY_USED
         )
-        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_paces)  # since when
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_rtt_estimates)  # since when
 
     def on_connected(self, peer_id: PeerId) -> None:
-        """A connection is open: what is sent need not wait for a dial."""
+        """A connection is open: requests need not wait for a dial."""
         self._connected.add(peer_id.raw)
 
     def on_disconnected(self, peer_id: PeerId) -> None:
@@ -68,13 +68,13 @@ class RttEstimator:
         self._connected.discard(peer_id.raw)
 
     def is_connected(self, peer_id: PeerId) -> bool:
-        """To be remembered with a request, for `on_answer`."""
+        """Whether a connection is open; kept with each request, for `on_answer`."""
         return peer_id.raw in self._connected
 
     def soft_timeout_s(self, peer_id: PeerId, connected: bool | None = None) -> float:
-        """Seconds until a request to the peer is late; `patience_s` where nothing is known.
+        """Seconds until a request to the peer is late; the configured one while nothing is known.
 
-        `connected`: what `is_connected` said, where that was asked already.
+        `connected`: the result of `is_connected`, if the caller has it already.
         """
         config = self._config
         least = MIN_SAMPLES
@@ -86,8 +86,8 @@ class RttEstimator:
         else:
             estimate = self._dialled
         if estimate.count < least:
-            return config.patience_s
-        return min(max(estimate.soft_timeout_s, config.min_patience_s), config.patience_s)
+            return config.soft_timeout_s
+        return min(max(estimate.soft_timeout_s, config.min_soft_timeout_s), config.soft_timeout_s)
 
     def on_answer(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
         """A request was answered after `took` seconds."""
@@ -102,17 +102,17 @@ class RttEstimator:
         estimate.add(took)
 
     def on_late(self, peer_id: PeerId, now: float) -> None:
-        """A request to the peer has outlasted its patience."""
+        """A request to the peer has exceeded its soft timeout."""
         if self._unresponsive.peek(peer_id.raw) is None:
             self._unresponsive.put(peer_id.raw, now)
 
     def on_heard(self, peer_id: PeerId) -> None:
-        """The peer said something, however late."""
+        """The peer sent something, however late."""
         if self._unresponsive.peek(peer_id.raw) is not None:
             self._unresponsive.pop(peer_id.raw)
 
     def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
-        """Late, not heard of since, and that less than `silent_s` ago."""
+        """Whether it was late less than `silent_s` ago and has not been heard from since."""
         since = self._unresponsive.peek(peer_id.raw)
         if since is None:
             return False

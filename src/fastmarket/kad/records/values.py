@@ -141,12 +141,12 @@ class GetValueQuery(Query):
 class GetValueJob(LookupJob):
     """A lookup for a value. Progress: FoundValue; result: GetValueResult."""
 
-    __slots__ = ("_ask", "_cached", "_corrections", "_own", "_quorum")
+    __slots__ = ("_cached", "_corrections", "_own", "_query", "_quorum")
 
     def __init__(
         self,
         lookup: Lookup,
-        ask: GetValueQuery,
+        query: GetValueQuery,
         seeds: Seeds,
         timeout_s: float,
         quorum: Quorum | int,
@@ -154,7 +154,7 @@ class GetValueJob(LookupJob):
     ) -> None:
         """`own`: the value held here, which counts as one."""
         super().__init__(lookup, seeds, timeout_s)
-        self._ask = ask
+        self._query = query
         self._quorum = quorum
         self._own = own
         self._corrections: list[SendRequest] = []
@@ -164,22 +164,22 @@ class GetValueJob(LookupJob):
         """What is held here may be all that is wanted."""
         super().start(now)
         if self._own is not None:
-            self._events.append(self._ask.take(None, self._own))
-            if self._ask.has_enough:
+            self._events.append(self._query.take(None, self._own))
+            if self._query.has_enough:
                 self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> GetValueResult:
         """Choose the best and prepare corrections of who holds a worse one, or none though it should."""
-        ask, closest = self._ask, self.lookup.closest()
+        query, closest = self._query, self.lookup.closest()
         end = self.lookup.end or End.CANCELLED
-        best = ask.best()
+        best = query.best()
         if best is not None and end is not End.CANCELLED:
             self._corrections = self._correct(best, closest, end, now)
             self._cached = self._cache(best, closest, end, now)
         return GetValueResult(
             best,
-            ask.agreed_count,
-            len(ask.held),
+            query.agreed_count,
+            len(query.held),
             quorum_size(self._quorum, len(closest)),
             len(self._corrections),
             closest,
@@ -195,21 +195,21 @@ class GetValueJob(LookupJob):
         a key that many ask for is then found sooner (Maymounkov and Mazieres, section 2.3)."""
         if end is not End.STOPPED:
             return []
-        holding = {peer.peer_id.raw for peer in self._ask.holders if peer is not None}
+        holding = {peer.peer_id.raw for peer in self._query.holders if peer is not None}
         lacking = [one.peer for one in closest if one.peer.peer_id.raw not in holding]
-        brief = replace(best, expires=min(best.expires, now + self._ask.cache_ttl_s))
-        return self._ask.corrections(lacking[:1], brief, now, _FIRST_CACHE_TOKEN)
+        brief = replace(best, expires=min(best.expires, now + self._query.cache_ttl_s))
+        return self._query.corrections(lacking[:1], brief, now, _FIRST_CACHE_TOKEN)
 
     def _correct(
         self, best: Record, closest: tuple[Answered, ...], end: End, now: float
     ) -> list[SendRequest]:
-        peers = {peer.peer_id.raw: peer for peer in self._ask.stale(best)}
+        peers = {peer.peer_id.raw: peer for peer in self._query.stale(best)}
         if end is End.COMPLETE:  # only then are these the closest there are
-            holding = {peer.peer_id.raw for peer in self._ask.holders if peer is not None}
+            holding = {peer.peer_id.raw for peer in self._query.holders if peer is not None}
             for answered in closest:
                 if answered.peer.peer_id.raw not in holding:
                     peers[answered.peer.peer_id.raw] = answered.peer
-        return self._ask.corrections(list(peers.values()), best, now)
+        return self._query.corrections(list(peers.values()), best, now)
 
 
 class PutValueRequest:

@@ -1,0 +1,42 @@
+"""Keeps a fetch within the most that it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastmarket.exchange.fetching.holder import cost_of
+from fastmarket.exchange.fetching.holder_state import HolderState
+
+
+class Bill:
+    """What is spent, what is promised to holders by requests under way, and what the rest costs at least."""
+
+    __slots__ = ("left_bytes", "max_cost")
+
+    def __init__(self, max_cost: int | None) -> None:
+        self.max_cost = max_cost
+        self.left_bytes = 0
+        """File bytes wanted that nobody was asked for yet; copies and kept ones still count."""
+
+    def allows(self, holder: HolderState, file_bytes: int, holders: Iterable[HolderState]) -> bool:
+        """Whether `holder` may be asked for so many bytes, so that the cheapest can still deliver the
+        rest."""
+        if self.max_cost is None or not file_bytes:
+            return True
+        rest = max(self.left_bytes - file_bytes, 0)
+        known = list(holders)
+        cheapest = min((one for one in known if one.end is None), key=lambda one: one.price)
+        total = 0
+        for one in known:
+            owed = one.file_bytes + one.reserved_bytes
+            owed += file_bytes if one is holder else 0
+            owed += rest if one is cheapest else 0
+            total += cost_of(owed, one.price)
+            if total > self.max_cost:
+                return False
+        return True
+
+    @staticmethod
+    def spent(holders: Iterable[HolderState]) -> int:
+        """The sum of the holders' costs, each rounded up."""
+        return sum(cost_of(one.file_bytes, one.price) for one in holders)

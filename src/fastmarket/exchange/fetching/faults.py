@@ -1,0 +1,35 @@
+"""How a fetch fails."""
+
+from __future__ import annotations
+
+from fastmarket.errors import NetworkFault, PeerFault
+from fastmarket.formats.cid import Cid
+
+
+class NoHolderServes(NetworkFault):
+    """Some blocks are missing and no holder serves them; another holder, or a later call, may.
+
+    `missing`: CIDs of the first few of them, as text. `why`: (key of a holder, why it does not serve), one
+    each.
+    """
+
+    def __init__(self, reason: str, missing: tuple[str, ...], why: tuple[tuple[int, str], ...]) -> None:
+        super().__init__(reason)
+        self.missing = missing
+        self.why = why
+
+
+class BadContent(PeerFault):
+    """The content itself breaks a rule of UnixFS, whoever holds it. `cid`: of the block at fault, as text."""
+
+    def __init__(self, reason: str, cid: bytes) -> None:
+        self.cid = text_of(cid)
+        super().__init__(f"block {self.cid}: {reason}", protocol="unixfs")
+
+
+def text_of(cid: bytes) -> str:
+    """A binary CID as text; in hexadecimal if it is not one."""
+    try:
+        return str(Cid.from_bytes(cid))
+    except PeerFault:
+        return cid.hex()

@@ -1,0 +1,139 @@
+"""The pace of one holder: how much may be under way to it, and how long it may take.
+
+Window: a multiple of bandwidth x delay, as in BBR. Timeouts: mean and deviations, as in RFC 6298.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from fastmarket.config.fetching import FetchConfig
+
+# RFC 6298, section 2.
+_MEAN_GAIN = 1 / 8
+_DEVIATION_GAIN = 1 / 4
+_DEVIATIONS = 4.0
+
+_RATE_GAIN = 1 / 4  # of a measured bandwidth: settles in some ten blocks
+SMALL_BYTES = 32 * 1024
+"""Answers up to this size take as long as the way there and back; their times say nothing of large ones."""
+
+# A holder that has sent no large block yet is late at less than this, bytes per second.
+_FIRST_RATE_BYTES = 1024 * 1024
+
+
+class _Times:
+    """Mean and mean deviation of how long answers took."""
+
+    __slots__ = ("count", "deviation", "mean")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self.deviation = 0.0
+
+    def add(self, took: float) -> None:
+        """One more."""
+        self.count += 1
+        if self.count == 1:
+            self.mean, self.deviation = took, took / 2
+            return
+        self.deviation += _DEVIATION_GAIN * (abs(took - self.mean) - self.deviation)
+        self.mean += _MEAN_GAIN * (took - self.mean)
+
+    @property
+    def late_s(self) -> float:
+        """What takes longer is late."""
+        return self.mean + _DEVIATIONS * self.deviation
+
+
+class HolderPace:
+    """Learns from each block that came."""
+
+    __slots__ = (
+        "_block_bytes",
+        "_config",
+        "_large",
+        "_least_s",
+        "_max_window",
+        "_small",
+        "delivered",
+        "rate",
+        "rtt_s",
+        "window",
+    )
+
+    def __init__(
+        self, config: FetchConfig, rtt_s: float | None, rate: float | None, most_requests: int | None
+    ) -> None:
+        """`rtt_s`, `rate`: what is known from before, or None."""
+        self._config = config
+        self._small = _Times()
+        self._large = _Times()
+        self._least_s = rtt_s
+        self._block_bytes = 0.0  # mean of large ones
+        self._max_window = max(1, min(config.max_window, most_requests or config.max_window))
+        self.rtt_s = rtt_s
+        """The quickest answer so far, or the hint."""
+        self.rate = rate
+        """Bytes per second while it had enough to do; None: unknown."""
+        self.delivered = 0
+        """Bytes of all its blocks."""
+        self.window = min(config.first_window, self._max_window)
+        """Requests that may be under way."""
+
+    def on_block(self, size: int, took: float, delivered_before: int, was_busy: bool) -> None:
+        """A block came `took` seconds after it was asked for, when `delivered_before` were `delivered`.
+        `was_busy`: the window was full by then, so that the bandwidth shows."""
+        self.delivered += size
+        took = max(took, 1e-6)
+        if self.rtt_s is None or took < self.rtt_s:
+            self.rtt_s = took
+        if size <= SMALL_BYTES:
+            self._small.add(took)
+            return
+        self._large.add(took)
+        if self._least_s is None or took < self._least_s:
+            self._least_s = took
+        self._block_bytes += (size - self._block_bytes) * (1 if not self._block_bytes else _MEAN_GAIN)
+        sample = (self.delivered - delivered_before) / took
+        if self.rate is None:
+            self.rate = sample
+        elif was_busy or sample > self.rate:
+            self.rate += _RATE_GAIN * (sample - self.rate)
+        # One more than the product: a block is here only once its last byte is.
+        under_way = self._config.window_gain * self.rate * self._least_s / self._block_bytes
+        self.window = min(max(ceil(under_way) + 1, self._config.min_window), self._max_window)
+
+    def on_trouble(self) -> None:
+        """It failed or was busy: half as much at once."""
+        self.window = max(1, self.window // 2)
+
+    def eta_s(self, size: int, ahead_bytes: int) -> float:
+        """Seconds until it delivers a block, behind `ahead_bytes` that it was asked for."""
+        rtt = self._config.first_soft_timeout_s if self.rtt_s is None else self.rtt_s
+        return rtt + (ahead_bytes + size) / (self.rate or _FIRST_RATE_BYTES)
+
+    def soft_timeout_s(self, size: int) -> float:
+        """Seconds until a block is late, so that another holder may be asked for it, too."""
+        config, large, small = self._config, self._large, self._small
+        if large.count:
+            # A small one waits behind large ones.
+            return max(large.late_s, config.min_soft_timeout_s)
+        late = config.first_soft_timeout_s
+        if small.count:
+            late = small.late_s
+        elif self.rtt_s is not None:
+            late = 3 * self.rtt_s  # as if it were the first sample
+        if size > SMALL_BYTES:
+            late = max(late, config.first_soft_timeout_s) + size / _FIRST_RATE_BYTES
+        return max(late, config.min_soft_timeout_s)
+
+    def timeout_s(self, size: int, silences: int) -> float:
+        """Seconds without any answer until it counts as silent; twice as long after each time it was."""
+        config = self._config
+        if self._large.count or (self._small.count and size <= SMALL_BYTES):
+            timeout = max(config.timeout_factor * self.soft_timeout_s(size), config.min_timeout_s)
+        else:
+            timeout = config.first_timeout_s + size / config.min_rate_bytes
+        return min(timeout * (1 << silences), config.max_timeout_s)
