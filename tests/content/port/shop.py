@@ -13,9 +13,9 @@ from fastmarket.formats.block import verify_block
 from fastmarket.formats.car import CarReader
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
 from fastmarket.formats.dag_pb import PbLink, encode_pb_node
+from fastmarket.formats.unixfs.importer import UnixfsImporter
 from fastmarket.formats.unixfs.leaf import leaf_frame
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
-from fastmarket.hashing import imported_file
 from fastmarket.native.sha256 import sha256
 
 DIRECTORY = b"\x08\x01"  # UnixFS: Type = Directory
@@ -100,19 +100,16 @@ class Shop:
         file = ShopFile(path)
         self._open.append(file)
 
-        def on_leaves(offset: int, part: int, digests: bytes) -> None:
-            for number in range(len(digests) // 32):
-                at = number * profile.chunk_bytes
-                size = min(profile.chunk_bytes, part - at)
-                prefix, suffix = leaf_frame(size, profile.raw_leaves)
-                digest = digests[32 * number : 32 * number + 32]
-                self.leaves.append(Cid.from_bytes(profile.leaf_prefix + digest))
-                self._places[SHA2_256_PREFIX + digest] = FileBlock(file, offset + at, size, prefix, suffix)
-
-        def on_node(cid: bytes, block: bytes) -> None:
-            self.put(block)
-
-        cid = imported_file(path, on_leaves, on_node, profile=profile, threads=1).cid
+        importer = UnixfsImporter(profile, lambda cid, block: self.put(block) and None)
+        data = path.read_bytes()
+        for at in range(0, len(data), profile.chunk_bytes):
+            chunk = data[at : at + profile.chunk_bytes]
+            prefix, suffix = leaf_frame(len(chunk), profile.raw_leaves)
+            digest = sha256(prefix + chunk + suffix)
+            importer.add_leaves(digest, len(chunk))
+            self.leaves.append(Cid.from_bytes(profile.leaf_prefix + digest))
+            self._places[SHA2_256_PREFIX + digest] = FileBlock(file, at, len(chunk), prefix, suffix)
+        cid = importer.finish()
         if not file.size:
             self._places[cid.multihash] = InlineBlock(b"".join(leaf_frame(0, profile.raw_leaves)))
         self._files[cid.multihash] = SoldFile(file, file.size, path.name)
