@@ -13,6 +13,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.exchange.bitswap.message import (
     CIDV0_PREFIX,
     MAX_CID_BYTES,
+    MAX_ENTRIES,
     PROTOCOLS,
     BitswapMessage,
     BlockPayload,
@@ -110,6 +111,13 @@ def test_cids_that_nobody_serves_are_left_out() -> None:
     for one in (identity, long_identity, b"\x01" * (MAX_CID_BYTES + 1), cid(block(1))):
         message.wantlist.entries.add(block=one)
     assert [one.cid for one in decode_message(message.SerializeToString()).wants] == [cid(block(1))]
+
+
+def test_a_wantlist_without_end_is_not_read_to_its_end() -> None:
+    message = Message()
+    for number in range(MAX_ENTRIES + 10):
+        message.wantlist.entries.add(block=cid(b"%d" % number))
+    assert len(decode_message(message.SerializeToString()).wants) == MAX_ENTRIES
 
 
 @pytest.mark.parametrize("bad", [b"", b"\x01", b"\x12\x20abc", b"\x01\x55\x12\x20" + bytes(31), b"\x05" * 9])

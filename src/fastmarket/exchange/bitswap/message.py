@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -17,7 +18,8 @@ from fastmarket.pb.libp2p.bitswap_pb2 import Message
 
 MAX_MESSAGE_BYTES = 4 << 20  # spec, "Bitswap 1.0.0: wire format"; boxo and Helia enforce it
 MAX_CID_BYTES = 168  # boxo, bitswap/server: MaxCidSize; longer ones are not answered
-MAX_WANTS_BYTES = 2 << 20  # that we put into one message, as boxo does
+# Of a wantlist that are looked at, 3 us each; no more than 1,024 wants of a peer wait in any case.
+MAX_ENTRIES = 8192
 CIDV0_PREFIX = b"\x00\x70\x12\x20"  # version 0, dag-pb, sha2-256, 32 bytes: of blocks in version 1.0.0
 _FAULT = "bitswap"
 
@@ -79,7 +81,8 @@ class BitswapMessage(NamedTuple):
 
 
 def decode_message(body: bytes) -> BitswapMessage:
-    """Raises PeerFault if it is not one. CIDs that are too long or of identity are left out, as boxo does."""
+    """Raises PeerFault if it is not one. CIDs that are too long or of identity are left out, as boxo does,
+    and entries of a wantlist beyond MAX_ENTRIES."""
     payloads, rest = _split(body)
     message = Message()
     try:
@@ -88,7 +91,7 @@ def decode_message(body: bytes) -> BitswapMessage:
     except DecodeError:
         raise PeerFault("malformed message", protocol=_FAULT) from None
     wants, cancels = [], []
-    for entry in message.wantlist.entries:
+    for entry in islice(message.wantlist.entries, MAX_ENTRIES):
         cid = entry.block
         multihash = multihash_of(cid)
         if multihash is None:
