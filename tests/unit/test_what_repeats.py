@@ -140,6 +140,21 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/streams.py", "Stream.wait_ready", LOOP): (CALLER, ""),
     ("net/streams.py", "Stream.write", LOOP): (CALLER, ""),
     ("net/pinging.py", "ping", LOOP): (CALLER, ""),
+    ("net/bitswap/exchange.py", "BitswapExchange.__init__", "Pump"): (
+        REPEATS,
+        "test_bitswap.py::test_after_a_bug_in_a_turn_blocks_are_served_again",
+    ),
+    ("net/bitswap/inbound.py", "Inbound.read", LOOP): (ONCE, ""),
+    ("net/bitswap/outbox.py", "Outbox._start", "ensure_future"): (
+        ONCE,
+        "test_bitswap.py::test_after_a_bug_in_sending_blocks_are_served_again",
+    ),
+    ("net/bitswap/outbox.py", "Outbox._run", LOOP): (
+        ONCE,
+        "test_bitswap.py::test_after_a_bug_in_sending_blocks_are_served_again",
+    ),
+    ("net/bitswap/outbox.py", "Outbox._rest", "call_later"): (FORGETS, ""),
+    ("net/bitswap/outbox.py", "Outbox._close_stream", "call_later"): (FORGETS, ""),
     ("net/bridge.py", "DhtServer.run", LOOP): (ONCE, ""),
     ("net/bridge.py", "DhtServer.run", "ensure_future"): (ONCE, ""),
     ("net/bridge.py", "DhtServer._begin", "ensure_future"): (CALLER, ""),

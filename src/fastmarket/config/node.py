@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
+from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.content import ContentConfig
 from fastmarket.config.fetching import FetchConfig
@@ -34,6 +35,7 @@ class NodeConfig:
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    bitswap: BitswapConfig = field(default_factory=BitswapConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)
