@@ -16,6 +16,7 @@ from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
+from fastmarket.net.fetching.probing import Prober
 from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderSource
 from fastmarket.net.resolver import Resolver
 from fastmarket.node_content import Selling
@@ -26,6 +27,7 @@ class Fetching:
     """A node's fetcher, and the exchange of blocks that serves, too."""
 
     fetcher: Fetcher
+    prober: Prober
     bitswap: BitswapExchange
 
 
@@ -52,7 +54,8 @@ async def fetching(
     reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap))
     sources = (OfferSource(offers, reach, host.clock), ProviderSource(dht, reach))
     try:
-        yield Fetching(Fetcher(config.fetching, config.holders, host.run_queue, sources), bitswap)
+        fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources)
+        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
     finally:
         await bitswap.close()
 

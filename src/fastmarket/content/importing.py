@@ -18,7 +18,7 @@ from typing import TypeAlias
 from fastmarket.config import ContentConfig
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
-from fastmarket.content.channel import ThreadChannel, ChannelClosed
+from fastmarket.content.channel import ChannelClosed, ThreadChannel
 from fastmarket.content.goods import Good, SellOrder
 from fastmarket.content.import_files import FileImporter
 from fastmarket.content.leaves import path_fault

@@ -47,7 +47,7 @@ class _Stopped(FastmarketError):
     """The keeper was closed while it read a file."""
 
 
-class Keeper:
+class GoodsKeeper:
     """Looks at files, in a thread; goods come back whose state changed by what it saw."""
 
     def __init__(self, catalogue: Catalogue, config: ContentConfig, moved: asyncio.Event) -> None:
@@ -125,10 +125,10 @@ class Keeper:
             path = shown_path(file.path)
             if state is GoodState.CHANGED:
                 log.warning(
-                    "%s is not what was imported: what it is in (%d goods) is not sold", path, len(goods)
+                    "%s is not the file that was imported; contents no longer sold: %d", path, len(goods)
                 )
             elif state is GoodState.GONE:
-                log.warning("%s is gone: what it is in (%d goods) is not sold", path, len(goods))
+                log.warning("%s is gone; contents no longer sold: %d", path, len(goods))
         return goods
 
     def _seen(self, file: _Kept) -> tuple[GoodState, FileStamp | None]:

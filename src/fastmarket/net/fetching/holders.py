@@ -14,7 +14,7 @@ class BlockAnswers(Protocol):
     They may come from within `BlockHolder.ask`. They only note the answer; the fetch has its turn afterwards.
     """
 
-    def on_block(self, request: int, block: bytes | bytearray) -> None:
+    def on_block(self, request: int, block: bytes) -> None:
         """The bytes, of which nothing is verified."""
 
     def on_missing(self, request: int) -> None:

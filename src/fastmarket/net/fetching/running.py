@@ -22,7 +22,7 @@ from fastmarket.exchange.fetching.events import (
     Verified,
     Write,
 )
-from fastmarket.exchange.fetching.faults import NoHolderServes
+from fastmarket.exchange.fetching.faults import NoHolderServes, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, cost_of
 from fastmarket.exchange.fetching.order import (
@@ -41,6 +41,7 @@ from fastmarket.net.pump import Pump, RunQueue
 MAX_TOLD_BYTES = 1024 * 1024
 
 TOO_EXPENSIVE = "TOO_EXPENSIVE"
+NOT_A_FILE = "NOT_A_FILE"
 
 
 class RunningFetch:
@@ -289,6 +290,8 @@ class RunningFetch:
             return NoHolderServes(
                 f"no holder serves block {fault.missing[0]}: {why}", fault.missing, fault.why
             )
+        if isinstance(fault, NotAFile):
+            return Unmet("content", fault.reason, NOT_A_FILE)
         if isinstance(fault, CallerFault) and fault.field == "max_cost":
             return Unmet("max_cost", fault.reason, TOO_EXPENSIVE)
         if isinstance(fault, CallerFault) and fault.field == "span":
