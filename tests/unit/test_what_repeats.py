@@ -70,6 +70,8 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "test_faults.py::test_what_could_not_be_kept_is_not_acknowledged",
     ),
     ("net/driver.py", "Running.items", LOOP): (CALLER, ""),
+    ("net/fetching/http_holder.py", "HttpHolder._advance", "ensure_future"): (ONCE, ""),
+    ("net/fetching/http_holder.py", "HttpHolder._advance", "add_done_callback"): (ONCE, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),

@@ -234,10 +234,14 @@ def offers(context: click.Context, /, **options: Any) -> None:
 @_content
 @_profile_options
 @_json
+@click.option(
+    "--live", is_flag=True, help="Ask each holder whether it is there, and show how fast it answers."
+)
 @click.pass_context
 def check(context: click.Context, /, content: str, **options: Any) -> None:
     """List all holders of content, cheapest first."""
-    _with_desk(context, options, lambda desk: actions.check(desk, content))
+    live = options["live"]
+    _with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
 
 
 @client.command()
@@ -269,11 +273,12 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 
 @client.command()
-@click.argument("file", metavar="FILE|CID", type=FileOrText())
+@click.argument("file", metavar="FILE|DIR|CID", type=FileOrText())
 @cid_options
-def cid(file: str, **options: Any) -> None:
-    """Print the CID that `ipfs add` gives to a file, or explain a CID; needs no node."""
-    print(content.cid_line(file, chosen(**options)))
+@click.option("--hidden", is_flag=True, help="With entries of a directory whose names begin with a dot.")
+def cid(file: str, hidden: bool, **options: Any) -> None:
+    """Print the CID that `ipfs add -r` gives to a file or directory, or explain a CID; needs no node."""
+    print(content.cid_line(file, chosen(**options), hidden=hidden))
 
 
 client.add_command(completion_command(PROG))

@@ -32,7 +32,7 @@ WORDS: tuple[Word, ...] = (
     Word("goods", (), "list what this node sells"),
     Word("offers", (), "list the offers of this node"),
     Word("check", ("file",), "list the holders of a file, CID or hash, cheapest first", takes_file=True),
-    Word("cid", ("file",), "print the CID of a file, or explain a CID", takes_file=True),
+    Word("cid", ("file",), "print the CID of a file or directory, or explain a CID", takes_file=True),
     Word("peers", (), "list the peers this node knows"),
     Word("closest", ("file",), "list the nodes closest to a file, CID or hash", takes_file=True),
     Word("id", (), "show this node's identity and yours"),

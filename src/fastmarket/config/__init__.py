@@ -9,6 +9,7 @@ from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.content import ContentConfig
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
+from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -24,6 +25,7 @@ __all__ = [
     "ContentConfig",
     "FetchConfig",
     "FleetConfig",
+    "HolderConfig",
     "HostConfig",
     "KadConfig",
     "MarketConfig",

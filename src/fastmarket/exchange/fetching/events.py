@@ -30,8 +30,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget a request: cancel it, or ignore its answer. An answer that comes still may be passed on or
-    not."""
+    """Forget a request: cancel it, or ignore its answer. Its answer may have been passed on before this
+    action was taken; one that comes later may be passed on, too."""
 
     request: int
     holder: int

@@ -13,6 +13,8 @@ from fastmarket.errors import CallerFault, FastmarketError, NodeFault, PeerFault
 from fastmarket.exchange.fetching.asking import Asking
 from fastmarket.exchange.fetching.bill import Bill
 from fastmarket.exchange.fetching.events import (
+    Ask,
+    Drop,
     FetchAction,
     FetchEvent,
     FetchFailed,
@@ -20,12 +22,12 @@ from fastmarket.exchange.fetching.events import (
     HoldersWanted,
     Planned,
 )
-from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, text_of
+from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, bad_content, text_of
 from fastmarket.exchange.fetching.file_body import INNER_BYTES, FileBody
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally, cost_of
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
-from fastmarket.exchange.fetching.output import Output
+from fastmarket.exchange.fetching.output import FileOutput
 from fastmarket.exchange.fetching.path import PathWalk
 from fastmarket.exchange.fetching.roster import Roster
 from fastmarket.exchange.fetching.wanted import WantedBlock
@@ -77,7 +79,7 @@ class Fetch:
         self._path = PathWalk(root, path, config)
         self._head: WantedBlock | None = None  # on the way to the root of the file, and this
         self._body: FileBody | None = None
-        self._output: Output | None = None
+        self._output: FileOutput | None = None
         self._asking = Asking(config, self, self._roster, self._actions, self._events, hurries=in_order)
         self._is_paused = False
         self._wanted_told = False
@@ -186,6 +188,10 @@ class Fetch:
         """What to do, in this order; empty: nothing until the next input."""
         self._now = now
         if not self._ended and not self._is_paused:
+            if self._output is not None:
+                self._roster.bill.missing_bytes = (
+                    self._output.end - self._output.first - self._output.verified_bytes
+                )
             try:
                 self._asking.assign(now)
             except (PeerFault, CallerFault) as fault:
@@ -220,7 +226,7 @@ class Fetch:
     # --- what is wanted, for `Asking`
 
     def next_block(self) -> WantedBlock | None:
-        """The next block to be fetched. (`BlockSource`; not for drivers.)"""
+        """The next block to be fetched. (`WantedBlocks`; not for drivers.)"""
         if self._body is not None:
             return self._body.next_block()
         if self._head is not None:
@@ -239,7 +245,7 @@ class Fetch:
         if node is None:
             return
         first, end = self._plan(cid, node)
-        output = Output(
+        output = FileOutput(
             self._config, first, end, in_order=self._in_order, actions=self._actions, events=self._events
         )
         self._output = output
@@ -247,13 +253,12 @@ class Fetch:
         self._body.start(cid, node, len(block), None if holder is None else holder.key)
         if holder is not None:
             holder.file_bytes += len(node.inline)
-        self._roster.bill.left_bytes = end - first - len(node.inline)
 
     def _plan(self, cid: bytes, node: FileNode) -> tuple[int, int]:
         """The bytes wanted of the file. Raises CallerFault, or BadContent for a size that is a lie."""
         size = node.file_bytes
         if size > self._config.max_file_bytes:
-            raise BadContent(f"promises {size} bytes, of at most {self._config.max_file_bytes}", cid)
+            raise bad_content(f"promises {size} bytes, of at most {self._config.max_file_bytes}", cid)
         first, end = _within(self._span, size)
         wanted = end - first
         if self._max_bytes is not None and wanted > self._max_bytes:
@@ -300,15 +305,19 @@ class Fetch:
         if self._ended:
             return
         if isinstance(fault, PeerFault) and not isinstance(fault, BadContent):
-            fault = BadContent(str(fault), self._path.cid)
+            fault = bad_content(str(fault), self._path.cid)
         tallies = self.holders()
         self._end()
         self._events.append(FetchFailed(fault, sum(one.cost for one in tallies), tallies))
 
     def _end(self) -> None:
         self._ended = True
-        self._actions.clear()  # nothing that was not begun
         self._asking.drop_all()
+        # Nothing is begun any more, and what was not begun need not be dropped.
+        unasked = {one.request for one in self._actions if isinstance(one, Ask)}
+        self._actions[:] = [
+            one for one in self._actions if isinstance(one, Drop) and one.request not in unasked
+        ]
 
 
 def _checked_span(span: tuple[int, int | None] | None) -> tuple[int, int | None]:

@@ -11,10 +11,10 @@ from collections import deque
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.exchange.fetching.faults import BadContent
+from fastmarket.exchange.fetching.faults import bad_content
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
-from fastmarket.exchange.fetching.output import Content, Output
+from fastmarket.exchange.fetching.output import Content, FileOutput
 from fastmarket.exchange.fetching.walk import DagWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
 from fastmarket.formats.block import inline_block, split_cid, verify_block
@@ -33,7 +33,7 @@ _IDENTITY_AT = 2  # in a CIDv1 of a one-byte codec, the hash function
 
 
 class FileBody:
-    """Everything below the root of a file, as a `BlockSource`. Its methods raise BadContent if the content
+    """Everything below the root of a file, as a `WantedBlocks`. Its methods raise BadContent if the content
     breaks a rule of UnixFS or a limit of the configuration."""
 
     __slots__ = (
@@ -50,7 +50,7 @@ class FileBody:
         "has_more",
     )
 
-    def __init__(self, config: FetchConfig, output: Output, kept: KeptSpans) -> None:
+    def __init__(self, config: FetchConfig, output: FileOutput, kept: KeptSpans) -> None:
         self._config = config
         self._output = output
         self._kept = kept
@@ -187,32 +187,34 @@ class FileBody:
         try:
             node = read_node(split_cid(cid).codec, data)
         except PeerFault as fault:
-            raise BadContent(fault.reason, cid) from None
+            raise bad_content(fault.reason, cid) from None
         if not isinstance(node, FileNode):
-            raise BadContent("a part of a file that is not a file", cid)
+            raise bad_content("a part of a file that is not a file", cid)
         return node
 
     def _put(self, place: Place, content: Content, holder: int | None) -> None:
         if len(content) != place.length:
-            raise BadContent(f"has {len(content)} bytes of the file, promised were {place.length}", place.cid)
+            raise bad_content(
+                f"has {len(content)} bytes of the file, promised were {place.length}", place.cid
+            )
         self._output.put(place, content, holder)
 
     def _add_node(self, place: Place, node: PackedLinks, block_bytes: int, holder: int | None) -> None:
         if node.file_bytes != place.length:
-            raise BadContent(
+            raise bad_content(
                 f"has {node.file_bytes} bytes of the file, promised were {place.length}", place.cid
             )
         if place.cid not in self._nodes:
             self._inner_bytes += block_bytes
             most = self._config.free_inner_bytes + self._output.end - self._output.first
             if self._inner_bytes > most:
-                raise BadContent(f"inner nodes of more than {most} bytes in a file of that size", place.cid)
+                raise bad_content(f"inner nodes of more than {most} bytes in a file of that size", place.cid)
             self._nodes.put(place.cid, node, block_bytes)
         self._expand(place, node, holder)
 
     def _expand(self, place: Place, node: PackedLinks, holder: int | None) -> None:
         if node.file_bytes != place.length:
-            raise BadContent(
+            raise bad_content(
                 f"has {node.file_bytes} bytes of the file, promised were {place.length}", place.cid
             )
         inline = node.inline
@@ -223,7 +225,7 @@ class FileBody:
         try:
             self._walk.expand(node, place.offset, place.depth + 1)
         except LimitExceeded as fault:
-            raise BadContent(str(fault), place.cid) from None
+            raise bad_content(str(fault), place.cid) from None
 
     # --- what was written
 

@@ -17,7 +17,7 @@ from fastmarket.exchange.fetching.wanted import Place
 Content: TypeAlias = bytes | memoryview
 
 
-class Output:
+class FileOutput:
     """Of the bytes from `first` to `end` (exclusive) of a file; appends to `actions` and `events`."""
 
     __slots__ = (
@@ -94,7 +94,9 @@ class Output:
     @property
     def reach(self) -> int:
         """The offset at which a leaf is too far ahead of the reader."""
-        return self.first + self.written_bytes + self.max_ahead_bytes if self._in_order else self.end
+        if not self._in_order:
+            return self.end
+        return min(self.first + self.written_bytes + self.max_ahead_bytes, self.end)
 
     def has_room(self, offset: int) -> bool:
         """Whether the leaf at `offset` may be taken. What a reader waits for may be taken in any case."""
