@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fastmarket.exchange.bitswap.client import AskedBlock, BlockAbsent
+from fastmarket.exchange.bitswap.client import BlockAbsent, BlockSent
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025, CidProfile
 from interop.kubo.seller import JOB_S, selling
@@ -147,7 +147,7 @@ def test_we_get_blocks_of_helia() -> None:
             for size in (1, 1000, 1025, MIB):
                 cid = (await seller.call("add", data=b64encode(some(size)).decode()))["cid"]
                 outcome = await buyer.ask(seller.address, cid)
-                assert isinstance(outcome, AskedBlock)
+                assert isinstance(outcome, BlockSent)
                 assert outcome.block == some(size)
             assert isinstance(await buyer.ask(seller.address, ABSENT), BlockAbsent)
 
