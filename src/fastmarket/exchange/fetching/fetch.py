@@ -122,10 +122,7 @@ class Fetch:
             if wanted is self._head:
                 self._on_head(block, holder)
             elif self._body is not None:
-                delivered = self._body.on_block(wanted, block, holder.key)
-                holder.file_bytes += delivered
-                # What was taken for a leaf may have been an inner node.
-                self._roster.bill.left_bytes += wanted.file_bytes - delivered
+                holder.file_bytes += self._body.on_block(wanted, block, holder.key)
         except (PeerFault, CallerFault) as fault:
             self._fail(fault)
 
