@@ -92,7 +92,7 @@ def test_a_node_comes_back_though_its_bootstrap_node_is_gone(
         assert again.ready["bootstrapped"] is True
         await wait_connected(again, others)
         assert await not_found([again], ["content"]) == []
-        assert "1 of 1 bootstrap peers do not answer" in again.log()
+        assert "1 of 1 bootstrap peer did not answer" in again.log()
 
     run(scenario(), 4 * DEADLINE_S)
 

@@ -13,6 +13,7 @@ from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.repeating import Repeating
+from fastmarket.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +98,8 @@ class Joining:
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
             why = "; ".join(map(str, others))
-            count = len(self._seeds)
-            logger.warning("%d of %d bootstrap peers do not answer (%s)", joined.remaining, count, why)
+            seeds = counted(len(self._seeds), "bootstrap peer")
+            logger.warning("%d of %s did not answer (%s)", joined.remaining, seeds, why)
         return True
 
     def _leave_out_ourselves(self, dht: DhtNode) -> None:
