@@ -122,4 +122,6 @@ def test_a_node_whose_former_peers_are_gone_starts_alone(servers: Servers, tmp_p
         assert node.terminate() == 0
     again = servers.start("--data-dir", str(home))
     assert again.ready["bootstrapped"] is False
-    assert "nor did any of 1 peers of an earlier run" in again.log()
+    assert "1 peer of an earlier run did not answer; serving alone, will retry" in again.log()
+    assert "bootstrap peer" not in again.log(), "it never had any"
+    assert "WARNING" not in again.log()

@@ -90,7 +90,10 @@ class Joining:
             if self._drop_ourselves(dht, failures) and not self.is_possible:
                 return False
             self._reason = "; ".join(map(str, failures)) or str(fault)
-            logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
+            if self._seeds:
+                logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
+            else:  # the first node of its network may well be alone for now
+                logger.info("%s; serving alone, will retry", fault)
             return False
         self.has_joined, self._reason = True, ""
         logger.info("joined the network through %s; nodes known: %d", joined.peer, joined.known)
