@@ -7,44 +7,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from importlib.resources import files
 from itertools import islice
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fastmarket._version import __version__
 from fastmarket.config import WebConfig
-from fastmarket.errors import CallerFault, FastmarketError
+from fastmarket.errors import FastmarketError
 from fastmarket.formats.cid import Named, NamedBy, cid_text, named
 from fastmarket.formats.identity import PeerId
 from fastmarket.market.dht import Dht
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.results import PeerView
-from fastmarket.web.hosts import UNKNOWN_HOST, asked_host, is_ours
+from fastmarket.web.page_guard import Page, PageGuard
 
 Json = dict[str, object]
-Page = Callable[[Request], Awaitable[Response]]
-
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-# How a browser describes the initiator of a request (Fetch Metadata); programs send nothing.
-OURS = frozenset({None, "none", "same-origin"})
 
 
 class StatusPage:
@@ -55,33 +43,18 @@ class StatusPage:
         self._dht = dht
         self._market = market
         self._config = config
+        self._guard = PageGuard(config)
         self._started = time.monotonic()
 
     def routes(self) -> list[Route]:
         """To be mounted at the root."""
-        static = [Route(path, self._guarded(_file(*what))) for path, what in FILES.items()]
+        guard = self._guard
+        static = [guard.route(path, _file(*what)) for path, what in FILES.items()]
         return [
             *static,
-            Route("/status.json", self._guarded(self._status)),
-            Route("/find", self._guarded(self._find)),
+            guard.route("/status.json", self._status),
+            guard.route("/find", self._find),
         ]
-
-    def _guarded(self, page: Page) -> Page:
-        """Allows only this page itself and programs; tells browsers to let nothing else in."""
-
-        async def answer(request: Request) -> Response:
-            if request.headers.get("sec-fetch-site") not in OURS:
-                return PlainTextResponse("requests from other sites are refused\n", 403, HEADERS)
-            if not is_ours(asked_host(request), self._config.host, self._config.names):
-                return PlainTextResponse(UNKNOWN_HOST, 421, HEADERS)
-            try:
-                response = await page(request)
-            except CallerFault as fault:
-                response = JSONResponse({"error": fault.reason}, 422)
-            response.headers.update(HEADERS)
-            return response
-
-        return answer
 
     async def _status(self, request: Request) -> Response:
         dht = self._dht
