@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
     from fastmarket.node_content import Selling
+    from fastmarket.node_fetching import Fetching
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
     from fastmarket.web.write_access import WriteAccess
@@ -50,6 +51,7 @@ class Node(Live):
         self._fleet: FleetDht | None = None
         self._grpc: MarketServer | None = None
         self._selling: Selling | None = None
+        self._fetching: Fetching | None = None
         self._writers: WriteAccess | None = None
         self.grpc_address = ""
         self.http_address = ""
@@ -116,6 +118,7 @@ class Node(Live):
         if config.content.port is not None:
             self._selling = await enter(self._sells())
             self.content_url = self._selling.place.base_url
+        self._fetching = await enter(self._fetches())
         self._grpc = self._market_server(metrics, around)
         self.grpc_address = _at(config.market.host, await enter(parts.grpc(self._grpc)))
         await self._serve_web(running, metrics)
@@ -187,12 +190,18 @@ class Node(Live):
             from fastmarket.node_content import selling
         return selling(self.dht, self._front(), self._config, self._data_dir)
 
+    def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
+        from fastmarket.node_fetching import fetching
+
+        return fetching(self.dht, self._front(), self._config, self._selling)
+
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
         service = MarketService(self._front(), config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
-        return MarketServer(service, config.market, config.access, observer, around, shop)
+        prober = None if self._fetching is None else self._fetching.prober
+        return MarketServer(service, config.market, config.access, observer, around, shop, prober)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web

@@ -234,10 +234,14 @@ def offers(context: click.Context, /, **options: Any) -> None:
 @_content
 @_profile_options
 @_json
+@click.option(
+    "--live", is_flag=True, help="Ask each holder whether it is there, and show how fast it answers."
+)
 @click.pass_context
 def check(context: click.Context, /, content: str, **options: Any) -> None:
     """List all holders of content, cheapest first."""
-    _with_desk(context, options, lambda desk: actions.check(desk, content))
+    live = options["live"]
+    _with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
 
 
 @client.command()

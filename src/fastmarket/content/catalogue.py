@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -78,6 +79,16 @@ class Catalogue:
     def close(self) -> None:
         """Nothing is served afterwards; no import may run any more."""
         self._stack.close()
+
+    def tidy_scratch(self) -> None:
+        """Deletes what imports left that do not go on. None may run."""
+        wanted = self.ledger.under_way()
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+        for path in self.scratch.iterdir():
+            if path.suffix == ".rows":
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.stem.isdecimal() or int(path.stem) not in wanted:
+                path.unlink(missing_ok=True)
 
     # --- BlockSource
 

@@ -15,7 +15,7 @@ from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import Good, GoodState, SellOrder
 from fastmarket.content.importing import GoodEnded, Importer, ImportProgress, PathRefused
 from fastmarket.content.keeping import Keeper
-from fastmarket.content.ledger import GoodPut
+from fastmarket.content.records import GoodPut
 from fastmarket.content.sale import Sale, SaleEvent, SaleProgress
 from fastmarket.content.sent import SentBytes
 from fastmarket.errors import CallerFault, FastmarketError, Forbidden, NoSuchGood, NoSuchOffer, QuorumFailed
@@ -63,8 +63,8 @@ class Shop:
         config: ContentConfig,
         faults: Faults,
     ) -> None:
-        """`place` tells where buyers find the content port at that moment, `take_sent` what it has sent out of
-        each file since the last call."""
+        """`place` tells where buyers find the content port at that moment, `take_sent` what it has sent out
+        of each file since the last call."""
         self._catalogue = catalogue
         self._importer = importer
         self._keeper = keeper
@@ -109,11 +109,11 @@ class Shop:
         watched: bool,
         from_here: bool,
     ) -> list[SellOrder]:
-        """What a caller wants sold. Callers on other machines (not `from_here`) may sell only from directories
-        that the operator allows. Raises CallerFault naming the field, Forbidden, NoSuchGood."""
+        """What a caller wants sold. Callers on other machines (not `from_here`) may sell only from
+        directories that the operator allows. Raises CallerFault naming the field, Forbidden, NoSuchGood."""
         if not from_here and not self._allowed.directories:
-            reason = f"{shown_path(paths[0])} may not be sold by callers on other machines without --allow-path"
-            raise Forbidden("paths", reason)
+            reason = "may not be sold by callers on other machines without --allow-path"
+            raise Forbidden("paths", f"{shown_path(paths[0])} {reason}")
         user = user_id or user_name.encode() or str(self._registry.peer_id).encode()
         return [
             SellOrder(self._allowed.check(path), price_per_mb, user, user_name, profile, each_file, watched)
@@ -136,8 +136,8 @@ class Shop:
                 yield Sale(shown_path(order.path), fault=fault)
 
     async def unsell(self, content: str, deadline_s: float | None = None) -> list[str]:
-        """Stops selling a content, or what is sold from an absolute path; returns the CIDs. Raises CallerFault
-        ("content"), NoSuchGood."""
+        """Stops selling a content, or what is sold from an absolute path; returns the CIDs. Raises
+        CallerFault ("content"), NoSuchGood."""
         if content.startswith("/") and not content.startswith("/ipfs/"):
             goods = await asyncio.to_thread(self._catalogue.remove, path=content)
         else:
@@ -230,7 +230,9 @@ class Shop:
         after: tuple[str, int] | None = None
         while page := self._catalogue.goods(after, PAGE):
             after = page[-1].path, page[-1].id
-            unlike = [good for good in page if good.state is GoodState.SELLING and self._is_unlike(good, place)]
+            unlike = [
+                good for good in page if good.state is GoodState.SELLING and self._is_unlike(good, place)
+            ]
             for at in range(0, len(unlike), SLICE):
                 await self._register(unlike[at : at + SLICE], REGISTER_S)
         self._offered_at = place
@@ -287,5 +289,3 @@ def _missed(outcome: Outcome) -> QuorumFailed | None:
     if outcome.is_reached:
         return None
     return QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
-
-

@@ -106,7 +106,8 @@ class TreeRows:
                 self._scratch.mkdir(mode=0o700)
                 self._heaps = [bytearray() for _ in range(HEAPS)]
             heaps = self._heaps
-            for digest, _, place in self._rows:
+            # Once for each digest, of which a file may be full.
+            for digest, place in {row[0]: row[2] for row in self._rows}.items():
                 heap = heaps[digest[0]]
                 heap += digest
                 heap += place.to_bytes(_PLACE_BYTES, "big", signed=True)

@@ -28,6 +28,7 @@ from fastmarket.pb import market_pb2
 
 if TYPE_CHECKING:
     from fastmarket.content.shop import Shop
+    from fastmarket.net.fetching.probing import Prober
 
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
@@ -47,14 +48,17 @@ class MarketServer:
         observer: Observer | None = None,
         around: Around | None = None,
         shop: Shop | None = None,
+        prober: Prober | None = None,
     ) -> None:
-        X
+        """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
+        sells; `prober` asks holders whether they are there."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
         self._observer = observer
         self._around = around
         self._shop = shop
+        self._prober = prober
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -78,7 +82,7 @@ class MarketServer:
         )
         watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
         watched.add(MARKET, self._market_methods(Calls(work, config)))
-        methods = V1Methods(self._service, config, work).handlers()
+        methods = V1Methods(self._service, config, work, self._prober).handlers()
         methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
         watched.add(V1, methods)
         describe(watched, (MARKET, V1, HEALTH))

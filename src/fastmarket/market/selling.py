@@ -49,9 +49,7 @@ class SellingMethods:
             raise Unmet("content-port", reason, "NO_CONTENT_PORT")
         return self._shop
 
-    async def _sell(
-        self, request: v1.SellRequest, deadline_s: float | None
-    ) -> AsyncGenerator[Message, None]:
+    async def _sell(self, request: v1.SellRequest, deadline_s: float | None) -> AsyncGenerator[Message, None]:
         shop = self._open_shop
         if not 0 < len(request.paths) <= MAX_PATHS:
             raise CallerFault("paths", f"expects 1 to {MAX_PATHS}, got {len(request.paths)}")

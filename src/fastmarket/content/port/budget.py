@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 from fastmarket.content.port.bounds import TURN_BYTES
 
 BURST_S = 0.1  # of the rate: what may be sent at once after a pause
-MIN_SHARE_BYTES = 4 * 1024  # of one turn, at low rates: less would cost more in headers and calls than it sends
+MIN_SHARE_BYTES = (
+    4 * 1024
+)  # of one turn, at low rates: less would cost more in headers and calls than it sends
 
 Who = TypeVar("Who")
 
@@ -20,7 +22,9 @@ class SendBudget(Generic[Who]):
         """`rate_bytes` a second; 0: no limit."""
         self._rate = rate_bytes
         self._burst = max(rate_bytes * BURST_S, MIN_SHARE_BYTES)
-        self._share = max(min(int(self._burst / 8), TURN_BYTES), MIN_SHARE_BYTES) if rate_bytes else TURN_BYTES
+        self._share = (
+            max(min(int(self._burst / 8), TURN_BYTES), MIN_SHARE_BYTES) if rate_bytes else TURN_BYTES
+        )
         self._tokens = self._burst
         self._at = now
         self._waiting: OrderedDict[Who, None] = OrderedDict()

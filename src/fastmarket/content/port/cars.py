@@ -68,7 +68,7 @@ def car_answer(nodes: DagNodes, asked: Asked) -> GatewayAnswer:
 
 
 def car_form(query: Mapping[str, str], parameters: Mapping[str, str]) -> CarForm:
-    """Reads the parameters of the query, and those of Accept where it has none. Raises RequestRefused(400)."""
+    """Reads the parameters of the query, and of Accept where it has none. Raises RequestRefused(400)."""
     if query.get("car-version", parameters.get("version", "1")) != "1":
         raise RequestRefused(400, "only CARs of version 1 are served")
     if query.get("car-order", parameters.get("order", "dfs")) not in _ORDERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from contextlib import suppress
 from typing import Protocol
 
 from fastmarket.content.place import FileMoved
@@ -147,10 +148,8 @@ class TlsChannel:
 
     def end(self) -> None:
         """See Channel."""
-        try:
+        with suppress(ssl.SSLError):  # it waits for the other side's end, and we do not
             self._tls.unwrap()
-        except ssl.SSLError:
-            pass  # it waits for the other side's end, and we do not
         if self.flush():
             self._sock.shutdown(socket.SHUT_WR)
 

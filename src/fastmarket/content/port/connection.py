@@ -31,9 +31,7 @@ class _Stop(Enum):
 class PortConnection:
     """Reads while its protocol wants, sends in turns, and knows what is overdue."""
 
-    def __init__(
-        self, shell: PortShell, sock: socket.socket, channel: Channel, address: str
-    ) -> None:
+    def __init__(self, shell: PortShell, sock: socket.socket, channel: Channel, address: str) -> None:
         self.address = address
         self._shell = shell
         self._sock = sock
@@ -111,6 +109,7 @@ class PortConnection:
         shell.budget.forget(self)
         shell.entrance.leave(self)
         shell.connections.discard(self)
+        shell.note_end()
         shell.tally.open_connections -= 1
         if self._speaker is not None:
             self._speaker.drop()
@@ -302,6 +301,7 @@ class PortConnection:
             return
         self._channel.end()
         self._linger_until = self._shell.now() + LINGER_S
+        self._shell.note_end()
         self._read_on()
 
     # --- time

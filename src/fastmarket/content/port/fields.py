@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from fastmarket.content.port.messages import Header
@@ -12,8 +13,10 @@ MAX_HEADERS_BYTES = 2048
 
 _MAX_PATH_CHARS = 192  # of a path, sent twice; without it the answer is as good
 _MAX_ROOTS_CHARS = 320  # of X-Ipfs-Roots: CIDs of a path of five parts
-_MAX_NAME_CHARS = 384  # of a file name in percent encoding: 128 characters of three bytes... longer ones are cut
-_IN_NAMES = " !#$&'()*+,-.;=@[]^_`{}~"  # as they are in the plain form of a file name
+_MAX_NAME_CHARS = 384  # of a file name in percent encoding, 128 bytes; longer ones are cut
+_PLAIN_NAME = re.compile(r"[\w !#$&'()*+,.;=@\[\]^`{}~-]+", re.ASCII)  # with nothing that means something
+_NOT_PLAIN = re.compile(r"[^\w !#$&'()*+,.;=@\[\]^`{}~-]", re.ASCII)
+_PLAIN_PATH = re.compile(r"[\w/.-]*", re.ASCII)
 _IN_PATHS = "/%!$&'()*+,;=:@-._~"
 
 IMMUTABLE = ("Cache-Control", "public, max-age=29030400, immutable")
@@ -36,7 +39,9 @@ ALWAYS: tuple[Header, ...] = (*CORS, ("X-Content-Type-Options", "nosniff"))
 
 def place_headers(target: Target, roots: tuple[str, ...]) -> list[Header]:
     """Where the content was found: the path, and the CIDs on it. Left out where it would be too long."""
-    path = quote(f"{target.root_text}{target.path}", safe=_IN_PATHS)
+    path = f"{target.root_text}{target.path}"
+    if not _PLAIN_PATH.fullmatch(path):
+        path = quote(path, safe=_IN_PATHS)
     headers: list[Header] = []
     if len(path) <= _MAX_PATH_CHARS:
         headers += [("X-Ipfs-Path", f"/ipfs/{path}"), ("Ipfs-Uri", f"ipfs://{path}")]
@@ -48,9 +53,11 @@ def place_headers(target: Target, roots: tuple[str, ...]) -> list[Header]:
 
 def disposition(how: str, name: str) -> Header:
     """Content-Disposition, with the name in both of its forms if it is not plain (RFC 6266)."""
+    if len(name) <= _MAX_NAME_CHARS // 3 and _PLAIN_NAME.fullmatch(name):
+        return "Content-Disposition", f'{how}; filename="{name}"'
     while len(encoded := quote(name, safe="")) > _MAX_NAME_CHARS:
         name = name[: len(name) * _MAX_NAME_CHARS // len(encoded)]
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in _IN_NAMES) else "_" for c in name)
+    plain = _NOT_PLAIN.sub("_", name)
     value = f'{how}; filename="{plain}"'
     if plain != name:
         value += f"; filename*=UTF-8''{encoded}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastmarket.content.port import fields
 from fastmarket.content.port.asked import Asked
+from fastmarket.content.port.block_names import BlockName
 from fastmarket.content.port.conditions import Span, is_known, range_of
 from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.file_trees import tree_pieces
@@ -33,15 +34,15 @@ class ServedFile:
     def __init__(self, source: BlockSource, nodes: DagNodes, asked: Asked) -> None:
         """Raises RequestRefused(404)."""
         self._nodes = nodes
-        self._sold = self._node = self.known_type = None
+        self.known_type: str | None = None
         end = asked.found.end
-        if end.inline is None:
-            self._sold = source.file_of(end.as_cid)
-        if self._sold is not None:
-            self.size = self._sold.size
-            return
+        self._sold = source.file_of(end.as_cid) if end.inline is None else None
+        self._node = FileNode(b"", (), 0) if self._sold is not None else self._read(end)
+        self.size = self._node.file_bytes if self._sold is None else self._sold.size
+
+    def _read(self, end: BlockName) -> FileNode:
         try:
-            node = nodes.node(end)
+            node = self._nodes.node(end)
         except PeerFault as fault:
             raise RequestRefused(404, f"not a file: {fault}; ask with ?format=raw") from None
         if node is None:
@@ -51,9 +52,8 @@ class ServedFile:
         if not isinstance(node, FileNode):
             self.known_type = LINK_TYPE
             target = node.target.encode()
-            node = FileNode(target, (), len(target))
-        self._node = node
-        self.size = node.file_bytes
+            return FileNode(target, (), len(target))
+        return node
 
     def pieces(self, start: int, end: int) -> Pieces:
         """The bytes from `start` to before `end`."""

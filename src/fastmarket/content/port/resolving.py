@@ -9,6 +9,7 @@ from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.messages import RequestRefused
 from fastmarket.content.port.targets import Target
 from fastmarket.errors import PeerFault
+from fastmarket.formats.unixfs.hamt import ShardSearch
 from fastmarket.formats.unixfs.node import DirectoryNode, HamtNode
 
 NOT_HERE = "not here"
@@ -54,7 +55,17 @@ def _step(nodes: DagNodes, directory: BlockName, segment: str, passed: list[Bloc
     return named_by_link(cid)
 
 
-def _in_shards(
-    nodes: DagNodes, node: HamtNode, segment: str, passed: list[BlockName]
-) -> bytes | None:
-    raise RequestRefused(404, "sharded directories are not served yet")
+def _in_shards(nodes: DagNodes, shard: HamtNode, segment: str, passed: list[BlockName]) -> bytes | None:
+    search = ShardSearch(segment)
+    while True:
+        link = search.look(shard)
+        if link is None or link.name is not None:
+            return None if link is None else link.cid
+        below = named_by_link(link.cid)
+        node = nodes.node(below)
+        if node is None:
+            raise RequestRefused(404, NOT_HERE)
+        if not isinstance(node, HamtNode):
+            raise PeerFault("a shard of another kind")
+        passed.append(below)
+        shard = node

@@ -28,8 +28,6 @@ from fastmarket.secret_files import OWNER_ALONE
 # Of accept(): no descriptors, no memory. The connection waits in the kernel; asking again at once is useless.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-_STOP_LOOK_S = 0.02  # between looks at whether answers have ended
-
 
 class ContentServer:
     """Serves a source over HTTP from `start` to `stop`."""
@@ -90,8 +88,8 @@ class ContentServer:
         for connection in tuple(shell.connections):
             connection.finish()
         until = self._clock() + self._config.stop_grace_s
-        while any(one.is_busy for one in shell.connections) and self._clock() < until:
-            await asyncio.sleep(_STOP_LOOK_S)
+        while any(one.is_busy for one in shell.connections) and (left := until - self._clock()) > 0:
+            await shell.some_end(left)
         for connection in tuple(shell.connections):
             connection.end_now()
         await self._sweeping.stop()

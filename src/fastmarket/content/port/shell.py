@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from fastmarket.config import ContentConfig
@@ -50,6 +51,7 @@ class PortShell:
         )
         self.budget: SendBudget[OpenConnection] = SendBudget(config.rate_bytes, clock())
         self.connections: set[OpenConnection] = set()
+        self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, who: OpenConnection) -> int:
@@ -58,6 +60,16 @@ class PortShell:
         if not share and self._timer is None:
             self._arm()
         return share
+
+    async def some_end(self, within_s: float) -> None:
+        """Returns when a connection has ended what it had to do, or after so long."""
+        self._ended.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), within_s)
+
+    def note_end(self) -> None:
+        """A connection has."""
+        self._ended.set()
 
     def close(self) -> None:
         """Gives out no more turns."""

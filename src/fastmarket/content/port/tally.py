@@ -11,8 +11,16 @@ MAX_COUNTED_FILES = 65_536
 class PortTally:
     """Plain numbers, for metrics; all grow, except the two that say how many there are now."""
 
-    __slots__ = ("aborted", "bytes_sent", "connections", "open_connections", "requests", "running",
-                 "turned_away", "_sent")  # fmt: skip
+    __slots__ = (
+        "_sent",
+        "aborted",
+        "bytes_sent",
+        "connections",
+        "open_connections",
+        "requests",
+        "running",
+        "turned_away",
+    )
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = {}

@@ -18,7 +18,7 @@ _NOTHING: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`root_text` and `path` are as they were written, `path` from its first slash; `segments` are decoded."""
+    """`root_text` and `path` are as written, `path` from its first slash; `segments` are decoded."""
 
     root: BlockName
     root_text: str

@@ -188,6 +188,10 @@ class Fetch:
         """What to do, in this order; empty: nothing until the next input."""
         self._now = now
         if not self._ended and not self._is_paused:
+            if self._output is not None:
+                self._roster.bill.missing_bytes = (
+                    self._output.end - self._output.first - self._output.verified_bytes
+                )
             try:
                 self._asking.assign(now)
             except (PeerFault, CallerFault) as fault:
@@ -249,7 +253,6 @@ class Fetch:
         self._body.start(cid, node, len(block), None if holder is None else holder.key)
         if holder is not None:
             holder.file_bytes += len(node.inline)
-        self._roster.bill.left_bytes = end - first - len(node.inline)
 
     def _plan(self, cid: bytes, node: FileNode) -> tuple[int, int]:
         """The bytes wanted of the file. Raises CallerFault, or BadContent for a size that is a lie."""

@@ -74,7 +74,7 @@ class Roster:
                 break
             if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
                 continue
-            if not self.bill.allows(one, block.file_bytes, self._all.values()):
+            if not self.bill.allows(one, block, self._all.values()):
                 break  # nor is a dearer one
             eta = one.pace.eta_s(size, one.under_way_bytes)
             if best is None or eta < best_eta:
@@ -88,7 +88,7 @@ class Roster:
     def can_serve(self, block: WantedBlock) -> bool:
         """Whether some holder may still deliver it, perhaps after a pause."""
         return any(
-            one.key not in block.lacking and self.bill.allows(one, block.file_bytes, self._all.values())
+            one.key not in block.lacking and self.bill.allows(one, block, self._all.values())
             for one in self._usable
         )
 

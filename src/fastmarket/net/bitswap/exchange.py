@@ -103,7 +103,9 @@ class BitswapExchange:
         self._pump = Pump(host.run_queue, self._next_timer, self._turn, self._on_bug)
 
     def start(self) -> None:
-        """Takes streams of Bitswap from now on."""
+        """Takes streams of Bitswap from now on. Harmless when it does already."""
+        if self in self._host.observers:
+            return
         for protocol in PROTOCOLS:
             self._host.streams.serve(protocol, self._inbound.read)
         self._host.observers.append(self)
