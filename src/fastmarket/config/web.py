@@ -25,6 +25,7 @@ class WebConfig:
     plan_budget_s: float = 60.0  # for what a fetch would cost; a silent holder is given up after some 42 s
     get_piece_bytes: int = 64 * 1024  # sent at once: what the slowest browser must read in `unread_timeout_s`
     max_file_name_bytes: int = 255  # of a file to save: what file systems take (NAME_MAX)
+    max_probed: int = 64  # holders of one search asked whether they are there, each once, within a second
     max_listed_paths: int = 500  # entries of a directory shown to choose from; more have to be typed
     max_scanned_paths: int = 20_000  # entries looked at for that, some 2 us each
     max_filter_chars: int = 1024  # of a filter parameter: 16 protocol names of 63 characters

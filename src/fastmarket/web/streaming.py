@@ -83,7 +83,8 @@ class Written(Response):
 
 
 class JsonLines(Written):
-    """A line of JSON for each item, and a last one that says how it ended."""
+    """A line of JSON for each item, and a last one that says how it ended: its `end` is "complete" or
+    "failed". The last item may say more of a complete one."""
 
     def __init__(self, lines: AsyncGenerator[Json, None]) -> None:
         super().__init__(NDJSON)
@@ -96,7 +97,10 @@ class JsonLines(Written):
             await self.begin(send)
             try:
                 async for line in lines:
-                    await _send_line(send, line, more=True)
+                    if "end" in line:
+                        end = line
+                    else:
+                        await _send_line(send, line, more=True)
             except FastmarketError as fault:
                 end = {"end": "failed", "error": told(fault)}
         await _send_line(send, end, more=False)
