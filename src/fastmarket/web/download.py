@@ -21,6 +21,8 @@ _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # What separates directories or streams of a file, on any system, or stands for something in a shell.
 _RESERVED = frozenset('/\\:*?"<>|')
 
+_SHORT = 5  # characters of an ending such as "jpeg", at most four bytes each
+
 
 class Download(Written):
     """A get's file. It has the length that its root promises; if it cannot be completed, the connection is
@@ -76,9 +78,11 @@ def file_name(text: str, otherwise: str, most_bytes: int) -> str:
     kept = "".join(
         "_" if char in _RESERVED else char for char in text if unicodedata.category(char) not in _UNFIT
     )
-    name = kept.strip().lstrip(".").rstrip(". ")
-    while len(name.encode()) > most_bytes:
+    name = kept.strip().lstrip(". ").rstrip(". ")
+    if len(name.encode()) > most_bytes:
         stem, dot, ending = name.rpartition(".")
         # The ending says what it is, and stays if it is short.
-        name = stem[:-1] + dot + ending if stem and len(ending) < len(stem) else name[:-1]
+        ending = dot + ending if stem and len(ending) < _SHORT else ""
+        left = most_bytes - len(ending.encode())
+        name = name.removesuffix(ending).encode()[:left].decode("utf-8", "ignore") + ending
     return name if name.strip("_ ") else otherwise

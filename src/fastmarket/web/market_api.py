@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from fastmarket.config import WebConfig
@@ -27,7 +27,7 @@ from fastmarket.web.content_path import file_of
 from fastmarket.web.download import Download, file_name
 from fastmarket.web.gets import Get, Gets
 from fastmarket.web.json_body import JsonBody, json_body
-from fastmarket.web.market_json import get_json, good_json, plan_json, sale_json
+from fastmarket.web.market_json import AsciiJson, get_json, good_json, plan_json, sale_json
 from fastmarket.web.page_guard import Page, PageGuard
 from fastmarket.web.path_listing import listing
 from fastmarket.web.refused import Refused
@@ -65,7 +65,7 @@ class MarketApi:
         return [
             route("/market", self._market),
             route("/market/goods", self._goods),
-            route("/market/paths", self._paths),
+            route("/market/paths", self._paths, "POST"),
             route("/market/sell", self._sell, "POST"),
             route("/market/unsell", self._unsell, "POST"),
             route("/market/plan", self._plan, "POST"),
@@ -90,7 +90,7 @@ class MarketApi:
     async def _market(self, request: Request) -> Response:
         """What can be done here."""
         directories = () if self._shop is None else self._shop.allowed.directories
-        return JSONResponse(
+        return AsciiJson(
             {
                 "sells": self._shop is not None,
                 "gets": self._gets.can_get,
@@ -113,11 +113,11 @@ class MarketApi:
         page = shop.goods(request.query_params.get("after", ""), most + 1)
         more = shop.page_token(page[most - 1]) if len(page) > most else None
         goods = [good_json(good, shop.sent_bytes(good)) for good in page[:most]]
-        return JSONResponse({"goods": goods, "more": more})
+        return AsciiJson({"goods": goods, "more": more})
 
     async def _paths(self, request: Request) -> Response:
-        path = request.query_params.get("in", "")
-        return JSONResponse(await asyncio.to_thread(listing, self._open_shop.allowed, path, self._config))
+        shop, body = self._open_shop, await self._body(request)
+        return AsciiJson(await asyncio.to_thread(listing, shop.allowed, body.text("in", ""), self._config))
 
     async def _sell(self, request: Request) -> Response:
         shop, body = self._open_shop, await self._body(request)
@@ -138,7 +138,7 @@ class MarketApi:
 
     async def _unsell(self, request: Request) -> Response:
         shop, body = self._open_shop, await self._body(request)
-        return JSONResponse({"cids": await shop.unsell(body.text("content"))})
+        return AsciiJson({"cids": await shop.unsell(body.text("content"))})
 
     # --- getting
 
@@ -158,10 +158,10 @@ class MarketApi:
         name = file_name(
             body.text("name", "") or otherwise, str(order.root), self._config.max_file_name_bytes
         )
-        return JSONResponse(get_json(self._gets.start(order, name)))
+        return AsciiJson(get_json(self._gets.start(order, name)))
 
     async def _list_gets(self, request: Request) -> Response:
-        return JSONResponse({"gets": [get_json(get) for get in self._gets.newest_first()]})
+        return AsciiJson({"gets": [get_json(get) for get in self._gets.newest_first()]})
 
     async def _progress(self, request: Request) -> Response:
         return JsonLines(_progress_lines(self._asked(request)))
@@ -170,7 +170,7 @@ class MarketApi:
         await self._body(request)
         get = self._asked(request)
         self._gets.stop(get)
-        return JSONResponse(get_json(get))
+        return AsciiJson(get_json(get))
 
     async def _file(self, request: Request) -> Response:
         get = self._asked(request)

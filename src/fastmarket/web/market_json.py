@@ -5,14 +5,30 @@ Prices and costs are text: they may exceed what a JavaScript number holds exactl
 
 from __future__ import annotations
 
+import json
+
+from starlette.responses import Response
+
 from fastmarket.content.allowed import shown_path
 from fastmarket.content.goods import Good
 from fastmarket.content.sale import SaleEvent, SaleProgress
 from fastmarket.exchange.fetching.order import FetchPlan, HolderShare
 from fastmarket.web.gets import Get
+from fastmarket.web.media_types import JSON
 from fastmarket.web.refused import told
 
 Json = dict[str, object]
+
+
+class AsciiJson(Response):
+    """An answer in JSON of ASCII alone: names of files may hold bytes that are not UTF-8 (PEP 383), and come
+    back as they were sent."""
+
+    media_type = JSON
+
+    def render(self, content: object) -> bytes:
+        """See `starlette.responses.Response`."""
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 def plan_json(plan: FetchPlan) -> Json:
