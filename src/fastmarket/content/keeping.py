@@ -166,8 +166,8 @@ class Keeper:
 
 
 _TOLD = {
-    GoodState.CHANGED: "%s is not the file that was imported: what it is in (%d goods) is not sold",
-    GoodState.GONE: "%s is gone: what it is in (%d goods) is not sold",
+    GoodState.CHANGED: "%s is not the file that was imported; contents no longer sold: %d",
+    GoodState.GONE: "%s is gone; contents no longer sold: %d",
 }
 
 

@@ -30,9 +30,9 @@ class NotAFile(CallerFault):
 class BadContent(PeerFault):
     """The content itself breaks a rule of UnixFS, whoever holds it. `cid`: of the block at fault, as text."""
 
-    def __init__(self, reason: str, cid: bytes) -> None:
-        self.cid = text_of(cid)
-        super().__init__(f"block {self.cid}: {reason}", protocol="unixfs")
+    def __init__(self, reason: str, cid: str) -> None:
+        super().__init__(f"block {cid}: {reason}", protocol="unixfs")
+        self.cid = cid
 
 
 def text_of(cid: bytes) -> str:
@@ -41,3 +41,8 @@ def text_of(cid: bytes) -> str:
         return str(Cid.from_bytes(cid))
     except PeerFault:
         return cid.hex()
+
+
+def bad_content(reason: str, cid: bytes) -> BadContent:
+    """Of a block by its binary CID."""
+    return BadContent(reason, text_of(cid))

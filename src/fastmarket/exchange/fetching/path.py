@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.exchange.fetching.faults import BadContent, NoSuchPath, NotAFile, text_of
+from fastmarket.exchange.fetching.faults import NoSuchPath, NotAFile, bad_content, text_of
 from fastmarket.formats.block import is_verifiable, split_cid
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.unixfs.hamt import ShardSearch
@@ -64,7 +64,7 @@ class PathWalk:
                 self._step(node)
                 return None
         except PeerFault as fault:
-            raise BadContent(fault.reason, self.cid) from None
+            raise bad_content(fault.reason, self.cid) from None
         if isinstance(node, FileNode):
             return node
         raise NotAFile("path", f"{self._here()} is {_kind(node)}, not a file")
