@@ -51,7 +51,7 @@ class Catalogue:
         """Opens or creates it in the data directory, or for as long as it is open in a temporary one.
 
         `on_moved` is called, in the same thread, when a file is found not to be as it was imported: it is
-        time for `Keeper.look`. Raises NodeFault.
+        time for `GoodsKeeper.look`. Raises NodeFault.
         """
         with ExitStack() as stack:
             if directory is None:
@@ -68,7 +68,7 @@ class Catalogue:
             self._stack = stack.pop_all()
         self._on_moved = on_moved
         self.moved: set[int] = set()
-        """Files seen not to be as they were imported, by number, until `Keeper.look` has looked at them."""
+        """Numbers of files seen not to be as they were imported, until `GoodsKeeper.look` has looked."""
         self._files: BoundedMap[int, ImportedFile] = BoundedMap(
             KNOWN_OWNERS, eviction=Eviction.LEAST_RECENTLY_USED
         )
@@ -157,7 +157,7 @@ class Catalogue:
         """Ends the sale of a content, or of what was sold by a path; returns what is no longer sold.
 
         Raises CallerFault("content", ...) for a file below a directory that is followed: it would be sold
-        again. Writes to disk: not for the event loop. `Keeper.look` deletes the rows.
+        again. Writes to disk: not for the event loop. `GoodsKeeper.look` deletes the rows.
         """
         return self.ledger.remove(multihash, path)
 

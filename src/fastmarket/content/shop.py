@@ -14,7 +14,7 @@ from fastmarket.content.allowed import AllowedPaths, shown_path
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import Good, GoodState, SellOrder
 from fastmarket.content.importing import GoodEnded, Importer, ImportProgress, PathRefused
-from fastmarket.content.keeping import Keeper
+from fastmarket.content.keeping import GoodsKeeper
 from fastmarket.content.records import GoodPut
 from fastmarket.content.sale import Sale, SaleEvent, SaleProgress
 from fastmarket.content.sent import SentBytes
@@ -55,7 +55,7 @@ class Shop:
         self,
         catalogue: Catalogue,
         importer: Importer,
-        keeper: Keeper,
+        keeper: GoodsKeeper,
         allowed: AllowedPaths,
         registry: OfferRegistry,
         place: Callable[[], ContentPlace],
