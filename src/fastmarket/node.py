@@ -200,8 +200,9 @@ class Node(Live):
         service = MarketService(self._front(), config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
-        prober = None if self._fetching is None else self._fetching.prober
-        return MarketServer(service, config.market, config.access, observer, around, shop, prober)
+        fetching = self._fetching
+        fetches = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        return MarketServer(service, config.market, config.access, observer, around, shop, *fetches)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web
