@@ -200,8 +200,9 @@ class Node(Live):
         service = MarketService(self._front(), config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
-        prober = None if self._fetching is None else self._fetching.prober
-        return MarketServer(service, config.market, config.access, observer, around, shop, prober)
+        fetching = self._fetching
+        fetches = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        return MarketServer(service, config.market, config.access, observer, around, shop, *fetches)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web
@@ -233,7 +234,9 @@ class Node(Live):
 
     def _http_server(self, port: int) -> WebServer:
         with parts.extra("http-port", "http"):
+            from fastmarket.web.market_api import MarketApi
             from fastmarket.web.routing_api import RoutingApi
+            from fastmarket.web.search import HolderSearch
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
@@ -241,7 +244,13 @@ class Node(Live):
         self._writers = WriteAccess(None if self._grpc is None else self._grpc.tokens)
         source = dht.public if fleet is None else fleet.public
         api = RoutingApi(source, config, self._config.kad, self._writers)
-        routes = [*api.routes(), *StatusPage(dht, self._front(), config).routes()]
+        fetching = self._fetching
+        shop = None if self._selling is None else self._selling.shop
+        prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        search = HolderSearch(self._front(), config, self._writers, prober)
+        market = MarketApi(shop, fetcher, self._writers, config, dht.now)
+        page = StatusPage(dht, config)
+        routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]
         return WebServer(routes, config, config.host, port)
 
 

@@ -26,6 +26,7 @@ from rich.text import Text
 from fastmarket.cli import content
 from fastmarket.cli.processes import ProcessFault, ServerProcess, environment, executable
 from fastmarket.cli.render import Column, clean, draw, host_port, short, size_text
+from fastmarket.wording import counted
 
 PROG = "demo"
 MADE_FILE_BYTES = 48 * 1024 * 1024 + 4242  # large enough that hashing takes a visible time
@@ -153,7 +154,9 @@ class Stage:
         """Look the file up at a node and print the offers; all must be there, cheapest first."""
         answer, took_s = self.client(node, "check", cid)
         holders = answer["holders"]
-        self.tell(f"node {node} finds {len(holders)} offers for {short(cid)}", f"{answer['ms']:.1f} ms")
+        self.tell(
+            f"node {node} finds {counted(len(holders), 'offer')} for {short(cid)}", f"{answer['ms']:.1f} ms"
+        )
         self.aside(f"the whole command took {milliseconds(took_s)}")
         rows = [
             (

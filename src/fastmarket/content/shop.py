@@ -97,6 +97,11 @@ class Shop:
 
     # --- for callers
 
+    @property
+    def allowed(self) -> AllowedPaths:
+        """What may be sold."""
+        return self._allowed
+
     def orders(
         self,
         paths: Sequence[str],

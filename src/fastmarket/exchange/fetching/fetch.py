@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault, PeerFault
 from fastmarket.exchange.fetching.asking import Asking
-from fastmarket.exchange.fetching.bill import Bill
+from fastmarket.exchange.fetching.bill import Bill, too_little
 from fastmarket.exchange.fetching.events import (
     Ask,
     Drop,
@@ -122,7 +122,7 @@ class Fetch:
             if wanted is self._head:
                 self._on_head(block, holder)
             elif self._body is not None:
-                holder.file_bytes += self._body.on_block(wanted, block, holder.key)
+                holder.file_bytes += self._body.on_block(wanted, block, holder)
         except (PeerFault, CallerFault) as fault:
             self._fail(fault)
 
@@ -245,11 +245,12 @@ class Fetch:
         if node is None:
             return
         first, end = self._plan(cid, node)
+        self._roster.check_bill(holder, len(node.inline))
         output = FileOutput(
             self._config, first, end, in_order=self._in_order, actions=self._actions, events=self._events
         )
         self._output = output
-        self._body = FileBody(self._config, output, self._kept)
+        self._body = FileBody(self._config, output, self._kept, self._roster)
         self._body.start(cid, node, len(block), None if holder is None else holder.key)
         if holder is not None:
             holder.file_bytes += len(node.inline)
@@ -296,7 +297,7 @@ class Fetch:
         block = unserved[0]
         why = self._roster.why_not(block)
         if self._roster.is_too_dear(block):
-            return CallerFault("max_cost", "is too little for what is left, at the prices of the holders")
+            return too_little()
         missing = tuple(text_of(one.cid) for one in unserved[:_MAX_NAMED])
         reasons = "; ".join(f"holder {key}: {reason}" for key, reason in why) or "there is no holder"
         return NoHolderServes(f"no holder serves block {missing[0]}: {reasons}", missing, why)

@@ -12,9 +12,11 @@ from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.exchange.fetching.faults import bad_content
+from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.output import Content, FileOutput
+from fastmarket.exchange.fetching.roster import Roster
 from fastmarket.exchange.fetching.walk import DagWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
 from fastmarket.formats.block import inline_block, split_cid, verify_block
@@ -46,14 +48,16 @@ class FileBody:
         "_kept",
         "_nodes",
         "_output",
+        "_roster",
         "_walk",
         "has_more",
     )
 
-    def __init__(self, config: FetchConfig, output: FileOutput, kept: KeptSpans) -> None:
+    def __init__(self, config: FetchConfig, output: FileOutput, kept: KeptSpans, roster: Roster) -> None:
         self._config = config
         self._output = output
         self._kept = kept
+        self._roster = roster
         self._walk = DagWalk(config, output.first, output.end)
         self._active: dict[bytes, WantedBlock] = {}
         self._again: deque[WantedBlock] = deque()  # kept ones that are not right
@@ -141,31 +145,42 @@ class FileBody:
 
     # --- what came
 
-    def on_block(self, block: WantedBlock, data: bytes, holder: int | None) -> int:
-        """A block with the right hash; returns the bytes of the file in it."""
+    def on_block(self, block: WantedBlock, data: bytes, holder: HolderState) -> int:
+        """A block with the right hash; returns the bytes of the file in it. Raises CallerFault("max_cost",
+        ...) as `Roster.check_bill` does."""
         self._active.pop(block.cid, None)
         return self._on_block(block, data, holder)
 
-    def _on_block(self, block: WantedBlock, data: bytes, holder: int | None) -> int:
+    def _on_block(self, block: WantedBlock, data: bytes, holder: HolderState | None) -> int:
         self._inner_count -= block.is_inner
-        content = self._leaf_content(block.cid, block.places[0].length, data)
-        if content is not None:
-            self._output.remember(block.cid, content)
-            for place in block.places:
-                self._put(place, content, holder)
-                holder = None
-            return len(content)
-        node = PackedLinks(self._read(block.cid, data))
+        content = self._plain_leaf(block.cid, block.places[0].length, data)
+        if content is None:
+            node = self._read(block.cid, data)
+            if node.children:
+                self._on_node(block, PackedLinks(node), len(data), holder)
+                return len(node.inline)
+            content = node.inline
+        self._output.remember(block.cid, content)
+        key = None if holder is None else holder.key
+        for place in block.places:
+            self._put(place, content, key)
+            key = None
+        return len(content)
+
+    def _on_node(
+        self, block: WantedBlock, node: PackedLinks, block_bytes: int, holder: HolderState | None
+    ) -> None:
+        self._roster.check_bill(holder, len(node.inline))
+        key = None if holder is None else holder.key
         for place in block.places:
             if not block.is_inner:
                 self._output.give_back(place)
-            self._add_node(place, node, len(data), holder)
-            holder = None
-        return len(node.inline)
+            self._add_node(place, node, block_bytes, key)
+            key = None
 
-    def _leaf_content(self, cid: bytes, length: int, data: bytes) -> Content | None:
-        """The file's bytes in a leaf; None: it has links. A leaf as all importers write it need not be
-        parsed."""
+    def _plain_leaf(self, cid: bytes, length: int, data: bytes) -> Content | None:
+        """The file's bytes in a leaf as all importers write it, which need not be parsed; None: it is not
+        one."""
         if cid.startswith(_RAW_HEAD):
             return data
         size, before, behind = self._frame
@@ -173,15 +188,11 @@ class FileBody:
             before, behind = leaf_frame(length, raw=False)
             self._frame = length, before, behind
         start = len(before)
-        if (
-            len(data) == start + length + len(behind)
-            and data.startswith(before)
-            and data.endswith(behind)
-            and length
-        ):
-            return memoryview(data)[start : start + length]
-        node = self._read(cid, data)
-        return None if node.children else node.inline
+        if len(data) != start + length + len(behind) or not length:
+            return None
+        if not data.startswith(before) or not data.endswith(behind):
+            return None
+        return memoryview(data)[start : start + length]
 
     def _read(self, cid: bytes, data: bytes) -> FileNode:
         try:

@@ -22,7 +22,7 @@ from fastmarket.exchange.fetching.events import (
     Verified,
     Write,
 )
-from fastmarket.exchange.fetching.faults import NoHolderServes, NotAFile
+from fastmarket.exchange.fetching.faults import NoHolderServes, NoSuchPath, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, cost_of
 from fastmarket.exchange.fetching.order import (
@@ -42,6 +42,7 @@ MAX_TOLD_BYTES = 1024 * 1024
 
 TOO_EXPENSIVE = "TOO_EXPENSIVE"
 NOT_A_FILE = "NOT_A_FILE"
+_FIELDS = {"path": "content", "root": "content", "span": "first"}
 
 
 class RunningFetch:
@@ -50,6 +51,7 @@ class RunningFetch:
     def __init__(
         self, order: FetchOrder, config: FetchConfig, holders: HolderConfig, run_queue: RunQueue
     ) -> None:
+        """Raises CallerFault."""
         self.wanting = asyncio.Event()
         """Set while no holder is known that may serve what is missing."""
         self.wanting.set()
@@ -60,7 +62,7 @@ class RunningFetch:
         self._faults = run_queue.faults
         self._began = self._clock.now()
         self._part: PartWriter | None = None
-        self._fetch = Fetch(order.root, config, self._began, path=order.path, in_order=True)
+        self._fetch = self._planner([])
         self._holders = AskedHolders(self._fetch, self, holders.max_holders, self._faults)
         self._too_dear: list[int] = []  # prices of holders that are left out
         self._data: deque[Write] = deque()  # for a reader
@@ -74,7 +76,7 @@ class RunningFetch:
         self._pump = Pump(run_queue, self._next_timer, self._turn, self._on_bug)
 
     async def begin(self) -> None:
-        """Opens the file, if there is one. Raises CallerFault, StorageFault."""
+        """Opens the file, if there is one. Raises CallerFault, Unmet, StorageFault."""
         order = self._order
         kept: list[tuple[int, int]] = []
         if order.output and not order.plan_only:
@@ -82,18 +84,25 @@ class RunningFetch:
                 raise CallerFault("output", "is for whole files; some bytes of one are streamed")
             self._part = await PartWriter.open(order.output, order.proof, self)
             kept = self._part.kept
-        self._fetch = Fetch(
-            order.root,
-            self._config,
-            self._clock.now(),
-            path=order.path,
-            span=(order.first, None if order.last is None else order.last + 1),
-            in_order=self._part is None,
-            kept=kept,
-            max_cost=order.max_cost,
-        )
+        self._fetch = self._planner(kept)
         self._holders = AskedHolders(self._fetch, self, self._holder_config.max_holders, self._faults)
         self._pump.wake()
+
+    def _planner(self, kept: list[tuple[int, int]]) -> Fetch:
+        order = self._order
+        try:
+            return Fetch(
+                order.root,
+                self._config,
+                self._clock.now(),
+                path=order.path,
+                span=(order.first, None if order.last is None else order.last + 1),
+                in_order=self._part is None,
+                kept=kept,
+                max_cost=order.max_cost,
+            )
+        except CallerFault as fault:
+            raise self._told(fault) from None
 
     async def close(self) -> None:
         """Ends it: nothing is asked or written any more."""
@@ -292,10 +301,12 @@ class RunningFetch:
             )
         if isinstance(fault, NotAFile):
             return Unmet("content", fault.reason, NOT_A_FILE)
+        if isinstance(fault, NoSuchPath):
+            return NoSuchPath("content", fault.reason)
         if isinstance(fault, CallerFault) and fault.field == "max_cost":
             return Unmet("max_cost", fault.reason, TOO_EXPENSIVE)
-        if isinstance(fault, CallerFault) and fault.field == "span":
-            return CallerFault("first", fault.reason)
+        if type(fault) is CallerFault:
+            return CallerFault(_FIELDS.get(fault.field, fault.field), fault.reason)
         return fault
 
     def _nobody(self) -> FastmarketError:
