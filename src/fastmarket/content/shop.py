@@ -141,6 +141,7 @@ class Shop:
                         yield event
             except FastmarketError as fault:
                 yield Sale(shown_path(order.path), fault=fault)
+        await self._update_followers()
 
     async def unsell(self, content: str, deadline_s: float | None = None) -> list[str]:
         """Stops selling a content, or what is sold from an absolute path; returns the CIDs. Raises
@@ -155,6 +156,7 @@ class Shop:
             goods = await asyncio.to_thread(self._catalogue.remove, multihash=multihash)
         if not goods:
             raise NoSuchGood("content", f"{shown_path(content)} is not sold here")
+        await self._update_followers()
         await self._withdraw(goods, REGISTER_S if deadline_s is None else min(REGISTER_S, deadline_s))
         return list(dict.fromkeys(str(good.cid) for good in goods if good.cid is not None))
 
