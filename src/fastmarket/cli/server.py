@@ -285,15 +285,22 @@ def _on_hangup(terminal: ControllingTerminal, stop: asyncio.Event, reloading: Re
 
 
 async def _stop(node: Node, *waiting: asyncio.Future[Any]) -> None:
+    """Stops the node, after a start under way; at the deadline, ends the process."""
+
+    async def stop() -> None:
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await node.stop()
+
     for task in waiting:
         task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    try:
-        await asyncio.wait_for(node.stop(), STOP_DEADLINE_S)
-    except TimeoutError:
+    stopping = asyncio.ensure_future(stop())
+    # Not wait_for and the like: they wait for what they cancel, and so for a part that hangs.
+    await asyncio.wait((stopping,), timeout=STOP_DEADLINE_S)
+    if not stopping.done():
         log.error("the node did not stop within %s s; exiting anyway", STOP_DEADLINE_S)
         logs.flush()
         os._exit(entry.DONE)
+    await stopping
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
