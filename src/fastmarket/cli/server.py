@@ -45,8 +45,8 @@ Examples:
       join a network through one of its nodes
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
       run behind a forwarded port that others reach at that name and port
-  fastmarket-server --metrics-port 9100 --http-port 8081
-      serve metrics to Prometheus, and a status page at http://127.0.0.1:8081
+  fastmarket-server --metrics-port 9100 --http-port 8090
+      serve metrics to Prometheus, and a status page at http://127.0.0.1:8090
   fastmarket-server --host 0.0.0.0 --tls-cert node.crt --tls-key node.key --tokens tokens
       serve gRPC to other machines over TLS to callers with a token
   fastmarket-server --store redis://10.0.0.5:6379,10.0.0.6:6379
