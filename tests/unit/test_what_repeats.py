@@ -76,6 +76,8 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/fetching/asked_holders.py", "AskedHolders._close", "add_done_callback"): (FORGETS, ""),
     ("net/fetching/asked_holders.py", "AskedHolders.close", LOOP): (CALLER, ""),
     ("net/fetching/fetcher.py", "Fetcher.fetch", "ensure_future"): (CALLER, ""),
+    ("net/fetching/fetcher.py", "Fetcher.fetch", "add_done_callback"): (FORGETS, ""),
+    ("net/fetching/fetcher.py", "Fetcher.close", LOOP): (CALLER, ""),
     ("net/fetching/fetcher.py", "Fetcher._search", LOOP): (CALLER, ""),
     ("net/fetching/part_file.py", "PartWriter._go", "add_done_callback"): (ONCE, ""),
     ("net/fetching/part_file.py", "PartWriter._idle", LOOP): (CALLER, ""),

@@ -126,6 +126,7 @@ async def buying(
         sources: list[HolderSource] = [OfferSource(dht, reach, clock), *more]
         fetcher = Fetcher(config or FetchConfig(), holders, RunQueue(clock, faults), sources)
         yield Bench(dht, fetcher, dialer, faults, gateways)
+        await fetcher.close()
         assert dialer.used == 0, "every connection is accounted for"
         assert faults.count == bugs
 

@@ -342,7 +342,7 @@ def test_a_full_disk_keeps_what_is_there(run: Run[Any], dag: Blocks, tmp_path: P
     run(main())
 
 
-def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, FetchOrder]]:
+def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, str]]:
     dag = Blocks()
     order = file_in(dag)
     right = with_proof(order, folder / "right")
@@ -353,23 +353,23 @@ def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, FetchOrder]]:
     (folder / "zeros").write_bytes(bytes(100))
     (folder / "zeros").chmod(0o600)
     return [
-        ("is not an absolute path", replace(right, output="right"), right),
-        ("no such file", replace(right, output=str(folder / "none")), right),
-        ("symbolic links", replace(right, output=str(folder / "link")), right),
-        ("others than its owner", readable, right),
-        ("is not a file", replace(right, output=str(folder / "pipe")), right),
-        ("does not end in the proof", replace(right, proof=right.proof[:-1] + b"?"), right),
-        ("the proof is not", replace(right, output=str(folder / "zeros"), proof=bytes(32)), right),
+        ("is not an absolute path", replace(right, output="right"), "NO_OUTPUT"),
+        ("no such file", replace(right, output=str(folder / "none")), "NO_OUTPUT"),
+        ("symbolic links", replace(right, output=str(folder / "link")), "NO_OUTPUT"),
+        ("others than its owner", readable, "NO_OUTPUT"),
+        ("is not a file", replace(right, output=str(folder / "pipe")), "NO_OUTPUT"),
+        ("does not end in the proof", replace(right, proof=right.proof[:-1] + b"?"), "OUTPUT_CHANGED"),
+        ("the proof is not", replace(right, output=str(folder / "zeros"), proof=bytes(32)), "NO_OUTPUT"),
     ]
 
 
 def test_only_a_proven_file_is_written(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        for reason, order, _ in broken_outputs(tmp_path):
+        for reason, order, code in broken_outputs(tmp_path):
             async with buying(order.root, []) as bench:
                 with pytest.raises(Unmet, match=reason) as caught:
                     await bench.fetch(order)
-                assert (caught.value.field, caught.value.code) == ("output", "NO_OUTPUT")
+                assert (caught.value.field, caught.value.code) == ("output", code)
         assert (tmp_path / "zeros").read_bytes() == bytes(100)
         assert (tmp_path / "readable").stat().st_size == 32
 
