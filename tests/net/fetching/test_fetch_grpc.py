@@ -115,7 +115,8 @@ def test_a_file_appears_when_it_is_whole(run: Run[Any], tmp_path: Path, kind: ty
 def test_a_later_call_goes_on(run: Run[Any], tmp_path: Path, kind: type[MarketClient]) -> None:
     async def main() -> None:
         path = tmp_path / "file"
-        async with market([(DAG.blocks, 3)], kind=kind) as (_, client):
+        paced = FetchConfig(max_ordered_bytes=3 * CHUNK, max_ahead_bytes=3 * CHUNK)
+        async with market([(DAG.blocks, 3)], kind=kind, fetching=paced) as (_, client):
 
             def leave(report: FetchPlan | FetchProgress) -> None:
                 if (tmp_path / "file.part").stat().st_size > len(DATA) // 3:
