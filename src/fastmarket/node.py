@@ -186,8 +186,8 @@ class Node(Live):
         return self._fleet or self.dht
 
     def _sells(self) -> AbstractAsyncContextManager[Selling]:
-        with parts.extra("content-port", "content"):
-            from fastmarket.node_content import selling
+        from fastmarket.node_content import selling
+
         return selling(self.dht, self._front(), self._config, self._data_dir)
 
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:

@@ -26,6 +26,7 @@ from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.cid import sha256_multihash
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import FrameDecoder, encode_uvarint, frame
@@ -233,6 +234,28 @@ def test_nobody_at_the_address_is_told(run: Run[None]) -> None:
             outcome = await answer
             assert isinstance(outcome, AskFailed)
             assert outcome.kind is FailureKind.GONE
+
+    run(scenario())
+
+
+def test_a_peer_of_unknown_address_is_looked_for(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with pair() as both:
+            found: list[PeerInfo | None] = [None, seed(both.seller)]
+
+            async def find(peer_id: PeerId) -> PeerInfo | None:
+                assert peer_id == both.seller.peer_id
+                return found.pop(0)
+
+            async with nodes(1, first=60) as (node,):
+                buying = BitswapExchange(node.host, BitswapConfig(), NoBlocks(), both.memory.is_free, find)
+                for expected in (AskFailed, BlockSent):
+                    answer: asyncio.Future[AskOutcome] = asyncio.get_running_loop().create_future()
+                    unknown = PeerInfo(both.seller.peer_id, ())
+                    buying.start()
+                    buying.ask(unknown, both.memory.put(block(1)), node.now() + PATIENCE_S, answer.set_result)
+                    assert isinstance(await answer, expected)
+                await buying.close()
 
     run(scenario())
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastmarket.cli.render import Column, clean, counted, size_text, tail
+from fastmarket.cli.render import Column, clean, size_text, tail
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from fastmarket.content.channel import BATCH, MAX_BATCHES, Channel, ChannelClosed
+from fastmarket.content.channel import BATCH, MAX_BATCHES, ThreadChannel, ChannelClosed
 from tests.conftest import Run
 
 
-def filled(channel: Channel[int], call: Callable[[], None]) -> asyncio.Future[None]:
+def filled(channel: ThreadChannel[int], call: Callable[[], None]) -> asyncio.Future[None]:
     return asyncio.get_running_loop().run_in_executor(None, channel.filled_by, call)
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH, 5 * BATCH * MAX_BATCHES + 3])
 def test_all_come_in_order(run: Run[None], count: int) -> None:
     async def main() -> None:
-        channel: Channel[int] = Channel(asyncio.get_running_loop())
+        channel: ThreadChannel[int] = ThreadChannel(asyncio.get_running_loop())
         job = filled(channel, lambda: [channel.put(number) for number in range(count)] and None)
         assert [number async for number in channel] == list(range(count))
         await job
@@ -29,7 +29,7 @@ def test_all_come_in_order(run: Run[None], count: int) -> None:
 
 def test_what_came_before_a_fault_is_taken(run: Run[None]) -> None:
     async def main() -> None:
-        channel: Channel[int] = Channel(asyncio.get_running_loop())
+        channel: ThreadChannel[int] = ThreadChannel(asyncio.get_running_loop())
 
         def call() -> None:
             channel.put(1)
@@ -45,7 +45,7 @@ def test_what_came_before_a_fault_is_taken(run: Run[None]) -> None:
 
 def test_it_is_not_far_ahead(run: Run[None]) -> None:
     async def main() -> None:
-        channel: Channel[int] = Channel(asyncio.get_running_loop())
+        channel: ThreadChannel[int] = ThreadChannel(asyncio.get_running_loop())
         put = 0
         full = threading.Event()
 
