@@ -94,7 +94,7 @@ def offered(before_cursor: str) -> list[str]:
 
 def test_command_words_are_completed() -> None:
     assert offered("re") == ["register"]
-    assert offered("C") == ["check", "cid", "closest"]
+    assert offered("C") == ["cat", "check", "cid", "closest"]
     assert offered("zz") == []
     assert len(offered("")) == len(WORDS)
     assert offered("set cl") == ["set client-ip", "set client-port"]
