@@ -60,6 +60,9 @@ INTERPRETED = {
         "block",
         "car",
         "dag_pb",
+        "fetching",
+        "fetching_scenario",
+        "fetching_static",
     )
 }
 

@@ -111,9 +111,11 @@ class Fetch:
 
     # --- answers
 
-    def handle_block(self, request: int, block: bytes, now: float) -> None:
+    def handle_block(self, request: int, block: bytes | bytearray | memoryview, now: float) -> None:
         """The answer to a request. It is hashed here; whatever it is, nothing is raised. Unknown and dropped
-        requests are ignored."""
+        requests are ignored. `block` is copied unless it is bytes."""
+        if not isinstance(block, bytes):
+            block = bytes(block)
         came = self._asking.handle_block(request, block, now)
         if came is None or self._ended:
             return
