@@ -190,10 +190,10 @@ class Fetch:
         """What to do, in this order; empty: nothing until the next input."""
         self._now = now
         if not self._ended and not self._is_paused:
-            if self._output is not None:
-                self._roster.bill.missing_bytes = (
-                    self._output.end - self._output.first - self._output.verified_bytes
-                )
+            if self._output is not None and self._body is not None:
+                output = self._output
+                self._roster.bill.missing_bytes = output.end - output.first - output.verified_bytes
+                self._body.has_more = False
             try:
                 self._asking.assign(now)
             except (PeerFault, CallerFault) as fault:

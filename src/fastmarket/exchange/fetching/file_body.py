@@ -77,7 +77,6 @@ class FileBody:
 
     def next_block(self) -> WantedBlock | None:
         """The next one: inner nodes first, then leaves by offset."""
-        self.has_more = False
         if self._again:
             return self._again.popleft()
         for _ in range(_PLACES_A_TURN):
