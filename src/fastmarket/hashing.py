@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
-from fastmarket.formats.unixfs.importer import OnNode, UnixfsImporter
+from fastmarket.formats.unixfs.importer import UnixfsImporter
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
 from fastmarket.hashed_parts import hashed_parts, named_faults
 from fastmarket.native.cid import (
@@ -80,17 +80,14 @@ class FileState(NamedTuple):
         return not 0 <= now_ns - self.changed_ns < TICK_NS
 
 
-OnLeaves = Callable[[int, int, bytes], None]
-"""Gets the leaves of a part of a file: its offset, its length, and 32 bytes of digest for each leaf."""
-
-
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """`size`: the bytes read; `state`: the file's at that time."""
+    """`size`: the bytes read; `state`: the file's at that time; `tree_bytes`: of all its blocks."""
 
     cid: Cid
     size: int
     state: FileState
+    tree_bytes: int
 
 
 def cid_of_file(
@@ -127,73 +124,22 @@ def hashed_file(
     with _opened(name) as fd:
         state = _settled(fd, name)
         importer = UnixfsImporter(profile)
-        done, whole = _feed_leaves(fd, name, state.size, importer, threads, progress, None)
+        done, whole = 0, True
+        parts = hashed_parts(fd, 0, state.size, profile, threads)
+        # Closed before the descriptor is: no thread may read from a number reused for another file.
+        with closing(named_faults(name, parts)) as named:
+            for part, digests in named:
+                whole = part > 0
+                importer.add_leaves(digests, part)
+                done += part
+                if progress is not None and whole:
+                    progress(done, state.size)
         _check_unmoved(fd, name, state)
         if not whole or not _ends(fd, name, state.size):
             importer = UnixfsImporter(profile)
             done = _read_unsized(fd, name, importer)
             _check_unmoved(fd, name, state)
-    return HashedFile(importer.finish(), done, state)
-
-
-def imported_file(
-    path: str | os.PathLike[str],
-    on_leaves: OnLeaves,
-    on_node: OnNode,
-    *,
-    profile: CidProfile = UNIXFS_V0_2015,
-    kept: bytes = b"",
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> HashedFile:
-    """Like `hashed_file`, and hands out the file's tree: the leaves of each part, in order, and each node
-    above them when it is complete.
-
-    `kept` is what an earlier run got for the first leaves of the same state of the file, joined: these are
-    not read again, nor handed out; their nodes are. Everything is called in the calling thread; an exception
-    ends the work. Raises CallerFault("file", ...) as well if the file is not as long as its size says, and
-    after it nothing that was handed out counts.
-    """
-    threads = _checked(threads)
-    name = os.fsdecode(path)
-    importer = UnixfsImporter(profile, on_node)
-    with _opened(name) as fd:
-        state = _settled(fd, name)
-        skipped = len(kept) // 32 * profile.chunk_bytes
-        if len(kept) % 32 or skipped > state.size:
-            raise CallerFault("kept", f"is not of whole leaves of {name}")
-        importer.add_leaves(kept, skipped)
-        done, whole = _feed_leaves(fd, name, state.size, importer, threads, progress, on_leaves, skipped)
-        _check_unmoved(fd, name, state)
-        if not whole or not _ends(fd, name, state.size):
-            raise CallerFault("file", f"{name} is not as long as its size says")
-    return HashedFile(importer.finish(), done, state)
-
-
-def _feed_leaves(
-    fd: int,
-    name: str,
-    size: int,
-    importer: UnixfsImporter,
-    threads: int,
-    progress: Callable[[int, int], None] | None,
-    on_leaves: OnLeaves | None,
-    start: int = 0,
-) -> tuple[int, bool]:
-    """The bytes of the leaves up to the end of the file, and whether it ends not before its size."""
-    done, whole = start, True
-    parts = hashed_parts(fd, start, size, importer.profile, threads)
-    # Closed before the descriptor is: no thread may read from a number reused for another file.
-    with closing(named_faults(name, parts)) as named:
-        for part, digests in named:
-            whole = part > 0
-            importer.add_leaves(digests, part)
-            if on_leaves is not None and whole:
-                on_leaves(done, part, digests)
-            done += part
-            if progress is not None and whole:
-                progress(done, size)
-    return done, whole
+    return HashedFile(importer.finish(), done, state, importer.finish_link().tree_bytes)
 
 
 def cids_of_files(

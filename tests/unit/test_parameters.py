@@ -19,6 +19,7 @@ LAYERS = (
     "content",
     "fetching",
     "fleet",
+    "holders",
     "host",
     "kad",
     "market",

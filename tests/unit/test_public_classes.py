@@ -24,6 +24,7 @@ import fastmarket
 from fastmarket import config, errors
 from fastmarket.cli.profile import Profile
 from fastmarket.cli.settings import SETTINGS, Layer, ServerSettings, resolve
+from fastmarket.directories import HashedDirectory, StepKind, TreeStep
 from fastmarket.errors import (
     CallerFault,
     FastmarketError,
@@ -112,7 +113,9 @@ VALUES: list[object] = [
     Envelope(KEY, b"type", b"payload", PEER),
     DagLink(b"cid", 1, 2),
     FILE_STATE,
-    HashedFile(CID, 3, FILE_STATE),
+    HashedDirectory(CID, 3, 11, 1),
+    TreeStep(StepKind.FILE, "path", "name", FILE_STATE),
+    HashedFile(CID, 3, FILE_STATE, 11),
     CarSection(b"cid", b"block"),
     CidParts(1, 0x55, 0x12, b"digest"),
     PbLink(b"cid", b"name", 3),
@@ -239,7 +242,15 @@ def test_values_come_through(value: object) -> None:
         assert repr(back) == repr(value), name
 
 
-VALUE_MODULES = ("config", "formats", "hashing", "market.client_values", "market.grpc_errors", "net.bridge")
+VALUE_MODULES = (
+    "config",
+    "formats",
+    "hashing",
+    "directories",
+    "market.client_values",
+    "market.grpc_errors",
+    "net.bridge",
+)
 
 
 def public_values() -> set[type]:

@@ -34,14 +34,26 @@ class ContentConfig:
     # SIGKILL, some 20 ms
     import_step_bytes: int = 64 * 1024 * 1024
     max_imports: int = 2  # at once, each with all threads; others wait their turn
-    max_watches: int = 1024  # directories followed; each subdirectory takes an inotify watch of the user's
+    # Directories followed at once, a thread each; each directory below takes an inotify watch of the user's
+    max_watches: int = 64
+    # Without changes below a followed directory, before it is read; and until its thread ends at shutdown
+    watch_quiet_s: float = 0.25
+    # At most until it is read while changes go on; nearly all of it is known
+    watch_latest_s: float = 10.0
+    # Between reads of a followed directory without a notice: where the system has none to give, and for what
+    # notices missed
+    watch_again_s: float = 600.0
 
     # --- the port
-    max_connections: int = 512  # each a descriptor and some 10 kB; further ones are closed at once
+    # Each a descriptor and some 10 kB. When there are that many, idle ones give way to others
+    max_connections: int = 512
     max_connections_per_ip: int = 384  # per address: three quarters; a proxy in front counts as one address
+    max_turned_away: int = 64  # additional ones, which may ask and are told 429; beyond them closed at once
+    max_requests: int = 1024  # answers under way, of which an HTTP/2 connection may have many; beyond it 429
     max_header_bytes: int = 16 * 1024  # of a request: CIDs, paths and a browser's headers take 2
     request_timeout_s: float = 10.0  # from the connection, or a request's first byte, to its last byte
     keep_alive_s: float = 75.0  # an idle connection; load balancers keep theirs for 60 s (nginx, AWS)
     unread_timeout_s: float = 30.0  # an answer that is not being read (trustless gateway, "idle 30 s")
+    min_rate_bytes: int = 2048  # sent a second, at least, over that time, while the reader is what is slow
     answer_timeout_s: float = 3600.0  # for a whole answer, as boxo: a gateway's patience
     stop_grace_s: float = 1.0  # time for answers in progress at shutdown

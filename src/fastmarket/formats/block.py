@@ -40,6 +40,15 @@ class CidParts(NamedTuple):
     digest: bytes
 
 
+def is_usual(raw: bytes) -> bool:
+    """Whether the bytes are a CID of a raw or dag-pb block by SHA-256, as nearly all are: nothing is wrong
+    with it."""
+    size = len(raw)
+    return (size == _V1_BYTES and raw.startswith(_V1_HEADS)) or (
+        size == SHA2_256_BYTES and raw.startswith(SHA2_256_PREFIX)
+    )
+
+
 def split_cid(raw: bytes) -> CidParts:
     """The parts of a binary CID that fills `raw`. Raises PeerFault if it is malformed, or if its digest has
     more than MAX_DIGEST_BYTES."""
@@ -114,6 +123,15 @@ def inline_block(cid: Cid | bytes) -> bytes | None:
     return parts.digest if parts.code == IDENTITY else None
 
 
+def digest_of(code: int, size: int, block: bytes) -> bytes | None:
+    """The digest of `size` bytes of a block by the hash function of that code; None if no block has one, or
+    if it is longer than MAX_BLOCK_BYTES."""
+    known = _HASHES.get(code)
+    if known is None or known[0] != size or len(block) > MAX_BLOCK_BYTES:
+        return None
+    return known[1](block)
+
+
 def verify_block(cid: Cid | bytes, block: bytes) -> bool:
     """Whether `block` is the one behind `cid` (bytes: binary, as in a link).
 
@@ -123,8 +141,8 @@ def verify_block(cid: Cid | bytes, block: bytes) -> bool:
     if len(block) > MAX_BLOCK_BYTES:
         return False
     raw = cid.raw if isinstance(cid, Cid) else cid
-    if len(raw) == _V1_BYTES and raw.startswith(_V1_HEADS):
-        return sha256(block) == raw[4:]
+    if is_usual(raw):
+        return raw.endswith(sha256(block))
     try:
         parts = split_cid(raw)
     except PeerFault:

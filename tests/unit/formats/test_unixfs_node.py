@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
 from fastmarket.formats.block import MAX_BLOCK_BYTES
-from fastmarket.formats.dag_pb import PbLink, encode_pb_node
-from fastmarket.formats.unixfs.message import NodeKind, UnixfsMessage, decode_message, encode_message
+from fastmarket.formats.dag_pb import MAX_LINKS, PbLink, encode_pb_node
+from fastmarket.formats.unixfs.message import (
+    MAX_SPARE_FIELDS,
+    NodeKind,
+    UnixfsMessage,
+    decode_message,
+    encode_message,
+)
 from fastmarket.formats.unixfs.node import (
     MAX_FILE_BYTES,
     Child,
@@ -115,6 +121,18 @@ REFUSED_FILES = {
 def test_refused_files(refused: bytes) -> None:
     with pytest.raises(PeerFault):
         read_node(DAG_PB, refused)
+
+
+def test_fields_that_only_cost_time_are_bounded() -> None:
+    for spare in (field(99, 0), field(98, b""), field(4, b""), b"\xa0\x00\x00"):
+        found = read_node(DAG_PB, block(field(1, 2) + field(3, 0) + MAX_SPARE_FIELDS * spare))
+        assert found == FileNode(b"", (), 0)
+        with pytest.raises(LimitExceeded, match="spare"):
+            read_node(DAG_PB, block(field(1, 2) + field(3, 0) + (MAX_SPARE_FIELDS + 1) * spare))
+    many = b"\x20\x01" * (MAX_LINKS + 1)
+    for sizes in (many, field(4, many[::2])):
+        with pytest.raises(LimitExceeded, match="block sizes"):
+            read_node(DAG_PB, block(field(1, 2) + sizes))
 
 
 def test_codecs_that_are_not_unixfs() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastmarket.errors import NetworkFault, PeerFault
+from fastmarket.errors import CallerFault, NetworkFault, PeerFault
 from fastmarket.formats.cid import Cid
 
 
@@ -17,6 +17,14 @@ class NoHolderServes(NetworkFault):
         super().__init__(reason)
         self.missing = missing
         self.why = why
+
+
+class NoSuchPath(CallerFault):
+    """There is no such name in the content."""
+
+
+class NotAFile(CallerFault):
+    """The path leads to something else than a file."""
 
 
 class BadContent(PeerFault):

@@ -14,11 +14,17 @@ from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.dag_pb import MAX_LINKS
 from fastmarket.formats.varint import decode_protobuf_varint, encode_uvarint
 
+MAX_SPARE_FIELDS = 64
+"""In a message, of fields that have no meaning yet, and of lists of packed numbers, of which one is enough:
+each costs a reader time, and needs no more than two bytes."""
+
+_UNPACKED_SIZE = 0x20  # the tag of a block size on its own, of which a file has one for each link
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
+_64_BITS = (1 << 64) - 1
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE, _MTIME = range(1, 9)
 _WIRE_TYPES = {
-    **dict.fromkeys((_TYPE, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE), _VARINT),
+    **dict.fromkeys((_TYPE, _FILESIZE, _HASH_TYPE, _FANOUT, _MODE), _VARINT),
     **dict.fromkeys((_DATA, _MTIME), _BYTES),
 }
 
@@ -50,19 +56,22 @@ def decode_message(raw: bytes) -> UnixfsMessage:
     numbers: dict[int, int] = {}
     data: dict[int, bytes] = {}
     sizes: list[int] = []
-    at, end = 0, len(raw)
+    at, end, spare = 0, len(raw), 0
     while at < end:
+        if raw[at] == _UNPACKED_SIZE:
+            at = _add_size(raw, at + 1, sizes)
+            continue
         tag, at = decode_protobuf_varint(raw, at)
         field, wire_type = tag >> 3, tag & 7
         start, at = _value(raw, at, wire_type)
-        if field == _BLOCKSIZES and wire_type == _BYTES:
-            _unpack(raw[start:at], sizes)
-        elif field not in _WIRE_TYPES:
-            continue
+        if field not in _WIRE_TYPES:
+            spare += 1
+            if spare > MAX_SPARE_FIELDS:
+                raise LimitExceeded("spare fields in a UnixFS node", MAX_SPARE_FIELDS)
+            if field == _BLOCKSIZES and wire_type == _BYTES:
+                _unpack(raw[start:at], sizes)
         elif wire_type != _WIRE_TYPES[field]:
             raise PeerFault(f"UnixFS field {field} of wire type {wire_type}")
-        elif field == _BLOCKSIZES:
-            _add(sizes, start)
         elif field in numbers or field in data:
             raise PeerFault(f"UnixFS field {field} twice")
         elif wire_type == _BYTES:
@@ -86,7 +95,7 @@ def _value(raw: bytes, at: int, wire_type: int) -> tuple[int, int]:
         stop = at + size
     else:
         start, stop = decode_protobuf_varint(raw, at)
-        start &= (1 << 64) - 1
+        start &= _64_BITS
         if wire_type == _BYTES:
             start, stop = stop, stop + start
         elif wire_type != _VARINT:
@@ -99,14 +108,16 @@ def _value(raw: bytes, at: int, wire_type: int) -> tuple[int, int]:
 def _unpack(packed: bytes, sizes: list[int]) -> None:
     at = 0
     while at < len(packed):
-        size, at = decode_protobuf_varint(packed, at)
-        _add(sizes, size & ((1 << 64) - 1))
+        at = _add_size(packed, at, sizes)
 
 
-def _add(sizes: list[int], size: int) -> None:
+def _add_size(raw: bytes, at: int, sizes: list[int]) -> int:
+    """Where the number at `at` ends."""
     if len(sizes) == MAX_LINKS:
         raise LimitExceeded("block sizes in a UnixFS node", MAX_LINKS)
-    sizes.append(size)
+    size, at = decode_protobuf_varint(raw, at)
+    sizes.append(size & _64_BITS)
+    return at
 
 
 def encode_message(message: UnixfsMessage) -> bytes:

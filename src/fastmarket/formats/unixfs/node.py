@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import CallerFault, LimitExceeded, PeerFault
-from fastmarket.formats.block import MAX_BLOCK_BYTES, is_verifiable, split_cid
+from fastmarket.formats.block import MAX_BLOCK_BYTES, is_usual, is_verifiable, split_cid
 from fastmarket.formats.cid import Codec
 from fastmarket.formats.dag_pb import PbLink, PbNode, decode_pb_node
 from fastmarket.formats.multicodec import IDENTITY
@@ -171,6 +171,8 @@ def _file(node: PbNode, message: UnixfsMessage) -> FileNode:
 def _child(link: PbLink, file_bytes: int) -> Child:
     if link.name:
         raise PeerFault("a link with a name inside a file")
+    if is_usual(link.cid):
+        return Child(link.cid, file_bytes)
     parts = split_cid(link.cid)
     if parts.codec not in _IN_FILES:
         raise PeerFault(f"a part of a file of codec {parts.codec:#x}")
@@ -184,10 +186,15 @@ def _child(link: PbLink, file_bytes: int) -> Child:
 def _directory(node: PbNode, message: UnixfsMessage) -> DirectoryNode:
     entries: dict[str, DirectoryEntry] = {}
     for link in node.links:
-        split_cid(link.cid)
+        _check_cid(link.cid)
         name = _name(link.name or b"")
         entries.setdefault(name, DirectoryEntry(name, link.cid, link.tree_bytes or 0))
     return DirectoryNode(tuple(entries.values()))
+
+
+def _check_cid(raw: bytes) -> None:
+    if not is_usual(raw):
+        split_cid(raw)
 
 
 def _name(raw: bytes) -> str:
@@ -237,7 +244,7 @@ def _bits(slots: Iterable[int]) -> int:
 
 
 def _hamt_link(link: PbLink, width: int) -> HamtLink:
-    split_cid(link.cid)
+    _check_cid(link.cid)
     prefix, name = (link.name or b"")[:width], (link.name or b"")[width:]
     try:
         slot = int(prefix, 16)

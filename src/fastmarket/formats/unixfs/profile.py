@@ -19,8 +19,8 @@ FRAME_BYTES = 256
 MAX_CHUNK_BYTES = MAX_BLOCK_BYTES - FRAME_BYTES
 """The longest chunk whose block is one that others take."""
 
-MAX_LINKS_PER_NODE = 8192
-"""Of a file: with the sizes of the largest file, such a node has half a MiB."""
+MAX_LINKS_PER_NODE = 16_384
+"""Of a file: with the sizes of the largest file, such a node has 1 MiB."""
 
 SHARD_OVER_BYTES = 256 * 1024
 """A directory that is larger, as its profile measures it, is cut into shards."""
