@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastmarket.sim.fetching import FetchPlan, FetchWorld
+from fastmarket.sim.fetching import FetchCrowd, FetchWorld
 from fastmarket.sim.fetching_static import StaticChoice, static_seconds
 from fastmarket.sim.measures import percentile
 from fastmarket.sim.network import Rules
@@ -23,7 +23,7 @@ def test_every_fetch_is_whole_and_the_median_near_the_best_static_choice() -> No
 
 @pytest.mark.parametrize("crowded", [False, True])
 def test_in_a_crowd_and_with_half_of_the_sellers_leaving(crowded: bool) -> None:
-    plan = FetchPlan(
+    plan = FetchCrowd(
         buyers=60, sellers=12, blocks=96, arrivals_s=1.0 if crowded else 120.0, leaving_share=0.5, seed=7
     )
     world = FetchWorld(plan)

@@ -38,7 +38,7 @@ DOWNLINK_MEDIAN, DOWNLINK_SIGMA = 12.5e6 / SCALE, 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class FetchPlan:
+class FetchCrowd:
     """How many fetch what from whom."""
 
     buyers: int = 1000
@@ -301,7 +301,7 @@ class SimBuyer:
 class FetchWorld:
     """All buyers and sellers."""
 
-    def __init__(self, plan: FetchPlan, config: FetchConfig | None = None) -> None:
+    def __init__(self, plan: FetchCrowd, config: FetchConfig | None = None) -> None:
         random = Random(f"{plan.seed} fetching")
         self.plan = plan
         self.queue = EventQueue(START)

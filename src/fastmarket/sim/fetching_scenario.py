@@ -3,7 +3,7 @@ hindsight."""
 
 from __future__ import annotations
 
-from fastmarket.sim.fetching import FetchPlan, FetchWorld
+from fastmarket.sim.fetching import FetchCrowd, FetchWorld
 from fastmarket.sim.measures import MS_DIGITS, Figures, percentile, share, spread
 from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.world import Plan
@@ -16,7 +16,7 @@ def fetching(plan: Plan) -> ScenarioOutcome:
     """Buyers fetch a file from sellers with long-tailed uplinks, of which a fifth leaves midway."""
     sellers = max(plan.nodes // (BUYERS_A_SELLER + 1), 2)
     buyers = max(plan.nodes - sellers, 1)
-    fetches = FetchPlan(buyers, sellers, min(FetchPlan().holders, sellers), seed=plan.rules.seed)
+    fetches = FetchCrowd(buyers, sellers, min(FetchCrowd().holders, sellers), seed=plan.rules.seed)
     world = FetchWorld(fetches)
     world.run(WITHIN_S)
     outcome = ScenarioOutcome(plan)
