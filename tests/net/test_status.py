@@ -16,7 +16,7 @@ from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.web.server import WebServer
 from fastmarket.web.status import StatusPage
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, nodes, seed
+from tests.net.loopback import DEADLINE_S, nodes, seed, until
 
 CONTENT = new_cidv0(b"a file with holders")
 CONFIG = WebConfig(port=0, max_shown=3)
@@ -61,6 +61,17 @@ def test_the_page_tells_of_the_node_its_peers_and_offers(run: Run[None]) -> None
                 (False, str(2**60)),
             ]
             assert {offer["cid"] for offer in status["offers"]} == {str(Cid(1, 0x55, CONTENT.multihash))}
+
+    run(main())
+
+
+def test_a_withdrawn_offer_is_not_counted_as_stored(run: Run[None]) -> None:
+    async def main() -> None:
+        async with page() as ((holder, asked), http):
+            await holder.withdraw_offer(CONTENT.multihash, b"u", DEADLINE_S)
+            await until(lambda: asked.offers.store.offer_count == 1)
+            assert len(asked.offers.store) == 2, "the tombstone stays"
+            assert (await http.get("/status.json")).json()["counts"]["offers"] == 1
 
     run(main())
 
