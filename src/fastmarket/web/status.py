@@ -77,7 +77,7 @@ class StatusPage:
             try:
                 response = await page(request)
             except CallerFault as fault:
-                response = JSONResponse({"error": fault.reason}, 422)
+                response = JSONResponse({"error": str(fault)}, 422)
             response.headers.update(HEADERS)
             return response
 
@@ -123,7 +123,10 @@ class StatusPage:
         )
 
     async def _find(self, request: Request) -> Response:
-        content = named(request.query_params.get("content", ""))
+        try:
+            content = named(request.query_params.get("content", ""))
+        except CallerFault as fault:
+            raise CallerFault("content", fault.reason) from None
         found = self._market.find_offers(content.multihash, self._config.lookup_budget_s)
         return StreamingResponse(self._lines(content, found), media_type="application/x-ndjson")
 
