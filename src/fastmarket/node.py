@@ -71,6 +71,11 @@ class Node(Live):
         return self._fleet
 
     @property
+    def market(self) -> Dht:
+        """What calls to a started node are answered from: `fleet` where there is one, else `dht`."""
+        return self._fleet or self.dht
+
+    @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
         """The addresses listened on, one per interface, with /p2p; empty before the start."""
         return () if self._dht is None else self._dht.listen_addrs
@@ -157,7 +162,7 @@ class Node(Live):
 
     def note(self) -> str:
         """What a usable node lacks, or ""."""
-        return "; ".join(self._front().node_info().troubles)
+        return "; ".join(self.market.node_info().troubles)
 
     def _made(self) -> tuple[DhtNode, NodeMetrics | None]:
         if self._config.web.metrics_port is None:
@@ -170,13 +175,9 @@ class Node(Live):
         dht.job_observers.append(metrics.job_ended)
         return dht, metrics
 
-    def _front(self) -> Dht:
-        """What calls are answered from."""
-        return self._fleet or self.dht
-
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
-        service = MarketService(self._front(), config.market, now=self.dht.now)
+        service = MarketService(self.market, config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         return MarketServer(service, config.market, config.access, observer, around)
 
@@ -218,7 +219,7 @@ class Node(Live):
         self._writers = WriteAccess(None if self._grpc is None else self._grpc.tokens)
         source = dht.public if fleet is None else fleet.public
         api = RoutingApi(source, config, self._config.kad, self._writers)
-        routes = [*api.routes(), *StatusPage(dht, self._front(), config).routes()]
+        routes = [*api.routes(), *StatusPage(dht, self.market, config).routes()]
         return WebServer(routes, config, config.host, port)
 
 
