@@ -186,8 +186,8 @@ class Node(Live):
         return self._fleet or self.dht
 
     def _sells(self) -> AbstractAsyncContextManager[Selling]:
-        with parts.extra("content-port", "content"):
-            from fastmarket.node_content import selling
+        from fastmarket.node_content import selling
+
         return selling(self.dht, self._front(), self._config, self._data_dir)
 
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
@@ -200,8 +200,9 @@ class Node(Live):
         service = MarketService(self._front(), config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
-        prober = None if self._fetching is None else self._fetching.prober
-        return MarketServer(service, config.market, config.access, observer, around, shop, prober)
+        fetching = self._fetching
+        fetches = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        return MarketServer(service, config.market, config.access, observer, around, shop, *fetches)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web

@@ -13,7 +13,7 @@ from fastmarket.content.address import ContentPlace, check_url, content_place
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.importing import Importer
-from fastmarket.content.keeping import Keeper
+from fastmarket.content.keeping import GoodsKeeper
 from fastmarket.content.port.server import ContentServer
 from fastmarket.content.shop import OfferRegistry, Shop
 from fastmarket.net.dht_node import DhtNode
@@ -55,7 +55,7 @@ async def selling(
         def place() -> ContentPlace:
             return content_place(content, bound, dht.announced_addrs)
 
-        keeper = Keeper(catalogue, content, moved)
+        keeper = GoodsKeeper(catalogue, content, moved)
         shop = Shop(
             catalogue, importer, keeper, allowed, registry, place, port.tally.take_sent, content, faults
         )

@@ -9,6 +9,7 @@ from functools import partial
 
 from fastmarket.config import NodeConfig
 from fastmarket.content.free import FreeGoods
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.holder import BitswapHolder
@@ -20,6 +21,8 @@ from fastmarket.net.fetching.probing import Prober
 from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderSource
 from fastmarket.net.resolver import Resolver
 from fastmarket.node_content import Selling
+
+FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,12 @@ async def fetching(
     A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
     does not list the protocol."""
     host = dht.host
+    find_peer = partial(_find_peer, dht)
     if selling is None:
-        bitswap = BitswapExchange(host, config.bitswap, NoBlocks(), _never)
+        bitswap = BitswapExchange(host, config.bitswap, NoBlocks(), _never, find_peer)
     else:
         free = FreeGoods(selling.catalogue)
-        bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free)
+        bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free, find_peer)
         bitswap.start()
     dialer = HttpDialer(
         config.holders,
@@ -58,6 +62,12 @@ async def fetching(
         yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
     finally:
         await bitswap.close()
+
+
+async def _find_peer(dht: DhtNode, peer_id: PeerId) -> PeerInfo | None:
+    """By a lookup of its id, as any node of the DHT can be found."""
+    nearest = await dht.closest_peers(peer_id.raw, FIND_PEER_S)
+    return next((view.peer for view in nearest if view.peer.peer_id == peer_id), None)
 
 
 def _never(multihash: bytes) -> bool:

@@ -14,7 +14,7 @@ from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import Good, SellOrder
 from fastmarket.content.importing import Importer, ImportEvent, ImportProgress
-from fastmarket.content.keeping import Keeper
+from fastmarket.content.keeping import GoodsKeeper
 from fastmarket.content.place import FileBlock, read_place
 from fastmarket.content.records import GoodPut
 from fastmarket.formats.block import split_cid
@@ -32,7 +32,7 @@ class Shop:
     files: Path
     catalogue: Catalogue
     importer: Importer
-    keeper: Keeper
+    keeper: GoodsKeeper
     moved: asyncio.Event
     events: list[ImportEvent] = field(default_factory=list)
 
@@ -74,9 +74,8 @@ def shop(
     files.mkdir(exist_ok=True)
     moved = asyncio.Event()
     catalogue = Catalogue(data, config, moved.set)
-    catalogue.index.load()
     importer = Importer(catalogue, config, AllowedPaths(allow, (str(data),)), threads=2)
-    keeper = Keeper(catalogue, config, moved)
+    keeper = GoodsKeeper(catalogue, config, moved)
     try:
         yield Shop(files, catalogue, importer, keeper, moved)
     finally:

@@ -13,7 +13,6 @@ from fastmarket.cli.context import Context
 from fastmarket.cli.render import (
     Column,
     clean,
-    counted,
     holder_json,
     host_port,
     size_text,
@@ -21,6 +20,7 @@ from fastmarket.cli.render import (
     time_left,
 )
 from fastmarket.errors import FastmarketError, NetworkFault, NotFound, QuorumFailed
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry, Withdrawn

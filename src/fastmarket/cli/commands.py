@@ -30,6 +30,8 @@ WORDS: tuple[Word, ...] = (
     Word("sell", ("file",), "offer a file or directory, and serve its bytes", takes_file=True),
     Word("unsell", ("file",), "stop selling a file, directory or CID", takes_file=True),
     Word("goods", (), "list what this node sells"),
+    Word("get", ("cid",), "fetch a file from its holders, as CID or CID/PATH"),
+    Word("cat", ("cid",), "fetch a file and print it"),
     Word("offers", (), "list the offers of this node"),
     Word("check", ("file",), "list the holders of a file, CID or hash, cheapest first", takes_file=True),
     Word("cid", ("file",), "print the CID of a file or directory, or explain a CID", takes_file=True),

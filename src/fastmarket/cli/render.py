@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastmarket.wording import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -231,8 +233,3 @@ def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     for row in rows:
         table.add_row(*(Text(row[i]) for i in used))
     return table
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 holder`, `2 holders`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

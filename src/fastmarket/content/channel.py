@@ -21,7 +21,7 @@ class ChannelClosed(FastmarketError):
     """Nobody takes the events any more: the thread is to end."""
 
 
-class Channel(Generic[T]):
+class ThreadChannel(Generic[T]):
     """`put` in the thread, `async for` in the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from fastmarket.config import ContentConfig
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
-from fastmarket.content.channel import Channel, ChannelClosed
+from fastmarket.content.channel import ChannelClosed, ThreadChannel
 from fastmarket.content.goods import Good, SellOrder
 from fastmarket.content.import_files import FileImporter
 from fastmarket.content.leaves import path_fault
@@ -95,7 +95,7 @@ class Importer:
         if order.profile.chunk_bytes < MIN_CHUNK_BYTES:
             raise CallerFault("profile", f"chunks of less than {MIN_CHUNK_BYTES} bytes are not sold")
         async with self._turns:
-            channel: Channel[ImportEvent] = Channel(asyncio.get_running_loop())
+            channel: ThreadChannel[ImportEvent] = ThreadChannel(asyncio.get_running_loop())
             run = _Run(self._catalogue, self._config, self._allowed, self.files, order, channel.put)
             job = asyncio.get_running_loop().run_in_executor(self._pool, channel.filled_by, run.run)
             try:
@@ -190,7 +190,7 @@ class _Run:
                     blocks += record.blocks
             tree.leave()
             assert tree.root is not None
-            rows.settle()
+            rows.settle(lambda: self._on_bytes(0, order.path))
             self._put([NewGood(order.path, tree.root, blocks + rows.blocks, numbers, rows)])
         finally:
             rows.discard()

@@ -47,7 +47,7 @@ class _Stopped(FastmarketError):
     """The keeper was closed while it read a file."""
 
 
-class Keeper:
+class GoodsKeeper:
     """Looks at files, in a thread; goods come back whose state changed by what it saw."""
 
     def __init__(self, catalogue: Catalogue, config: ContentConfig, moved: asyncio.Event) -> None:
@@ -121,8 +121,14 @@ class Keeper:
         if file.state is GoodState.IMPORTING and state is GoodState.SELLING:
             state = file.state  # of no good yet
         goods = self._ledger.set_state(file.id, state, stamp)
-        if state in _TOLD and state is not file.state:
-            log.warning(_TOLD[state], shown_path(file.path), len(goods))
+        if state is not file.state:
+            path = shown_path(file.path)
+            if state is GoodState.CHANGED:
+                log.warning(
+                    "%s is not the file that was imported; contents no longer sold: %d", path, len(goods)
+                )
+            elif state is GoodState.GONE:
+                log.warning("%s is gone; contents no longer sold: %d", path, len(goods))
         return goods
 
     def _seen(self, file: _Kept) -> tuple[GoodState, FileStamp | None]:
@@ -163,12 +169,6 @@ class Keeper:
             return None
         path, profile, stamp, cid, state = row
         return _Kept(number, os.fsdecode(path), profile, FileStamp.from_bytes(stamp), cid, GoodState(state))
-
-
-_TOLD = {
-    GoodState.CHANGED: "%s is not the file that was imported: what it is in (%d goods) is not sold",
-    GoodState.GONE: "%s is gone: what it is in (%d goods) is not sold",
-}
 
 
 def _stamp_at(path: bytes) -> FileStamp | None:

@@ -17,6 +17,7 @@ from fastmarket.market.access import AccessScope
 from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
+from fastmarket.market.fetching import FetchingMethods
 from fastmarket.market.guard import Around, Bounds, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
@@ -28,6 +29,7 @@ from fastmarket.pb import market_pb2
 
 if TYPE_CHECKING:
     from fastmarket.content.shop import Shop
+    from fastmarket.net.fetching.fetcher import Fetcher
     from fastmarket.net.fetching.probing import Prober
 
 MARKET = "market.Market"
@@ -49,9 +51,10 @@ class MarketServer:
         around: Around | None = None,
         shop: Shop | None = None,
         prober: Prober | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
-        sells; `prober` asks holders whether they are there."""
+        sells; `prober` asks holders whether they are there; `fetcher` fetches from them."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
@@ -59,6 +62,7 @@ class MarketServer:
         self._around = around
         self._shop = shop
         self._prober = prober
+        self._fetcher = fetcher
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -84,6 +88,7 @@ class MarketServer:
         watched.add(MARKET, self._market_methods(Calls(work, config)))
         methods = V1Methods(self._service, config, work, self._prober).handlers()
         methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
+        methods |= FetchingMethods(self._fetcher, config).handlers(Calls(work, config))
         watched.add(V1, methods)
         describe(watched, (MARKET, V1, HEALTH))
         # Callers without a token may check the node's health, even while it is busy.

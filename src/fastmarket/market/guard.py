@@ -21,6 +21,7 @@ from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
 from fastmarket.market.sharing import CALLER, FROM_HERE, Share
+from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
 
@@ -329,7 +330,7 @@ class Guard:
     def _tell(self, caller: str, what: str) -> None:
         suppressed = self._log_throttle.due(caller, self._now())
         if suppressed is not None:
-            log.warning("refused a call: %s %s (%d similar messages suppressed)", caller, what, suppressed)
+            log.warning("refused a call: %s %s%s", caller, what, suppressed_note(suppressed))
 
 
 def _number(code: object) -> int:

@@ -68,13 +68,13 @@ class Shop:
     def __init__(self) -> None:
         self._places: dict[bytes, Place] = {}
         self._files: dict[bytes, SoldFile] = {}
-        self._open: list[ShopFile] = []
+        self.files: list[ShopFile] = []
         self.finds = 0
         self.leaves: list[Cid] = []
         """Of all files, in order."""
 
     def close(self) -> None:
-        for file in self._open:
+        for file in self.files:
             file.close()
 
     # --- BlockSource
@@ -91,14 +91,15 @@ class Shop:
         return None if place is None else read_place(place)
 
     def file_of(self, cid: Cid) -> SoldFile | None:
-        return self._files.get(cid.multihash)
+        sold = self._files.get(cid.multihash)
+        return sold if sold is not None and sold.file.is_here() else None  # type: ignore[attr-defined]
 
     # --- to fill it
 
     def sell(self, path: Path, profile: CidProfile = UNIXFS_V0_2015) -> Cid:
         """Imports a file; its leaves stay in it."""
         file = ShopFile(path)
-        self._open.append(file)
+        self.files.append(file)
 
         importer = UnixfsImporter(profile, lambda cid, block: self.put(block) and None)
         data = path.read_bytes()
@@ -125,6 +126,10 @@ class Shop:
         """A directory of these."""
         links = [PbLink(cid.raw, name.encode(), 0) for name, cid in sorted(entries.items())]
         return Cid(1, Codec.DAG_PB, self.put(encode_pb_node(links, DIRECTORY)))
+
+    def break_up(self, cid: Cid) -> None:
+        """No longer knows it as a whole file, only by its blocks."""
+        del self._files[cid.multihash]
 
     def forget(self, multihash: bytes) -> None:
         """Has the block no more."""

@@ -30,7 +30,7 @@ class AnswerDesk:
         self._gateway = gateway
         self._max_requests = max_requests
         self._wall_clock = wall_clock
-        self._date = (0, "")
+        self._date = (-1, "")
         self.tally = tally
 
     def begin(self, request: GatewayRequest) -> GatewayAnswer:

@@ -90,7 +90,7 @@ class Http1Speaker:
         if not self.is_busy:
             self.is_closing = True
         elif self._waiting:
-            self._waiting.append(self._waiting.pop()._replace(last=True))
+            self._end_with_last()
         else:
             self._close_after = True
 
@@ -158,6 +158,7 @@ class Http1Speaker:
             return
         if len(self._waiting) >= MAX_PIPELINED:
             self._last = True
+            self._end_with_last()
             return
         try:
             target = self._url.decode()
@@ -168,6 +169,9 @@ class Http1Speaker:
         self._waiting.append(_Waiting(request, self._last, self._parser.get_http_version() == "1.1"))
 
     # ---
+
+    def _end_with_last(self) -> None:
+        self._waiting.append(self._waiting.pop()._replace(last=True))
 
     def _feed(self, data: bytes) -> None:
         while data:

@@ -12,6 +12,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+from hyperframe.frame import GoAwayFrame
 
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.bounds import (
@@ -80,6 +81,7 @@ class Http2Speaker:
                 _Setting.MAX_HEADER_LIST_SIZE: max_head_bytes,
             },
         )
+        self._h2.decoder.max_header_list_size = max_head_bytes
         self._h2.initiate_connection()
         self._asked: dict[int, GatewayRequest | RequestRefused] = {}  # whose end has not come
         self._waiting: deque[tuple[int, GatewayRequest | RequestRefused]] = deque()
@@ -123,6 +125,8 @@ class Http2Speaker:
 
     def receive(self, data: bytes) -> None:
         """See Speaker."""
+        if self.is_closing:
+            return
         try:
             for event in self._h2.receive_data(data):
                 handler = self._handlers.get(type(event))
@@ -149,16 +153,20 @@ class Http2Speaker:
         size = len(out[0]) + len(out[1])
         idle = 0  # streams in a row that could send nothing
         while self._sending and idle < len(self._sending) and size < GATHER_BYTES:
-            stream = self._sending.popleft()
-            idle = 0 if self._send_frame(stream) else idle + 1
-            out.append(self._h2.data_to_send())
-            size += len(out[-1]) + _STEP_BYTES
+            if self._send_frame(self._sending.popleft()):
+                out.append(self._h2.data_to_send())
+                size += len(out[-1]) + _STEP_BYTES
+                idle = 0
+            else:
+                idle += 1
         return b"".join(out) or (b"" if size else None)
 
     def finish(self) -> None:
         """See Speaker."""
         if not self._ended:
-            self._h2.close_connection(last_stream_id=self._h2.highest_inbound_stream_id)
+            # After h2's own GOAWAY nothing more can be sent or received, also of what is under way.
+            frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id)
+            self._control += frame.serialize()
         self._ended = True
 
     def drop(self) -> None:
@@ -217,7 +225,7 @@ class Http2Speaker:
             answer = desk.refuse(asked)
         else:
             answer = desk.begin(asked)
-        body = answer.body
+        body = None if answer.length == 0 else answer.body
         try:
             self._h2.send_headers(number, self._headers(answer), end_stream=body is None)
         except h2.exceptions.ProtocolError:  # the stream is no longer open

@@ -15,7 +15,7 @@ from fastmarket.exchange.fetching.events import Ask, Drop, FetchAction, FetchEve
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.roster import Roster
-from fastmarket.exchange.fetching.wanted import AskedBlock, BlockSource, WantedBlock
+from fastmarket.exchange.fetching.wanted import AskedBlock, WantedBlock, WantedBlocks
 from fastmarket.formats.block import MAX_BLOCK_BYTES, verify_block
 
 MAX_COPIES = 2
@@ -54,7 +54,7 @@ class Asking:
     def __init__(
         self,
         config: FetchConfig,
-        source: BlockSource,
+        source: WantedBlocks,
         roster: Roster,
         actions: list[FetchAction],
         events: list[FetchEvent],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastmarket.exchange.fetching.holder import cost_of
+from fastmarket.errors import CallerFault
+from fastmarket.exchange.fetching.holder import BYTES_PER_MB, cost_of
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.wanted import WantedBlock
 
@@ -38,3 +39,20 @@ class Bill:
             if total > self.max_cost:
                 return False
         return True
+
+    def check(self, holder: HolderState | None, file_bytes: int, holders: Iterable[HolderState]) -> None:
+        """Of bytes that came in a block of which it was not known before that it has any. Raises
+        CallerFault("max_cost", ...) if they cost too much: they are not put out, and not paid."""
+        if self.max_cost is None or holder is None or not file_bytes * holder.price:
+            return
+        others = sum(
+            cost_of(one.file_bytes + one.reserved_bytes, one.price) for one in holders if one is not holder
+        )
+        left = (self.max_cost - others) * BYTES_PER_MB // holder.price
+        if holder.file_bytes + holder.reserved_bytes + file_bytes > left:
+            raise too_little()
+
+
+def too_little() -> CallerFault:
+    """The most that a fetch may cost is not enough."""
+    return CallerFault("max_cost", "is too little for what is left, at the prices of the holders")

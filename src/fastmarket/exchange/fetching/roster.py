@@ -85,6 +85,11 @@ class Roster:
         """Those that may be asked for one more, by price."""
         return [one for one in self._usable if one.has_room(now)]
 
+    def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
+        """Raises CallerFault("max_cost", ...) if the bytes that came in a block, of which it was not known
+        before that it has any, cost too much."""
+        self.bill.check(holder, file_bytes, self._all.values())
+
     def can_serve(self, block: WantedBlock) -> bool:
         """Whether some holder may still deliver it, perhaps after a pause."""
         return any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from fastmarket.errors import CallerFault
-from fastmarket.exchange.bitswap.client import AskedBlock, AskFailed, AskOutcome, BlockAbsent
+from fastmarket.exchange.bitswap.client import AskFailed, AskOutcome, BlockAbsent, BlockSent
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.choice import FailureKind
@@ -70,7 +70,7 @@ class BitswapHolder:
 
     def _on_outcome(self, ask: Ask, outcome: AskOutcome) -> None:
         del self._asked[ask.request]
-        if isinstance(outcome, AskedBlock):
+        if isinstance(outcome, BlockSent):
             if len(outcome.block) > ask.most_bytes:
                 self._answers.on_failure(ask.request, AskFailure.OVERSIZED, f"{len(outcome.block)} bytes")
             else:
