@@ -203,6 +203,22 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
     ("log_writer.py", "LogWriter.put", "Thread"): (ONCE, ""),
+    ("content/channel.py", "ThreadChannel.__aiter__", LOOP): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel._hand_over", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel.filled_by", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/following.py", "Followers.update", "ensure_future"): (
+        REPEATS,
+        "content/test_following.py::test_a_fault_ends_nothing",
+    ),
+    ("content/keeping.py", "GoodsKeeper.changes", LOOP): (CALLER, ""),
+    ("content/shop.py", "Shop.__init__", "Repeating"): (REPEATS, ""),
+    ("content/shop.py", "Shop.offer_all", LOOP): (CALLER, ""),
+    ("content/watching.py", "changes_below", "Thread"): (
+        REPEATS,
+        "content/test_following.py::test_a_directory_that_is_replaced_is_followed",
+    ),
+    ("content/watching.py", "changes_below", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/watching.py", "changes_below", LOOP): (CALLER, ""),
     ("cli/withdrawing.py", "withdraw_old", "ensure_future"): (CALLER, ""),
     ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
     ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
@@ -254,4 +270,5 @@ def test_what_repeats_has_its_test(site: tuple[str, str, str]) -> None:
         assert site[2] in ("Repeating", "Pump")
         return
     file, _, test = named.partition("::")
-    assert f"def {test}(" in (ROOT / "tests" / "net" / file).read_text()
+    place = ROOT / "tests" / (file if "/" in file else f"net/{file}")
+    assert f"def {test}(" in place.read_text()
