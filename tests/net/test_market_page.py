@@ -341,7 +341,8 @@ def test_what_may_be_sold_is_listed_and_nothing_else(run: Run[Any], tmp_path: Pa
             for path, status in (("/etc", 403), (str(tmp_path), 403), (f"{directory}/out", 403)):
                 answer = await http.post("/market/paths", json={"in": path})
                 assert answer.status_code == status
-                assert answer.json()["error"].startswith(f"{path} may not be sold")
+                assert answer.json()["error"].startswith(f"path: {path} may not be sold")
+                assert answer.json()["plain"].startswith(f"{path} may not be sold")
                 answer = await http.post("/market/sell", json={"path": path, "price": "1"})
                 assert answer.status_code == status
             answer = await http.post("/market/paths", json={"in": f"{directory}/no"})

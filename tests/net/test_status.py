@@ -89,7 +89,10 @@ def test_a_search_streams_a_line_for_each_offer_and_its_end(run: Run[None]) -> N
             assert {offer["at"] for offer in found} == {"192.0.2.7:9000"}
             assert end == {"end": "complete"}
             answer = await http.get("/find", params={"content": ""})
-            assert (answer.status_code, answer.json()) == (422, {"error": "content: is empty"})
+            assert (answer.status_code, answer.json()) == (
+                422,
+                {"error": "content: is empty", "plain": "is empty"},
+            )
 
     run(main())
 

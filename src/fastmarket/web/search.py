@@ -129,7 +129,10 @@ def _asked(text: str) -> tuple[Named, tuple[str, ...]]:
         cid, path = cid_and_path(text)
         if path:
             return named(str(cid)), path
-    return named(text), ()
+    try:
+        return named(text), ()
+    except CallerFault as fault:
+        raise CallerFault("content", fault.reason) from None
 
 
 def offer_json(offer: Offer, *, own: bool = False) -> Json:
