@@ -114,11 +114,6 @@ class Http2Speaker:
         return bool(self._asked)
 
     @property
-    def is_stalled(self) -> bool:
-        """See Speaker: no window is open."""
-        return bool(self._sending)
-
-    @property
     def wants_input(self) -> bool:
         """See Speaker: windows are opened by what comes."""
         return not (self._ended and not self.is_busy)

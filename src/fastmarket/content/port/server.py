@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from fastmarket.config import ContentConfig
-from fastmarket.content.port.bounds import ACCEPT_AT_ONCE, ACCEPT_PAUSE_S, BACKLOG, SWEEP_S
+from fastmarket.content.port.bounds import ACCEPT_AT_ONCE, ACCEPT_PAUSE_S, BACKLOG, MAX_UNSENT_BYTES, SWEEP_S
 from fastmarket.content.port.certificates import PortCertificates
 from fastmarket.content.port.channels import Channel, PlainChannel, TlsChannel
 from fastmarket.content.port.connection import PortConnection
@@ -27,6 +27,8 @@ from fastmarket.secret_files import OWNER_ALONE
 
 # Of accept(): no descriptors, no memory. The connection waits in the kernel; asking again at once is useless.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_UNSENT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ContentServer:
@@ -122,6 +124,8 @@ class ContentServer:
         assert shell is not None
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if _UNSENT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _UNSENT, MAX_UNSENT_BYTES)
         channel: Channel = PlainChannel(sock)
         if self._certificates is not None:
             channel = TlsChannel(sock, self._certificates.context)
