@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastmarket.exchange.bitswap.client import AskedBlock, BlockAbsent, BlockThere
+from fastmarket.exchange.bitswap.client import BlockAbsent, BlockSent, BlockThere
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025, CidProfile
 from fastmarket.offers.model.metadata import FileMetadata
@@ -119,7 +119,7 @@ def test_we_get_blocks_of_kubo(kubo: Kubo) -> None:
                 options = ("--cid-version=1", f"--chunker=size-{max(size, 1)}")
                 cid = kubo.add(some(size), *options)
                 outcome = await buyer.ask(address, cid)
-                assert isinstance(outcome, AskedBlock)
+                assert isinstance(outcome, BlockSent)
                 assert outcome.block == some(size)
             assert isinstance(await buyer.ask(address, ABSENT), BlockAbsent)
             assert isinstance(await buyer.ask(address, ABSENT, only_presence=True), BlockAbsent)
@@ -133,7 +133,7 @@ def test_we_get_the_empty_block_which_kubo_has_and_never_sends(kubo: Kubo) -> No
         async with selling() as buyer:
             cid = kubo.ipfs("block", "put", "--cid-codec=raw", stdin=b"").decode().strip()
             outcome = await buyer.ask(kubo.address, cid)
-            assert isinstance(outcome, AskedBlock)
+            assert isinstance(outcome, BlockSent)
             assert outcome.block == b""
 
     run(scenario())
@@ -145,7 +145,7 @@ def test_we_get_many_blocks_of_kubo_at_once(kubo: Kubo) -> None:
             root = kubo.add(some(40 * MIB), "--cid-version=1")
             cids = kubo.ipfs("refs", "-r", root).decode().split()
             outcomes = await asyncio.gather(*(buyer.ask(kubo.address, cid) for cid in cids))
-            parts = [outcome.block for outcome in outcomes if isinstance(outcome, AskedBlock)]
+            parts = [outcome.block for outcome in outcomes if isinstance(outcome, BlockSent)]
             assert len(parts) == len(cids) == 160
             assert b"".join(parts) == some(40 * MIB)
 

@@ -36,13 +36,13 @@ def named_faults(
 
 
 def hashed_parts(
-    fd: int, size: int, profile: CidProfile, threads: int
+    fd: int, start: int, end: int, profile: CidProfile, threads: int
 ) -> Generator[tuple[int, bytes], None, None]:
-    """(bytes, leaf digests) of each part of the file, in order."""
+    """(bytes, leaf digests) of each part of the file from `start` to `end`, in order."""
     chunk, raw = profile.chunk_bytes, profile.raw_leaves
     part = max(PART_BYTES // chunk, 1) * chunk
-    parts = ((at, min(part, size - at)) for at in range(0, size, part))
-    threads = min(threads, -(-size // part))
+    parts = ((at, min(part, end - at)) for at in range(start, end, part))
+    threads = min(threads, -(-(end - start) // part))
     if threads <= 1:
         for at, length in parts:
             yield length, leaf_digests(fd, at, length, chunk, raw)

@@ -125,7 +125,7 @@ def hashed_file(
         state = _settled(fd, name)
         importer = UnixfsImporter(profile)
         done, whole = 0, True
-        parts = hashed_parts(fd, state.size, profile, threads)
+        parts = hashed_parts(fd, 0, state.size, profile, threads)
         # Closed before the descriptor is: no thread may read from a number reused for another file.
         with closing(named_faults(name, parts)) as named:
             for part, digests in named:

@@ -1,4 +1,4 @@
-"""fastmarket.native.block_filter beside its twin: nothing that was added is missing, and few others seem there."""
+"""fastmarket.native.block_filter beside its twin: nothing that was added is missing, few others seem there."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from fastmarket.config import BitswapConfig
-from fastmarket.exchange.bitswap.client import AskedBlock, AskFailed, AskOutcome, BlockAbsent, BlockThere
+from fastmarket.exchange.bitswap.client import AskFailed, AskOutcome, BlockAbsent, BlockSent, BlockThere
 from fastmarket.exchange.bitswap.message import (
     PROTOCOLS,
     BitswapMessage,
@@ -26,6 +26,7 @@ from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.cid import sha256_multihash
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import FrameDecoder, encode_uvarint, frame
@@ -148,7 +149,7 @@ def test_blocks_of_all_sizes_go_from_one_node_to_another(run: Run[None]) -> None
             blocks = [block(n, size) for n, size in enumerate([1, 2, 100, 16 * KIB, 256 * KIB, 2 << 20])]
             asked = [both.ask(both.memory.put(one)) for one in blocks]
             outcomes = await asyncio.gather(*asked)
-            assert [one.block for one in outcomes if isinstance(one, AskedBlock)] == blocks
+            assert [one.block for one in outcomes if isinstance(one, BlockSent)] == blocks
             totals = both.selling.server.totals
             assert (totals.blocks, totals.block_bytes) == (6, sum(map(len, blocks)))
             await until(lambda: both.selling.server.outstanding_bytes == 0)
@@ -162,7 +163,7 @@ def test_many_blocks_go_over_one_kept_stream_each_way(run: Run[None]) -> None:
             for first in range(0, 200, 50):
                 cids = [both.memory.put(block(n, 10 * KIB)) for n in range(first, first + 50)]
                 outcomes = await asyncio.gather(*(both.ask(cid) for cid in cids))
-                assert all(isinstance(one, AskedBlock) for one in outcomes)
+                assert all(isinstance(one, BlockSent) for one in outcomes)
             link = both.buyer.host.link_to(both.seller.peer_id)
             assert link is not None
             # Each side's highest stream numbers: one of ours for wants, one of theirs for blocks, and
@@ -190,7 +191,7 @@ def test_who_has_a_block_can_be_asked_without_getting_it(run: Run[None]) -> None
         async with pair() as both:
             large, small = both.memory.put(block(1, 2000)), both.memory.put(block(2, 1000))
             assert isinstance(await both.ask(large, only_presence=True), BlockThere)
-            assert isinstance(await both.ask(small, only_presence=True), AskedBlock)
+            assert isinstance(await both.ask(small, only_presence=True), BlockSent)
 
     run(scenario())
 
@@ -204,7 +205,7 @@ def test_a_kept_stream_that_the_other_side_ended_is_replaced(run: Run[None]) -> 
                 for streams in list(node.host.streams._streams.values()):
                     for stream in list(streams.values()):
                         stream.reset()
-            assert isinstance(await both.ask(second), AskedBlock)
+            assert isinstance(await both.ask(second), BlockSent)
 
     run(scenario())
 
@@ -217,7 +218,7 @@ def test_a_stream_that_rests_is_closed_and_the_next_one_serves_as_well(run: Run[
             link = both.buyer.host.link_to(both.seller.peer_id)
             assert link is not None
             await until(lambda: not both.buyer.host.streams._streams.get(link))
-            assert isinstance(await both.ask(second), AskedBlock)
+            assert isinstance(await both.ask(second), BlockSent)
 
     run(scenario())
 
@@ -233,6 +234,28 @@ def test_nobody_at_the_address_is_told(run: Run[None]) -> None:
             outcome = await answer
             assert isinstance(outcome, AskFailed)
             assert outcome.kind is FailureKind.GONE
+
+    run(scenario())
+
+
+def test_a_peer_of_unknown_address_is_looked_for(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with pair() as both:
+            found: list[PeerInfo | None] = [None, seed(both.seller)]
+
+            async def find(peer_id: PeerId) -> PeerInfo | None:
+                assert peer_id == both.seller.peer_id
+                return found.pop(0)
+
+            async with nodes(1, first=60) as (node,):
+                buying = BitswapExchange(node.host, BitswapConfig(), NoBlocks(), both.memory.is_free, find)
+                for expected in (AskFailed, BlockSent):
+                    answer: asyncio.Future[AskOutcome] = asyncio.get_running_loop().create_future()
+                    unknown = PeerInfo(both.seller.peer_id, ())
+                    buying.start()
+                    buying.ask(unknown, both.memory.put(block(1)), node.now() + PATIENCE_S, answer.set_result)
+                    assert isinstance(await answer, expected)
+                await buying.close()
 
     run(scenario())
 
@@ -446,7 +469,7 @@ def test_a_peer_that_reads_nothing_makes_nobody_else_wait(run: Run[None]) -> Non
             await stream.write(wants(*cids))
             await until(lambda: both.selling.server.outstanding_bytes > 512 * KIB)
             outcomes = await asyncio.gather(*(both.ask(cid) for cid in cids))
-            assert all(isinstance(one, AskedBlock) for one in outcomes)
+            assert all(isinstance(one, BlockSent) for one in outcomes)
             assert both.selling.server.outstanding_bytes <= both.selling._config.max_outstanding_bytes
             over.set()
 
@@ -504,7 +527,7 @@ def test_a_bug_about_one_block_costs_that_block(run: Run[None], broken: str) -> 
             setattr(both.memory, broken, fails)
             both.selling._stock._is_free = both.memory.is_free
             assert isinstance(await both.ask(bad), BlockAbsent)
-            assert isinstance(await both.ask(good), AskedBlock)
+            assert isinstance(await both.ask(good), BlockSent)
 
     run(scenario())
 
@@ -525,7 +548,7 @@ def test_after_a_bug_in_a_turn_blocks_are_served_again(
                 return works(now)
 
             monkeypatch.setattr(both.selling.server, "poll_actions", fails_once)
-            assert isinstance(await both.ask(both.memory.put(block(1))), AskedBlock)
+            assert isinstance(await both.ask(both.memory.put(block(1))), BlockSent)
 
     run(scenario())
 
@@ -548,6 +571,6 @@ def test_after_a_bug_in_sending_blocks_are_served_again(
             monkeypatch.setattr(Outbox, "_write", fails_once)
             cid = both.memory.put(block(1))
             assert isinstance(await both.ask(cid), AskFailed)
-            assert isinstance(await both.ask(cid), AskedBlock)
+            assert isinstance(await both.ask(cid), BlockSent)
 
     run(scenario())

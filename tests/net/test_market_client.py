@@ -356,7 +356,7 @@ def test_other_programs_read_our_errors_with_their_own_libraries(run: Any) -> No
             request = v1.RegisterFileRequest(content=HASH, ip="::1", port=80)
             missed = (await fault(channel, "RegisterFile", request))["ErrorInfo"]
             assert missed.reason == "QUORUM_MISSED"
-            why = "no peer answers; 2 known ones may still be up"
+            why = "no peer answers; 2 known peers may still be up"
             assert dict(missed.metadata) == {"acknowledged": "0", "asked": "0", "wanted": "1", "why": why}
 
     run(main())

@@ -80,10 +80,11 @@ class FetchRun:
         kept: bytes = b"",
         write_s: float = 0.001,
         full_after: int | None = None,
+        keeps: bool = True,
         now: float = START,
     ) -> None:
         """`source`: what the file is, so that each write is compared. `kept`: what is in the file before it.
-        `full_after`: writes until the disk is full."""
+        `full_after`: writes until the disk is full. `keeps`: whether `file` is what was written."""
         self.fetch = fetch
         self.blocks = blocks
         self.holders = {one.key: one for one in holders}
@@ -92,6 +93,8 @@ class FetchRun:
         self.now = now
         self.write_s = write_s
         self.full_after = full_after
+        self.keeps = keeps
+        self.written_bytes = 0
         self.events: list[FetchEvent] = []
         self.order: list[int] = []  # offsets written
         self.open: dict[int, Ask] = {}
@@ -134,6 +137,7 @@ class FetchRun:
             due = self._due[0][0] if self._due else None
             when = min((one for one in (timer, due) if one is not None), default=None)
             if when is None or when > end:
+                self.now = end
                 return False
             self.now = max(self.now, when)
             while self._due and self._due[0][0] <= self.now:
@@ -245,9 +249,11 @@ class FetchRun:
         if self.full_after is not None and self.writes > self.full_after:
             self.fetch.handle_written(action.leaf, StorageFault("the disk is full"), self.now)
             return
+        self.written_bytes += len(data)
         end = action.offset + len(data)
-        self.file.extend(bytes(max(end - len(self.file), 0)))
-        self.file[action.offset : end] = data
+        if self.keeps:
+            self.file.extend(bytes(max(end - len(self.file), 0)))
+            self.file[action.offset : end] = data
         self.fetch.handle_written(action.leaf, None, self.now)
 
     def _read(self, action: ReadKept) -> None:

@@ -17,6 +17,7 @@ from fastmarket.cli.completion import FileOrText, completion_command
 from fastmarket.cli.context import Context
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
+from fastmarket.errors import FastmarketError
 
 if TYPE_CHECKING:
     from fastmarket.market.client_values import ClientTls
@@ -31,6 +32,7 @@ Examples:
   fastmarket-client unregister movie.mkv       withdraw the offer
   fastmarket-client unregister music -r        withdraw all offers from that directory
   fastmarket-client sell movie.mkv --price 3   offer it, and serve its bytes
+  fastmarket-client get QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB -o movie.mkv --max-price 3
   fastmarket-client check movie.mkv            takes a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
   fastmarket-client cid movie.mkv              print the CID that `ipfs add` gives
@@ -210,6 +212,74 @@ def unsell(context: click.Context, /, content: str, **options: Any) -> None:
     _with_desk(context, options, lambda desk: selling.unsell(desk, content))
 
 
+_address = click.argument("content", metavar="CID[/PATH]")
+
+
+def _get_options(command: Command) -> Command:
+    for option in reversed(
+        (
+            click.option(
+                "--max-price", type=click.IntRange(0), metavar="N", help="Leave dearer holders out."
+            ),
+            click.option("--max-cost", type=click.IntRange(0), metavar="N", help="Spend no more in all."),
+            click.option("--range", "span", default="", metavar="A-B", help="Bytes A to B; A- or -COUNT."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@client.command()
+@_address
+@_profile_options
+@_json
+@click.option(
+    "-o", "--output", default="", metavar="PATH", type=FileOrText(), help="File or directory; - for stdout."
+)
+@_get_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before money is spent.")
+@click.pass_context
+def get(context: click.Context, /, content: str, **options: Any) -> None:
+    """Fetch a file from its holders, the cheapest first, all bytes verified.
+
+    What it costs is shown before, and on a terminal it is asked whether to go on. The file is at PATH when
+    all of it is; until then it is PATH.part, from which the same command goes on. Without --output it is
+    named like the file, or by its CID.
+
+    \b
+    Exit status: 0 the whole file is there, 1 failed, 2 bad usage, 3 no holder serves it (now),
+    4 too expensive or declined, 5 the file cannot be written, 130 interrupted.
+    """
+    from fastmarket.cli import getting
+
+    names = ("output", "max_price", "max_cost", "span", "yes")
+    chosen = getting.GetOptions(**{name: options[name] for name in names})
+    _fetching(context, options, lambda desk: getting.get(desk, content, chosen))
+
+
+@client.command()
+@_address
+@_profile_options
+@_get_options
+@click.pass_context
+def cat(context: click.Context, /, content: str, **options: Any) -> None:
+    """Fetch a file to stdout; exit status as for get."""
+    from fastmarket.cli import getting
+
+    chosen = getting.GetOptions("-", options["max_price"], options["max_cost"], options["span"])
+    _fetching(context, options, lambda desk: getting.cat(desk, content, chosen))
+
+
+def _fetching(context: click.Context, options: dict[str, Any], act: Callable[[Context], None]) -> None:
+    """As `_with_desk`, with the exit statuses of `get`."""
+    from fastmarket.cli import getting
+
+    try:
+        _with_desk(context, options, act)
+    except FastmarketError as fault:
+        context.exit(entry.complain(PROG, str(fault), getting.status_of(fault)))
+
+
 @client.command()
 @_profile_options
 @_json
@@ -234,10 +304,14 @@ def offers(context: click.Context, /, **options: Any) -> None:
 @_content
 @_profile_options
 @_json
+@click.option(
+    "--live", is_flag=True, help="Ask each holder whether it is there, and show how fast it answers."
+)
 @click.pass_context
 def check(context: click.Context, /, content: str, **options: Any) -> None:
     """List all holders of content, cheapest first."""
-    _with_desk(context, options, lambda desk: actions.check(desk, content))
+    live = options["live"]
+    _with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
 
 
 @client.command()

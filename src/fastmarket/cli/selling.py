@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from fastmarket.cli.context import Context
 from fastmarket.cli.parsing import parse_chunker
-from fastmarket.cli.render import Column, clean, counted, size_text
+from fastmarket.cli.render import Column, clean, size_text
 from fastmarket.cli.walking import path_text
 from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.cid import NamedBy, named
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.market.client_goods import CidForming, GoodEntry, SaleEvent, SoldItem

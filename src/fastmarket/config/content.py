@@ -34,7 +34,15 @@ class ContentConfig:
     # SIGKILL, some 20 ms
     import_step_bytes: int = 64 * 1024 * 1024
     max_imports: int = 2  # at once, each with all threads; others wait their turn
-    max_watches: int = 1024  # directories followed; each subdirectory takes an inotify watch of the user's
+    # Directories followed at once, a thread each; each directory below takes an inotify watch of the user's
+    max_watches: int = 64
+    # Without changes below a followed directory, before it is read; and until its thread ends at shutdown
+    watch_quiet_s: float = 0.25
+    # At most until it is read while changes go on; nearly all of it is known
+    watch_latest_s: float = 10.0
+    # Between reads of a followed directory without a notice: where the system has none to give, and for what
+    # notices missed
+    watch_again_s: float = 600.0
 
     # --- the port
     # Each a descriptor and some 10 kB. When there are that many, idle ones give way to others

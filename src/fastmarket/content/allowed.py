@@ -36,7 +36,7 @@ class AllowedPaths:
             raise CallerFault("path", f"is longer than {MAX_PATH_BYTES} bytes")
         real = os.path.realpath(path)
         # Before anything is said about what is there.
-        self.check_real(real)
+        self._check(real, shown)
         try:
             return os.path.realpath(path, strict=True)
         except FileNotFoundError:
@@ -46,12 +46,19 @@ class AllowedPaths:
 
     def check_real(self, real: str) -> None:
         """Raises Forbidden if what is at that real path may not be sold."""
+        self._check(real, "")
+
+    def _check(self, real: str, shown: str) -> None:
+        """`shown`: how the caller names it, who need not know where that leads."""
         if real == os.sep:
-            raise Forbidden("path", f"{real}: the whole file system may not be sold")
+            raise Forbidden("path", f"{real} may not be sold: it is the whole file system")
         if self.directories and not any(is_within(real, directory) for directory in self.directories):
-            raise Forbidden("path", f"{shown_path(real)} may not be sold: it is not below an --allow-path")
-        if any(is_within(real, directory) for directory in self._never):
-            raise Forbidden("path", f"{shown_path(real)} may not be sold: it belongs to the node itself")
+            why = "it is not below an --allow-path"
+        elif any(is_within(real, directory) for directory in self._never):
+            why = "it belongs to the node itself"
+        else:
+            return
+        raise Forbidden("path", f"{shown or shown_path(real)} may not be sold: {why}")
 
 
 def is_within(path: str, directory: str) -> bool:

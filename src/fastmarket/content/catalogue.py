@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -47,10 +48,11 @@ class Catalogue:
     def __init__(
         self, directory: Path | None, config: ContentConfig, on_moved: Callable[[], None] = _nothing
     ) -> None:
-        """Opens or creates it in the data directory, or for as long as it is open in a temporary one.
+        """Opens or creates it in the data directory, or for as long as it is open in a temporary one: 2 s
+        for 4 million blocks.
 
         `on_moved` is called, in the same thread, when a file is found not to be as it was imported: it is
-        time for `Keeper.look`. Raises NodeFault.
+        time for `GoodsKeeper.look`. Raises NodeFault.
         """
         with ExitStack() as stack:
             if directory is None:
@@ -61,13 +63,14 @@ class Catalogue:
             self.scratch = directory / "content"
             """Directory of imports in progress."""
             self.index = BlockIndex(self.database)
+            self.index.load()
             self.ledger = GoodsLedger(self.database, self.index, config)
             self._open_files = OpenFiles(config.max_open_files)
             stack.callback(self._open_files.close)
             self._stack = stack.pop_all()
         self._on_moved = on_moved
         self.moved: set[int] = set()
-        """Files seen not to be as they were imported, by number, until `Keeper.look` has looked at them."""
+        """Numbers of files seen not to be as they were imported, until `GoodsKeeper.look` has looked."""
         self._files: BoundedMap[int, ImportedFile] = BoundedMap(
             KNOWN_OWNERS, eviction=Eviction.LEAST_RECENTLY_USED
         )
@@ -78,6 +81,16 @@ class Catalogue:
     def close(self) -> None:
         """Nothing is served afterwards; no import may run any more."""
         self._stack.close()
+
+    def tidy_scratch(self) -> None:
+        """Deletes what imports left that do not go on. None may run."""
+        wanted = self.ledger.under_way()
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+        for path in self.scratch.iterdir():
+            if path.suffix == ".rows":
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.stem.isdecimal() or int(path.stem) not in wanted:
+                path.unlink(missing_ok=True)
 
     # --- BlockSource
 
@@ -146,7 +159,7 @@ class Catalogue:
         """Ends the sale of a content, or of what was sold by a path; returns what is no longer sold.
 
         Raises CallerFault("content", ...) for a file below a directory that is followed: it would be sold
-        again. Writes to disk: not for the event loop. `Keeper.look` deletes the rows.
+        again. Writes to disk: not for the event loop. `GoodsKeeper.look` deletes the rows.
         """
         return self.ledger.remove(multihash, path)
 
@@ -203,7 +216,10 @@ class Catalogue:
 
     def _shown(self, goods: map[Good]) -> tuple[Good, ...]:
         """With those as not served of which a file is being looked at."""
-        looked_at = {good.id for good in self.ledger.goods_with(tuple(self.moved))} if self.moved else set()
+        query = "SELECT good FROM members WHERE file = ?"
+        reader = self.database.reader
+        rows = (row for file in tuple(self.moved) for row in reader.execute(query, (file,)).fetchall())
+        looked_at = {good for (good,) in rows}
         return tuple(good.being_read() if good.id in looked_at else good for good in goods)
 
     def _tell(self, error: sqlite3.Error) -> None:

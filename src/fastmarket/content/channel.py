@@ -1,10 +1,11 @@
-"""From a thread that makes events to the event loop that takes them: in batches, and not ahead of it by far."""
+"""From a thread that makes events to the event loop that takes them: in batches, and not far ahead of it."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -20,7 +21,7 @@ class ChannelClosed(FastmarketError):
     """Nobody takes the events any more: the thread is to end."""
 
 
-class Channel(Generic[T]):
+class ThreadChannel(Generic[T]):
     """`put` in the thread, `async for` in the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -45,9 +46,9 @@ class Channel(Generic[T]):
         """Runs `call`, which puts events; then the channel ends. Raises what it raises."""
         try:
             call()
-            self._hand_over()
         finally:
-            self._room.acquire()
+            with suppress(ChannelClosed):
+                self._hand_over()
             self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
 
     def close(self) -> None:

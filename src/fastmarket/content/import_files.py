@@ -13,7 +13,7 @@ from pathlib import Path
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.leaf_log import LeafLog
 from fastmarket.content.leaves import SmallFile, check_unchanged, leaf_parts, opened_file, small_files
-from fastmarket.content.ledger import FileRecord
+from fastmarket.content.records import FileRecord
 from fastmarket.content.stamp import FileStamp, settled_stamp
 from fastmarket.content.tree_rows import TreeRows
 from fastmarket.errors import CallerFault
@@ -33,8 +33,8 @@ class FileImporter:
     """Imports files into one catalogue; no file twice at a time."""
 
     def __init__(self, catalogue: Catalogue, step_bytes: int, threads: int | None = None) -> None:
-        """`step_bytes`: of one file, between two notes on disk of how far it is. `threads`: by default one per
-        processor this process may use."""
+        """`step_bytes`: of one file, between two notes on disk of how far it is. `threads`: by default one
+        per processor this process may use."""
         self._catalogue = catalogue
         self._ledger = catalogue.ledger
         self._step_bytes = step_bytes
@@ -129,7 +129,7 @@ class FileImporter:
                         log.append(length, digests)
             check_unchanged(descriptor, path, stamp)
             link = importer.finish_link()
-            rows.settle()
+            rows.settle(lambda: on_bytes(0, path))
             record = FileRecord(number, path, str(profile), stamp, link, rows.blocks)
             (record,) = self._ledger.put_files([(record, rows)])
         finally:

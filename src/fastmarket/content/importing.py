@@ -1,4 +1,4 @@
-"""Orders become goods: files and directories are read, their blocks are noted, and they are served from then on.
+"""Orders become goods: files and directories are read, their blocks are noted, and they are served.
 
 An order that does not end, for whatever reason, goes on where it was when it is given again.
 """
@@ -18,11 +18,11 @@ from typing import TypeAlias
 from fastmarket.config import ContentConfig
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
-from fastmarket.content.channel import Channel, ChannelClosed
+from fastmarket.content.channel import ChannelClosed, ThreadChannel
 from fastmarket.content.goods import Good, SellOrder
 from fastmarket.content.import_files import FileImporter
 from fastmarket.content.leaves import path_fault
-from fastmarket.content.ledger import FileRecord, GoodPut, NewGood
+from fastmarket.content.records import FileRecord, GoodPut, NewGood
 from fastmarket.content.walk import Walk, Walked, WalkStep
 from fastmarket.errors import CallerFault
 from fastmarket.formats.unixfs.tree import TreeBuilder
@@ -72,7 +72,7 @@ class Importer:
         self._catalogue = catalogue
         self._config = config
         self._allowed = allowed
-        self._files = FileImporter(catalogue, config.import_step_bytes, threads)
+        self.files = FileImporter(catalogue, config.import_step_bytes, threads)
         self._turns = asyncio.Semaphore(config.max_imports)
         self._pool = ThreadPoolExecutor(config.max_imports, thread_name_prefix="fastmarket-order")
         catalogue.tidy_scratch()
@@ -80,7 +80,7 @@ class Importer:
     def close(self) -> None:
         """Ends its threads; no order may run any more."""
         self._pool.shutdown()
-        self._files.close()
+        self.files.close()
 
     async def sell(self, order: SellOrder) -> AsyncGenerator[ImportEvent, None]:
         """Imports what the order names and sells it: for a file, a directory, or each file below it, one
@@ -95,8 +95,8 @@ class Importer:
         if order.profile.chunk_bytes < MIN_CHUNK_BYTES:
             raise CallerFault("profile", f"chunks of less than {MIN_CHUNK_BYTES} bytes are not sold")
         async with self._turns:
-            channel: Channel[ImportEvent] = Channel(asyncio.get_running_loop())
-            run = _Run(self._catalogue, self._config, self._allowed, self._files, order, channel.put)
+            channel: ThreadChannel[ImportEvent] = ThreadChannel(asyncio.get_running_loop())
+            run = _Run(self._catalogue, self._config, self._allowed, self.files, order, channel.put)
             job = asyncio.get_running_loop().run_in_executor(self._pool, channel.filled_by, run.run)
             try:
                 async for event in channel:
@@ -125,7 +125,7 @@ class _Run:
         self._ledger = catalogue.ledger
         self._config = config
         self._allowed = allowed
-        self._files = files
+        self.files = files
         self._order = order
         self._emit = emit
         self._done = self._total = 0
@@ -161,7 +161,7 @@ class _Run:
     def _sell_file(self) -> None:
         order = self._order
         refused: list[str] = []
-        found = self._files.records(
+        found = self.files.records(
             (order.path,), order.profile, self._on_bytes, lambda _, reason: refused.append(reason)
         )
         if refused:
@@ -172,13 +172,13 @@ class _Run:
         steps = self._walk(hidden=True, refuse=self._refuse)
         paths = (step.path for step in steps if step.step is WalkStep.FILE)
         while some := list(islice(paths, STEPS_AT_ONCE)):
-            records = self._files.records(some, self._order.profile, self._on_bytes, self._refuse)
+            records = self.files.records(some, self._order.profile, self._on_bytes, self._refuse)
             self._put([_good_of(records[path]) for path in some if path in records])
 
     def _sell_directory(self) -> None:
         order = self._order
         good = self._ledger.reserve_good(order.path, str(order.profile))
-        rows = self._files.rows(-good)
+        rows = self.files.rows(-good)
         tree = TreeBuilder(order.profile, rows.add_node)
         numbers: list[int] = []
         blocks = 0
@@ -190,7 +190,7 @@ class _Run:
                     blocks += record.blocks
             tree.leave()
             assert tree.root is not None
-            rows.settle()
+            rows.settle(lambda: self._on_bytes(0, order.path))
             self._put([NewGood(order.path, tree.root, blocks + rows.blocks, numbers, rows)])
         finally:
             rows.discard()
@@ -198,7 +198,7 @@ class _Run:
     def _add(self, tree: TreeBuilder, steps: Sequence[Walked]) -> Iterator[FileRecord]:
         """Adds what the walk came to; returns the files."""
         paths = [step.path for step in steps if step.step is WalkStep.FILE]
-        records = self._files.records(paths, self._order.profile, self._on_bytes, self._refuse)
+        records = self.files.records(paths, self._order.profile, self._on_bytes, self._refuse)
         for step in steps:
             if step.step is WalkStep.ENTER:
                 tree.enter(step.name)

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fastmarket.config import ContentConfig
 from fastmarket.content.database import ContentDatabase
@@ -24,6 +24,7 @@ from fastmarket.content.goods import (
     order_of,
 )
 from fastmarket.content.index import DIGEST_BYTES, BlockIndex
+from fastmarket.content.records import FileRecord, GoodPut, NewGood
 from fastmarket.content.stamp import FileStamp
 from fastmarket.content.tree_rows import TreeRows
 from fastmarket.errors import CallerFault
@@ -48,7 +49,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 # Files that are in no good and not below an order that is being imported.
 _NOT_WANTED = """
 NOT EXISTS (SELECT 1 FROM orders WHERE NOT finished AND ({table}.path = orders.path
-    OR substr({table}.path, 1, length(orders.path) + 1) = orders.path || x'2f'))
+    OR substr({table}.path, 1, length(orders.path) + 1) = CAST(orders.path || x'2f' AS BLOB)))
 """
 # Files in no good, and imports, that no order is waiting for.
 _ORPHANS = f"""
@@ -56,38 +57,6 @@ SELECT id, digest FROM files WHERE NOT EXISTS (SELECT 1 FROM members WHERE membe
 AND {_NOT_WANTED.format(table="files")}
 """
 _ABANDONED = f"SELECT file FROM imports WHERE {_NOT_WANTED.format(table='imports')}"
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """An imported file."""
-
-    id: int
-    path: str
-    profile: str
-    stamp: FileStamp
-    link: DagLink  # its root
-    blocks: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewGood:
-    """What an import found. `files`: numbers of the files in it; `rows`: of its directories, if it is one,
-    under the number from `reserve_good`."""
-
-    path: str
-    link: DagLink
-    blocks: int
-    files: Sequence[int]
-    rows: TreeRows | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GoodPut:
-    """`good` is sold from now on; `before`: what was sold at its path, if that was another content."""
-
-    good: Good
-    before: Good | None
 
 
 class GoodsLedger:
@@ -101,6 +70,10 @@ class GoodsLedger:
         """Grows whenever what was found before may no longer be right."""
         self._is_stale = False
         self._changed: list[Good] = []
+
+    def refresh(self) -> None:
+        """What was found before may no longer be right."""
+        self.generation += 1
 
     # --- orders
 
@@ -230,9 +203,14 @@ class GoodsLedger:
     # --- goods
 
     def put_goods(self, number: int, found: Sequence[NewGood], *, durable: bool = True) -> list[GoodPut]:
-        """Sells what an order's import found, each in place of what the order sold at its path."""
+        """Sells what an order's import found, each in place of what the order sold at its path.
+
+        Raises CallerFault if the order was ended meanwhile.
+        """
         put = []
         with self._writing(durable=durable) as connection:
+            if connection.execute("SELECT 1 FROM orders WHERE id = ?", (number,)).fetchone() is None:
+                raise CallerFault("path", "its sale was ended while it was imported")
             for new in found:
                 put.append(self._put_good(connection, number, new))
         return put
@@ -246,28 +224,20 @@ class GoodsLedger:
                 found.update((row[0], good_of(row)) for row in connection.execute(query, (file,)))
         return list(found.values())
 
+    def broken(self) -> list[Good]:
+        """Those of which a file changed or is gone."""
+        query = f"SELECT {GOOD_COLUMNS} WHERE goods.state > ? ORDER BY goods.id"
+        with self._database.reading() as connection:
+            return [good_of(row) for row in connection.execute(query, (GoodState.SELLING,))]
+
     def set_state(self, file: int, state: GoodState, stamp: FileStamp | None = None) -> list[Good]:
         """Notes that a file changed, is gone, or is as it was (with these times); returns the goods whose
         state changed by that."""
         with self._writing() as connection:
-            connection.execute("UPDATE files SET state = ? WHERE id = ?", (state, file))
-            if stamp is not None:
-                connection.execute("UPDATE files SET stamp = ? WHERE id = ?", (stamp.to_bytes(), file))
-            changed = []
-            for good in self.goods_with((file,)):
-                now = self._state_of(connection, good.id)
-                if now is not good.state:
-                    connection.execute("UPDATE goods SET state = ? WHERE id = ?", (now, good.id))
-                    changed.append(good.id)
-            rows = [
-                connection.execute(f"SELECT {GOOD_COLUMNS} WHERE goods.id = ?", (good,)).fetchone()
-                for good in changed
-            ]
-            self._is_stale = True
-        return [good_of(row) for row in rows]
+            return self._set_state(connection, file, state, stamp)
 
     def take_changed(self) -> list[Good]:
-        """Goods that changed because a file of theirs was imported anew, by another order."""
+        """Goods whose state changed because a file of theirs was imported anew, with their states now."""
         changed, self._changed = self._changed, []
         return changed
 
@@ -282,6 +252,21 @@ class GoodsLedger:
             self._is_stale = False
             self.generation += 1
 
+    def _set_state(
+        self, connection: sqlite3.Connection, file: int, state: GoodState, stamp: FileStamp | None
+    ) -> list[Good]:
+        connection.execute("UPDATE files SET state = ? WHERE id = ?", (state, file))
+        if stamp is not None:
+            connection.execute("UPDATE files SET stamp = ? WHERE id = ?", (stamp.to_bytes(), file))
+        changed = []
+        for good in self.goods_with((file,)):
+            now = self._state_of(connection, good.id)
+            if now is not good.state:
+                connection.execute("UPDATE goods SET state = ? WHERE id = ?", (now, good.id))
+                changed.append(replace(good, state=now))
+        self._is_stale = True
+        return changed
+
     def _put_file(
         self, connection: sqlite3.Connection, record: FileRecord, rows: TreeRows | None
     ) -> FileRecord:
@@ -289,11 +274,16 @@ class GoodsLedger:
         cid, stamp = record.link.cid, record.stamp.to_bytes()
         digest = cid[-DIGEST_BYTES:]
         before = connection.execute(_FILE, where).fetchone()
+        if before is not None and before[2] + before[3] == cid:
+            # The same bytes, with other times.
+            number: int = before[0]
+            if rows is not None:
+                self._give_up(connection, record.id)
+            if before[1] != stamp or before[6] > GoodState.SELLING:
+                self._changed += self._set_state(connection, number, GoodState.SELLING, record.stamp)
+            return replace(record, id=number)
         if before is not None:
-            number, was_stamp, _, was_digest, _, _, state = before
-            if (was_stamp, was_digest) == (stamp, digest) and state <= GoodState.SELLING and rows is None:
-                return replace(record, id=number)
-            self._replace(connection, number, was_digest)
+            self._replace(connection, before[0], before[3])
         if rows is None:
             record = replace(record, id=self._new_number(connection, "files"))
             self._index.put_rows(connection, [(digest, record.id, 0)])

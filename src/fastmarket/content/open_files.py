@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.content.place import FileBlock, FileMoved
@@ -14,6 +15,8 @@ from fastmarket.formats.unixfs.profile import CidProfile
 
 # Not followed at the end of the path, nor waited for if it is a pipe by now.
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+_frame = lru_cache(64)(leaf_frame)  # nearly all leaves have the size of a chunk
 
 
 class OpenDescriptor:
@@ -102,7 +105,7 @@ class ImportedFile:
         """Where the leaf of that number is."""
         offset = number * self._profile.chunk_bytes
         length = max(min(self._profile.chunk_bytes, self.stamp.size - offset), 0)
-        return FileBlock(self, offset, length, *leaf_frame(length, self._profile.raw_leaves))
+        return FileBlock(self, offset, length, *_frame(length, self._profile.raw_leaves))
 
     def is_in_place(self) -> bool:
         """Whether its path leads to the file as it was imported: one stat."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 
 from fastmarket.market.client_calls import RpcMethod
+from fastmarket.market.client_fetching import FetchCalls
 from fastmarket.market.client_goods import GoodsCalls
 from fastmarket.market.client_values import (
     ClientTls,
@@ -66,7 +67,7 @@ _WATCH_HOLDERS = RpcMethod("/fastmarket.v1.Market/WatchHolders", v1.WatchHolders
 _REGISTER_FILE = RpcMethod("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
 
 
-class MarketClient(GoodsCalls):
+class MarketClient(GoodsCalls, FetchCalls):
     """Calls the node at `target`, "host:port". Use it in one event loop, and close it.
 
     Every method raises `CallerFault` with the field named by the server, `Busy`, `QuorumFailed`,
@@ -105,10 +106,14 @@ class MarketClient(GoodsCalls):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> list[Holder]:
-        """The holders of the content, cheapest first; an empty list if there are none."""
-        found = await self.search_holders(content, max_price=max_price, limit=limit, timeout_s=timeout_s)
+        """The holders of the content, cheapest first; an empty list if there are none. With `live`, each is
+        asked whether it is there, within a second."""
+        found = await self.search_holders(
+            content, max_price=max_price, limit=limit, live=live, timeout_s=timeout_s
+        )
         return list(found.holders)
 
     async def search_holders(
@@ -117,12 +122,13 @@ class MarketClient(GoodsCalls):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> Found:
         """Like `find_holders`, with everything the node reports at the end of the search."""
         last = Found((), provisional=False)
         async for found in self.stream_holders(
-            content, max_price=max_price, limit=limit, timeout_s=timeout_s
+            content, max_price=max_price, limit=limit, live=live, timeout_s=timeout_s
         ):
             if not found.provisional:
                 last = found
@@ -134,13 +140,14 @@ class MarketClient(GoodsCalls):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[Found, None]:
         """Each holder as it is found, provisionally; at the end all of them, cheapest first.
 
         Closing the generator also ends the search on the node.
         """
-        request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit)
+        request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit, live=live)
         async with aclosing(self._stream(_FIND_HOLDERS, request, self._within(timeout_s))) as replies:
             async for reply in replies:
                 holders, named_by = tuple(map(_holder, reply.holders)), _named_by(reply.named_by)

@@ -26,6 +26,7 @@ from fastmarket.errors import (
     StorageFault,
     Unmet,
 )
+from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, NoSuchPath
 from fastmarket.pb.fastmarket.v1 import errors_pb2 as pb
 
 MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and many limit headers to 8 KiB
@@ -37,6 +38,7 @@ NO_RETRY = (RETRY_AFTER_KEY, "-1")
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
 # The message of gRPC's own asyncio client when a stream breaks, whatever the reason.
 CORE_FAULT = "Internal error from Core"
+NO_HOLDER = "NO_HOLDER"
 KEPT = "the offer is stored and will be announced again"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
@@ -59,11 +61,14 @@ _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
     (Busy, _Kind(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 0.1)),
     (NoSuchOffer, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_OFFER")),
     (NoSuchGood, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_GOOD")),
+    (NoSuchPath, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_PATH")),
     (Forbidden, _Kind(grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN")),
     (Unmet, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "UNMET")),
     (CallerFault, _Kind(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_FIELD")),
     (NotFound, _Kind(grpc.StatusCode.NOT_FOUND, "NOT_FOUND")),
     (QuorumFailed, _Kind(grpc.StatusCode.UNAVAILABLE, "QUORUM_MISSED")),
+    (NoHolderServes, _Kind(grpc.StatusCode.UNAVAILABLE, NO_HOLDER)),
+    (BadContent, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "BAD_CONTENT")),
     (RequestTimeout, _Kind(grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED")),
     (NetworkFault, _Kind(grpc.StatusCode.UNAVAILABLE, "NETWORK", 1.0)),
     (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, "STORAGE", 5.0)),
@@ -153,6 +158,8 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return Unmet(*_field_and_reason(details), code=_info(rich_of(error)).reason)
     if code is grpc.StatusCode.PERMISSION_DENIED and _info(rich_of(error)).reason:
         return Forbidden(*_field_and_reason(details))
+    if code is grpc.StatusCode.UNAVAILABLE and _info(rich_of(error)).reason == NO_HOLDER:
+        return NoHolderServes(details, (), ())
     if code is grpc.StatusCode.UNAVAILABLE:
         return _quorum_failed(error) or ServerUnavailable(details, peer=target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

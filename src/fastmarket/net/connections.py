@@ -24,6 +24,7 @@ from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
+from fastmarket.wording import suppressed_note
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +105,7 @@ class Connections:
         suppressed = self._log_throttle.due(source, now)
         if suppressed is not None:
             logger.info(
-                "refused a connection from %s: %s (%d similar messages suppressed)",
-                source,
-                refusal.value,
-                suppressed,
+                "refused a connection from %s: %s%s", source, refusal.value, suppressed_note(suppressed)
             )
 
     def on_opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
@@ -199,10 +197,10 @@ class Connections:
             if suppressed is not None:
                 logger.warning(
                     "closed the connection to %s: it does not read the answers it requested, and all"
-                    " connections together held more than %d MiB (%d similar messages suppressed)",
+                    " connections together held more than %d MiB%s",
                     link.remote_peer,
                     scope.limit >> 20,
-                    suppressed,
+                    suppressed_note(suppressed),
                 )
             link.connection.scope.settle(0)
             link.abort()

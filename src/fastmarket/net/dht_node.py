@@ -57,6 +57,7 @@ from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.trace import NULL_TRACE, Trace
+from fastmarket.wording import counted
 
 PutCommand: TypeAlias = Register | Withdraw | PutValue | Provide
 
@@ -183,10 +184,7 @@ class DhtNode:
             why for peer, kind in result.failed if peer.peer_id in known for why in self._why_not(peer, kind)
         ]
         if not result.connected:
-            told = [str(failure) for failure in failures]
-            if saved:
-                told.append(f"nor did any of {len(saved)} peers of an earlier run")
-            fault = DialFailed(f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})")
+            fault = DialFailed(_why_alone(failures, len(seeds), len(everybody) - len(seeds)))
             fault.failures = tuple(failures)
             raise fault
         if result.unanswered_count:  # who was too busy, with joining perhaps, is met a little later
@@ -345,7 +343,7 @@ class DhtNode:
             agent_version=AGENT_VERSION,
             peers=self.engine.table_size,
             connections=self.host.connection_count,
-            offers=len(self.offers.store),
+            offers=self.offers.store.offer_count,
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
             troubles=tuple(text for told in self.troubles if (text := told())),
@@ -359,3 +357,12 @@ class DhtNode:
             connected=link is not None,
             common_prefix=common_prefix_length(target, peer.peer_id.key),
         )
+
+
+def _why_alone(failures: Sequence[Failure], seed_count: int, saved_count: int) -> str:
+    """Why an attempt to join found nobody, for people."""
+    earlier = f"{counted(saved_count, 'peer')} of an earlier run" if saved_count else ""
+    if not seed_count and earlier:
+        return f"{earlier} did not answer"
+    told = [*map(str, failures), *([f"nor did {earlier}"] if earlier else [])]
+    return f"no bootstrap peer answered ({'; '.join(told) or 'deadline passed'})"

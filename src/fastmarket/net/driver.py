@@ -44,6 +44,7 @@ from fastmarket.net.pump import Pump
 from fastmarket.net.twins import Twins
 from fastmarket.offers.announce.clocks import side
 from fastmarket.offers.store.changes import AnyChange
+from fastmarket.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -303,9 +304,9 @@ class NodeDriver(Driver):
 
     def _on_refused(self, event: OffersRefused) -> None:
         logger.warning(
-            "refused %d offers of other nodes because of their times: their holders' clocks are wrong, or "
-            "this node's is",
-            event.refused,
+            "refused %s of other nodes because of the times in them: the holders' clocks are wrong, or this "
+            "node's is",
+            counted(event.refused, "offer"),
         )
 
     def _on_known_as(self, event: KnownAs) -> None:

@@ -13,6 +13,7 @@ from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.dial_reasons import DialReason, Failure
 from fastmarket.repeating import Repeating
+from fastmarket.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,10 @@ class Joining:
             if self._drop_ourselves(dht, failures) and not self.is_possible:
                 return False
             self._reason = "; ".join(map(str, failures)) or str(fault)
-            logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
+            if self._seeds:
+                logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
+            else:  # the first node of its network may well be alone for now
+                logger.info("%s; serving alone, will retry", fault)
             return False
         self.has_joined, self._reason = True, ""
         logger.info("joined the network through %s; nodes known: %d", joined.peer, joined.known)
@@ -97,8 +101,8 @@ class Joining:
         others = [why for why in joined.failures if why.reason is not DialReason.SELF]
         if others:
             why = "; ".join(map(str, others))
-            count = len(self._seeds)
-            logger.warning("%d of %d bootstrap peers do not answer (%s)", joined.remaining, count, why)
+            seeds = counted(len(self._seeds), "bootstrap peer")
+            logger.warning("%d of %s did not answer (%s)", joined.remaining, seeds, why)
         return True
 
     def _leave_out_ourselves(self, dht: DhtNode) -> None:

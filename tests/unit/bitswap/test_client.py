@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.exchange.bitswap.client import (
-    AskedBlock,
     AskFailed,
     BitswapClient,
     BlockAbsent,
+    BlockSent,
     BlockThere,
 )
 from fastmarket.exchange.bitswap.message import CIDV0_PREFIX, BitswapMessage, BlockPayload
@@ -58,7 +58,7 @@ def test_a_block_is_matched_by_the_hash_of_its_bytes(client: BitswapClient) -> N
     one = client.ask(ANN, cid(block(1)), NOW, DEADLINE)
     two = client.ask(ANN, sha256_multihash(block(2)), NOW, DEADLINE)  # as a CIDv0
     client.handle_message(ANN, message(block(2), block(1)), NOW)
-    assert client.poll_outcomes() == [AskedBlock(two, block(2)), AskedBlock(one, block(1))]
+    assert client.poll_outcomes() == [BlockSent(two, block(2)), BlockSent(one, block(1))]
     assert not client.is_asked(ANN)
 
 
@@ -66,13 +66,13 @@ def test_a_block_of_another_hash_function_is_matched_too(client: BitswapClient) 
     data = block(1)
     asked = client.ask(ANN, b"\x01\x55\x13\x40" + hashlib.sha512(data).digest(), NOW, DEADLINE)
     client.handle_message(ANN, BitswapMessage(payloads=[BlockPayload(b"\x01\x55\x13\x40", data)]), NOW)
-    assert client.poll_outcomes() == [AskedBlock(asked, data)]
+    assert client.poll_outcomes() == [BlockSent(asked, data)]
 
 
 def test_a_block_of_version_1_0_is_matched(client: BitswapClient) -> None:
     asked = client.ask(ANN, sha256_multihash(block(1)), NOW, DEADLINE)
     client.handle_message(ANN, BitswapMessage(payloads=[BlockPayload(CIDV0_PREFIX, block(1))]), NOW)
-    assert client.poll_outcomes() == [AskedBlock(asked, block(1))]
+    assert client.poll_outcomes() == [BlockSent(asked, block(1))]
 
 
 def test_presences_answer_what_they_are_about(client: BitswapClient) -> None:
@@ -88,7 +88,7 @@ def test_presences_answer_what_they_are_about(client: BitswapClient) -> None:
 def test_nobody_is_asked_for_the_empty_block_which_boxo_never_sends(client: BitswapClient) -> None:
     asked = client.ask(ANN, cid(b""), NOW, DEADLINE)
     assert client.poll_sends() == []
-    assert client.poll_outcomes() == [AskedBlock(asked, b"")]
+    assert client.poll_outcomes() == [BlockSent(asked, b"")]
 
 
 def test_answers_of_other_peers_answer_nothing(client: BitswapClient) -> None:
@@ -105,7 +105,7 @@ def test_two_who_ask_for_the_same_block_both_get_it(client: BitswapClient) -> No
     client.cancel(asked[0], NOW)
     assert client.poll_sends() == [], "the other one still wants it"
     client.handle_message(ANN, message(block(1)), NOW)
-    assert client.poll_outcomes() == [AskedBlock(asked[1], block(1))]
+    assert client.poll_outcomes() == [BlockSent(asked[1], block(1))]
 
 
 def test_a_question_about_presence_does_not_weaken_a_want(client: BitswapClient) -> None:
@@ -169,7 +169,7 @@ def test_a_peer_that_is_lost_fails_what_was_asked_of_it_alone(client: BitswapCli
     client.handle_lost(ANN, FailureKind.CLOSED, NOW)
     assert client.poll_outcomes() == [AskFailed(one, FailureKind.CLOSED) for one in asked]
     client.handle_message(BOB, message(block(1)), NOW)
-    assert client.poll_outcomes() == [AskedBlock(other, block(1))]
+    assert client.poll_outcomes() == [BlockSent(other, block(1))]
 
 
 def test_asks_of_one_peer_and_asked_peers_are_bounded() -> None:

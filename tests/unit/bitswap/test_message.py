@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.exchange.bitswap.message import (
     CIDV0_PREFIX,
     MAX_CID_BYTES,
+    MAX_ENTRIES,
     PROTOCOLS,
     BitswapMessage,
     BlockPayload,
@@ -56,7 +58,7 @@ def test_an_answer_is_read_as_it_was_written() -> None:
     small = BlockPayload(CIDV0_PREFIX, block(2))
     parts = encode_answer([cid(block(3))], [cid(block(4))], [payload, small], WireForm.PRESENCES)
     assert whole(parts) == BitswapMessage([], [], False, [payload, small], [cid(block(3))], [cid(block(4))])
-    assert payload.data is parts[3], "a block is not copied"
+    assert payload.data is parts[1], "a block is not copied"
 
 
 @given(st.lists(CIDS), st.lists(CIDS), st.lists(st.tuples(st.sampled_from([CIDV0_PREFIX]), st.binary())))
@@ -70,7 +72,8 @@ def test_our_own_bytes_are_those_of_protobuf(
         expected.payload.add(prefix=prefix, data=data)
     parts = encode_answer(haves, absent, [BlockPayload(*one) for one in blocks], WireForm.PRESENCES)
     if parts:
-        assert Message.FromString(b"".join(parts[1:])) == expected
+        (body,) = FrameDecoder(4 * MEBIBYTES).feed(b"".join(parts))
+        assert Message.FromString(body) == expected
     else:
         assert expected == Message()
 
@@ -110,6 +113,13 @@ def test_cids_that_nobody_serves_are_left_out() -> None:
     assert [one.cid for one in decode_message(message.SerializeToString()).wants] == [cid(block(1))]
 
 
+def test_a_wantlist_without_end_is_not_read_to_its_end() -> None:
+    message = Message()
+    for number in range(MAX_ENTRIES + 10):
+        message.wantlist.entries.add(block=cid(b"%d" % number))
+    assert len(decode_message(message.SerializeToString()).wants) == MAX_ENTRIES
+
+
 @pytest.mark.parametrize("bad", [b"", b"\x01", b"\x12\x20abc", b"\x01\x55\x12\x20" + bytes(31), b"\x05" * 9])
 def test_what_is_no_cid_ends_the_stream(bad: bytes) -> None:
     message = Message()
@@ -122,6 +132,28 @@ def test_what_is_no_cid_ends_the_stream(bad: bytes) -> None:
 def test_a_strangers_bytes_raise_nothing_but_peer_faults(body: bytes) -> None:
     with contextlib.suppress(PeerFault):
         decode_message(body)
+
+
+@given(st.binary(), st.lists(st.tuples(st.binary(), st.binary())), st.lists(st.binary()))
+def test_messages_are_read_as_protobuf_reads_them(
+    junk: bytes, payloads: list[tuple[bytes, bytes]], blocks: list[bytes]
+) -> None:
+    message = Message(blocks=blocks)
+    for prefix, data in payloads:
+        message.payload.add(prefix=prefix, data=data)
+    body = message.SerializeToString()
+    for one in (body, body + junk, junk + body, body[: len(body) // 2]):
+        try:
+            expected = Message.FromString(one)
+        except DecodeError:
+            with pytest.raises(PeerFault):
+                decode_message(one)
+            continue
+        if expected.wantlist.entries:
+            continue  # their CIDs are judged, too
+        read = decode_message(one)
+        found = [(block.prefix, block.data) for block in expected.payload]
+        assert list(read.payloads) == [*found, *((CIDV0_PREFIX, block) for block in expected.blocks)]
 
 
 @given(st.binary(max_size=24))

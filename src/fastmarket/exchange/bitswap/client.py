@@ -35,7 +35,7 @@ MAX_PAST_ASKS = 1024
 _FIRST_PRIORITY = (1 << 31) - 1  # of a peer's wants; each further one has one less, as in boxo
 
 
-class AskedBlock(NamedTuple):
+class BlockSent(NamedTuple):
     """The peer sent the block."""
 
     ask: int
@@ -69,7 +69,7 @@ class SendWants(NamedTuple):
     cancels: Sequence[bytes]
 
 
-AskOutcome: TypeAlias = AskedBlock | BlockThere | BlockAbsent | AskFailed
+AskOutcome: TypeAlias = BlockSent | BlockThere | BlockAbsent | AskFailed
 
 
 class _Ask(NamedTuple):
@@ -131,7 +131,7 @@ class BitswapClient:
         self._numbers += 1
         ask = _Ask(self._numbers, cid, multihash, only_presence, peer)
         if multihash == _EMPTY_BLOCK:  # boxo says that it does not have it, and it is known anyway
-            self._outcomes.append(AskedBlock(ask.number, b""))
+            self._outcomes.append(BlockSent(ask.number, b""))
             return ask.number
         asked = self._peers.get(peer) or _Asked()
         if deadline <= now or asked.count >= self._config.max_asks_per_peer:
@@ -228,7 +228,7 @@ class BitswapClient:
             self.unwanted_blocks += 1
             return multihash in asked.past
         for ask in tuple(asks):
-            self._end(asked, ask, AskedBlock(ask.number, payload.data))
+            self._end(asked, ask, BlockSent(ask.number, payload.data))
         return True
 
     @staticmethod

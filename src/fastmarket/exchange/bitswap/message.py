@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -11,18 +12,25 @@ from google.protobuf.message import DecodeError
 from fastmarket.errors import PeerFault
 from fastmarket.formats.block import MAX_DIGEST_BYTES, split_cid
 from fastmarket.formats.multicodec import IDENTITY
-from fastmarket.formats.varint import decode_uvarint, encode_uvarint
+from fastmarket.formats.varint import decode_protobuf_varint, decode_uvarint, encode_uvarint
 from fastmarket.native.cid import decode_cid_bytes
 from fastmarket.pb.libp2p.bitswap_pb2 import Message
 
 MAX_MESSAGE_BYTES = 4 << 20  # spec, "Bitswap 1.0.0: wire format"; boxo and Helia enforce it
 MAX_CID_BYTES = 168  # boxo, bitswap/server: MaxCidSize; longer ones are not answered
-MAX_WANTS_BYTES = 2 << 20  # that we put into one message, as boxo does
+# Of a wantlist that are looked at, 3 us each; no more than 1,024 wants of a peer wait in any case.
+MAX_ENTRIES = 8192
 CIDV0_PREFIX = b"\x00\x70\x12\x20"  # version 0, dag-pb, sha2-256, 32 bytes: of blocks in version 1.0.0
 _FAULT = "bitswap"
 
 _Wantlist = Message.Wantlist
 _HAVE, _DONT_HAVE = Message.HAVE, Message.DONT_HAVE
+
+
+# Tags of fields, all of bytes: of a block in a message, its prefix, its data; of a block of version 1.0.0.
+_PAYLOAD_TAG, _PREFIX_TAG, _DATA_TAG, _BLOCKS_TAG = b"\x1a", b"\x0a", b"\x12", b"\x12"
+_NO_WANTS = b"\x0a\x00"
+_MAX_PAYLOAD_HEAD = 256  # bytes before the data that are looked at
 
 
 class WireForm(Enum):
@@ -73,14 +81,17 @@ class BitswapMessage(NamedTuple):
 
 
 def decode_message(body: bytes) -> BitswapMessage:
-    """Raises PeerFault if it is not one. CIDs that are too long or of identity are left out, as boxo does."""
+    """Raises PeerFault if it is not one. CIDs that are too long or of identity are left out, as boxo does,
+    and entries of a wantlist beyond MAX_ENTRIES."""
+    payloads, rest = _split(body)
     message = Message()
     try:
-        message.ParseFromString(body)
+        message.ParseFromString(rest)
+        payloads += [BlockPayload(block.prefix, block.data) for block in message.payload]
     except DecodeError:
         raise PeerFault("malformed message", protocol=_FAULT) from None
     wants, cancels = [], []
-    for entry in message.wantlist.entries:
+    for entry in islice(message.wantlist.entries, MAX_ENTRIES):
         cid = entry.block
         multihash = multihash_of(cid)
         if multihash is None:
@@ -90,12 +101,33 @@ def decode_message(body: bytes) -> BitswapMessage:
         else:
             only_presence = entry.wantType == _Wantlist.HAVE
             wants.append(BlockWant(cid, multihash, entry.priority, only_presence, entry.sendDontHave))
-    payloads = [BlockPayload(block.prefix, block.data) for block in message.payload]
     payloads += [BlockPayload(CIDV0_PREFIX, block) for block in message.blocks]
     presences = message.blockPresences
     haves = [one.cid for one in presences if one.type == _HAVE]
     absent = [one.cid for one in presences if one.type == _DONT_HAVE]
     return BitswapMessage(wants, cancels, message.wantlist.full, payloads, haves, absent)
+
+
+def _split(body: bytes) -> tuple[list[BlockPayload], bytes]:
+    """The payloads at the beginning of a message, and what follows: protobuf would copy each block twice.
+    What does not look as everybody writes it is left to protobuf."""
+    payloads = []
+    at = len(_NO_WANTS) if body.startswith(_NO_WANTS) else 0  # as boxo begins
+    while body[at : at + 1] == _PAYLOAD_TAG:
+        size, start = decode_protobuf_varint(body, at + 1)
+        end = start + size
+        head = body[start : start + _MAX_PAYLOAD_HEAD]
+        if end > len(body) or head[:1] != _PREFIX_TAG or len(head) < 2:
+            break
+        data_at = 2 + head[1]
+        if head[1] >= 0x80 or head[data_at : data_at + 1] != _DATA_TAG:
+            break
+        length, data_start = decode_protobuf_varint(body, start + data_at + 1)
+        if data_start + length != end:
+            break
+        payloads.append(BlockPayload(head[2:data_at], body[data_start:end]))
+        at = end
+    return payloads, body[at:]
 
 
 def multihash_of(cid: bytes) -> bytes | None:
@@ -151,9 +183,6 @@ def encode_wants(
     return message.SerializeToString()
 
 
-_PAYLOAD, _PAYLOAD_PREFIX, _PAYLOAD_DATA, _BLOCKS = 0x1A, 0x0A, 0x12, 0x12  # tags of fields, all of bytes
-
-
 def encode_answer(
     haves: Iterable[bytes],
     absent: Iterable[bytes],
@@ -162,21 +191,28 @@ def encode_answer(
 ) -> list[bytes]:
     """A message with its length, in parts to be sent one after the other: blocks stand there as they are,
     since a protobuf message would copy each of them twice. Empty if that version can say nothing of it."""
-    parts: list[bytes] = []
+    head = b""  # what stands before the next block
     if form is WireForm.PRESENCES:
         message = Message()
         for cid in haves:
             message.blockPresences.add(cid=cid, type=_HAVE)
         for cid in absent:
             message.blockPresences.add(cid=cid, type=_DONT_HAVE)
-        parts.append(message.SerializeToString())
+        head = message.SerializeToString()
+    parts: list[bytes] = []
     for prefix, block in payloads:
         if form is not WireForm.BLOCKS:
-            inner = b"%c%c%b%c%b" % (
-                _PAYLOAD_PREFIX, len(prefix), prefix, _PAYLOAD_DATA, encode_uvarint(len(block)),
-            )  # fmt: skip
-            parts += (bytes((_PAYLOAD,)) + encode_uvarint(len(inner) + len(block)) + inner, block)
+            inner = b"".join(
+                (_PREFIX_TAG, encode_uvarint(len(prefix)), prefix, _DATA_TAG, encode_uvarint(len(block)))
+            )
+            head += _PAYLOAD_TAG + encode_uvarint(len(inner) + len(block)) + inner
         elif prefix == CIDV0_PREFIX:
-            parts += (bytes((_BLOCKS,)) + encode_uvarint(len(block)), block)
+            head += _BLOCKS_TAG + encode_uvarint(len(block))
+        else:
+            continue
+        parts += (head, block)
+        head = b""
+    parts = parts or [head]
     size = sum(map(len, parts))
-    return [encode_uvarint(size), *parts] if size else []
+    parts[0] = encode_uvarint(size) + parts[0]
+    return parts if size else []

@@ -15,7 +15,7 @@ from fastmarket.exchange.fetching.events import Ask, Drop, FetchAction, FetchEve
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.roster import Roster
-from fastmarket.exchange.fetching.wanted import AskedBlock, BlockSource, WantedBlock
+from fastmarket.exchange.fetching.wanted import AskedBlock, WantedBlock, WantedBlocks
 from fastmarket.formats.block import MAX_BLOCK_BYTES, verify_block
 
 MAX_COPIES = 2
@@ -54,7 +54,7 @@ class Asking:
     def __init__(
         self,
         config: FetchConfig,
-        source: BlockSource,
+        source: WantedBlocks,
         roster: Roster,
         actions: list[FetchAction],
         events: list[FetchEvent],
@@ -115,12 +115,25 @@ class Asking:
             self._want_again(block)
             return None
         holder.on_delivered(now)
-        holder.pace.on_block(len(data), now - request.asked_at, request.delivered_before, request.was_busy)
+        holder.pace.on_block(
+            len(data),
+            now - request.asked_at,
+            is_inner=block.is_inner,
+            delivered_before=request.delivered_before,
+            was_busy=request.was_busy,
+        )
         block.is_done = True
         for other in tuple(block.asked):
-            self._drop(other)
-        self.roster.bill.left_bytes -= block.file_bytes
+            self._on_beaten(other, now)
         return block, holder
+
+    def _on_beaten(self, request: AskedBlock, now: float) -> None:
+        """Another holder was quicker. One that was late, and is silent since, rests for longer each time."""
+        holder = request.holder
+        self._drop(request)
+        if holder.is_late and not holder.under_way:
+            holder.late_in_row += 1
+            self._pause(holder, holder.late_in_row, now, None)
 
     def handle_missing(self, number: int, now: float) -> None:
         """The holder does not have the block."""
@@ -128,7 +141,7 @@ class Asking:
         if request is None:
             return
         holder, block = request.holder, request.block
-        holder.heard_at = now
+        holder.on_heard(now)
         holder.misses += 1
         holder.misses_in_row += 1
         block.lacking.add(holder.key)
@@ -155,7 +168,7 @@ class Asking:
     def _on_busy(
         self, holder: HolderState, request: AskedBlock, now: float, retry_after: float | None, detail: str
     ) -> None:
-        holder.heard_at = now
+        holder.on_heard(now)
         if request.asked_at < holder.troubled_at:
             return  # it was asked before it said so the last time
         holder.troubled_at = now
@@ -179,9 +192,13 @@ class Asking:
             self._pause(holder, holder.failures_in_row, now, retry_after)
 
     def _pause(self, holder: HolderState, times: int, now: float, retry_after: float | None) -> None:
-        config = self._config
-        seconds = config.first_pause_s * (1 << (times - 1)) if retry_after is None else retry_after
-        holder.pause(min(max(seconds, 0.0), config.max_pause_s), now)
+        seconds = (
+            self._config.first_pause_s * (1 << min(times - 1, 16)) if retry_after is None else retry_after
+        )
+        self._pause_for(holder, seconds, now)
+
+    def _pause_for(self, holder: HolderState, seconds: float, now: float) -> None:
+        holder.pause(min(max(seconds, 0.0), self._config.max_pause_s), now)
         self._set_timer(holder.paused_until, None)
 
     # --- time
@@ -211,17 +228,22 @@ class Asking:
     def _on_late(self, request: AskedBlock) -> None:
         request.is_late = True
         self._set_timer(self._deadline(request), request)
-        block = request.block
+        block, holder = request.block, request.holder
+        if holder.heard_at <= request.asked_at:
+            holder.is_late = True
         if (block.is_inner or self._hurries) and len(block.asked) < MAX_COPIES:
             self._put(block)
 
     def _deadline(self, request: AskedBlock) -> float:
         """Later while the holder answers others; a request that is never answered is given up all the
         same."""
-        holder = request.holder
-        timeout = holder.pace.timeout_s(request.block.size, holder.silences_in_row)
+        timeout = self._timeout(request)
         latest = request.asked_at + max(self._config.max_timeout_s, timeout)
-        return min(max(request.asked_at, holder.heard_at) + timeout, latest)
+        return min(max(request.asked_at, request.holder.heard_at) + timeout, latest)
+
+    def _timeout(self, request: AskedBlock) -> float:
+        holder, block = request.holder, request.block
+        return holder.pace.timeout_s(block.size, is_inner=block.is_inner, silences=holder.silences_in_row)
 
     def _on_deadline(self, request: AskedBlock, now: float) -> None:
         deadline = self._deadline(request)
@@ -292,15 +314,15 @@ class Asking:
         number = next(self._numbers)
         request = AskedBlock(number, holder, block, now, now + pace.eta_s(size, holder.under_way_bytes))
         if not block.asked:
-            self.roster.bill.left_bytes -= block.file_bytes
+            self.roster.bill.asked_bytes += block.file_bytes
         block.asked.append(request)
         holder.under_way += 1
         holder.under_way_bytes += size
         holder.reserved_bytes += block.file_bytes
         request.was_busy = holder.under_way >= pace.window
         self._requests[number] = request
-        self._set_timer(now + pace.soft_timeout_s(size), request)
-        deadline = now + pace.timeout_s(size, holder.silences_in_row)
+        self._set_timer(now + pace.soft_timeout_s(size, is_inner=block.is_inner), request)
+        deadline = now + self._timeout(request)
         self.actions.append(Ask(number, holder.key, block.cid, deadline, MAX_BLOCK_BYTES))
 
     def _settle(self, number: int) -> AskedBlock | None:
@@ -315,7 +337,7 @@ class Asking:
         holder.under_way_bytes -= block.size
         holder.reserved_bytes -= block.file_bytes
         if not block.asked:
-            self.roster.bill.left_bytes += block.file_bytes
+            self.roster.bill.asked_bytes -= block.file_bytes
         return request
 
     def _drop(self, request: AskedBlock) -> None:
@@ -351,7 +373,7 @@ class Asking:
         return request.due_at - now > _STEAL_FACTOR * eta + _STEAL_MARGIN_S
 
     def _may_pay(self, holder: HolderState, block: WantedBlock) -> bool:
-        return self.roster.bill.allows(holder, block.file_bytes, self.roster)
+        return self.roster.bill.allows(holder, block, self.roster)
 
     # --- the end
 

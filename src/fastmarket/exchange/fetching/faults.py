@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastmarket.errors import NetworkFault, PeerFault
+from fastmarket.errors import CallerFault, NetworkFault, PeerFault
 from fastmarket.formats.cid import Cid
 
 
@@ -19,12 +19,20 @@ class NoHolderServes(NetworkFault):
         self.why = why
 
 
+class NoSuchPath(CallerFault):
+    """There is no such name in the content."""
+
+
+class NotAFile(CallerFault):
+    """The path leads to something else than a file."""
+
+
 class BadContent(PeerFault):
     """The content itself breaks a rule of UnixFS, whoever holds it. `cid`: of the block at fault, as text."""
 
-    def __init__(self, reason: str, cid: bytes) -> None:
-        self.cid = text_of(cid)
-        super().__init__(f"block {self.cid}: {reason}", protocol="unixfs")
+    def __init__(self, reason: str, cid: str) -> None:
+        super().__init__(f"block {cid}: {reason}", protocol="unixfs")
+        self.cid = cid
 
 
 def text_of(cid: bytes) -> str:
@@ -33,3 +41,8 @@ def text_of(cid: bytes) -> str:
         return str(Cid.from_bytes(cid))
     except PeerFault:
         return cid.hex()
+
+
+def bad_content(reason: str, cid: bytes) -> BadContent:
+    """Of a block by its binary CID."""
+    return BadContent(reason, text_of(cid))

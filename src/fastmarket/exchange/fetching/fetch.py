@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault, PeerFault
 from fastmarket.exchange.fetching.asking import Asking
-from fastmarket.exchange.fetching.bill import Bill
+from fastmarket.exchange.fetching.bill import Bill, too_little
 from fastmarket.exchange.fetching.events import (
     Ask,
     Drop,
@@ -22,12 +22,12 @@ from fastmarket.exchange.fetching.events import (
     HoldersWanted,
     Planned,
 )
-from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, text_of
+from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, bad_content, text_of
 from fastmarket.exchange.fetching.file_body import INNER_BYTES, FileBody
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally, cost_of
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
-from fastmarket.exchange.fetching.output import Output
+from fastmarket.exchange.fetching.output import FileOutput
 from fastmarket.exchange.fetching.path import PathWalk
 from fastmarket.exchange.fetching.roster import Roster
 from fastmarket.exchange.fetching.wanted import WantedBlock
@@ -79,7 +79,7 @@ class Fetch:
         self._path = PathWalk(root, path, config)
         self._head: WantedBlock | None = None  # on the way to the root of the file, and this
         self._body: FileBody | None = None
-        self._output: Output | None = None
+        self._output: FileOutput | None = None
         self._asking = Asking(config, self, self._roster, self._actions, self._events, hurries=in_order)
         self._is_paused = False
         self._wanted_told = False
@@ -111,9 +111,11 @@ class Fetch:
 
     # --- answers
 
-    def handle_block(self, request: int, block: bytes, now: float) -> None:
+    def handle_block(self, request: int, block: bytes | bytearray | memoryview, now: float) -> None:
         """The answer to a request. It is hashed here; whatever it is, nothing is raised. Unknown and dropped
-        requests are ignored."""
+        requests are ignored. `block` is copied unless it is bytes."""
+        if not isinstance(block, bytes):
+            block = bytes(block)
         came = self._asking.handle_block(request, block, now)
         if came is None or self._ended:
             return
@@ -122,7 +124,7 @@ class Fetch:
             if wanted is self._head:
                 self._on_head(block, holder)
             elif self._body is not None:
-                holder.file_bytes += self._body.on_block(wanted, block, holder.key)
+                holder.file_bytes += self._body.on_block(wanted, block, holder)
         except (PeerFault, CallerFault) as fault:
             self._fail(fault)
 
@@ -188,6 +190,10 @@ class Fetch:
         """What to do, in this order; empty: nothing until the next input."""
         self._now = now
         if not self._ended and not self._is_paused:
+            if self._output is not None and self._body is not None:
+                output = self._output
+                self._roster.bill.missing_bytes = output.end - output.first - output.verified_bytes
+                self._body.has_more = False
             try:
                 self._asking.assign(now)
             except (PeerFault, CallerFault) as fault:
@@ -222,7 +228,7 @@ class Fetch:
     # --- what is wanted, for `Asking`
 
     def next_block(self) -> WantedBlock | None:
-        """The next block to be fetched. (`BlockSource`; not for drivers.)"""
+        """The next block to be fetched. (`WantedBlocks`; not for drivers.)"""
         if self._body is not None:
             return self._body.next_block()
         if self._head is not None:
@@ -241,21 +247,21 @@ class Fetch:
         if node is None:
             return
         first, end = self._plan(cid, node)
-        output = Output(
+        self._roster.check_bill(holder, len(node.inline))
+        output = FileOutput(
             self._config, first, end, in_order=self._in_order, actions=self._actions, events=self._events
         )
         self._output = output
-        self._body = FileBody(self._config, output, self._kept)
+        self._body = FileBody(self._config, output, self._kept, self._roster)
         self._body.start(cid, node, len(block), None if holder is None else holder.key)
         if holder is not None:
             holder.file_bytes += len(node.inline)
-        self._roster.bill.left_bytes = end - first - len(node.inline)
 
     def _plan(self, cid: bytes, node: FileNode) -> tuple[int, int]:
         """The bytes wanted of the file. Raises CallerFault, or BadContent for a size that is a lie."""
         size = node.file_bytes
         if size > self._config.max_file_bytes:
-            raise BadContent(f"promises {size} bytes, of at most {self._config.max_file_bytes}", cid)
+            raise bad_content(f"promises {size} bytes, of at most {self._config.max_file_bytes}", cid)
         first, end = _within(self._span, size)
         wanted = end - first
         if self._max_bytes is not None and wanted > self._max_bytes:
@@ -293,7 +299,7 @@ class Fetch:
         block = unserved[0]
         why = self._roster.why_not(block)
         if self._roster.is_too_dear(block):
-            return CallerFault("max_cost", "is too little for what is left, at the prices of the holders")
+            return too_little()
         missing = tuple(text_of(one.cid) for one in unserved[:_MAX_NAMED])
         reasons = "; ".join(f"holder {key}: {reason}" for key, reason in why) or "there is no holder"
         return NoHolderServes(f"no holder serves block {missing[0]}: {reasons}", missing, why)
@@ -302,7 +308,7 @@ class Fetch:
         if self._ended:
             return
         if isinstance(fault, PeerFault) and not isinstance(fault, BadContent):
-            fault = BadContent(str(fault), self._path.cid)
+            fault = bad_content(str(fault), self._path.cid)
         tallies = self.holders()
         self._end()
         self._events.append(FetchFailed(fault, sum(one.cost for one in tallies), tallies))

@@ -11,11 +11,13 @@ from collections import deque
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import LimitExceeded, PeerFault
-from fastmarket.exchange.fetching.faults import BadContent
+from fastmarket.exchange.fetching.faults import bad_content
+from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
-from fastmarket.exchange.fetching.output import Content, Output
-from fastmarket.exchange.fetching.walk import DagWalk
+from fastmarket.exchange.fetching.output import Content, FileOutput
+from fastmarket.exchange.fetching.roster import Roster
+from fastmarket.exchange.fetching.walk import RAW_HEAD, LeafWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
 from fastmarket.formats.block import inline_block, split_cid, verify_block
 from fastmarket.formats.unixfs.leaf import leaf_frame
@@ -28,12 +30,11 @@ INNER_BYTES = 8 * 1024
 _PLACES_A_TURN = 512
 # Inner nodes kept for further links to them.
 _MAX_NODES_BYTES = 8 * 1024 * 1024
-_RAW_HEAD = b"\x01\x55"
 _IDENTITY_AT = 2  # in a CIDv1 of a one-byte codec, the hash function
 
 
 class FileBody:
-    """Everything below the root of a file, as a `BlockSource`. Its methods raise BadContent if the content
+    """Everything below the root of a file, as a `WantedBlocks`. Its methods raise BadContent if the content
     breaks a rule of UnixFS or a limit of the configuration."""
 
     __slots__ = (
@@ -46,15 +47,17 @@ class FileBody:
         "_kept",
         "_nodes",
         "_output",
+        "_roster",
         "_walk",
         "has_more",
     )
 
-    def __init__(self, config: FetchConfig, output: Output, kept: KeptSpans) -> None:
+    def __init__(self, config: FetchConfig, output: FileOutput, kept: KeptSpans, roster: Roster) -> None:
         self._config = config
         self._output = output
         self._kept = kept
-        self._walk = DagWalk(config, output.first, output.end)
+        self._roster = roster
+        self._walk = LeafWalk(config, output.first, output.end)
         self._active: dict[bytes, WantedBlock] = {}
         self._again: deque[WantedBlock] = deque()  # kept ones that are not right
         self._nodes: BoundedMap[bytes, PackedLinks] = BoundedMap(
@@ -74,7 +77,6 @@ class FileBody:
 
     def next_block(self) -> WantedBlock | None:
         """The next one: inner nodes first, then leaves by offset."""
-        self.has_more = False
         if self._again:
             return self._again.popleft()
         for _ in range(_PLACES_A_TURN):
@@ -141,78 +143,90 @@ class FileBody:
 
     # --- what came
 
-    def on_block(self, block: WantedBlock, data: bytes, holder: int | None) -> int:
-        """A block with the right hash; returns the bytes of the file in it."""
+    def on_block(self, block: WantedBlock, data: bytes, holder: HolderState) -> int:
+        """A block with the right hash; returns the bytes of the file in it. Raises CallerFault("max_cost",
+        ...) as `Roster.check_bill` does."""
         self._active.pop(block.cid, None)
         return self._on_block(block, data, holder)
 
-    def _on_block(self, block: WantedBlock, data: bytes, holder: int | None) -> int:
+    def _on_block(self, block: WantedBlock, data: bytes, holder: HolderState | None) -> int:
         self._inner_count -= block.is_inner
-        content = self._leaf_content(block.cid, block.places[0].length, data)
-        if content is not None:
-            self._output.remember(block.cid, content)
-            for place in block.places:
-                self._put(place, content, holder)
-                holder = None
-            return len(content)
-        node = PackedLinks(self._read(block.cid, data))
+        content = self._plain_leaf(block.cid, block.places[0].length, data)
+        if content is None:
+            node = self._read(block.cid, data)
+            if node.children:
+                self._on_node(block, PackedLinks(node), len(data), holder)
+                return len(node.inline)
+            content = node.inline
+        self._output.remember(block.cid, content)
+        key = None if holder is None else holder.key
+        for place in block.places:
+            if block.is_inner:
+                self._output.take(place)  # it was taken for a node
+            self._put(place, content, key)
+            key = None
+        return len(content)
+
+    def _on_node(
+        self, block: WantedBlock, node: PackedLinks, block_bytes: int, holder: HolderState | None
+    ) -> None:
+        self._roster.check_bill(holder, len(node.inline))
+        key = None if holder is None else holder.key
         for place in block.places:
             if not block.is_inner:
                 self._output.give_back(place)
-            self._add_node(place, node, len(data), holder)
-            holder = None
-        return len(node.inline)
+                self._walk.on_inner(place.depth)
+            self._add_node(place, node, block_bytes, key)
+            key = None
 
-    def _leaf_content(self, cid: bytes, length: int, data: bytes) -> Content | None:
-        """The file's bytes in a leaf; None: it has links. A leaf as all importers write it need not be
-        parsed."""
-        if cid.startswith(_RAW_HEAD):
+    def _plain_leaf(self, cid: bytes, length: int, data: bytes) -> Content | None:
+        """The file's bytes in a leaf as all importers write it, which need not be parsed; None: it is not
+        one."""
+        if cid.startswith(RAW_HEAD):
             return data
         size, before, behind = self._frame
         if size != length:
             before, behind = leaf_frame(length, raw=False)
             self._frame = length, before, behind
         start = len(before)
-        if (
-            len(data) == start + length + len(behind)
-            and data.startswith(before)
-            and data.endswith(behind)
-            and length
-        ):
-            return memoryview(data)[start : start + length]
-        node = self._read(cid, data)
-        return None if node.children else node.inline
+        if len(data) != start + length + len(behind) or not length:
+            return None
+        if not data.startswith(before) or not data.endswith(behind):
+            return None
+        return memoryview(data)[start : start + length]
 
     def _read(self, cid: bytes, data: bytes) -> FileNode:
         try:
             node = read_node(split_cid(cid).codec, data)
         except PeerFault as fault:
-            raise BadContent(fault.reason, cid) from None
+            raise bad_content(fault.reason, cid) from None
         if not isinstance(node, FileNode):
-            raise BadContent("a part of a file that is not a file", cid)
+            raise bad_content("a part of a file that is not a file", cid)
         return node
 
     def _put(self, place: Place, content: Content, holder: int | None) -> None:
         if len(content) != place.length:
-            raise BadContent(f"has {len(content)} bytes of the file, promised were {place.length}", place.cid)
+            raise bad_content(
+                f"has {len(content)} bytes of the file, promised were {place.length}", place.cid
+            )
         self._output.put(place, content, holder)
 
     def _add_node(self, place: Place, node: PackedLinks, block_bytes: int, holder: int | None) -> None:
         if node.file_bytes != place.length:
-            raise BadContent(
+            raise bad_content(
                 f"has {node.file_bytes} bytes of the file, promised were {place.length}", place.cid
             )
         if place.cid not in self._nodes:
             self._inner_bytes += block_bytes
             most = self._config.free_inner_bytes + self._output.end - self._output.first
             if self._inner_bytes > most:
-                raise BadContent(f"inner nodes of more than {most} bytes in a file of that size", place.cid)
+                raise bad_content(f"inner nodes of more than {most} bytes in a file of that size", place.cid)
             self._nodes.put(place.cid, node, block_bytes)
         self._expand(place, node, holder)
 
     def _expand(self, place: Place, node: PackedLinks, holder: int | None) -> None:
         if node.file_bytes != place.length:
-            raise BadContent(
+            raise bad_content(
                 f"has {node.file_bytes} bytes of the file, promised were {place.length}", place.cid
             )
         inline = node.inline
@@ -223,7 +237,7 @@ class FileBody:
         try:
             self._walk.expand(node, place.offset, place.depth + 1)
         except LimitExceeded as fault:
-            raise BadContent(str(fault), place.cid) from None
+            raise bad_content(str(fault), place.cid) from None
 
     # --- what was written
 
@@ -247,5 +261,5 @@ class FileBody:
             self._again.append(block)
 
     def _is_leaf(self, cid: bytes, data: bytes | bytearray | memoryview) -> bool:
-        before, behind = leaf_frame(len(data), raw=cid.startswith(_RAW_HEAD))
+        before, behind = leaf_frame(len(data), raw=cid.startswith(RAW_HEAD))
         return verify_block(cid, b"".join((before, data, behind)))

@@ -20,7 +20,9 @@ class HolderState:
         "file_bytes",
         "heard_at",
         "holder",
+        "is_late",
         "key",
+        "late_in_row",
         "misses",
         "misses_in_row",
         "pace",
@@ -47,25 +49,34 @@ class HolderState:
         self.under_way_bytes = 0
         self.blocks = self.misses = self.silences = self.failures = 0
         self.misses_in_row = self.silences_in_row = self.failures_in_row = self.busy_in_row = 0
+        self.late_in_row = 0
+        self.is_late = False  # a request is late, and nothing was heard since it was sent
         self.heard_at = now
         self.troubled_at = float("-inf")  # the last silence or failure
         self.paused_until = float("-inf")
 
     def has_room(self, now: float) -> bool:
         """Whether it may be asked for one more; after a trouble for one at a time, until it delivers."""
-        if self.paused_until > now or self.end is not None:
+        if self.paused_until > now or self.is_late or self.end is not None:
             return False
-        window = 1 if self.silences_in_row or self.failures_in_row else self.pace.window
-        return self.under_way < window
+        troubles = self.silences_in_row or self.failures_in_row or self.late_in_row
+        return self.under_way < (1 if troubles else self.pace.window)
 
     def on_delivered(self, now: float) -> None:
         """A right block came."""
         self.blocks += 1
+        self.on_heard(now)
+        self.misses_in_row = self.failures_in_row = self.busy_in_row = 0
+
+    def on_heard(self, now: float) -> None:
+        """It answered, whatever it said."""
         self.heard_at = now
-        self.misses_in_row = self.silences_in_row = self.failures_in_row = self.busy_in_row = 0
+        self.is_late = False
+        self.silences_in_row = self.late_in_row = 0
 
     def pause(self, seconds: float, now: float) -> None:
         """Asks it for nothing for so long."""
+        self.is_late = False
         self.paused_until = max(self.paused_until, now + seconds)
         self.pace.on_trouble()
 

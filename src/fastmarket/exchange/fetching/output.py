@@ -17,7 +17,7 @@ from fastmarket.exchange.fetching.wanted import Place
 Content: TypeAlias = bytes | memoryview
 
 
-class Output:
+class FileOutput:
     """Of the bytes from `first` to `end` (exclusive) of a file; appends to `actions` and `events`."""
 
     __slots__ = (

@@ -15,11 +15,6 @@ _DEVIATION_GAIN = 1 / 4
 _DEVIATIONS = 4.0
 
 _RATE_GAIN = 1 / 4  # of a measured bandwidth: settles in some ten blocks
-SMALL_BYTES = 32 * 1024
-"""Answers up to this size take as long as the way there and back; their times say nothing of large ones."""
-
-# A holder that has sent no large block yet is late at less than this, bytes per second.
-_FIRST_RATE_BYTES = 1024 * 1024
 
 
 class _Times:
@@ -48,15 +43,16 @@ class _Times:
 
 
 class HolderPace:
-    """Learns from each block that came."""
+    """Learns from each block that came. Inner nodes, which are small, tell how far it is; leaves its
+    bandwidth."""
 
     __slots__ = (
-        "_block_bytes",
         "_config",
-        "_large",
+        "_inner",
+        "_leaf_bytes",
         "_least_s",
+        "_leaves",
         "_max_window",
-        "_small",
         "delivered",
         "rate",
         "rtt_s",
@@ -68,41 +64,43 @@ class HolderPace:
     ) -> None:
         """`rtt_s`, `rate`: what is known from before, or None."""
         self._config = config
-        self._small = _Times()
-        self._large = _Times()
+        self._inner = _Times()
+        self._leaves = _Times()
         self._least_s = rtt_s
-        self._block_bytes = 0.0  # mean of large ones
+        self._leaf_bytes = 0.0  # mean
         self._max_window = max(1, min(config.max_window, most_requests or config.max_window))
         self.rtt_s = rtt_s
         """The quickest answer so far, or the hint."""
         self.rate = rate
         """Bytes per second while it had enough to do; None: unknown."""
         self.delivered = 0
-        """Bytes of all its blocks."""
+        """Bytes of all its leaves."""
         self.window = min(config.first_window, self._max_window)
         """Requests that may be under way."""
 
-    def on_block(self, size: int, took: float, delivered_before: int, was_busy: bool) -> None:
+    def on_block(
+        self, size: int, took: float, *, is_inner: bool, delivered_before: int, was_busy: bool
+    ) -> None:
         """A block came `took` seconds after it was asked for, when `delivered_before` were `delivered`.
         `was_busy`: the window was full by then, so that the bandwidth shows."""
-        self.delivered += size
         took = max(took, 1e-6)
         if self.rtt_s is None or took < self.rtt_s:
             self.rtt_s = took
-        if size <= SMALL_BYTES:
-            self._small.add(took)
+        if is_inner:
+            self._inner.add(took)
             return
-        self._large.add(took)
+        self.delivered += size
+        self._leaves.add(took)
         if self._least_s is None or took < self._least_s:
             self._least_s = took
-        self._block_bytes += (size - self._block_bytes) * (1 if not self._block_bytes else _MEAN_GAIN)
+        self._leaf_bytes += (size - self._leaf_bytes) * (_MEAN_GAIN if self._leaf_bytes else 1)
         sample = (self.delivered - delivered_before) / took
         if self.rate is None:
             self.rate = sample
         elif was_busy or sample > self.rate:
             self.rate += _RATE_GAIN * (sample - self.rate)
         # One more than the product: a block is here only once its last byte is.
-        under_way = self._config.window_gain * self.rate * self._least_s / self._block_bytes
+        under_way = self._config.window_gain * self.rate * self._least_s / max(self._leaf_bytes, 1)
         self.window = min(max(ceil(under_way) + 1, self._config.min_window), self._max_window)
 
     def on_trouble(self) -> None:
@@ -112,28 +110,28 @@ class HolderPace:
     def eta_s(self, size: int, ahead_bytes: int) -> float:
         """Seconds until it delivers a block, behind `ahead_bytes` that it was asked for."""
         rtt = self._config.first_soft_timeout_s if self.rtt_s is None else self.rtt_s
-        return rtt + (ahead_bytes + size) / (self.rate or _FIRST_RATE_BYTES)
+        return rtt + (ahead_bytes + size) / (self.rate or self._config.first_rate_bytes)
 
-    def soft_timeout_s(self, size: int) -> float:
+    def soft_timeout_s(self, size: int, *, is_inner: bool) -> float:
         """Seconds until a block is late, so that another holder may be asked for it, too."""
-        config, large, small = self._config, self._large, self._small
-        if large.count:
-            # A small one waits behind large ones.
-            return max(large.late_s, config.min_soft_timeout_s)
-        late = config.first_soft_timeout_s
-        if small.count:
-            late = small.late_s
+        config = self._config
+        if self._leaves.count:
+            return max(self._leaves.late_s, config.min_soft_timeout_s)  # inner nodes wait behind leaves
+        late = config.first_inner_timeout_s
+        if self._inner.count:
+            late = self._inner.late_s
         elif self.rtt_s is not None:
             late = 3 * self.rtt_s  # as if it were the first sample
-        if size > SMALL_BYTES:
-            late = max(late, config.first_soft_timeout_s) + size / _FIRST_RATE_BYTES
+        if not is_inner:
+            late = max(late, config.first_soft_timeout_s) + size / config.first_rate_bytes
         return max(late, config.min_soft_timeout_s)
 
-    def timeout_s(self, size: int, silences: int) -> float:
+    def timeout_s(self, size: int, *, is_inner: bool, silences: int) -> float:
         """Seconds without any answer until it counts as silent; twice as long after each time it was."""
         config = self._config
-        if self._large.count or (self._small.count and size <= SMALL_BYTES):
-            timeout = max(config.timeout_factor * self.soft_timeout_s(size), config.min_timeout_s)
+        if self._leaves.count or (self._inner.count and is_inner):
+            late = self.soft_timeout_s(size, is_inner=is_inner)
+            timeout = max(config.timeout_factor * late, config.min_timeout_s)
         else:
             timeout = config.first_timeout_s + size / config.min_rate_bytes
         return min(timeout * (1 << silences), config.max_timeout_s)

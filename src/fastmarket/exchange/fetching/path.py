@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, PeerFault
-from fastmarket.exchange.fetching.faults import BadContent, text_of
+from fastmarket.exchange.fetching.faults import NoSuchPath, NotAFile, bad_content, text_of
 from fastmarket.formats.block import is_verifiable, split_cid
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.unixfs.hamt import ShardSearch
@@ -64,10 +64,10 @@ class PathWalk:
                 self._step(node)
                 return None
         except PeerFault as fault:
-            raise BadContent(fault.reason, self.cid) from None
+            raise bad_content(fault.reason, self.cid) from None
         if isinstance(node, FileNode):
             return node
-        raise CallerFault("path", f"{self._here()} is {_kind(node)}, not a file")
+        raise NotAFile("path", f"{self._here()} is {_kind(node)}, not a file")
 
     def _step(self, node: UnixfsNode) -> None:
         name = self._segments[self._at]
@@ -85,9 +85,9 @@ class PathWalk:
         elif self._shards is not None:
             raise PeerFault("a shard that is not one")
         else:
-            raise CallerFault("path", f"{self._here()} is {_kind(node)}, not a directory")
+            raise NoSuchPath("path", f"{self._here()} is {_kind(node)}, not a directory")
         if found is None:
-            raise CallerFault("path", f"there is no {name!r} in {self._here()}")
+            raise NoSuchPath("path", f"there is no {name!r} in {self._here()}")
         self._at += 1
         self._shards = None
         self._go_to(found)

@@ -74,7 +74,7 @@ class Roster:
                 break
             if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
                 continue
-            if not self.bill.allows(one, block.file_bytes, self._all.values()):
+            if not self.bill.allows(one, block, self._all.values()):
                 break  # nor is a dearer one
             eta = one.pace.eta_s(size, one.under_way_bytes)
             if best is None or eta < best_eta:
@@ -85,10 +85,15 @@ class Roster:
         """Those that may be asked for one more, by price."""
         return [one for one in self._usable if one.has_room(now)]
 
+    def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
+        """Raises CallerFault("max_cost", ...) if the bytes that came in a block, of which it was not known
+        before that it has any, cost too much."""
+        self.bill.check(holder, file_bytes, self._all.values())
+
     def can_serve(self, block: WantedBlock) -> bool:
         """Whether some holder may still deliver it, perhaps after a pause."""
         return any(
-            one.key not in block.lacking and self.bill.allows(one, block.file_bytes, self._all.values())
+            one.key not in block.lacking and self.bill.allows(one, block, self._all.values())
             for one in self._usable
         )
 

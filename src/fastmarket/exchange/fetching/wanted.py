@@ -78,7 +78,7 @@ class AskedBlock:
         self.is_open = True
 
 
-class BlockSource(Protocol):
+class WantedBlocks(Protocol):
     """Says which blocks are wanted, the most urgent first."""
 
     def next_block(self) -> WantedBlock | None:

@@ -22,6 +22,7 @@ from fastmarket.kad.lookup.peer_state import PeerState
 from fastmarket.kad.lookup.query import PutRequest
 from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.native.candidates import Answered
+from fastmarket.wording import counted
 
 # Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
 _FIRST_STORE_TOKEN = 1 << 40
@@ -37,8 +38,9 @@ WHY = {
     FailureKind.RESET: "ended the request",
     FailureKind.PEER_FAULT: "broke the protocol",
     FailureKind.CLOSED: "ended the connection",
-    FailureKind.BUSY: "were not asked: too many requests of ours in progress",
+    FailureKind.BUSY: "not asked: too many requests of ours in progress",
 }
+UNANSWERED = "not answered yet"
 # It is not there: it does not count, and another takes its place.
 ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
@@ -454,12 +456,12 @@ class PutJob(Job):
         keys = self._storers() if self._storing else list(self._copies)
         for key in keys:
             if self._copies.get(key) is _Copy.ASKED:
-                told["have not answered yet"] = told.get("have not answered yet", 0) + 1
+                told[UNANSWERED] = told.get(UNANSWERED, 0) + 1
             elif key in self._why:
                 text = self._why[key][0]
                 told[text] = told.get(text, 0) + 1
         if not told and self._lookup.silent_count:
-            return f"no peer answers; {self._lookup.silent_count} known ones may still be up"
+            return f"no peer answers; {counted(self._lookup.silent_count, 'known peer')} may still be up"
         return "; ".join(f"{count} {text}" for text, count in told.items())
 
     def _finish(self) -> None:

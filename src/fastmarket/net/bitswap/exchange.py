@@ -13,7 +13,13 @@ from typing import Protocol
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.exchange.bitswap.client import AskOutcome, BitswapClient, SendWants
-from fastmarket.exchange.bitswap.message import PROTOCOLS, BitswapMessage, encode_answer, encode_wants
+from fastmarket.exchange.bitswap.message import (
+    PROTOCOLS,
+    BitswapMessage,
+    WireForm,
+    encode_answer,
+    encode_wants,
+)
 from fastmarket.exchange.bitswap.server import BitswapServer, DropPeer, ReadBlock, SendAnswer, ServerAction
 from fastmarket.faults import Faults
 from fastmarket.formats.choice import FailureKind
@@ -21,7 +27,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.net.bitswap.inbound import Inbound
-from fastmarket.net.bitswap.outbox import Letter, Outbox
+from fastmarket.net.bitswap.outbox import FindPeer, Letter, Outbox
 from fastmarket.net.host import Host
 from fastmarket.net.pump import Pump
 
@@ -80,7 +86,8 @@ class _FreeStock:
 
 
 class BitswapExchange:
-    """`blocks` are served where `is_free(multihash)`; `start` begins to."""
+    """`blocks` are served where `is_free(multihash)`; `start` begins to. A peer of unknown address that is
+    asked is looked for by `find_peer`."""
 
     def __init__(
         self,
@@ -88,8 +95,10 @@ class BitswapExchange:
         config: BitswapConfig,
         blocks: FreeBlocks,
         is_free: Callable[[bytes], bool],
+        find_peer: FindPeer | None = None,
     ) -> None:
         self._host = host
+        self._find_peer = find_peer
         self._config = config
         self._stock = _FreeStock(blocks, is_free, host.faults)
         self.server = BitswapServer(config, self._stock)
@@ -103,7 +112,9 @@ class BitswapExchange:
         self._pump = Pump(host.run_queue, self._next_timer, self._turn, self._on_bug)
 
     def start(self) -> None:
-        """Takes streams of Bitswap from now on."""
+        """Takes streams of Bitswap from now on. Harmless when it does already."""
+        if self in self._host.observers:
+            return
         for protocol in PROTOCOLS:
             self._host.streams.serve(protocol, self._inbound.read)
         self._host.observers.append(self)
@@ -226,14 +237,15 @@ class BitswapExchange:
     def _send_wants(self, send: SendWants) -> None:
         outbox = self._outboxes.get(send.peer)
         if outbox is not None:
-            outbox.want(
-                Letter(lambda form: (frame(encode_wants(send.wants, send.cancels, form)),), _nothing_more)
-            )
+            encode = partial(_framed_wants, send)
+            outbox.want(Letter(encode, _nothing_more, may_dial=True))
 
     def _outbox(self, peer: PeerInfo) -> Outbox:
         outbox = self._outboxes.get(peer.peer_id)
         if outbox is None:
-            outbox = Outbox(self._host, self._config, peer, partial(self._on_lost, peer.peer_id))
+            outbox = Outbox(
+                self._host, self._config, peer, partial(self._on_lost, peer.peer_id), self._find_peer
+            )
             for evicted_id, evicted in self._outboxes.put(peer.peer_id, outbox):
                 evicted.drop()
                 self._lose(evicted_id, FailureKind.BUSY, self._host.clock.now())
@@ -249,6 +261,10 @@ class BitswapExchange:
         self.server.handle_lost(peer_id, now)
         self.client.handle_lost(peer_id, kind, now)
         self._pump.wake()
+
+
+def _framed_wants(send: SendWants, form: WireForm) -> tuple[bytes]:
+    return (frame(encode_wants(send.wants, send.cancels, form)),)
 
 
 def _nothing_more() -> None:

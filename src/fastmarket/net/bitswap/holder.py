@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
 
 from fastmarket.errors import CallerFault
-from fastmarket.exchange.bitswap.client import AskedBlock, AskFailed, AskOutcome, BlockAbsent
+from fastmarket.exchange.bitswap.client import AskFailed, AskOutcome, BlockAbsent, BlockSent
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.exchange import BitswapExchange
+from fastmarket.net.fetching.holders import BlockAnswers
 
 _GRACE_S = 1.0  # after its deadline the fetch drops the request by itself
-
-
-class _Answers(Protocol):
-    """See `net.fetching.holders.BlockAnswers`."""
-
-    def on_block(self, request: int, block: bytes | bytearray) -> None: ...
-
-    def on_missing(self, request: int) -> None: ...
-
-    def on_failure(
-        self, request: int, kind: AskFailure, detail: str, retry_after_s: float | None = None
-    ) -> None: ...
 
 
 _FAILURES = {
@@ -48,7 +36,7 @@ class BitswapHolder:
     """A `net.fetching.holders.BlockHolder`: one peer, during one fetch. A block that it passes on has the
     hash of the CID that was asked for."""
 
-    def __init__(self, exchange: BitswapExchange, peer: PeerInfo, answers: _Answers) -> None:
+    def __init__(self, exchange: BitswapExchange, peer: PeerInfo, answers: BlockAnswers) -> None:
         self._exchange = exchange
         self._peer = peer
         self._answers = answers
@@ -82,7 +70,7 @@ class BitswapHolder:
 
     def _on_outcome(self, ask: Ask, outcome: AskOutcome) -> None:
         del self._asked[ask.request]
-        if isinstance(outcome, AskedBlock):
+        if isinstance(outcome, BlockSent):
             if len(outcome.block) > ask.most_bytes:
                 self._answers.on_failure(ask.request, AskFailure.OVERSIZED, f"{len(outcome.block)} bytes")
             else:

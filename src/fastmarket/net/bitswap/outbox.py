@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,18 +15,25 @@ from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.errors import DialFailed, FastmarketError, StreamFailed
 from fastmarket.exchange.bitswap.message import PROTOCOLS, WireForm
 from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.host import Host
+from fastmarket.net.link import Link
 from fastmarket.net.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
     """One message: `encode` makes its parts once it is known what the peer understands, `on_sent` is called
-    when the connection has taken them."""
+    when the connection has taken them. `may_dial`: else only a connection that there is will do."""
 
     encode: Callable[[WireForm], Sequence[bytes]]
     on_sent: Callable[[], None]
+    may_dial: bool = False
+
+
+FindPeer = Callable[[PeerId], Awaitable[PeerInfo | None]]
+"""Looks for the addresses of a peer in the network."""
 
 
 class Outbox:
@@ -34,11 +41,17 @@ class Outbox:
     dropped."""
 
     def __init__(
-        self, host: Host, config: BitswapConfig, peer: PeerInfo, on_lost: Callable[[FailureKind, str], None]
+        self,
+        host: Host,
+        config: BitswapConfig,
+        peer: PeerInfo,
+        on_lost: Callable[[FailureKind, str], None],
+        find_peer: FindPeer | None = None,
     ) -> None:
         self.peer = peer
-        """Where to dial it; without addresses only a connection that there is will do."""
+        """Where to dial it; without addresses it is looked for if it cannot be reached."""
         self._host = host
+        self._find_peer = find_peer
         self._config = config
         self._on_lost = on_lost
         self._wants: deque[Letter] = deque()
@@ -121,22 +134,33 @@ class Outbox:
             await self._write(letter)
 
     async def _write(self, letter: Letter) -> None:
-        stream = self._stream or await self._open()
+        stream = self._stream or await self._open(letter)
         parts = letter.encode(PROTOCOLS[stream.protocol])
         config = self._config
         async with asyncio.timeout(config.send_grace_s + sum(map(len, parts)) / config.min_send_bytes_per_s):
             for part in parts:
                 await stream.write(part)
 
-    async def _open(self) -> Stream:
+    async def _open(self, letter: Letter) -> Stream:
         link = self._host.link_to(self.peer.peer_id)
         if link is None:
-            if not self.peer.addrs:
+            if not letter.may_dial:
                 raise StreamFailed("the connection has ended")
-            link = await self._host.connect(self.peer, given=False)
+            link = await self._connect()
         async with asyncio.timeout(self._config.send_grace_s):
             self._stream = await self._host.streams.open(link, tuple(PROTOCOLS))
         return self._stream
+
+    async def _connect(self) -> Link:
+        try:
+            return await self._host.connect(self.peer, given=False)
+        except DialFailed:
+            find = None if self.peer.addrs else self._find_peer
+            found = None if find is None else await find(self.peer.peer_id)
+            if found is None:
+                raise
+            self.peer = found
+            return await self._host.connect(found, given=False)
 
     # -- the end of a stream
 

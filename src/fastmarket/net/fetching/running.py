@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from math import inf
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import FetchConfig, HolderConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault, NotFound, Unmet
 from fastmarket.exchange.fetching.events import (
@@ -22,8 +23,9 @@ from fastmarket.exchange.fetching.events import (
     Verified,
     Write,
 )
-from fastmarket.exchange.fetching.faults import NoHolderServes
+from fastmarket.exchange.fetching.faults import NoHolderServes, NoSuchPath, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.exchange.fetching.holder import AskFailure, cost_of
 from fastmarket.exchange.fetching.order import (
     FetchOrder,
@@ -36,19 +38,31 @@ from fastmarket.net.fetching.asked_holders import AskedHolders
 from fastmarket.net.fetching.part_file import PartWriter
 from fastmarket.net.fetching.sources import FoundHolder
 from fastmarket.net.pump import Pump, RunQueue
+from fastmarket.wording import counted
 
 # Bytes told at once to a reader: of what has come meanwhile, up to a message of gRPC.
 MAX_TOLD_BYTES = 1024 * 1024
 
+# Providers of one content that are known to have made offers, 100 bytes each.
+MAX_OFFERED = 4096
+
 TOO_EXPENSIVE = "TOO_EXPENSIVE"
+NOT_A_FILE = "NOT_A_FILE"
+_FIELDS = {"path": "content", "root": "content", "span": "first"}
 
 
 class RunningFetch:
     """One fetch. It is `BlockAnswers` to its holders and `PartOwner` to its file."""
 
     def __init__(
-        self, order: FetchOrder, config: FetchConfig, holders: HolderConfig, run_queue: RunQueue
+        self,
+        order: FetchOrder,
+        config: FetchConfig,
+        holders: HolderConfig,
+        run_queue: RunQueue,
+        history: HolderHistory,
     ) -> None:
+        """Raises CallerFault."""
         self.wanting = asyncio.Event()
         """Set while no holder is known that may serve what is missing."""
         self.wanting.set()
@@ -59,9 +73,11 @@ class RunningFetch:
         self._faults = run_queue.faults
         self._began = self._clock.now()
         self._part: PartWriter | None = None
-        self._fetch = Fetch(order.root, config, self._began, path=order.path, in_order=True)
-        self._holders = AskedHolders(self._fetch, self, holders.max_holders, self._faults)
-        self._too_dear: list[int] = []  # prices of holders that are left out
+        self._history = history
+        self._fetch = self._planner([])
+        self._holders = self._asked_holders()
+        self._too_dear: BoundedMap[Hashable, int] = BoundedMap(MAX_OFFERED)  # prices of holders left out
+        self._offered: BoundedMap[bytes, bool] = BoundedMap(MAX_OFFERED)  # providers that made offers
         self._data: deque[Write] = deque()  # for a reader
         self._news = asyncio.Event()
         self._planned: Planned | None = None
@@ -73,7 +89,7 @@ class RunningFetch:
         self._pump = Pump(run_queue, self._next_timer, self._turn, self._on_bug)
 
     async def begin(self) -> None:
-        """Opens the file, if there is one. Raises CallerFault, StorageFault."""
+        """Opens the file, if there is one. Raises CallerFault, Unmet, StorageFault."""
         order = self._order
         kept: list[tuple[int, int]] = []
         if order.output and not order.plan_only:
@@ -81,23 +97,35 @@ class RunningFetch:
                 raise CallerFault("output", "is for whole files; some bytes of one are streamed")
             self._part = await PartWriter.open(order.output, order.proof, self)
             kept = self._part.kept
-        self._fetch = Fetch(
-            order.root,
-            self._config,
-            self._clock.now(),
-            path=order.path,
-            span=(order.first, None if order.last is None else order.last + 1),
-            in_order=self._part is None,
-            kept=kept,
-            max_cost=order.max_cost,
-        )
-        self._holders = AskedHolders(self._fetch, self, self._holder_config.max_holders, self._faults)
+        self._fetch = self._planner(kept)
+        self._holders = self._asked_holders()
         self._pump.wake()
+
+    def _planner(self, kept: list[tuple[int, int]]) -> Fetch:
+        order = self._order
+        try:
+            return Fetch(
+                order.root,
+                self._config,
+                self._clock.now(),
+                path=order.path,
+                span=(order.first, None if order.last is None else order.last + 1),
+                in_order=self._part is None,
+                kept=kept,
+                max_cost=order.max_cost,
+            )
+        except CallerFault as fault:
+            raise self._told(fault) from None
+
+    def _asked_holders(self) -> AskedHolders:
+        most = self._holder_config.max_holders
+        return AskedHolders(self._fetch, self, most, self._history, self._faults)
 
     async def close(self) -> None:
         """Ends it: nothing is asked or written any more."""
         self._pump.close()
         self._fetch.cancel(self._clock.now())
+        self._holders.record(self._clock.now())
         await self._holders.close()
         if self._part is not None:
             await self._part.close()
@@ -106,9 +134,13 @@ class RunningFetch:
 
     def add(self, found: FoundHolder) -> bool:
         """One more that may be asked; whether it is a new one."""
-        most = self._order.max_price
+        most, provider = self._order.max_price, b"" if found.provider is None else found.provider.raw
+        if found.is_offered:
+            self._offered.put(provider, True)
+        elif provider in self._offered:
+            return False
         if most is not None and found.price_per_mb > most:
-            self._too_dear.append(found.price_per_mb)
+            self._too_dear.put(found.identity, found.price_per_mb)
             return False
         if not self._holders.add(found, self._clock.now()):
             return False
@@ -283,20 +315,25 @@ class RunningFetch:
     def _told(self, fault: FastmarketError) -> FastmarketError:
         """The fault in the words of the order."""
         if isinstance(fault, NoHolderServes):
-            if not len(self._holders):
+            if not len(self._holders) or self._too_dear:
                 return self._nobody()
             why = "; ".join(f"{self._holders.source(key)}: {reason}" for key, reason in fault.why)
             return NoHolderServes(
                 f"no holder serves block {fault.missing[0]}: {why}", fault.missing, fault.why
             )
+        if isinstance(fault, NotAFile):
+            return Unmet("content", fault.reason, NOT_A_FILE)
+        if isinstance(fault, NoSuchPath):
+            return NoSuchPath("content", fault.reason)
         if isinstance(fault, CallerFault) and fault.field == "max_cost":
             return Unmet("max_cost", fault.reason, TOO_EXPENSIVE)
-        if isinstance(fault, CallerFault) and fault.field == "span":
-            return CallerFault("first", fault.reason)
+        if type(fault) is CallerFault:
+            return CallerFault(_FIELDS.get(fault.field, fault.field), fault.reason)
         return fault
 
     def _nobody(self) -> FastmarketError:
         if self._too_dear:
-            reason = f"{len(self._too_dear)} found, of which the cheapest asks {min(self._too_dear)} per MB"
-            return Unmet("max_price", f"excludes all holders: {reason}", TOO_EXPENSIVE)
+            left_out = f"{counted(len(self._too_dear), 'holder')}, of which the cheapest asks"
+            reason = f"leaves out {left_out} {min(self._too_dear.values())} per MB; no other serves it"
+            return Unmet("max_price", reason, TOO_EXPENSIVE)
         return NotFound(f"no holder of {self._order.root} found")
