@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import socket
 import ssl
@@ -19,19 +20,28 @@ import httpx
 import pytest
 
 from fastmarket.config import ContentConfig
+from fastmarket.content.place import Place
+from fastmarket.content.port import server as server_module
+from fastmarket.content.port.channels import PlainChannel
 from fastmarket.content.port.server import ContentServer
 from fastmarket.errors import CallerFault
+from fastmarket.faults import Faults
 from fastmarket.formats.block import verify_block
+from fastmarket.formats.cid import Cid
 from tests.certificates import Authority
 from tests.conftest import Run
 from tests.content.port.asking import cids_of
 from tests.content.port.conftest import TEXT
 from tests.content.port.shop import Shop
+from tests.net.loopback import until
 
-CONFIG = ContentConfig(port=0, max_connections=6, max_connections_per_ip=6, max_turned_away=2, stop_grace_s=0.2)
+CONFIG = ContentConfig(
+    port=0, max_connections=6, max_connections_per_ip=6, max_turned_away=2, stop_grace_s=0.2
+)
 LOOK_S = 0.02
 SOON = replace(CONFIG, request_timeout_s=0.1, unread_timeout_s=0.1, keep_alive_s=0.1)
 PROBE = b"GET /ipfs/bafkqaaa?format=raw HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW_BYTES = 6 << 20
 ELSEWHERE = "127.0.0.9"
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -69,9 +79,13 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-async def until(done: Any) -> None:
-    while not done():
-        await asyncio.sleep(0.005)
+async def read_slowly(sock: socket.socket, most: int, pause_s: float) -> int:
+    """Bytes up to the end. Raises ConnectionError if that is not in order."""
+    got, loop = 0, asyncio.get_running_loop()
+    while part := await loop.sock_recv(sock, most):
+        got += len(part)
+        await asyncio.sleep(pause_s)
+    return got
 
 
 @pytest.fixture
@@ -97,7 +111,10 @@ def test_a_client_fetches_block_car_and_file(run: Run[Any], shop: Shop, file: Pa
     root = shop.sell(file)
 
     async def main() -> None:
-        async with serving(shop) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with (
+            serving(shop) as (server, port),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        ):
             for cid in (root, *shop.leaves):
                 got = await client.get(f"/ipfs/{cid}?format=raw")
                 assert verify_block(cid, got.content)
@@ -136,8 +153,19 @@ def test_curl_resumes_a_file(run: Run[Any], shop: Shop, file: Path, tmp_path: Pa
 
     async def main() -> None:
         async with serving(shop) as (_, port):
-            command = ["curl", "-sS", "--fail", "-C", "-", "-o", str(part), f"http://127.0.0.1:{port}/ipfs/{root}"]
-            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+            command = [
+                "curl",
+                "-sS",
+                "--fail",
+                "-C",
+                "-",
+                "-o",
+                str(part),
+                f"http://127.0.0.1:{port}/ipfs/{root}",
+            ]
+            done = await asyncio.to_thread(
+                subprocess.run, command, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, done.stderr
 
     run(main())
@@ -153,7 +181,9 @@ def test_curl_notices_a_car_that_is_cut(run: Run[Any], shop: Shop, file: Path, t
         async with serving(shop) as (server, port):
             url = f"http://127.0.0.1:{port}/ipfs/{root}?format=car"
             command = ["curl", "-sS", "--fail", "-o", str(tmp_path / "cut.car"), url]
-            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+            done = await asyncio.to_thread(
+                subprocess.run, command, capture_output=True, text=True, check=False
+            )
             assert done.returncode != 0
             assert server.tally.aborted == 1
 
@@ -169,12 +199,8 @@ def test_a_file_that_changes_under_way_is_cut(run: Run[Any], shop: Shop, big: Pa
             await until(lambda: server.tally.bytes_sent)
             with big.open("r+b") as writer:
                 writer.write(b"changed")
-            got = 0
-            loop = asyncio.get_running_loop()
             with pytest.raises(ConnectionResetError):
-                while part := await loop.sock_recv(sock, 1 << 20):
-                    got += len(part)
-            assert 0 < got < big.stat().st_size
+                await read_slowly(sock, 1 << 20, 0)
             sock.close()
             await until(lambda: server.tally.aborted == 1)
 
@@ -239,11 +265,9 @@ def test_who_reads_too_slowly_is_disconnected(run: Run[Any], shop: Shop, big: Pa
     async def main() -> None:
         config = replace(SOON, min_rate_bytes=1 << 40)
         async with serving(shop, config) as (server, port):
-            loop = asyncio.get_running_loop()
             sock = small_buffers(port, f"GET /ipfs/{root} HTTP/1.1\r\n\r\n".encode())
             with pytest.raises(ConnectionError):
-                while await loop.sock_recv(sock, 4096):
-                    await asyncio.sleep(0.01)
+                await read_slowly(sock, 4096, 0.01)
             assert server.tally.aborted == 1
             sock.close()
 
@@ -252,18 +276,13 @@ def test_who_reads_too_slowly_is_disconnected(run: Run[Any], shop: Shop, big: Pa
 
 def test_who_reads_is_not_disconnected(run: Run[Any], shop: Shop, big: Path) -> None:
     """However slowly the buffer of the socket empties: it is writable again only in between."""
-    os.truncate(big, 6 << 20)
+    os.truncate(big, SLOW_BYTES)
     root = shop.sell(big)
 
     async def main() -> None:
         async with serving(shop, replace(SOON, min_rate_bytes=1)) as (server, port):
-            loop = asyncio.get_running_loop()
             sock = small_buffers(port, f"GET /ipfs/{root} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
-            got = 0
-            while part := await loop.sock_recv(sock, 1 << 18):
-                got += len(part)
-                await asyncio.sleep(0.002)
-            assert got > big.stat().st_size
+            assert await read_slowly(sock, 1 << 18, 0.002) > SLOW_BYTES
             assert server.tally.aborted == 0
             sock.close()
 
@@ -423,6 +442,124 @@ def test_a_port_in_use_is_named(run: Run[Any], shop: Shop) -> None:
     run(main())
 
 
+# --- bugs
+
+
+class Broken(Shop):
+    """A shop with a bug: one file cannot be looked for."""
+
+    def __init__(self, shop: Shop, *wrong: Cid) -> None:
+        super().__init__()
+        self.__dict__.update(shop.__dict__)
+        self._wrong = {cid.multihash for cid in wrong}
+
+    def find(self, multihash: bytes) -> Place | None:
+        if multihash in self._wrong:
+            raise ZeroDivisionError
+        return super().find(multihash)
+
+
+class Told(Faults):
+    """Keeps what it is told to itself."""
+
+    def tell(self, place: str, error: BaseException, what: object = "") -> None:
+        self.count += 1
+
+
+def test_a_bug_costs_one_connection(run: Run[Any], shop: Shop, file: Path) -> None:
+    root = shop.sell(file)
+    faults = Told()
+
+    async def main() -> None:
+        server = ContentServer(Broken(shop, shop.leaves[0]), CONFIG, faults=faults)
+        port = await server.start()
+        ask = f"GET /ipfs/{shop.leaves[0]}?format=raw HTTP/1.1\r\n\r\n".encode()
+        for what in (ask, PROBE + ask, f"GET /ipfs/{root}?format=car HTTP/1.1\r\n\r\n".encode()):
+            reader, writer = await connect(port, what)
+            await rest(reader)
+            writer.close()
+        assert faults.count == 3
+        reader, writer = await connect(port, PROBE)
+        assert (await head_of(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+        await server.stop()
+        assert server.tally.running == 0
+
+    run(main())
+
+
+def test_a_bug_while_others_wait_for_a_turn_costs_one_connection(
+    run: Run[Any], shop: Shop, file: Path
+) -> None:
+    root = shop.sell(file)
+    faults = Told()
+
+    async def main() -> None:
+        config = replace(CONFIG, rate_bytes=2_000_000)
+        server = ContentServer(Broken(shop, shop.leaves[-1]), config, faults=faults)
+        port = await server.start()
+        bad = await connect(port, f"GET /ipfs/{root}?format=car HTTP/1.1\r\n\r\n".encode())
+        good = await connect(port, f"GET /ipfs/{root} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
+        broken, whole = await asyncio.gather(rest(bad[0]), rest(good[0]))
+        assert faults.count == 1
+        assert not broken.endswith(b"0\r\n\r\n")
+        assert whole.endswith(TEXT)
+        for _, writer in (bad, good):
+            writer.close()
+        await server.stop()
+
+    run(main())
+
+
+def test_connections_are_taken_after_a_bug(
+    run: Run[Any], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Told()
+
+    async def main() -> None:
+        server = ContentServer(shop, CONFIG, faults=faults)
+        port = await server.start()
+        with monkeypatch.context() as wrong:
+            wrong.setattr(PlainChannel, "__init__", None)
+            reader, writer = await connect(port)
+            assert await rest(reader) == b""
+            writer.close()
+        assert faults.count == 1
+        reader, writer = await connect(port, PROBE)
+        assert (await head_of(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+        await server.stop()
+
+    run(main())
+
+
+def test_connections_are_taken_when_there_are_descriptors_again(
+    run: Run[Any], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "ACCEPT_PAUSE_S", 0.01)
+
+    async def main() -> None:
+        async with serving(shop) as (server, port):
+            reader, writer = await connect(port, PROBE)  # of ours; what follows is the server's alone
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            used = max(map(int, os.listdir("/proc/self/fd"))) + 1
+            sock = socket.create_connection(("127.0.0.1", port))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+            try:
+                sock.sendall(PROBE)
+                sock.setblocking(False)
+                await until(lambda: server._pause is not None)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            answer = await asyncio.get_running_loop().sock_recv(sock, 1000)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            sock.close()
+            writer.close()
+            await rest(reader)
+
+    run(main())
+
+
 # --- TLS
 
 
@@ -483,7 +620,7 @@ def test_certificates_are_renewed_without_a_restart(run: Run[Any], shop: Shop, t
             url = f"https://localhost:{port}/ipfs/bafkqaaa?format=raw"
             async with httpx.AsyncClient(verify=trusting(old)) as kept:
                 assert (await kept.get(url)).status_code == 200
-                Path(config.key).write_text("half a key")
+                await asyncio.to_thread(Path(config.key).write_text, "half a key")
                 with pytest.raises(CallerFault):
                     server.reload()
                 async with httpx.AsyncClient(verify=trusting(old)) as other:
@@ -570,7 +707,7 @@ def test_who_does_not_read_under_tls_is_disconnected(
             for protocol in ("h2", "http/1.1"):
                 context = trusting(authority)
                 context.set_alpn_protocols([protocol])
-                reader, writer = await asyncio.open_connection(
+                _, writer = await asyncio.open_connection(
                     "127.0.0.1", port, ssl=context, server_hostname="localhost", limit=1024
                 )
                 if protocol == "h2":

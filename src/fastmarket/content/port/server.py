@@ -14,7 +14,7 @@ from fastmarket.content.port.certificates import PortCertificates
 from fastmarket.content.port.channels import Channel, PlainChannel, TlsChannel
 from fastmarket.content.port.connection import PortConnection
 from fastmarket.content.port.desk import AnswerDesk
-from fastmarket.content.port.entrance import Admission
+from fastmarket.content.port.entrance import PortAdmission
 from fastmarket.content.port.gateway import Gateway
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.tally import PortTally
@@ -131,15 +131,15 @@ class ContentServer:
             channel = TlsChannel(sock, self._certificates.context)
         connection = PortConnection(shell, sock, channel, address_block(host))
         admission = shell.entrance.enter(connection)
-        if admission is not Admission.SERVED:
+        if admission is not PortAdmission.SERVED:
             self.tally.turned_away += 1
-        if admission is Admission.CLOSED:
+        if admission is PortAdmission.CLOSED:
             sock.close()
             return
         self.tally.connections += 1
         self.tally.open_connections += 1
         shell.connections.add(connection)
-        connection.start(admission is Admission.TURNED_AWAY)
+        connection.start(admission is PortAdmission.TURNED_AWAY)
 
     def _pause_accepting(self) -> None:
         shell, listening = self._shell, self._listening
