@@ -202,6 +202,32 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/door.py", "Guest.pause_writing", "call_later"): (ONCE, ""),
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
+    ("content/port/connection.py", "PortConnection._read_on", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/connection.py", "PortConnection._write_on", "add_writer"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/server.py", "ContentServer.__init__", "Repeating"): (REPEATS, ""),
+    ("content/port/server.py", "ContentServer.start", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._accept_again", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._pause_accepting", "call_later"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_when_there_are_descriptors_again",
+    ),
+    ("content/port/server.py", "ContentServer.stop", LOOP): (CALLER, ""),
+    ("content/port/shell.py", "PortShell._arm", "call_later"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_while_others_wait_for_a_turn_costs_one_connection",
+    ),
     ("log_writer.py", "LogWriter.put", "Thread"): (ONCE, ""),
     ("content/channel.py", "ThreadChannel.__aiter__", LOOP): (CALLER, ""),
     ("content/channel.py", "ThreadChannel._hand_over", "call_soon_threadsafe"): (CALLER, ""),
