@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fastmarket.config import NodeConfig
 from fastmarket.content.free import FreeGoods
-from fastmarket.formats.identity import PeerId
 from fastmarket.exchange.fetching.history import HolderHistory
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.holder import BitswapHolder
@@ -20,7 +20,7 @@ from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.probing import Prober
-from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderSource
+from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
 from fastmarket.net.resolver import Resolver
 from fastmarket.node_content import Selling
 from fastmarket.storage.holders import HolderFile, HolderSaver
@@ -64,7 +64,7 @@ async def fetching(
         host.identifier.addresses.may_dial,
     )
     reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap))
-    sources = (OfferSource(offers, reach, host.clock), ProviderSource(dht, reach))
+    sources = (OfferSource(offers, reach, host.clock), ProviderHolders(dht, reach))
     file = None if data_dir is None else HolderFile(data_dir)
     history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
     fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)

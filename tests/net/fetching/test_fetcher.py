@@ -28,7 +28,7 @@ from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
-from fastmarket.net.fetching.sources import FoundHolder, HolderReach, ProviderSource
+from fastmarket.net.fetching.sources import FoundHolder, HolderReach, ProviderHolders
 from fastmarket.net.resolver import Resolver
 from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.offers.model.offer import OfferTerms
@@ -548,7 +548,7 @@ def test_one_that_made_an_offer_is_not_asked_for_nothing(run: Run[Any], dag: Blo
     async def main() -> None:
         order = replace(file_in(dag), max_price=4)
         reach = HolderReach(dialer, HOLDERS, Clock(), over_bitswap)
-        more = [ProviderSource(Providers(), reach)]
+        more = [ProviderHolders(Providers(), reach)]
         async with buying(order.root, [(dag.blocks, 5)], more=more) as bench:
             with pytest.raises(Unmet, match="cheapest asks 5"):
                 await bench.fetch(order)
