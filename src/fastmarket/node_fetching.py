@@ -45,8 +45,8 @@ async def fetching(
     selling: Selling | None,
     data_dir: Path | None,
 ) -> AsyncIterator[Fetching]:
-    """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap. What is
-    seen of holders is kept in `data_dir`.
+    """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap.
+    `data_dir`: where what is seen of holders is kept.
 
     A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
     does not list the protocol."""
