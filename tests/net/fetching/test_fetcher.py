@@ -358,7 +358,11 @@ def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, str]]:
         ("symbolic links", replace(right, output=str(folder / "link")), "NO_OUTPUT"),
         ("others than its owner", readable, "NO_OUTPUT"),
         ("is not a file", replace(right, output=str(folder / "pipe")), "NO_OUTPUT"),
-        ("does not end in the proof", replace(right, proof=right.proof[:-1] + b"?"), "OUTPUT_CHANGED"),
+        (
+            "does not end in the proof",
+            replace(right, proof=right.proof[:-1] + bytes((right.proof[-1] ^ 1,))),
+            "OUTPUT_CHANGED",
+        ),
         ("the proof is not", replace(right, output=str(folder / "zeros"), proof=bytes(32)), "NO_OUTPUT"),
     ]
 
