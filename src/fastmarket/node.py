@@ -194,7 +194,7 @@ class Node(Live):
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching
 
-        return fetching(self.dht, self.market, self._config, self._selling)
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config

@@ -88,6 +88,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "fetching/test_fetcher.py::test_a_bug_of_ours_ends_that_fetch_alone",
     ),
     ("net/fetching/running.py", "RunningFetch.reports", LOOP): (CALLER, ""),
+    ("storage/holders.py", "HolderSaver.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
