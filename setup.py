@@ -43,7 +43,7 @@ extensions = [
 
 # What a request touches on its way through engine and simulator, as native classes of the same sources.
 # Left out is what runs once, and what mypyc does not take: a class that names its own __slots__, or stands on
-# one of ours in C.
+# one of ours in C, or is a NamedTuple with fields of the types of `builtins` (mypyc 2.4).
 PACKAGES = ("config", "core", "formats", "kad", "offers", "sim")
 INTERPRETED = {
     *(
@@ -53,10 +53,14 @@ INTERPRETED = {
         "addr_protocols",
         "cid",
         "contact",
+        "core/events",
         "dag_cbor",
         "metadata",
         "offer",
-        "unixfs",
+        "unixfs",  # a folder
+        "block",
+        "car",
+        "dag_pb",
     )
 }
 
@@ -66,7 +70,10 @@ def compiled() -> list[Extension]:
 
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     sources.append(SOURCES / "bounded_map.py")
-    chosen = [str(path) for path in sources if path.stem not in INTERPRETED]
+    names = {str(path): path.relative_to(SOURCES).with_suffix("") for path in sources}
+    chosen = [
+        path for path, name in names.items() if INTERPRETED.isdisjoint({name.as_posix(), *name.parts[-2:]})
+    ]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, ItemsView, Iterator, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -26,7 +26,7 @@ class BoundedMap(Generic[K, V]):
     that made an insertion ten times as slow.)
     """
 
-    __slots__ = ("_entries", "_max_entries", "_max_weight", "_moves", "_weights", "peek", "weight")
+    __slots__ = ("_entries", "_max_entries", "_max_weight", "_moves", "_weights", "entries", "peek", "weight")
 
     def __init__(
         self,
@@ -44,8 +44,10 @@ class BoundedMap(Generic[K, V]):
         self._weights: dict[K, int] = {}  # empty where `max_weight` is None
         self.weight = 0
         """The weight of all entries; 0 where `max_weight` is None."""
+        self.entries: Mapping[K, V] = self._entries
+        """The entries as they are at any time. (For what each request asks: it pays for no call in Python.)"""
         self.peek: Callable[[K], V | None] = self._entries.get
-        """As `get`, but no use of the entry. (It is the dict's own: a request pays for no call in Python.)"""
+        """As `get`, but no use of the entry; likewise the dict's own."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -66,9 +68,10 @@ class BoundedMap(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value of an entry, which is used by that; None: there is no such entry."""
-        if self._moves and key in self._entries:
+        value = self._entries.get(key)
+        if value is not None and self._moves:
             self._entries.move_to_end(key)
-        return self._entries.get(key)
+        return value
 
     def put(self, key: K, value: V, weight: int = 0) -> Sequence[tuple[K, V]]:
         """Puts an entry at the end, instead of an earlier one with its key; returns what was evicted.
@@ -92,7 +95,8 @@ class BoundedMap(Generic[K, V]):
     def pop(self, key: K) -> V | None:
         """Removes an entry and returns its value; None: there was no such entry."""
         value = self._entries.pop(key, None)
-        self.weight -= self._weights.pop(key, 0)
+        if self._weights:
+            self.weight -= self._weights.pop(key, 0)
         return value
 
     def pop_newest(self) -> tuple[K, V] | None:

@@ -51,7 +51,10 @@ def test_who_stops_in_order_is_dropped_by_all_at_once(run: Run[None]) -> None:
             await leaving.close()
             await until(lambda: all(node.engine.table_size == 1 for node in made[:2]))
             # It is neither asked again nor named to others.
-            assert not any(leaving.peer_id == peer.peer_id for peer in made[1].engine.routing.unresponsive)
+            assert not any(
+                leaving.peer_id == peer.peer_id
+                for peer in made[1].engine.routing.unresponsive.by_key.values()
+            )
             await register(made[1], 1)
 
     run(scenario())

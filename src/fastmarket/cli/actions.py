@@ -166,10 +166,11 @@ def offers(desk: Context) -> None:
     desk.screen.table(counted(len(found), "offer"), OFFER_COLUMNS, rows)
 
 
-def check(desk: Context, argument: str) -> None:
-    """List every live offer for the content, cheapest first."""
+def check(desk: Context, argument: str, *, live: bool = False) -> None:
+    """List every valid offer for the content, cheapest first; with `live`, ask each holder whether it is
+    there."""
     content = _name(desk, argument)
-    found = desk.link.call(lambda client: client.search_holders(content.text))
+    found = desk.link.call(lambda client: client.search_holders(content.text, live=live))
     if desk.as_json:
         desk.screen.json(
             {

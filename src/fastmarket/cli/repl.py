@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.cli import actions, profile
+from fastmarket.cli import actions, getting, profile, selling
 from fastmarket.cli.commands import SETTABLE, CommandError, Line, completions, help_text, parse
 from fastmarket.cli.context import Context
 from fastmarket.cli.entry import one_line
@@ -93,6 +93,11 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "set": Repl.change,
     "register": lambda repl, argument: actions.register(repl.desk, argument),
     "unregister": lambda repl, argument: actions.unregister(repl.desk, argument),
+    "sell": lambda repl, argument: selling.sell(repl.desk, [argument]),
+    "unsell": lambda repl, argument: selling.unsell(repl.desk, argument),
+    "goods": lambda repl: selling.goods(repl.desk),
+    "get": lambda repl, argument: getting.get(repl.desk, argument),
+    "cat": lambda repl, argument: getting.cat(repl.desk, argument),
     "offers": lambda repl: actions.offers(repl.desk),
     "check": lambda repl, argument: actions.check(repl.desk, argument),
     "cid": lambda repl, argument: actions.cid(repl.desk, argument),

@@ -318,6 +318,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "announce": [str(address) for address in node.announced_addrs],
         "grpc": node.grpc_address,
         "http": node.http_address or None,
+        "content": node.content_url or None,
         "metrics": node.metrics_address or None,
         "store": node.store or None,
         "version": __version__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.formats.identity import PeerId
@@ -101,30 +100,26 @@ Event: TypeAlias = (
 # --- what the driver tells of peers
 
 
-@dataclass(frozen=True, slots=True)
-class PeerIdentified:
+class PeerIdentified(NamedTuple):
     """A connected peer said what it is; `peer.addrs` are the listen addresses out of identify."""
 
     peer: PeerInfo
     protocols: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(NamedTuple):
     """The last connection to the peer ended."""
 
     peer_id: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class PeerUnreachable:
+class PeerUnreachable(NamedTuple):
     """No address of the peer could be dialed."""
 
     peer_id: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class PeerAnswered:
+class PeerAnswered(NamedTuple):
     """A connection's first answer took so long: the round trip is known before the first request."""
 
     peer_id: PeerId

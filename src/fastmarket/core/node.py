@@ -354,7 +354,7 @@ class NodeCore(RegistrationHost):
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
-        alone = not engine.table_size and not self.is_joining
+        alone = not self.is_joining and not engine.table_size
         engine.on_peer_identified(event.peer, event.protocols, now)
         if alone and engine.table_size:
             # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
@@ -371,9 +371,10 @@ class NodeCore(RegistrationHost):
 
     def _look_at_table(self, now: float) -> None:
         """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
-        for newcomer in self.engine.take_newcomers():
-            self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
-        size = self.engine.table_size
+        if self._table.newcomers:
+            for newcomer in self.engine.take_newcomers():
+                self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
+        size = len(self._table)
         if size != self._table_size:
             self._table_size = size
             self.offers.on_table_size(size, now)

@@ -169,7 +169,8 @@ class Engine:
         if oldest is not None:
             self.liveness.check(oldest, now)
         self.jobs.on_peer_identified(now)
-        self._look_at_table(now)
+        if self.routing.is_refresh_wanted:
+            self._look_at_table(now)
 
     def on_peer_disconnected(self, peer_id: PeerId, now: float) -> None:
         """The last connection to the peer ended."""
@@ -204,10 +205,11 @@ class Engine:
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
         when = self.maintenance.next_timer()
-        for other in (self.jobs.next_timer(), self.liveness.next_timer()):
-            if other is not None and other < when:
-                when = other
-        return when
+        other = self.jobs.next_timer()
+        if other is not None and other < when:
+            when = other
+        other = self.liveness.next_timer()
+        return when if other is None or when < other else other
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""

@@ -20,7 +20,7 @@ from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
-from fastmarket.market.sharing import CALLER, Share
+from fastmarket.market.sharing import CALLER, FROM_HERE, Share
 from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class CallTimer:
                         refusal = too_many_calls("calls: too many in progress; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
+                    FROM_HERE.set(from_here(host_of(context.peer())))
                     with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
                         return await inner(request, context)
             except _RevokedError:

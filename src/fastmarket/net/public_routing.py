@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import cast
@@ -27,14 +27,10 @@ from fastmarket.kad.records.signed_values import IpnsRule, ipns_key
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.net.clock import Clock
 from fastmarket.net.driver import NodeDriver, Running
+from fastmarket.net.gateways import BITSWAP_TRANSFER, gateway_addrs, transfers_of
 from fastmarket.net.host import Host
 from fastmarket.offers.model.offer import Offer
 
-# Names of transfer protocols in Delegated Routing V1. A holder of an offer gives its bytes to who pays it, as
-# the offer says, and to nobody over a protocol of IPFS.
-OFFER_TRANSFER = "fastmarket-offer"
-BITSWAP_TRANSFER = "transport-bitswap"
-TRANSFERS = frozenset({OFFER_TRANSFER, BITSWAP_TRANSFER})
 _IPNS_RULE = IpnsRule()
 _BITSWAP = "/ipfs/bitswap"  # what the ids of all its versions begin with
 
@@ -50,6 +46,20 @@ class FoundPeer:
 
 
 FoundPeers = AsyncGenerator[FoundPeer, None]
+
+
+def offers_by_provider(offers: Iterable[Offer]) -> dict[PeerId, list[Offer]]:
+    """Grouped by signer, in the order of their first offers."""
+    grouped: dict[PeerId, list[Offer]] = {}
+    for offer in offers:
+        grouped.setdefault(offer.provider, []).append(offer)
+    return grouped
+
+
+def holder_of(found: FoundPeer, offers: Sequence[Offer]) -> FoundPeer:
+    """The peer as the holder of these offers, its gateways before its libp2p addresses."""
+    peer = PeerInfo(found.peer.peer_id, (*gateway_addrs(offers), *found.peer.addrs))
+    return replace(found, peer=peer, transfers=transfers_of(offers))
 
 
 class Superseded(CallerFault):
@@ -268,9 +278,10 @@ class _Sorting:
             if peer_id not in self._holders and (whole or not self._routing.speaks_offers(peer_id)):
                 found.append(self._routing.describe(peer))
         now = self._routing.now()
-        for peer_id in dict.fromkeys(offer.provider for offer in self._offers.values() if offer.is_live(now)):
+        live = offers_by_provider(offer for offer in self._offers.values() if offer.is_live(now))
+        for peer_id, offers in live.items():
             peer = self._addrs.get(peer_id) or self._waiting.get(peer_id) or PeerInfo(peer_id)
-            found.append(replace(self._routing.describe(peer), transfers=(OFFER_TRANSFER,)))
+            found.append(holder_of(self._routing.describe(peer), offers))
         return found
 
 

@@ -46,6 +46,7 @@ class Stream:
         self._ended = False
         self._fault: StreamFailed | None = None
         self._news = asyncio.Event()
+        self._needs_room = False  # a writer waits until the other side has taken something
 
     @property
     def remote_peer(self) -> PeerId | None:
@@ -60,7 +61,8 @@ class Stream:
             if self._ended:
                 return b""
             await self._wait()
-        data = bytes(self._received[:limit])
+        with memoryview(self._received) as received:
+            data = bytes(received[:limit])
         del self._received[:limit]
         self._link.connection.consumed(self._stream_id, len(data), self._clock.now())
         self._link.wake()
@@ -69,11 +71,10 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Queues the bytes, and waits while the other side does not take them. Raises StreamFailed."""
         for start in range(0, len(data), MAX_UNSENT_BYTES):
-            while (
-                self._fault is None
-                and self._link.connection.unsent_bytes_of(self._stream_id) > MAX_UNSENT_BYTES
-            ):
+            while self._fault is None and not self._has_room:
+                self._needs_room = True
                 await self._wait()
+            self._needs_room = False
             self._check()
             piece = data[start : start + MAX_UNSENT_BYTES]
             self._link.connection.send(self._stream_id, piece, self._clock.now())
@@ -113,7 +114,12 @@ class Stream:
 
     def on_turned(self) -> None:
         """For the table: the connection has written, so there may be room."""
-        self._news.set()
+        if self._needs_room and self._has_room:
+            self._news.set()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._link.connection.unsent_bytes_of(self._stream_id) <= MAX_UNSENT_BYTES
 
     async def wait_ready(self) -> None:
         """Until the peer has accepted a protocol. Raises StreamFailed."""
@@ -163,7 +169,11 @@ class StreamTable:
         stream = Stream(link, stream_id, self._clock)
         self._streams.setdefault(link, {})[stream_id] = stream
         link.wake()
-        await stream.wait_ready()
+        try:
+            await stream.wait_ready()
+        except asyncio.CancelledError:
+            stream.reset()  # nobody would
+            raise
         return stream
 
     def feed(self, link: Link, event: Event) -> bool:

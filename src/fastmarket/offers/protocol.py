@@ -19,7 +19,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.kad.lookup.lookup import Lookup
+from fastmarket.kad.lookup.lookup import Lookup, earlier
 from fastmarket.kad.lookup.queries import AnnounceProvider
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
@@ -350,10 +350,12 @@ class OfferProtocol:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do."""
-        when = self.store.next_timer()
-        for due in (self.own.next_timer(), self.handovers.next_timer()):
-            if due is not None and (when is None or due < when):
-                when = due
+        own = self.own
+        when = self.store.next_timer() if self.store.expiry.steps else None
+        if (own.dues or own.grown_at is not None) and (due := own.next_timer()) is not None:
+            when = earlier(when, due)
+        if self.handovers.newcomers and (due := self.handovers.next_timer()) is not None:
+            when = earlier(when, due)
         return when
 
     def handle_timer(self, now: float) -> None:

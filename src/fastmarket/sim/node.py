@@ -90,17 +90,17 @@ class KnownAddresses:
     __slots__ = ("_told",)
 
     def __init__(self) -> None:
-        self._told: dict[PeerId, PeerInfo] = {}
+        self._told: dict[bytes, PeerInfo] = {}  # by raw id
 
     def learn(self, peer: PeerInfo) -> bool:
         """What identify told; whether it is other than before."""
-        before = self._told.get(peer.peer_id)
-        self._told[peer.peer_id] = peer
+        before = self._told.get(peer.peer_id.raw)
+        self._told[peer.peer_id.raw] = peer
         return before is not peer and (before is None or before.addrs != peer.addrs)
 
     def addrs(self, peer_id: PeerId, now: float | None = None) -> Sequence[Multiaddr]:
         """Those of a peer that was connected once."""
-        told = self._told.get(peer_id)
+        told = self._told.get(peer_id.raw)
         return () if told is None else told.addrs
 
     def hints_until(self, peer_id: PeerId) -> float:

@@ -1,4 +1,4 @@
-"""Common parts of the routing API's pages: refusals and cache headers."""
+"""Common parts of the APIs' pages: refusals and cache headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ from typing import TypeVar
 
 from starlette.responses import JSONResponse, Response
 
-from fastmarket.errors import CallerFault
+from fastmarket.errors import (
+    Busy,
+    CallerFault,
+    FastmarketError,
+    Forbidden,
+    NetworkFault,
+    NoSuchGood,
+    NotFound,
+    PeerFault,
+    StorageFault,
+    Unmet,
+)
+
+# The first match applies.
+_STATUSES: tuple[tuple[type[FastmarketError], int], ...] = (
+    (Busy, 429),
+    (NoSuchGood, 404),
+    (Forbidden, 403),
+    (Unmet, 409),
+    (CallerFault, 422),
+    (NotFound, 404),
+    (NetworkFault, 502),
+    (PeerFault, 502),
+    (StorageFault, 507),
+    (FastmarketError, 500),
+)
 
 _T = TypeVar("_T")
 
@@ -33,6 +58,17 @@ def parsed(parse: Callable[[str], _T], text: str) -> _T:
         return parse(text)
     except CallerFault as fault:
         raise Refused(400, str(fault)) from None
+
+
+def refusal_of(fault: FastmarketError) -> Refused:
+    """How a page answers that fault."""
+    status = next(status for kind, status in _STATUSES if isinstance(fault, kind))
+    return Refused(status, told(fault))
+
+
+def told(fault: FastmarketError) -> str:
+    """The fault for people, without the name of a field that they did not fill in."""
+    return fault.reason if isinstance(fault, CallerFault) else str(fault)
 
 
 def cache_control(max_age_s: int, stale_s: int) -> str:

@@ -138,7 +138,7 @@ class TestSilent:
         assert all(later >= earlier for earlier, later in pairwise(gaps))
         assert 20 < len(times) < 80
         assert times[-1] < CONFIG.forget_after_s + 5
-        assert len(engine.routing.unresponsive) == 0
+        assert len(engine.routing.unresponsive.by_key) == 0
         within_the_hour = [gap for at, gap in zip(times, gaps, strict=False) if at + gap < 3600]
         assert max(within_the_hour) < 0.16 * 3600, "a break of an hour heals within ten minutes"
 
@@ -167,7 +167,7 @@ class TestSilent:
         lose(engine, PEER, START)
         engine.on_peer_identified(PEER, SERVER, START + 5)
         assert engine.table_size == 1
-        assert len(engine.routing.unresponsive) == 0
+        assert len(engine.routing.unresponsive.by_key) == 0
 
     def test_it_asks_us_and_is_asked_at_once(self) -> None:
         """A process that was stopped and goes on: its connection is the old one, nobody identifies again."""
@@ -192,7 +192,7 @@ class TestSilent:
         engine.on_peer_identified(PEER, SERVER, START)
         lose(engine, PEER, START + 1)
         engine.on_peer_identified(PEER, set(), START + 9)
-        assert len(engine.routing.unresponsive) == 0
+        assert len(engine.routing.unresponsive.by_key) == 0
 
     def test_probes_are_paced(self) -> None:
         engine = make_engine()

@@ -140,4 +140,4 @@ def test_newcomers_that_wait_are_bounded() -> None:
     for number in range(10):
         peer = PeerInfo(identity(50 + number).peer_id)
         handovers.on_newcomer(peer, {node.offers.config.protocol}, START)
-    assert len(handovers._newcomers) == 3
+    assert len(handovers.newcomers) == 3

@@ -56,7 +56,7 @@ class ProbeList:
         """The next proof or probe that there is room for."""
         config, routing = self._config, self._routing
         when = routing.next_unproven() if self._proofs < config.max_proofs else None
-        if len(routing.unresponsive) and self._probes < self._most_probes():
+        if routing.unresponsive.by_key and self._probes < self._most_probes():
             due = routing.unresponsive.next_due()
             if due is not None:
                 when = earlier(when, max(due, self._probe_at))

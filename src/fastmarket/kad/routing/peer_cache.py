@@ -48,7 +48,7 @@ class PeerCache:
         So a run that meets nobody forgets nobody.
         """
         peers = {peer_id: saved for peer_id, saved in self._earlier.items() if self._is_recent(saved, now)}
-        for peer in routing.unresponsive:
+        for peer in routing.unresponsive.by_key.values():
             peers[peer.info.peer_id] = CachedPeer(peer.info, peer.since)
         for contact in routing.contacts():
             peers[contact.info.peer_id] = CachedPeer(contact.info, contact.seen)

@@ -31,7 +31,8 @@ class ReplacementCache:
         waiting = self._buckets.get(bucket)
         if waiting is None:
             waiting = self._buckets[bucket] = BoundedMap(self._k)
-        waiting.pop(key)
+        if key in self.contacts:
+            waiting.pop(key)
         group = contact.group
         if group is not None:
             alike = [other for other, held in waiting.items() if held.group == group]

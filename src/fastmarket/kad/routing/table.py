@@ -177,7 +177,8 @@ class RoutingTable(PeerObserver):
         self._visitors.pop(key, None)
         contact = self._refreshed(key, info, now)
         self.full_table.put(contact.info, now)
-        if self.unresponsive.pop(key) is not None:
+        if key in self.unresponsive.by_key:
+            self.unresponsive.pop(key)
             self._on_recovered(key, now)
         known = self._table.get(key) is contact and not contact.failures
         oldest = self._place(key, contact, now)
@@ -231,7 +232,7 @@ class RoutingTable(PeerObserver):
         if self._config.large_table:
             self.full_table.on_heard(key, now)
         contact = self._table.see(key, now)
-        if contact is None and key in self.unresponsive and self.unresponsive.probe_now(key, now):
+        if contact is None and key in self.unresponsive.by_key and self.unresponsive.probe_now(key, now):
             self.is_timer_moved = True
         return contact
 
@@ -241,7 +242,7 @@ class RoutingTable(PeerObserver):
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
             self._trust(contact, Trust.PROVEN)
-        if key in self.unresponsive:
+        if key in self.unresponsive.by_key:
             peer = self.unresponsive.pop(key)
             self._on_recovered(key, now)
             if contact is None and peer is not None:

@@ -7,7 +7,6 @@ will name it to us then; so we ask it ourselves now and then, the longer it has 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
@@ -30,23 +29,16 @@ class UnresponsivePeer:
 class UnresponsivePeers:
     """At most `max_remembered` silent peers, each until it is back or `forget_after_s` have passed."""
 
-    __slots__ = ("_config", "_order", "_peers", "_sequence")
+    __slots__ = ("_config", "_order", "_peers", "_sequence", "by_key")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
         self._peers: BoundedMap[KadKey, UnresponsivePeer] = BoundedMap(config.max_remembered)
+        self.by_key = self._peers.entries
+        """They, at any time, the one gone longest first. (For what each request asks.)"""
         # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
         self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
-
-    def __len__(self) -> int:
-        return len(self._peers)
-
-    def __contains__(self, key: KadKey) -> bool:
-        return key in self._peers
-
-    def __iter__(self) -> Iterator[UnresponsivePeer]:
-        return iter(self._peers.values())
 
     def get(self, peer_id: PeerId) -> UnresponsivePeer | None:
         """What is remembered of the peer."""

@@ -132,7 +132,7 @@ class ResponseCache:
 
     def invalidate(self, source: Hashable) -> None:
         """Answers made of it hold no longer."""
-        requests = self._by_source.get(source)
+        requests = self._by_source.get(source) if self._by_source else None
         if requests is not None:
             for request in tuple(requests):
                 self._forget(request)

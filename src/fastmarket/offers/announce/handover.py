@@ -117,6 +117,8 @@ class Handovers:
         self._store = store
         self._closest = closest
         self._newcomers: BoundedMap[PeerId, _Newcomer] = BoundedMap(config.max_newcomers)
+        self.newcomers = self._newcomers.entries
+        """Those that wait, the next one first."""
         self._under_way = False
         self._not_before = 0.0
         self.acknowledged_count = 0
@@ -124,14 +126,14 @@ class Handovers:
 
     def on_newcomer(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
         """A peer entered the table. Beyond `max_newcomers` the oldest are dropped."""
-        if self._config.protocol not in protocols or peer.peer_id in self._newcomers:
+        if self._config.protocol not in protocols or peer.peer_id in self.newcomers:
             return
         # Not at once: the newcomer has to meet others first, and may leave again.
         self._newcomers.put(peer.peer_id, _Newcomer(peer, now, now + self._config.handover_delay_s))
 
     def next_timer(self) -> float | None:
         """When `take` may return something."""
-        if self._under_way or not self._newcomers:
+        if self._under_way or not self.newcomers:
             return None
         return max(self._first().due, self._not_before)
 
@@ -161,7 +163,7 @@ class Handovers:
             self._newcomers.pop(peer.peer_id)
 
     def _first(self) -> _Newcomer:
-        return next(iter(self._newcomers.values()))
+        return next(iter(self.newcomers.values()))
 
     def _gather(self, newcomer: _Newcomer, now: float) -> list[Offer]:
         """Up to one message of offers, out of `handover_slice` contents at most.

@@ -63,14 +63,16 @@ class Reprovider:
         """The highest seq that this node ever gave, in previous runs as well if it is restored."""
         self._own: dict[OfferKey, _Own] = {}
         self._thin: set[OfferKey] = set()
-        self._dues: list[tuple[float, OfferKey]] = []
+        self.dues: list[tuple[float, OfferKey]] = []
+        """A heap of when offers are due, some at other times by now."""
         self._queue: deque[OfferKey] = deque()
         self._under_way: set[tuple[OfferKey, int]] = set()
         # While offers of the previous run are restored: expired tombstones, and superseded versions.
         self._ended: dict[OfferKey, Offer] = {}
         self._stale: list[Offer] = []
         self._neighbours = 0
-        self._grown_at: float | None = None
+        self.grown_at: float | None = None
+        """When the table began to grow; None: no offer waits for that."""
         self._withdrawn = 0
         self._sweeps = 0
         self._round = AnnounceRound(config, identity.peer_id)
@@ -177,7 +179,7 @@ class Reprovider:
                 self.restore(offer, now)
             return
         add_own(self._store, offers, [None] * len(offers), now)
-        own, dues, turn = self._own, self._dues, self._round.restored_turns(now)
+        own, dues, turn = self._own, self.dues, self._round.restored_turns(now)
         for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             due = turn(where, offer.issued_at)
             own[key] = _Own(offer, _State.WAITING, due, where)
@@ -231,38 +233,38 @@ class Reprovider:
                 own.failures = min(own.failures + 1, MAX_DOUBLINGS)
             if thin:
                 self._thin.add(key)
-                if own.neighbours < self._neighbours and self._grown_at is None:
-                    self._grown_at = now
+                if own.neighbours < self._neighbours and self.grown_at is None:
+                    self.grown_at = now
             else:
                 self._thin.discard(key)
             self._schedule(key, own, due)
 
     def on_table_size(self, count: int, now: float) -> None:
         """The size of the routing table has changed."""
-        if count > self._neighbours and self._thin and self._grown_at is None:
-            self._grown_at = now
+        if count > self._neighbours and self._thin and self.grown_at is None:
+            self.grown_at = now
         self._neighbours = count
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` has something to do."""
-        grown = None if self._grown_at is None else self._grown_at + self._config.settle_s
-        while self._dues and self._is_stale(*self._dues[0]):
-            heapq.heappop(self._dues)
-        due = self._dues[0][0] if self._dues else None
+        """When `handle_timer` has something to do; never, while there are neither `dues` nor `grown_at`."""
+        grown = None if self.grown_at is None else self.grown_at + self._config.settle_s
+        while self.dues and self._is_stale(*self.dues[0]):
+            heapq.heappop(self.dues)
+        due = self.dues[0][0] if self.dues else None
         if grown is None or due is None:
             return due if grown is None else grown
         return min(grown, due)
 
     def handle_timer(self, now: float) -> None:
         """Queues what is due."""
-        if self._grown_at is not None and self._grown_at + self._config.settle_s <= now:
-            self._grown_at = None
+        if self.grown_at is not None and self.grown_at + self._config.settle_s <= now:
+            self.grown_at = None
             for key in self._thin:
                 own = self._own[key]
                 if own.state is _State.WAITING and own.neighbours < self._neighbours:
                     self._enqueue(key, own)
-        while self._dues and self._dues[0][0] <= now:
-            due, key = heapq.heappop(self._dues)
+        while self.dues and self.dues[0][0] <= now:
+            due, key = heapq.heappop(self.dues)
             if self._is_stale(due, key):
                 continue
             own = self._own[key]
@@ -325,8 +327,8 @@ class Reprovider:
         if not self._is_spread():
             return
         soon = now + self._config.announce_interval_s * AHEAD_SHARE
-        while self._dues and self._dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
-            due, key = heapq.heappop(self._dues)
+        while self.dues and self.dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
+            due, key = heapq.heappop(self.dues)
             if self._is_stale(due, key):
                 continue
             own = self._own[key]
@@ -373,7 +375,7 @@ class Reprovider:
         if due == own.due:
             return  # the heap has the entry already
         own.due = due
-        heapq.heappush(self._dues, (due, key))
-        if len(self._dues) > 2 * len(self._own) + STALE_DUES:
-            self._dues = [(own.due, key) for key, own in self._own.items() if own.due]
-            heapq.heapify(self._dues)
+        heapq.heappush(self.dues, (due, key))
+        if len(self.dues) > 2 * len(self._own) + STALE_DUES:
+            self.dues = [(own.due, key) for key, own in self._own.items() if own.due]
+            heapq.heapify(self.dues)

@@ -14,12 +14,13 @@ class ExpirySchedule:
     Offers of a batch that was put in as a whole are not listed here: the batch is (`HeldBatches`).
     """
 
-    __slots__ = ("_held_until", "_keys", "_step_s", "_steps")
+    __slots__ = ("_held_until", "_keys", "_step_s", "steps")
 
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
         self._keys: dict[int, set[OfferKey]] = {}
-        self._steps: list[int] = []
+        self.steps: list[int] = []
+        """A heap; empty: nothing expires."""
         # Of an offer that was shortened, the end of what it replaced, which must not come back from a stale
         # copy. Others are held until their own end.
         self._held_until: dict[OfferKey, int] = {}
@@ -33,7 +34,7 @@ class ExpirySchedule:
         keys = self._keys.get(step)
         if keys is None:
             keys = self._keys[step] = set()
-            heappush(self._steps, step)
+            heappush(self.steps, step)
         return keys
 
     def add(self, key: OfferKey, not_after: int, held_until: int) -> None:
@@ -58,12 +59,12 @@ class ExpirySchedule:
 
     def next_timer(self) -> float | None:
         """When the first step is over."""
-        return (self._steps[0] + 1) * self._step_s if self._steps else None
+        return (self.steps[0] + 1) * self._step_s if self.steps else None
 
     def take_due(self, now: float) -> tuple[int, set[OfferKey]] | None:
         """A step that is over, with its keys; None: there is none."""
         due = self.next_timer()
         if due is None or due > now:
             return None
-        step = heappop(self._steps)
+        step = heappop(self.steps)
         return step, self._keys.pop(step)

@@ -63,7 +63,7 @@ class OfferStore:
         self.changes = Changes() if changes is None else changes
         self._shelves = Shelves()
         self._budget = StoreBudget(config, local)
-        self._expiry = ExpirySchedule(config.expiry_step_s)
+        self.expiry = ExpirySchedule(config.expiry_step_s)
         self._own: set[OfferKey] = set()
         self._crowds: dict[bytes, Crowd] = {}  # full contents for which something was refused
 
@@ -165,7 +165,7 @@ class OfferStore:
                 return Ack.STORED
             if not offer.replaces(held):
                 return Ack.SUPERSEDED
-            held_until = max(held_until, self._expiry.held_until(key, held.not_after))
+            held_until = max(held_until, self.expiry.held_until(key, held.not_after))
             own = own or self._is_own(key, held)
             if not own and not self._budget.may_replace(held, offer):
                 return Ack.FULL
@@ -197,7 +197,7 @@ class OfferStore:
     def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
         """Whether they have different contents and expire in one step of time, which lies ahead."""
         ends = {offer[_NOT_AFTER] for offer in offers}
-        first, last = (self._expiry.step_of(end(ends)) for end in (min, max))
+        first, last = (self.expiry.step_of(end(ends)) for end in (min, max))
         return first == last and min(ends) > now and len({offer[_CONTENT] for offer in offers}) == len(offers)
 
     def _put_new(self, batch: SignedBatch, offers: Sequence[Offer], own: bool, source: Source | None) -> bool:
@@ -224,13 +224,13 @@ class OfferStore:
             if held is None or held.not_after > offer.not_after or offer.seq <= held.seq:
                 return None
             key = offer.key
-            if held.key != key or self._expiry.is_extended(key) or self._is_own(key, held) != own:
+            if held.key != key or self.expiry.is_extended(key) or self._is_own(key, held) != own:
                 return None
             replaced.append(held)
         for held in replaced:
             self._budget.release(held)
             self._own.discard(held.key)
-            self._expiry.discard(held.key, held.not_after)
+            self.expiry.discard(held.key, held.not_after)
         self._put_whole(batch, offers, own, source, *replaced)
         return replaced
 
@@ -240,9 +240,9 @@ class OfferStore:
         contents = [offer[_CONTENT] for offer in offers]
         self._shelves.put_only(contents, offers, replaced)
         self._become_others(contents)
-        step = self._expiry.step_of(offers[0].not_after)
+        step = self.expiry.step_of(offers[0].not_after)
         self._budget.add_batch(batch, offers, step, own, source)
-        self._expiry.open(step)
+        self.expiry.open(step)
 
     def find(self, request: FindRequest, now: float, max_bytes: int) -> FoundOffers:
         """The reply to a request: what it wants of a content, as far as `max_bytes` can hold it."""
@@ -274,12 +274,12 @@ class OfferStore:
 
     def next_timer(self) -> float | None:
         """When the next offers expire."""
-        return self._expiry.next_timer()
+        return self.expiry.next_timer()
 
     def handle_timer(self, now: float) -> int:
         """Drops expired offers; returns how many."""
         before = len(self)
-        while (due := self._expiry.take_due(now)) is not None:
+        while (due := self.expiry.take_due(now)) is not None:
             step, keys = due
             for key in keys:
                 held = self._shelves.get(key)
@@ -389,7 +389,7 @@ class OfferStore:
         if own:
             self._own.add(key)
         self._budget.add(offer, own, source)
-        self._expiry.add(key, offer.not_after, held_until)
+        self.expiry.add(key, offer.not_after, held_until)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
         """Called by `_put_whole`, `_put` and `_drop`: no other method changes the offers of a content."""
@@ -405,4 +405,4 @@ class OfferStore:
         self._become_others((key[0],))
         self._budget.remove(offer)
         self._own.discard(key)
-        self._expiry.discard(key, offer.not_after)
+        self.expiry.discard(key, offer.not_after)
