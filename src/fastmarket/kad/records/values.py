@@ -188,7 +188,7 @@ class GetValueJob(LookupJob):
             end,
         )
 
-    def last_words(self) -> list[SendRequest]:
+    def final_requests(self) -> list[SendRequest]:
         """The corrections, and the cached copy."""
         return self._corrections + self._cached
 
