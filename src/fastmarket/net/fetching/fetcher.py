@@ -35,6 +35,7 @@ class Fetcher:
         self._holders = holders
         self._run_queue = run_queue
         self._sources = sources
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def fetch(self, order: FetchOrder) -> AsyncGenerator[FetchReport, None]:
         """Reports until the end: plans, progress, bytes unless there is an `output`, and the summary. With
@@ -52,11 +53,22 @@ class Fetcher:
                 async for report in reports:
                     yield report
         finally:
-            if search is not None:
-                search.cancel()
-                await asyncio.wait([search])
-            await running.close()
-            self.ended_count += 1
+            closing = asyncio.ensure_future(self._end(running, search))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)  # it goes on where the caller is cancelled once more
+
+    async def close(self) -> None:
+        """Waits until the fetches that were left have ended; there must be no others."""
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _end(self, running: RunningFetch, search: asyncio.Future[None] | None) -> None:
+        if search is not None:
+            search.cancel()
+            await asyncio.wait([search])
+        await running.close()
+        self.ended_count += 1
 
     async def _search(self, order: FetchOrder, running: RunningFetch) -> None:
         try:
