@@ -237,7 +237,7 @@ class Node(Live):
         with parts.extra("http-port", "http"):
             from fastmarket.web.market_api import MarketApi
             from fastmarket.web.routing_api import RoutingApi
-            from fastmarket.web.search import HolderSearch
+            from fastmarket.web.search import PageSearch
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
@@ -248,7 +248,7 @@ class Node(Live):
         fetching = self._fetching
         shop = None if self._selling is None else self._selling.shop
         prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
-        search = HolderSearch(self.market, config, self._writers, prober)
+        search = PageSearch(self.market, config, self._writers, prober)
         market = MarketApi(shop, fetcher, self._writers, config, dht.now)
         page = StatusPage(dht, config)
         routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]

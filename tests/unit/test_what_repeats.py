@@ -202,7 +202,49 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/door.py", "Guest.pause_writing", "call_later"): (ONCE, ""),
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
+    ("content/port/connection.py", "PortConnection._read_on", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/connection.py", "PortConnection._write_on", "add_writer"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/server.py", "ContentServer.__init__", "Repeating"): (REPEATS, ""),
+    ("content/port/server.py", "ContentServer.start", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._accept_again", "add_reader"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._pause_accepting", "call_later"): (
+        REPEATS,
+        "../content/port/test_server.py::test_connections_are_taken_when_there_are_descriptors_again",
+    ),
+    ("content/port/server.py", "ContentServer.stop", LOOP): (CALLER, ""),
+    ("content/port/shell.py", "PortShell._arm", "call_later"): (
+        REPEATS,
+        "../content/port/test_server.py::test_a_bug_while_others_wait_for_a_turn_costs_one_connection",
+    ),
     ("log_writer.py", "LogWriter.put", "Thread"): (ONCE, ""),
+    ("content/channel.py", "ThreadChannel.__aiter__", LOOP): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel._hand_over", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel.filled_by", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/following.py", "Followers.update", "ensure_future"): (
+        REPEATS,
+        "content/test_following.py::test_a_fault_ends_nothing",
+    ),
+    ("content/keeping.py", "GoodsKeeper.changes", LOOP): (CALLER, ""),
+    ("content/shop.py", "Shop.__init__", "Repeating"): (REPEATS, ""),
+    ("content/shop.py", "Shop.offer_all", LOOP): (CALLER, ""),
+    ("content/watching.py", "changes_below", "Thread"): (
+        REPEATS,
+        "content/test_following.py::test_a_directory_that_is_replaced_is_followed",
+    ),
+    ("content/watching.py", "changes_below", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/watching.py", "changes_below", LOOP): (CALLER, ""),
     ("cli/withdrawing.py", "withdraw_old", "ensure_future"): (CALLER, ""),
     ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
     ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
@@ -254,4 +296,5 @@ def test_what_repeats_has_its_test(site: tuple[str, str, str]) -> None:
         assert site[2] in ("Repeating", "Pump")
         return
     file, _, test = named.partition("::")
-    assert f"def {test}(" in (ROOT / "tests" / "net" / file).read_text()
+    place = ROOT / "tests" / (file if "/" in file else f"net/{file}")
+    assert f"def {test}(" in place.read_text()
