@@ -60,6 +60,7 @@ async def fetching(
     try:
         fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources)
         yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
+        await fetcher.close()
     finally:
         await bitswap.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 
 def counted(number: int, noun: str) -> str:
@@ -16,5 +17,9 @@ def suppressed_note(count: int) -> str:
 
 
 def why_unbound(error: OSError) -> str:
-    """Why the system refused to bind a port, to follow its number."""
-    return "is in use" if error.errno == errno.EADDRINUSE else f"refused ({error.strerror or error})"
+    """Why the system refused to bind a port, to follow its number. asyncio repeats the address in `strerror`;
+    faults of a name's resolution have negative numbers."""
+    if error.errno == errno.EADDRINUSE:
+        return "is in use"
+    number = error.errno or 0
+    return f"refused ({(os.strerror(number) if number > 0 else error.strerror or str(error)).lower()})"

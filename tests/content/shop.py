@@ -74,7 +74,6 @@ def shop(
     files.mkdir(exist_ok=True)
     moved = asyncio.Event()
     catalogue = Catalogue(data, config, moved.set)
-    catalogue.index.load()
     importer = Importer(catalogue, config, AllowedPaths(allow, (str(data),)), threads=2)
     keeper = GoodsKeeper(catalogue, config, moved)
     try:

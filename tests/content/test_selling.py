@@ -104,26 +104,38 @@ def test_without_a_data_directory_it_lasts_as_long_as_it_is_open(tmp_path: Path)
     assert not directory.exists()
 
 
-@pytest.mark.parametrize("loaded", [True, False])
-def test_what_is_not_sold_is_not_found(tmp_path: Path, run: Run[None], loaded: bool) -> None:
+def test_what_is_not_sold_is_not_found(tmp_path: Path, run: Run[None]) -> None:
     async def main() -> None:
         with shop(tmp_path) as store:
             good = await store.sold(written(store.files / "file", 2 * CHUNK))
-        with shop(tmp_path) as store:
-            catalogue = store.catalogue
-            if not loaded:
-                catalogue = Catalogue(tmp_path / "data", ContentConfig())
             assert good.cid is not None
             sold = good.cid.multihash
-            assert isinstance(catalogue.find(sold), InlineBlock)
+            assert isinstance(store.catalogue.find(sold), InlineBlock)
             # A digest that begins as one that is sold, other lengths, other hash functions.
             for other in (sold[:-1] + bytes([sold[-1] ^ 1]), sold[:-1], sold + b"\0", b"", b"\x12"):
-                assert catalogue.find(other) is None
-                assert catalogue.read(other) is None
-            assert catalogue.find(b"\x1e" + sold[1:]) is None
-            assert catalogue.goods_of(b"\x1e" + sold[1:]) == ()
-            if not loaded:
-                catalogue.close()
+                assert store.catalogue.find(other) is None
+                assert store.catalogue.read(other) is None
+            assert store.catalogue.find(b"\x1e" + sold[1:]) is None
+            assert store.catalogue.goods_of(b"\x1e" + sold[1:]) == ()
+
+    run(main())
+
+
+def test_what_is_not_sold_costs_no_disk(tmp_path: Path, run: Run[None]) -> None:
+    async def main() -> None:
+        with shop(tmp_path) as store:
+            await store.sold(written(store.files / "file", 2 * CHUNK))
+        with shop(tmp_path) as store:
+            index = store.catalogue.index
+            others = [b"\x12\x20" + os.urandom(32) for _ in range(1000)]
+            others = [other for other in others if not index.may_have(other)]
+            assert len(others) > 900
+            asked = []
+            store.catalogue.database.reader.set_trace_callback(asked.append)
+            for other in others:
+                assert store.catalogue.find(other) is None
+                assert store.catalogue.file_of(Cid(1, Codec.RAW, other)) is None
+            assert asked == []
 
     run(main())
 

@@ -50,7 +50,7 @@ def test_without_a_file_it_makes_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "50.3 MB" in done.stdout
-    before, gone, after = done.stdout.partition("node A is gone")
+    before, _, after = done.stdout.partition("node A is gone")
     assert "MB of 50.3 MB are there" in before  # killed in the middle
     assert "all 50.3 MB are there, every block verified, for $" in after
     assert list(tmp_path.iterdir()) == []

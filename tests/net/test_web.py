@@ -355,7 +355,7 @@ def test_a_port_in_use_is_named(run: Run[None]) -> None:
         first = WebServer([], CONFIG, "127.0.0.1", 0)
         port = await first.start()
         try:
-            with pytest.raises(CallerFault, match=f"http-port: cannot listen on 127.0.0.1:{port}"):
+            with pytest.raises(CallerFault, match=f"^http-port: 127.0.0.1 port {port} is in use$"):
                 await WebServer([], CONFIG, "127.0.0.1", port).start()
         finally:
             await first.stop()

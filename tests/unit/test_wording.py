@@ -6,6 +6,7 @@ import ast
 import errno
 import os
 import re
+import socket
 from pathlib import Path
 
 from fastmarket.wording import counted, suppressed_note, why_unbound
@@ -28,7 +29,8 @@ def test_nothing_suppressed_is_not_worth_a_note() -> None:
 
 def test_a_taken_port_is_in_use_and_other_refusals_have_the_systems_words() -> None:
     assert why_unbound(OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))) == "is in use"
-    assert why_unbound(PermissionError(errno.EACCES, "Permission denied")) == "refused (Permission denied)"
+    assert why_unbound(OSError(errno.EACCES, "while binding to (...)")) == "refused (permission denied)"
+    assert why_unbound(socket.gaierror(socket.EAI_NONAME, "Name unknown")) == "refused (name unknown)"
     assert why_unbound(OSError("no reason")) == "refused (no reason)"
 
 

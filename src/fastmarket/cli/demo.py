@@ -179,7 +179,9 @@ class Stage:
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment()
             )
         try:
-            if in_time := self.wait_until_there(part, KILL_AT * size, buying):
+            self.wait_until_there(part, KILL_AT * size, buying)
+            in_time = 0 < written(part) < size
+            if in_time:
                 self.tell(f"{size_text(written(part))} of {size_text(size)} are there")
             else:
                 self.tell("it was bought before anybody could be killed")
@@ -218,16 +220,15 @@ class Stage:
         if content.hash_file(bought).text != cid:
             raise Unexpected(f"{bought} is not {cid}")
 
-    def wait_until_there(self, part: Path, wanted: float, buying: subprocess.Popen[bytes]) -> bool:
-        """Until so many bytes are in the file; False if the purchase ends before."""
+    def wait_until_there(self, part: Path, wanted: float, buying: subprocess.Popen[bytes]) -> None:
+        """Until so many bytes are in the file, or the purchase has ended."""
         deadline = time.monotonic() + CLIENT_DEADLINE_S
         while written(part) < wanted:
             if buying.poll() is not None:
-                return False
+                return
             if time.monotonic() > deadline:
                 raise Unexpected(f"{size_text(written(part))} were bought within {CLIENT_DEADLINE_S:g} s")
             time.sleep(LOOK_S)
-        return True
 
     def ask(self, node: str, cid: str) -> None:
         """Look the file up at a node and print the offers; all must be there, cheapest first."""

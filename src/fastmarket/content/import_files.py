@@ -129,7 +129,7 @@ class FileImporter:
                         log.append(length, digests)
             check_unchanged(descriptor, path, stamp)
             link = importer.finish_link()
-            rows.settle()
+            rows.settle(lambda: on_bytes(0, path))
             record = FileRecord(number, path, str(profile), stamp, link, rows.blocks)
             (record,) = self._ledger.put_files([(record, rows)])
         finally:

@@ -190,7 +190,7 @@ class _Run:
                     blocks += record.blocks
             tree.leave()
             assert tree.root is not None
-            rows.settle()
+            rows.settle(lambda: self._on_bytes(0, order.path))
             self._put([NewGood(order.path, tree.root, blocks + rows.blocks, numbers, rows)])
         finally:
             rows.discard()

@@ -51,8 +51,7 @@ class BlockIndex:
         self._added = 0
 
     def load(self) -> None:
-        """Reads all digests into the filter: 2 s for 4 million. Until then, each question costs a look at the
-        disk."""
+        """Reads all digests into the filter. Before that, each question costs a look at the disk."""
         with self._database.reading() as connection:
             self._refill(connection)
 

@@ -12,12 +12,14 @@ from fastmarket.config import ContentConfig
 from fastmarket.content.address import ContentPlace
 from fastmarket.content.allowed import AllowedPaths, shown_path
 from fastmarket.content.catalogue import Catalogue
+from fastmarket.content.following import Followers
 from fastmarket.content.goods import Good, GoodState, SellOrder
 from fastmarket.content.importing import GoodEnded, Importer, ImportProgress, PathRefused
 from fastmarket.content.keeping import GoodsKeeper
 from fastmarket.content.records import GoodPut
 from fastmarket.content.sale import Sale, SaleEvent, SaleProgress
 from fastmarket.content.sent import SentBytes
+from fastmarket.content.watching import check_watching
 from fastmarket.errors import CallerFault, FastmarketError, Forbidden, NoSuchGood, NoSuchOffer, QuorumFailed
 from fastmarket.faults import Faults
 from fastmarket.formats.cid import named
@@ -78,7 +80,9 @@ class Shop:
             Repeating("looking after what is sold", lambda: config.look_s, self._follow_changes, faults),
             Repeating("offering what is sold", lambda: config.look_s, self.offer_all, faults),
             Repeating("continuing imports", lambda: config.look_s, self._continue_imports, faults),
+            Repeating("following what is sold", lambda: config.look_s, self._update_followers, faults),
         )
+        self._followers = Followers(config, self._sell_again, faults)
 
     def start(self) -> None:
         """Offers what was sold before, and continues what was being imported; returns at once."""
@@ -89,6 +93,7 @@ class Shop:
         """Offers stay registered; the bytes are no longer served."""
         self._keeper.close()
         await asyncio.gather(*(task.stop() for task in self._tasks))
+        await self._followers.stop()
 
     # --- for callers
 
@@ -111,6 +116,8 @@ class Shop:
     ) -> list[SellOrder]:
         """What a caller wants sold. Callers on other machines (not `from_here`) may sell only from
         directories that the operator allows. Raises CallerFault naming the field, Forbidden, NoSuchGood."""
+        if watched:
+            check_watching()
         if not from_here and not self._allowed.directories:
             reason = "may not be sold by callers on other machines without --allow-path"
             raise Forbidden("paths", f"{shown_path(paths[0])} {reason}")
@@ -134,6 +141,7 @@ class Shop:
                         yield event
             except FastmarketError as fault:
                 yield Sale(shown_path(order.path), fault=fault)
+        await self._update_followers()
 
     async def unsell(self, content: str, deadline_s: float | None = None) -> list[str]:
         """Stops selling a content, or what is sold from an absolute path; returns the CIDs. Raises
@@ -148,6 +156,7 @@ class Shop:
             goods = await asyncio.to_thread(self._catalogue.remove, multihash=multihash)
         if not goods:
             raise NoSuchGood("content", f"{shown_path(content)} is not sold here")
+        await self._update_followers()
         await self._withdraw(goods, REGISTER_S if deadline_s is None else min(REGISTER_S, deadline_s))
         return list(dict.fromkeys(str(good.cid) for good in goods if good.cid is not None))
 
@@ -243,14 +252,21 @@ class Shop:
         return offer is None or offer.withdrawn or offer.metadata != terms.metadata
 
     async def _continue_imports(self) -> bool:
-        """Orders that an earlier run did not finish."""
-        for order, is_finished in self._catalogue.orders():
-            if not is_finished:
-                async with aclosing(self.sell([order])) as events:
-                    async for event in events:
-                        if isinstance(event, Sale) and event.fault is not None:
-                            logger.warning("cannot sell %s: %s", event.path, event.fault)
+        """Orders that an earlier run did not finish; those that are followed start by themselves."""
+        for order, is_finished in await asyncio.to_thread(self._catalogue.orders):
+            if not is_finished and not order.watched:
+                await self._sell_again(order)
         return True
+
+    async def _update_followers(self) -> None:
+        orders = await asyncio.to_thread(self._catalogue.orders)
+        self._followers.update(order for order, _ in orders)
+
+    async def _sell_again(self, order: SellOrder) -> None:
+        async with aclosing(self.sell([order])) as events:
+            async for event in events:
+                if isinstance(event, Sale) and event.fault is not None:
+                    logger.warning("cannot sell %s: %s", event.path, event.fault)
 
 
 def _place_of(page_token: str) -> tuple[str, int] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,8 +68,11 @@ class TreeRows:
             with self._database.writing() as connection:
                 self._write_nodes(connection)
 
-    def settle(self) -> None:
-        """Writes what is on disk so far; the rest is for `write`. Nothing is found before the file is."""
+    def settle(self, on_step: Callable[[], None]) -> None:
+        """Writes what is on disk so far; the rest is for `write`. Nothing is found before the file is.
+
+        `on_step` is called now and then; an exception from it ends the work.
+        """
         if self._heaps is None:
             return
         self._spill_rows()
@@ -77,6 +80,7 @@ class TreeRows:
             # First of all: by them `BlockIndex.purge` finds the rows if this ends here.
             self._write_nodes(connection)
         for number in range(HEAPS):
+            on_step()
             rows = list(self._heap(number))
             with self._database.writing() as connection:
                 self._index.put_rows(connection, rows)

@@ -343,7 +343,7 @@ class DhtNode:
             agent_version=AGENT_VERSION,
             peers=self.engine.table_size,
             connections=self.host.connection_count,
-            offers=len(self.offers.store),
+            offers=self.offers.store.offer_count,
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
             troubles=tuple(text for told in self.troubles if (text := told())),

@@ -36,6 +36,7 @@ from fastmarket.net.pump import RunQueue
 from fastmarket.net.streams import StreamTable
 from fastmarket.net.transports.table import Transports
 from fastmarket.repeating import Repeating
+from fastmarket.wording import why_unbound
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class Host:
         try:
             bound = await self.transports.listen(addr)
         except OSError as error:
-            raise CallerFault("listen", f"{addr}: {os.strerror(error.errno or 0).lower()}") from None
+            raise CallerFault("listen", f"{addr} {why_unbound(error)}") from None
         return self.identifier.addresses.listen_on(bound.host, bound.port, self.clock.now())
 
     def _push_addresses(self) -> None:

@@ -34,9 +34,7 @@ def plan(
     return gateway.answer(GatewayRequest(method, target, headers or {}))
 
 
-def ask(
-    gateway: Gateway, target: str, method: str = "GET", headers: dict[str, str] | None = None
-) -> Got:
+def ask(gateway: Gateway, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Got:
     """The answer with its body."""
     answer = plan(gateway, target, method, headers)
     body = b"" if answer.body is None else joined(answer.body)

@@ -31,7 +31,9 @@ def test_each_block_of_a_file_is_the_one_of_its_cid(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("target", ["/ipfs/bafkqaaa?format=raw", "/ipfs/bafkqaaa", "/ipfs/f01550000?format=raw"])
+@pytest.mark.parametrize(
+    "target", ["/ipfs/bafkqaaa?format=raw", "/ipfs/bafkqaaa", "/ipfs/f01550000?format=raw"]
+)
 def test_the_probe_is_answered_without_the_store(
     shop: Shop, gateway: Gateway, method: str, target: str
 ) -> None:

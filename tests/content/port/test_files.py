@@ -172,7 +172,9 @@ def test_a_tree_that_does_not_keep_its_word_is_cut(shop: Shop, gateway: Gateway)
 def test_a_tree_of_any_depth_ends(shop: Shop, gateway: Gateway) -> None:
     cid = Cid(1, Codec.RAW, shop.put(b"x"))
     for _ in range(40):
-        cid = Cid(1, Codec.DAG_PB, shop.put(encode_pb_node([PbLink(cid.raw, b"", 1)], b"\x08\x02\x18\x01\x20\x01")))
+        cid = Cid(
+            1, Codec.DAG_PB, shop.put(encode_pb_node([PbLink(cid.raw, b"", 1)], b"\x08\x02\x18\x01\x20\x01"))
+        )
     assert ask(gateway, f"/ipfs/{cid}").status == 404
     assert len(ask(gateway, f"/ipfs/{cid}?format=car").body) > 40
 

@@ -196,7 +196,10 @@ def test_what_came_before_is_answered_first(shop: Shop) -> None:
 
 def test_a_wish_for_another_protocol_is_ignored(shop: Shop) -> None:
     talk = Talk(shop)
-    wish = HELLO[:-2] + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+    wish = (
+        HELLO[:-2]
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+    )
     answers = parsed(talk.say(wish + HELLO), ("GET", "GET"))
     assert [body for _, _, body in answers] == [b"hello\n", b"hello\n"]
 
@@ -229,7 +232,11 @@ def test_whoever_sends_nothing_more_gets_the_answers(shop: Shop) -> None:
 
 
 @settings(max_examples=300)
-@given(st.lists(st.binary(max_size=200) | st.sampled_from([HELLO, PROBE, b"GET /ipfs/", b"\r\n\r\n"]), max_size=8))
+@given(
+    st.lists(
+        st.binary(max_size=200) | st.sampled_from([HELLO, PROBE, b"GET /ipfs/", b"\r\n\r\n"]), max_size=8
+    )
+)
 def test_no_bytes_raise(parts: list[bytes]) -> None:
     shop = Shop()
     talk = Talk(shop)

@@ -115,7 +115,11 @@ def test_streams_take_turns(shop: Shop, file: Path) -> None:
 
 def test_head_and_probe(shop: Shop) -> None:
     talk = Talk(shop)
-    head, probe, options = talk.ask(HELLO, "HEAD"), talk.ask("/ipfs/bafkqaaa?format=raw"), talk.ask("/", "OPTIONS")
+    head, probe, options = (
+        talk.ask(HELLO, "HEAD"),
+        talk.ask("/ipfs/bafkqaaa?format=raw"),
+        talk.ask("/", "OPTIONS"),
+    )
     talk.run()
     assert talk.headers[head]["content-length"] == "6"
     assert not talk.bodies

@@ -17,7 +17,7 @@ from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.output import Content, FileOutput
 from fastmarket.exchange.fetching.roster import Roster
-from fastmarket.exchange.fetching.walk import DagWalk
+from fastmarket.exchange.fetching.walk import RAW_HEAD, LeafWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
 from fastmarket.formats.block import inline_block, split_cid, verify_block
 from fastmarket.formats.unixfs.leaf import leaf_frame
@@ -30,7 +30,6 @@ INNER_BYTES = 8 * 1024
 _PLACES_A_TURN = 512
 # Inner nodes kept for further links to them.
 _MAX_NODES_BYTES = 8 * 1024 * 1024
-_RAW_HEAD = b"\x01\x55"
 _IDENTITY_AT = 2  # in a CIDv1 of a one-byte codec, the hash function
 
 
@@ -58,7 +57,7 @@ class FileBody:
         self._output = output
         self._kept = kept
         self._roster = roster
-        self._walk = DagWalk(config, output.first, output.end)
+        self._walk = LeafWalk(config, output.first, output.end)
         self._active: dict[bytes, WantedBlock] = {}
         self._again: deque[WantedBlock] = deque()  # kept ones that are not right
         self._nodes: BoundedMap[bytes, PackedLinks] = BoundedMap(
@@ -78,7 +77,6 @@ class FileBody:
 
     def next_block(self) -> WantedBlock | None:
         """The next one: inner nodes first, then leaves by offset."""
-        self.has_more = False
         if self._again:
             return self._again.popleft()
         for _ in range(_PLACES_A_TURN):
@@ -163,6 +161,8 @@ class FileBody:
         self._output.remember(block.cid, content)
         key = None if holder is None else holder.key
         for place in block.places:
+            if block.is_inner:
+                self._output.take(place)  # it was taken for a node
             self._put(place, content, key)
             key = None
         return len(content)
@@ -175,13 +175,14 @@ class FileBody:
         for place in block.places:
             if not block.is_inner:
                 self._output.give_back(place)
+                self._walk.on_inner(place.depth)
             self._add_node(place, node, block_bytes, key)
             key = None
 
     def _plain_leaf(self, cid: bytes, length: int, data: bytes) -> Content | None:
         """The file's bytes in a leaf as all importers write it, which need not be parsed; None: it is not
         one."""
-        if cid.startswith(_RAW_HEAD):
+        if cid.startswith(RAW_HEAD):
             return data
         size, before, behind = self._frame
         if size != length:
@@ -260,5 +261,5 @@ class FileBody:
             self._again.append(block)
 
     def _is_leaf(self, cid: bytes, data: bytes | bytearray | memoryview) -> bool:
-        before, behind = leaf_frame(len(data), raw=cid.startswith(_RAW_HEAD))
+        before, behind = leaf_frame(len(data), raw=cid.startswith(RAW_HEAD))
         return verify_block(cid, b"".join((before, data, behind)))

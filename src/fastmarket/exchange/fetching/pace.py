@@ -15,8 +15,6 @@ _DEVIATION_GAIN = 1 / 4
 _DEVIATIONS = 4.0
 
 _RATE_GAIN = 1 / 4  # of a measured bandwidth: settles in some ten blocks
-# A holder that has sent no leaf yet is late at less than this, bytes per second.
-_FIRST_RATE_BYTES = 1024 * 1024
 
 
 class _Times:
@@ -76,7 +74,7 @@ class HolderPace:
         self.rate = rate
         """Bytes per second while it had enough to do; None: unknown."""
         self.delivered = 0
-        """Bytes of all its blocks."""
+        """Bytes of all its leaves."""
         self.window = min(config.first_window, self._max_window)
         """Requests that may be under way."""
 
@@ -85,13 +83,13 @@ class HolderPace:
     ) -> None:
         """A block came `took` seconds after it was asked for, when `delivered_before` were `delivered`.
         `was_busy`: the window was full by then, so that the bandwidth shows."""
-        self.delivered += size
         took = max(took, 1e-6)
         if self.rtt_s is None or took < self.rtt_s:
             self.rtt_s = took
         if is_inner:
             self._inner.add(took)
             return
+        self.delivered += size
         self._leaves.add(took)
         if self._least_s is None or took < self._least_s:
             self._least_s = took
@@ -112,20 +110,20 @@ class HolderPace:
     def eta_s(self, size: int, ahead_bytes: int) -> float:
         """Seconds until it delivers a block, behind `ahead_bytes` that it was asked for."""
         rtt = self._config.first_soft_timeout_s if self.rtt_s is None else self.rtt_s
-        return rtt + (ahead_bytes + size) / (self.rate or _FIRST_RATE_BYTES)
+        return rtt + (ahead_bytes + size) / (self.rate or self._config.first_rate_bytes)
 
     def soft_timeout_s(self, size: int, *, is_inner: bool) -> float:
         """Seconds until a block is late, so that another holder may be asked for it, too."""
         config = self._config
         if self._leaves.count:
             return max(self._leaves.late_s, config.min_soft_timeout_s)  # inner nodes wait behind leaves
-        late = config.first_soft_timeout_s
+        late = config.first_inner_timeout_s
         if self._inner.count:
             late = self._inner.late_s
         elif self.rtt_s is not None:
             late = 3 * self.rtt_s  # as if it were the first sample
         if not is_inner:
-            late = max(late, config.first_soft_timeout_s) + size / _FIRST_RATE_BYTES
+            late = max(late, config.first_soft_timeout_s) + size / config.first_rate_bytes
         return max(late, config.min_soft_timeout_s)
 
     def timeout_s(self, size: int, *, is_inner: bool, silences: int) -> float:

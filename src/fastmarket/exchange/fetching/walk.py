@@ -16,6 +16,9 @@ from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.wanted import Place
 from fastmarket.formats.block import MAX_BLOCK_BYTES
 
+RAW_HEAD = b"\x01\x55"
+"""How a binary CID of a raw block begins."""
+
 
 class _Run:
     """The children of one node that were not taken yet."""
@@ -30,17 +33,18 @@ class _Run:
         self.depth = depth
 
 
-class DagWalk:
+class LeafWalk:
     """What lies between `first` and `end` (exclusive) of the file.
 
-    A child that promises more than a block may have is an inner node; any other is taken for a leaf until its
-    block shows links. Children of no bytes are not fetched: nothing of them can be in the file. All that are
-    taken are counted.
+    A child that promises more than a block may have is an inner node; any other is taken for a leaf until a
+    block at its depth shows links: as a rule, all at one depth are of one kind. Children of no bytes are not
+    fetched: nothing of them can be in the file. All that are taken are counted.
     """
 
     __slots__ = (
         "_config",
         "_inner",
+        "_inner_depths",
         "_leaves",
         "_numbers",
         "_taken",
@@ -54,6 +58,7 @@ class DagWalk:
         self._config = config
         self._inner: list[tuple[int, int, _Run]] = []  # by offset of the next child
         self._leaves: list[tuple[int, int, _Run]] = []
+        self._inner_depths: set[int] = set()  # of inner nodes that promise no more than a block may have
         self._numbers = count()
         self._taken = 0
         self.first = first
@@ -118,7 +123,7 @@ class DagWalk:
         is_leaf = heap is self._leaves
         if is_leaf:
             self.known_leaves -= 1
-        if run.at < run.end and (links.sizes[run.at] <= MAX_BLOCK_BYTES) is is_leaf and links.sizes[run.at]:
+        if run.at < run.end and links.sizes[run.at] and self._is_leaf(run) is is_leaf:
             entry = (run.offset, next(self._numbers), run)
             if len(heap) == 1:
                 heap[0] = entry
@@ -131,6 +136,24 @@ class DagWalk:
             self._push(run)
         return place
 
+    def _is_leaf(self, run: _Run) -> bool:
+        """Whether its next child is taken for a leaf."""
+        links, at = run.links, run.at
+        if links.sizes[at] > MAX_BLOCK_BYTES:
+            return False
+        return run.depth not in self._inner_depths or links.cid(at).startswith(RAW_HEAD)
+
+    def on_inner(self, depth: int) -> None:
+        """A block at that depth, which was taken for a leaf, has links: so have its siblings."""
+        if depth in self._inner_depths:
+            return
+        self._inner_depths.add(depth)
+        runs = [run for _, _, run in self._leaves]
+        self._leaves.clear()
+        self.known_leaves = 0
+        for run in runs:
+            self._push(run)
+
     def _push(self, run: _Run) -> None:
         """Under the kind of its next child that has bytes."""
         sizes = run.links.sizes
@@ -139,7 +162,7 @@ class DagWalk:
             self._count(1)
         if run.at == run.end:
             return
-        is_leaf = sizes[run.at] <= MAX_BLOCK_BYTES
+        is_leaf = self._is_leaf(run)
         if is_leaf:
             self.known_leaves += run.end - run.at
         heappush(self._leaves if is_leaf else self._inner, (run.offset, next(self._numbers), run))

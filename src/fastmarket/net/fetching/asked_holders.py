@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.fetching.events import Ask, Drop, HolderEnded
 from fastmarket.exchange.fetching.fetch import Fetch
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderTally
 from fastmarket.exchange.fetching.order import HolderShare
 from fastmarket.faults import Faults
@@ -28,9 +29,12 @@ class _Asked:
 class AskedHolders:
     """Joins the keys of the planner to what is asked. A bug in a holder costs one request."""
 
-    def __init__(self, fetch: Fetch, answers: BlockAnswers, most: int, faults: Faults) -> None:
-        """`most` of them; others are left out."""
+    def __init__(
+        self, fetch: Fetch, answers: BlockAnswers, most: int, history: HolderHistory, faults: Faults
+    ) -> None:
+        """`most` of them; others are left out. `history`: what was seen of them before."""
         self._fetch = fetch
+        self._history = history
         self._answers = answers
         self._most = most
         self._faults = faults
@@ -53,9 +57,10 @@ class AskedHolders:
         key = len(self._asked)
         try:
             holder = found.make(self._answers)
-            self._fetch.add_holder(
-                FetchHolder(key, found.price_per_mb, most_requests=found.most_requests), now
-            )
+            asked = FetchHolder(key, found.price_per_mb, most_requests=found.most_requests)
+            if found.provider is not None:
+                asked = self._history.introduce(asked, found.provider.raw, now)
+            self._fetch.add_holder(asked, now)
         except LimitExceeded:
             return False
         self._asked[key] = _Asked(found, holder)
@@ -96,6 +101,13 @@ class AskedHolders:
     def dearest(self) -> int:
         """The highest price of those that are asked; 0 without any."""
         return max((one.found.price_per_mb for one in self._asked.values() if not one.ended), default=0)
+
+    def record(self, now: float) -> None:
+        """Remembers what came of each."""
+        for tally in self._fetch.holders():
+            asked = self._asked.get(tally.key)
+            if asked is not None and asked.found.provider is not None:
+                self._history.record(asked.found.provider.raw, tally, now)
 
     async def close(self) -> None:
         """Ends all."""

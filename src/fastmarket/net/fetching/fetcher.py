@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 
 from fastmarket.config import FetchConfig, HolderConfig
 from fastmarket.errors import Busy, NetworkFault
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.exchange.fetching.order import FetchOrder, FetchReport
 from fastmarket.net.fetching.running import RunningFetch
 from fastmarket.net.fetching.sources import HolderSource
@@ -23,12 +24,18 @@ class Fetcher:
         holders: HolderConfig,
         run_queue: RunQueue,
         sources: Sequence[HolderSource],
+        history: HolderHistory | None = None,
     ) -> None:
-        """`sources`: the later ones are asked only while the earlier ones do not suffice."""
+        """`sources`: the later ones are asked only while the earlier ones do not suffice. `history`: what was
+        seen of holders before, to which each fetch adds."""
+        self.history = HolderHistory(config) if history is None else history
+        self.ended_count = 0
+        """Fetches that have ended, well or not."""
         self._config = config
         self._holders = holders
         self._run_queue = run_queue
         self._sources = sources
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def fetch(self, order: FetchOrder) -> AsyncGenerator[FetchReport, None]:
         """Reports until the end: plans, progress, bytes unless there is an `output`, and the summary. With
@@ -37,7 +44,7 @@ class Fetcher:
         Raises NotFound (no holder), Unmet (`max_price`, `max_cost`, no `output`), NoHolderServes, BadContent,
         CallerFault, StorageFault.
         """
-        running = RunningFetch(order, self._config, self._holders, self._run_queue)
+        running = RunningFetch(order, self._config, self._holders, self._run_queue, self.history)
         search: asyncio.Future[None] | None = None
         try:
             await running.begin()
@@ -46,10 +53,22 @@ class Fetcher:
                 async for report in reports:
                     yield report
         finally:
-            if search is not None:
-                search.cancel()
-                await asyncio.wait([search])
-            await running.close()
+            closing = asyncio.ensure_future(self._end(running, search))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)  # it goes on where the caller is cancelled once more
+
+    async def close(self) -> None:
+        """Waits until the fetches that were left have ended; there must be no others."""
+        while self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _end(self, running: RunningFetch, search: asyncio.Future[None] | None) -> None:
+        if search is not None:
+            search.cancel()
+            await asyncio.wait([search])
+        await running.close()
+        self.ended_count += 1
 
     async def _search(self, order: FetchOrder, running: RunningFetch) -> None:
         try:

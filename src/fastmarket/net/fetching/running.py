@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from math import inf
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import FetchConfig, HolderConfig
 from fastmarket.errors import CallerFault, FastmarketError, NodeFault, NotFound, Unmet
 from fastmarket.exchange.fetching.events import (
@@ -24,6 +25,7 @@ from fastmarket.exchange.fetching.events import (
 )
 from fastmarket.exchange.fetching.faults import NoHolderServes, NoSuchPath, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.exchange.fetching.holder import AskFailure, cost_of
 from fastmarket.exchange.fetching.order import (
     FetchOrder,
@@ -36,9 +38,13 @@ from fastmarket.net.fetching.asked_holders import AskedHolders
 from fastmarket.net.fetching.part_file import PartWriter
 from fastmarket.net.fetching.sources import FoundHolder
 from fastmarket.net.pump import Pump, RunQueue
+from fastmarket.wording import counted
 
 # Bytes told at once to a reader: of what has come meanwhile, up to a message of gRPC.
 MAX_TOLD_BYTES = 1024 * 1024
+
+# Providers of one content that are known to have made offers, 100 bytes each.
+MAX_OFFERED = 4096
 
 TOO_EXPENSIVE = "TOO_EXPENSIVE"
 NOT_A_FILE = "NOT_A_FILE"
@@ -49,7 +55,12 @@ class RunningFetch:
     """One fetch. It is `BlockAnswers` to its holders and `PartOwner` to its file."""
 
     def __init__(
-        self, order: FetchOrder, config: FetchConfig, holders: HolderConfig, run_queue: RunQueue
+        self,
+        order: FetchOrder,
+        config: FetchConfig,
+        holders: HolderConfig,
+        run_queue: RunQueue,
+        history: HolderHistory,
     ) -> None:
         """Raises CallerFault."""
         self.wanting = asyncio.Event()
@@ -62,9 +73,11 @@ class RunningFetch:
         self._faults = run_queue.faults
         self._began = self._clock.now()
         self._part: PartWriter | None = None
+        self._history = history
         self._fetch = self._planner([])
-        self._holders = AskedHolders(self._fetch, self, holders.max_holders, self._faults)
-        self._too_dear: list[int] = []  # prices of holders that are left out
+        self._holders = self._asked_holders()
+        self._too_dear: BoundedMap[Hashable, int] = BoundedMap(MAX_OFFERED)  # prices of holders left out
+        self._offered: BoundedMap[bytes, bool] = BoundedMap(MAX_OFFERED)  # providers that made offers
         self._data: deque[Write] = deque()  # for a reader
         self._news = asyncio.Event()
         self._planned: Planned | None = None
@@ -85,7 +98,7 @@ class RunningFetch:
             self._part = await PartWriter.open(order.output, order.proof, self)
             kept = self._part.kept
         self._fetch = self._planner(kept)
-        self._holders = AskedHolders(self._fetch, self, self._holder_config.max_holders, self._faults)
+        self._holders = self._asked_holders()
         self._pump.wake()
 
     def _planner(self, kept: list[tuple[int, int]]) -> Fetch:
@@ -104,10 +117,15 @@ class RunningFetch:
         except CallerFault as fault:
             raise self._told(fault) from None
 
+    def _asked_holders(self) -> AskedHolders:
+        most = self._holder_config.max_holders
+        return AskedHolders(self._fetch, self, most, self._history, self._faults)
+
     async def close(self) -> None:
         """Ends it: nothing is asked or written any more."""
         self._pump.close()
         self._fetch.cancel(self._clock.now())
+        self._holders.record(self._clock.now())
         await self._holders.close()
         if self._part is not None:
             await self._part.close()
@@ -116,9 +134,13 @@ class RunningFetch:
 
     def add(self, found: FoundHolder) -> bool:
         """One more that may be asked; whether it is a new one."""
-        most = self._order.max_price
+        most, provider = self._order.max_price, b"" if found.provider is None else found.provider.raw
+        if found.is_offered:
+            self._offered.put(provider, True)
+        elif provider in self._offered:
+            return False
         if most is not None and found.price_per_mb > most:
-            self._too_dear.append(found.price_per_mb)
+            self._too_dear.put(found.identity, found.price_per_mb)
             return False
         if not self._holders.add(found, self._clock.now()):
             return False
@@ -293,7 +315,7 @@ class RunningFetch:
     def _told(self, fault: FastmarketError) -> FastmarketError:
         """The fault in the words of the order."""
         if isinstance(fault, NoHolderServes):
-            if not len(self._holders):
+            if not len(self._holders) or self._too_dear:
                 return self._nobody()
             why = "; ".join(f"{self._holders.source(key)}: {reason}" for key, reason in fault.why)
             return NoHolderServes(
@@ -311,6 +333,7 @@ class RunningFetch:
 
     def _nobody(self) -> FastmarketError:
         if self._too_dear:
-            reason = f"{len(self._too_dear)} found, of which the cheapest asks {min(self._too_dear)} per MB"
-            return Unmet("max_price", f"excludes all holders: {reason}", TOO_EXPENSIVE)
+            left_out = f"{counted(len(self._too_dear), 'holder')}, of which the cheapest asks"
+            reason = f"leaves out {left_out} {min(self._too_dear.values())} per MB; no other serves it"
+            return Unmet("max_price", reason, TOO_EXPENSIVE)
         return NotFound(f"no holder of {self._order.root} found")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -31,7 +31,8 @@ _PORTS = {"http": 80, "https": 443}
 class FoundHolder:
     """One that may be asked. Two with the same `identity` are the same; of these the cheaper counts.
 
-    `make`: what to ask, given who is answered. `most_requests` at a time.
+    `make`: what to ask, given who is answered. `most_requests` at a time. `is_offered`: it made an offer;
+    one that did is not asked for nothing as well.
     """
 
     identity: Hashable
@@ -40,6 +41,7 @@ class FoundHolder:
     provider: PeerId | None = None
     name: str = ""
     most_requests: int | None = None
+    is_offered: bool = False
 
 
 class HolderSource(Protocol):
@@ -70,44 +72,43 @@ class HolderReach:
         ours."""
         metadata = offer.metadata
         target: HttpTarget | None = None
-        try:
+        with suppress(CallerFault):
             if not metadata.ways:
                 target = HttpTarget(metadata.ip, metadata.port)
             elif url := gateway_url(offer):
                 target = target_of(url)
-        except CallerFault:
-            target = None
+        found: FoundHolder | None = None
         if target is not None:
-            return self._over_http(target, metadata.price_per_mb, offer.provider, offer.user_name)
-        if metadata.ways & Way.BITSWAP:
-            peer = PeerInfo(offer.provider, ())
-            return self._over_bitswap(peer, metadata.price_per_mb, offer.user_name)
-        return None
+            found = self._over_http(target, offer.provider)
+        elif metadata.ways & Way.BITSWAP:
+            found = self._over_bitswap(PeerInfo(offer.provider, ()))
+        if found is None:
+            return None
+        return replace(found, price_per_mb=metadata.price_per_mb, name=offer.user_name, is_offered=True)
 
     def of_provider(self, peer: PeerInfo) -> FoundHolder | None:
         """How one that made no offer is asked: at its HTTP address if it has one."""
         for addr in peer.addrs:
             target = target_of_addr(addr)
             if target is not None:
-                return self._over_http(target, 0, peer.peer_id, "")
-        return self._over_bitswap(peer, 0, "")
+                return self._over_http(target, peer.peer_id)
+        return self._over_bitswap(peer)
 
-    def _over_http(self, target: HttpTarget, price: int, provider: PeerId, name: str) -> FoundHolder:
+    def _over_http(self, target: HttpTarget, provider: PeerId) -> FoundHolder:
         return FoundHolder(
             (provider.raw, target.url),
-            price,
+            0,
             lambda answers: HttpHolder(target, answers, self._dialer, self._config, self._clock),
             provider,
-            name,
-            self._config.max_connections_per_holder,
+            most_requests=self._config.max_connections_per_holder,
         )
 
-    def _over_bitswap(self, peer: PeerInfo, price: int, name: str) -> FoundHolder | None:
+    def _over_bitswap(self, peer: PeerInfo) -> FoundHolder | None:
         make = self._bitswap
         if make is None:
             return None
         identity = (peer.peer_id.raw, "bitswap")
-        return FoundHolder(identity, price, lambda answers: make(peer, answers), peer.peer_id, name)
+        return FoundHolder(identity, 0, lambda answers: make(peer, answers), peer.peer_id)
 
 
 class OfferFinder(Protocol):
