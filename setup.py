@@ -57,7 +57,13 @@ INTERPRETED = {
         "dag_cbor",
         "metadata",
         "offer",
-        "unixfs",
+        "unixfs",  # a folder
+        "block",
+        "car",
+        "dag_pb",
+        "fetching",
+        "fetching_scenario",
+        "fetching_static",
     )
 }
 
@@ -67,8 +73,10 @@ def compiled() -> list[Extension]:
 
     sources = [path for name in PACKAGES for path in sorted((SOURCES / name).rglob("*.py"))]
     sources.append(SOURCES / "bounded_map.py")
-    names = {str(path): path.relative_to(SOURCES).with_suffix("").as_posix() for path in sources}
-    chosen = [path for path, name in names.items() if not INTERPRETED & {name, name.rpartition("/")[2]}]
+    names = {str(path): path.relative_to(SOURCES).with_suffix("") for path in sources}
+    chosen = [
+        path for path, name in names.items() if INTERPRETED.isdisjoint({name.as_posix(), *name.parts[-2:]})
+    ]
     options = ["--config-file", "pyproject.toml"]
     return mypycify([*options, *chosen], group_name="fastmarket", target_dir="build/mypyc", multi_file=True)
 

@@ -20,12 +20,13 @@ import pytest
 
 from bench.ratio import Mark
 from bench.ratio import report as report_ratio
-from fastmarket.formats.unixfs import CHUNK_BYTES
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015
 from fastmarket.hashing import cid_of_file, cids_of_files
 from fastmarket.native import sha256 as _sha256
 from tests.reference import unixfs as twin
 
 THREADS = 2
+CHUNK_BYTES = UNIXFS_V0_2015.chunk_bytes
 FILE_BYTES = 256 * 1024 * 1024
 SMALL_FILES = 10_000
 

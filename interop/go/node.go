@@ -93,7 +93,7 @@ func newNode(ctx context.Context, opts options) (*node, error) {
 	go n.remember(sub)
 	h.SetStreamHandler(echoID, serveEcho)
 	h.SetStreamHandler(resetID, serveReset)
-	if n.dht, err = newDHT(ctx, h, opts); err != nil {
+	if n.dht, err = newDHT(h, opts); err != nil {
 		return nil, err
 	}
 	if n.messenger, err = dhtpb.NewProtocolMessenger(n.dht.MessageSender()); err != nil {
@@ -109,7 +109,7 @@ func newNode(ctx context.Context, opts options) (*node, error) {
 	return n, poll(ctx, func() bool { return len(listen) == 0 || len(h.Addrs()) > 0 })
 }
 
-func newDHT(ctx context.Context, h host.Host, opts options) (*dht.IpfsDHT, error) {
+func newDHT(h host.Host, opts options) (*dht.IpfsDHT, error) {
 	mode := dht.ModeServer
 	switch opts.mode {
 	case "server":
@@ -123,7 +123,7 @@ func newDHT(ctx context.Context, h host.Host, opts options) (*dht.IpfsDHT, error
 	if protocol.ID(opts.kadPrefix) != "/ipfs" {
 		o = append(o, dht.Validator(takesAll{}))
 	}
-	return dht.New(ctx, h, o...)
+	return dht.New(h, o...)
 }
 
 // newKey derives the key from the seed unless it is negative. RSA keys are always random: their

@@ -58,7 +58,9 @@ def fitted(config: NodeConfig, most: int) -> NodeConfig:
     if needed <= most:
         return config
     part = max(most - OTHER_FILES, 0) / (needed - OTHER_FILES)
-    log.warning("only %d open files are allowed, %d are needed; reducing connection limits", most, needed)
+    log.warning(
+        "too few open files allowed: %d, while %d are needed; reducing connection limits", most, needed
+    )
 
     def less(count: int) -> int:
         return max(1, int(count * part))

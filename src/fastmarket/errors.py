@@ -62,6 +62,24 @@ class NoSuchOffer(CallerFault):
     """This node announces no such offer."""
 
 
+class NoSuchGood(CallerFault):
+    """This node sells nothing of that name, and has no such path."""
+
+
+class Forbidden(CallerFault):
+    """The caller may not do that with what `field` names."""
+
+
+class Unmet(CallerFault):
+    """A condition of the call is not met: a price above its limit, a part of the node that is not running.
+
+    `code`: UPPER_SNAKE_CASE for programs that have another way to go on."""
+
+    def __init__(self, field: str, reason: str, code: str = "UNMET") -> None:
+        super().__init__(field, reason)
+        self.code = code
+
+
 class NetworkFault(FastmarketError):
     """Something between the nodes failed; trying again later may succeed."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastmarket.log_throttle import LogThrottle
+from fastmarket.wording import suppressed_note
 
 # Something that fails on every message would fill the log: a traceback takes some 25 lines, 2 kB.
 LOG_INTERVAL_S = 60.0
@@ -35,11 +36,8 @@ class Faults:
         suppressed = self._log_throttle.due(f"{place}: {type(error).__name__}", self._now())
         if suppressed is None:
             return
-        busy, more = (
-            f" ({what})" if what else "",
-            f" ({suppressed} similar messages suppressed)" if suppressed else "",
-        )
-        message = f"{place} failed{busy}; everything else continues{more}"
+        busy = f" ({what})" if what else ""
+        message = f"{place} failed{busy}; everything else continues{suppressed_note(suppressed)}"
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a program that uses a part of the package without a loop

@@ -14,13 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from errno import EINVAL
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
-from fastmarket.formats.unixfs import CHUNK_BYTES, UnixfsImporter
+from fastmarket.formats.unixfs.importer import UnixfsImporter
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
+from fastmarket.hashed_parts import hashed_parts, named_faults
 from fastmarket.native.cid import (
     FILE_DIRECTORY,
     FILE_IRREGULAR,
@@ -29,14 +30,10 @@ from fastmarket.native.cid import (
     encode_cid_v0,
     encode_cid_v1,
     file_digests,
-    leaf_digests,
 )
 
-PART_BYTES = 16 * CHUNK_BYTES
-"""Hashed by one thread at a time: some 2 ms of work, so that handing it out costs nothing."""
-
-PARTS_AHEAD = 3
-"""Parts in progress per thread; each holds only its digests, 32 bytes a chunk."""
+READ_BYTES = 256 * 1024
+"""Read at once from a file whose size is not its length."""
 
 FILES_A_BATCH = 128
 """Small files hashed by one thread at a time, in one compiled call: some 2 ms of work."""
@@ -85,51 +82,52 @@ class FileState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """`size`: the bytes read; `state`: the file's at that time."""
+    """`size`: the bytes read; `state`: the file's at that time; `tree_bytes`: of all its blocks."""
 
     cid: Cid
     size: int
     state: FileState
+    tree_bytes: int
 
 
 def cid_of_file(
     path: str | os.PathLike[str],
     *,
-    cid_version: int = 0,
+    profile: CidProfile | str = UNIXFS_V0_2015,
+    cid_version: int | None = None,
     raw_leaves: bool | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Cid:
-    """The CID `ipfs add` gives to the file at `path` (`--cid-version`, `--raw-leaves`).
+    """The CID `ipfs add` gives to the file at `path` under a profile, also by name, with `--cid-version` and
+    `--raw-leaves` in place of its own.
 
     `threads`: by default one per processor this process may use. `progress` is called in the calling thread
     with (bytes done, total bytes); an exception from it ends the work. Raises CallerFault("file", ...) if the
     path is not a readable regular file, or the file changes meanwhile.
     """
-    hashed = hashed_file(
-        path, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads, progress=progress
-    )
-    return hashed.cid
+    profile = profile if isinstance(profile, CidProfile) else CidProfile.of(profile)
+    profile = profile.with_(cid_version=cid_version, raw_leaves=raw_leaves)
+    return hashed_file(path, profile=profile, threads=threads, progress=progress).cid
 
 
 def hashed_file(
     path: str | os.PathLike[str],
     *,
-    cid_version: int = 0,
-    raw_leaves: bool | None = None,
+    profile: CidProfile = UNIXFS_V0_2015,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> HashedFile:
     """Like `cid_of_file`, with the size and state of the hashed file."""
-    importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
     threads = _checked(threads)
     name = os.fsdecode(path)
     with _opened(name) as fd:
         state = _settled(fd, name)
+        importer = UnixfsImporter(profile)
         done, whole = 0, True
-        parts = _hashed_parts(fd, state.size, importer.raw_leaves, threads)
+        parts = hashed_parts(fd, 0, state.size, profile, threads)
         # Closed before the descriptor is: no thread may read from a number reused for another file.
-        with closing(_named_faults(name, parts)) as named:
+        with closing(named_faults(name, parts)) as named:
             for part, digests in named:
                 whole = part > 0
                 importer.add_leaves(digests, part)
@@ -138,16 +136,17 @@ def hashed_file(
                     progress(done, state.size)
         _check_unmoved(fd, name, state)
         if not whole or not _ends(fd, name, state.size):
-            importer = UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves)
+            importer = UnixfsImporter(profile)
             done = _read_unsized(fd, name, importer)
             _check_unmoved(fd, name, state)
-    return HashedFile(importer.finish(), done, state)
+    return HashedFile(importer.finish(), done, state, importer.finish_link().tree_bytes)
 
 
 def cids_of_files(
     paths: Iterable[str | os.PathLike[str]],
     *,
-    cid_version: int = 0,
+    profile: CidProfile | str = UNIXFS_V0_2015,
+    cid_version: int | None = None,
     raw_leaves: bool | None = None,
     threads: int | None = None,
 ) -> Generator[str | CallerFault, None, None]:
@@ -156,7 +155,9 @@ def cids_of_files(
     Files of one chunk are hashed in batches, without Python in between; a longer one by all threads. Paths
     are read some batches ahead.
     """
-    found = hashed_files(paths, cid_version=cid_version, raw_leaves=raw_leaves, threads=threads)
+    profile = profile if isinstance(profile, CidProfile) else CidProfile.of(profile)
+    profile = profile.with_(cid_version=cid_version, raw_leaves=raw_leaves)
+    found = hashed_files(paths, profile=profile, threads=threads)
     with closing(found):
         for one in found:
             yield str(one.cid) if isinstance(one, HashedFile) else one
@@ -165,24 +166,23 @@ def cids_of_files(
 def hashed_files(
     paths: Iterable[str | os.PathLike[str]],
     *,
-    cid_version: int = 0,
-    raw_leaves: bool | None = None,
+    profile: CidProfile = UNIXFS_V0_2015,
     threads: int | None = None,
 ) -> Generator[str | HashedFile | CallerFault, None, None]:
     """Like `cids_of_files`; a file hashed on its own, as any longer one is, yields a `HashedFile`."""
-    form = _Form(cid_version, UnixfsImporter(cid_version=cid_version, raw_leaves=raw_leaves).raw_leaves)
+    form = _Form(profile)
     threads = _checked(threads)
     names = map(os.fsdecode, paths)
     batches = iter(lambda: list(islice(names, FILES_A_BATCH)), [])
     if threads == 1:
         for batch in batches:
-            yield from form.texts(batch, _digests(batch, form.raw), threads)
+            yield from form.texts(batch, _digests(batch, profile), threads)
         return
     waiting: deque[tuple[list[str], Future[list[bytes | int]]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="fastmarket-hash") as pool:
         try:
             for batch in batches:
-                waiting.append((batch, pool.submit(_digests, batch, form.raw)))
+                waiting.append((batch, pool.submit(_digests, batch, profile)))
                 if len(waiting) >= BATCHES_AHEAD * threads:
                     oldest, future = waiting.popleft()
                     yield from form.texts(oldest, future.result(), threads)
@@ -200,13 +200,13 @@ _Named = str | HashedFile | CallerFault
 class _Form:
     """The form of the CIDs."""
 
-    version: int
-    raw: bool
+    profile: CidProfile
 
     def texts(self, names: list[str], found: list[bytes | int], threads: int) -> Iterator[_Named]:
         """The results for what `_digests` found; files longer than a leaf are hashed here."""
-        plain = not self.version and not self.raw
-        codec = Codec.RAW if self.raw else Codec.DAG_PB
+        raw = self.profile.raw_leaves
+        plain = not self.profile.cid_version and not raw
+        codec = Codec.RAW if raw else Codec.DAG_PB
         for name, digest in zip(names, found, strict=True):
             if isinstance(digest, bytes):
                 multihash = SHA2_256_PREFIX + digest
@@ -218,17 +218,17 @@ class _Form:
 
     def _alone(self, name: str, threads: int) -> HashedFile | CallerFault:
         try:
-            return hashed_file(name, cid_version=self.version, raw_leaves=self.raw, threads=threads)
+            return hashed_file(name, profile=self.profile, threads=threads)
         except CallerFault as fault:
             return fault
 
 
-def _digests(names: list[str], raw: bool) -> list[bytes | int]:
+def _digests(names: list[str], profile: CidProfile) -> list[bytes | int]:
     settled_ns = time.time_ns() - TICK_NS
     encoded = [os.fsencode(name) for name in names]
     if any(b"\0" in name for name in encoded):
-        return [_digests([name], raw)[0] if "\0" not in name else EINVAL for name in names]
-    return file_digests(encoded, CHUNK_BYTES, raw, settled_ns)
+        return [_digests([name], profile)[0] if "\0" not in name else EINVAL for name in names]
+    return file_digests(encoded, profile.chunk_bytes, profile.raw_leaves, settled_ns)
 
 
 def _fault_of(name: str, fault: int) -> CallerFault:
@@ -294,7 +294,7 @@ def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
     done = 0
     try:
         os.lseek(fd, 0, os.SEEK_SET)
-        while data := os.read(fd, CHUNK_BYTES):
+        while data := os.read(fd, READ_BYTES):
             importer.feed(data)
             done += len(data)
             if done > MAX_UNSIZED_BYTES:
@@ -302,47 +302,6 @@ def _read_unsized(fd: int, name: str, importer: UnixfsImporter) -> int:
     except OSError as fault:
         raise CallerFault("file", f"{name}: {fault.strerror}") from None
     return done
-
-
-def _named_faults(
-    name: str, parts: Generator[tuple[int, bytes], None, None]
-) -> Generator[tuple[int, bytes], None, None]:
-    """The same parts; a read fault names the file, and an early end becomes a last part without bytes.
-
-    Exceptions of the caller's own code pass through.
-    """
-    with closing(parts):
-        try:
-            yield from parts
-        except EOFError:
-            yield 0, b""
-        except OSError as fault:
-            raise CallerFault("file", f"{name}: {fault.strerror}") from None
-
-
-def _hashed_parts(fd: int, size: int, raw: bool, threads: int) -> Generator[tuple[int, bytes], None, None]:
-    """(bytes, leaf digests) of each part of the file, in order."""
-    parts = ((at, min(PART_BYTES, size - at)) for at in range(0, size, PART_BYTES))
-    threads = min(threads, -(-size // PART_BYTES))
-    if threads <= 1:
-        for at, length in parts:
-            yield length, leaf_digests(fd, at, length, CHUNK_BYTES, raw)
-        return
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="fastmarket-hash") as pool:
-        try:
-            for at, length in parts:
-                job = partial(leaf_digests, fd, at, length, CHUNK_BYTES, raw)
-                waiting.append((length, pool.submit(job)))
-                if len(waiting) >= PARTS_AHEAD * threads:
-                    oldest, future = waiting.popleft()
-                    yield oldest, future.result()
-            while waiting:
-                oldest, future = waiting.popleft()
-                yield oldest, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def _processors() -> int:

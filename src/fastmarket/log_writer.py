@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from fastmarket.wording import counted
+
 MAX_QUEUED_LINES = 8192  # a minute of a busy node at level debug
 MAX_QUEUED_BYTES = 4 << 20  # their total size
 FLUSH_S = 0.5  # time given to the reader at shutdown; SIGTERM to exit is promised within 5 s
@@ -104,8 +106,9 @@ class LogWriter(logging.Handler):
                 self._changed.notify_all()
 
     def _gap(self, untold: int) -> bytes:
-        text = "%d log lines were dropped: the log was not being read"
-        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (untold,), None)
+        text = "%s dropped: the log was not being read"
+        dropped = counted(untold, "log line")
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (dropped,), None)
         return self.format(record).encode("utf-8", "backslashreplace") + b"\n"
 
     def _write(self, raw: bytes, lines: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,6 +25,8 @@ from fastmarket.trace import NULL_TRACE
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
+    from fastmarket.node_content import Selling
+    from fastmarket.node_fetching import Fetching
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
     from fastmarket.web.write_access import WriteAccess
@@ -48,10 +50,13 @@ class Node(Live):
         self._dht: DhtNode | None = None
         self._fleet: FleetDht | None = None
         self._grpc: MarketServer | None = None
+        self._selling: Selling | None = None
+        self._fetching: Fetching | None = None
         self._writers: WriteAccess | None = None
         self.grpc_address = ""
         self.http_address = ""
         self.metrics_address = ""
+        self.content_url = ""
 
     @property
     def peer_id(self) -> PeerId:
@@ -69,6 +74,11 @@ class Node(Live):
     def fleet(self) -> FleetDht | None:
         """The network part with the shared store, of a started server of a fleet; None otherwise."""
         return self._fleet
+
+    @property
+    def market(self) -> Dht:
+        """What calls to a started node are answered from: `fleet` where there is one, else `dht`."""
+        return self._fleet or self.dht
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
@@ -110,6 +120,10 @@ class Node(Live):
         around = None
         if config.web.trace_endpoint:
             around = await enter(parts.tracing(dht, config.web.trace_endpoint))
+        if config.content.port is not None:
+            self._selling = await enter(self._sells())
+            self.content_url = self._selling.place.base_url
+        self._fetching = await enter(self._fetches())
         self._grpc = self._market_server(metrics, around)
         self.grpc_address = _at(config.market.host, await enter(parts.grpc(self._grpc)))
         await self._serve_web(running, metrics)
@@ -143,6 +157,8 @@ class Node(Live):
         """Reads tokens and certificates again. Raises `CallerFault` and then changes nothing."""
         if self._grpc is None:
             return
+        if self._selling is not None:
+            self._selling.reload()
         tokens = self._grpc.reload()
         if self._writers is not None:
             self._writers.tokens = tokens
@@ -157,7 +173,7 @@ class Node(Live):
 
     def note(self) -> str:
         """What a usable node lacks, or ""."""
-        return "; ".join(self._front().node_info().troubles)
+        return "; ".join(self.market.node_info().troubles)
 
     def _made(self) -> tuple[DhtNode, NodeMetrics | None]:
         if self._config.web.metrics_port is None:
@@ -170,15 +186,24 @@ class Node(Live):
         dht.job_observers.append(metrics.job_ended)
         return dht, metrics
 
-    def _front(self) -> Dht:
-        """What calls are answered from."""
-        return self._fleet or self.dht
+    def _sells(self) -> AbstractAsyncContextManager[Selling]:
+        from fastmarket.node_content import selling
+
+        return selling(self.dht, self.market, self._config, self._data_dir)
+
+    def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
+        from fastmarket.node_fetching import fetching
+
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
-        service = MarketService(self._front(), config.market, now=self.dht.now)
+        service = MarketService(self.market, config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
-        return MarketServer(service, config.market, config.access, observer, around)
+        shop = None if self._selling is None else self._selling.shop
+        fetching = self._fetching
+        fetches = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        return MarketServer(service, config.market, config.access, observer, around, shop, *fetches)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web
@@ -210,7 +235,9 @@ class Node(Live):
 
     def _http_server(self, port: int) -> WebServer:
         with parts.extra("http-port", "http"):
+            from fastmarket.web.market_api import MarketApi
             from fastmarket.web.routing_api import RoutingApi
+            from fastmarket.web.search import PageSearch
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
@@ -218,7 +245,13 @@ class Node(Live):
         self._writers = WriteAccess(None if self._grpc is None else self._grpc.tokens)
         source = dht.public if fleet is None else fleet.public
         api = RoutingApi(source, config, self._config.kad, self._writers)
-        routes = [*api.routes(), *StatusPage(dht, self._front(), config).routes()]
+        fetching = self._fetching
+        shop = None if self._selling is None else self._selling.shop
+        prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        search = PageSearch(self.market, config, self._writers, prober)
+        market = MarketApi(shop, fetcher, self._writers, config, dht.now)
+        page = StatusPage(dht, config)
+        routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]
         return WebServer(routes, config, config.host, port)
 
 

@@ -23,6 +23,7 @@ from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.joining import Joining
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
@@ -75,18 +76,18 @@ class Disk:
         journal.forget(dht.offers.own.take_stale())
         journal.look_on()
         if bad:
-            logger.error("cannot read %d offers in %s; they were left in place", bad, database.path)
+            logger.error("cannot read %s in %s; left in place", counted(bad, "offer"), database.path)
         if dht.offers.other_keys_count:
             logger.error(
-                "%d offers in %s were signed with another key than the one now in identity.pem; restore that "
-                "key to renew them",
-                dht.offers.other_keys_count,
+                "found %s in %s signed with another key than the one now in identity.pem; restore that key "
+                "to renew them",
+                counted(dht.offers.other_keys_count, "offer"),
                 database.path,
             )
         own, held = len(dht.offers.own), len(dht.offers.store)
         if held:
             took = time.perf_counter() - began
-            logger.info("restored %d offers, %d of them own, in %.2f s", held, own, took)
+            logger.info("restored %s, %d of them own, in %.2f s", counted(held, "offer"), own, took)
 
 
 @asynccontextmanager

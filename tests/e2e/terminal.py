@@ -57,7 +57,13 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._fd)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, as its window or connection does."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def press(self, keys: str) -> None:
         """Type; `\\r` is Enter, `\\x03` Ctrl-C, `\\x04` Ctrl-D, `\\t` Tab."""

@@ -78,7 +78,7 @@ def test_a_lost_key_is_told_at_the_next_start(servers: Servers, run_client: Run,
     (home / "identity.pem").unlink()
     again = servers.start("--data-dir", str(home))
     assert again.ready["peer_id"] != first.ready["peer_id"]
-    assert "1 offers in" in again.log()
+    assert "1 offer in" in again.log()
     assert "signed with another key than the one now in identity.pem" in again.log()
 
 

@@ -30,11 +30,13 @@ def test_both_offers_come_cheapest_first_before_and_after_a_node_dies(tmp_path: 
     assert gone
     assert "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o" in before
     assert "[bold]song.ogg" in before
-    for told in (before.partition("Node C")[2], after):
+    again = after.partition("again")[2]
+    for told in (before.partition("Node C")[2], again):
         assert told.index("bob") < told.index("alice")
         assert "finds 2 offers" in told
         assert " ms" in told
-    assert "node A (dead)" in after
+    assert "node A (dead)" in again
+    assert "all 12 B are there, every block verified, for $1 " in after
 
 
 def test_without_a_file_it_makes_one(tmp_path: Path) -> None:
@@ -48,6 +50,9 @@ def test_without_a_file_it_makes_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "50.3 MB" in done.stdout
+    before, _, after = done.stdout.partition("node A is gone")
+    assert "MB of 50.3 MB are there" in before  # killed in the middle
+    assert "all 50.3 MB are there, every block verified, for $" in after
     assert list(tmp_path.iterdir()) == []
 
 

@@ -153,7 +153,7 @@ def test_a_second_node_names_the_first_and_the_offers_outlive_both(run: Run[None
     with server("third", tmp_path) as third:
         third.wait_ready()
         run(checked(third.ready["grpc"]))
-        assert "restored 1 offers, 1 of them own" in third.log()
+        assert "restored 1 offer, 1 of them own" in third.log()
 
 
 async def stored_by(*nodes: ServerProcess) -> None:

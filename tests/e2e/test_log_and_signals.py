@@ -194,14 +194,14 @@ def hang_up(server: Any) -> Callable[[str], None]:
 
 def test_hangup_while_it_starts_ends_nothing(servers: Servers) -> None:
     server = servers.launch(*LOOPBACK, "--ephemeral")
-    eventually(20, lambda: _ignores_hangup(server.process.pid))
+    eventually(20, lambda: _survives_hangup(server.process.pid))
     server.process.send_signal(signal.SIGHUP)
     assert server.wait_ready()
     server.process.send_signal(signal.SIGHUP)
     assert server.terminate() == 0
 
 
-def _ignores_hangup(pid: int) -> bool:
+def _survives_hangup(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     masks = [int(line.split()[1], 16) for line in status.splitlines() if line[:6] in ("SigIgn", "SigCgt")]
     return any(mask & 1 for mask in masks)

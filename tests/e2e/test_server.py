@@ -194,12 +194,15 @@ def test_what_is_in_use_is_named(run_server: Run, kept: ServerProcess) -> None:
     taken = {
         "--port": run_server("--ephemeral", "-p", kept.port, "-l", "/ip4/127.0.0.1/tcp/0"),
         "--listen": run_server("--ephemeral", "-p", "0", "-l", listen),
+        "--http-port": run_server(*LOOPBACK, "--ephemeral", "--http-port", kept.port),
+        "--metrics-port": run_server(*LOOPBACK, "--ephemeral", "--metrics-port", kept.port),
         "--data-dir": run_server(*LOOPBACK, "--data-dir", kept.ready["data_dir"]),
     }
     for option, done in taken.items():
         assert done.status == 2, done
         assert done.complaint.startswith(f"fastmarket-server: {option}: ")
         assert "in use" in done.complaint
+        assert "Errno" not in done.complaint
 
 
 def test_a_data_directory_that_cannot_be(run_server: Run, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ FIELDS = st.tuples(
     *(st.integers(0, 2**32 - 1), NUMBER, st.none() | NUMBER),
     st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
     *(NUMBER, NUMBER, NUMBER, st.booleans(), st.none() | NUMBER, st.none() | st.integers(0, 2**32 - 1)),
+    *(NUMBER, st.text(st.characters(exclude_categories=["Cs"]), max_size=200)),
 )
 
 
@@ -125,8 +126,17 @@ def test_a_body_is_written_as_protobuf_writes_it(fields: tuple[Any, ...]) -> Non
 
 
 def test_a_field_that_cannot_be_written() -> None:
-    good = (b"c", b"p", b"u", "n", "ip", 1, 1, None, None, 1, 1, 1, False, None, None)
-    for at, value in ((6, 2**64), (6, -1), (9, 2**64), (5, 2**32), (7, 2**64), (13, 2**64), (14, 2**32)):
+    good = (b"c", b"p", b"u", "n", "ip", 1, 1, None, None, 1, 1, 1, False, None, None, 1, "")
+    for at, value in (
+        (6, 2**64),
+        (6, -1),
+        (9, 2**64),
+        (5, 2**32),
+        (7, 2**64),
+        (13, 2**64),
+        (14, 2**32),
+        (15, 2**64),
+    ):
         with pytest.raises(OverflowError):
             encode_body(*(*good[:at], value, *good[at + 1 :]))  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):

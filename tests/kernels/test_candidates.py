@@ -60,7 +60,7 @@ class Lookups:
             peer_id.key: random.choice((None, b"\x01\x02", b"\x01\x03", b"\x00\x00\x01\x02"))
             for peer_id in ids
         }
-        self.patience = {peer_id.key: random.choice((0.2, 0.5, 0.9)) for peer_id in ids}
+        self.soft_timeouts_s = {peer_id.key: random.choice((0.2, 0.5, 0.9)) for peer_id in ids}
         self.silent = {peer_id.key for peer_id in ids if random.random() < 0.1}
         self.ours = Candidates(target, LOCAL, config, STATE_TABLE, self.block_of)
         self.twin = twin.Candidates(target, LOCAL, config, self.block_of, WANTED)
@@ -86,7 +86,7 @@ class Lookups:
         if one.key in self.silent:
             one.query_unresponsive(self.now, True)
         else:
-            soft_timeout_s = self.patience[one.key]
+            soft_timeout_s = self.soft_timeouts_s[one.key]
             mine.query(one, self.now, False, soft_timeout_s, hold_s(self.config, soft_timeout_s))  # type: ignore[arg-type]
 
     def walk(self) -> None:

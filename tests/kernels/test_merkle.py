@@ -17,6 +17,7 @@ from fastmarket.offers.model.metadata import (
     MAX_FILE_NAME_BYTES,
     MAX_HOST_CHARS,
     MAX_PORT,
+    MAX_URL_BYTES,
     FileMetadata,
     is_host,
 )
@@ -120,6 +121,8 @@ BODIES = st.fixed_dictionaries(
         "withdrawn": st.booleans(),
         "codec": NUMBER,
         "version": st.integers(0, 2**32 - 1),
+        "ways": NUMBER,
+        "url": st.text(max_size=20),
     },
 )
 
@@ -134,8 +137,8 @@ def plain(raw: bytes) -> bool:
 @given(BODIES, st.data())
 def test_a_body_is_read_as_protobuf_reads_it(fields: dict[str, Any], data: st.DataObject) -> None:
     raw = OfferBody(**fields).SerializeToString(deterministic=True)
-    texts = str(fields.get("user_name", "")) + str(fields.get("name", ""))
-    names = ("price_per_mb", "size", "seq", "issued_at", "not_after", "codec")
+    texts = str(fields.get("user_name", "")) + str(fields.get("name", "")) + str(fields.get("url", ""))
+    names = ("price_per_mb", "size", "seq", "issued_at", "not_after", "codec", "ways")
     numbers = [fields.get(name, 0) for name in names]
     if (not texts or (texts.isascii() and texts.isprintable())) and max(numbers) < 2**63:
         assert plain(raw)
@@ -170,6 +173,8 @@ IN_ORDER = st.fixed_dictionaries(
         "withdrawn": st.booleans(),
         "codec": st.sampled_from([0, 0x55, 0x70, 2**63 - 1, 2**63]),
         "version": st.sampled_from([0, 1, 2, 2**32 - 1]),
+        "ways": st.sampled_from([0, 1, 5, 2**63 - 1, 2**63]),
+        "url": st.sampled_from(["", "https://a.example/", "h" * 1024, "h" * 1025, "\n"]),
     },
 )
 
@@ -190,9 +195,12 @@ def carefully(signed: bytes, root: bytes, count: int) -> Offer | None:
 
 
 def plain_enough(offer: Offer) -> bool:
-    texts = (offer.user_name, offer.metadata.name or "")
+    texts = (offer.user_name, offer.metadata.name or "", offer.metadata.url)
     codec = OfferBody.FromString(offer.body).codec
-    return all(text.isascii() for text in texts) and max(offer.seq, offer.metadata.size or 0, codec) < 2**63
+    return (
+        all(text.isascii() for text in texts)
+        and max(offer.seq, offer.metadata.size or 0, codec, offer.metadata.ways) < 2**63
+    )
 
 
 @given(st.lists(IN_ORDER, min_size=2, max_size=6), st.data())
@@ -234,5 +242,12 @@ def test_the_quick_way_takes_no_garbage(raw: bytes) -> None:
 
 
 def test_the_quick_way_has_no_bounds_above_the_careful_ones() -> None:
-    bounds = (MAX_USER_ID_BYTES, MAX_USER_NAME_BYTES, MAX_FILE_NAME_BYTES, MAX_HOST_CHARS, MAX_PORT)
+    bounds = (
+        MAX_USER_ID_BYTES,
+        MAX_USER_NAME_BYTES,
+        MAX_FILE_NAME_BYTES,
+        MAX_HOST_CHARS,
+        MAX_PORT,
+        MAX_URL_BYTES,
+    )
     assert (*bounds, MAX_LIFETIME_S) == PLAIN_BOUNDS

@@ -153,7 +153,7 @@ def test_one_of_several_is_told_of_though_the_node_has_joined(
             async with Node(settings(str(there.listen_addrs[0]), wrong), identity(72)) as node:
                 assert node.missing() == ""
                 why = f"{wrong}: connection refused: {DialReason.REFUSED.words}"
-                assert f"1 of 2 bootstrap peers do not answer ({why}" in caplog.text
+                assert f"1 of 2 bootstrap peers did not answer ({why}" in caplog.text
 
     run(main())
 

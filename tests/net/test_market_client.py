@@ -24,7 +24,7 @@ from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tests.certificates import Authority
 from tests.net.loopback import DEADLINE_S, nodes, seed, until
@@ -52,6 +52,20 @@ def test_many_searches_on_one_stream(run: Any) -> None:
             assert found[""].message == "content: is empty"
             told = [[holder.price for holder in found[content].holders] for content in contents]
             assert told == [[price] if price <= 9 else [] for price in range(20)]
+
+    run(main())
+
+
+def test_an_offer_tells_how_it_can_be_fetched(run: Any) -> None:
+    async def main() -> None:
+        async with served(MarketConfig(port=0), 3) as (_, client, _):
+            terms = FileMetadata(
+                "192.0.2.1", 80, 5, ways=Way.HTTPS | Way.BITSWAP | 64, url="https://a.example/b"
+            )
+            await client.register(HASH, terms)
+            await client.register(HASH, FileMetadata("192.0.2.1", 80, 7), user_id=b"says nothing")
+            told = [(holder.ways, holder.url) for holder in await client.find_holders(HASH)]
+            assert told == [(Way.HTTPS | Way.BITSWAP, "https://a.example/b"), (0, "")]
 
     run(main())
 
@@ -342,7 +356,7 @@ def test_other_programs_read_our_errors_with_their_own_libraries(run: Any) -> No
             request = v1.RegisterFileRequest(content=HASH, ip="::1", port=80)
             missed = (await fault(channel, "RegisterFile", request))["ErrorInfo"]
             assert missed.reason == "QUORUM_MISSED"
-            why = "no peer answers; 2 known ones may still be up"
+            why = "no peer answers; 2 known peers may still be up"
             assert dict(missed.metadata) == {"acknowledged": "0", "asked": "0", "wanted": "1", "why": why}
 
     run(main())

@@ -284,7 +284,7 @@ def test_an_offer_is_an_ordinary_provider_record_to_who_knows_no_offers(run: Run
 def test_a_peer_is_given_the_time_it_took_for_its_first_word(run: Run[None]) -> None:
     """Not what is given to a stranger: so a node's first search does not wait for one that hangs by now."""
     config = NodeConfig()
-    config = replace(config, kad=replace(config.kad, patience_s=3600.0))
+    config = replace(config, kad=replace(config.kad, soft_timeout_s=3600.0))
 
     async def scenario() -> None:
         async with nodes(2, config) as (a, b):

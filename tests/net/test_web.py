@@ -17,7 +17,7 @@ from fastmarket.formats.cid import Cid, Codec, new_cidv0
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.web.media_types import IPNS_RECORD
 from fastmarket.web.routing_api import JSON, NDJSON, RoutingApi
 from fastmarket.web.server import WebServer
@@ -109,6 +109,29 @@ def test_providers_as_json_and_as_a_stream(run: Run[None]) -> None:
                 assert streamed.headers["content-type"].startswith(NDJSON)
                 assert streamed.headers["cache-control"] == FOUND_CACHE
                 assert [json.loads(line) for line in streamed.text.splitlines()] == [expected]
+
+    run(scenario())
+
+
+def test_a_holder_with_a_gateway_is_a_provider_for_all(run: Run[None]) -> None:
+    async def scenario() -> None:
+        async with site() as at:
+            holder = at.nodes[0]
+            free = FileMetadata("192.0.2.7", 9000, 0, ways=Way.HTTP | Way.BITSWAP)
+            await holder.register_offer(OTHER.multihash, b"u", "bob", free, DEADLINE_S)
+            told = record(holder)
+            told["Addrs"] = [
+                "/ip4/192.0.2.7/tcp/9000/http",
+                *[str(addr) for addr in holder.host.listen_addrs],
+            ]
+            told["Protocols"] = ["fastmarket-offer", "transport-ipfs-gateway-http", "transport-bitswap"]
+            path = f"/routing/v1/providers/{OTHER}"
+            every = (await at.http.get(path)).json()["Providers"]
+            assert told in every
+            gateways = await at.http.get(f"{path}?filter-protocols=transport-ipfs-gateway-http")
+            assert gateways.json() == {"Providers": [told]}
+            filtered = await at.http.get(f"{path}?filter-protocols=transport-bitswap&filter-addrs=http")
+            assert filtered.json()["Providers"] == [{**told, "Addrs": told["Addrs"][:1]}]  # type: ignore[index]
 
     run(scenario())
 
@@ -332,7 +355,7 @@ def test_a_port_in_use_is_named(run: Run[None]) -> None:
         first = WebServer([], CONFIG, "127.0.0.1", 0)
         port = await first.start()
         try:
-            with pytest.raises(CallerFault, match=f"http-port: cannot listen on 127.0.0.1:{port}"):
+            with pytest.raises(CallerFault, match=f"^http-port: 127.0.0.1 port {port} is in use$"):
                 await WebServer([], CONFIG, "127.0.0.1", port).start()
         finally:
             await first.stop()

@@ -112,6 +112,8 @@ def body(raw: bytes) -> tuple[Any, ...] | None:
         read.withdrawn,
         read.codec if read.HasField("codec") else None,
         read.version if read.HasField("version") else None,
+        read.ways,
+        read.url,
     )
 
 

@@ -1,4 +1,4 @@
-"""Twin of fastmarket.formats.unixfs: the whole file in memory, a tree built level by level."""
+"""Twin of fastmarket.formats.unixfs.importer: the whole file in memory, a tree built level by level."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_nothing_changes_where_there_are_enough() -> None:
 
 def test_too_few_are_told(caplog: pytest.LogCaptureFixture) -> None:
     fitted(replace(CONFIG), 1024)
-    assert "only 1024 open files are allowed" in caplog.text
+    assert "too few open files allowed: 1024" in caplog.text
 
 
 def test_the_soft_limit_is_raised() -> None:

@@ -20,7 +20,9 @@ import yaml
 
 import fastmarket
 from fastmarket import errors
+from fastmarket.cli.profile import Profile
 from fastmarket.cli.settings import SETTINGS, read_toml
+from fastmarket.config import NodeConfig
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from tools.make_docs import LINK, SOURCE, Site, navigation, outside_fences
@@ -34,6 +36,9 @@ CODE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ +(.*?)(?: *\{ *#([\w.-]+) *\})?$", re.MULTILINE)
 
 
+PORT_OPTION = re.compile(r"(?:--(?:http|metrics)-port[ =]|FASTMARKET_(?:HTTP|METRICS)_PORT: \")(\d+)")
+
+
 @pytest.fixture(scope="module")
 def site() -> Site:
     made = Site()
@@ -45,6 +50,18 @@ def written_pages() -> Iterator[tuple[str, str]]:
     """Those that people write."""
     for path in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         yield path.relative_to(ROOT).as_posix(), path.read_text()
+
+
+def test_ports_of_examples_are_free_beside_the_defaults() -> None:
+    """Whoever types what is written must not meet a port of the same machine's node or client."""
+    listening = {addr.rpartition("/tcp/")[2] for addr in NodeConfig().host.listen}
+    taken = {str(NodeConfig().market.port), str(Profile().client_port), *listening}
+    texts = dict(written_pages())
+    for path in (ROOT / "packaging" / "container" / "compose.yaml", ROOT / "docs/man/fastmarket-server.1"):
+        texts[path.name] = path.read_text().replace("\\-", "-")
+    found = {(page, port) for page, text in texts.items() for port in PORT_OPTION.findall(text)}
+    assert len(found) > 3
+    assert not [pair for pair in found if pair[1] in taken]
 
 
 def code(*languages: str) -> Iterator[tuple[str, str]]:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket import hashing
+from fastmarket import hashed_parts, hashing
 from fastmarket.errors import CallerFault
-from fastmarket.formats.unixfs import CHUNK_BYTES
-from fastmarket.hashing import PART_BYTES, cid_of_file
+from fastmarket.formats.unixfs.importer import cid_of_bytes
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025
+from fastmarket.hashed_parts import PART_BYTES
+from fastmarket.hashing import cid_of_file
 from tests.reference import unixfs as twin
 
+CHUNK_BYTES = UNIXFS_V0_2015.chunk_bytes
 PAGE_BYTES = 4096
 SIZES = [
     0,
@@ -76,7 +79,7 @@ def test_what_progress_raises_ends_the_work(tmp_path):
 def test_parts_in_hand_are_bounded(tmp_path, monkeypatch):
     path = write(tmp_path / "file", 40 * PART_BYTES)
     asked, taken, most = 0, 0, 0
-    real = hashing.leaf_digests
+    real = hashed_parts.leaf_digests
 
     def count(*arguments):
         nonlocal asked
@@ -88,10 +91,10 @@ def test_parts_in_hand_are_bounded(tmp_path, monkeypatch):
         most = max(most, asked - taken)
         taken += 1
 
-    monkeypatch.setattr(hashing, "leaf_digests", count)
+    monkeypatch.setattr(hashed_parts, "leaf_digests", count)
     cid_of_file(path, threads=2, progress=step)
     assert taken == 40
-    assert most <= 2 * hashing.PARTS_AHEAD
+    assert most <= 2 * hashed_parts.PARTS_AHEAD
 
 
 def file_fault(path, **options):
@@ -323,3 +326,20 @@ def test_files_are_named_as_they_come(tmp_path):
     next(found)
     assert asked <= (2 * hashing.BATCHES_AHEAD + 1) * hashing.FILES_A_BATCH
     found.close()
+
+
+@pytest.mark.parametrize("profile", [UNIXFS_V0_2015, UNIXFS_V1_2025, UNIXFS_V0_2015.with_(chunk_bytes=1000)])
+def test_every_profile_by_any_number_of_threads(profile, tmp_path):
+    sizes = [0, 1, 1000, CHUNK_BYTES, 4 * CHUNK_BYTES, 4 * CHUNK_BYTES + 1, 3 * PART_BYTES + 12345]
+    paths = [write(tmp_path / str(size), size) for size in sizes]
+    expected = [str(cid_of_bytes(path.read_bytes(), profile)) for path in paths]
+    for threads in (1, 3):
+        assert [str(cid_of_file(path, profile=profile, threads=threads)) for path in paths] == expected
+    assert list(hashing.cids_of_files(paths, profile=str(profile))) == expected
+
+
+def test_profiles_by_name(tmp_path):
+    path = write(tmp_path / "file", 10)
+    assert cid_of_file(path, profile="unixfs-v1-2025") == cid_of_file(path, cid_version=1)
+    with pytest.raises(CallerFault, match="profile"):
+        cid_of_file(path, profile="unixfs-v2")

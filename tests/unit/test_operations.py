@@ -17,7 +17,7 @@ from tests.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
-PLACEHOLDER = re.compile(r"%[-+ #0]*\d*(?:\.\d+)?[a-z]")
+PLACEHOLDER = re.compile(r"(?:%[-+ #0]*\d*(?:\.\d+)?[a-z])+")
 TOLD = frozenset({"info", "warning", "error", "critical"})
 
 

@@ -13,7 +13,20 @@ from fastmarket import config
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "make_parameters.py"
-LAYERS = ("access", "connection", "fleet", "host", "kad", "market", "offers", "storage", "web")
+LAYERS = (
+    "access",
+    "connection",
+    "content",
+    "fetching",
+    "fleet",
+    "holders",
+    "host",
+    "kad",
+    "market",
+    "offers",
+    "storage",
+    "web",
+)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ import fastmarket
 from fastmarket import config, errors
 from fastmarket.cli.profile import Profile
 from fastmarket.cli.settings import SETTINGS, Layer, ServerSettings, resolve
+from fastmarket.directories import HashedDirectory, StepKind, TreeStep
 from fastmarket.errors import (
     CallerFault,
     FastmarketError,
@@ -32,7 +33,10 @@ from fastmarket.errors import (
     PeerFault,
     QuorumFailed,
 )
+from fastmarket.formats.block import CidParts
+from fastmarket.formats.car import CarSection
 from fastmarket.formats.cid import Cid, Codec, named, new_cidv0
+from fastmarket.formats.dag_pb import PbLink, PbNode
 from fastmarket.formats.envelope import Envelope
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.key_types import ED25519_BYTES
@@ -41,7 +45,18 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.peer_record import PeerRecord
 from fastmarket.formats.pkcs8 import Pkcs8
 from fastmarket.formats.remote_peer import RemotePeer
-from fastmarket.formats.unixfs import DagLink
+from fastmarket.formats.unixfs.importer import DagLink
+from fastmarket.formats.unixfs.message import NodeKind, UnixfsMessage
+from fastmarket.formats.unixfs.node import (
+    Child,
+    DirectoryEntry,
+    DirectoryNode,
+    FileNode,
+    HamtLink,
+    HamtNode,
+    SymlinkNode,
+)
+from fastmarket.formats.unixfs.profile import UNIXFS_V1_2025
 from fastmarket.hashing import FileState, HashedFile, cid_of_file
 from fastmarket.kad.outcome import Outcome
 from fastmarket.live import Live
@@ -98,7 +113,22 @@ VALUES: list[object] = [
     Envelope(KEY, b"type", b"payload", PEER),
     DagLink(b"cid", 1, 2),
     FILE_STATE,
-    HashedFile(CID, 3, FILE_STATE),
+    HashedDirectory(CID, 3, 11, 1),
+    TreeStep(StepKind.FILE, "path", "name", FILE_STATE),
+    HashedFile(CID, 3, FILE_STATE, 11),
+    CarSection(b"cid", b"block"),
+    CidParts(1, 0x55, 0x12, b"digest"),
+    PbLink(b"cid", b"name", 3),
+    PbNode((PbLink(b"cid", None, None),), b"data"),
+    UnixfsMessage(NodeKind.FILE, b"data", 4),
+    FileNode(b"inline", (Child(b"cid", 3),), 9),
+    Child(b"cid", 3),
+    DirectoryNode((DirectoryEntry("name", b"cid", 3),)),
+    DirectoryEntry("name", b"cid", 3),
+    HamtNode(256, (HamtLink(1, None, b"cid", 3),)),
+    HamtLink(1, "name", b"cid", 3),
+    SymlinkNode("target"),
+    UNIXFS_V1_2025,
     METADATA,
     TERMS,
     *OFFERS,
@@ -212,7 +242,15 @@ def test_values_come_through(value: object) -> None:
         assert repr(back) == repr(value), name
 
 
-VALUE_MODULES = ("config", "formats", "hashing", "market.client_values", "market.grpc_errors", "net.bridge")
+VALUE_MODULES = (
+    "config",
+    "formats",
+    "hashing",
+    "directories",
+    "market.client_values",
+    "market.grpc_errors",
+    "net.bridge",
+)
 
 
 def public_values() -> set[type]:

@@ -13,7 +13,6 @@ from fastmarket.cli.context import Context
 from fastmarket.cli.render import (
     Column,
     clean,
-    counted,
     holder_json,
     host_port,
     size_text,
@@ -21,6 +20,7 @@ from fastmarket.cli.render import (
     time_left,
 )
 from fastmarket.errors import FastmarketError, NetworkFault, NotFound, QuorumFailed
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient, OwnOffer, PeerEntry, Withdrawn
@@ -166,10 +166,11 @@ def offers(desk: Context) -> None:
     desk.screen.table(counted(len(found), "offer"), OFFER_COLUMNS, rows)
 
 
-def check(desk: Context, argument: str) -> None:
-    """List every live offer for the content, cheapest first."""
+def check(desk: Context, argument: str, *, live: bool = False) -> None:
+    """List every valid offer for the content, cheapest first; with `live`, ask each holder whether it is
+    there."""
     content = _name(desk, argument)
-    found = desk.link.call(lambda client: client.search_holders(content.text))
+    found = desk.link.call(lambda client: client.search_holders(content.text, live=live))
     if desk.as_json:
         desk.screen.json(
             {
@@ -251,7 +252,8 @@ def greet(desk: Context) -> None:
         desk.screen.trouble(f"{fault} (the next command will try again)")
         return
     desk.screen.line(
-        f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
+        f"Market client connected! The node at {desk.profile.target} is {node.peer_id} and knows "
+        f"{counted(node.peers, 'peer')}."
     )
     for trouble in node.troubles:
         desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")

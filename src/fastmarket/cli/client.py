@@ -12,10 +12,12 @@ import click
 
 from fastmarket._version import __version__
 from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli.cid_options import chosen, cid_options
 from fastmarket.cli.completion import FileOrText, completion_command
 from fastmarket.cli.context import Context
 from fastmarket.cli.link import MarketLink
 from fastmarket.cli.render import Screen
+from fastmarket.errors import FastmarketError
 
 if TYPE_CHECKING:
     from fastmarket.market.client_values import ClientTls
@@ -29,6 +31,8 @@ Examples:
   fastmarket-client register music --recursive --price 3
   fastmarket-client unregister movie.mkv       withdraw the offer
   fastmarket-client unregister music -r        withdraw all offers from that directory
+  fastmarket-client sell movie.mkv --price 3   offer it, and serve its bytes
+  fastmarket-client get QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB -o movie.mkv --max-price 3
   fastmarket-client check movie.mkv            takes a file, a CID or a SHA-256
   fastmarket-client check QmPK1s3pNYLi9ERiq3BDxKa4XosgWwFRQUydHUtz4YgpqB --json
   fastmarket-client cid movie.mkv              print the CID that `ipfs add` gives
@@ -171,6 +175,123 @@ def unregister(context: click.Context, /, content: str, **options: Any) -> None:
 
 
 @client.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FileOrText())
+@_profile_options
+@_json
+@click.option("--each-file", is_flag=True, help="Sell the files below a directory one by one.")
+@click.option("--watch", is_flag=True, help="Follow changes below the paths while they are sold.")
+@click.option("--profile", default="", metavar="NAME", help="Profile of the CIDs.  [default: unixfs-v0-2015]")
+@click.option("--chunker", default="", metavar="size-N", help="Bytes of a chunk.")
+@click.option("--max-links", type=click.IntRange(2), help="Links of a node.")
+@click.option("--raw-leaves/--no-raw-leaves", default=None, help="Whether leaves are raw blocks.")
+@click.option("--cid-version", type=click.IntRange(0, 1), help="Version of the CIDs.")
+@click.pass_context
+def sell(context: click.Context, /, paths: tuple[str, ...], **options: Any) -> None:
+    """Sell files or directories of the node's machine; requires --price.
+
+    The node serves the bytes out of the files, on its content port, and registers an offer for each content.
+    The CID is printed to stdout. A directory is one content, unless --each-file is given. An interrupted
+    import continues when the command is given again.
+    """
+    from fastmarket.cli import selling
+
+    names = ("each_file", "watch", "profile", "chunker", "max_links", "raw_leaves", "cid_version")
+    chosen = selling.SaleOptions(**{name: options[name] for name in names})
+    _with_desk(context, options, lambda desk: selling.sell(desk, paths, chosen))
+
+
+@client.command()
+@click.argument("content", metavar="CID|PATH", type=FileOrText())
+@_profile_options
+@_json
+@click.pass_context
+def unsell(context: click.Context, /, content: str, **options: Any) -> None:
+    """Stop selling a content, and withdraw its offer; the files stay as they are."""
+    from fastmarket.cli import selling
+
+    _with_desk(context, options, lambda desk: selling.unsell(desk, content))
+
+
+_address = click.argument("content", metavar="CID[/PATH]")
+
+
+def _get_options(command: Command) -> Command:
+    for option in reversed(
+        (
+            click.option(
+                "--max-price", type=click.IntRange(0), metavar="N", help="Leave dearer holders out."
+            ),
+            click.option("--max-cost", type=click.IntRange(0), metavar="N", help="Spend no more in all."),
+            click.option("--range", "span", default="", metavar="A-B", help="Bytes A to B; A- or -COUNT."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@client.command()
+@_address
+@_profile_options
+@_json
+@click.option(
+    "-o", "--output", default="", metavar="PATH", type=FileOrText(), help="File or directory; - for stdout."
+)
+@_get_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before money is spent.")
+@click.pass_context
+def get(context: click.Context, /, content: str, **options: Any) -> None:
+    """Fetch a file from its holders, the cheapest first, all bytes verified.
+
+    What it costs is shown before, and on a terminal it is asked whether to go on. The file is at PATH when
+    all of it is; until then it is PATH.part, from which the same command goes on. Without --output it is
+    named like the file, or by its CID.
+
+    \b
+    Exit status: 0 the whole file is there, 1 failed, 2 bad usage, 3 no holder serves it (now),
+    4 too expensive or declined, 5 the file cannot be written, 130 interrupted.
+    """
+    from fastmarket.cli import getting
+
+    names = ("output", "max_price", "max_cost", "span", "yes")
+    chosen = getting.GetOptions(**{name: options[name] for name in names})
+    _fetching(context, options, lambda desk: getting.get(desk, content, chosen))
+
+
+@client.command()
+@_address
+@_profile_options
+@_get_options
+@click.pass_context
+def cat(context: click.Context, /, content: str, **options: Any) -> None:
+    """Fetch a file to stdout; exit status as for get."""
+    from fastmarket.cli import getting
+
+    chosen = getting.GetOptions("-", options["max_price"], options["max_cost"], options["span"])
+    _fetching(context, options, lambda desk: getting.cat(desk, content, chosen))
+
+
+def _fetching(context: click.Context, options: dict[str, Any], act: Callable[[Context], None]) -> None:
+    """As `_with_desk`, with the exit statuses of `get`."""
+    from fastmarket.cli import getting
+
+    try:
+        _with_desk(context, options, act)
+    except FastmarketError as fault:
+        context.exit(entry.complain(PROG, str(fault), getting.status_of(fault)))
+
+
+@client.command()
+@_profile_options
+@_json
+@click.pass_context
+def goods(context: click.Context, /, **options: Any) -> None:
+    """List what the node sells."""
+    from fastmarket.cli import selling
+
+    _with_desk(context, options, selling.goods)
+
+
+@client.command()
 @_profile_options
 @_json
 @click.pass_context
@@ -183,10 +304,14 @@ def offers(context: click.Context, /, **options: Any) -> None:
 @_content
 @_profile_options
 @_json
+@click.option(
+    "--live", is_flag=True, help="Ask each holder whether it is there, and show how fast it answers."
+)
 @click.pass_context
 def check(context: click.Context, /, content: str, **options: Any) -> None:
     """List all holders of content, cheapest first."""
-    _with_desk(context, options, lambda desk: actions.check(desk, content))
+    live = options["live"]
+    _with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
 
 
 @client.command()
@@ -218,12 +343,12 @@ def show_id(context: click.Context, /, **options: Any) -> None:
 
 
 @client.command()
-@click.argument("file", metavar="FILE|CID", type=FileOrText())
-@click.option("--cid-version", type=click.Choice(["0", "1"]), default="0", help="[default: 0]")
-@click.option("--raw-leaves/--no-raw-leaves", default=None, help="[default: only with --cid-version 1]")
-def cid(file: str, cid_version: str, raw_leaves: bool | None) -> None:
-    """Print the CID that `ipfs add` gives to a file, or explain a CID; needs no node."""
-    print(content.cid_line(file, cid_version=int(cid_version), raw_leaves=raw_leaves))
+@click.argument("file", metavar="FILE|DIR|CID", type=FileOrText())
+@cid_options
+@click.option("--hidden", is_flag=True, help="With entries of a directory whose names begin with a dot.")
+def cid(file: str, hidden: bool, **options: Any) -> None:
+    """Print the CID that `ipfs add -r` gives to a file or directory, or explain a CID; needs no node."""
+    print(content.cid_line(file, chosen(**options), hidden=hidden))
 
 
 client.add_command(completion_command(PROG))

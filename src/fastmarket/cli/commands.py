@@ -27,9 +27,14 @@ WORDS: tuple[Word, ...] = (
     Word("help", (), "show this help"),
     Word("register", ("file",), "offer a file, CID or hash to the network", takes_file=True),
     Word("unregister", ("file",), "withdraw your offer of a file, CID or hash", takes_file=True),
+    Word("sell", ("file",), "offer a file or directory, and serve its bytes", takes_file=True),
+    Word("unsell", ("file",), "stop selling a file, directory or CID", takes_file=True),
+    Word("goods", (), "list what this node sells"),
+    Word("get", ("cid",), "fetch a file from its holders, as CID or CID/PATH"),
+    Word("cat", ("cid",), "fetch a file and print it"),
     Word("offers", (), "list the offers of this node"),
     Word("check", ("file",), "list the holders of a file, CID or hash, cheapest first", takes_file=True),
-    Word("cid", ("file",), "print the CID of a file, or explain a CID", takes_file=True),
+    Word("cid", ("file",), "print the CID of a file or directory, or explain a CID", takes_file=True),
     Word("peers", (), "list the peers this node knows"),
     Word("closest", ("file",), "list the nodes closest to a file, CID or hash", takes_file=True),
     Word("id", (), "show this node's identity and yours"),
@@ -69,10 +74,19 @@ def parse(text: str) -> Line | None:
         raise CommandError(f"Error parsing command: Command {parts[0]} not found")
     arguments = tuple(parts[1:])
     if len(arguments) != len(word.arguments) or not all(arguments):
-        raise CommandError(
-            f"Error parsing command: Missing or invalid arg for command {word.name} (usage: {word.usage})"
-        )
+        hint = _option_hint(arguments) or f"usage: {word.usage}"
+        raise CommandError(f"Error parsing command: Missing or invalid arg for command {word.name} ({hint})")
     return Line(word, arguments)
+
+
+def _option_hint(arguments: tuple[str, ...]) -> str:
+    """How to give here what is an option on the command line; empty if there is none among `arguments`."""
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in SETTABLE:
+            value = value or next(iter(arguments[index + 1 :]), "") or "VALUE"
+            return f"there are no options here; first enter: set {name} {shlex.quote(value)}"
+    return ""
 
 
 def help_text() -> str:

@@ -6,15 +6,17 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENAMETOOLONG
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastmarket.errors import CallerFault, NodeFault
 from fastmarket.formats.cid import IPFS_PATH, NamedBy, named
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
 
 if TYPE_CHECKING:
     from fastmarket.hashing import FileState
@@ -24,7 +26,12 @@ PROGRESS_FROM_BYTES = 64 * 1024 * 1024
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
 # A mistyped or truncated CID. Rejected for people only: programs have always been able to register any text.
 _LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{36,60}|(baf|k[25])[0-9a-z]{36,80}")
-Report = Callable[[int, int], None]
+
+
+class HashReport(Protocol):
+    """Shows how far the work is, in bytes."""
+
+    def __call__(self, done: int, total: int | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +82,31 @@ def resolve(argument: str) -> Content:
     return Content(argument, named_by=named_by)
 
 
-def cid_line(argument: str, *, cid_version: int = 0, raw_leaves: bool | None = None) -> str:
-    """The CID of a file; for a CID in any form, its canonical text and a description.
+def cid_line(argument: str, profile: CidProfile = UNIXFS_V0_2015, *, hidden: bool = False) -> str:
+    """The CID of a file or directory under a profile; for a CID in any form, its canonical text and a
+    description. `hidden`: with the entries of a directory whose names begin with a dot.
 
     Raises CallerFault and NodeFault.
     """
     path = path_of(argument)
     if not _is_there(argument, path) and (said := _explained(argument)):
         return said
-    return hash_file(path, cid_version=cid_version, raw_leaves=raw_leaves).text
+    if path.is_dir():
+        return _hash_directory(path, profile, hidden)
+    return hash_file(path, profile).text
+
+
+def _hash_directory(path: Path, profile: CidProfile, hidden: bool) -> str:
+    from fastmarket.directories import hashed_directory
+
+    with _bar(path.name, None) as progress:
+        report = None if progress is None else partial(progress, total=None)
+        try:
+            return str(hashed_directory(path, profile=profile, hidden=hidden, progress=report).cid)
+        except CallerFault as fault:
+            if fault.field != "file":
+                raise
+            raise NodeFault(f"cannot read: {fault.reason}") from None
 
 
 def _explained(argument: str) -> str:
@@ -138,7 +161,7 @@ def is_bare_text(content: Content) -> bool:
     return content.named_by is NamedBy.TEXT_HASH
 
 
-def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = None) -> Content:
+def hash_file(path: Path, profile: CidProfile = UNIXFS_V0_2015) -> Content:
     """The CID `ipfs add` would print for `path`; shows a bar on stderr for a large file on a terminal."""
     from fastmarket.hashing import hashed_file
 
@@ -146,7 +169,7 @@ def hash_file(path: Path, *, cid_version: int = 0, raw_leaves: bool | None = Non
     size = _size(path)
     with _bar(path.name, size) as progress:
         try:
-            done = hashed_file(path, cid_version=cid_version, raw_leaves=raw_leaves, progress=progress)
+            done = hashed_file(path, profile=profile, progress=progress)
         except CallerFault as fault:
             if fault.field != "file":
                 raise
@@ -169,8 +192,9 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def _bar(name: str, size: int) -> Iterator[Report | None]:
-    if size < PROGRESS_FROM_BYTES or not sys.stderr.isatty():
+def _bar(name: str, size: int | None) -> Iterator[HashReport | None]:
+    """`size` is None if it is unknown until the end."""
+    if not sys.stderr.isatty() or (size is not None and size < PROGRESS_FROM_BYTES):
         yield None
         return
     from rich.console import Console

@@ -24,6 +24,13 @@ FIELDS = {
     "tokens": "access.tokens",
     "insecure": "access.insecure",
     "http-port": "web.port",
+    "content-port": "content.port",
+    "content-host": "content.host",
+    "content-url": "content.url",
+    "content-cert": "content.cert",
+    "content-key": "content.key",
+    "content-rate": "content.rate_bytes",
+    "allow-path": "content.allow_paths",
     "metrics-port": "web.metrics_port",
     "metrics-host": "web.metrics_host",
     "trace-endpoint": "web.trace_endpoint",
@@ -41,7 +48,9 @@ FIELDS = {
     "mode": "server_mode",
     "secrets-mode": "access.secrets_mode",
 }
-FILES = frozenset({"tls-cert", "tls-key", "tls-client-ca", "tokens"})  # paths here, texts there
+FILES = frozenset(
+    {"tls-cert", "tls-key", "tls-client-ca", "tokens", "content-cert", "content-key"}
+)  # paths here, texts there
 # Settings of the program, of which a node knows nothing.
 OWN = {"log-level": "info", "log-format": "text"}
 _DEFAULTS = NodeConfig()

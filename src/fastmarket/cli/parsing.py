@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off", ""})
+_FACTORS = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
 _EXPECTS = "expects {}, not {!r}"
 
 
@@ -41,6 +43,28 @@ def parse_host(raw: object) -> str:
     if not _HOST.fullmatch(text):
         raise ValueError(_EXPECTS.format("an IP address or a host name", raw))
     return text
+
+
+def parse_bytes(raw: object) -> int:
+    """A number of bytes, in powers of 1000: `250000`, `250kB`, `10MB`, `1GB`."""
+    match = re.fullmatch(r"([0-9]{1,15}) ?([kMG]?)B?", str(raw))
+    if isinstance(raw, bool) or match is None:
+        raise ValueError(_EXPECTS.format("bytes, as 500kB or 10MB", raw))
+    return int(match[1]) * _FACTORS[match[2]]
+
+
+def parse_directories(raw: object) -> tuple[str, ...]:
+    """Absolute paths of directories, which need not exist yet; in one text separated as in PATH."""
+    found = raw.split(os.pathsep) if isinstance(raw, str) else texts(raw)
+    return tuple(str(expanded(text).absolute()) for text in found if text)
+
+
+def parse_chunker(raw: object) -> int:
+    """`size-262144`, as `ipfs add --chunker` takes it: the bytes of a chunk."""
+    match = re.fullmatch(r"size-([0-9]{1,9})", parse_text(raw))
+    if match is None or not int(match[1]):
+        raise ValueError(_EXPECTS.format("size-N, with N bytes", raw))
+    return int(match[1])
 
 
 def parse_flag(raw: object) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastmarket.wording import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -89,6 +91,10 @@ def holder_json(holder: Holder) -> dict[str, Any]:
         "file_name": holder.file_name,
         "not_after": holder.not_after,
         "cid": holder.cid or None,
+        "ways": [name for bit, name in _WAYS if holder.ways & bit],
+        "url": holder.url or None,
+        "liveness": holder.liveness or None,
+        "probe_ms": holder.probe_ms or None,
     }
 
 
@@ -110,10 +116,13 @@ class Column:
     wraps: bool = False
 
 
+_WAYS = ((1, "http"), (2, "https"), (4, "bitswap"))  # bits of offers.model.metadata.Way
 HOLDER_COLUMNS = (
     Column("$/MB", right=True, bold=True),
     Column("Holder"),
     Column("Address"),
+    Column("Live", right=True),
+    Column("By"),
     Column("File", wraps=True),
     Column("Size", right=True),
     Column("Valid", right=True),
@@ -128,7 +137,9 @@ def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
     return (
         str(holder.price),
         clean(holder.name),
-        host_port(holder.ip, holder.port),
+        clean(holder.url) if holder.url else host_port(holder.ip, holder.port),
+        live_text(holder),
+        ways_text(holder.ways),
         clean(holder.file_name or ""),
         size_text(holder.size),
         time_left(holder.not_after, now),
@@ -136,6 +147,16 @@ def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
         tail(holder.provider),
         clean(holder.cid) if holder.cid != cid else "",
     )
+
+
+def live_text(holder: Holder) -> str:
+    """`12 ms` of a holder that has the content, else what a probe found; empty if there was none."""
+    return f"{holder.probe_ms} ms" if holder.liveness == "LIVE" else holder.liveness.lower()
+
+
+def ways_text(ways: int) -> str:
+    """`http, bitswap`."""
+    return ", ".join(name for bit, name in _WAYS if ways & bit)
 
 
 class Screen:
@@ -212,8 +233,3 @@ def draw(title: str, columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     for row in rows:
         table.add_row(*(Text(row[i]) for i in used))
     return table
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 holder`, `2 holders`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

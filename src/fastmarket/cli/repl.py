@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.cli import actions, profile
+from fastmarket.cli import actions, getting, profile, selling
 from fastmarket.cli.commands import SETTABLE, CommandError, Line, completions, help_text, parse
 from fastmarket.cli.context import Context
 from fastmarket.cli.entry import one_line
@@ -65,7 +65,8 @@ class Repl:
             self.desk.screen.trouble("cancelled")
         except FastmarketError as fault:
             said = FAILURES.get(line.word.name)
-            self.desk.screen.trouble(one_line(f"{said}: {fault}" if said else str(fault)))
+            told = f"{said}: {fault}" if said else str(fault)
+            self.desk.screen.trouble(one_line(told + _remedy(fault)))
         return True
 
     def show_help(self) -> None:
@@ -80,11 +81,23 @@ class Repl:
         self.desk.screen.line(f"{name} is {one_line(value)}")
 
 
+def _remedy(fault: FastmarketError) -> str:
+    """How to give here what an option of the command line gives."""
+    field = fault.field if isinstance(fault, CallerFault) else ""
+    name = field.removeprefix("--")
+    return f"; enter: set {name} VALUE" if name != field and name in SETTABLE else ""
+
+
 ACTIONS: dict[str, Callable[..., None]] = {
     "help": Repl.show_help,
     "set": Repl.change,
     "register": lambda repl, argument: actions.register(repl.desk, argument),
     "unregister": lambda repl, argument: actions.unregister(repl.desk, argument),
+    "sell": lambda repl, argument: selling.sell(repl.desk, [argument]),
+    "unsell": lambda repl, argument: selling.unsell(repl.desk, argument),
+    "goods": lambda repl: selling.goods(repl.desk),
+    "get": lambda repl, argument: getting.get(repl.desk, argument),
+    "cat": lambda repl, argument: getting.cat(repl.desk, argument),
     "offers": lambda repl: actions.offers(repl.desk),
     "check": lambda repl, argument: actions.check(repl.desk, argument),
     "cid": lambda repl, argument: actions.cid(repl.desk, argument),
@@ -99,8 +112,8 @@ def converse(desk: Context) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))
         return
-    desk.screen.line(f"fastmarket: connected to the node at {desk.profile.target}; type help for commands")
     actions.greet(desk)
+    desk.screen.line("Type help for commands.")
     Repl(desk).run(_edited_lines(desk.profile.data_dir))
 
 

@@ -21,6 +21,7 @@ from fastmarket._version import __version__
 from fastmarket.cli import entry, logs
 from fastmarket.cli.completion import completion_command
 from fastmarket.cli.reloading import Reloading
+from fastmarket.cli.terminal import ControllingTerminal
 from fastmarket.errors import CallerFault
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ Examples:
       join a network through one of its nodes
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
       run behind a forwarded port that others reach at that name and port
-  fastmarket-server --metrics-port 9100 --http-port 8081
-      serve metrics to Prometheus, and a status page at http://127.0.0.1:8081
+  fastmarket-server --metrics-port 9100 --http-port 8090
+      serve metrics to Prometheus, and a status page at http://127.0.0.1:8090
   fastmarket-server --host 0.0.0.0 --tls-cert node.crt --tls-key node.key --tokens tokens
       serve gRPC to other machines over TLS to callers with a token
   fastmarket-server --store redis://10.0.0.5:6379,10.0.0.6:6379
@@ -68,7 +69,8 @@ When the server is ready, it prints one line to stdout; all else goes to stderr:
 
 \b
 SIGTERM and SIGINT shut it down cleanly within 5 s; a second one, at once.
-SIGHUP reloads tokens, certificates and the log level.
+SIGHUP reloads tokens, certificates and the log level; when it comes because the
+terminal was closed, it shuts the server down (unless started with nohup).
 
 \b
 Exit status: 0 clean shutdown, 1 failure, 2 bad usage or settings,
@@ -78,15 +80,23 @@ Exit status: 0 clean shutdown, 1 failure, 2 bad usage or settings,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit status."""
+    terminal = ControllingTerminal()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave_before_start)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing to reload yet
+    if not terminal.is_ignored:
+        signal.signal(signal.SIGHUP, partial(_hang_up_before_start, terminal))
     return entry.run(server_command(), PROG, argv)
 
 
 def _leave_before_start(number: int, frame: FrameType | None) -> None:
     """Handles a signal that arrives while modules are still being imported."""
     raise SystemExit(entry.DONE)
+
+
+def _hang_up_before_start(terminal: ControllingTerminal, number: int, frame: FrameType | None) -> None:
+    """Likewise; a request to reload is ignored: there is nothing to reload yet."""
+    if terminal.is_gone:
+        raise SystemExit(entry.DONE)
 
 
 def server_command() -> click.Command:
@@ -238,7 +248,8 @@ async def _live(settings: ServerSettings, identity: Identity, resolved: Callable
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stopper(number, stop))
     node = _compose(settings, identity)
-    loop.add_signal_handler(signal.SIGHUP, Reloading(settings, resolved, node.reload).reload)
+    reloading = Reloading(settings, resolved, node.reload)
+    loop.add_signal_handler(signal.SIGHUP, _on_hangup, ControllingTerminal(), stop, reloading)
     starting = asyncio.ensure_future(_start(node, settings))
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -264,16 +275,32 @@ def _stopper(number: signal.Signals, stop: asyncio.Event) -> Callable[[], None]:
     return on_signal
 
 
+def _on_hangup(terminal: ControllingTerminal, stop: asyncio.Event, reloading: Reloading) -> None:
+    """A terminal that closes may send several of these, from the kernel and from the shell."""
+    if not terminal.is_gone:
+        reloading.reload()
+    elif not stop.is_set():
+        log.info("%s: stopping", "SIGHUP, and the terminal is gone")
+        stop.set()
+
+
 async def _stop(node: Node, *waiting: asyncio.Future[Any]) -> None:
+    """Stops the node, after a start under way; at the deadline, ends the process."""
+
+    async def stop() -> None:
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await node.stop()
+
     for task in waiting:
         task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    try:
-        await asyncio.wait_for(node.stop(), STOP_DEADLINE_S)
-    except TimeoutError:
+    stopping = asyncio.ensure_future(stop())
+    # Not wait_for and the like: they wait for what they cancel, and so for a part that hangs.
+    await asyncio.wait((stopping,), timeout=STOP_DEADLINE_S)
+    if not stopping.done():
         log.error("the node did not stop within %s s; exiting anyway", STOP_DEADLINE_S)
         logs.flush()
         os._exit(entry.DONE)
+    await stopping
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -291,6 +318,7 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
         "announce": [str(address) for address in node.announced_addrs],
         "grpc": node.grpc_address,
         "http": node.http_address or None,
+        "content": node.content_url or None,
         "metrics": node.metrics_address or None,
         "store": node.store or None,
         "version": __version__,

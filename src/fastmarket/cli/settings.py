@@ -17,6 +17,8 @@ from fastmarket.cli.parsing import (
     one_of,
     parse_announce,
     parse_bootstrap,
+    parse_bytes,
+    parse_directories,
     parse_flag,
     parse_fresh,
     parse_host,
@@ -55,6 +57,13 @@ class ServerSettings:
     http_host: str
     http_name: tuple[str, ...]
     http_keep_alive: int
+    content_port: int | None
+    content_host: str
+    content_url: str
+    content_cert: Path | None
+    content_key: Path | None
+    content_rate: int
+    allow_path: tuple[str, ...]
     metrics_port: int | None
     metrics_host: str
     trace_endpoint: str
@@ -137,6 +146,21 @@ SETTINGS: tuple[Setting, ...] = (
         flag=True,
     ),
     Setting("http-port", parse_port, "PORT", "Serve a status page and Delegated Routing V1 over HTTP."),
+    Setting("content-port", parse_port, "PORT", "Serve what is sold over HTTP; 0 takes any free port."),
+    Setting("content-host", parse_host, "ADDRESS", "Address for --content-port."),
+    Setting(
+        "content-url", parse_http_url, "URL", "Where buyers reach --content-port, if not at its address."
+    ),
+    Setting("content-cert", parse_path, "FILE", "PEM certificate for HTTPS with HTTP/2 on --content-port."),
+    Setting("content-key", parse_path, "FILE", "PEM private key of --content-cert, mode 0600."),
+    Setting("content-rate", parse_bytes, "BYTES", "Most to send per second, as 500kB or 10MB; 0: no limit."),
+    Setting(
+        "allow-path",
+        parse_directories,
+        "DIR",
+        "Let callers sell only what is below DIR; may be repeated.",
+        repeated=True,
+    ),
     Setting("metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one."),
     Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port."),
     Setting(

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastmarket.cli.render import clean, counted, size_text
+from fastmarket.cli.render import clean, size_text
 from fastmarket.cli.walking import Troubles, files_under, path_text
 from fastmarket.errors import NetworkFault, NodeFault
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.cli.context import Context

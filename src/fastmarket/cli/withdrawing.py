@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from fastmarket.cli.context import Context
 from fastmarket.cli.presence import Presence, presence
 from fastmarket.cli.registered import Entry, RegisteredList
-from fastmarket.cli.render import counted
 from fastmarket.cli.tally import Tally, told
 from fastmarket.cli.walking import path_text
 from fastmarket.errors import CallerFault, NetworkFault, NotFound, QuorumFailed
+from fastmarket.wording import counted
 
 if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient

@@ -4,8 +4,12 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 """
 
 from fastmarket.config.access import AccessConfig
+from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.content import ContentConfig
+from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
+from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -16,8 +20,12 @@ from fastmarket.config.web import WebConfig
 
 __all__ = [
     "AccessConfig",
+    "BitswapConfig",
     "ConnectionConfig",
+    "ContentConfig",
+    "FetchConfig",
     "FleetConfig",
+    "HolderConfig",
     "HostConfig",
     "KadConfig",
     "MarketConfig",

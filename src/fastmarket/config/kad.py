@@ -29,15 +29,15 @@ class KadConfig:
     disjoint_paths: int = 1
     # Soft timeout: a slower peer's slot goes to another; its answer still counts. Shorter if this peer, or
     # peers in general, have been faster
-    patience_s: float = 0.5
+    soft_timeout_s: float = 0.5
     # Lower limit of the soft timeout: a busy loop or a garbage collection takes as long
-    min_patience_s: float = 0.03
+    min_soft_timeout_s: float = 0.03
     # Late peers delay the end of a lookup up to this long: a dial over four round trips
     settle_s: float = 1.0
     # But at most this multiple of their soft timeout, or of the slowest answer of the same lookup, whichever
     # is more
     settle_factor: float = 3.0
-    max_paces: int = 4096  # peers whose round-trip estimate or silence is remembered; 1 MiB
+    max_rtt_estimates: int = 4096  # peers whose round-trip estimate or silence is remembered; 1 MiB
     # A peer that was late is not waited for until it is heard from, or this time has passed
     silent_s: float = 60.0
     request_timeout_s: float = 5.0  # hard timeout of a request; rust allows 10 s, which users complain about

@@ -61,6 +61,8 @@ class MarketConfig:
     # Concurrent messages of RegisterFiles, of all callers: half of these keep max_registering slices of
     # offers busy, and the next caller need not wait for more
     max_bulk_registrations: int = 8
+    # Concurrent Fetch calls; each holds up to 16 MiB of blocks under way, with an output 64 MiB
+    max_fetches: int = 32
     max_watches: int = 512  # concurrent WatchHolders calls: 17 searches a second at the default interval
     watch_interval_s: float = 30.0  # between searches, for a caller that gives no interval
     min_watch_interval_s: float = 1.0  # a search takes up to 0.8 s

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
+from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
+from fastmarket.config.content import ContentConfig
+from fastmarket.config.fetching import FetchConfig
 from fastmarket.config.fleet import FleetConfig
+from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
@@ -26,9 +30,13 @@ class NodeConfig:
     connection: ConnectionConfig = field(default_factory=ConnectionConfig)
     kad: KadConfig = field(default_factory=KadConfig)
     offers: OfferConfig = field(default_factory=OfferConfig)
+    fetching: FetchConfig = field(default_factory=FetchConfig)
+    holders: HolderConfig = field(default_factory=HolderConfig)
     host: HostConfig = field(default_factory=HostConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    bitswap: BitswapConfig = field(default_factory=BitswapConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)

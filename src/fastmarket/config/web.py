@@ -18,6 +18,16 @@ class WebConfig:
     max_records: int = 100  # per JSON answer; recommended by Delegated Routing V1
     max_streamed_records: int = 4096  # per NDJSON answer: as many as one lookup collects
     max_shown: int = 1000  # peers, and offers, per answer to the status page
+    # Fetches for the page under way or about to be, plans included: 16 MiB of each wait for their reader
+    max_gets: int = 8
+    max_known_gets: int = 100  # shown with what became of them, the newest; each some 20 kB with its holders
+    get_wait_s: float = 60.0  # for the browser to come for a file: it may ask a person where to save it
+    plan_budget_s: float = 60.0  # for what a fetch would cost; a silent holder is given up after some 42 s
+    get_piece_bytes: int = 64 * 1024  # sent at once: what the slowest browser must read in `unread_timeout_s`
+    max_file_name_bytes: int = 255  # of a file to save: what file systems take (NAME_MAX)
+    max_probed: int = 64  # holders of one search asked whether they are there, each once, within a second
+    max_listed_paths: int = 500  # entries of a directory shown to choose from; more have to be typed
+    max_scanned_paths: int = 20_000  # entries looked at for that, some 2 us each
     max_filter_chars: int = 1024  # of a filter parameter: 16 protocol names of 63 characters
     names: tuple[str, ...] = ()  # lower-case host names accepted for the page and /metrics, besides addresses
     max_requests: int = 256  # concurrent requests, with a lookup each; beyond it 503

@@ -30,6 +30,7 @@ from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_url import StoreUrl
+from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class FleetDht:
             async with asyncio.timeout(STOP_S):
                 await self.writer.stop()
         except TimeoutError:
-            log.warning("%d offers were not written to the shared store", len(self.writer))
+            log.warning("did not write %s to the shared store", counted(len(self.writer), "offer"))
         await self.store.close()
 
     # -- market.dht.Dht, with the store

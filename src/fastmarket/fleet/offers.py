@@ -16,6 +16,7 @@ from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_trouble import KeyFault
+from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
 
@@ -88,4 +89,4 @@ class FleetOffers:
         suppressed = self._throttle.due(content.hex(), time.monotonic())
         if suppressed is not None:
             key = content.hex()
-            log.warning("shared store, content %s: %s (%d similar messages suppressed)", key, why, suppressed)
+            log.warning("shared store, content %s: %s%s", key, why, suppressed_note(suppressed))

@@ -12,7 +12,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records.record import DEFAULT_RULES, rule_for
 from fastmarket.kad.records.signed_values import ipns_key
 from fastmarket.net.dht_node import DhtNode
-from fastmarket.net.public_routing import OFFER_TRANSFER, FoundPeer, FoundPeers, check_latest
+from fastmarket.net.public_routing import FoundPeer, FoundPeers, check_latest, holder_of, offers_by_provider
 
 
 class FleetRouting:
@@ -72,16 +72,18 @@ class FleetRouting:
     async def _both(self, key: bytes, found: FoundPeers) -> FoundPeers:
         async with aclosing(found):
             holders = await self._holders(key)
-            for peer in holders:
-                yield FoundPeer(peer, (OFFER_TRANSFER,))
-            known = {peer.peer_id for peer in holders}
+            for holder in holders:
+                yield holder
+            known = {holder.peer.peer_id for holder in holders}
             async for one in found:
                 if one.peer.peer_id not in known:
                     yield one
 
-    async def _holders(self, content: bytes) -> list[PeerInfo]:
+    async def _holders(self, content: bytes) -> list[FoundPeer]:
         """Other servers of the fleet that hold live offers, with the addresses known of them."""
         view, now = await self._offers.views.get(content), self._node.now()
-        peers = dict.fromkeys(offer.provider for offer in view.live(now))
+        offers = offers_by_provider(offer for offer in view.live(now) if offer.provider != self._node.peer_id)
         addrs = self._node.host.identifier.store.addrs
-        return [PeerInfo(peer, tuple(addrs(peer, now))) for peer in peers if peer != self._node.peer_id]
+        return [
+            holder_of(FoundPeer(PeerInfo(peer, tuple(addrs(peer, now)))), own) for peer, own in offers.items()
+        ]

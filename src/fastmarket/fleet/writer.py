@@ -17,6 +17,7 @@ from fastmarket.net.driver import Keeper
 from fastmarket.offers.model.offer import Offer, OfferKey
 from fastmarket.offers.store.changes import AnyChange
 from fastmarket.storage.shared import SharedStore
+from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +144,8 @@ class SharedWriter:
         for name, why in reasons.items():
             if name not in self._told and len(self._told) < MAX_TOLD:
                 self._told.add(name)
-                count = len(self._failed)
-                log.error("cannot write %d offers to the shared store (%s); will retry", count, why)
+                failed = counted(len(self._failed), "offer")
+                log.error("cannot write %s to the shared store (%s); will retry", failed, why)
 
     def _retry_later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(self._config.retry_s, self._retry)

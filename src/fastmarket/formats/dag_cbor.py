@@ -23,7 +23,7 @@ def decode_map(raw: bytes) -> dict[str, bytes | int]:
     exactly one map, or exceeds the limits."""
     if len(raw) > MAX_BYTES:
         raise PeerFault(f"CBOR map of more than {MAX_BYTES} bytes")
-    major, count, at = _head(raw, 0)
+    major, count, at = read_head(raw, 0)
     if major != _MAP:
         raise PeerFault("not a CBOR map")
     entries: dict[str, bytes | int] = {}
@@ -52,7 +52,7 @@ def _skip(raw: bytes, at: int) -> int:
             continue
         left[-1] -= 1
         short = raw[at] & 31 if at < len(raw) else 0
-        major, number, at = _head(raw, at)
+        major, number, at = read_head(raw, at)
         within = 0
         if major in (_BYTES, _TEXT):
             at += number
@@ -75,20 +75,20 @@ def _skip(raw: bytes, at: int) -> int:
 
 def encode_map(entries: dict[str, bytes | int]) -> bytes:
     """The inverse; keys in DAG-CBOR order, shorter ones first."""
-    parts = [_encode_head(_MAP, len(entries))]
+    parts = [encode_head(_MAP, len(entries))]
     for key in sorted(entries, key=lambda text: (len(text.encode()), text.encode())):
         value, name = entries[key], key.encode()
-        parts += [_encode_head(_TEXT, len(name)), name]
-        parts += [_encode_head(_UNSIGNED, value)] if isinstance(value, int) else _bytes(value)
+        parts += [encode_head(_TEXT, len(name)), name]
+        parts += [encode_head(_UNSIGNED, value)] if isinstance(value, int) else _bytes(value)
     return b"".join(parts)
 
 
 def _bytes(value: bytes) -> list[bytes]:
-    return [_encode_head(_BYTES, len(value)), value]
+    return [encode_head(_BYTES, len(value)), value]
 
 
 def _item(raw: bytes, at: int) -> tuple[bytes | str | int, int]:
-    major, number, at = _head(raw, at)
+    major, number, at = read_head(raw, at)
     if major == _UNSIGNED:
         return number, at
     if major not in (_BYTES, _TEXT) or number > len(raw) - at:
@@ -102,8 +102,8 @@ def _item(raw: bytes, at: int) -> tuple[bytes | str | int, int]:
         raise PeerFault("CBOR text that is not UTF-8") from None
 
 
-def _head(raw: bytes, at: int) -> tuple[int, int, int]:
-    """Major type, number, and where the item continues."""
+def read_head(raw: bytes, at: int) -> tuple[int, int, int]:
+    """Major type, number, and where the item continues. Raises PeerFault if that is malformed."""
     if at >= len(raw):
         raise PeerFault("CBOR is cut short")
     major, short = raw[at] >> 5, raw[at] & 31
@@ -116,7 +116,8 @@ def _head(raw: bytes, at: int) -> tuple[int, int, int]:
     return major, int.from_bytes(raw[at : at + size], "big"), at + size
 
 
-def _encode_head(major: int, number: int) -> bytes:
+def encode_head(major: int, number: int) -> bytes:
+    """The shortest form of an item's major type and number."""
     if number < 24:
         return bytes((major << 5 | number,))
     for short, size in ((24, 1), (25, 2), (26, 4), (27, 8)):

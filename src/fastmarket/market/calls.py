@@ -40,7 +40,9 @@ Request = TypeVar("Request", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message | bytes]]
-RespondMany: TypeAlias = Callable[[Request, float | None], AsyncGenerator[Message, None]]
+RespondMany: TypeAlias = Callable[
+    [Request, float | None], AsyncGenerator[Message, None] | AsyncGenerator[Message | bytes, None]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Calls:
                 request = read(request_type, raw, self._small)
                 async with aclosing(respond(request, context.time_remaining())) as answers:
                     async for answer in answers:
-                        yield answer.SerializeToString()
+                        yield _written(answer)
             except Exception as error:  # noqa: BLE001
                 await _abort(error, request_type, context)
 

@@ -24,8 +24,12 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A holder of content; `market.Market` leaves the fields from `provider` on unset. `cid`: as registered,
-    or empty if the holder did not give one."""
+    """A holder of content; `market.Market` leaves the fields from `provider` on unset.
+
+    `cid`: as registered, or empty if the holder did not give one. `ways`: bits of `Way`, how it can be
+    fetched as the holder says; `url`: where HTTP begins, if that is not the root of `ip` and `port`. With a
+    live search, `liveness` is "LIVE", "MISSING" or "SILENT", and `probe_ms` how long the answer took.
+    """
 
     id: bytes
     name: str
@@ -37,6 +41,10 @@ class Holder:
     file_name: str | None = None
     not_after: int | None = None
     cid: str = ""
+    ways: int = 0
+    url: str = ""
+    liveness: str = ""
+    probe_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.repeating import Repeating
+from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +96,8 @@ class Crowds:
         suppressed = self._log_throttle.due(host, now)
         if suppressed is not None:
             log.warning(
-                "ended connections of %s to the gRPC port: more than %d (%d similar messages suppressed)",
-                *(host, self._most, suppressed),
+                "ended connections of %s to the gRPC port: more than %d%s",
+                *(host, self._most, suppressed_note(suppressed)),
             )
 
 

@@ -1,18 +1,13 @@
-"""A typed client of a node's gRPC services. Over 400 lines: one class with one method for each of theirs."""
+"""A typed client of a node's gRPC services: one method for each of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
 
-import grpc.aio
-from google.protobuf.message import Message
-
-from fastmarket.live import Live
-from fastmarket.market.channel import open_channel
+from fastmarket.market.client_calls import RpcMethod
+from fastmarket.market.client_fetching import FetchCalls
+from fastmarket.market.client_goods import GoodsCalls
 from fastmarket.market.client_values import (
     ClientTls,
     Found,
@@ -29,9 +24,9 @@ from fastmarket.market.client_values import (
     SearchResult,
     Withdrawn,
 )
-from fastmarket.market.grpc_errors import ServerUnavailable, error_of
+from fastmarket.market.grpc_errors import ServerUnavailable
 from fastmarket.market.holder_watch import watch_on
-from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -54,36 +49,25 @@ __all__ = [
     "Withdrawn",
 ]
 
-Reply = TypeVar("Reply", bound=Message)
-
 PAGE = 1000  # offers requested at a time
-DEFAULT_TIMEOUT_S = 15.0  # longer than the server waits for a quorum
 
 
-@dataclass(frozen=True, slots=True)
-class _Method(Generic[Reply]):
-    """A unary method: its path and its reply type."""
-
-    path: str
-    reply: type[Reply]
-
-
-_CHECK_HOLDERS = _Method("/market.Market/CheckHolders", market_pb2.HoldersResponse)
-_GET_NODE = _Method("/fastmarket.v1.Market/GetNode", v1.Node)
-_LIST_PEERS = _Method("/fastmarket.v1.Market/ListPeers", v1.ListPeersResponse)
-_CLOSEST_PEERS = _Method("/fastmarket.v1.Market/ClosestPeers", v1.ListPeersResponse)
-_FIND_HOLDERS = _Method("/fastmarket.v1.Market/FindHolders", v1.FindHoldersResponse)
-_REGISTER_FILES = _Method("/fastmarket.v1.Market/RegisterFiles", v1.RegisterFilesResponse)
-_WITHDRAW_FILE = _Method("/fastmarket.v1.Market/WithdrawFile", v1.WithdrawFileResponse)
-_LIST_OFFERS = _Method("/fastmarket.v1.Market/ListOffers", v1.ListOffersResponse)
-_PUT_RECORD = _Method("/fastmarket.v1.Market/PutRecord", v1.PutRecordResponse)
-_GET_RECORD = _Method("/fastmarket.v1.Market/GetRecord", v1.GetRecordResponse)
-_FIND_HOLDERS_BATCH = _Method("/fastmarket.v1.Market/FindHoldersBatch", v1.FindHoldersBatchResponse)
-_WATCH_HOLDERS = _Method("/fastmarket.v1.Market/WatchHolders", v1.WatchHoldersResponse)
-_REGISTER_FILE = _Method("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
+_CHECK_HOLDERS = RpcMethod("/market.Market/CheckHolders", market_pb2.HoldersResponse)
+_GET_NODE = RpcMethod("/fastmarket.v1.Market/GetNode", v1.Node)
+_LIST_PEERS = RpcMethod("/fastmarket.v1.Market/ListPeers", v1.ListPeersResponse)
+_CLOSEST_PEERS = RpcMethod("/fastmarket.v1.Market/ClosestPeers", v1.ListPeersResponse)
+_FIND_HOLDERS = RpcMethod("/fastmarket.v1.Market/FindHolders", v1.FindHoldersResponse)
+_REGISTER_FILES = RpcMethod("/fastmarket.v1.Market/RegisterFiles", v1.RegisterFilesResponse)
+_WITHDRAW_FILE = RpcMethod("/fastmarket.v1.Market/WithdrawFile", v1.WithdrawFileResponse)
+_LIST_OFFERS = RpcMethod("/fastmarket.v1.Market/ListOffers", v1.ListOffersResponse)
+_PUT_RECORD = RpcMethod("/fastmarket.v1.Market/PutRecord", v1.PutRecordResponse)
+_GET_RECORD = RpcMethod("/fastmarket.v1.Market/GetRecord", v1.GetRecordResponse)
+_FIND_HOLDERS_BATCH = RpcMethod("/fastmarket.v1.Market/FindHoldersBatch", v1.FindHoldersBatchResponse)
+_WATCH_HOLDERS = RpcMethod("/fastmarket.v1.Market/WatchHolders", v1.WatchHoldersResponse)
+_REGISTER_FILE = RpcMethod("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
 
 
-class MarketClient(Live):
+class MarketClient(GoodsCalls, FetchCalls):
     """Calls the node at `target`, "host:port". Use it in one event loop, and close it.
 
     Every method raises `CallerFault` with the field named by the server, `Busy`, `QuorumFailed`,
@@ -91,40 +75,6 @@ class MarketClient(Live):
     If the server is unreachable or asks to retry, a call is tried up to four times with growing pauses, a
     second in all, within its deadline; registering and withdrawing twice is harmless.
     """
-
-    def __init__(
-        self,
-        target: str,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        tls: ClientTls | None = None,
-        token: str | None = None,
-    ) -> None:
-        """`timeout_s`: default timeout of each call. `token`: one of the server's tokens, sent with every
-        call.
-
-        Raises `CallerFault` for a file of `tls` that cannot be read ("tls"), and for a token that would be
-        sent to another machine in plain text ("token").
-        """
-        self.target = target
-        self._timeout_s = timeout_s
-        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-        self._channel = open_channel(target, tls, secret=token is not None)
-
-    def __repr__(self) -> str:
-        return f"MarketClient({self.target!r})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
 
     async def get_node(self, *, timeout_s: float | None = None) -> NodeInfo:
         """Describes the node."""
@@ -156,10 +106,14 @@ class MarketClient(Live):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> list[Holder]:
-        """The holders of the content, cheapest first; an empty list if there are none."""
-        found = await self.search_holders(content, max_price=max_price, limit=limit, timeout_s=timeout_s)
+        """The holders of the content, cheapest first; an empty list if there are none. With `live`, each is
+        asked whether it is there, within a second."""
+        found = await self.search_holders(
+            content, max_price=max_price, limit=limit, live=live, timeout_s=timeout_s
+        )
         return list(found.holders)
 
     async def search_holders(
@@ -168,12 +122,13 @@ class MarketClient(Live):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> Found:
         """Like `find_holders`, with everything the node reports at the end of the search."""
         last = Found((), provisional=False)
         async for found in self.stream_holders(
-            content, max_price=max_price, limit=limit, timeout_s=timeout_s
+            content, max_price=max_price, limit=limit, live=live, timeout_s=timeout_s
         ):
             if not found.provisional:
                 last = found
@@ -185,13 +140,14 @@ class MarketClient(Live):
         *,
         max_price: int | None = None,
         limit: int = 0,
+        live: bool = False,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[Found, None]:
         """Each holder as it is found, provisionally; at the end all of them, cheapest first.
 
         Closing the generator also ends the search on the node.
         """
-        request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit)
+        request = v1.FindHoldersRequest(content=content, max_price=max_price, limit=limit, live=live)
         async with aclosing(self._stream(_FIND_HOLDERS, request, self._within(timeout_s))) as replies:
             async for reply in replies:
                 holders, named_by = tuple(map(_holder, reply.holders)), _named_by(reply.named_by)
@@ -346,54 +302,6 @@ class MarketClient(Live):
         counts = (reply.acknowledged, reply.asked, reply.wanted, reply.plain)
         return Registered(reply.cid, *counts, _named_by(reply.named_by))
 
-    async def _call(self, method: _Method[Reply], request: Message, timeout_s: float | None) -> Reply:
-        call = self._channel.unary_unary(
-            method.path,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=method.reply.FromString,
-        )
-        try:
-            return await call(request, timeout=self._within(timeout_s), metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, self.target) from None
-
-    def _within(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else timeout_s
-
-    def _stream(
-        self, method: _Method[Reply], request: Message, timeout_s: float | None
-    ) -> AsyncGenerator[Reply, None]:
-        call = self._channel.unary_stream(
-            method.path,
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=method.reply.FromString,
-        )
-        return self._replies(call(request, timeout=timeout_s, metadata=self._metadata))
-
-    def _exchange(
-        self, method: _Method[Reply], requests: AsyncIterator[Message], timeout_s: float | None
-    ) -> AsyncGenerator[Reply, None]:
-        call = self._channel.stream_stream(
-            method.path,
-            request_serializer=_serialize,
-            response_deserializer=method.reply.FromString,
-        )
-        return self._replies(call(requests, timeout=timeout_s, metadata=self._metadata))
-
-    async def _replies(self, call: Any) -> AsyncGenerator[Any, None]:
-        """Yields replies; leaving early also cancels the call on the node."""
-        try:
-            async for reply in call:
-                yield reply
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, self.target) from None
-        finally:
-            call.cancel()
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
 
 def _request(listing: Listing) -> v1.RegisterFileRequest:
     metadata = listing.metadata
@@ -406,6 +314,8 @@ def _request(listing: Listing) -> v1.RegisterFileRequest:
         price=metadata.price_per_mb,
         size=metadata.size,
         file_name=metadata.name,
+        ways=Way.numbers(metadata.ways),  # type: ignore[arg-type]  # the same numbers
+        url=metadata.url,
     )
 
 
@@ -432,9 +342,14 @@ def _holder(holder: v1.Holder) -> Holder:
         holder.file_name if holder.HasField("file_name") else None,
         holder.not_after,
         holder.cid,
+        Way.of_numbers(holder.ways),
+        holder.url,
+        _LIVENESS.get(holder.liveness, ""),
+        holder.probe_ms,
     )
 
 
+_LIVENESS = {number: name.removeprefix("LIVENESS_") for name, number in v1.Liveness.items() if number}
 _NAMED_BY = {number: name for name, number in v1.NamedBy.items() if number}
 
 

@@ -14,15 +14,19 @@ from fastmarket.errors import (
     Busy,
     CallerFault,
     FastmarketError,
+    Forbidden,
     NetworkFault,
     NodeFault,
+    NoSuchGood,
     NoSuchOffer,
     NotDurable,
     NotFound,
     QuorumFailed,
     RequestTimeout,
     StorageFault,
+    Unmet,
 )
+from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, NoSuchPath
 from fastmarket.pb.fastmarket.v1 import errors_pb2 as pb
 
 MAX_DETAILS_CHARS = 1024  # gRPC sends the message in a header, and many limit headers to 8 KiB
@@ -34,6 +38,8 @@ NO_RETRY = (RETRY_AFTER_KEY, "-1")
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
 # The message of gRPC's own asyncio client when a stream breaks, whatever the reason.
 CORE_FAULT = "Internal error from Core"
+STORAGE = "STORAGE"
+NO_HOLDER = "NO_HOLDER"
 KEPT = "the offer is stored and will be announced again"
 
 _COUNTS = ("acknowledged", "asked", "wanted")
@@ -55,18 +61,28 @@ class _Kind:
 _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
     (Busy, _Kind(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 0.1)),
     (NoSuchOffer, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_OFFER")),
+    (NoSuchGood, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_GOOD")),
+    (NoSuchPath, _Kind(grpc.StatusCode.NOT_FOUND, "NO_SUCH_PATH")),
+    (Forbidden, _Kind(grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN")),
+    (Unmet, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "UNMET")),
     (CallerFault, _Kind(grpc.StatusCode.INVALID_ARGUMENT, "WRONG_FIELD")),
     (NotFound, _Kind(grpc.StatusCode.NOT_FOUND, "NOT_FOUND")),
     (QuorumFailed, _Kind(grpc.StatusCode.UNAVAILABLE, "QUORUM_MISSED")),
+    (NoHolderServes, _Kind(grpc.StatusCode.UNAVAILABLE, NO_HOLDER)),
+    (BadContent, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "BAD_CONTENT")),
     (RequestTimeout, _Kind(grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED")),
     (NetworkFault, _Kind(grpc.StatusCode.UNAVAILABLE, "NETWORK", 1.0)),
-    (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, "STORAGE", 5.0)),
+    (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, STORAGE, 5.0)),
     (FastmarketError, _Kind(grpc.StatusCode.INTERNAL)),
 )
 
 
 class ServerUnavailable(NetworkFault):
     """The server cannot be reached, or disconnected before it answered."""
+
+
+class ServerDiskFault(ServerUnavailable):
+    """The server could not store something: its disk is full, or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,8 @@ def status_of(error: FastmarketError) -> Status:
         return Status(kind.code, details)
     rich = pb.Status(code=kind.code.value[0], message=details)
     told = {**counts, _WHY: error.why[:MAX_DETAILS_CHARS]} if isinstance(error, QuorumFailed) else counts
-    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=kind.reason, domain=DOMAIN, metadata=told))
+    reason = error.code if isinstance(error, Unmet) else kind.reason
+    _attach(rich, "ErrorInfo", pb.ErrorInfo(reason=reason, domain=DOMAIN, metadata=told))
     if kind.code is grpc.StatusCode.INVALID_ARGUMENT and isinstance(error, CallerFault):
         wrong = pb.BadRequest.FieldViolation(field=error.field, description=error.reason[:MAX_DETAILS_CHARS])
         _attach(rich, "BadRequest", pb.BadRequest(field_violations=[wrong]))
@@ -142,6 +159,14 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return CallerFault(*(_violation(rich_of(error)) or _field_and_reason(details)))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Busy(*_field_and_reason(details))
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Unmet(*_field_and_reason(details), code=_info(rich_of(error)).reason)
+    if code is grpc.StatusCode.PERMISSION_DENIED and _info(rich_of(error)).reason:
+        return Forbidden(*_field_and_reason(details))
+    if code is grpc.StatusCode.UNAVAILABLE and _info(rich_of(error)).reason == NO_HOLDER:
+        return NoHolderServes(details, (), ())
+    if code is grpc.StatusCode.UNAVAILABLE and _info(rich_of(error)).reason == STORAGE:
+        return ServerDiskFault(details, peer=target)
     if code is grpc.StatusCode.UNAVAILABLE:
         return _quorum_failed(error) or ServerUnavailable(details, peer=target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -178,12 +203,13 @@ def _quorum_failed(error: grpc.aio.AioRpcError) -> QuorumFailed | None:
     if len(numbers) != len(_COUNTS):
         return None
     acknowledged, asked, wanted = numbers
-    return QuorumFailed(acknowledged, asked, wanted, _why(rich_of(error)))
+    return QuorumFailed(acknowledged, asked, wanted, _info(rich_of(error)).metadata.get(_WHY, ""))
 
 
-def _why(rich: pb.Status) -> str:
+def _info(rich: pb.Status) -> pb.ErrorInfo:
+    """Of the error, or an empty one."""
     for detail in rich.details:
         if detail.type_url == f"{_TYPE_PREFIX}ErrorInfo":
             with suppress(DecodeError):
-                return pb.ErrorInfo.FromString(detail.value).metadata.get(_WHY, "")
-    return ""
+                return pb.ErrorInfo.FromString(detail.value)
+    return pb.ErrorInfo()

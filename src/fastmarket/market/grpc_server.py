@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -17,13 +17,20 @@ from fastmarket.market.access import AccessScope
 from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
+from fastmarket.market.fetching import FetchingMethods
 from fastmarket.market.guard import Around, Bounds, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
+from fastmarket.market.selling import SellingMethods
 from fastmarket.market.service import MarketService
 from fastmarket.market.v1_methods import V1Methods
 from fastmarket.offers.model.offer import Offer
 from fastmarket.pb import market_pb2
+
+if TYPE_CHECKING:
+    from fastmarket.content.shop import Shop
+    from fastmarket.net.fetching.fetcher import Fetcher
+    from fastmarket.net.fetching.probing import Prober
 
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
@@ -42,13 +49,20 @@ class MarketServer:
         access_config: AccessConfig | None = None,
         observer: Observer | None = None,
         around: Around | None = None,
+        shop: Shop | None = None,
+        prober: Prober | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
-        """`observer` is called after every call; `around` wraps each call, outermost."""
+        """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
+        sells; `prober` asks holders whether they are there; `fetcher` fetches from them."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
         self._observer = observer
         self._around = around
+        self._shop = shop
+        self._prober = prober
+        self._fetcher = fetcher
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -72,7 +86,10 @@ class MarketServer:
         )
         watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
         watched.add(MARKET, self._market_methods(Calls(work, config)))
-        watched.add(V1, V1Methods(self._service, config, work).handlers())
+        methods = V1Methods(self._service, config, work, self._prober).handlers()
+        methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
+        methods |= FetchingMethods(self._fetcher, config).handlers(Calls(work, config))
+        watched.add(V1, methods)
         describe(watched, (MARKET, V1, HEALTH))
         # Callers without a token may check the node's health, even while it is busy.
         of_health = Bounds(config.health_rpcs, None, config.health_rpcs // 2)

@@ -20,7 +20,8 @@ from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
-from fastmarket.market.sharing import CALLER, Share
+from fastmarket.market.sharing import CALLER, FROM_HERE, Share
+from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class CallTimer:
                         refusal = too_many_calls("calls: too many in progress; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
+                    FROM_HERE.set(from_here(host_of(context.peer())))
                     with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
                         return await inner(request, context)
             except _RevokedError:
@@ -328,7 +330,7 @@ class Guard:
     def _tell(self, caller: str, what: str) -> None:
         suppressed = self._log_throttle.due(caller, self._now())
         if suppressed is not None:
-            log.warning("refused a call: %s %s (%d similar messages suppressed)", caller, what, suppressed)
+            log.warning("refused a call: %s %s%s", caller, what, suppressed_note(suppressed))
 
 
 def _number(code: object) -> int:

@@ -18,6 +18,7 @@ from fastmarket.formats.dns_name import ascii_name
 from fastmarket.market.access import AccessScope
 from fastmarket.market.calls import Method
 from fastmarket.market.guard import Registry
+from fastmarket.wording import why_unbound
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -120,8 +121,7 @@ async def _check_free(host: str, port: int) -> None:
     if in_use or len(faults) == len(addresses):
         fault = (in_use or faults)[0]
         field = "host" if fault.errno == errno.EADDRNOTAVAIL else "port"
-        reason = "is in use" if in_use else f"refused ({fault.strerror})"
-        raise CallerFault(field, f"{host} port {port} {reason}")
+        raise CallerFault(field, f"{host} port {port} {why_unbound(fault)}")
 
 
 def _bind_fault(place: Sequence[int], address: tuple[Any, ...]) -> OSError | None:

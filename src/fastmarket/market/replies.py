@@ -14,6 +14,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.kad.outcome import Outcome
 from fastmarket.market.grpc_errors import status_of
+from fastmarket.offers.model.metadata import Way
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.pb import market_pb2
@@ -44,6 +45,8 @@ def holder_of(offer: Offer) -> v1.Holder:
         file_name=offer.metadata.name,
         not_after=offer.not_after,
         cid=offer.cid,
+        ways=Way.numbers(offer.metadata.ways) if offer.metadata.ways else (),  # type: ignore[arg-type]  # the same
+        url=offer.metadata.url,
     )
 
 

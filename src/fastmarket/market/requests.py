@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, named
 from fastmarket.formats.identity import PeerId
-from fastmarket.offers.model.metadata import FileMetadata, check_metadata
+from fastmarket.offers.model.metadata import FileMetadata, Way, check_metadata
 from fastmarket.offers.model.offer import OfferTerms
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -87,7 +87,8 @@ def v1_terms(request: v1.RegisterFileRequest, node: PeerId, content: Named | Non
     user_name = request.user_name
     size = request.size if request.HasField("size") else None
     name = request.file_name if request.HasField("file_name") else None
-    metadata = FileMetadata.checked(request.ip, request.port, request.price, size, name)
+    ways = Way.of_numbers(request.ways) if request.ways else 0
+    metadata = FileMetadata.checked(request.ip, request.port, request.price, size, name, ways, request.url)
     try:
         check_metadata(metadata)
         content = content or named(request.content)

@@ -17,6 +17,9 @@ Item = TypeVar("Item")
 CALLER: ContextVar[str] = ContextVar("CALLER", default="")
 """The caller for which the running task works."""
 
+FROM_HERE: ContextVar[bool] = ContextVar("FROM_HERE", default=False)
+"""Whether that caller is a program on this machine."""
+
 
 class FairQueue(Generic[Item]):
     """A queue that serves callers round robin; each caller's items keep their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from heapq import merge, nsmallest
 from itertools import chain, islice
@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, cid_text
+from fastmarket.formats.identity import PeerId
 from fastmarket.market import replies
 from fastmarket.market.access import AccessScope
 from fastmarket.market.calls import Calls, Method, Work
@@ -23,6 +24,8 @@ from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
+from fastmarket.net.fetching.probing import Probe, Prober
+from fastmarket.net.gateways import gateway_url
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -30,13 +33,18 @@ from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 DEFAULT_PAGE = 100
 LISTING_S = 30.0  # lifetime of a listing's order; a withdrawn offer may be listed that much longer
 SPARE_FIELDS = 1000  # beyond the items of a bulk message, so that slightly too many are reported by count
+NOT_PROBED = 2  # the place of such a holder among those that were: as one that answered it has nothing
 OFFERS_A_TURN = 4096  # scanned per turn for a page of ListOffers: 2 ms
 
 
 class V1Methods:
     """The methods, over one service."""
 
-    def __init__(self, service: MarketService, config: MarketConfig, work: Work) -> None:
+    def __init__(
+        self, service: MarketService, config: MarketConfig, work: Work, prober: Prober | None = None
+    ) -> None:
+        """`prober` is asked whether holders are there, for searches that want to know."""
+        self._prober = prober
         self._service = service
         self._config = config
         self._listed: list[Offer] = []
@@ -105,6 +113,7 @@ class V1Methods:
         most = request.max_price if request.HasField("max_price") else None
         found = OfferSet()
         key = content.multihash
+        began = time.monotonic()
         async with self._searches.slot(key, self._config.find_budget_s, deadline_s) as left_s:
             begun = time.monotonic()
             async with aclosing(self._service.find_each(key, left_s)) as offers:
@@ -119,8 +128,34 @@ class V1Methods:
             if not live:
                 unpriced = await self._service.unpriced(key, found, time.monotonic() - begun, left_s)
                 answer.providers_without_price = len(unpriced)
-        answer.holders.extend(self._searches.holders(request, live))
+        if request.live and live:
+            answer.holders.extend(await self._probed(request, live, deadline_s, began))
+        else:
+            answer.holders.extend(self._searches.holders(request, live))
         yield answer
+
+    async def _probed(
+        self, request: v1.FindHoldersRequest, live: Sequence[Offer], deadline_s: float | None, begun: float
+    ) -> list[v1.Holder]:
+        """As the search wants them, and of equal ones those first that answer, the quickest before others."""
+        left_s = math.inf if deadline_s is None else deadline_s - (time.monotonic() - begun)
+        probes: Mapping[str, Probe] = {}
+        if self._prober is not None and left_s > self._config.reply_margin_s:
+            probes = await self._prober.probe(live, left_s - self._config.reply_margin_s)
+
+        def place(offer: Offer) -> tuple[int, int]:
+            probe = probes.get(gateway_url(offer))
+            return (NOT_PROBED, 0) if probe is None else (probe.liveness, probe.took_ms)
+
+        order = sorted(live, key=lambda offer: (offer.price_per_mb, place(offer)))
+        holders = self._searches.holders(request, order)
+        seen = {(offer.provider, offer.user_id): probes.get(gateway_url(offer)) for offer in live}
+        for holder in holders:
+            probe = seen.get((PeerId.from_text(holder.provider), holder.id))
+            if probe is not None:
+                holder.liveness = int(probe.liveness)  # type: ignore[assignment]  # the numbers are the same
+                holder.probe_ms = probe.took_ms
+        return holders
 
     async def _watch_holders(
         self, request: v1.WatchHoldersRequest, deadline_s: float | None

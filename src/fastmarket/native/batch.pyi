@@ -25,6 +25,8 @@ def encode_body(
     withdrawn: bool,
     codec: int | None = None,
     version: int | None = None,
+    ways: int = 0,
+    url: str = "",
 ) -> bytes: ...
 
 class SignedBatch:

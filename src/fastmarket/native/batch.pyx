@@ -273,10 +273,12 @@ cdef inline uint8_t *_put_some(uint8_t *at, uint8_t tag, const uint8_t *data, Py
 
 def encode_body(bytes content not None, bytes provider not None, bytes user_id not None,
                 str user_name not None, str ip not None, uint32_t port, uint64_t price, size, str name,
-                uint64_t seq, uint64_t issued_at, uint64_t not_after, bint withdrawn, codec=None, version=None):
+                uint64_t seq, uint64_t issued_at, uint64_t not_after, bint withdrawn, codec=None, version=None,
+                uint64_t ways=0, str url not None=""):
     """An OfferBody, as protobuf writes it: fields in order, those that are 0 or empty left out, but for a
     `size`, a `name`, a `codec` and a `version` that are not None. OverflowError, UnicodeEncodeError."""
-    cdef Py_ssize_t user_name_size = 0, ip_size = 0, name_size = 0
+    cdef Py_ssize_t user_name_size = 0, ip_size = 0, name_size = 0, url_size = 0
+    cdef const uint8_t *url_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(url, &url_size)
     cdef const uint8_t *user_name_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(user_name, &user_name_size)
     cdef const uint8_t *ip_at = <const uint8_t *> PyUnicode_AsUTF8AndSize(ip, &ip_size)
     cdef const uint8_t *name_at = NULL
@@ -293,6 +295,7 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
         + (_field_size(name_size) if name_at != NULL else 0) + _number_size(seq) + _number_size(issued_at)
         + _number_size(not_after) + (2 if withdrawn else 0)
         + (1 + fm_varint_size(cid_codec) if coded else 0) + (1 + fm_varint_size(cid_version) if versioned else 0)
+        + (2 + fm_varint_size(ways) if ways else 0) + (1 + _field_size(url_size) if url_size else 0)
     )
     cdef bytes made = PyBytes_FromStringAndSize(NULL, length)
     cdef uint8_t *at = _data(made)
@@ -319,5 +322,11 @@ def encode_body(bytes content not None, bytes provider not None, bytes user_id n
         at = at + 1 + fm_varint_write(at + 1, cid_codec)
     if versioned:
         at[0] = 0x78
-        fm_varint_write(at + 1, cid_version)
+        at = at + 1 + fm_varint_write(at + 1, cid_version)
+    if ways:
+        at[0], at[1] = 0x80, 0x01  # tags from field 16 on have two bytes
+        at = at + 2 + fm_varint_write(at + 2, ways)
+    if url_size:
+        at[0] = 0x8a
+        _put(at + 1, 0x01, url_at, url_size)
     return made

@@ -525,7 +525,7 @@ cdef class Candidates:
                 return
 
     def overdue(self, double now) -> list:
-        """Those whose patience is over at `now`: they are late and have left their slots."""
+        """Those whose soft timeout has passed at `now`: they are late and have left their slots."""
         cdef list overdue = [one for one in self._fresh if (<Candidate> one)._late_at <= now]
         for one in overdue:
             (<Candidate> one)._enter(self._table._soft_timeout)

@@ -19,6 +19,8 @@ Body: TypeAlias = tuple[
     bool,
     int | None,
     int | None,
+    int,
+    str,
 ]
 """The fields of an OfferBody, in their order."""
 
@@ -31,8 +33,9 @@ def split_batched(signed: bytes) -> tuple[bytes, int, bytes, bytes]: ...
 def plain_body(raw: bytes) -> Body | None: ...
 def body_of(signed: bytes) -> bytes: ...
 
-PLAIN_BOUNDS: Final[tuple[int, int, int, int, int, int]]
-"""Bytes of a user id, a user name, a file name and a host, the highest port, seconds of a lifetime."""
+PLAIN_BOUNDS: Final[tuple[int, int, int, int, int, int, int]]
+"""Bytes of a user id, a user name, a file name and a host, the highest port, bytes of a URL, seconds of a
+lifetime."""
 
 class PlainOffers(Generic[_Offer]):
     def __init__(

@@ -121,9 +121,9 @@ def split_batched(bytes signed not None):
 
 
 cdef enum:
-    _FIELDS = 16  # of OfferBody, from 1
+    _FIELDS = 18  # of OfferBody, from 1
     _BYTES = (1 << 1) | (1 << 2) | (1 << 3)
-    _TEXTS = (1 << 4) | (1 << 5) | (1 << 9)
+    _TEXTS = (1 << 4) | (1 << 5) | (1 << 9) | (1 << 17)
     _CONTENT = 1
     _PROVIDER = 2
     _USER_ID = 3
@@ -139,6 +139,8 @@ cdef enum:
     _WITHDRAWN = 13
     _CODEC = 14
     _VERSION = 15
+    _WAYS = 16
+    _URL = 17
 
 cdef struct _Scan:
     uint32_t there               # a bit for each field
@@ -161,8 +163,13 @@ cdef bint _scan(const uint8_t *data, Py_ssize_t size, _Scan *found) except -1:
     cdef int last = 0, field, wire
     memset(found, 0, sizeof(_Scan))
     while at < size:
-        field, wire = data[at] >> 3, data[at] & 7
-        if field <= last or field >= _FIELDS or data[at] >= 0x80:
+        field, wire = (data[at] & 0x7f) >> 3, data[at] & 7
+        if data[at] >= 0x80:  # a tag of two bytes: field 16 or above
+            at += 1
+            if at >= size or data[at] != 1:
+                return False
+            field += 16
+        if field <= last or field >= _FIELDS:
             return False
         last = field
         at = uvarint(data, size, at + 1, &number)
@@ -210,6 +217,7 @@ def plain_body(bytes raw not None):
         found.value[_SEQ], found.value[_ISSUED_AT], found.value[_NOT_AFTER], found.value[_WITHDRAWN] == 1,
         found.value[_CODEC] if found.there >> _CODEC & 1 else None,
         found.value[_VERSION] if found.there >> _VERSION & 1 else None,
+        found.value[_WAYS], _text(&found, _URL),
     )
 
 
@@ -220,11 +228,12 @@ cdef enum:
     _MAX_NAME = 255
     _MAX_HOST = 253
     _MAX_PORT = 65535
+    _MAX_URL = 1024
     _MAX_LIFETIME_S = 48 * 3600
     _SHA2_256_BYTES = 34  # of a multihash
     _DAG_PB = 0x70        # multicodec
 
-PLAIN_BOUNDS = (_MAX_USER_ID, _MAX_USER_NAME, _MAX_NAME, _MAX_HOST, _MAX_PORT, _MAX_LIFETIME_S)
+PLAIN_BOUNDS = (_MAX_USER_ID, _MAX_USER_NAME, _MAX_NAME, _MAX_HOST, _MAX_PORT, _MAX_URL, _MAX_LIFETIME_S)
 
 
 cdef class PlainOffers:
@@ -313,6 +322,8 @@ cdef class PlainOffers:
         PyObject_GenericSetAttr(metadata, "price_per_mb", found.value[_PRICE])
         PyObject_GenericSetAttr(metadata, "size", found.value[_SIZE] if found.there >> _SIZE & 1 else None)
         PyObject_GenericSetAttr(metadata, "name", _text(&found, _NAME) if found.there >> _NAME & 1 else None)
+        PyObject_GenericSetAttr(metadata, "ways", found.value[_WAYS])
+        PyObject_GenericSetAttr(metadata, "url", _text(&found, _URL) if found.value[_URL] else "")
         # Neighbours have the times in common.
         if self._began != found.value[_ISSUED_AT]:
             self._began = self._issued_at = found.value[_ISSUED_AT]
@@ -344,7 +355,7 @@ cdef bint _in_order(PlainOffers of, const _Scan *found) except -1:
     if (
         found.value[_CONTENT] != _SHA2_256_BYTES or content[0] != 0x12 or content[1] != 0x20
         or found.value[_USER_ID] > _MAX_USER_ID or found.value[_USER_NAME] > _MAX_USER_NAME
-        or found.value[_NAME] > _MAX_NAME or not 0 < found.value[_IP] <= _MAX_HOST
+        or found.value[_NAME] > _MAX_NAME or found.value[_URL] > _MAX_URL or not 0 < found.value[_IP] <= _MAX_HOST
         or not 0 < found.value[_PORT] <= _MAX_PORT or found.value[_PRICE] >> 63
         or not_after <= issued_at or not_after - issued_at > _MAX_LIFETIME_S
         or not _same(of._raw_signer, found.at[_PROVIDER], found.value[_PROVIDER])

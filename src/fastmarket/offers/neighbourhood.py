@@ -30,7 +30,7 @@ class Neighbourhood(Protocol):
     def nearby(self) -> TableVersion:
         """Says when `closer_to` may answer otherwise than before."""
 
-    def search(self, key: bytes, ask: Query) -> Lookup:
+    def search(self, key: bytes, query: Query) -> Lookup:
         """A lookup towards a raw key."""
 
     def store_job(

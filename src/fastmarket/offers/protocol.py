@@ -299,7 +299,7 @@ class OfferProtocol:
 
     def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
         """A job that gathers the offers for a content, in the network and here."""
-        ask = FindOffersQuery(
+        query = FindOffersQuery(
             content,
             self._reading,
             self._identity.peer_id,
@@ -307,7 +307,7 @@ class OfferProtocol:
         )
         timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
         around = self._neighbourhood
-        job = FindOffersJob(around.search(content, ask), ask, around.seeds, self.config, timeout_s)
+        job = FindOffersJob(around.search(content, query), query, around.seeds, self.config, timeout_s)
         job.hold(self.store.held(content))
         return job
 

@@ -26,6 +26,7 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.routing.peer_cache import CachedPeer
 from fastmarket.repeating import Repeating
 from fastmarket.storage.watch import FileWatch, Misplaced
+from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class PeerFile:
             log.error("cannot read %s (%s); moved aside as %s", self.path, error, aside.name)
             return []
         if bad:
-            log.warning("%d invalid peers in %s were skipped", bad, self.path)
+            log.warning("skipped %s in %s", counted(bad, "invalid peer"), self.path)
         return peers
 
     def write(self, peers: Sequence[CachedPeer]) -> None:

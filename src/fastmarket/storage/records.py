@@ -12,6 +12,7 @@ from fastmarket.faults import Faults
 from fastmarket.repeating import Repeating
 from fastmarket.storage.database import RecordRow
 from fastmarket.storage.journal import Journal
+from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class RecordKeeper:
         except StorageFault as fault:
             if not self._failing:
                 self._failing = True
-                log.error("cannot write %d values (%s); will retry", len(self._unwritten), fault)
+                unwritten = counted(len(self._unwritten), "value")
+                log.error("cannot write %s (%s); will retry", unwritten, fault)
             return
         self._failing = False
         self._unwritten.clear()

@@ -22,6 +22,7 @@ from fastmarket.config import WebConfig
 from fastmarket.formats.address_block import address_block
 
 RESERVED = "fastmarket.reserved"  # in a scope's state: the connection is beyond the limit
+ABORT = "fastmarket.abort"  # likewise: a function that cuts the connection
 RETRY_AFTER_S = 1
 # Our own bugs are logged; clients that speak no HTTP or want another protocol are not: that is a line for
 # each.
@@ -117,8 +118,9 @@ class Guest(H11Protocol):
         if not self._door.enter(self):
             transport.abort()
             return
+        self.app_state = {**self.app_state, ABORT: transport.abort}
         if self.reserved:
-            self.app_state = {**self.app_state, RESERVED: True}
+            self.app_state[RESERVED] = True
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:

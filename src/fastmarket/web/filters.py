@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
-from fastmarket.net.public_routing import OFFER_TRANSFER
+from fastmarket.net.gateways import OFFER_TRANSFER
 
 UNKNOWN = "unknown"  # as a filter: records that do not name any
 MAX_PROTOCOL_CHARS = 63  # of a transfer protocol's name; the specification's limit
@@ -43,11 +43,11 @@ class Filters:
     def lets(self, transfers: Collection[str]) -> bool:
         """Whether a record that names these transfer protocols passes.
 
-        Without a protocol filter, holders of offers are left out: the client would take a peer without
-        further information for one that serves content for free.
+        Without a protocol filter, holders that sell by their offers alone are left out: the client would take
+        a peer without further information for one that serves content for free.
         """
         if not self.protocols:
-            return OFFER_TRANSFER not in transfers
+            return tuple(transfers) != (OFFER_TRANSFER,)
         return self.lets_any(transfers or (UNKNOWN,))
 
     def lets_any(self, names: Iterable[str]) -> bool:

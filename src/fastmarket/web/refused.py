@@ -1,4 +1,4 @@
-"""Common parts of the routing API's pages: refusals and cache headers."""
+"""Common parts of the APIs' pages: refusals and cache headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ from typing import TypeVar
 
 from starlette.responses import JSONResponse, Response
 
-from fastmarket.errors import CallerFault
+from fastmarket.errors import (
+    Busy,
+    CallerFault,
+    FastmarketError,
+    Forbidden,
+    NetworkFault,
+    NoSuchGood,
+    NotFound,
+    PeerFault,
+    StorageFault,
+    Unmet,
+)
+
+# The first match applies.
+_STATUSES: tuple[tuple[type[FastmarketError], int], ...] = (
+    (Busy, 429),
+    (NoSuchGood, 404),
+    (Forbidden, 403),
+    (Unmet, 409),
+    (CallerFault, 422),
+    (NotFound, 404),
+    (NetworkFault, 502),
+    (PeerFault, 502),
+    (StorageFault, 507),
+    (FastmarketError, 500),
+)
 
 _T = TypeVar("_T")
 
@@ -15,16 +40,21 @@ _T = TypeVar("_T")
 class Refused(Exception):
     """Ends a page with this status and reason."""
 
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, reason, headers)
+    def __init__(
+        self, status: int, reason: str, headers: Mapping[str, str] | None = None, plain: str = ""
+    ) -> None:
+        """`plain`: the reason for people who filled in no fields, if it is another."""
+        super().__init__(status, reason, headers, plain)
         self.status = status
         self.reason = reason
         self.headers = headers
+        self.plain = plain
 
     def response(self) -> Response:
         """Not cacheable: the same request may succeed a moment later."""
         headers = {"Cache-Control": "no-store", **(self.headers or {})}
-        return JSONResponse({"error": self.reason}, self.status, headers)
+        plain = {"plain": self.plain} if self.plain else {}
+        return JSONResponse({"error": self.reason, **plain}, self.status, headers)
 
 
 def parsed(parse: Callable[[str], _T], text: str) -> _T:
@@ -33,6 +63,17 @@ def parsed(parse: Callable[[str], _T], text: str) -> _T:
         return parse(text)
     except CallerFault as fault:
         raise Refused(400, str(fault)) from None
+
+
+def refusal_of(fault: FastmarketError) -> Refused:
+    """How a page answers that fault."""
+    status = next(status for kind, status in _STATUSES if isinstance(fault, kind))
+    return Refused(status, str(fault), plain=plain_of(fault))
+
+
+def plain_of(fault: FastmarketError) -> str:
+    """The fault for people, without the name of a field that they did not fill in; "" if it names none."""
+    return fault.reason if isinstance(fault, CallerFault) else ""
 
 
 def cache_control(max_age_s: int, stale_s: int) -> str:

@@ -19,7 +19,8 @@ from fastmarket.config import KadConfig, WebConfig
 from fastmarket.errors import Busy, CallerFault, NetworkFault, StorageFault
 from fastmarket.formats.cid import Cid
 from fastmarket.formats.identity import PeerId
-from fastmarket.net.public_routing import TRANSFERS, FoundPeers
+from fastmarket.net.gateways import TRANSFERS
+from fastmarket.net.public_routing import FoundPeers
 from fastmarket.web.filters import UNKNOWN, Filters
 from fastmarket.web.ipns_api import IpnsApi, IpnsSource
 from fastmarket.web.media_types import JSON, NDJSON, accepted

@@ -16,8 +16,10 @@ from starlette.routing import BaseRoute
 from fastmarket.config import WebConfig
 from fastmarket.errors import CallerFault
 from fastmarket.web.door import Bounded, Door, Guest
+from fastmarket.wording import why_unbound
 
 BACKLOG = 128
+MAX_PORT = 65535
 
 
 class WebServer:
@@ -58,11 +60,13 @@ class WebServer:
     async def start(self) -> int:
         """Starts listening; returns the port. Raises CallerFault."""
         host, port = self._host, self._port
+        if not 0 <= port <= MAX_PORT:
+            raise CallerFault(self._field, f"{port} is not between 0 and {MAX_PORT}")
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
-            raise CallerFault(self._field, f"cannot listen on {host}:{port}: {error}") from None
+        except OSError as error:
+            raise CallerFault(self._field, f"{host} port {port} {why_unbound(error)}") from None
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 

@@ -43,7 +43,7 @@ class WriteAccess:
             return WriteRefusal(403, "pages of other sites may not write")
         if self.tokens is not None:
             return self._without_token(self.tokens, headers.get("authorization", ""))
-        if any(name in headers for name in FORWARDED) or not from_here(_host(request)):
+        if not is_from_here(request):
             return WriteRefusal(
                 403, "only programs on the node's machine may write; to allow others, start it with --tokens"
             )
@@ -57,6 +57,11 @@ class WriteAccess:
         if token is None:
             return WriteRefusal(401, "writing requires `authorization: Bearer` with a token of this server")
         return None if token.scope is AccessScope.WRITE else WriteRefusal(403, "this token may not write")
+
+
+def is_from_here(request: Request) -> bool:
+    """Whether a program on this machine sends it, as far as its headers tell."""
+    return from_here(_host(request)) and not any(name in request.headers for name in FORWARDED)
 
 
 def _secret(authorization: str) -> str:

@@ -152,6 +152,18 @@ def test_no_directory(tmp_path: Path) -> None:
         content.resolve(str(tmp_path))
 
 
+def test_a_directory_by_its_cid(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("hello world\n")
+    (tmp_path / ".hidden").touch()
+    shown = content.cid_line(str(tmp_path))
+    assert shown.startswith("Qm")
+    assert content.cid_line(str(tmp_path), hidden=True) != shown
+    (tmp_path / "sub").mkdir()
+    os.mkfifo(tmp_path / "sub" / "pipe")
+    with pytest.raises(NodeFault, match=r"cannot read: .*pipe is not a regular file"):
+        content.cid_line(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["gone", "gone/below", "nul\0", "x" * 5000])
 def test_hashing_what_is_no_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(CallerFault):

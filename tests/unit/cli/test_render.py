@@ -63,7 +63,15 @@ def test_holder_json() -> None:
         "file_name": "f",
         "not_after": 2_000_000_000,
         "cid": None,
+        "ways": [],
+        "url": None,
+        "liveness": None,
+        "probe_ms": None,
     }
+    live = replace(ALICE, ways=5, url="https://a.example", liveness="LIVE", probe_ms=12)
+    assert render.holder_json(live)["ways"] == ["http", "bitswap"]
+    assert render.live_text(live) == "12 ms"
+    assert render.live_text(replace(live, liveness="SILENT")) == "silent"
     assert render.holder_json(replace(ALICE, cid="bafkqaaa"))["cid"] == "bafkqaaa"
     assert render.holder_json(ALICE)["size"] is None
 

@@ -61,6 +61,13 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "http-host": "127.0.0.2",
         "http-name": "Node.example.org",
         "http-keep-alive": "90",
+        "content-port": "8083",
+        "content-host": "127.0.0.4",
+        "content-url": "https://shop.example.org",
+        "content-cert": "/content-cert",
+        "content-key": "/content-key",
+        "content-rate": "10MB",
+        "allow-path": "/srv/a:/srv/b c",
         "metrics-port": "9100",
         "metrics-host": "127.0.0.3",
         "trace-endpoint": "http://127.0.0.1:4318",
@@ -98,6 +105,10 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.trace_endpoint == "http://127.0.0.1:4318"
         assert settings.store == "redis://one,two"
         assert (settings.http_name, settings.http_keep_alive) == (("node.example.org",), 90)
+        assert (settings.content_port, settings.content_host) == (8083, "127.0.0.4")
+        assert (settings.content_url, settings.content_rate) == ("https://shop.example.org", 10_000_000)
+        assert (settings.content_cert, settings.content_key) == (Path("/content-cert"), Path("/content-key"))
+        assert settings.allow_path == ("/srv/a", "/srv/b c")
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert settings.fresh == 1.5
         assert settings.secrets_mode == "0440"
@@ -134,6 +145,8 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
     ("options", "field", "part"),
     [
         ({"port": "65536"}, "--port", "65535"),
+        ({"content-rate": "10 MiB"}, "--content-rate", "10MB"),
+        ({"content-url": "shop.example.org"}, "--content-url", "http://"),
         ({"port": "-1"}, "--port", "'-1'"),
         ({"port": "http"}, "--port", "'http'"),
         ({"port": "9" * 5000}, "--port", "expects a port"),

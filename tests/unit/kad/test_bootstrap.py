@@ -162,8 +162,8 @@ def test_a_node_is_asked_at_the_pace_that_joining_showed() -> None:
     nodes = network.grow(12)
     late = network.add()
     late.run_job(late.engine.bootstrap([nodes[0].info]))
-    patience = [late.engine.knowledge.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
-    assert max(patience) < CONFIG.patience_s / 2
+    soft_timeouts_s = [late.engine.knowledge.rtt.soft_timeout_s(node.info.peer_id) for node in nodes]
+    assert max(soft_timeouts_s) < CONFIG.soft_timeout_s / 2
 
 
 def test_where_peers_did_not_answer_another_lookup_is_wanted() -> None:

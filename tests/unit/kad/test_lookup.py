@@ -93,7 +93,7 @@ def test_a_slow_peer_gives_its_slot_away_and_its_late_answer_counts() -> None:
     lookup = make([0, 1, 2, 3])
     asked(lookup, START)
     now = lookup.next_timer()
-    assert now == START + CONFIG.patience_s
+    assert now == START + CONFIG.soft_timeout_s
     lookup.handle_timer(now)
     assert lookup.in_flight_count == 0
     assert asked(lookup, now) == [(3, 3)]

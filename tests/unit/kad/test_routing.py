@@ -254,7 +254,7 @@ def test_silent_peers_are_noticed_though_the_lookup_ended_before() -> None:
         for action in actions:
             if action.peer != peers[0]:
                 engine.handle_reply(action.request_id, CONFIG.protocol, b"\x08\x04", round_at + 0.01)
-        engine.handle_timer(round_at + CONFIG.patience_s)
+        engine.handle_timer(round_at + CONFIG.soft_timeout_s)
         engine.handle_timer(round_at + CONFIG.settle_s)
         assert [getattr(event, "job_id", None) for event in engine.poll_events()] == [job_id]
         (silent,) = [action for action in actions if action.peer == peers[0]]

@@ -289,8 +289,8 @@ def test_a_peer_that_hangs_does_not_keep_the_others_from_their_quorum() -> None:
     reached = nodes[0].progress[job][-1]
     assert isinstance(reached, Outcome)
     assert (reached.asked, reached.wanted) == (6, 4)
-    # A slot's patience, and two requests of at most 0.16 s to a neighbour.
-    assert network.now - began < network.config.kad.patience_s + 4 * 0.16
+    # A slot's soft timeout, and two requests of at most 0.16 s to a neighbour.
+    assert network.now - began < network.config.kad.soft_timeout_s + 4 * 0.16
     network.run(lambda: job in nodes[0].finished)
     result = nodes[0].finished[job].result
     assert isinstance(result, PutResult)

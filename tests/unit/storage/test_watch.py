@@ -290,7 +290,7 @@ def test_values_wait_for_the_lock_and_say_so(
             assert database.records() == [RECORD]
 
     run(main())
-    assert "cannot write 1 values (cannot write" in caplog.text
+    assert "cannot write 1 value (cannot write" in caplog.text
     assert "locked by another program" in caplog.text
 
 

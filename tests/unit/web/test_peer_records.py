@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
-from fastmarket.net.public_routing import BITSWAP_TRANSFER, OFFER_TRANSFER, FoundPeer, FoundPeers
+from fastmarket.net.gateways import BITSWAP_TRANSFER, OFFER_TRANSFER
+from fastmarket.net.public_routing import FoundPeer, FoundPeers
 from fastmarket.web.filters import Filters
 from fastmarket.web.peer_records import Limits, best_first, in_order
 

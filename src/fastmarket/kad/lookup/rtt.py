@@ -1,4 +1,4 @@
-"""How long a peer may take before it is late: learnt from how long it and others took (RFC 6298)."""
+"""Soft timeouts of requests, estimated from the round trips of the peer and of others (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 
-# RFC 6298, section 2: smoothing of the mean and of the mean deviation, and how many deviations are waited.
+# RFC 6298, section 2: gains of the mean and of the mean deviation, and how many deviations to wait.
 MEAN_GAIN: Final = 1 / 8
 DEVIATION_GAIN: Final = 1 / 4
 DEVIATIONS: Final = 4.0
-# Of all peers together: fewer answers than this say nothing of the next peer.
+# Answers of all peers together, below which the estimate says nothing about the next peer.
 MIN_SAMPLES: Final = 8
 
 
 class Estimate:
-    """Mean and mean deviation of a series of times."""
+    """Smoothed mean and mean deviation of a series of durations, in seconds."""
 
     __slots__ = ("count", "deviation", "mean")
 
@@ -27,7 +27,7 @@ class Estimate:
         self.deviation = 0.0
 
     def add(self, took: float) -> None:
-        """One more."""
+        """Add a sample."""
         self.count += 1
         if self.count == 1:
             self.mean, self.deviation = took, took / 2
@@ -38,25 +38,25 @@ class Estimate:
 
 
 class RttEstimator:
-    """Of connected peers each by itself; of those that have to be dialled first, all together.
+    """One estimate for each connected peer, and a common one for peers that must be dialled first.
 
-    A peer that was late and has not been heard of since is silent: it is asked, but no lookup waits for it.
-    So a node that hangs costs one lookup its patience, not every one.
+    A peer that was late and has not been heard from since is unresponsive: lookups query it but do not wait
+    for it. So a hanging node costs one lookup a soft timeout, not every lookup.
     """
 
     __slots__ = ("_config", "_dialled", "_linked", "_peers", "_unresponsive", "connected", "unresponsive")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
-        # By the bytes of their ids, which know their hash: peers are looked up five times a request.
+        # Keyed by the bytes of the ids, which cache their hash: five accesses per request.
         self.connected: set[bytes] = set()
-        """Peers with an open connection: what is sent to them need not wait for a dial."""
+        """Peers with an open connection: requests to them need not wait for a dial."""
         self._linked = Estimate()
         self._dialled = Estimate()
         self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
-            config.max_paces, eviction=Eviction.LEAST_RECENTLY_USED
+            config.max_rtt_estimates, eviction=Eviction.LEAST_RECENTLY_USED
         )
-        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_paces)
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_rtt_estimates)
         self.unresponsive = self._unresponsive.entries
         """Peers that may be unresponsive, and since when."""
 
@@ -69,7 +69,7 @@ class RttEstimator:
         self.connected.discard(peer_id.raw)
 
     def soft_timeout_s(self, peer_id: PeerId) -> float:
-        """Seconds until a request to the peer is late; `patience_s` where nothing is known."""
+        """Seconds until a request to the peer is late; the configured one while nothing is known."""
         config, raw = self._config, peer_id.raw
         least = MIN_SAMPLES
         if raw in self.connected:
@@ -80,11 +80,11 @@ class RttEstimator:
         else:
             estimate = self._dialled
         if estimate.count < least:
-            return config.patience_s
+            return config.soft_timeout_s
         late_s = estimate.mean + DEVIATIONS * estimate.deviation
-        if late_s < config.min_patience_s:
-            return config.min_patience_s
-        return late_s if late_s < config.patience_s else config.patience_s
+        if late_s < config.min_soft_timeout_s:
+            return config.min_soft_timeout_s
+        return late_s if late_s < config.soft_timeout_s else config.soft_timeout_s
 
     def on_answer(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
         """A request was answered after `took` seconds."""
@@ -99,16 +99,16 @@ class RttEstimator:
         estimate.add(took)
 
     def on_late(self, peer_id: PeerId, now: float) -> None:
-        """A request to the peer has outlasted its patience."""
+        """A request to the peer has exceeded its soft timeout."""
         if peer_id.raw not in self.unresponsive:
             self._unresponsive.put(peer_id.raw, now)
 
     def on_heard(self, peer_id: PeerId) -> None:
-        """The peer said something, however late."""
+        """The peer sent something, however late."""
         self._unresponsive.pop(peer_id.raw)
 
     def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
-        """Late, not heard of since, and that less than `silent_s` ago."""
+        """Whether it was late less than `silent_s` ago and has not been heard from since."""
         since = self._unresponsive.peek(peer_id.raw)
         if since is None:
             return False

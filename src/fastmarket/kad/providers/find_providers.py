@@ -12,32 +12,33 @@ from fastmarket.kad.lookup.queries import GetProviders
 
 @dataclass(frozen=True, slots=True)
 class FindProvidersResult:
-    """All providers found, in order; a lookup that did not end COMPLETE may have missed some."""
+    """All providers found, in order; a lookup with another end than COMPLETE may have missed some."""
 
     providers: tuple[PeerInfo, ...]
     lookup: LookupResult
 
 
 class FindProvidersJob(LookupJob):
-    """Progress: PeerInfo of each provider, again if its addresses come later. Result: FindProvidersResult."""
+    """Progress: PeerInfo of each provider, again if its addresses arrive later. Result:
+    FindProvidersResult."""
 
-    __slots__ = ("_ask", "_own")
+    __slots__ = ("_own", "_query")
 
     def __init__(
-        self, lookup: Lookup, ask: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
+        self, lookup: Lookup, query: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
     ) -> None:
-        """`own`: providers that are known here."""
+        """`own`: providers known here."""
         super().__init__(lookup, seeds, timeout_s)
-        self._ask = ask
+        self._query = query
         self._own = own
 
     def start(self, now: float) -> None:
         """Those known here come first, and may be enough."""
         super().start(now)
-        self._events.extend(self._ask.take(self._own))
-        if self._ask.has_enough:
+        self._events.extend(self._query.take(self._own))
+        if self._query.has_enough:
             self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> FindProvidersResult:
-        """Everything noted."""
-        return FindProvidersResult(tuple(self._ask.found.values()), lookup_result(self.lookup))
+        """All providers collected."""
+        return FindProvidersResult(tuple(self._query.found.values()), lookup_result(self.lookup))

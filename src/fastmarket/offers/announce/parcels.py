@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from fastmarket.kad.lookup.query import Quorum, quorum_size
 from fastmarket.kad.outcome import Outcome
+from fastmarket.kad.records.put_job import UNANSWERED
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.wire.messages import OFFER_OVERHEAD_BYTES
@@ -85,7 +86,7 @@ class Parcel:
         for text, _ in self._missed.get(slot, ()):
             counts[text] = counts.get(text, 0) + 1
         if self.open_count:
-            counts["have not answered yet"] = self.open_count
+            counts[UNANSWERED] = self.open_count
         if not counts and self.unknown:
             return "no peer answers, although some may be up"
         return "; ".join(f"{count} {text}" for text, count in counts.items())

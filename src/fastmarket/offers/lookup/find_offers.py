@@ -72,12 +72,12 @@ class FindOffersJob(Job):
     """
 
     def __init__(
-        self, lookup: Lookup, ask: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
+        self, lookup: Lookup, query: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
-        """`lookup` is a lookup with the query `ask`."""
+        """`lookup` is a lookup with that `query`."""
         self.result = None
         self._lookup = lookup
-        self._ask = ask
+        self._query = query
         self._seeds = seeds
         self._config = config
         self._timeout_s = timeout_s
@@ -127,7 +127,7 @@ class FindOffersJob(Job):
         """Raises `PeerFault`."""
         extra = self._extras.get(token)
         if extra is not None:
-            items = self._ask.read_page(extra.peer, payload, extra.skip, now).items
+            items = self._query.read_page(extra.peer, payload, extra.skip, now).items
             del self._extras[token]
         else:
             items = self._lookup.on_reply(token, protocol, payload, now)
@@ -187,18 +187,18 @@ class FindOffersJob(Job):
         """Asks a provider whose record a standard libp2p node held: only the provider knows its offer."""
         peer_id = provider.peer_id
         if (
-            peer_id in self._ask.speakers
+            peer_id in self._query.speakers
             or peer_id in self._directly_asked
             or len(self._directly_asked) >= self._config.max_direct_asks
             or self._offers.has_provider(peer_id)
         ):
             return
         self._directly_asked.add(peer_id)
-        self._send(_Extra(provider, 0), self._ask.page(0), self._config.direct_timeout_s)
+        self._send(_Extra(provider, 0), self._query.page(0), self._config.direct_timeout_s)
 
     def _fetch_more(self) -> None:
         for more in self._paging.take():
-            self._send(_Extra(more.peer, more.skip), self._ask.page(more.skip), self._config.page_timeout_s)
+            self._send(_Extra(more.peer, more.skip), self._query.page(more.skip), self._config.page_timeout_s)
 
     def _send(self, extra: _Extra, choice: Choice, timeout_s: float) -> None:
         token = self._next_token

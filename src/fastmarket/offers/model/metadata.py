@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import IntFlag
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
@@ -17,6 +19,7 @@ MAX_PORT = 2**16 - 1
 MAX_U64 = 2**64 - 1
 MAX_HOST_CHARS = 253  # a full domain name as text (RFC 1035 section 2.3.4)
 MAX_FILE_NAME_BYTES = 255  # NAME_MAX of the usual file systems
+MAX_URL_BYTES = 1024  # room for a long host name and path; browsers and proxies take twice that
 MAX_METADATA_BYTES = 4096  # either serial form; every field at its longest, escaped, is under half of it
 
 _KNOWN_HOSTS = 1024  # host names and addresses last seen, at most 300 bytes each
@@ -29,12 +32,34 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _put = object.__setattr__
 
 
+class Way(IntFlag):
+    """Ways to fetch a content; bits as in proto/fastmarket/v1/offer.proto."""
+
+    HTTP = 1  # trustless gateway at `ip` and `port`
+    HTTPS = 2
+    BITSWAP = 4  # at the provider's libp2p addresses
+
+    @classmethod
+    def of_numbers(cls, numbers: Iterable[int]) -> int:
+        """The bits of numbers of `Way` in proto/fastmarket/v1/market.proto; those above 63 are left out."""
+        bits = 0
+        for number in numbers:
+            bits |= 1 << (number - 1) if 0 < number < 64 else 0
+        return bits
+
+    @staticmethod
+    def numbers(ways: int) -> list[int]:
+        """The inverse, of the ways this version knows."""
+        return [way.bit_length() for way in Way if way & ways]
+
+
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
     """The terms on which a holder serves a file; every field is checked on construction.
 
     `ip` is an IPv4 or IPv6 address or a host name, `port` 1 to 65535, `price_per_mb` and `size` (bytes) are
-    unsigned 64-bit integers. Raises `CallerFault` naming the field.
+    unsigned 64-bit integers. `ways` has a bit for each `Way` to fetch it (0: not told), `url` is where HTTP
+    begins if that is not the root of `ip` and `port`. Raises `CallerFault` naming the field.
     """
 
     ip: str
@@ -42,6 +67,8 @@ class FileMetadata:
     price_per_mb: int
     size: int | None = None
     name: str | None = None
+    ways: int = 0
+    url: str = ""
 
     def __post_init__(self) -> None:
         check_host("ip", self.ip)
@@ -51,11 +78,13 @@ class FileMetadata:
             check_integer("size", self.size, 0, MAX_U64)
         if self.name is not None:
             check_text("name", self.name, MAX_FILE_NAME_BYTES)
+        check_integer("ways", self.ways, 0, MAX_U64)
+        check_text("url", self.url, MAX_URL_BYTES)
 
     def to_json(self) -> str:
         """A JSON object with the set fields, keys in the order of declaration."""
-        fields = {key: getattr(self, key) for key in self.__slots__}
-        return json.dumps({key: value for key, value in fields.items() if value is not None})
+        told = ((field, getattr(self, field.name)) for field in fields(self))
+        return json.dumps({field.name: value for field, value in told if value != field.default})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> FileMetadata:
@@ -63,15 +92,15 @@ class FileMetadata:
         if len(text) > MAX_METADATA_BYTES:
             raise CallerFault("metadata", f"has more than {MAX_METADATA_BYTES} bytes")
         try:
-            fields = json.loads(text)
+            read = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CallerFault("metadata", f"is not JSON ({error})") from None
-        if not isinstance(fields, dict):
+        if not isinstance(read, dict):
             raise CallerFault("metadata", "is not a JSON object")
         for required in ("ip", "port", "price_per_mb"):
-            if fields.get(required) is None:
+            if read.get(required) is None:
                 raise CallerFault(required, "missing")
-        return cls(**{key: fields[key] for key in cls.__slots__ if key in fields})
+        return cls(**{key: read[key] for key in cls.__slots__ if key in read})
 
     def to_bytes(self) -> bytes:
         """An `OfferBody` (proto/fastmarket/v1/offer.proto) with these fields alone."""
@@ -98,10 +127,12 @@ class FileMetadata:
             body.size = self.size
         if self.name is not None:
             body.name = self.name
+        body.ways = self.ways
+        body.url = self.url
 
     @classmethod
     def checked(
-        cls, ip: str, port: int, price_per_mb: int, size: int | None, name: str | None
+        cls, ip: str, port: int, price_per_mb: int, size: int | None, name: str | None, ways: int, url: str
     ) -> FileMetadata:
         """From fields that are checked already, or by the caller at once (`check_metadata`)."""
         made = object.__new__(cls)
@@ -110,6 +141,8 @@ class FileMetadata:
         _put(made, "price_per_mb", price_per_mb)
         _put(made, "size", size)
         _put(made, "name", name)
+        _put(made, "ways", ways)
+        _put(made, "url", url)
         return made
 
     @classmethod
@@ -117,7 +150,7 @@ class FileMetadata:
         """As `read_from`, for a body that was checked before it was stored."""
         size = body.size if body.HasField("size") else None
         name = body.name if body.HasField("name") else None
-        return cls.checked(body.ip, body.port, body.price_per_mb, size, name)
+        return cls.checked(body.ip, body.port, body.price_per_mb, size, name, body.ways, body.url)
 
     @classmethod
     def read_from(cls, body: OfferBody) -> FileMetadata:
@@ -136,6 +169,8 @@ def check_metadata(metadata: FileMetadata) -> None:
     check_integer("port", metadata.port, 1, MAX_PORT)
     if metadata.name is not None:
         check_text("name", metadata.name, MAX_FILE_NAME_BYTES)
+    if metadata.url:
+        check_text("url", metadata.url, MAX_URL_BYTES)
 
 
 def check_host(field: str, host: object) -> None:

@@ -308,6 +308,8 @@ def _body(provider: bytes, signing: Signing, stamp: _Stamp) -> bytes:
         *(place.size, place.name, *stamp, withdrawn),
         codec=codec,
         version=version,
+        ways=place.ways,
+        url=place.url,
     )
 
 

@@ -264,9 +264,9 @@ def _read_body(raw: bytes, signer: PeerId, signed: Signed, index: int = 0) -> Of
 
 
 def _made_of(plain: Body, provider: PeerId, signed: Signed, index: int = 0) -> Offer:
-    content, _, user_id, user_name, ip, port, price, size, name, seq, issued_at, not_after, *rest = plain
-    withdrawn, codec, version = rest
-    metadata = FileMetadata.checked(ip, port, price, size, name)
+    content, _, user_id, user_name, ip, port, price, size, name = plain[:9]
+    seq, issued_at, not_after, withdrawn, codec, version, ways, url = plain[9:]
+    metadata = FileMetadata.checked(ip, port, price, size, name, ways, url)
     form = None if codec is None or version is None else cid_form(version, codec, content)
     place = (user_id, user_name, metadata)
     return Offer(content, provider, *place, seq, issued_at, not_after, bool(withdrawn), signed, index, form)

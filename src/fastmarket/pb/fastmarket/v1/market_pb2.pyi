@@ -243,7 +243,7 @@ class WatchHoldersResponse(_message.Message):
     def __init__(self, present: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., gone: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., cid: _Optional[str] = ..., named_by: _Optional[_Union[NamedBy, str]] = ...) -> None: ...
 
 class RegisterFileRequest(_message.Message):
-    __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name")
+    __slots__ = ("content", "user_id", "user_name", "ip", "port", "price", "size", "file_name", "ways", "url")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -252,6 +252,8 @@ class RegisterFileRequest(_message.Message):
     PRICE_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
+    WAYS_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     content: str
     user_id: bytes
     user_name: str
@@ -260,7 +262,9 @@ class RegisterFileRequest(_message.Message):
     price: int
     size: int
     file_name: str
-    def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ...) -> None: ...
+    ways: _containers.RepeatedScalarFieldContainer[Way]
+    url: str
+    def __init__(self, content: _Optional[str] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price: _Optional[int] = ..., size: _Optional[int] = ..., file_name: _Optional[str] = ..., ways: _Optional[_Iterable[_Union[Way, str]]] = ..., url: _Optional[str] = ...) -> None: ...
 
 class RegisterFileResponse(_message.Message):
     __slots__ = ("cid", "acknowledged", "asked", "wanted", "plain", "named_by")

@@ -74,9 +74,9 @@ class OfferBody(_message.Message):
     withdrawn: bool
     codec: int
     version: int
-    ways: _containers.RepeatedScalarFieldContainer[int]
+    ways: int
     url: str
-    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ..., codec: _Optional[int] = ..., version: _Optional[int] = ..., ways: _Optional[_Iterable[int]] = ..., url: _Optional[str] = ...) -> None: ...
+    def __init__(self, content: _Optional[bytes] = ..., provider: _Optional[bytes] = ..., user_id: _Optional[bytes] = ..., user_name: _Optional[str] = ..., ip: _Optional[str] = ..., port: _Optional[int] = ..., price_per_mb: _Optional[int] = ..., size: _Optional[int] = ..., name: _Optional[str] = ..., seq: _Optional[int] = ..., issued_at: _Optional[int] = ..., not_after: _Optional[int] = ..., withdrawn: bool = ..., codec: _Optional[int] = ..., version: _Optional[int] = ..., ways: _Optional[int] = ..., url: _Optional[str] = ...) -> None: ...
 
 class OfferBatch(_message.Message):
     __slots__ = ("root", "count")

@@ -1,4 +1,4 @@
-"""How long peers may take, learnt from what they took."""
+"""Soft timeouts of requests, estimated from earlier round trips."""
 
 from __future__ import annotations
 
@@ -37,21 +37,20 @@ def test_the_estimate_is_that_of_rfc_6298() -> None:
     assert estimate.deviation == pytest.approx(0.05 + (0.1 - 0.05) / 4)
 
 
-def test_each_connected_peer_has_its_own_patience_within_bounds() -> None:
+def test_each_connected_peer_has_its_own_soft_timeout_within_bounds() -> None:
     made = rtt()
-    assert (
-        CONFIG.min_patience_s <= made.soft_timeout_s(QUICK) < made.soft_timeout_s(SLOW) <= CONFIG.patience_s
-    )
+    least, most = CONFIG.min_soft_timeout_s, CONFIG.soft_timeout_s
+    assert least <= made.soft_timeout_s(QUICK) < made.soft_timeout_s(SLOW) <= most
     for _ in range(100):
         made.on_answer(QUICK, 0.0001, True)
         made.on_answer(SLOW, 5.0, True)
-    assert made.soft_timeout_s(QUICK) == CONFIG.min_patience_s
-    assert made.soft_timeout_s(SLOW) == CONFIG.patience_s
+    assert made.soft_timeout_s(QUICK) == least
+    assert made.soft_timeout_s(SLOW) == most
 
 
 def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
     made = rtt()
-    assert made.soft_timeout_s(OTHER) == CONFIG.patience_s, "nobody was dialled so far"
+    assert made.soft_timeout_s(OTHER) == CONFIG.soft_timeout_s, "nobody was dialled so far"
     for _ in range(MIN_SAMPLES):
         made.on_answer(OTHER, 0.05, False)
     assert made.soft_timeout_s(OTHER) < 0.25
@@ -62,7 +61,7 @@ def test_who_is_not_known_is_measured_by_the_others_like_it() -> None:
 
 
 def test_silence_ends_with_a_word_or_with_time_and_is_bounded() -> None:
-    made = RttEstimator(replace(CONFIG, max_paces=2))
+    made = RttEstimator(replace(CONFIG, max_rtt_estimates=2))
     made.on_late(QUICK, START)
     assert made.is_unresponsive(QUICK, START + CONFIG.silent_s - 1)
     assert not made.is_unresponsive(QUICK, START + CONFIG.silent_s)
@@ -86,7 +85,7 @@ def lookup(made: RttEstimator) -> IterativeLookup:
     return started
 
 
-def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() -> None:
+def test_a_peer_that_hangs_costs_one_lookup_a_soft_timeout_and_the_next_nothing() -> None:
     made = RttEstimator(CONFIG)
     for peer in PEERS[:3]:
         made.on_connected(peer.peer_id)
@@ -99,12 +98,12 @@ def test_a_peer_that_hangs_costs_one_lookup_its_patience_and_the_next_nothing() 
     assert first.poll(START + 0.001) == []
     assert first.end is None
     late = first.next_timer()
-    assert late == pytest.approx(START + CONFIG.min_patience_s)
+    assert late == pytest.approx(START + CONFIG.min_soft_timeout_s)
     first.handle_timer(late)
     assert first.poll(late) == []
     assert first.end is None, "held a little longer"
     until = first.next_timer()
-    assert until == pytest.approx(START + CONFIG.settle_factor * CONFIG.min_patience_s)
+    assert until == pytest.approx(START + CONFIG.settle_factor * CONFIG.min_soft_timeout_s)
     first.handle_timer(until)
     assert first.poll(until) == []
     assert first.end is End.COMPLETE

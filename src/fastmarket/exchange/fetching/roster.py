@@ -1,0 +1,118 @@
+"""The holders of one fetch, and which of them is asked next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastmarket.config.fetching import FetchConfig
+from fastmarket.errors import CallerFault, LimitExceeded
+from fastmarket.exchange.fetching.bill import Bill
+from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd
+from fastmarket.exchange.fetching.holder_state import HolderState
+from fastmarket.exchange.fetching.wanted import WantedBlock
+
+
+class Roster:
+    """All holders, ended ones included; those that may be asked, the cheapest first."""
+
+    __slots__ = ("_all", "_config", "_usable", "bill", "is_complete")
+
+    def __init__(self, config: FetchConfig, bill: Bill) -> None:
+        self._config = config
+        self._all: dict[int, HolderState] = {}
+        self._usable: list[HolderState] = []
+        self.bill = bill
+        self.is_complete = False
+        """Whether no holder will be added."""
+
+    def __iter__(self) -> Iterator[HolderState]:
+        return iter(self._all.values())
+
+    def get(self, key: int) -> HolderState | None:
+        """That holder."""
+        return self._all.get(key)
+
+    @property
+    def usable(self) -> list[HolderState]:
+        """Those that did not end, by price."""
+        return self._usable
+
+    def add(self, holder: FetchHolder, now: float) -> None:
+        """One more, unless it is known. Raises CallerFault, or LimitExceeded beyond `max_holders`."""
+        if holder.price_per_mb < 0:
+            raise CallerFault("price_per_mb", "is negative")
+        known = self._all.get(holder.key)
+        if known is not None and known.end is not HolderEnd.REMOVED:
+            return
+        if known is None and len(self._all) >= self._config.max_holders:
+            raise LimitExceeded("holders of a fetch", self._config.max_holders)
+        state = HolderState(holder, self._config, now)
+        if known is not None:
+            state.file_bytes, state.blocks = known.file_bytes, known.blocks
+        self._all[holder.key] = state
+        self._sort()
+
+    def end(self, holder: HolderState, reason: HolderEnd, detail: str) -> None:
+        """It is not asked any more."""
+        holder.end, holder.detail = reason, detail
+        self._sort()
+
+    def _sort(self) -> None:
+        usable = [one for one in self._all.values() if one.end is None]
+        usable.sort(key=lambda one: (one.price, -one.holder.standing))
+        self._usable = usable
+
+    # --- choosing
+
+    def best_for(self, block: WantedBlock, now: float) -> HolderState | None:
+        """Of the cheapest with room, the one that will deliver the block first; None: none can be asked
+        now."""
+        best, best_eta = None, 0.0
+        size = block.size
+        for one in self._usable:
+            if best is not None and one.price > best.price:
+                break
+            if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
+                continue
+            if not self.bill.allows(one, block, self._all.values()):
+                break  # nor is a dearer one
+            eta = one.pace.eta_s(size, one.under_way_bytes)
+            if best is None or eta < best_eta:
+                best, best_eta = one, eta
+        return best
+
+    def with_room(self, now: float) -> list[HolderState]:
+        """Those that may be asked for one more, by price."""
+        return [one for one in self._usable if one.has_room(now)]
+
+    def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
+        """Raises CallerFault("max_cost", ...) if the bytes that came in a block, of which it was not known
+        before that it has any, cost too much."""
+        self.bill.check(holder, file_bytes, self._all.values())
+
+    def can_serve(self, block: WantedBlock) -> bool:
+        """Whether some holder may still deliver it, perhaps after a pause."""
+        return any(
+            one.key not in block.lacking and self.bill.allows(one, block, self._all.values())
+            for one in self._usable
+        )
+
+    def is_too_dear(self, block: WantedBlock) -> bool:
+        """Whether a holder would deliver it, but for the most that the fetch may cost."""
+        return any(one.key not in block.lacking for one in self._usable)
+
+    def why_not(self, block: WantedBlock) -> tuple[tuple[int, str], ...]:
+        """Why each holder does not serve a block, for people."""
+        return tuple((one.key, self._reason(one, block)) for one in self._all.values())
+
+    def _reason(self, one: HolderState, block: WantedBlock) -> str:
+        if one.end is not None:
+            return f"{one.end.value}: {one.detail}" if one.detail else one.end.value
+        if one.key in block.lacking:
+            return "does not have it"
+        return "would cost more than the most that was allowed"
+
+
+def is_asked(block: WantedBlock, holder: HolderState) -> bool:
+    """Whether a request for the block is under way to that holder."""
+    return any(one.holder is holder for one in block.asked)

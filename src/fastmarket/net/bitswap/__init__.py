@@ -1,0 +1,1 @@
+"""Bitswap on the connections of a host."""

@@ -1,0 +1,1 @@
+"""Fetches contents from their holders: connections, files and the driver of a fetch (asyncio)."""

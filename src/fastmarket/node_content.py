@@ -1,0 +1,70 @@
+"""The part of a node that sells: catalogue, imports, content port, Bitswap and the offers of all that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastmarket.config import NodeConfig
+from fastmarket.content.address import ContentPlace, check_url, content_place
+from fastmarket.content.allowed import AllowedPaths
+from fastmarket.content.catalogue import Catalogue
+from fastmarket.content.importing import Importer
+from fastmarket.content.keeping import GoodsKeeper
+from fastmarket.content.port.server import ContentServer
+from fastmarket.content.shop import OfferRegistry, Shop
+from fastmarket.net.dht_node import DhtNode
+
+
+@dataclass(frozen=True, slots=True)
+class Selling:
+    """A node's shop, and the port and catalogue that it serves from."""
+
+    shop: Shop
+    port: ContentServer
+    catalogue: Catalogue
+    place: ContentPlace  # at the start
+
+    def reload(self) -> None:
+        """Reads the content port's certificate again. Raises CallerFault, and then changes nothing."""
+        self.port.reload()
+
+
+@asynccontextmanager
+async def selling(
+    dht: DhtNode, registry: OfferRegistry, config: NodeConfig, data_dir: Path | None
+) -> AsyncIterator[Selling]:
+    """Serves what was sold before from enter to exit. `registry` takes the offers: the node, or its fleet.
+
+    Raises CallerFault ("content-port", "content-url", "content-cert", "allow-path"), NodeFault."""
+    content = config.content
+    if content.url:
+        check_url(content.url)
+    allowed = AllowedPaths(content.allow_paths, () if data_dir is None else (str(data_dir),))
+    moved = asyncio.Event()
+    catalogue = await asyncio.to_thread(Catalogue, data_dir, content, moved.set)
+    importer = Importer(catalogue, content, allowed)
+    faults = dht.host.faults
+    port = ContentServer(catalogue, content, faults=faults, secrets_mode=config.access.secrets_mode)
+    try:
+        bound = await port.start()
+
+        def place() -> ContentPlace:
+            return content_place(content, bound, dht.announced_addrs)
+
+        keeper = GoodsKeeper(catalogue, content, moved)
+        shop = Shop(
+            catalogue, importer, keeper, allowed, registry, place, port.tally.take_sent, content, faults
+        )
+        shop.start()
+        try:
+            yield Selling(shop, port, catalogue, place())
+        finally:
+            await shop.stop()
+    finally:
+        await port.stop()
+        await asyncio.to_thread(importer.close)
+        catalogue.close()

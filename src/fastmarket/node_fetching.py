@@ -1,0 +1,93 @@
+"""The part of a node that fetches: holders by their offers or provider records, over HTTP and Bitswap."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fastmarket.config import NodeConfig
+from fastmarket.content.free import FreeGoods
+from fastmarket.exchange.fetching.history import HolderHistory
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
+from fastmarket.net.bitswap.holder import BitswapHolder
+from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.fetching.fetcher import Fetcher
+from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
+from fastmarket.net.fetching.http_dialer import HttpDialer
+from fastmarket.net.fetching.probing import Prober
+from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
+from fastmarket.net.resolver import Resolver
+from fastmarket.node_content import Selling
+from fastmarket.storage.holders import HolderFile, HolderSaver
+
+FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """A node's fetcher, and the exchange of blocks that serves, too."""
+
+    fetcher: Fetcher
+    prober: Prober
+    bitswap: BitswapExchange
+
+
+@asynccontextmanager
+async def fetching(
+    dht: DhtNode,
+    offers: OfferFinder,
+    config: NodeConfig,
+    selling: Selling | None,
+    data_dir: Path | None,
+) -> AsyncIterator[Fetching]:
+    """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap.
+    `data_dir`: where what is seen of holders is kept.
+
+    A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
+    does not list the protocol."""
+    host = dht.host
+    find_peer = partial(_find_peer, dht)
+    if selling is None:
+        bitswap = BitswapExchange(host, config.bitswap, NoBlocks(), _never, find_peer)
+    else:
+        free = FreeGoods(selling.catalogue)
+        bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free, find_peer)
+        bitswap.start()
+    dialer = HttpDialer(
+        config.holders,
+        Resolver(config.host.nameservers, config.holders.resolve_timeout_s),
+        host.identifier.addresses.may_dial,
+    )
+    reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap))
+    sources = (OfferSource(offers, reach, host.clock), ProviderHolders(dht, reach))
+    file = None if data_dir is None else HolderFile(data_dir)
+    history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
+    fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
+    saver = None if file is None else HolderSaver(file, history, lambda: fetcher.ended_count)
+    try:
+        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
+        await fetcher.close()
+    finally:
+        if saver is not None:
+            await saver.close()
+        await bitswap.close()
+
+
+async def _find_peer(dht: DhtNode, peer_id: PeerId) -> PeerInfo | None:
+    """By a lookup of its id, as any node of the DHT can be found."""
+    nearest = await dht.closest_peers(peer_id.raw, FIND_PEER_S)
+    return next((view.peer for view in nearest if view.peer.peer_id == peer_id), None)
+
+
+def _never(multihash: bytes) -> bool:
+    return False
+
+
+def _over_bitswap(bitswap: BitswapExchange, peer: PeerInfo, answers: BlockAnswers) -> BlockHolder:
+    bitswap.start()
+    return BitswapHolder(bitswap, peer, answers)
