@@ -206,8 +206,8 @@ class Story:
         """What a node says that keeps no answers."""
         handlers, offers = self.engine.handlers, self.offers
         kept = handlers.response_cache, offers.response_cache
-        handlers.response_cache = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
-        offers.response_cache = ResponseCache(0, self.engine.nearby, lambda ready, asker: None)
+        handlers.response_cache = ResponseCache(0, self.engine.routing, lambda ready, asker: None)
+        offers.response_cache = ResponseCache(0, self.engine.routing, lambda ready, asker: None)
         try:
             return answer()
         finally:

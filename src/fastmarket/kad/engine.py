@@ -43,7 +43,7 @@ from fastmarket.kad.records.values import GetValueJob, GetValueQuery, PutValueRe
 from fastmarket.kad.routing.contact import Contact
 from fastmarket.kad.routing.liveness import ProbeList
 from fastmarket.kad.routing.table import Newcomer, RoutingTable
-from fastmarket.kad.wire.response_cache import ResponseCaches, TableVersion
+from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
 
@@ -242,11 +242,6 @@ class Engine:
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(kad_key(key), count)]
-
-    @property
-    def nearby(self) -> TableVersion:
-        """The source of the closer peers in `closer_to`, with its version."""
-        return self.routing
 
     def closer_to(self, target: KadKey, exclude: PeerId | None, head: bytes = b"") -> bytes:
         """`head`, then the k closest to a 32-byte target without `exclude`, as tagged closerPeers entries."""

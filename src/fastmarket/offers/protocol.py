@@ -19,6 +19,7 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.lookup import Lookup, earlier
 from fastmarket.kad.lookup.queries import AnnounceProvider
 from fastmarket.kad.records.put_job import PutJob, PutResult
@@ -35,7 +36,6 @@ from fastmarket.offers.lookup.find_offers import FindOffersJob
 from fastmarket.offers.lookup.queries import FindOffersQuery, FindStorers, Reading, StoreOffer
 from fastmarket.offers.model.offer import Offer, OfferTerms, alone
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
-from fastmarket.offers.neighbourhood import Neighbourhood
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.wire.messages import (
     OF_CLOCKS,
@@ -94,7 +94,7 @@ class OfferProtocol:
     def __init__(
         self,
         identity: Identity,
-        neighbourhood: Neighbourhood,
+        engine: Engine,
         config: OfferConfig | None = None,
         trace: Trace = NULL_TRACE,
         *,
@@ -105,9 +105,7 @@ class OfferProtocol:
         self.config = config or OfferConfig()
         caches = ResponseCaches() if caches is None else caches
         self.store = OfferStore(self.config, None, identity.peer_id.key, caches) if store is None else store
-        self.response_cache = ResponseCache(
-            self.config.max_ready_bytes, neighbourhood.nearby, self._completed
-        )
+        self.response_cache = ResponseCache(self.config.max_ready_bytes, engine.routing, self._completed)
         """Replies to FIND, made of their content. `handle_request` is for what it does not answer."""
         caches.add(self.response_cache)
         self.is_timer_moved = False
@@ -117,7 +115,7 @@ class OfferProtocol:
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
         )
         self._reader = OfferReader(identity.peer_id)
-        self.own = Reprovider(self.config, identity, self.store, neighbourhood.config.k)
+        self.own = Reprovider(self.config, identity, self.store, engine.config.k)
         self.acks: Counter[Ack] = Counter()
         """What became of the offers others wanted stored here, since the start."""
         self.other_keys_count = 0
@@ -128,11 +126,11 @@ class OfferProtocol:
         """What others say of this node's clock."""
         self.refused_count = 0  # for their times, to be told to the operator
         self._identity = identity
-        self._neighbourhood = neighbourhood
+        self._engine = engine
         self.handovers = Handovers(
-            self.config, neighbourhood.config.k, identity.peer_id, self.store, neighbourhood.nearest_ids
+            self.config, engine.config.k, identity.peer_id, self.store, engine.nearest_ids
         )
-        self._reading = Reading(self.config, neighbourhood.config, self.verifier, self.refusals, trace)
+        self._reading = Reading(self.config, engine.config, self.verifier, self.refusals, trace)
         self._trace = trace
 
     # --- what strangers ask
@@ -232,7 +230,7 @@ class OfferProtocol:
 
     def _find(self, sender: PeerId, request: FindRequest, now: float) -> bytes:
         target = kad_key(request.content)
-        closer = self._neighbourhood.closer_to(target, sender)
+        closer = self._engine.closer_to(target, sender)
         room = self.config.max_message_bytes - len(closer)
         found = self.store.find(request, now, room)
         part = encode_found(found.envelopes, found.more)
@@ -245,7 +243,7 @@ class OfferProtocol:
         return part + closer
 
     def _completed(self, ready: CachedResponse, asker: PeerId | None) -> bytes | None:
-        reply = self._neighbourhood.closer_to(ready.target, asker, ready.part)
+        reply = self._engine.closer_to(ready.target, asker, ready.part)
         return reply if len(reply) <= self.config.max_message_bytes else None
 
     def take_refused_count(self) -> int:
@@ -305,9 +303,9 @@ class OfferProtocol:
             self._identity.peer_id,
             lambda now: self.store.withdrawn_providers(content, now),
         )
-        timeout_s = self._neighbourhood.config.job_timeout_s if timeout_s is None else timeout_s
-        around = self._neighbourhood
-        job = FindOffersJob(around.search(content, query), query, around.seeds, self.config, timeout_s)
+        timeout_s = self._engine.config.job_timeout_s if timeout_s is None else timeout_s
+        engine = self._engine
+        job = FindOffersJob(engine.search(content, query), query, engine.seeds, self.config, timeout_s)
         job.hold(self.store.held(content))
         return job
 
@@ -377,20 +375,20 @@ class OfferProtocol:
         return jobs
 
     def _announcement(self, offer: Offer, retry_s: float) -> Announcement:
-        around, key = self._neighbourhood, offer.key
+        engine, key = self._engine, offer.key
         find = FindStorers(offer.content, self._reading)
         store = StoreOffer(
             offer,
             self._reading,
-            lambda: around.local,
+            lambda: engine.local,
             lambda: self.own.current(key),
             Complaints(self.clock),
         )
-        return Announcement(offer, around.store_job(offer.content, find, store, retry_s=retry_s))
+        return Announcement(offer, engine.store_job(offer.content, find, store, retry_s=retry_s))
 
     def _sweep(self, offers: Sequence[Offer], retry_s: float, *, scheduled: bool) -> Sweep:
-        around, config = self._neighbourhood, self.config
-        kad = around.config
+        engine, config = self._engine, self.config
+        kad = engine.config
         pace = Pace(
             k=kad.k,
             most_of_group=kad.max_group_in_bucket,
@@ -400,22 +398,22 @@ class OfferProtocol:
             lookup_timeout_s=kad.job_timeout_s / 2,
             retry_s=retry_s,
         )
-        job = SweepJob(offers, self._find_storers, around.seeds, self._deliveries(), pace)
+        job = SweepJob(offers, self._find_storers, engine.seeds, self._deliveries(), pace)
         return Sweep(tuple(offers), job, scheduled)
 
     def _deliveries(self) -> Deliveries:
-        timeout_s = self._neighbourhood.config.request_timeout_s
+        timeout_s = self._engine.config.request_timeout_s
         return Deliveries(self.config, self._provide, self._current, timeout_s, Complaints(self.clock))
 
     def _find_storers(self, content: bytes) -> Lookup:
-        return self._neighbourhood.search(content, FindStorers(content, self._reading))
+        return self._engine.search(content, FindStorers(content, self._reading))
 
     def _provide(self, offer: Offer, peer: PeerInfo, protocol: str) -> tuple[Choice, ...]:
         """A provider record for a peer that knows no offers; it cannot be taken back, but expires."""
         if offer.withdrawn:
             return ()
-        around = self._neighbourhood
-        return AnnounceProvider(around.config, RawKey(offer.content), lambda: around.local).choices(
+        engine = self._engine
+        return AnnounceProvider(engine.config, RawKey(offer.content), lambda: engine.local).choices(
             peer, protocol
         )
 

@@ -110,7 +110,20 @@ class Referrals(Query):
 
 
 @dataclass(slots=True)
-class LookupFigures:
+class _Timed:
+    """Results of what takes its time."""
+
+    ms: list[float] = field(default_factory=list)  # until the end
+    abandoned_count: int = 0  # their nodes left before the end; not counted otherwise
+
+    @property
+    def done_count(self) -> int:
+        """Ended or abandoned."""
+        return len(self.ms) + self.abandoned_count
+
+
+@dataclass(slots=True)
+class LookupFigures(_Timed):
     """Results of lookups for the k closest nodes to a key."""
 
     exact_count: int = 0  # that returned the true k closest
@@ -118,14 +131,7 @@ class LookupFigures:
     hops: list[int] = field(default_factory=list)  # to the closest peer returned
     asked: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)  # of the queried peers, at the end of the lookup
-    ms: list[float] = field(default_factory=list)
     missed: Counter[Missed] = field(default_factory=Counter)  # the true k closest not returned, by reason
-    abandoned_count: int = 0  # their nodes left before the end; not counted otherwise
-
-    @property
-    def done_count(self) -> int:
-        """Ended or abandoned lookups."""
-        return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:
         """For the report."""
@@ -146,18 +152,12 @@ class LookupFigures:
 
 
 @dataclass(slots=True)
-class StoreFigures:
-    """Results of announcements of offers."""
+class StoreFigures(_Timed):
+    """Results of announcements of offers; `ms`: until all had answered or timed out."""
 
     reached_count: int = 0  # that reached their quorum
     quorum_ms: list[float] = field(default_factory=list)  # until the quorum
-    ms: list[float] = field(default_factory=list)  # until all had answered or timed out
     copies: list[int] = field(default_factory=list)
-
-    @property
-    def done_count(self) -> int:
-        """Ended announcements."""
-        return len(self.ms)
 
     def figures(self) -> Figures:
         """For the report."""
@@ -172,18 +172,11 @@ class StoreFigures:
 
 
 @dataclass(slots=True)
-class FindFigures:
+class FindFigures(_Timed):
     """Results of searches for stored offers."""
 
     found_count: int = 0
     first_ms: list[float] = field(default_factory=list)  # until the first offer
-    ms: list[float] = field(default_factory=list)  # until the search ended
-    abandoned_count: int = 0  # their nodes left before the end; not counted otherwise
-
-    @property
-    def done_count(self) -> int:
-        """Ended or abandoned searches."""
-        return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:
         """For the report."""
