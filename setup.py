@@ -61,6 +61,9 @@ INTERPRETED = {
         "block",
         "car",
         "dag_pb",
+        "fetching",
+        "fetching_scenario",
+        "fetching_static",
     )
 }
 

@@ -35,6 +35,8 @@ class FetchConfig:
     # Requests that are late may be sent to a second holder: mean and four deviations, in these limits
     min_soft_timeout_s: float = 0.05  # a busy loop or a garbage collection takes as long
     first_soft_timeout_s: float = 0.3  # of a holder that has not answered yet: a dial over three round trips
+    # The same for its first inner node, which is small and which all waits for
+    first_inner_timeout_s: float = 0.1
     # A holder that has sent no leaf yet is late below this; bytes per second: the uplink of a home
     first_rate_bytes: int = 1024 * 1024
     min_timeout_s: float = 1.0  # a TCP retransmission takes 0.2 - 1 s

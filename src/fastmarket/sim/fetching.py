@@ -38,13 +38,13 @@ DOWNLINK_MEDIAN, DOWNLINK_SIGMA = 12.5e6 / SCALE, 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class FetchPlan:
+class FetchCrowd:
     """How many fetch what from whom."""
 
     buyers: int = 1000
     sellers: int = 200
     holders: int = 8  # sellers that a buyer knows
-    blocks: int = 512  # of 256 KiB: a file of 128 MiB
+    blocks: int = 256  # of 256 KiB: a file of 64 MiB
     arrivals_s: float = 300.0  # in which the buyers come, evenly spread
     leaving_share: float = 0.2
     seed: int = 1
@@ -85,7 +85,7 @@ class FetchedFile:
 
 
 @dataclass(slots=True)
-class Request:
+class SentAsk:
     """A request on its way through the network."""
 
     buyer: SimBuyer
@@ -113,7 +113,7 @@ class SimSeller:
         """Whether it is gone by now."""
         return self._queue.now >= self.leaves_at
 
-    def on_request(self, request: Request) -> None:
+    def on_request(self, request: SentAsk) -> None:
         """It arrived."""
         waiting = request.buyer.waiting_at.setdefault(self.number, deque())
         if self.has_left():
@@ -132,11 +132,11 @@ class SimSeller:
                 self._lose(request)
         self._turns.clear()
 
-    def _lose(self, request: Request) -> None:
+    def _lose(self, request: SentAsk) -> None:
         if not self.is_silent:
             self._queue.after(self._delay(request), request.buyer.on_lost, request)
 
-    def _delay(self, request: Request) -> float:
+    def _delay(self, request: SentAsk) -> float:
         return self._lines.one_way(self.region, request.buyer.region)
 
     def _send(self) -> None:
@@ -156,7 +156,7 @@ class SimSeller:
                 return
         self._sends = False
 
-    def _on_sent(self, request: Request) -> None:
+    def _on_sent(self, request: SentAsk) -> None:
         if self.has_left():
             self._lose(request)
             return
@@ -208,10 +208,10 @@ class SimBuyer:
         self._queue = queue
         self._lines = lines
         self._config = config
-        self._requests: dict[int, Request] = {}
+        self._requests: dict[int, SentAsk] = {}
         self._timer = float("inf")
         self._free_at = 0.0
-        self.waiting_at: dict[int, deque[Request]] = {}
+        self.waiting_at: dict[int, deque[SentAsk]] = {}
         self.fetch: Fetch | None = None
         self.began_at = 0.0
         self.ended_at: float | None = None
@@ -224,6 +224,11 @@ class SimBuyer:
         """Those that it knows."""
         return self._sellers
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all."""
+        return self.ended_at is not None and not self.why
+
     def begin(self) -> None:
         """The fetch begins now."""
         now = self.began_at = self._queue.now
@@ -233,13 +238,13 @@ class SimBuyer:
         self.fetch.no_more_holders(now)
         self._turn()
 
-    def on_arriving(self, request: Request) -> None:
+    def on_arriving(self, request: SentAsk) -> None:
         """A block is at the downlink."""
         size = self.file.sizes[request.ask.cid]
         self._free_at = max(self._free_at, self._queue.now) + size / self.rate
         self._queue.at(self._free_at, self._on_block, request)
 
-    def _on_block(self, request: Request) -> None:
+    def _on_block(self, request: SentAsk) -> None:
         if request.is_dropped or self.fetch is None:
             self.wasted += 1
             return
@@ -247,7 +252,7 @@ class SimBuyer:
         self.fetch.handle_block(request.ask.request, self.file.blocks[request.ask.cid], self._queue.now)
         self._turn()
 
-    def on_lost(self, request: Request) -> None:
+    def on_lost(self, request: SentAsk) -> None:
         """Its connection ended."""
         if not request.is_dropped and self.fetch is not None:
             self._requests.pop(request.ask.request, None)
@@ -288,7 +293,7 @@ class SimBuyer:
 
     def _ask(self, ask: Ask) -> None:
         self.requests += 1
-        request = self._requests[ask.request] = Request(self, ask)
+        request = self._requests[ask.request] = SentAsk(self, ask)
         seller = self._sellers[ask.holder]
         self._queue.after(self._lines.one_way(self.region, seller.region), seller.on_request, request)
 
@@ -296,7 +301,7 @@ class SimBuyer:
 class FetchWorld:
     """All buyers and sellers."""
 
-    def __init__(self, plan: FetchPlan, config: FetchConfig | None = None) -> None:
+    def __init__(self, plan: FetchCrowd, config: FetchConfig | None = None) -> None:
         random = Random(f"{plan.seed} fetching")
         self.plan = plan
         self.queue = EventQueue(START)
@@ -344,12 +349,24 @@ class FetchWorld:
     def _is_done(self) -> bool:
         return len(self._done) == len(self.buyers)
 
+    def times_ms(self) -> list[float]:
+        """How long each fetch took that has ended."""
+        return [
+            (buyer.ended_at - buyer.began_at) * 1000 for buyer in self.buyers if buyer.ended_at is not None
+        ]
+
+    @property
+    def trace_hash(self) -> str:
+        """Of when each fetch ended, and by how many requests."""
+        ends = [f"{buyer.ended_at} {buyer.requests} {buyer.why}" for buyer in self.buyers]
+        return sha256("\n".join(ends).encode()).hex()[:32]
+
     def rates(self) -> list[float]:
         """Each buyer's rate as a share of that of the static choice."""
         return [
             took / (buyer.ended_at - buyer.began_at)
             for buyer, took in zip(self.buyers, self.static_s, strict=True)
-            if buyer.ended_at is not None
+            if buyer.ended_at is not None and not buyer.why
         ]
 
 

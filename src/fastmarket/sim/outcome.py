@@ -44,6 +44,8 @@ class ScenarioOutcome:
     times_ms: dict[str, list[float]] = field(default_factory=dict)
     hops: dict[str, list[int]] = field(default_factory=dict)
     worlds: list[World] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
+    """Digests of what ran outside of a world."""
 
     def world(self, plan: Plan | None = None, population: Population | None = None) -> World:
         """A fresh world that the outcome accounts for."""
@@ -76,7 +78,7 @@ class ScenarioOutcome:
 
     def round_trips(self) -> Figures:
         """What one round trip takes in the first world: the unit some marks are in."""
-        return spread("ms", self.worlds[0].round_trips_ms())
+        return spread("ms", self.worlds[0].round_trips_ms() if self.worlds else [])
 
     def in_round_trips(self, ms: list[float]) -> float | None:
         """A median in median round trips."""
@@ -105,8 +107,9 @@ class ScenarioOutcome:
 
     @property
     def trace_hash(self) -> str:
-        """Of everything that was sent, in all worlds."""
-        return sha256("".join(world.network.trace_hash for world in self.worlds).encode()).hex()[:32]
+        """Of everything that was sent, in all worlds and outside of them."""
+        hashes = [*(world.network.trace_hash for world in self.worlds), *self.traces]
+        return sha256("".join(hashes).encode()).hex()[:32]
 
     def _section(self, name: str, figures: Figures) -> Figures:
         self.sections[name] = figures

@@ -9,6 +9,7 @@ from itertools import pairwise
 from fastmarket.sim.announcing import reannounce
 from fastmarket.sim.attacks import hostile, targeted
 from fastmarket.sim.churn import churn, partition
+from fastmarket.sim.fetching_scenario import fetching
 from fastmarket.sim.measures import Figure, mean
 from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.outcome import ScenarioOutcome
@@ -179,6 +180,7 @@ SCENARIOS = {
     "large-table": Scenario(large_table, 10_000),
     "partition": Scenario(partition, 200),
     "churn": Scenario(churn, 200),
+    "fetching": Scenario(fetching, 1200),
 }
 
 

@@ -128,14 +128,12 @@ class Asking:
         return block, holder
 
     def _on_beaten(self, request: AskedBlock, now: float) -> None:
-        """Another holder was quicker. One that was late, and is silent since, rests until it had timed
-        out."""
+        """Another holder was quicker. One that was late, and is silent since, rests for longer each time."""
         holder = request.holder
         self._drop(request)
         if holder.is_late and not holder.under_way:
-            timeout = self._timeout(request) * (1 << min(holder.late_in_row, 8))
             holder.late_in_row += 1
-            self._pause_for(holder, request.asked_at + timeout - now, now)
+            self._pause(holder, holder.late_in_row, now, None)
 
     def handle_missing(self, number: int, now: float) -> None:
         """The holder does not have the block."""
@@ -194,7 +192,9 @@ class Asking:
             self._pause(holder, holder.failures_in_row, now, retry_after)
 
     def _pause(self, holder: HolderState, times: int, now: float, retry_after: float | None) -> None:
-        seconds = self._config.first_pause_s * (1 << (times - 1)) if retry_after is None else retry_after
+        seconds = (
+            self._config.first_pause_s * (1 << min(times - 1, 16)) if retry_after is None else retry_after
+        )
         self._pause_for(holder, seconds, now)
 
     def _pause_for(self, holder: HolderState, seconds: float, now: float) -> None:

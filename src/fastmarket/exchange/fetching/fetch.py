@@ -111,9 +111,11 @@ class Fetch:
 
     # --- answers
 
-    def handle_block(self, request: int, block: bytes, now: float) -> None:
+    def handle_block(self, request: int, block: bytes | bytearray | memoryview, now: float) -> None:
         """The answer to a request. It is hashed here; whatever it is, nothing is raised. Unknown and dropped
-        requests are ignored."""
+        requests are ignored. `block` is copied unless it is bytes."""
+        if not isinstance(block, bytes):
+            block = bytes(block)
         came = self._asking.handle_block(request, block, now)
         if came is None or self._ended:
             return
@@ -188,10 +190,10 @@ class Fetch:
         """What to do, in this order; empty: nothing until the next input."""
         self._now = now
         if not self._ended and not self._is_paused:
-            if self._output is not None:
-                self._roster.bill.missing_bytes = (
-                    self._output.end - self._output.first - self._output.verified_bytes
-                )
+            if self._output is not None and self._body is not None:
+                output = self._output
+                self._roster.bill.missing_bytes = output.end - output.first - output.verified_bytes
+                self._body.has_more = False
             try:
                 self._asking.assign(now)
             except (PeerFault, CallerFault) as fault:

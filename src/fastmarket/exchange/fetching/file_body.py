@@ -17,7 +17,7 @@ from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.output import Content, FileOutput
 from fastmarket.exchange.fetching.roster import Roster
-from fastmarket.exchange.fetching.walk import RAW_HEAD, DagWalk
+from fastmarket.exchange.fetching.walk import RAW_HEAD, LeafWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
 from fastmarket.formats.block import inline_block, split_cid, verify_block
 from fastmarket.formats.unixfs.leaf import leaf_frame
@@ -57,7 +57,7 @@ class FileBody:
         self._output = output
         self._kept = kept
         self._roster = roster
-        self._walk = DagWalk(config, output.first, output.end)
+        self._walk = LeafWalk(config, output.first, output.end)
         self._active: dict[bytes, WantedBlock] = {}
         self._again: deque[WantedBlock] = deque()  # kept ones that are not right
         self._nodes: BoundedMap[bytes, PackedLinks] = BoundedMap(
@@ -77,7 +77,6 @@ class FileBody:
 
     def next_block(self) -> WantedBlock | None:
         """The next one: inner nodes first, then leaves by offset."""
-        self.has_more = False
         if self._again:
             return self._again.popleft()
         for _ in range(_PLACES_A_TURN):

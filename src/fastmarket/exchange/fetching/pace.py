@@ -117,7 +117,7 @@ class HolderPace:
         config = self._config
         if self._leaves.count:
             return max(self._leaves.late_s, config.min_soft_timeout_s)  # inner nodes wait behind leaves
-        late = config.first_soft_timeout_s
+        late = config.first_inner_timeout_s
         if self._inner.count:
             late = self._inner.late_s
         elif self.rtt_s is not None:

@@ -33,7 +33,7 @@ class _Run:
         self.depth = depth
 
 
-class DagWalk:
+class LeafWalk:
     """What lies between `first` and `end` (exclusive) of the file.
 
     A child that promises more than a block may have is an inner node; any other is taken for a leaf until a

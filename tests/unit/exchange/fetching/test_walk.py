@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastmarket.config import FetchConfig
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
-from fastmarket.exchange.fetching.walk import DagWalk
+from fastmarket.exchange.fetching.walk import LeafWalk
 from fastmarket.exchange.fetching.wanted import Place
 from fastmarket.formats.unixfs.node import Child, FileNode
 
@@ -33,7 +33,7 @@ def node_of(file_bytes: int, offset: int) -> PackedLinks:
 
 def test_of_a_file_of_a_tebibyte_only_a_part_is_known_at_once() -> None:
     size = 1 << 40
-    walk = DagWalk(CONFIG, 0, size)
+    walk = LeafWalk(CONFIG, 0, size)
     walk.expand(node_of(size, 0), 0, 1)
     under_way: deque[Place] = deque()
     offset = most = inner_ahead = 0
