@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
+import sys
+import termios
 from contextlib import suppress
 from typing import Protocol
 
@@ -41,6 +44,10 @@ class Channel(Protocol):
 
     def send_slice(self, piece: FileSlice) -> int:
         """How many bytes of it were accepted. Raises FileMoved."""
+
+    def unread_bytes(self) -> int:
+        """Of what was accepted, how much the other side's kernel has not; 0 where ours does not say. (The
+        socket is not writable before a third of its buffer is free: of a slow reader that takes minutes.)"""
 
     def end(self) -> None:
         """Sends the end of the stream."""
@@ -85,6 +92,10 @@ class PlainChannel:
             if not sent or not file.is_unmoved(descriptor):
                 raise FileMoved(f"{file.path} changed while it was sent")
         return sent
+
+    def unread_bytes(self) -> int:
+        """See Channel."""
+        return _unread(self._descriptor)
 
     def end(self) -> None:
         """See Channel."""
@@ -146,6 +157,10 @@ class TlsChannel:
             return 0
         return self.send(read_slice(piece._replace(length=min(piece.length, MAX_CIPHERED_BYTES))), True)
 
+    def unread_bytes(self) -> int:
+        """See Channel; nearly, as TLS adds a few bytes to each record."""
+        return _unread(self._sock.fileno()) + len(self._unsent)
+
     def end(self) -> None:
         """See Channel."""
         with suppress(ssl.SSLError):  # it waits for the other side's end, and we do not
@@ -180,3 +195,12 @@ class TlsChannel:
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._has_ended = True
         return b"".join(parts)
+
+
+def _unread(descriptor: int) -> int:
+    size = bytearray(4)
+    try:
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
+    except OSError:
+        return 0
+    return int.from_bytes(size, sys.byteorder)

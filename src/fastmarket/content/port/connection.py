@@ -46,8 +46,9 @@ class PortConnection:
         self._busy_since: float | None = None
         self._idle_since = shell.now()
         self._answered = 0
-        self._blocked_since: float | None = None
-        self._sent_blocked = 0  # bytes since then
+        self._watched_since: float | None = None  # whether the other side reads
+        self._watched_read = 0  # what it had read then
+        self._sent = 0
         self._linger_until: float | None = None
         self._dropped_bytes = 0
         self._has_input_ended = False
@@ -194,7 +195,7 @@ class PortConnection:
         if share:
             self._send(share)
         else:
-            self._blocked_since = None  # it waits for us
+            self._watched_since = None  # it waits for us
             self._write_no_more()
 
     def _send(self, share: int) -> None:
@@ -218,9 +219,10 @@ class PortConnection:
                     break
                 sent += count
         finally:
+            self._sent += sent
             self._shell.budget.spend(sent)
             self._shell.tally.bytes_sent += sent
-        self._after(stop, sent)
+        self._after(stop)
 
     def _send_slice(self, piece: FileSlice, most: int) -> int:
         file, offset, length = piece
@@ -253,10 +255,10 @@ class PortConnection:
             self._bytes = memoryview(self._bytes)  # what is left of it is not copied
         return stop if not size and self._slice is None else None
 
-    def _after(self, stop: _Stop, sent: int) -> None:
+    def _after(self, stop: _Stop) -> None:
         """What the connection waits for now."""
         speaker = self._speaker
-        self._note_progress(stop, sent)
+        self._note_progress()
         if stop is not _Stop.DRAINED or self._channel.has_unsent:
             self._write_on()
         elif speaker is not None and speaker.is_closing:
@@ -269,21 +271,20 @@ class PortConnection:
         else:
             self._read_no_more()
 
-    def _note_progress(self, stop: _Stop, sent: int) -> None:
+    def _note_progress(self) -> None:
         speaker, now = self._speaker, self._shell.now()
         if speaker is None or not self.is_busy:
-            self._busy_since = self._blocked_since = None
+            self._busy_since = self._watched_since = None
             self._idle_since = now
             return
         if self._busy_since is None or speaker.answered != self._answered:
             self._answered = speaker.answered
             self._busy_since = now
-        if stop is not _Stop.BLOCKED and not speaker.is_stalled:
-            self._blocked_since = None
-        elif self._blocked_since is None:
-            self._blocked_since, self._sent_blocked = now, 0
-        else:
-            self._sent_blocked += sent
+        if self._watched_since is None:
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        self._watched_since, self._watched_read = now, self._sent - self._channel.unread_bytes()
 
     def _finish(self) -> None:
         if self._speaker is None:
@@ -323,14 +324,15 @@ class PortConnection:
         config = self._shell.config
         if self._busy_since is not None and now - self._busy_since > config.answer_timeout_s:
             self.abort()
-        elif self._blocked_since is not None:
-            waited = now - self._blocked_since
+        elif self._watched_since is not None:
+            waited = now - self._watched_since
             if waited <= config.unread_timeout_s:
                 return
-            if self._sent_blocked < waited * config.min_rate_bytes:
+            read = self._sent - self._channel.unread_bytes() - self._watched_read
+            if read < waited * config.min_rate_bytes:
                 self.abort()
             else:
-                self._blocked_since, self._sent_blocked = now, 0
+                self._watch(now)
 
     # --- the loop
 

@@ -58,11 +58,6 @@ class Http1Speaker:
         return self._answering or bool(self._waiting)
 
     @property
-    def is_stalled(self) -> bool:
-        """Never: only the socket holds up what is sent."""
-        return False
-
-    @property
     def wants_input(self) -> bool:
         """See Speaker."""
         return not self._ended and len(self._waiting) < MAX_PIPELINED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -28,12 +29,13 @@ from fastmarket.content.port.fields import ALWAYS
 from fastmarket.content.port.messages import KEPT_HEADERS, GatewayAnswer, GatewayRequest, RequestRefused
 from fastmarket.content.port.pieces import AnswerCut, FileSlice, Piece, Pieces, cut, piece_bytes, read_slice
 
-MAX_FRAME_BYTES = 64 * 1024
-"""Of the frames that we send, if the other side takes such; read from a file at once."""
+STREAM_TURN_BYTES = 64 * 1024
+"""Read from a file at once, and sent for a stream before others have their turn."""
 
+_FRAME_HEAD = struct.Struct(">HBBBL")  # RFC 9113, 4.1: length of 24 bits, type (0: DATA), flags, stream
 _ALWAYS = [(name.lower(), value) for name, value in ALWAYS]
 _PSEUDO = frozenset({":method", ":scheme", ":authority", ":path"})
-_STEP_BYTES = 64  # what a stream's turn counts at least: one that has only to look for more ends, too
+_MAX_STEPS = 256  # turns of streams that have only to look for more; then other connections have theirs
 _BODILESS = frozenset({204, 304})
 _Codes = h2.errors.ErrorCodes
 _Setting = h2.settings.SettingCodes
@@ -86,6 +88,7 @@ class Http2Speaker:
         self._asked: dict[int, GatewayRequest | RequestRefused] = {}  # whose end has not come
         self._waiting: deque[tuple[int, GatewayRequest | RequestRefused]] = deque()
         self._sending: deque[_Stream] = deque()
+        self._frames: list[bytes] = []  # to be sent at once
         self._resets = 0
         self._control = self._h2.data_to_send()  # frames that are no answers
         self._ended = False  # no further requests
@@ -112,11 +115,6 @@ class Http2Speaker:
     def in_request(self) -> bool:
         """See Speaker."""
         return bool(self._asked)
-
-    @property
-    def is_stalled(self) -> bool:
-        """See Speaker: no window is open."""
-        return bool(self._sending)
 
     @property
     def wants_input(self) -> bool:
@@ -148,18 +146,18 @@ class Http2Speaker:
         """See Speaker."""
         while self._waiting:
             self._start(*self._waiting.popleft())
-        out = [self._control, self._h2.data_to_send()]
+        frames = self._frames = [self._control, self._h2.data_to_send()]
         self._control = b""
-        size = len(out[0]) + len(out[1])
-        idle = 0  # streams in a row that could send nothing
-        while self._sending and idle < len(self._sending) and size < GATHER_BYTES:
-            if self._send_frame(self._sending.popleft()):
-                out.append(self._h2.data_to_send())
-                size += len(out[-1]) + _STEP_BYTES
-                idle = 0
+        steps = idle = 0  # idle: streams in a row that could send nothing
+        while self._sending and idle < len(self._sending) and steps < _MAX_STEPS:
+            if self._send_frames(self._sending.popleft()):
+                steps, idle = steps + 1, 0
             else:
                 idle += 1
-        return b"".join(out) or (b"" if size else None)
+            if sum(map(len, frames)) >= GATHER_BYTES:
+                break
+        frames.append(self._h2.data_to_send())
+        return b"".join(frames) or (b"" if steps else None)
 
     def finish(self) -> None:
         """See Speaker."""
@@ -243,7 +241,7 @@ class Http2Speaker:
             headers.append(("content-length", str(answer.length)))
         return headers + _ALWAYS
 
-    def _send_frame(self, stream: _Stream) -> bool:
+    def _send_frames(self, stream: _Stream) -> bool:
         """Sends what a stream may send at once; False: nothing."""
         connection, number = self._h2, stream.number
         try:
@@ -255,11 +253,7 @@ class Http2Speaker:
             if not piece_bytes(stream.piece):
                 self._sending.append(stream)
                 return True
-            most = min(
-                connection.local_flow_control_window(number),
-                connection.max_outbound_frame_size,
-                MAX_FRAME_BYTES,
-            )
+            most = min(connection.local_flow_control_window(number), STREAM_TURN_BYTES)
             if most <= 0:
                 self._sending.append(stream)
                 return False
@@ -278,11 +272,29 @@ class Http2Speaker:
             self._desk.tally.add_sent(piece.file.path, len(data))
         stream.advance()
         is_last = stream.piece is None
-        self._h2.send_data(stream.number, data, end_stream=is_last)
+        size = self._h2.max_outbound_frame_size
+        whole = len(data) - (len(data) - 1) % size - 1 if is_last else len(data)
+        self._write_frames(stream.number, data[:whole] if is_last else data, size)
         if is_last:
+            self._h2.send_data(stream.number, data[whole:], end_stream=True)
             self._answered()
         else:
             self._sending.append(stream)
+
+    def _write_frames(self, number: int, data: bytes, size: int) -> None:
+        """DATA frames without END_STREAM, as h2's `send_data` makes them, which takes 15 us for each and
+        copies it three times: of a GiB in frames of 16 KiB a second. The windows stay h2's."""
+        if not data:
+            return
+        connection = self._h2
+        # Frames that h2 has prepared come first.
+        self._frames.append(connection.data_to_send())
+        for at in range(0, len(data), size):
+            frame = data[at : at + size] if len(data) > size else data
+            self._frames.append(_FRAME_HEAD.pack(len(frame) >> 8, len(frame) & 0xFF, 0, 0, number))
+            self._frames.append(frame)
+        connection.outbound_flow_control_window -= len(data)
+        connection.streams[number].outbound_flow_control_window -= len(data)
 
     def _answered(self) -> None:
         self.answered += 1

@@ -23,10 +23,6 @@ class Speaker(Protocol):
         """Whether a part of a request has come, and not the rest."""
 
     @property
-    def is_stalled(self) -> bool:
-        """Whether there is something to send that the other side does not let through."""
-
-    @property
     def wants_input(self) -> bool:
         """Whether more may be read now."""
 

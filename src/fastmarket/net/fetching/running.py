@@ -268,6 +268,8 @@ class RunningFetch:
                 for write in writes:
                     self.on_written(write.leaf, None)
             elif self._end is not None:
+                if isinstance(self._end, FetchFailed) and not self._order.plan_only:
+                    yield self._progress()  # what has come until then, and what it cost
                 yield await self._summary(self._end)
                 return
             elif self._order.plan_only and self._planned is not None and self._is_searched:
