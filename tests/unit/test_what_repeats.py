@@ -258,6 +258,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("cli/withdrawing.py", "withdraw_old", "ensure_future"): (CALLER, ""),
     ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
     ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
+    ("cli/server.py", "_stop", "ensure_future"): (ONCE, ""),
     ("cli/tree.py", "_hashed", LOOP): (CALLER, ""),
 }
 
