@@ -194,7 +194,7 @@ class Node(Live):
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching
 
-        return fetching(self.dht, self.market, self._config, self._selling)
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
@@ -227,6 +227,12 @@ class Node(Live):
             from fastmarket.web.fleet_metrics import FleetState
 
             metrics.registry.register(FleetState(self._fleet))
+        from fastmarket.web.content_metrics import FetchingState, SellingState
+
+        if self._selling is not None:
+            metrics.registry.register(SellingState(self._selling))
+        if self._fetching is not None:
+            metrics.registry.register(FetchingState(self._fetching))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         return WebServer(
@@ -237,7 +243,7 @@ class Node(Live):
         with parts.extra("http-port", "http"):
             from fastmarket.web.market_api import MarketApi
             from fastmarket.web.routing_api import RoutingApi
-            from fastmarket.web.search import HolderSearch
+            from fastmarket.web.search import PageSearch
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
@@ -248,7 +254,7 @@ class Node(Live):
         fetching = self._fetching
         shop = None if self._selling is None else self._selling.shop
         prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
-        search = HolderSearch(self.market, config, self._writers, prober)
+        search = PageSearch(self.market, config, self._writers, prober)
         market = MarketApi(shop, fetcher, self._writers, config, dht.now)
         page = StatusPage(dht, config)
         routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]

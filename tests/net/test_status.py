@@ -13,7 +13,7 @@ from fastmarket.config import WebConfig
 from fastmarket.formats.cid import Cid, new_cidv0
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
-from fastmarket.web.search import HolderSearch
+from fastmarket.web.search import PageSearch
 from fastmarket.web.server import WebServer
 from fastmarket.web.status import StatusPage
 from fastmarket.web.write_access import WriteAccess
@@ -33,7 +33,7 @@ async def page() -> AsyncIterator[tuple[list[DhtNode], httpx.AsyncClient]]:
         for node, price in ((holder, 2**60), (asked, 5)):
             metadata = FileMetadata("192.0.2.7", 9000, price, 12, "a.txt")
             await node.register_offer(CONTENT.multihash, b"u", "bob", metadata, DEADLINE_S)
-        search = HolderSearch(asked, CONFIG, WriteAccess())
+        search = PageSearch(asked, CONFIG, WriteAccess())
         routes = [*StatusPage(asked, CONFIG).routes(), *search.routes()]
         server = WebServer(routes, CONFIG, "127.0.0.1", 0)
         port = await server.start()
@@ -89,7 +89,10 @@ def test_a_search_streams_a_line_for_each_offer_and_its_end(run: Run[None]) -> N
             assert {offer["at"] for offer in found} == {"192.0.2.7:9000"}
             assert end == {"end": "complete"}
             answer = await http.get("/find", params={"content": ""})
-            assert (answer.status_code, answer.json()) == (422, {"error": "content: is empty"})
+            assert (answer.status_code, answer.json()) == (
+                422,
+                {"error": "content: is empty", "plain": "is empty"},
+            )
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""The runner of jobs: it numbers their requests and keeps their timers."""
+"""The runner of jobs: numbers their requests and keeps their timers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 __all__ = ["Done", "Job", "JobRunner", "PeerObserver", "PeerWatcher"]
 
-# A shell that forgot a request: it counts as timed out this long after its deadline.
+# If the shell never answers a request, it counts as timed out this long after its deadline.
 FORGOTTEN_AFTER_S = 5.0
 
 
 Done = Callable[[object, float], None]
-"""Told of an internal job's result; None when a bug ended it."""
+"""`done(result, now)` of an internal job; the result is None if a bug ended it."""
 
 
 class _Running:
@@ -30,16 +30,16 @@ class _Running:
     def __init__(self, job_id: int, job: Job, done: Done | None) -> None:
         self.job_id = job_id
         self.job = job
-        self.done = done  # an internal job: told here, no events
-        self.armed: float | None = None  # its live entry in the timer heap
-        self.changed_at: float | None = None  # an outcome came since it was polled
+        self.done = done  # for internal jobs, which make no events
+        self.armed: float | None = None  # the valid entry in the timer heap
+        self.changed_at: float | None = None  # time of an outcome since the last poll
 
 
 class JobRunner:
-    """Runs up to `max_jobs` jobs at once; a reply to a job that has ended is dropped.
+    """Runs up to `max_jobs` jobs at once; replies to a job that has ended are dropped.
 
-    What a job raises, other than PeerFault, is told (`JobFault`). Over a reply it costs the job that peer;
-    anywhere else it ends this job, and no other.
+    Whatever a job raises, other than PeerFault, is reported as `JobFault`. In handling a reply it costs that
+    job this peer; anywhere else it ends this job, and no other.
     """
 
     __slots__ = (
@@ -67,8 +67,8 @@ class JobRunner:
         rtt: RttEstimator | None = None,
         alive: KnownAlive | None = None,
     ) -> None:
-        """`rtt`: told of every peer that replied, also to a job that has ended; `alive`: of those that did it
-        rightly, and of those that failed."""
+        """`rtt` learns of every reply, even to a job that has ended; `alive` learns of every valid reply and
+        of every failure."""
         self._alive = alive
         self._rtt = rtt
         self._max_jobs = max_jobs
@@ -89,13 +89,14 @@ class JobRunner:
 
     @property
     def pending_count(self) -> int:
-        """Requests without an outcome so far."""
+        """Requests without an outcome yet."""
         return len(self._pending)
 
     def start(self, job: Job, now: float, done: Done | None = None) -> int:
-        """Start a job; its id. With `done`, it makes no events and `done(result, now)` is called at its end.
+        """Starts a job and returns its id. With `done`, it makes no events; `done(result, now)` is called at
+        its end.
 
-        Raises Busy when `max_jobs` are running, and what an external job raises at its start.
+        Raises Busy if `max_jobs` are running, and whatever an external job raises at its start.
         """
         if len(self._jobs) >= self._max_jobs:
             self._pump_changed()
@@ -117,7 +118,7 @@ class JobRunner:
         return job_id
 
     def cancel(self, job_id: int, now: float) -> None:
-        """End a job with what it has; an unknown or finished one: nothing happens."""
+        """Ends a job with what it has; does nothing for an unknown or finished one."""
         running = self._jobs.get(job_id)
         if running is None:
             return
@@ -129,12 +130,12 @@ class JobRunner:
             self._pump(job_id, running, now)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply from the shell; one to an unknown request is traced and dropped."""
+        """Takes a reply from the shell; one to an unknown request is traced and dropped."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
-        # What expects no reply was written, and that is all: it says nothing of the peer.
+        # A request that expects no reply was merely written, which says nothing about the peer.
         said = bool(payload) or pending.expects_reply(protocol)
         if said and self._rtt is not None:
             self._rtt.on_heard(pending.peer.peer_id)
@@ -159,7 +160,7 @@ class JobRunner:
         self._on_outcome(pending.job_id, running, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
-        """The shell gave a request up."""
+        """The shell gave up on a request."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             return
@@ -175,13 +176,13 @@ class JobRunner:
             self._on_outcome(pending.job_id, running, now)
 
     def on_peer_identified(self, now: float) -> None:
-        """Tell the jobs that watch for it."""
+        """Notifies the jobs that watch for identified peers."""
         if not self._watchers:
             return
         for job_id, watcher in list(self._watchers.items()):
             running = self._jobs.get(job_id)
             if running is None:
-                continue  # over by what another one did
+                continue  # ended as a consequence of another watcher's work
             try:
                 watcher.on_peer_identified(now)
             except Exception as error:  # noqa: BLE001 - see the class
@@ -190,7 +191,7 @@ class JobRunner:
                 self._pump(job_id, running, now)
 
     def next_timer(self) -> float | None:
-        """The earliest moment a job wants to be woken; never too late, now and then too early."""
+        """When the first job wants to be woken; never too late, sometimes too early."""
         timers = self._timers
         while timers:
             when, job_id = timers[0]
@@ -201,7 +202,7 @@ class JobRunner:
         return None
 
     def handle_timer(self, now: float) -> None:
-        """Wake every job whose time has come, once each."""
+        """Wakes every job whose time has come, once."""
         self._pump_changed()
         timers, due = self._timers, []
         while timers and timers[0][0] <= now:
@@ -213,7 +214,7 @@ class JobRunner:
             running.armed = None
             try:
                 wanted = running.job.next_timer()
-                if wanted is None or wanted > now:  # it came too early
+                if wanted is None or wanted > now:  # the wake-up was early
                     self._arm(job_id, running, wanted)
                     continue
                 running.job.handle_timer(now)
@@ -243,7 +244,8 @@ class JobRunner:
         return []
 
     def _on_outcome(self, job_id: int, running: _Running, now: float) -> None:
-        """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
+        """Marks an external job, which is polled once for all outcomes of a turn; polls an internal one at
+        once."""
         if job_id not in self._jobs:
             return  # a bug has ended it
         if running.done is not None:
@@ -278,7 +280,7 @@ class JobRunner:
             self._on_bug(running.job_id, running, error, now)
 
     def _on_bug(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
-        """A bug of ours ends the job; replies to its requests are dropped."""
+        """Ends a job because of a bug of ours; replies to its requests are dropped."""
         self._report_bug(running, error, ended=True)
         self._watchers.pop(job_id, None)
         if self._jobs.pop(job_id, None) is not None and running.done is not None:
@@ -292,7 +294,7 @@ class JobRunner:
         self._trace.event("kad.job.fault", job_id=running.job_id, ended=ended)
 
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
-        """Move a job's output on, and drop or re-arm it."""
+        """Passes on a job's output, then re-arms or removes it."""
         job = running.job
         try:
             outgoing = job.poll_requests(now)
@@ -314,7 +316,7 @@ class JobRunner:
             self._on_bug(job_id, running, error, now)
 
     def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
-        # An entry that is too early only costs one look; so it is left to come due.
+        # An entry that is too early costs only one check, so it stays until it comes up.
         if wanted is not None and (running.armed is None or wanted < running.armed):
             running.armed = wanted
             heapq.heappush(self._timers, (wanted, job_id))

@@ -1,4 +1,5 @@
-"""What a node does unasked: refresh its table, announce again what is its own, drop what has expired."""
+"""Background work of a node: refreshes of the table, announcements of its own records, removal of expired
+ones."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from fastmarket.kad.jobs import Job, JobRunner
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.run_all import run_all
 
-# Intervals are stretched or shortened by up to this share, so that nodes started together spread out.
+# Intervals are randomly stretched or shortened by up to this share, so that nodes started together spread
+# out.
 JITTER = 0.1
 
 
 class Own(Enum):
-    """Kinds of things a node announces of its own accord."""
+    """Kinds of records that a node announces by itself."""
 
     VALUE = "value"
     PROVIDER = "provider"
@@ -32,7 +34,7 @@ class _Published:
 
 
 class Maintenance:
-    """Timers over the whole node."""
+    """Timers of the whole node."""
 
     __slots__ = (
         "_announce",
@@ -61,7 +63,7 @@ class Maintenance:
         announce: Callable[[Own, bytes, bytes, float], Job],
         sweep: Callable[[float], None],
     ) -> None:
-        """`refresh`, `announce` and `sweep` say what to do when the time has come: the first two by jobs."""
+        """`refresh`, `announce` and `sweep` are called when they are due; the first two return jobs."""
         self._config = config
         self._jobs = jobs
         self._entropy = entropy
@@ -78,11 +80,12 @@ class Maintenance:
         return len(self._own)
 
     def own(self, kind: Own) -> list[bytes]:
-        """Keys that are announced again and again."""
+        """Keys that are announced regularly."""
         return [key for own_kind, key in self._own if own_kind is kind]
 
     def publish(self, kind: Own, key: bytes, value: bytes, now: float) -> None:
-        """Announce from now on; the first announcement is the caller's. Raises CallerFault when too many."""
+        """Announces regularly from now on; the first announcement is the caller's. Raises CallerFault if
+        there are too many."""
         known = self._own.get((kind, key))
         if known is not None:
             known.value = value
@@ -93,15 +96,15 @@ class Maintenance:
         self._schedule(published, now + self._spread(self._config.republish_interval_s))
 
     def is_published(self, kind: Own, key: bytes) -> bool:
-        """Whether it is announced again and again."""
+        """Whether the key is announced regularly."""
         return (kind, key) in self._own
 
     def unpublish(self, kind: Own, key: bytes) -> bool:
-        """Announce no longer; whether it was."""
+        """Stops announcing; returns whether the key was announced."""
         return self._own.pop((kind, key), None) is not None
 
     def refresh_soon(self, wait_s: float, pause_s: float, now: float) -> None:
-        """The next refresh comes in `wait_s`, and `pause_s` after the last at the earliest."""
+        """Makes the next refresh due in `wait_s`, but not earlier than `pause_s` after the last one."""
         at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
         self._refresh_at = min(self._refresh_at, at)
 
@@ -113,10 +116,10 @@ class Maintenance:
         return when
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Does what is due."""
         run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
 
-    # Each sets its next time before it does anything: whatever that raises, there is a next time.
+    # Each sets its next time first, so that there is a next time whatever it raises.
 
     def _sweep_due(self, now: float) -> None:
         if now >= self._sweep_at:
@@ -134,13 +137,13 @@ class Maintenance:
     def _announce_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
             _, _, published = heapq.heappop(self._due)
-            # Withdrawn, or withdrawn and published again: then another entry stands for it.
+            # Unpublished, or unpublished and published again: then it has another entry.
             kind, key = published.kind, published.key
             if self._own.get((kind, key)) is not published:
                 continue
             try:
                 job = self._announce(kind, key, published.value, now)
-            except CallerFault:  # what we hold by now is better than what we would announce
+            except CallerFault:  # a better value than ours is stored here by now
                 del self._own[kind, key]
             except Exception:
                 self._schedule(published, now + self._spread(self._config.republish_retry_s))

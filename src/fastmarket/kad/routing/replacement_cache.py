@@ -1,4 +1,4 @@
-"""Peers that found no place in the routing table, and have it when one becomes free."""
+"""Peers that found no place in the routing table, and get one when it becomes free."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from fastmarket.kad.routing.contact import Contact
 
 
 class ReplacementCache:
-    """By bucket and key, at most k in a bucket, of one address block no more than may stand in one; the one
-    that has waited longest gives way."""
+    """By bucket and key: at most k peers for a bucket, and as many of one address block as the bucket may
+    hold. The one added longest ago is evicted."""
 
     __slots__ = ("_buckets", "_k", "_most_of", "contacts")
 
     def __init__(self, k: int, most_of: Callable[[bytes], int]) -> None:
-        """`most_of(group)`: how many of that address block a bucket may hold."""
+        """`most_of(group)`: the limit of that address block in a bucket."""
         self._k = k
         self._most_of = most_of
         self._buckets: dict[int, BoundedMap[KadKey, Contact]] = {}
         self.contacts: dict[KadKey, Contact] = {}
-        """All that wait, by their keys; to be read only."""
+        """All peers in the cache, by key; read-only."""
 
     def __len__(self) -> int:
         return len(self.contacts)
@@ -44,7 +44,7 @@ class ReplacementCache:
             del self.contacts[evicted]
 
     def drop(self, bucket: int, key: KadKey) -> None:
-        """It waits no longer."""
+        """Removes a peer."""
         if self.contacts.pop(key, None) is None:
             return
         waiting = self._buckets[bucket]
@@ -53,6 +53,6 @@ class ReplacementCache:
             del self._buckets[bucket]
 
     def freshest(self, bucket: int) -> list[tuple[KadKey, Contact]]:
-        """All of a bucket, the one that came last first."""
+        """The peers of a bucket, newest first."""
         waiting = self._buckets.get(bucket)
         return [] if waiting is None else list(waiting.items())[::-1]

@@ -24,7 +24,8 @@ export class Refused extends Error {
 async function reason (response) {
   const text = await response.text()
   try {
-    return JSON.parse(text).error
+    const { error, plain } = JSON.parse(text)
+    return plain ?? error
   } catch {
     return text.trim() || `the node answered with status ${response.status}`
   }
@@ -55,7 +56,7 @@ export async function * lines (path, { body, signal } = {}) {
     rest = parts.pop()
     for (const part of parts) {
       const line = JSON.parse(part)
-      if (line.end === 'failed') throw new Error(line.error)
+      if (line.end === 'failed') throw new Error(line.plain ?? line.error)
       yield line
       if (line.end) return
     }

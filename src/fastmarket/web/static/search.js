@@ -121,7 +121,9 @@ function showPlan () {
 
 function wanted () {
   const price = byId('get-price').value.trim()
-  return { content: found.content, ...(price ? { max_price: price } : {}) }
+  // A file is got by its CID; digits of a digest name one, too, and the offers say which.
+  const content = /^[0-9a-f]{64}$/i.test(found.content) ? found.live()[0]?.[1].cid ?? found.content : found.content
+  return { content, ...(price ? { max_price: price } : {}) }
 }
 
 async function makePlan () {

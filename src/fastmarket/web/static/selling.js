@@ -1,6 +1,6 @@
 // Selling: a path that is typed or chosen, how far its reading is, and what sells.
 import { get, lines, post } from './api.js'
-import { arrange, button, byId, bytes, counted, element, fillRows, put, short, whole } from './dom.js'
+import { arrange, button, byId, bytes, counted, element, fillRows, put, whole } from './dom.js'
 
 const STATES = { importing: 'being read', selling: 'selling', changed: 'changed: not sold', gone: 'gone: not sold' }
 const MOST_FAULTS = 3 // of the paths of one sale, told by name
@@ -132,7 +132,7 @@ function goodRow (good) {
     cells: [
       [good.name + folder, '', good.shown], [STATES[good.state] + (good.watched ? ', followed' : ''), `good ${good.state}`],
       [whole(good.price), 'number'], [bytes(good.size), 'number'], [bytes(good.sent_bytes), 'number'],
-      [short(content), 'id', content], end
+      [content, 'id'], end
     ]
   }
 }
