@@ -233,6 +233,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "content/port/test_server.py::test_connections_are_taken_when_there_are_descriptors_again",
     ),
     ("content/port/server.py", "ContentServer.stop", LOOP): (CALLER, ""),
+    ("content/port/cold.py", "SliceReaders.read", "add_done_callback"): (ONCE, ""),
     ("content/port/shell.py", "PortShell._arm", "call_later"): (
         REPEATS,
         "content/port/test_server.py::test_a_bug_while_others_wait_for_a_turn_costs_one_connection",
