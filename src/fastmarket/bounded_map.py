@@ -45,7 +45,7 @@ class BoundedMap(Generic[K, V]):
         self.weight = 0
         """The weight of all entries; 0 where `max_weight` is None."""
         self.entries: Mapping[K, V] = self._entries
-        """The entries as they are at any time. (For what each request asks: it pays for no call.)"""
+        """The entries, as they are at any time. (For what each request asks: it pays for no call.)"""
         self.peek: Callable[[K], V | None] = self._entries.get
         """As `get`, but no use of the entry; likewise the dict's own."""
 
