@@ -203,7 +203,6 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/door.py", "Guest.pause_writing", "call_later"): (ONCE, ""),
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
-    ("cli/server.py", "_stop", "ensure_future"): (ONCE, ""),
     ("market/client_goods.py", "GoodsCalls.list_goods", LOOP): (CALLER, ""),
     ("web/gets.py", "Get.changes", LOOP): (CALLER, ""),
     ("web/gets.py", "Gets.plans", LOOP): (CALLER, ""),

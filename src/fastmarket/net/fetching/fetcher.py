@@ -18,8 +18,8 @@ from fastmarket.net.pump import RunQueue
 
 @dataclass(slots=True)
 class FetchTotals:
-    """Since the start: fetches that `ended`, well or not; those that came to a `whole`, and what these fetched
-    and cost."""
+    """Since the start: fetches that `ended`, well or not; those that came to a `whole`, and what these
+    fetched and cost."""
 
     ended: int = 0
     whole: int = 0
