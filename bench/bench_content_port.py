@@ -51,18 +51,28 @@ async def _end_of_input() -> None:
 async def _ours(path: Path) -> None:
     from fastmarket.config import ContentConfig
     from fastmarket.content.port.server import ContentServer
-    from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015
-    from tests.content.port.shop import Shop
+    from fastmarket.formats.cid import Cid
+    from fastmarket.formats.unixfs.node import FileNode, read_node
+    from tests.content.shop import shop
 
-    shop = Shop()
-    root = shop.sell(path, UNIXFS_V0_2015)
-    leaves = [f"/ipfs/{cid}?format=raw" for cid in shop.leaves]
-    server = ContentServer(shop, ContentConfig(port=0))
-    port = await server.start()
-    paths = {"file": [f"/ipfs/{root}"], "blocks": leaves, "car": [f"/ipfs/{root}?format=car"]}
-    _say(port=port, paths=paths)
-    await _end_of_input()
-    await server.stop()
+    with tempfile.TemporaryDirectory() as folder, shop(Path(folder)) as store:
+        good = await store.sold(path)
+        root = Cid.from_text(str(good.cid))
+
+        def leaves(cid: Cid) -> list[str]:
+            block = store.catalogue.read(cid.multihash)
+            assert block is not None
+            node = read_node(cid.codec, block)
+            assert isinstance(node, FileNode)
+            below = [one for child in node.children for one in leaves(Cid.from_bytes(child.cid))]
+            return below or [f"/ipfs/{cid}?format=raw"]
+
+        server = ContentServer(store.catalogue, ContentConfig(port=0))
+        port = await server.start()
+        paths = {"file": [f"/ipfs/{root}"], "blocks": leaves(root), "car": [f"/ipfs/{root}?format=car"]}
+        _say(port=port, paths=paths)
+        await _end_of_input()
+        await server.stop()
 
 
 def _others_paths(path: Path) -> dict[str, list[str]]:

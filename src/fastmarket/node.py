@@ -227,6 +227,12 @@ class Node(Live):
             from fastmarket.web.fleet_metrics import FleetState
 
             metrics.registry.register(FleetState(self._fleet))
+        from fastmarket.web.content_metrics import FetchingState, SellingState
+
+        if self._selling is not None:
+            metrics.registry.register(SellingState(self._selling))
+        if self._fetching is not None:
+            metrics.registry.register(FetchingState(self._fetching))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         return WebServer(

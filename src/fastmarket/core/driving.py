@@ -30,11 +30,10 @@ def pump(core: NodeCore, driver: Driver, now: float) -> None:
     """Runs the node after an input, or after several; then the driver arms `core.next_timer()`."""
     while True:
         for action in core.poll_actions(now):
-            if type(action) is Persist:
-                driver.persist(action)
-            else:
-                assert type(action) is SendRequest
+            if isinstance(action, SendRequest):
                 driver.send(action)
+            else:
+                driver.persist(action)
         for event in core.poll_events(now):
             driver.deliver(event)
         if not core.has_more:

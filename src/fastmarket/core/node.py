@@ -120,12 +120,17 @@ class NodeCore(RegistrationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
+        table = self._table = self.engine.routing
+        self._entries = table.entries
+        self.local_answers = LocalAnswers(store, (table.entries, table.full_table.entries), config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
         self.responders: dict[str, Responder] = {
-            config.kad.protocol: self.engine.handle_request,
+            # A server's need not look at the mode.
+            config.kad.protocol: self.engine.handlers.handle
+            if config.server_mode
+            else self.engine.handle_request,
             config.offers.protocol: self.offers.answer,
         }
         """Answers inbound requests, by protocol. Check `is_turn_wanted` after each."""
@@ -141,7 +146,6 @@ class NodeCore(RegistrationHost):
         """Whether polling again may return more."""
         self._runner = self.engine.jobs
         self._last_operation = 0
-        self._table = self.engine.routing
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
         self._not_before = 0.0  # of the timer, after a bug
@@ -211,9 +215,11 @@ class NodeCore(RegistrationHost):
         if when < self._not_before:
             when = self._not_before
         timers = self._timers  # each fires once, so that none is due again at once
-        while timers and timers[0][1] not in self._operations:
+        while timers:
+            if timers[0][1] in self._operations:
+                return timers[0][0] if timers[0][0] < when else when
             heapq.heappop(timers)
-        return timers[0][0] if timers and timers[0][0] < when else when
+        return when
 
     def handle_timer(self, now: float) -> None:
         """Lets time pass."""
@@ -254,9 +260,11 @@ class NodeCore(RegistrationHost):
         if self.offers.refused_count:
             self._events.append(OffersRefused(self.offers.take_refused_count()))
         events = self._events
-        self.has_more = bool(of_jobs or events)
         if events:
             self._events = []
+            self.has_more = True
+        else:
+            self.has_more = len(of_jobs) > 0
         return events
 
     @property
@@ -356,9 +364,9 @@ class NodeCore(RegistrationHost):
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
-        alone = not self.is_joining and not engine.table_size
+        alone = not len(self._entries) and not self.is_joining
         engine.on_peer_identified(event.peer, event.protocols, now)
-        if alone and engine.table_size:
+        if alone and len(self._entries):
             # Found by others: perhaps by a network that knows us from before, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
@@ -376,7 +384,7 @@ class NodeCore(RegistrationHost):
         if self._table.newcomers:
             for newcomer in self.engine.take_newcomers():
                 self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
-        size = len(self._table)
+        size = len(self._entries)
         if size != self._table_size:
             self._table_size = size
             self.offers.on_table_size(size, now)

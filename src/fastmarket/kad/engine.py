@@ -8,7 +8,7 @@ method for each kind of request and job.)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
@@ -206,7 +206,7 @@ class Engine:
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
-        when = self.maintenance.next_timer()
+        when = self.maintenance.timer
         other = self.jobs.next_timer()
         if other is not None and other < when:
             when = other
@@ -238,11 +238,6 @@ class Engine:
     def contacts(self) -> list[Contact]:
         """The table's entries."""
         return self.routing.contacts()
-
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """Live views of what lookups start from (`seeds`): while both are empty, lookups query no peer."""
-        return self.routing.seed_sources
 
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""

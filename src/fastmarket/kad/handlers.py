@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import islice
+from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -29,9 +30,9 @@ from fastmarket.kad.wire.messages import (
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 
 # FIND_NODE as every implementation encodes it: only type and key, with a key below 128 bytes.
-_FIND_NODE_HEAD = b"\x08\x04\x12"
-_FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
-_GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
+_FIND_NODE_HEAD: Final = b"\x08\x04\x12"
+_FIND_NODE_REPLY: Final = encode_reply(Kind.FIND_NODE, ())
+_GET_PROVIDERS_REPLY: Final = encode_reply(Kind.GET_PROVIDERS, ())
 
 
 class Handlers:
@@ -104,7 +105,8 @@ class Handlers:
 
         `block`: the address block of the sender.
         """
-        if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
+        size = len(body) - 4  # of its key
+        if 0 <= size < 128 and body[3] == size and body[:3] == _FIND_NODE_HEAD:
             return self._find_node(sender, body[4:], now)
         ready = self.response_cache.answer(body, sender, now)
         if ready is not None:

@@ -77,7 +77,7 @@ class JobRunner:
         self._jobs: dict[int, _Running] = {}
         self._pending: dict[int, SendRequest] = {}
         self._dirty: list[_Running] = []  # jobs with outcomes since they were polled
-        self._timers: list[tuple[float, int]] = []
+        self._timers: list[tuple[float, int, _Running]] = []
         self._actions: list[SendRequest] = []
         self._events: list[object] = []
         self._watchers: dict[int, PeerWatcher] = {}
@@ -136,28 +136,31 @@ class JobRunner:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
         # A request that expects no reply was merely written, which says nothing about the peer.
-        said = bool(payload) or pending.expects_reply(protocol)
-        if said and self._rtt is not None:
-            self._rtt.on_heard(pending.peer.peer_id)
+        said = payload != b"" or pending.expects_reply(protocol)
+        rtt, peer_id = self._rtt, pending.peer.peer_id
+        if rtt is not None and said and peer_id.raw in rtt.unresponsive:
+            rtt.on_heard(peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
-            if said:
-                self._note_reply(pending.peer.peer_id, now)
-            return
-        try:
-            running.job.on_reply(pending.token, protocol, payload, now)
-        except PeerFault as fault:
-            self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
-            self._note_failure(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
-        except Exception as error:  # noqa: BLE001 - see the class
-            self._report_bug(running, error, ended=False)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
         else:
-            if said:
-                self._note_reply(pending.peer.peer_id, now)
-        self._on_outcome(pending.job_id, running, now)
+            try:
+                running.job.on_reply(pending.token, protocol, payload, now)
+            except PeerFault as fault:
+                said = False
+                self._trace.event("kad.reply.fault", peer=peer_id, reason=fault.reason)
+                self._note_failure(peer_id, FailureKind.PEER_FAULT, now)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+            except Exception as error:  # noqa: BLE001 - see the class
+                said = False
+                self._report_bug(running, error, ended=False)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+        if said:
+            self._observer.on_reply(peer_id, now)
+            if self._alive is not None:
+                self._alive.on_answer(peer_id, now)
+        if running is not None:
+            self._on_outcome(pending.job_id, running, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
         """The shell gave up on a request."""
@@ -194,9 +197,8 @@ class JobRunner:
         """When the first job wants to be woken; never too late, sometimes too early."""
         timers = self._timers
         while timers:
-            when, job_id = timers[0]
-            running = self._jobs.get(job_id)
-            if running is not None and running.armed == when:
+            when, _, running = timers[0]
+            if running.armed == when:
                 return when
             heapq.heappop(timers)
         return None
@@ -207,9 +209,8 @@ class JobRunner:
         timers, due = self._timers, []
         while timers and timers[0][0] <= now:
             due.append(heapq.heappop(timers))
-        for when, job_id in due:
-            running = self._jobs.get(job_id)
-            if running is None or running.armed != when:
+        for when, job_id, running in due:
+            if running.armed != when:
                 continue
             running.armed = None
             try:
@@ -263,11 +264,6 @@ class JobRunner:
                 if now is not None and running.job_id in self._jobs:
                     self._pump(running.job_id, running, now)
 
-    def _note_reply(self, peer_id: PeerId, now: float) -> None:
-        self._observer.on_reply(peer_id, now)
-        if self._alive is not None:
-            self._alive.on_answer(peer_id, now)
-
     def _note_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self._observer.on_failure(peer_id, kind, now)
         if self._alive is not None and kind is not FailureKind.BUSY:
@@ -282,6 +278,7 @@ class JobRunner:
     def _on_bug(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
         """Ends a job because of a bug of ours; replies to its requests are dropped."""
         self._report_bug(running, error, ended=True)
+        running.armed = None
         self._watchers.pop(job_id, None)
         if self._jobs.pop(job_id, None) is not None and running.done is not None:
             try:
@@ -304,6 +301,7 @@ class JobRunner:
             if progress and running.done is None:
                 self._events.extend([JobProgress(job_id, item) for item in progress])
             if job.is_finished:
+                running.armed = None
                 del self._jobs[job_id]
                 self._watchers.pop(job_id, None)
                 if running.done is None:
@@ -319,7 +317,7 @@ class JobRunner:
         # An entry that is too early costs only one check, so it stays until it comes up.
         if wanted is not None and (running.armed is None or wanted < running.armed):
             running.armed = wanted
-            heapq.heappush(self._timers, (wanted, job_id))
+            heapq.heappush(self._timers, (wanted, job_id, running))
 
     def _send(self, job_id: int, outgoing: list[SendRequest], now: float) -> None:
         pending = self._pending

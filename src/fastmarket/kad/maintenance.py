@@ -50,6 +50,7 @@ class Maintenance:
         "_sequence",
         "_sweep",
         "_sweep_at",
+        "timer",
     )
 
     def __init__(
@@ -75,6 +76,9 @@ class Maintenance:
         self._refresh_at = now + self._spread(config.refresh_interval_s)
         self._sweep_at = now + self._spread(config.sweep_interval_s)
         self._refresh, self._announce, self._sweep = refresh, announce, sweep
+        self.timer = 0.0
+        """When to call `handle_timer`."""
+        self._rearm()
 
     def __len__(self) -> int:
         return len(self._own)
@@ -107,17 +111,19 @@ class Maintenance:
         """Makes the next refresh due in `wait_s`, but not earlier than `pause_s` after the last one."""
         at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
         self._refresh_at = min(self._refresh_at, at)
-
-    def next_timer(self) -> float:
-        """The next of refresh, sweep and announcement."""
-        when = self._refresh_at if self._refresh_at < self._sweep_at else self._sweep_at
-        if self._due and self._running < self._config.max_background_jobs:
-            when = min(when, self._due[0][0])
-        return when
+        self._rearm()
 
     def handle_timer(self, now: float) -> None:
         """Does what is due."""
-        run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
+        try:
+            run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
+        finally:
+            self._rearm()
+
+    def _rearm(self) -> None:
+        self.timer = min(self._refresh_at, self._sweep_at)
+        if self._due and self._running < self._config.max_background_jobs:
+            self.timer = min(self.timer, self._due[0][0])
 
     # Each sets its next time first, so that there is a next time whatever it raises.
 
@@ -154,6 +160,7 @@ class Maintenance:
     def _start(self, job: Job, published: _Published | None, now: float) -> None:
         def done(result: object, at: float) -> None:
             self._running -= 1
+            self._rearm()
             if published is not None:
                 put = result.outcome if isinstance(result, PutResult) else None
                 stored = put is not None and put.is_reached and put.acknowledged > 0
@@ -170,6 +177,7 @@ class Maintenance:
     def _schedule(self, published: _Published, due: float) -> None:
         self._sequence += 1
         heapq.heappush(self._due, (due, self._sequence, published))
+        self._rearm()
 
     def _spread(self, interval_s: float) -> float:
         share = int.from_bytes(self._entropy(4), "big") / 0xFFFFFFFF

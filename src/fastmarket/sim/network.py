@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Final
 
 from fastmarket.config import KadConfig, NodeConfig, OfferConfig
 from fastmarket.errors import PeerFault
@@ -28,6 +29,7 @@ from fastmarket.sim.node import (
 from fastmarket.sim.population import Population
 from fastmarket.sim.traffic import FRAME_BYTES, MessageCounts
 
+_CLIENT: Final = Nature.CLIENT
 # Failures of requests in this network: no answer, peer unreachable, refused, stream reset.
 _KINDS = (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.REFUSED, FailureKind.RESET)
 # Any date will do; the engine expects unix seconds.
@@ -165,7 +167,7 @@ class Network(SimSurroundings):
 
     def dialable(self, exchange: Exchange) -> bool:
         """Whether the addresses in a request lead to its peer."""
-        if self.standing.nature(exchange.target) is Nature.CLIENT:
+        if self.standing.natures.get(exchange.target) is _CLIENT:
             return False
         info, named = self.population.infos[exchange.target], exchange.action.peer
         return info is named or any(addr in named.addrs for addr in info.addrs)
@@ -174,13 +176,11 @@ class Network(SimSurroundings):
         """Opens a connection."""
         self.scheduler.connections += 1
         now, here = self.scheduler.now, port.number
-        takes = 0.0
-        for _ in range(2 * self.rules.conditions.dial_round_trips):
-            takes += self._way(here, target)
-        link = SimLink(now + takes, now)
+        way = self.scheduler.way
+        link = SimLink(now + way(here, target, 2 * self.rules.conditions.dial_round_trips), now)
         port.links[target] = self.node(target).port.links[here] = link
         # Identify is requested when the connection is up, and answered one round trip later.
-        told_at = link.up_at + self._way(here, target) + self._way(target, here)
+        told_at = link.up_at + way(here, target) + way(target, here)
         self.scheduler.at(told_at, self._identify, here, target, link)
         return link
 
@@ -194,6 +194,3 @@ class Network(SimSurroundings):
         if self.standing.is_up(target) and self.standing.is_up(here):
             node.identified(peer)
             peer.identified(node)
-
-    def _way(self, here: int, there: int) -> float:
-        return self.scheduler.way(here, there)

@@ -94,8 +94,9 @@ class KnownAddresses:
 
     def learn(self, peer: PeerInfo) -> bool:
         """Takes an identify; returns whether anything has changed."""
-        before = self._told.get(peer.peer_id.raw)
-        self._told[peer.peer_id.raw] = peer
+        raw = peer.peer_id.raw
+        before = self._told.get(raw)
+        self._told[raw] = peer
         return before is not peer and (before is None or before.addrs != peer.addrs)
 
     def addrs(self, peer_id: PeerId, now: float | None = None) -> Sequence[Multiaddr]:
@@ -108,7 +109,9 @@ class KnownAddresses:
         return float("inf")
 
 
-_UP = NodeState.UP  # looking it up in the Enum takes longer than everything else (CPython 3.11)
+# Looking up an Enum's member takes longer than everything else (CPython 3.11).
+_UP: Final = NodeState.UP
+_CLIENT: Final = Nature.CLIENT
 
 
 class NodeStates:
@@ -136,7 +139,7 @@ class NodeStates:
 
     def is_answering(self, number: int) -> bool:
         """Whether lookups should find it; they cannot tell malicious nodes apart."""
-        return self.is_up(number) and self.nature(number) is not Nature.CLIENT
+        return self.natures.get(number) is not _CLIENT and (not self.states or self.is_up(number))
 
     def is_cut(self, one: int, other: int) -> bool:
         """Whether a partition separates the two."""
@@ -291,15 +294,13 @@ class SimNode(Driver):
 
     def answer(self, sender: Port, choice: Choice, now: float) -> bytes | None:
         """The reply to a request, after the turn that it requires. Raises PeerFault."""
-        core = self.core
         try:
             if self._conduct is not None:
                 return self._conduct.answer(self, sender, choice, now)
-            return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
+            return self.core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            if (
-                core.engine.routing.is_timer_moved or core.offers.is_timer_moved
-            ):  # `is_turn_wanted`, without a call
+            core = self.core  # `is_turn_wanted`, without a call
+            if core.engine.routing.is_timer_moved or core.offers.is_timer_moved:
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:

@@ -569,6 +569,6 @@ def test_holders_are_remembered(run: Run[Any], dag: Blocks) -> None:
             history, now = bench.fetcher.history, Clock().now()
             good, bad = (history.standing(identity(number).peer_id.raw, now) for number in (1, 2))
             assert good > 0 >= bad
-            assert bench.fetcher.ended_count == 1
+            assert bench.fetcher.totals.ended == 1
 
     run(main())

@@ -95,7 +95,7 @@ class ContentServer:
         for connection in tuple(shell.connections):
             connection.end_now()
         await self._sweeping.stop()
-        shell.close()
+        await shell.close()
 
     def reload(self) -> None:
         """Reads the certificate and its key again. Raises CallerFault, and then changes nothing."""

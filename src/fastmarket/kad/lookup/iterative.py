@@ -82,7 +82,7 @@ class IterativeLookup(Lookup):
         "_rtt",
         "_size",
         "_slow_hold_s",
-        "_slowest",
+        "_slowest_s",
         "candidates",
     )
 
@@ -120,7 +120,7 @@ class IterativeLookup(Lookup):
             self.candidates.shortcut = liveness_shortcut(query, config, knowledge.alive, knowledge.size)
         self._queried_count = 0
         self._outstanding: dict[int, Candidate] = {}  # by token, in the order of queries
-        self._slowest: float | None = None
+        self._slowest_s = -1.0
         self._slow_hold_s: float | None = None
         self._held_until: float | None = None
         # How many of the closest must answer before the next walk can change anything; 0: not known.
@@ -209,13 +209,14 @@ class IterativeLookup(Lookup):
         self._answered_count += 1
         self._awaited_count -= 1
         self._rtt.on_answer(candidate.peer.peer_id, took, candidate.connected)
-        if self._slowest is None or took > self._slowest:
-            self._slowest = took
+        if took > self._slowest_s:
+            self._slowest_s = took
             self._slow_hold_s = slow_hold_s(self._config, took)
         hops = candidate.hops
         if hops > self._hops:
             self._hops = hops
-        self.add(answer.closer, hops + 1)
+        if self.candidates.add(answer.closer, hops + 1):
+            self._awaited_count = 0
         if self._named is not None:
             self._named(answer.closer)
         if answer.stop:
@@ -292,15 +293,15 @@ class IterativeLookup(Lookup):
         self._queried_count += 1
         peer, rtt = candidate.peer, self._rtt
         peer_id = peer.peer_id
-        connected = rtt.is_connected(peer_id)
+        connected = peer_id.raw in rtt.connected
         self._outstanding[token] = candidate
         if self._claims is not None:
             self._claims[candidate.key] = candidate
-        if rtt.is_unresponsive(peer_id, now):
+        if peer_id.raw in rtt.unresponsive and rtt.is_unresponsive(peer_id, now):
             candidate.query_unresponsive(now, connected)
             self._fell_silent(candidate)
         else:
-            late_s = rtt.soft_timeout_s(peer_id, connected)
+            late_s = rtt.soft_timeout_s(peer_id)
             self.candidates.query(candidate, now, connected, late_s, hold_s(self._config, late_s))
         return SendRequest(token, peer, self._query.choices(peer), self._config.request_timeout_s)
 

@@ -10,7 +10,7 @@ from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Lookup, earlier
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.native.candidates import Answered
 
 
@@ -66,7 +66,9 @@ class LookupJob(Job):
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
         """Feeds the lookup. Raises PeerFault."""
-        self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
+        items = self.lookup.on_reply(token, protocol, payload, now)
+        if items:
+            self._events += items
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Feeds the lookup."""
@@ -74,7 +76,8 @@ class LookupJob(Job):
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline."""
-        return earlier(self.lookup.next_timer(), self._deadline)
+        when = self.lookup.next_timer()
+        return self._deadline if when is None or self._deadline < when else when
 
     def handle_timer(self, now: float) -> None:
         """Ages the lookup, or ends it."""

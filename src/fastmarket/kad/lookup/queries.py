@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -23,7 +24,7 @@ from fastmarket.kad.wire.messages import (
 )
 
 # Looking up an Enum's member costs more than what is done with it (CPython 3.11).
-_FIND_NODE = Kind.FIND_NODE
+_FIND_NODE: Final = Kind.FIND_NODE
 
 
 def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:

@@ -55,7 +55,7 @@ class ProbeList:
     def next_timer(self) -> float | None:
         """When the next probe may start."""
         config, routing = self._config, self._routing
-        when = routing.next_unproven() if self._proofs < config.max_proofs else None
+        when = routing.unproven[0][0] if routing.unproven and self._proofs < config.max_proofs else None
         if routing.unresponsive.by_key and self._probes < self._most_probes():
             due = routing.unresponsive.next_due()
             if due is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sized
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
@@ -30,10 +30,16 @@ from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.kad.wire.messages import Field, encode_peer
 from fastmarket.trace import NULL_TRACE, Trace
 
+# Looking up an Enum's member costs more than what is done with it (CPython 3.11).
+_ADDED: Final = Inserted.ADDED
+_FULL: Final = Inserted.FULL
+_DOUBTFUL: Final = Trust.DOUBTFUL
+_PROVEN: Final = Trust.PROVEN
+_CLOSER_PEERS: Final = Field.CLOSER_PEERS
 # Failures that arrived over the network: so it works, and the fault is not ours.
 _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE})
-_NEVER = float("-inf")
-MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
+_NEVER: Final = float("-inf")
+MAX_ROOM_BYTES: Final = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
 # Newcomers kept until the owner takes them; beyond that the oldest are dropped. They are only a hint.
 MAX_NEWCOMERS = 1024
@@ -57,16 +63,18 @@ class RoutingTable(PeerObserver):
         "_doubtful",
         "_heard_at",
         "_local",
+        "_protocol",
         "_table",
         "_trace",
-        "_unproven",
         "_visitors",
         "_waiting",
         "checking",
+        "entries",
         "full_table",
         "is_refresh_wanted",
         "is_timer_moved",
         "newcomers",
+        "unproven",
         "unresponsive",
         "version",
     )
@@ -75,7 +83,10 @@ class RoutingTable(PeerObserver):
         self._config = config
         self._local = local
         self._trace = trace
+        self._protocol = config.protocol
         self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
+        self.entries: Sized = self._table
+        """A live view of the entries."""
         self._visitors: dict[KadKey, Contact] = {}
         self.checking: set[int] = set()  # buckets whose oldest entry is being probed
         self._check_next: dict[int, float] = {}  # bucket -> when the next check may start; at most 256
@@ -84,7 +95,8 @@ class RoutingTable(PeerObserver):
         self._waiting = ReplacementCache(config.k, self._diversity.limit)
         self._doubtful = 0  # entries that are not passed on
         self.version = 0  # goes up whenever results of `joined` may change
-        self._unproven: deque[tuple[float, Contact]] = deque()  # to be probed at that time
+        self.unproven: deque[tuple[float, Contact]] = deque()
+        """Entries that have never answered, and when each is to be probed; see `take_unproven`."""
         self.unresponsive = UnresponsivePeers(config)
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
         """Peers that entered the table, or are back after a failure; the owner takes them."""
@@ -100,11 +112,6 @@ class RoutingTable(PeerObserver):
     def contacts(self) -> list[Contact]:
         """Every entry of the table."""
         return self._table.items()
-
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """Live views of what lookups start from: while both are empty, lookups query no peer."""
-        return self._table, self.full_table.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""
@@ -170,7 +177,7 @@ class RoutingTable(PeerObserver):
         key = info.peer_id.key
         if key == self._local.key:
             return None
-        if self._config.protocol not in protocols or not info.addrs:
+        if self._protocol not in protocols or not info.addrs:
             self.unresponsive.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
@@ -206,25 +213,22 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
             self._lose(contact, now)
 
-    def next_unproven(self) -> float | None:
-        """When the next entry that has never answered is to be probed."""
-        return self._unproven[0][0] if self._unproven else None
-
     def take_unproven(self, now: float) -> Contact | None:
-        """The next such entry; it is not passed on until it answers. Call `on_proven` with the result."""
-        while self._unproven and self._unproven[0][0] <= now:
-            contact = self._unproven.popleft()[1]
-            if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
-                self._trust(contact, Trust.DOUBTFUL)
+        """The next entry to be probed; it is not passed on until it answers. Call `on_proven` with the
+        result."""
+        while self.unproven and self.unproven[0][0] <= now:
+            contact = self.unproven.popleft()[1]
+            if contact.trust is not _PROVEN and self._table.get(contact.info.peer_id.key) is contact:
+                self._trust(contact, _DOUBTFUL)
                 return contact
         return None
 
     def on_proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
         """Takes the result. A silent peer loses its place, unless no other peer was heard from meanwhile."""
-        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
+        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is _PROVEN:
             return
         if alive or self._heard_at < asked_at:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
         else:
             self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
             self._lose(contact, now)
@@ -244,13 +248,13 @@ class RoutingTable(PeerObserver):
         key = peer_id.key
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
-            self._trust(contact, Trust.PROVEN)
+            self._trust(contact, _PROVEN)
         if key in self.unresponsive.by_key:
             peer = self.unresponsive.pop(key)
             self._on_recovered(key, now)
             if contact is None and peer is not None:
                 contact = self._refreshed(key, peer.info, now)
-                contact.trust = Trust.PROVEN
+                contact.trust = _PROVEN
                 self._place(key, contact, now)
 
     def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
@@ -289,7 +293,7 @@ class RoutingTable(PeerObserver):
         """A peer that refuses our protocol is no longer a server and leaves at once; it may refuse other
         protocols."""
         self._heard_at = now
-        if self._config.protocol in protocols:
+        if self._protocol in protocols:
             self.full_table.remove(peer_id.key)
             self.unresponsive.pop(peer_id.key)
             self._evict(peer_id.key, now)
@@ -320,10 +324,10 @@ class RoutingTable(PeerObserver):
         """Puts a peer into the table or the replacement cache; returns the oldest entry of a full bucket."""
         inserted, oldest = self._table.insert(key, contact, now)
         bucket = self._table.bucket_index(key)
-        if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
+        if inserted == _ADDED and not self._settle(bucket, contact, now):
             self._table.remove(key)
             self._waiting.add(bucket, key, contact)
-        elif inserted == Inserted.FULL:
+        elif inserted == _FULL:
             self._waiting.add(bucket, key, contact)
         else:
             self._waiting.drop(bucket, key)
@@ -341,21 +345,21 @@ class RoutingTable(PeerObserver):
         if not diversity.has_room(bucket, contact.group):
             return False
         diversity.add(bucket, contact.group)
-        if contact.trust is Trust.DOUBTFUL:
+        if contact.trust is _DOUBTFUL:
             self._doubtful += 1
-        if contact.trust is not Trust.PROVEN:
+        if contact.trust is not _PROVEN:
             self._ask_later(contact, now)
         return True
 
     def _ask_later(self, contact: Contact, now: float) -> None:
-        if contact.trust is Trust.DOUBTFUL:
-            self._unproven.appendleft((now, contact))
+        if contact.trust is _DOUBTFUL:
+            self.unproven.appendleft((now, contact))
         else:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
 
     def _trust(self, contact: Contact, trust: Trust) -> None:
         """Changes the trust of an entry."""
-        self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
+        self._doubtful += (trust is _DOUBTFUL) - (contact.trust is _DOUBTFUL)
         contact.trust = trust
         self.version += 1
 
@@ -367,7 +371,7 @@ class RoutingTable(PeerObserver):
             addrs = contact.info.addrs  # the usual case
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
-            encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+            encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
             group = ip_group(info)
             if contact is None:
                 return Contact(info, encoded, now, group)
@@ -375,7 +379,7 @@ class RoutingTable(PeerObserver):
                 self._evict(key, now)
                 contact.group = group
             contact.info, contact.encoded, self.version = info, encoded, self.version + 1
-        if contact.trust is Trust.DOUBTFUL and key not in self._table:
+        if contact.trust is _DOUBTFUL and key not in self._table:
             contact.trust = Trust.FRESH
         contact.seen = now
         contact.failures = 0
@@ -384,7 +388,7 @@ class RoutingTable(PeerObserver):
     def _visit(self, key: KadKey, info: PeerInfo, now: float) -> None:
         if len(self._visitors) >= self._config.max_visitors:
             return
-        encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+        encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now, None)
 
     def _on_recovered(self, key: KadKey, now: float) -> None:
@@ -417,7 +421,7 @@ class RoutingTable(PeerObserver):
         it waited long."""
         for key, contact in self._waiting.freshest(bucket):
             if contact.seen + self._config.check_after_s < now:
-                contact.trust = Trust.DOUBTFUL
+                contact.trust = _DOUBTFUL
             self._table.insert(key, contact, contact.seen)
             if self._settle(bucket, contact, now):
                 self._waiting.drop(bucket, key)

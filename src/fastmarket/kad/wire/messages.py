@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -23,10 +24,10 @@ from fastmarket.pb.libp2p import kad_pb2
 
 # Parsed peer entries, cached across messages by their bytes; only small ones, so that strangers cannot make
 # the cache exceed some 8 MB.
-PEER_CACHE_ENTRIES = 8192
-PEER_CACHE_ENTRY_BYTES = 512
+PEER_CACHE_ENTRIES: Final = 8192
+PEER_CACHE_ENTRY_BYTES: Final = 512
 # Addresses kept of one cached peer entry.
-PEER_CACHE_ADDRS = 16
+PEER_CACHE_ADDRS: Final = 16
 
 
 class Kind(IntEnum):
@@ -50,12 +51,12 @@ class Field(IntEnum):
     PROVIDER_PEERS = 9
 
 
-_LENGTH_DELIMITED = 2
-_CLOSER_TAG = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
-_KEY_TAG = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
-_RECORD_TAG = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
+_LENGTH_DELIMITED: Final = 2
+_CLOSER_TAG: Final = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
+_KEY_TAG: Final = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
+_RECORD_TAG: Final = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
 # proto3 omits zero, and so do all implementations for PUT_VALUE.
-_TYPE_BYTES = [bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind]  # by kind
+_TYPE_BYTES: Final = [bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind]  # by kind
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def read_peer(raw: bytes) -> PeerInfo | None:
     return _parse_peer(raw, PEER_CACHE_ADDRS)
 
 
-PEERS: PeerInfoCache[PeerInfo] = PeerInfoCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
+PEERS: Final[PeerInfoCache[PeerInfo]] = PeerInfoCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
 """One for the process. A program that simulates more peers than fit makes it larger."""
 
 

@@ -72,20 +72,22 @@ class ResponseCaches:
     def invalidate(self, source: Hashable) -> None:
         """Drops cached responses made from `source` (a content, a peer)."""
         for cache in self._caches:
-            cache.invalidate(source)
+            if cache.by_source and source in cache.by_source:
+                cache.invalidate(source)
 
 
 class ResponseCache:
     """By the whole request; at most `most_bytes` of memory. The oldest are evicted."""
 
-    __slots__ = ("_answers", "_by_source", "_complete", "_most_bytes", "_nearby", "get")
+    __slots__ = ("_answers", "_complete", "_most_bytes", "_nearby", "by_source", "get")
 
     def __init__(self, most_bytes: int, nearby: TableVersion, complete: Complete) -> None:
         self._most_bytes = most_bytes
         self._nearby = nearby
         self._complete = complete
         self._answers: BoundedMap[bytes, CachedResponse] = BoundedMap(max_weight=most_bytes)
-        self._by_source: dict[Hashable, set[bytes]] = {}
+        self.by_source: dict[Hashable, set[bytes]] = {}
+        """Requests by what their responses are made from."""
         self.get = self._answers.peek
         """The cached response to a request; the caller checks `until`."""
 
@@ -128,15 +130,13 @@ class ResponseCache:
         """Caches a response, in place of an earlier one for the same request."""
         self._forget(request)
         for source in answer.sources:
-            self._by_source.setdefault(source, set()).add(request)
+            self.by_source.setdefault(source, set()).add(request)
         self._unlink(self._answers.put(request, answer, answer.size))
 
     def invalidate(self, source: Hashable) -> None:
         """Drops the responses made from `source`."""
-        requests = self._by_source.get(source) if self._by_source else None
-        if requests is not None:
-            for request in tuple(requests):
-                self._forget(request)
+        for request in tuple(self.by_source.get(source, ())):
+            self._forget(request)
 
     def _forget(self, request: bytes) -> None:
         answer = self._answers.pop(request)
@@ -146,8 +146,8 @@ class ResponseCache:
     def _unlink(self, removed: Iterable[tuple[bytes, CachedResponse]]) -> None:
         for request, answer in removed:
             for source in answer.sources:
-                requests = self._by_source.get(source)
+                requests = self.by_source.get(source)
                 if requests is not None:  # a source may occur twice
                     requests.discard(request)
                     if not requests:
-                        del self._by_source[source]
+                        del self.by_source[source]
