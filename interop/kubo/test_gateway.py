@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from fastmarket.cli.processes import ServerProcess, environment, executable
 from fastmarket.exchange.fetching.order import FetchPlan, FetchProgress, FetchSummary
-from fastmarket.market.client_values import Listing
 from fastmarket.market.grpc_client import MarketClient
 from fastmarket.offers.model.metadata import FileMetadata, Way
 from interop.files import MIB, free_port, put, put_many, some
@@ -48,12 +46,8 @@ def offer(server: ServerProcess, kubo: Kubo, cid: str, *, price: int = 3, url: b
     )
 
     async def registered() -> None:
-        async def batches() -> AsyncIterator[Sequence[Listing]]:
-            yield [Listing(cid, terms, b"user", "friend")]
-
         async with MarketClient(server.ready["grpc"]) as market:
-            async for results in market.register_many(batches()):
-                assert all(not result.message for result in results), results
+            await market.register(cid, terms, user_id=b"user", user_name="friend")
 
     asyncio.run(registered())
 
