@@ -194,7 +194,7 @@ class Node(Live):
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching
 
-        return fetching(self.dht, self.market, self._config, self._selling)
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
@@ -227,6 +227,12 @@ class Node(Live):
             from fastmarket.web.fleet_metrics import FleetState
 
             metrics.registry.register(FleetState(self._fleet))
+        from fastmarket.web.content_metrics import FetchingState, SellingState
+
+        if (sold := self._selling) is not None:
+            metrics.registry.register(SellingState(sold.shop, sold.catalogue, sold.port.tally))
+        if (fetching := self._fetching) is not None:
+            metrics.registry.register(FetchingState(fetching.fetcher, fetching.bitswap))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         return WebServer(

@@ -22,7 +22,8 @@ from fastmarket.exchange.fetching.faults import NoHolderServes
 from fastmarket.exchange.fetching.order import FetchPlan, FetchProgress, FetchReport, FetchSummary
 from fastmarket.formats.cid import Cid
 from fastmarket.formats.unixfs.message import NodeKind
-from fastmarket.market.grpc_client import MarketClient, ServerUnavailable
+from fastmarket.market.grpc_client import MarketClient
+from fastmarket.market.grpc_errors import ServerDiskFault
 from fastmarket.market.grpc_server import MarketServer
 from fastmarket.market.service import MarketService
 from fastmarket.part_files import new_proof
@@ -241,7 +242,7 @@ def test_a_full_disk_is_told(run: Run[Any], tmp_path: Path) -> None:
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (20 * CHUNK, hard))
             try:
-                with pytest.raises(ServerUnavailable, match="what was fetched stays there"):
+                with pytest.raises(ServerDiskFault, match="what was fetched stays there"):
                     await client.fetch_to(str(ROOT), tmp_path / "file")
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -259,7 +260,7 @@ def test_leaving_a_call_ends_its_fetch(run: Run[Any]) -> None:
                 async for report in reports:
                     if isinstance(report, bytes):
                         break
-            while bench.fetcher.ended_count < 1:  # the server hears of it
+            while bench.fetcher.totals.ended < 1:  # the server hears of it
                 with suppress(NotFound):
                     await client.get_node()
             assert bench.dialer.used == 0

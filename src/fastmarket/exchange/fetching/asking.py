@@ -129,8 +129,10 @@ class Asking:
 
     def _on_beaten(self, request: AskedBlock, now: float) -> None:
         """Another holder was quicker. One that was late, and is silent since, rests for longer each time."""
-        holder = request.holder
         self._drop(request)
+        self._rest(request.holder, now)
+
+    def _rest(self, holder: HolderState, now: float) -> None:
         if holder.is_late and not holder.under_way:
             holder.late_in_row += 1
             self._pause(holder, holder.late_in_row, now, None)
@@ -253,6 +255,7 @@ class Asking:
         holder = request.holder
         if holder.heard_at > request.asked_at:
             self._drop(request)  # it answers others: this one is lost
+            self._rest(holder, now)
             self._want_again(request.block)
             return
         holder.silences += 1

@@ -50,16 +50,16 @@ class HolderState:
         self.blocks = self.misses = self.silences = self.failures = 0
         self.misses_in_row = self.silences_in_row = self.failures_in_row = self.busy_in_row = 0
         self.late_in_row = 0
-        self.is_late = False  # a request is late, and nothing was heard since it was sent
+        self.is_late = False  # nothing was heard since a request was sent that is late, or was
         self.heard_at = now
         self.troubled_at = float("-inf")  # the last silence or failure
         self.paused_until = float("-inf")
 
     def has_room(self, now: float) -> bool:
         """Whether it may be asked for one more; after a trouble for one at a time, until it delivers."""
-        if self.paused_until > now or self.is_late or self.end is not None:
+        if self.paused_until > now or self.end is not None or (self.is_late and self.under_way):
             return False
-        troubles = self.silences_in_row or self.failures_in_row or self.late_in_row
+        troubles = self.silences_in_row or self.failures_in_row or self.late_in_row or self.is_late
         return self.under_way < (1 if troubles else self.pace.window)
 
     def on_delivered(self, now: float) -> None:

@@ -26,7 +26,7 @@ from fastmarket.exchange.fetching.events import (
 from fastmarket.exchange.fetching.faults import NoHolderServes, NoSuchPath, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.history import HolderHistory
-from fastmarket.exchange.fetching.holder import AskFailure, cost_of
+from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.exchange.fetching.order import (
     FetchOrder,
     FetchPlan,
@@ -291,7 +291,7 @@ class RunningFetch:
         if planned is None or (self._end is not None and self._told_cost >= 0):
             return None
         wanted = planned.end - planned.first
-        cost = cost_of(wanted, self._holders.dearest())
+        cost = self._holders.most_cost(wanted)
         if cost == self._told_cost or (self._told_cost >= 0 and not self._holders.is_any_asked):
             return None
         self._told_cost = cost

@@ -9,7 +9,7 @@ import pytest
 
 from fastmarket.config import FetchConfig
 from fastmarket.errors import CallerFault, LimitExceeded, StorageFault
-from fastmarket.exchange.fetching.events import Drop, FetchFailed, FetchFinished, HoldersWanted, Planned
+from fastmarket.exchange.fetching.events import Ask, Drop, FetchFailed, FetchFinished, HoldersWanted, Planned
 from fastmarket.exchange.fetching.faults import NoHolderServes
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally
@@ -310,3 +310,23 @@ def test_what_is_missing_everywhere_is_named_after_the_rest_was_fetched() -> Non
 def test_a_late_root_is_asked_of_a_second_holder() -> None:
     run = run_of(VirtualHolder(1, rtt_s=3.0), VirtualHolder(2))
     assert took(run) < 3.0
+
+
+def test_a_holder_whose_late_requests_were_all_taken_from_it_is_asked_again() -> None:
+    """One answered by another holder, one given up because it answered others: it may have the rest alone."""
+    fetch = Fetch(ROOT, CONFIG, START)
+    only, helper = FetchHolder(1, rtt_s=0.01), FetchHolder(2)
+    fetch.add_holder(only, START)
+    (ask,) = fetch.poll_actions(START)
+    assert isinstance(ask, Ask)
+    fetch.handle_timer(START + 0.2)
+    fetch.add_holder(helper, START + 0.2)
+    (again,) = fetch.poll_actions(START + 0.2)
+    assert isinstance(again, Ask)
+    fetch.handle_block(again.request, DAG.blocks[again.cid], START + 0.3)
+    fetch.remove_holder(2, START + 0.3)
+    assert not [one for one in fetch.poll_actions(START + 0.3) if isinstance(one, Ask)]
+    rested = fetch.next_timer()
+    assert rested is not None
+    fetch.handle_timer(rested)
+    assert [one.holder for one in fetch.poll_actions(rested) if isinstance(one, Ask)] == [1]
