@@ -71,10 +71,16 @@ class Kubo:
         """The URL of its gateway."""
         return (self.repository / "gateway").read_text().strip().rstrip("/")
 
+    @property
+    def rpc(self) -> str:
+        """The URL of its API."""
+        _, _, host, _, port = (self.repository / "api").read_text().strip().split("/")
+        return f"http://{host}:{port}/api/v0"
+
     def kill(self) -> None:
         """Ends its daemon at once."""
         with suppress(ProcessLookupError):
-            os.killpg(int((self.repository / "pid").read_text()), signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 class Kubos:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from fastmarket.cli.processes import ServerProcess
+from fastmarket.formats.cid import Cid, Codec, sha256_multihash
 from interop.files import MIB, PROFILES, free_port, put, put_many, put_music, some, tree
 from interop.kubo.conftest import Kubos
 from interop.servers import Servers, sent, sold
@@ -17,6 +21,8 @@ from tests.certificates import Authority
 
 PRICE = 5  # so that not a byte comes over Bitswap
 SHOP = ("--http-port", "0", "--content-port", "0")
+MISSES, MISS_S = 150, 3  # contents that nobody has, and how long Kubo looks for each
+JOB_S = 60.0
 TOO_LONG = "--timeout=10s"  # for a fetch that has to fail: Kubo's search begins after a second
 
 
@@ -126,6 +132,32 @@ def test_kubo_is_told_by_404_what_is_sold_no_more(kubos: Kubos, servers: Servers
     assert buyer.try_ipfs("cat", TOO_LONG, first).returncode != 0
     again = asyncio.run(sold(seller, path, PRICE))
     assert buyer.ipfs("cat", again) == some(3 * MIB, "changed")
+
+
+def test_kubo_that_asks_for_much_that_is_not_here_still_gets_what_is(
+    kubos: Kubos, servers: Servers, tmp_path: Path
+) -> None:
+    """It asks a seller that it is connected to for whatever it looks for, and leaves after 100 times 404."""
+    seller = servers.start(*SHOP)
+    buyer = kubos.start(settings=asking(seller))
+    first, second = (
+        asyncio.run(sold(seller, put(tmp_path / f"film-{size}", some(size)), PRICE))
+        for size in (MIB, 2 * MIB)
+    )
+    assert buyer.ipfs("cat", first) == some(MIB)
+
+    def is_missing(number: int) -> bool:
+        cid = Cid(1, Codec.RAW, sha256_multihash(b"%d" % number))
+        url = f"{buyer.rpc}/block/get?arg={cid}&timeout={MISS_S}s"
+        try:
+            urlopen(Request(url, method="POST"), timeout=JOB_S).close()
+        except HTTPError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(MISSES // 2) as threads:
+        assert all(threads.map(is_missing, range(MISSES)))
+    assert buyer.ipfs("cat", second) == some(2 * MIB)
 
 
 class TestOverTls:
