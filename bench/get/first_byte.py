@@ -1,7 +1,7 @@
 """From the call until the first verified byte, beside one HTTP request to the same seller.
 
-Over loopback, and over a line that takes 25 ms each way, where round trips count and not processors. A request
-of HTTP is one as a buyer has to make it: it connects, asks for the content's first block, and has it.
+Over loopback, and over a line that takes 25 ms each way, where round trips count and not processors. The
+request is one as a buyer has to make it: it connects, asks for the content's first block, and has it.
 
     python -m bench.get.first_byte PORT SECONDS      the line to that port, each way so late
 """
@@ -49,7 +49,7 @@ def measure(setting: Setting) -> Report:
         figures[f"{name}: one request, ms"] = round(request * 1000, 2)
         figures[f"{name}: one on a connection that is there, ms"] = round(again * 1000, 2)
         figures[f"{name}: first verified byte, ms"] = round(first * 1000, 2)
-        marks.append(share(f"time to the first verified byte, {name}, of one request", first / request, LIMIT))
+        marks.append(share(f"first verified byte, {name}, of one request", first / request, LIMIT))
     return row("time to the first verified byte", figures, marks)
 
 
@@ -131,7 +131,8 @@ class _Line:
         """One connection."""
         await asyncio.sleep(2 * self._delay_s)
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        with suppress(asyncio.CancelledError):  # the end of the process
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """In order, `delay_s` after each came."""

@@ -6,10 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.get.commands import Ended, run
-from interop.kubo.conftest import Kubo as Kubo
-from interop.kubo.conftest import Kubos as Kubos
-from interop.kubo.conftest import build_kubo
-
+from interop.kubo.conftest import Kubo, build_kubo
 
 GET_DEADLINE_S = 600.0
 

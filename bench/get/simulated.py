@@ -1,4 +1,4 @@
-"""A thousand buyers and two hundred sellers in virtual time: `python -m fastmarket.sim --scenario fetching`."""
+"""A thousand buyers and two hundred sellers in virtual time: the scenario `fetching` of `fastmarket.sim`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ def measure(setting: Setting) -> Report:
     words = [sys.executable, "-m", "fastmarket.sim", "--scenario", "fetching", "--json", "-"]
     found = json.loads(run(words, DEADLINE_S).stdout)
     figures: dict[str, object] = {
-        f"{section}, {name}": value for section, values in found["sections"].items() for name, value in values.items()
+        f"{section}, {name}": value
+        for section, values in found["sections"].items()
+        for name, value in values.items()
     }
-    return row("simulated: 1,000 buyers, 200 sellers, a fifth of them leaves", figures, [*map(_mark, found["marks"])])
+    marks = [_mark(told) for told in found["marks"]]
+    return row("simulated: 1,000 buyers, 200 sellers, a fifth of them leaves", figures, marks)
 
 
 def _mark(told: dict[str, Any]) -> Mark:

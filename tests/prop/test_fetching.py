@@ -73,6 +73,7 @@ def test_a_fetch_is_whole_or_says_who_failed(
     config = replace(
         CONFIG,
         max_ahead_bytes=data.draw(st.sampled_from((1, 64, 10_000))),
+        max_unwritten_bytes=data.draw(st.sampled_from((1, 64, 10_000))),
         max_ordered_bytes=data.draw(st.sampled_from((1, 64, 10_000))),
         max_ahead_leaves=data.draw(st.sampled_from((1, 3, 100))),
         max_known_leaves=data.draw(st.sampled_from((1, 8, 100))),

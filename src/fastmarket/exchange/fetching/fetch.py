@@ -227,6 +227,11 @@ class Fetch:
 
     # --- what is wanted, for `Asking`
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the file has to be written before more is asked for. (`WantedBlocks`.)"""
+        return self._output is not None and self._output.is_behind
+
     def next_block(self) -> WantedBlock | None:
         """The next block to be fetched. (`WantedBlocks`; not for drivers.)"""
         if self._body is not None:

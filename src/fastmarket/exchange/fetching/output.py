@@ -39,6 +39,7 @@ class FileOutput:
         "first",
         "kept_bytes",
         "max_ahead_bytes",
+        "unwritten_bytes",
         "verified_bytes",
         "written_bytes",
     )
@@ -64,6 +65,8 @@ class FileOutput:
         """Of the places that were taken from the walk and are not written; as are `ahead_leaves`."""
         self.ahead_leaves = 0
         self.kept_bytes = 0
+        self.unwritten_bytes = 0
+        """Verified, and not written to the file."""
         self.verified_bytes = 0
         self.written_bytes = 0
         self._numbers = count(1)
@@ -98,10 +101,17 @@ class FileOutput:
             return self.end
         return min(self.first + self.written_bytes + self.max_ahead_bytes, self.end)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the file has to be written before more is asked for."""
+        return not self._in_order and self.unwritten_bytes >= self._config.max_unwritten_bytes
+
     def has_room(self, offset: int) -> bool:
         """Whether the leaf at `offset` may be taken. What a reader waits for may be taken in any case."""
         if self._in_order:
             return self.ahead_leaves < self._config.max_ahead_leaves or offset <= self._next_offset
+        if self.is_behind:
+            return False
         if self.ahead_bytes < self.max_ahead_bytes:
             return self.ahead_leaves < self._config.max_ahead_leaves
         return not self.ahead_leaves
@@ -187,6 +197,7 @@ class FileOutput:
             offset += begin
         number = next(self._numbers)
         self._writes[number] = place
+        self.unwritten_bytes += place.length
         self.actions.append(Write(number, offset, content))
 
     def _verified(self, place: Place, holder: int | None) -> int:
@@ -201,6 +212,7 @@ class FileOutput:
         place = self._writes.pop(number, None)
         if place is None:
             return
+        self.unwritten_bytes -= place.length
         if place.cid:
             content, times = self._unwritten.pop(place.cid)
             if times > 1:
