@@ -67,6 +67,44 @@ def written(listener: Connection) -> list[bytes]:
     return pieces
 
 
+class ServedRequests:
+    """Requests over 64 streams of one connection in memory; what is measured is `serve` alone."""
+
+    def __init__(self) -> None:
+        self._dialer, self._listener = joined()
+        self._streams = [self._dialer.open_stream([RPC], NOW, lazy=True) for _ in range(OUTSTANDING)]
+        self._replies: list[bytes] = []
+
+    def reads(self, count: int) -> list[bytes]:
+        """Requests on all streams, in so many reads of the listener."""
+        dialer, framed, reads = self._dialer, frame(REQUEST), []
+        for _ in range(count):
+            for stream in self._streams:
+                dialer.send(stream, framed, NOW)
+            reads.append(dialer.data_to_send())
+        return reads
+
+    def serve(self, reads: list[bytes]) -> None:
+        """The listener's part: it reads, answers and writes."""
+        listener, replies = self._listener, self._replies
+        for data in reads:
+            listener.receive_data(data, NOW)
+            replies.extend(written(listener))
+
+    def take_replies(self) -> int:
+        """The dialer's part; how many bytes were answered since the last call."""
+        dialer, received = self._dialer, 0
+        for data in self._replies:
+            dialer.receive_data(data, NOW)
+            while (event := dialer.next_event()) is not None:
+                if isinstance(event, StreamData):
+                    received += len(event.data)
+                    dialer.consumed(event.stream_id, len(event.data), NOW)
+        self._replies.clear()
+        self._listener.receive_data(dialer.data_to_send(), NOW)
+        return received
+
+
 class _NoOwner:
     def accept(self, stream: MuxStream, now: float) -> object:
         return stream.sink
@@ -78,41 +116,15 @@ class _NoOwner:
 
 def test_served_rpc(benchmark: BenchmarkFixture) -> None:
     """The serving side alone: 64 requests arrive in one read, 64 replies leave in one turn."""
-    dialer, listener = joined()
-    streams = [dialer.open_stream([RPC], NOW, lazy=True) for _ in range(OUTSTANDING)]
-    framed = frame(REQUEST)
-
-    def requests() -> bytes:
-        for stream in streams:
-            dialer.send(stream, framed, NOW)
-        return dialer.data_to_send()
+    served = ServedRequests()
 
     def setup() -> tuple[tuple[list[bytes]], dict[str, object]]:
-        batches = []
-        for _ in range(ROUNDS):
-            data = requests()
-            batches.append(data)
-        return (batches,), {}
+        return (served.reads(ROUNDS),), {}
 
-    def serve(batches: list[bytes]) -> None:
-        for data in batches:
-            listener.receive_data(data, NOW)
-            replies.extend(written(listener))
+    def teardown(reads: list[bytes]) -> None:
+        assert served.take_replies() >= ROUNDS * OUTSTANDING * len(REPLY)
 
-    def teardown(batches: list[bytes]) -> None:
-        received = 0
-        for data in replies:
-            dialer.receive_data(data, NOW)
-            while (event := dialer.next_event()) is not None:
-                if isinstance(event, StreamData):
-                    received += len(event.data)
-                    dialer.consumed(event.stream_id, len(event.data), NOW)
-        replies.clear()
-        assert received >= ROUNDS * OUTSTANDING * len(REPLY)
-        listener.receive_data(dialer.data_to_send(), NOW)
-
-    replies: list[bytes] = []
-    benchmark.pedantic(serve, setup=setup, teardown=teardown, rounds=20)
+    benchmark.pedantic(served.serve, setup=setup, teardown=teardown, rounds=20)
     per_rpc = benchmark.stats.stats.min / (ROUNDS * OUTSTANDING)
     benchmark.extra_info["us per served RPC"] = round(per_rpc * 1e6, 2)
     benchmark.extra_info["RPC/s"] = round(1 / per_rpc)

@@ -55,6 +55,11 @@ class Kubo:
         return self.ipfs("add", "-Q", *options, stdin=data).decode().strip()
 
     @property
+    def pid(self) -> int:
+        """The daemon's."""
+        return int((self.repository / "pid").read_text())
+
+    @property
     def address(self) -> str:
         """Where to dial it, with /p2p."""
         found: str = json.loads(self.ipfs("id"))["Addresses"][0]
@@ -106,6 +111,7 @@ class Kubos:
             start_new_session=True,
         )
         log.close()
+        (kubo.repository / "pid").write_text(str(daemon.pid))
         self._stack.callback(_end, daemon)
         deadline = time.monotonic() + READY_S
         while b"Daemon is ready" not in (said := (kubo.repository / "daemon.log").read_bytes()):
@@ -120,11 +126,9 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
     daemon.wait()
 
 
-@pytest.fixture(scope="session")
-def kubo_program() -> Path:
-    """The module replaces go-libp2p by a fork; as a dependency of ours it is built with the release."""
-    if shutil.which("go") is None:
-        pytest.skip("no go here, so no Kubo")
+def build_kubo() -> Path:
+    """The program. The module replaces go-libp2p by a fork; as a dependency of ours it is built with the
+    release."""
     program = HERE / "build" / "ipfs"
     done = subprocess.run(
         ["nice", "-n", "10", "go", "build", "-p", "1", "-o", program, "github.com/ipfs/kubo/cmd/ipfs"],
@@ -137,6 +141,14 @@ def kubo_program() -> Path:
     )
     assert done.returncode == 0, f"Kubo does not build:\n{done.stdout}"
     return program
+
+
+@pytest.fixture(scope="session")
+def kubo_program() -> Path:
+    """Built once."""
+    if shutil.which("go") is None:
+        pytest.skip("no go here, so no Kubo")
+    return build_kubo()
 
 
 @pytest.fixture

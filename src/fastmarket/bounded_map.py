@@ -45,7 +45,7 @@ class BoundedMap(Generic[K, V]):
         self.weight = 0
         """The weight of all entries; 0 where `max_weight` is None."""
         self.entries: Mapping[K, V] = self._entries
-        """The entries as they are at any time. (For what each request asks: it pays for no call in Python.)"""
+        """The entries, as they are at any time. (For what each request asks: it pays for no call.)"""
         self.peek: Callable[[K], V | None] = self._entries.get
         """As `get`, but no use of the entry; likewise the dict's own."""
 
@@ -69,7 +69,7 @@ class BoundedMap(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """The value of an entry, which is used by that; None: there is no such entry."""
         value = self._entries.get(key)
-        if value is not None and self._moves:
+        if self._moves and (value is not None or key in self._entries):
             self._entries.move_to_end(key)
         return value
 

@@ -12,12 +12,13 @@ from typing import Any
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.spec import AbstractBufferedFile
 
+from fastmarket.config import MarketConfig
 from fastmarket.errors import FastmarketError, NotFound, Unmet
 from fastmarket.exchange.fetching.order import FetchPlan
 from fastmarket.market.client_values import ClientTls
 from fastmarket.market.grpc_client import MarketClient
 
-DEFAULT_TARGET = "127.0.0.1:8080"
+_MARKET = MarketConfig()
 READ_AHEAD_BYTES = 4 * 1024 * 1024
 """Read at once by default: 16 blocks of 256 KiB, from several holders at a time."""
 
@@ -30,7 +31,7 @@ class MarketFileSystem(AsyncFileSystem):  # type: ignore[misc]  # of unknown typ
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str = f"{_MARKET.host}:{_MARKET.port}",
         token: str | None = None,
         tls: ClientTls | None = None,
         max_price: int | None = None,

@@ -76,6 +76,11 @@ class Node(Live):
         return self._fleet
 
     @property
+    def market(self) -> Dht:
+        """What calls to a started node are answered from: `fleet` where there is one, else `dht`."""
+        return self._fleet or self.dht
+
+    @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
         """The addresses listened on, one per interface, with /p2p; empty before the start."""
         return () if self._dht is None else self._dht.listen_addrs
@@ -168,7 +173,7 @@ class Node(Live):
 
     def note(self) -> str:
         """What a usable node lacks, or ""."""
-        return "; ".join(self._front().node_info().troubles)
+        return "; ".join(self.market.node_info().troubles)
 
     def _made(self) -> tuple[DhtNode, NodeMetrics | None]:
         if self._config.web.metrics_port is None:
@@ -181,23 +186,19 @@ class Node(Live):
         dht.job_observers.append(metrics.job_ended)
         return dht, metrics
 
-    def _front(self) -> Dht:
-        """What calls are answered from."""
-        return self._fleet or self.dht
-
     def _sells(self) -> AbstractAsyncContextManager[Selling]:
         from fastmarket.node_content import selling
 
-        return selling(self.dht, self._front(), self._config, self._data_dir)
+        return selling(self.dht, self.market, self._config, self._data_dir)
 
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching
 
-        return fetching(self.dht, self._front(), self._config, self._selling)
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
-        service = MarketService(self._front(), config.market, now=self.dht.now)
+        service = MarketService(self.market, config.market, now=self.dht.now)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
         fetching = self._fetching
@@ -226,6 +227,12 @@ class Node(Live):
             from fastmarket.web.fleet_metrics import FleetState
 
             metrics.registry.register(FleetState(self._fleet))
+        from fastmarket.web.content_metrics import FetchingState, SellingState
+
+        if (sold := self._selling) is not None:
+            metrics.registry.register(SellingState(sold.shop, sold.catalogue, sold.port.tally))
+        if (fetching := self._fetching) is not None:
+            metrics.registry.register(FetchingState(fetching.fetcher, fetching.bitswap))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         return WebServer(
@@ -236,7 +243,7 @@ class Node(Live):
         with parts.extra("http-port", "http"):
             from fastmarket.web.market_api import MarketApi
             from fastmarket.web.routing_api import RoutingApi
-            from fastmarket.web.search import HolderSearch
+            from fastmarket.web.search import PageSearch
             from fastmarket.web.server import WebServer
             from fastmarket.web.status import StatusPage
             from fastmarket.web.write_access import WriteAccess
@@ -247,7 +254,7 @@ class Node(Live):
         fetching = self._fetching
         shop = None if self._selling is None else self._selling.shop
         prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
-        search = HolderSearch(self._front(), config, self._writers, prober)
+        search = PageSearch(self.market, config, self._writers, prober)
         market = MarketApi(shop, fetcher, self._writers, config, dht.now)
         page = StatusPage(dht, config)
         routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]

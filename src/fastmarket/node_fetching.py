@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from fastmarket.config import NodeConfig
 from fastmarket.content.free import FreeGoods
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
@@ -18,9 +20,10 @@ from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.probing import Prober
-from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderSource
+from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
 from fastmarket.net.resolver import Resolver
 from fastmarket.node_content import Selling
+from fastmarket.storage.holders import HolderFile, HolderSaver
 
 FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
 
@@ -36,9 +39,14 @@ class Fetching:
 
 @asynccontextmanager
 async def fetching(
-    dht: DhtNode, offers: OfferFinder, config: NodeConfig, selling: Selling | None
+    dht: DhtNode,
+    offers: OfferFinder,
+    config: NodeConfig,
+    selling: Selling | None,
+    data_dir: Path | None,
 ) -> AsyncIterator[Fetching]:
     """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap.
+    `data_dir`: where what is seen of holders is kept.
 
     A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
     does not list the protocol."""
@@ -56,11 +64,17 @@ async def fetching(
         host.identifier.addresses.may_dial,
     )
     reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap))
-    sources = (OfferSource(offers, reach, host.clock), ProviderSource(dht, reach))
+    sources = (OfferSource(offers, reach, host.clock), ProviderHolders(dht, reach))
+    file = None if data_dir is None else HolderFile(data_dir)
+    history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
+    fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
+    saver = None if file is None else HolderSaver(file, history, lambda: fetcher.totals.ended)
     try:
-        fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources)
         yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
+        await fetcher.close()
     finally:
+        if saver is not None:
+            await saver.close()
         await bitswap.close()
 
 

@@ -26,6 +26,7 @@ LIST_SUFFIX = ".part.list"
 PROOF_BYTES = 32
 _MARK = b"fastmarket-part:"  # 16 bytes; as many random ones follow
 NO_OUTPUT = "NO_OUTPUT"
+OUTPUT_CHANGED = "OUTPUT_CHANGED"
 
 # Written parts of a file that are told apart; beyond it, holes count as written: a file of 25 GiB with every
 # second leaf of 256 KiB.
@@ -54,7 +55,8 @@ def check_proof(proof: bytes) -> None:
 def open_proven(path: str, proof: bytes) -> int:
     """A descriptor of the file at an absolute `path`, from whose end `proof` was cut off.
 
-    Raises Unmet("output", ..., NO_OUTPUT): the caller streams the bytes instead.
+    Raises Unmet("output", ...): NO_OUTPUT, and the caller streams the bytes instead; OUTPUT_CHANGED where
+    somebody else writes to it, perhaps an earlier call that has not ended yet.
     """
     check_proof(proof)
     if not os.path.isabs(path) or "\0" in path:
@@ -80,7 +82,7 @@ def _cut_off(number: int, proof: bytes) -> None:
     size = status.st_size - PROOF_BYTES
     try:
         if size < 0 or os.pread(number, PROOF_BYTES, size) != proof:
-            raise _refused("does not end in the proof")
+            raise Unmet("output", "does not end in the proof", OUTPUT_CHANGED)
         os.ftruncate(number, size)
     except OSError as error:
         raise _refused(_said(error)) from None

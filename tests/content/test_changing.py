@@ -145,6 +145,24 @@ def test_it_is_seen_without_anybody_asking(tmp_path: Path, run: Run[None], chang
     run(main())
 
 
+def test_what_had_changed_is_told_again_after_a_restart(tmp_path: Path, run: Run[None]) -> None:
+    """The run that saw it may have ended before the offer was withdrawn."""
+
+    async def main() -> None:
+        with shop(tmp_path) as store:
+            path = written(store.files / "file")
+            good = await store.sold(path)
+            await store.sold(written(store.files / "other", seed=2))
+            overwrite(path)
+            assert len(store.look(all_files=True)) == 1
+        with shop(tmp_path) as store:
+            changes = store.keeper.changes()
+            assert [(one.cid, one.state) for one in await anext(changes)] == [(good.cid, GoodState.CHANGED)]
+            await changes.aclose()
+
+    run(main())
+
+
 def test_changes_come_by_themselves(tmp_path: Path, run: Run[None]) -> None:
     async def main() -> None:
         with shop(tmp_path, ContentConfig(look_s=3600.0)) as store:

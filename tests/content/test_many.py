@@ -17,6 +17,7 @@ from tests.content.shop import Shop, shop
 
 CHUNK = UNIXFS_V0_2015.chunk_bytes
 LEAVES_A_PART = 16
+SEED = 5
 
 
 def resident_bytes() -> int:
@@ -33,7 +34,7 @@ def sold_by_index(store: Shop, path: Path, leaves: int) -> list[bytes]:
     number, _ = ledger.reserve(str(path), str(profile), stamp)
     rows = store.importer.files.rows(number)
     importer = UnixfsImporter(profile, rows.add_node)
-    random, some = Random(5), []
+    random, some = Random(SEED), []
     for part in range(leaves // LEAVES_A_PART):
         digests = random.randbytes(32 * LEAVES_A_PART)
         importer.add_leaves(digests, LEAVES_A_PART * CHUNK)

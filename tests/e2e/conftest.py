@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fastmarket.cli.processes import ServerProcess, environment, executable
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
 
 COMMAND_DEADLINE_S = 120.0  # ends what never comes
 LOOPBACK = ("-p", "0", "-l", "/ip4/127.0.0.1/tcp/0")
@@ -76,6 +81,33 @@ def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers
 def node(shared_servers: Servers) -> ServerProcess:
     """A node alone in its network."""
     return shared_servers.start()
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser saves files."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[WebDriver]:
+    """A headless Chromium, where there is one (Debian: chromium and chromium-driver)."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or program is None:
+        pytest.skip("no chromium with its driver here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--window-size=1100,1400"):
+        options.add_argument(argument)
+    if os.getuid() == 0:
+        options.add_argument("--no-sandbox")  # Chromium refuses to sandbox root
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield made
+    finally:
+        made.quit()
 
 
 @dataclass(frozen=True)

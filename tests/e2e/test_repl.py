@@ -40,6 +40,7 @@ def test_a_conversation(open_terminal: Open, node: ServerProcess, tmp_path: Path
     terminal = open_terminal("-p", node.port, "-u", "alice", "-i", "alice", "--price", "5")
     terminal.wait_for("Market client connected!")
     terminal.wait_for(PROMPT)
+    assert terminal.seen.count("connected") == 1, "one greeting"
     terminal.press("REGISTER hello.txt" + ENTER)
     terminal.wait_for("Successfully registered file!")
     terminal.wait_for(PROMPT)

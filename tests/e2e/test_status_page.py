@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -13,33 +11,16 @@ import pytest
 from fastmarket.cli.processes import ServerProcess
 from fastmarket.pb import market_pb2
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.remote.webdriver import WebDriver  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = pytest.mark.e2e
 DEADLINE_S = 30.0
+NAMED = "a, button, input, summary, progress, meter, svg, [tabindex]"
 FREE_PORTS = ("-p", "0", "-l", "/ip4/127.0.0.1/tcp/0", "--ephemeral")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[WebDriver]:
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    if driver is None or program is None:
-        pytest.skip("no chromium with its driver here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--window-size=1100,1400"):
-        options.add_argument(argument)
-    if os.getuid() == 0:
-        options.add_argument("--no-sandbox")  # Chromium refuses to sandbox root
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        yield made
-    finally:
-        made.quit()
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +57,12 @@ def opened(browser: WebDriver, servers: list[ServerProcess]) -> WebDriverWait[We
 def test_the_page_shows_the_node_and_its_table(browser: WebDriver, servers: list[ServerProcess]) -> None:
     opened(browser, servers)
     assert browser.find_element(By.ID, "state").get_attribute("aria-live") == "off", "read aloud every 2 s"
-    assert servers[0].ready["peer_id"] in text(browser, "node")
+    assert servers[0].ready["peer_id"] in text(browser, "facts")
     assert "2\npeers known" in text(browser, "figures")
-    dots = browser.find_elements(By.CSS_SELECTOR, "#buckets .dots")
-    assert sum(len(dot.text) for dot in dots) == 2
-    assert {dot.get_attribute("role") for dot in dots} == {"img"}
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#buckets circle.connected")) == 2
+    drawing = browser.find_element(By.CSS_SELECTOR, "#buckets svg")
+    assert drawing.get_attribute("role") == "img"
+    assert str(drawing.get_attribute("aria-label")).startswith("2 peers in ")
     assert not browser.find_element(By.ID, "peers").is_displayed(), "folded"
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
@@ -112,7 +94,7 @@ def test_every_control_has_a_name(browser: WebDriver, servers: list[ServerProces
     opened(browser, servers)
     unnamed = [
         control.get_attribute("outerHTML")
-        for control in browser.find_elements(By.CSS_SELECTOR, "a, button, input, summary, [tabindex]")
+        for control in browser.find_elements(By.CSS_SELECTOR, NAMED)
         if control.is_displayed() and not control.accessible_name
     ]
     assert unnamed == []

@@ -13,12 +13,12 @@ from fastmarket.config import WebConfig
 from fastmarket.formats.cid import Cid, new_cidv0
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
-from fastmarket.web.search import HolderSearch
+from fastmarket.web.search import PageSearch
 from fastmarket.web.server import WebServer
 from fastmarket.web.status import StatusPage
 from fastmarket.web.write_access import WriteAccess
 from tests.conftest import Run
-from tests.net.loopback import DEADLINE_S, nodes, seed
+from tests.net.loopback import DEADLINE_S, nodes, seed, until
 
 CONTENT = new_cidv0(b"a file with holders")
 CONFIG = WebConfig(port=0, max_shown=3)
@@ -33,7 +33,7 @@ async def page() -> AsyncIterator[tuple[list[DhtNode], httpx.AsyncClient]]:
         for node, price in ((holder, 2**60), (asked, 5)):
             metadata = FileMetadata("192.0.2.7", 9000, price, 12, "a.txt")
             await node.register_offer(CONTENT.multihash, b"u", "bob", metadata, DEADLINE_S)
-        search = HolderSearch(asked, CONFIG, WriteAccess())
+        search = PageSearch(asked, CONFIG, WriteAccess())
         routes = [*StatusPage(asked, CONFIG).routes(), *search.routes()]
         server = WebServer(routes, CONFIG, "127.0.0.1", 0)
         port = await server.start()
@@ -69,6 +69,17 @@ def test_the_page_tells_of_the_node_its_peers_and_offers(run: Run[None]) -> None
     run(main())
 
 
+def test_a_withdrawn_offer_is_not_counted_as_stored(run: Run[None]) -> None:
+    async def main() -> None:
+        async with page() as ((holder, asked), http):
+            await holder.withdraw_offer(CONTENT.multihash, b"u", DEADLINE_S)
+            await until(lambda: asked.offers.store.offer_count == 1)
+            assert len(asked.offers.store) == 2, "the tombstone stays"
+            assert (await http.get("/status.json")).json()["counts"]["offers"] == 1
+
+    run(main())
+
+
 def test_a_search_streams_a_line_for_each_offer_and_its_end(run: Run[None]) -> None:
     async def main() -> None:
         async with page() as ((holder, asked), http):
@@ -78,7 +89,10 @@ def test_a_search_streams_a_line_for_each_offer_and_its_end(run: Run[None]) -> N
             assert {offer["at"] for offer in found} == {"192.0.2.7:9000"}
             assert end == {"end": "complete"}
             answer = await http.get("/find", params={"content": ""})
-            assert (answer.status_code, answer.json()) == (422, {"error": "is empty"})
+            assert (answer.status_code, answer.json()) == (
+                422,
+                {"error": "content: is empty", "plain": "is empty"},
+            )
 
     run(main())
 

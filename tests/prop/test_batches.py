@@ -40,25 +40,25 @@ def whole(offers: list[Offer]) -> list[Offer]:
 
 STORE_STEP = st.tuples(
     *(st.sampled_from([1, 2]), SETS, st.integers(1, 50)),
-    *(st.booleans(), st.sampled_from([0, 0, 1, 20, 49]), st.booleans()),
+    *(st.booleans(), st.sampled_from([0, 0, 1, 20, 49]), st.booleans(), SETS),
 )
 
 
 @given(st.lists(STORE_STEP, max_size=14))
 @settings(deadline=None)
 def test_a_batch_is_stored_like_its_offers(
-    steps: list[tuple[int, set[int], int, bool, int, bool]],
+    steps: list[tuple[int, set[int], int, bool, int, bool, set[int]]],
 ) -> None:
     config = OfferConfig(max_offers=12, max_offers_per_provider=7, max_offers_per_content=2)
     together, singly = OfferStore(config), OfferStore(config)
     now = START
     latest: dict[tuple[int, int], Offer] = {}
-    for holder, numbers, hours, follows, later, own in steps:
+    for holder, numbers, hours, follows, later, own, withdrawn in steps:
         now += later * HOUR
         for store in (together, singly):
             store.handle_timer(now)
         signings = [
-            Signing(one, latest.get((holder, number)) if follows else None, False, hours * HOUR)
+            Signing(one, latest.get((holder, number)) if follows else None, number in withdrawn, hours * HOUR)
             for number, one in zip(sorted(numbers), wanted(numbers, hours), strict=True)
             if hours <= 48
         ]
@@ -73,6 +73,8 @@ def test_a_batch_is_stored_like_its_offers(
             assert [together.add(offers[0], now, own=own)] == acks
         assert {offer.key: offer.body for offer in together} == {offer.key: offer.body for offer in singly}
         assert len(together) == len(singly) == len(list(together))
+        live = sum(not offer.withdrawn for offer in together)
+        assert together.offer_count == singly.offer_count == live
         batches = {offer.signed for offer in together if isinstance(offer.signed, SignedBatch)}
         others = [offer.signed.size for offer in together if not isinstance(offer.signed, SignedBatch)]
         assert together.stored_bytes == sum(batch.size for batch in batches) + sum(others)

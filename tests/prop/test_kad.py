@@ -38,7 +38,7 @@ targets = st.integers(0, 1000).map(lambda n: hashlib.sha256(b"target %d" % n).di
 
 
 class Naming:
-    """An Ask whose payload lists the numbers of peers."""
+    """A query whose payload lists the numbers of peers."""
 
     seeks_peers = True
 

@@ -1,4 +1,4 @@
-"""What strangers and people type at the page: names to save under, contents with a path, JSON."""
+"""What strangers write and people type at the page: names to save under, fields of JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket.errors import CallerFault
-from fastmarket.formats.cid import Cid, Codec, sha256_multihash
-from fastmarket.web.content_path import file_of, split_path
 from fastmarket.web.download import file_name
 from fastmarket.web.json_body import JsonBody
-
-CID = Cid(1, Codec.RAW, sha256_multihash(b"x"))
-SEGMENTS = st.lists(st.text(min_size=1).filter(lambda part: "/" not in part), max_size=5)
 
 
 @given(st.text(), st.integers(20, 300))
@@ -35,27 +30,6 @@ def test_the_ending_of_a_long_name_stays() -> None:
     assert file_name("a." + "b" * 300, "x", 255) == "a." + "b" * 253
     assert file_name("x" * 300 + ".jpeg", "x", 255) == "x" * 250 + ".jpeg"
     assert file_name(" .. ", "x", 255) == file_name("\u202e", "x", 255) == file_name("///", "x", 255) == "x"
-
-
-@given(st.text(max_size=200))
-def test_any_text_names_a_file_or_says_why_not(text: str) -> None:
-    with suppress(CallerFault):
-        root, _ = file_of(text)
-        assert isinstance(root, Cid)
-
-
-@given(SEGMENTS, st.sampled_from(["", "/ipfs/", " /ipfs/"]))
-def test_a_path_behind_a_cid_is_kept(segments: list[str], before: str) -> None:
-    text = before + "/".join((str(CID), *segments))
-    if text == text.strip():
-        expected = tuple(segments)
-        assert split_path(text) == ((str(CID), expected) if expected else (text, ()))
-
-
-def test_the_path_of_an_url_is_decoded() -> None:
-    assert split_path(f"ipfs://{CID}/a%20b/c?download=1") == (str(CID), ("a b", "c"))
-    assert split_path(f"{CID}/a%20b") == (str(CID), ("a%20b",))
-    assert split_path("some/name") == ("some/name", ())
 
 
 JSON_VALUES = st.recursive(

@@ -89,8 +89,8 @@ class Carrier(EventQueue):
     def hexdigest(self) -> str:
         return self._log.hexdigest()
 
-    def way(self, here: int, there: int) -> float:
-        return self._ways.one_way(self._regions[here], self._regions[there])
+    def way(self, here: int, there: int, times: int = 1) -> float:
+        return sum(self._ways.one_way(self._regions[here], self._regions[there]) for _ in range(times))
 
     def _cut(self, one: int, other: int) -> bool:
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)

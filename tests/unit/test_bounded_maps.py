@@ -15,6 +15,7 @@ _MAY = {
     "libp2p/peerstore.py": "two classes of peers share one bound",
     "kad/routing/full_table.py": "the oldest has to leave the table first, or a newcomer finds no room there",
     "core/durability.py": "a queue of commands by ticket, bounded by the commands under way",
+    "content/port/budget.py": "a queue of connections that take turns, bounded by their number",
     "market/sharing.py": "a queue of callers that take turns",
 }
 

@@ -72,6 +72,23 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/driver.py", "Running.items", LOOP): (CALLER, ""),
     ("net/fetching/http_holder.py", "HttpHolder._advance", "ensure_future"): (ONCE, ""),
     ("net/fetching/http_holder.py", "HttpHolder._advance", "add_done_callback"): (ONCE, ""),
+    ("net/fetching/asked_holders.py", "AskedHolders._close", "ensure_future"): (ONCE, ""),
+    ("net/fetching/asked_holders.py", "AskedHolders._close", "add_done_callback"): (FORGETS, ""),
+    ("net/fetching/asked_holders.py", "AskedHolders.close", LOOP): (CALLER, ""),
+    ("net/fetching/fetcher.py", "Fetcher.fetch", "ensure_future"): (CALLER, ""),
+    ("net/fetching/fetcher.py", "Fetcher.fetch", "add_done_callback"): (FORGETS, ""),
+    ("net/fetching/fetcher.py", "Fetcher.close", LOOP): (CALLER, ""),
+    ("net/fetching/fetcher.py", "Fetcher._search", LOOP): (CALLER, ""),
+    ("net/fetching/part_file.py", "PartWriter._go", "add_done_callback"): (ONCE, ""),
+    ("net/fetching/part_file.py", "PartWriter._idle", LOOP): (CALLER, ""),
+    ("net/fetching/part_file.py", "PartWriter._work", "call_soon_threadsafe"): (ONCE, ""),
+    ("net/fetching/probing.py", "Prober.probe", "ensure_future"): (CALLER, ""),
+    ("net/fetching/running.py", "RunningFetch.__init__", "Pump"): (
+        REPEATS,
+        "net/fetching/test_fetcher.py::test_a_bug_of_ours_ends_that_fetch_alone",
+    ),
+    ("net/fetching/running.py", "RunningFetch.reports", LOOP): (CALLER, ""),
+    ("storage/holders.py", "HolderSaver.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
@@ -186,10 +203,62 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/door.py", "Guest.pause_writing", "call_later"): (ONCE, ""),
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
+    ("market/client_goods.py", "GoodsCalls.list_goods", LOOP): (CALLER, ""),
+    ("web/gets.py", "Get.changes", LOOP): (CALLER, ""),
+    ("web/gets.py", "Gets.plans", LOOP): (CALLER, ""),
+    ("web/search.py", "_Running._on_offer", "create_task"): (CALLER, ""),
+    ("web/search.py", "_Running.lines", "ensure_future"): (CALLER, ""),
+    ("web/search.py", "_Running.lines", LOOP): (CALLER, ""),
+    ("web/streaming.py", "Written.__call__", "ensure_future"): (CALLER, ""),
+    ("web/streaming.py", "_gone", LOOP): (CALLER, ""),
+    ("content/port/connection.py", "PortConnection._read_on", "add_reader"): (
+        REPEATS,
+        "content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/connection.py", "PortConnection._write_on", "add_writer"): (
+        REPEATS,
+        "content/port/test_server.py::test_a_bug_costs_one_connection",
+    ),
+    ("content/port/server.py", "ContentServer.__init__", "Repeating"): (REPEATS, ""),
+    ("content/port/server.py", "ContentServer.start", "add_reader"): (
+        REPEATS,
+        "content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._accept_again", "add_reader"): (
+        REPEATS,
+        "content/port/test_server.py::test_connections_are_taken_after_a_bug",
+    ),
+    ("content/port/server.py", "ContentServer._pause_accepting", "call_later"): (
+        REPEATS,
+        "content/port/test_server.py::test_connections_are_taken_when_there_are_descriptors_again",
+    ),
+    ("content/port/server.py", "ContentServer.stop", LOOP): (CALLER, ""),
+    ("content/port/cold.py", "SliceReaders.read", "add_done_callback"): (ONCE, ""),
+    ("content/port/shell.py", "PortShell._arm", "call_later"): (
+        REPEATS,
+        "content/port/test_server.py::test_a_bug_while_others_wait_for_a_turn_costs_one_connection",
+    ),
     ("log_writer.py", "LogWriter.put", "Thread"): (ONCE, ""),
+    ("content/channel.py", "ThreadChannel.__aiter__", LOOP): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel._hand_over", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/channel.py", "ThreadChannel.filled_by", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/following.py", "Followers.update", "ensure_future"): (
+        REPEATS,
+        "content/test_following.py::test_a_fault_ends_nothing",
+    ),
+    ("content/keeping.py", "GoodsKeeper.changes", LOOP): (CALLER, ""),
+    ("content/shop.py", "Shop.__init__", "Repeating"): (REPEATS, ""),
+    ("content/shop.py", "Shop.offer_all", LOOP): (CALLER, ""),
+    ("content/watching.py", "changes_below", "Thread"): (
+        REPEATS,
+        "content/test_following.py::test_a_directory_that_is_replaced_is_followed",
+    ),
+    ("content/watching.py", "changes_below", "call_soon_threadsafe"): (CALLER, ""),
+    ("content/watching.py", "changes_below", LOOP): (CALLER, ""),
     ("cli/withdrawing.py", "withdraw_old", "ensure_future"): (CALLER, ""),
     ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
     ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
+    ("cli/server.py", "_stop", "ensure_future"): (ONCE, ""),
     ("cli/tree.py", "_hashed", LOOP): (CALLER, ""),
 }
 
@@ -238,4 +307,5 @@ def test_what_repeats_has_its_test(site: tuple[str, str, str]) -> None:
         assert site[2] in ("Repeating", "Pump")
         return
     file, _, test = named.partition("::")
-    assert f"def {test}(" in (ROOT / "tests" / "net" / file).read_text()
+    place = ROOT / "tests" / (file if "/" in file else f"net/{file}")
+    assert f"def {test}(" in place.read_text()

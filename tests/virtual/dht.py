@@ -125,7 +125,7 @@ class VirtualDht:
         node = self.node
         listen = tuple(addr.with_peer(self.peer_id) for addr in node.info.addrs)
         size = node.engine.table_size
-        return NodeView(listen, AGENT, size, 0, len(self.offers.store), len(self.offers.own), "server")
+        return NodeView(listen, AGENT, size, 0, self.offers.store.offer_count, len(self.offers.own), "server")
 
 
 def _outcome(finished: Finished) -> Outcome:

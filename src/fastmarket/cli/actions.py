@@ -252,7 +252,8 @@ def greet(desk: Context) -> None:
         desk.screen.trouble(f"{fault} (the next command will try again)")
         return
     desk.screen.line(
-        f"Market client connected! The node is {node.peer_id} and knows {counted(node.peers, 'peer')}."
+        f"Market client connected! The node at {desk.profile.target} is {node.peer_id} and knows "
+        f"{counted(node.peers, 'peer')}."
     )
     for trouble in node.troubles:
         desk.screen.trouble(f"the node is in trouble: {clean(trouble)}")

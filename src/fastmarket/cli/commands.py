@@ -74,10 +74,19 @@ def parse(text: str) -> Line | None:
         raise CommandError(f"Error parsing command: Command {parts[0]} not found")
     arguments = tuple(parts[1:])
     if len(arguments) != len(word.arguments) or not all(arguments):
-        raise CommandError(
-            f"Error parsing command: Missing or invalid arg for command {word.name} (usage: {word.usage})"
-        )
+        hint = _option_hint(arguments) or f"usage: {word.usage}"
+        raise CommandError(f"Error parsing command: Missing or invalid arg for command {word.name} ({hint})")
     return Line(word, arguments)
+
+
+def _option_hint(arguments: tuple[str, ...]) -> str:
+    """How to give here what is an option on the command line; empty if there is none among `arguments`."""
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in SETTABLE:
+            value = value or next(iter(arguments[index + 1 :]), "") or "VALUE"
+            return f"there are no options here; first enter: set {name} {shlex.quote(value)}"
+    return ""
 
 
 def help_text() -> str:

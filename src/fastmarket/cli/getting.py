@@ -100,12 +100,13 @@ def cat(desk: Context, content: str, options: GetOptions | None = None) -> None:
 def status_of(fault: FastmarketError) -> int:
     """The exit status that says why nothing was fetched."""
     from fastmarket.exchange.fetching.faults import NoHolderServes
+    from fastmarket.market.grpc_errors import ServerDiskFault
 
     if isinstance(fault, Unmet):
         return TOO_EXPENSIVE if fault.code == "TOO_EXPENSIVE" else FAILED
     if isinstance(fault, NotFound | NoHolderServes):
         return NOT_SERVED
-    if isinstance(fault, StorageFault):
+    if isinstance(fault, StorageFault | ServerDiskFault):
         return NOT_WRITTEN
     return BAD_USAGE if isinstance(fault, CallerFault) else FAILED
 

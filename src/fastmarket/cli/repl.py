@@ -65,7 +65,8 @@ class Repl:
             self.desk.screen.trouble("cancelled")
         except FastmarketError as fault:
             said = FAILURES.get(line.word.name)
-            self.desk.screen.trouble(one_line(f"{said}: {fault}" if said else str(fault)))
+            told = f"{said}: {fault}" if said else str(fault)
+            self.desk.screen.trouble(one_line(told + _remedy(fault)))
         return True
 
     def show_help(self) -> None:
@@ -78,6 +79,13 @@ class Repl:
             raise CallerFault(name, "cannot be set; one of " + ", ".join(SETTABLE))
         self.desk = replace(self.desk, profile=profile.change(self.desk.profile, name, value))
         self.desk.screen.line(f"{name} is {one_line(value)}")
+
+
+def _remedy(fault: FastmarketError) -> str:
+    """How to give here what an option of the command line gives."""
+    field = fault.field if isinstance(fault, CallerFault) else ""
+    name = field.removeprefix("--")
+    return f"; enter: set {name} VALUE" if name != field and name in SETTABLE else ""
 
 
 ACTIONS: dict[str, Callable[..., None]] = {
@@ -104,8 +112,8 @@ def converse(desk: Context) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         Repl(desk).run(_lines(sys.stdin))
         return
-    desk.screen.line(f"fastmarket: connected to the node at {desk.profile.target}; type help for commands")
     actions.greet(desk)
+    desk.screen.line("Type help for commands.")
     Repl(desk).run(_edited_lines(desk.profile.data_dir))
 
 

@@ -93,7 +93,7 @@ def sell(desk: Context, paths: Sequence[str], options: SaleOptions | None = None
 
 async def _followed(events: AsyncGenerator[SaleEvent, None]) -> list[SoldItem]:
     """Shows progress on a terminal until all are sold."""
-    from fastmarket.market.client_goods import SaleProgress
+    from fastmarket.content.sale import SaleProgress
 
     sold: list[SoldItem] = []
     shown = _ProgressLine()

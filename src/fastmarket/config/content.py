@@ -54,6 +54,6 @@ class ContentConfig:
     request_timeout_s: float = 10.0  # from the connection, or a request's first byte, to its last byte
     keep_alive_s: float = 75.0  # an idle connection; load balancers keep theirs for 60 s (nginx, AWS)
     unread_timeout_s: float = 30.0  # an answer that is not being read (trustless gateway, "idle 30 s")
-    min_rate_bytes: int = 2048  # sent a second, at least, over that time, while the reader is what is slow
+    min_rate_bytes: int = 2048  # sent a second, at least, over that time, to who is not held up by our rate
     answer_timeout_s: float = 3600.0  # for a whole answer, as boxo: a gateway's patience
     stop_grace_s: float = 1.0  # time for answers in progress at shutdown

@@ -216,7 +216,10 @@ class Catalogue:
 
     def _shown(self, goods: map[Good]) -> tuple[Good, ...]:
         """With those as not served of which a file is being looked at."""
-        looked_at = {good.id for good in self.ledger.goods_with(tuple(self.moved))} if self.moved else set()
+        query = "SELECT good FROM members WHERE file = ?"
+        reader = self.database.reader
+        rows = (row for file in tuple(self.moved) for row in reader.execute(query, (file,)).fetchall())
+        looked_at = {good for (good,) in rows}
         return tuple(good.being_read() if good.id in looked_at else good for good in goods)
 
     def _tell(self, error: sqlite3.Error) -> None:

@@ -61,8 +61,12 @@ class GoodsKeeper:
 
     async def changes(self) -> AsyncGenerator[list[Good], None]:
         """Goods whose state changed: the offers of those that are CHANGED or GONE are to be withdrawn, those
-        that are SELLING again to be registered. Looks at all files at the start and every `look_s`, and at
-        once at one that was found to have changed. Raises StorageFault."""
+        that are SELLING again to be registered. First come all that are CHANGED or GONE: an earlier run may
+        have ended before that was done. Looks at all files at the start and every `look_s`, and at once at
+        one that was found to have changed. Raises StorageFault."""
+        broken = await asyncio.to_thread(self._ledger.broken)
+        if broken:
+            yield broken
         wants_all = True
         while True:
             self._moved.clear()

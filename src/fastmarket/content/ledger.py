@@ -224,6 +224,12 @@ class GoodsLedger:
                 found.update((row[0], good_of(row)) for row in connection.execute(query, (file,)))
         return list(found.values())
 
+    def broken(self) -> list[Good]:
+        """Those of which a file changed or is gone."""
+        query = f"SELECT {GOOD_COLUMNS} WHERE goods.state > ? ORDER BY goods.id"
+        with self._database.reading() as connection:
+            return [good_of(row) for row in connection.execute(query, (GoodState.SELLING,))]
+
     def set_state(self, file: int, state: GoodState, stamp: FileStamp | None = None) -> list[Good]:
         """Notes that a file changed, is gone, or is as it was (with these times); returns the goods whose
         state changed by that."""

@@ -65,7 +65,7 @@ class _Watch:
                 self._watch()
             except FileNotFoundError:
                 pass
-            except (OSError, ImportError) as error:
+            except (OSError, ImportError, RuntimeError) as error:  # the last: a bug in the library
                 wait_s = self._config.watch_again_s
                 if not is_told:
                     is_told = True

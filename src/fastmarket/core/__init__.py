@@ -1,1 +1,1 @@
-"""One node, sans-IO: commands in, requests and changes to keep out, one timer. `NodeCore` is the node."""
+"""One node, sans-IO: commands in, requests and changes to persist out, one timer. `NodeCore` is the node."""

@@ -1,4 +1,4 @@
-"""What the node tells others out of its own offers: the holders of a content, as providers."""
+"""Provider entries made from the node's offers, for replies to other nodes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from fastmarket.offers.store.offer_store import OfferStore
 
 
 class AddressBook(Protocol):
-    """Where peers may be reached; `libp2p.peerstore.PeerStore` on the network."""
+    """Known addresses of peers; `libp2p.peerstore.PeerStore` on the network."""
 
     def addrs(self, peer_id: PeerId, now: float | None = None) -> Sequence[Multiaddr]:
-        """Listen addresses of the peer, as far as known."""
+        """Known listen addresses of the peer."""
 
     def hints_until(self, peer_id: PeerId) -> float:
-        """Until when these stay the same unless the peer is heard of again (unix seconds)."""
+        """How long these stay the same unless the peer is heard from again (unix seconds)."""
 
 
 class OfferHolders(ProviderSource):
-    """Holders of offers, told to peers that ask for providers and do not speak the offer protocol."""
+    """Holders of offers as providers, for peers that ask for providers and do not speak the offer
+    protocol."""
 
     __slots__ = ("_addresses", "_local", "_store")
 
@@ -33,7 +34,7 @@ class OfferHolders(ProviderSource):
         self._addresses = addresses
 
     def holders(self, key: bytes, now: float) -> tuple[Iterable[PeerInfo], float]:
-        """Those with a live offer here."""
+        """Peers with a live offer here."""
         book = self._addresses
         found, until = [], self._store.next_expiry(key, now)
         for peer_id in self._store.providers(key, now):
@@ -45,5 +46,5 @@ class OfferHolders(ProviderSource):
         return found, until
 
     def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
-        """Those that took all of their offers back."""
+        """Peers that have withdrawn all their offers."""
         return self._store.withdrawn_providers(key, now)

@@ -1,7 +1,7 @@
-"""Which registrations go together, and when: group commit for `Register`, slices for `RegisterMany`.
+"""Batching of registrations: group commit for `Register`, slices for `RegisterMany`.
 
-A registration by itself costs a signature, a lookup and a message to each storer; a hundred together cost
-little more. One that comes alone waits for nothing.
+A single registration costs a signature, a lookup and a message to each storer; a hundred together cost little
+more. A registration that comes alone does not wait.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fastmarket.config import OfferConfig
 
 T = TypeVar("T")
 
-# Between the beginnings of two slices: signing one takes long, and others have their turn in between, where
-# nothing else keeps slices apart. A node alone is done with one as soon as it is signed.
+# Seconds between the starts of two slices. Signing a slice takes long, and other work gets its turn in
+# between even on a lone node, where a slice is finished as soon as it is signed.
 SLICE_PAUSE_S = 0.001
 
 
 class RegistrationSlots:
-    """A number of places for what may be under way at once."""
+    """A limited number of slots for batches in progress."""
 
     __slots__ = ("_count", "in_use")
 
@@ -30,18 +30,18 @@ class RegistrationSlots:
 
     @property
     def is_free(self) -> bool:
-        """One more may begin."""
+        """Whether another batch may start."""
         return self.in_use < self._count
 
     def take(self, size: int) -> Slot:
-        """The slot of a batch of `size` registrations."""
+        """Takes a slot for a batch of `size` registrations."""
         self.in_use += 1
         return Slot(self, size)
 
 
 class Slot:
-    """A place, released once each registration of its batch was reported on, or all have ended: what is
-    retried for long, at storers that refuse or hang, keeps no others waiting."""
+    """A slot, released once every registration of its batch has been reported, or all have ended. So retries
+    at storers that refuse or hang keep no other batch waiting."""
 
     __slots__ = ("_slots", "_unreported")
 
@@ -50,23 +50,23 @@ class Slot:
         self._unreported = set(range(size))
 
     def report(self, index: int) -> None:
-        """How one registration turned out, or how it stands."""
+        """Notes the outcome, preliminary or final, of one registration."""
         self._unreported.discard(index)
         if not self._unreported:
             self.release()
 
     def release(self) -> None:
-        """The place is free; later calls are ignored."""
+        """Frees the slot; later calls are ignored."""
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.in_use -= 1
 
 
 class RegistrationBatcher(Generic[T]):
-    """Gathers registrations while others are under way, and says which to begin together.
+    """Collects registrations while others are in progress, and decides which to start together.
 
-    Many at once are followed by about as many, by callers that have waited for their answer: those are
-    expected for `gather_s` seconds.
+    Many at once are usually followed by about as many, from callers that waited for their answers; these are
+    awaited for `gather_s` seconds.
     """
 
     __slots__ = ("_expected", "_max_together", "_slots", "_wait_s", "_wait_until", "waiting")
@@ -84,24 +84,25 @@ class RegistrationBatcher(Generic[T]):
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is under way or waits, and no company is expected: one may begin by itself."""
+        """Whether a registration may start alone: none is in progress or waiting, and no more are
+        expected."""
         return not self._slots.in_use and not self.waiting and self._expected <= 1
 
     def begin_alone(self) -> Slot:
-        """One that did not have to wait is under way."""
+        """Takes a slot for a registration that starts alone."""
         return self._slots.take(1)
 
     def add(self, registration: T) -> None:
-        """It waits for its batch."""
+        """Adds a registration to the next batch."""
         self.waiting.append(registration)
 
     def next_timer(self) -> float | None:
-        """When `take` may have what it did not have before, unless a slot is released earlier."""
+        """When `take` may have a batch, unless a slot is released earlier."""
         return self._wait_until if self.waiting and self._slots.is_free else None
 
     def take(self, now: float) -> tuple[Sequence[T], Slot] | None:
-        """The registrations to begin together: as many as are expected at once, else what has come by the
-        end of the wait. None: not now."""
+        """The registrations to start together: the expected number as soon as they have arrived, otherwise
+        those that arrived by the end of the wait. None: not now."""
         waiting = self.waiting
         if not waiting or not self._slots.is_free:
             return None
@@ -114,14 +115,14 @@ class RegistrationBatcher(Generic[T]):
         self._wait_until = None
         taken = waiting[: self._max_together]
         del waiting[: self._max_together]
-        # As many as expected came before their time: perhaps there are more.
+        # The expected number arrived early: perhaps there are more.
         self._expected = len(taken) * 2 if early else len(taken)
         return taken, self._slots.take(len(taken))
 
 
 class SliceQueue(Generic[T]):
-    """Slices of large registrations: a few under way at once, of all callers together, first come first
-    served. So little is signed and held at once."""
+    """Slices of large registrations of all callers, first come, first served; only a few are in progress at
+    once, so that little is signed and held."""
 
     __slots__ = ("_not_before", "_slots", "waiting")
 
@@ -131,15 +132,15 @@ class SliceQueue(Generic[T]):
         self.waiting: deque[tuple[T, int]] = deque()
 
     def add(self, part: T, size: int) -> None:
-        """A slice of `size` registrations waits for its turn."""
+        """Queues a slice of `size` registrations."""
         self.waiting.append((part, size))
 
     def next_timer(self) -> float | None:
-        """When `take` may have what it did not have before, unless a slot is released earlier."""
+        """When `take` may have a slice, unless a slot is released earlier."""
         return self._not_before if self.waiting and self._slots.is_free else None
 
     def pause(self, now: float) -> None:
-        """A slice begins: the next one a little later."""
+        """Delays the next slice a little, at the start of one."""
         self._not_before = now + SLICE_PAUSE_S
 
     def take(self, now: float) -> tuple[T, Slot] | None:

@@ -1,4 +1,4 @@
-"""What a program may ask of a node. `NodeCore.start` begins a command; its end is a `Finished`."""
+"""The commands of a node. `NodeCore.start` begins one; it ends with a `Finished` event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastmarket.offers.model.offer import Offer, OfferTerms
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Sign, store and announce an offer. Finishes at its quorum, or with the counts after `timeout_s`."""
+    """Signs, stores and announces an offer. Finishes at its quorum, or with the counts after `timeout_s`."""
 
     terms: OfferTerms
     timeout_s: float
@@ -22,7 +22,7 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class RegisterMany:
-    """As `Register` for many offers that share signatures, lookups and messages. Result: a list of
+    """Like `Register`, for many offers that share signatures, lookups and messages. Result: a list of
     `Outcome`, in the order of `terms`."""
 
     terms: Sequence[OfferTerms]
@@ -31,8 +31,8 @@ class RegisterMany:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Put a tombstone in the place of an own offer. Finishes when every storer has answered or failed, or
-    after `timeout_s`: a storer that has not heard of it would still show the offer."""
+    """Replaces an own offer by a tombstone. Finishes when every storer has answered or failed, or after
+    `timeout_s`: a storer that misses the tombstone would still show the offer."""
 
     content: bytes
     user_id: bytes
@@ -41,8 +41,8 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class FindOffers:
-    """Look for the offers of a content. Progress: `Offer`; a tombstone only where its offer came before.
-    Result: `OffersFound`."""
+    """Finds the offers of a content. Progress: `Offer`; a tombstone only after its offer. Result:
+    `OffersFound`."""
 
     content: bytes
     timeout_s: float
@@ -50,7 +50,7 @@ class FindOffers:
 
 @dataclass(frozen=True, slots=True)
 class OffersFound:
-    """The live offers, cheapest first. `is_complete`: the lookup asked all that it wanted to ask, in time."""
+    """The live offers, cheapest first. `is_complete`: the lookup queried all the peers it should, in time."""
 
     offers: tuple[Offer, ...]
     is_complete: bool
@@ -58,7 +58,7 @@ class OffersFound:
 
 @dataclass(frozen=True, slots=True)
 class PutValue:
-    """Store a value at the k closest nodes; `once`: it is not announced again later."""
+    """Stores a value at the k closest nodes; `once`: without announcing it again later."""
 
     key: bytes
     value: bytes
@@ -69,7 +69,7 @@ class PutValue:
 
 @dataclass(frozen=True, slots=True)
 class GetValue:
-    """Look for a value. Result: `GetValueResult`; progress: `FoundValue`."""
+    """Finds a value. Result: `GetValueResult`; progress: `FoundValue`."""
 
     key: bytes
     quorum: Quorum | int
@@ -78,7 +78,7 @@ class GetValue:
 
 @dataclass(frozen=True, slots=True)
 class Provide:
-    """Announce this node as a provider of a key, until it stops."""
+    """Announces this node as a provider of a key, until it stops."""
 
     key: bytes
     timeout_s: float
@@ -86,7 +86,7 @@ class Provide:
 
 @dataclass(frozen=True, slots=True)
 class FindProviders:
-    """Look for providers of a key; `limit` of them are enough. Result: `FindProvidersResult`; progress:
+    """Finds providers of a key; `limit` of them are enough. Result: `FindProvidersResult`; progress:
     `PeerInfo`."""
 
     key: bytes
@@ -96,7 +96,7 @@ class FindProviders:
 
 @dataclass(frozen=True, slots=True)
 class FindPeer:
-    """Look for the addresses of one peer. Result: `LookupResult`; progress: `PeerInfo`."""
+    """Finds the addresses of one peer. Result: `LookupResult`; progress: `PeerInfo`."""
 
     peer_id: PeerId
     timeout_s: float
@@ -104,7 +104,7 @@ class FindPeer:
 
 @dataclass(frozen=True, slots=True)
 class Closest:
-    """Look for the k peers closest to a raw key. Result: `LookupResult`."""
+    """Finds the k peers closest to a raw key. Result: `LookupResult`."""
 
     key: bytes
     timeout_s: float
@@ -112,7 +112,7 @@ class Closest:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Join the network by way of `seeds`. Result: `BootstrapResult`; progress: `SeedSettled`."""
+    """Joins the network through `seeds`. Result: `BootstrapResult`; progress: `SeedSettled`."""
 
     seeds: Sequence[PeerInfo]
     timeout_s: float

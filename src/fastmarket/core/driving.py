@@ -1,4 +1,5 @@
-"""The one pump of all drivers: carries out what a node wants until it wants nothing more."""
+"""The one pump of all drivers: executes a node's actions and delivers its events until there are none
+left."""
 
 from __future__ import annotations
 
@@ -21,19 +22,18 @@ class Driver:
         raise NotImplementedError
 
     def deliver(self, event: Event) -> None:
-        """Something happened."""
+        """Delivers an event."""
         raise NotImplementedError
 
 
 def pump(core: NodeCore, driver: Driver, now: float) -> None:
-    """To be called after every input, or once after several; arm `core.next_timer()` afterwards."""
+    """Runs the node after an input, or after several; then the driver arms `core.next_timer()`."""
     while True:
         for action in core.poll_actions(now):
-            if type(action) is Persist:
-                driver.persist(action)
-            else:
-                assert type(action) is SendRequest
+            if isinstance(action, SendRequest):
                 driver.send(action)
+            else:
+                driver.persist(action)
         for event in core.poll_events(now):
             driver.deliver(event)
         if not core.has_more:

@@ -1,4 +1,4 @@
-"""Which changes of the offer store are durable, by the tickets of the `Persist` actions that carry them."""
+"""Which changes of the offer store are durable, tracked by the tickets of `Persist` actions."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ T = TypeVar("T")
 
 
 class Durability(Enum):
-    """How it stands with the changes up to a ticket."""
+    """State of the changes up to a ticket."""
 
-    PENDING = "pending"  # no answer so far
-    DURABLE = "durable"  # they would survive SIGKILL and power loss; also where nothing is kept
-    FAILED = "failed"  # they could not be written; they may be later, but nobody is promised that
+    PENDING = "pending"  # no answer yet
+    DURABLE = "durable"  # would survive SIGKILL and power loss; also if nothing is persisted
+    FAILED = "failed"  # not written; a later write is possible, but not promised
 
 
 class Tickets:
-    """Numbers for `Persist` actions, and what is known of each.
+    """Numbers `Persist` actions and keeps their state.
 
-    An answer speaks for all changes up to its ticket: those are written in order. So two numbers are enough.
+    Changes are written in order, so an answer covers all changes up to its ticket, and two numbers are
+    enough.
     """
 
     __slots__ = ("_durable", "_failed", "_last", "_own", "fault")
 
     def __init__(self) -> None:
         self._last = 0
-        self._own = 0  # the last that carried changes of own offers
+        self._own = 0  # the last ticket with changes of own offers
         self._durable = 0
         self._failed = 0
         self.fault = ""
-        """Why the last that failed could not be written."""
+        """Why the last failed write failed."""
 
     def issue(self, *, own: bool) -> int:
-        """The ticket of the next action; `own`: it carries changes of own offers."""
+        """The ticket of the next action; `own`: it contains changes of own offers."""
         self._last += 1
         if own:
             self._own = self._last
@@ -47,21 +48,21 @@ class Tickets:
         return self._last + 1 if pending else self._own
 
     def answer(self, ticket: int, fault: str) -> None:
-        """The outcome of an action; `fault` is empty where it is durable."""
+        """Takes the answer to an action; `fault` is empty if it is durable."""
         if not fault:
             self._durable = max(self._durable, ticket)
         elif ticket >= self._failed:
             self._failed, self.fault = ticket, fault
 
     def state(self, ticket: int) -> Durability:
-        """Of the changes up to a ticket."""
+        """State of the changes up to a ticket."""
         if ticket <= self._durable:
             return Durability.DURABLE
         return Durability.FAILED if ticket <= self._failed else Durability.PENDING
 
 
 class Waiting(Generic[T]):
-    """Those that wait for tickets, each for the last it was given. Tickets are given in ascending order."""
+    """Waiters for tickets, each under the last ticket it was given. Tickets are given in ascending order."""
 
     __slots__ = ("_by_ticket",)
 
@@ -72,11 +73,11 @@ class Waiting(Generic[T]):
         return sum(map(len, self._by_ticket.values()))
 
     def add(self, one: T, ticket: int) -> None:
-        """It waits for this ticket, and for none before."""
+        """Adds a waiter for this ticket, and no earlier one."""
         self._by_ticket.setdefault(ticket, {})[one] = None
 
     def discard(self, one: T, ticket: int) -> None:
-        """It waits no longer: a disk that hangs is no reason to hold what has been given up."""
+        """Removes a waiter: a hanging disk must not keep operations that have been given up."""
         group = self._by_ticket.get(ticket)
         if group is not None:
             group.pop(one, None)
@@ -84,7 +85,7 @@ class Waiting(Generic[T]):
                 del self._by_ticket[ticket]
 
     def take(self, ticket: int) -> Iterator[T]:
-        """Those whose tickets are answered with this one."""
+        """Removes and returns the waiters whose tickets this answer covers."""
         waiting = self._by_ticket
         while waiting and next(iter(waiting)) <= ticket:
             yield from waiting.popitem(last=False)[1]

@@ -1,4 +1,4 @@
-"""What a node asks of its driver (actions), what it reports (events), and what the driver tells of peers."""
+"""A node's actions for its driver, its events, and the events of peers that the driver reports."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fastmarket.offers.store.changes import AnyChange
 class Persist(NamedTuple):
     """Make these changes of the offer store durable, in this order and after all earlier ones.
 
-    Answered by `NodeCore.handle_persisted` with the same `ticket`. An answer without a fault says that these
-    and all earlier changes would survive SIGKILL and power loss.
+    `NodeCore.handle_persisted` answers with the same `ticket`. An answer without a fault means that these and
+    all earlier changes would survive SIGKILL and power loss.
     """
 
     changes: Sequence[AnyChange]
@@ -32,15 +32,15 @@ Action: TypeAlias = SendRequest | Persist
 
 
 class Progress(NamedTuple):
-    """An operation found something and goes on."""
+    """An item of progress of a running operation."""
 
     operation: int
     item: object
 
 
 class Finished(NamedTuple):
-    """The last event of an operation: its `outcome` where something was put, what it found in `result`, or
-    the `fault` that ended it."""
+    """The last event of an operation: the `outcome` of a put, the `result` of a lookup, or the `fault` that
+    ended it."""
 
     operation: int
     outcome: Outcome | None = None
@@ -49,10 +49,10 @@ class Finished(NamedTuple):
 
 
 class JobEnded(NamedTuple):
-    """A lookup or an announcement ended, one of the node's own among them: for metrics and traces.
+    """A lookup or an announcement ended, possibly one of the node's own: for metrics and traces.
 
-    `tag` is that of the operation it ran for, None where it served several or none. `result` is the whole of
-    what it came to, which for an announcement is known long after the quorum.
+    `tag` is that of the operation it ran for, None if it served several or none. `result` is the complete
+    result, which for an announcement is known long after the quorum.
     """
 
     kind: str
@@ -63,32 +63,32 @@ class JobEnded(NamedTuple):
 
 
 class BugFound(NamedTuple):
-    """An error of this program, which cost what `place` names."""
+    """A bug of this program, which affected only what `place` names."""
 
     place: str
     error: Exception
 
 
 class AnnouncingPostponed(NamedTuple):
-    """Offers cannot be announced now; they are tried again."""
+    """Offers cannot be announced now; the node will try again."""
 
     fault: Exception
 
 
 class ClockDiffers(NamedTuple):
-    """Several peers say that this node's clock is `offset_s` ahead of theirs (negative: behind)."""
+    """Several peers report that this node's clock is `offset_s` ahead of theirs (negative: behind)."""
 
     offset_s: float
 
 
 class OffersRefused(NamedTuple):
-    """This node refused so many offers of others for their times."""
+    """Number of offers of other nodes refused because of the times in them."""
 
     refused: int
 
 
 class KnownAs(NamedTuple):
-    """A peer told which addresses it knows for this node's id."""
+    """A peer told the addresses it has for this node's id."""
 
     peer: PeerInfo
 
@@ -97,11 +97,11 @@ Event: TypeAlias = (
     Progress | Finished | JobEnded | BugFound | AnnouncingPostponed | ClockDiffers | OffersRefused | KnownAs
 )
 
-# --- what the driver tells of peers
+# --- events of peers, from the driver
 
 
 class PeerIdentified(NamedTuple):
-    """A connected peer said what it is; `peer.addrs` are the listen addresses out of identify."""
+    """A connected peer identified itself; `peer.addrs` are the listen addresses of its identify message."""
 
     peer: PeerInfo
     protocols: frozenset[str]
@@ -120,7 +120,7 @@ class PeerUnreachable(NamedTuple):
 
 
 class PeerAnswered(NamedTuple):
-    """A connection's first answer took so long: the round trip is known before the first request."""
+    """Duration of a connection's first answer: so the round trip is known before the first request."""
 
     peer_id: PeerId
     took_s: float

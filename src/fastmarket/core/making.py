@@ -1,4 +1,4 @@
-"""How each command becomes an operation."""
+"""The operation of each command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastmarket.kad.lookup.find_peer import FindPeerQuery
 
 
 def make_operation(host: RegistrationHost, number: int, command: c.Command, now: float) -> Operation:
-    """The operation of a command. Raises CallerFault for what the command asks, before anything has begun."""
+    """Makes the operation of a command. Raises CallerFault for its arguments, before anything has started."""
     return _MAKERS[type(command)](host, number, command, now)
 
 

@@ -1,10 +1,10 @@
-"""The node as one sans-IO object: Kademlia, offers, what ties them together, and every command.
+"""The node as one sans-IO object: Kademlia, offers, what connects them, and every command.
 
-A driver hands it requests, outcomes of its own requests, what becomes of peers, and time; after each of these
-it carries out `poll_actions`, delivers `poll_events`, and arms `next_timer`. `core.driving` does that in one
-place for all drivers: the network, the simulator, the tests.
+A driver feeds it requests, outcomes of its own requests, events of peers, and time. After each of these it
+executes `poll_actions`, delivers `poll_events`, and arms `next_timer`. `core.driving` does that in one place
+for all drivers: the network, the simulator, the tests.
 
-Over 400 lines: it has a method for each input, each output, and each thing that operations need.
+Over 400 lines: it has a method for each input, each output, and each need of an operation.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.run_all import PAUSE_S
 from fastmarket.trace import NULL_TRACE, Trace
 
-# Timers of operations that have ended are dropped once there are so many more than operations.
+# Timers of ended operations are dropped when there are this many more than operations.
 STALE_TIMERS = 1024
 
 Responder: TypeAlias = Callable[[PeerId, bytes, float, bytes], bytes | None]
-"""`(sender, request, now, address block of the sender)` -> the reply, unframed; None: there is none. Raises
-PeerFault: reset the stream."""
+"""`(sender, request, now, sender's address block)` -> the reply, unframed; None: no reply. Raises PeerFault:
+reset the stream."""
 
 
 class _Running:
-    """A job under way; `wanted`: the announcement that it is."""
+    """A job in progress; `wanted`: the announcement it makes."""
 
     __slots__ = ("began", "job", "owner", "wanted")
 
@@ -84,7 +84,7 @@ class _Running:
 
 
 class NodeCore(RegistrationHost):
-    """One node. Times are unix seconds on one scale; entropy is given; nothing here waits."""
+    """One node. Times are unix seconds on one scale; entropy is an argument; no method blocks."""
 
     def __init__(
         self,
@@ -97,11 +97,11 @@ class NodeCore(RegistrationHost):
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
         trace: Trace = NULL_TRACE,
     ) -> None:
-        """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
+        """`rules`: which values are valid under the keys of a namespace (`kad.records.record`)."""
         local = identity.peer_id
         self.config = config
         self.caches = ResponseCaches()
-        """Told of contents, and of peers whose addresses changed: replies made of them are made again."""
+        """Invalidated when the offers of a content, or the addresses of a peer, change."""
         store = OfferStore(config.offers, None, local.key, self.caches)
         self._changes = store.changes
         self.records = TrackedRecordStore(config.kad, local.key)
@@ -120,17 +120,22 @@ class NodeCore(RegistrationHost):
         self.offers = OfferProtocol(
             identity, self.engine, config.offers, trace, store=store, caches=self.caches
         )
-        self.local_answers = LocalAnswers(store, self.engine.seed_sources, config.offers)
+        table = self._table = self.engine.routing
+        self._entries = table.entries
+        self.local_answers = LocalAnswers(store, (table.entries, table.full_table.entries), config.offers)
         self.tickets = Tickets()
         self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
         self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
         self.responders: dict[str, Responder] = {
-            config.kad.protocol: self.engine.handle_request,
+            # A server's need not look at the mode.
+            config.kad.protocol: self.engine.handlers.handle
+            if config.server_mode
+            else self.engine.handle_request,
             config.offers.protocol: self.offers.answer,
         }
-        """Answers inbound requests, by protocol. Look at `is_turn_wanted` after each."""
+        """Answers inbound requests, by protocol. Check `is_turn_wanted` after each."""
         self.is_joining = False
-        """A bootstrap was begun, by anyone."""
+        """A bootstrap has been started."""
         self._operations: dict[int, Operation] = {}
         self._timers: list[tuple[float, int]] = []
         self._awaiting: Waiting[PutOperation] = Waiting()
@@ -138,60 +143,61 @@ class NodeCore(RegistrationHost):
         self._batches: set[RegistrationBatch] = set()
         self._events: list[Event] = []
         self.has_more = False
-        """What was polled last may have led to more."""
+        """Whether polling again may return more."""
         self._runner = self.engine.jobs
         self._last_operation = 0
-        self._table = self.engine.routing
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
-        self._not_before = 0.0  # the timer, after a bug
+        self._not_before = 0.0  # of the timer, after a bug
 
     # --- commands
 
     def start(self, command: c.Command, now: float, tag: object = None) -> int:
-        """Begins a command; the operation's id. Raises CallerFault (Busy: too much is under way) for what the
-        command asks; everything else comes with its `Finished`. `tag` comes back in `JobEnded`."""
+        """Starts a command and returns the operation's id. Raises CallerFault for its arguments (Busy: too
+        much is in progress); everything else is reported by its `Finished`. `tag` is returned in
+        `JobEnded`."""
         self._last_operation += 1
         return self._begin(make_operation(self, self._last_operation, command, now), now, tag)
 
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
-        """As `start`, for a job that no command makes: a lookup with a query of the caller's own."""
+        """Like `start`, for a job without a command: a lookup with the caller's own query."""
         self._last_operation += 1
         return self._begin(LookupOperation(self, self._last_operation, job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
-        """Its caller is gone: a lookup ends with what it has; what was registered is announced all the same.
-        An unknown operation, or one that has ended, is ignored."""
+        """The caller has gone: a lookup ends with what it has; a registration is announced nevertheless. An
+        unknown or finished operation is ignored."""
         begun = self._operations.get(operation)
         if begun is not None:
             self._tell(begun, "cancelling a command", begun.cancel, now)
 
     def keep_changes(self) -> None:
-        """From now on changes of the offer store come as `Persist`, and commands wait for their answers."""
+        """From now on changes of the offer store are emitted as `Persist`, and commands wait for the
+        answers."""
         self._changes.collect()
 
-    # --- what the driver tells
+    # --- input from the driver
 
     @property
     def is_turn_wanted(self) -> bool:
-        """A request that was answered called for more: actions, or an earlier timer."""
+        """Whether an answered request requires a turn: for actions, or an earlier timer."""
         return self._table.is_timer_moved or self.offers.is_timer_moved
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """The reply to a SendRequest. One that nothing waits for is ignored."""
+        """The reply to a SendRequest; ignored if it is no longer awaited."""
         self.engine.handle_reply(request_id, protocol, payload, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
-        """A SendRequest has failed."""
+        """The failure of a SendRequest."""
         self.engine.handle_failure(request_id, kind, now)
 
     def handle_peer(self, event: PeerEvent, now: float) -> None:
-        """Something became known of a peer."""
+        """Takes an event of a peer."""
         _PEER_HANDLERS[type(event)](self, event, now)
         self._look_at_table(now)
 
     def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
-        """The answer to a `Persist`; `fault` says why the changes are not durable, empty: they are."""
+        """The answer to a `Persist`; `fault` says why the changes are not durable, empty if they are."""
         self.tickets.answer(ticket, fault)
         for operation in self._awaiting.take(ticket):
             self._tell(operation, "acknowledging what is durable", operation.on_persisted, now)
@@ -208,13 +214,15 @@ class NodeCore(RegistrationHost):
             when = other
         if when < self._not_before:
             when = self._not_before
-        timers = self._timers  # each comes once, so that none is due again at once; callers are not kept
-        while timers and timers[0][1] not in self._operations:
+        timers = self._timers  # each fires once, so that none is due again at once
+        while timers:
+            if timers[0][1] in self._operations:
+                return timers[0][0] if timers[0][0] < when else when
             heapq.heappop(timers)
-        return timers[0][0] if timers and timers[0][0] < when else when
+        return when
 
     def handle_timer(self, now: float) -> None:
-        """Time has passed."""
+        """Lets time pass."""
         self._guard_timer("a turn of the DHT", self.engine.handle_timer, now)
         self._guard_timer("a look at the table", self._look_at_table, now)
         due = self.offers.next_timer()
@@ -228,7 +236,7 @@ class NodeCore(RegistrationHost):
                 self._tell(operation, "a command's timer", operation.on_timer, now)
 
     def poll_actions(self, now: float) -> Sequence[Action]:
-        """What to do, in order."""
+        """Actions, in order."""
         if self._offers_due:
             self._offers_due = False
             self._guard_timer("beginning to announce offers", self._announce_due, now)
@@ -243,7 +251,7 @@ class NodeCore(RegistrationHost):
         return [*requests, Persist(changes, self.tickets.issue(own=own))]
 
     def poll_events(self, now: float) -> Sequence[Event]:
-        """What happened, in order; `has_more` afterwards: poll both again, for it may have led to more."""
+        """Events, in order; if `has_more` afterwards, poll both again."""
         of_jobs = self._runner.poll_events()
         for event in of_jobs:
             _JOB_HANDLERS[type(event)](self, event, now)
@@ -252,14 +260,16 @@ class NodeCore(RegistrationHost):
         if self.offers.refused_count:
             self._events.append(OffersRefused(self.offers.take_refused_count()))
         events = self._events
-        self.has_more = bool(of_jobs or events)
         if events:
             self._events = []
+            self.has_more = True
+        else:
+            self.has_more = len(of_jobs) > 0
         return events
 
     @property
     def operation_count(self) -> int:
-        """Commands under way."""
+        """Commands in progress."""
         return len(self._operations)
 
     @property
@@ -317,7 +327,7 @@ class NodeCore(RegistrationHost):
             heapq.heapify(self._timers)
 
     def explained(self, outcome: Outcome, now: float) -> Outcome:
-        """With what storers say of our clock, if their refusal is among the reasons."""
+        """Adds what storers say about our clock, if refusals are among the reasons."""
         if outcome.is_reached or "refused" not in outcome.why:
             return outcome
         said = self.offers.clock.complained(now)
@@ -354,10 +364,10 @@ class NodeCore(RegistrationHost):
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
-        alone = not self.is_joining and not engine.table_size
+        alone = not len(self._entries) and not self.is_joining
         engine.on_peer_identified(event.peer, event.protocols, now)
-        if alone and engine.table_size:
-            # Met by others: by a network that knows us from before, perhaps, and that we have forgotten.
+        if alone and len(self._entries):
+            # Found by others: perhaps by a network that knows us from before, and that we have forgotten.
             engine.maintenance.refresh_soon(engine.config.return_delay_s, 0.0, now)
 
     def _disconnected(self, event: PeerDisconnected, now: float) -> None:
@@ -370,11 +380,11 @@ class NodeCore(RegistrationHost):
         self.engine.knowledge.rtt.on_answer(event.peer_id, event.took_s, True)
 
     def _look_at_table(self, now: float) -> None:
-        """Newcomers are handed offers; own offers may reach more storers once the table has grown."""
+        """Newcomers get offers handed over; own offers may reach more storers once the table has grown."""
         if self._table.newcomers:
             for newcomer in self.engine.take_newcomers():
                 self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
-        size = len(self._table)
+        size = len(self._entries)
         if size != self._table_size:
             self._table_size = size
             self.offers.on_table_size(size, now)
@@ -434,7 +444,7 @@ class NodeCore(RegistrationHost):
             running.owner.on_bug(NodeFault(f"a bug of ours ended it: {event.error!r}"), now)
 
     def _end_announcement(self, wanted: Wanted, result: object, now: float) -> None:
-        """The end of an announcement or handover goes back into its schedule; None: it was not made."""
+        """Returns an announcement or handover to its schedule; `result` None: it was not made."""
         self._offers_due = True
         self.offers.on_ended(wanted, result, now)
         offset_s = self.offers.clock.warning(now)
@@ -442,7 +452,8 @@ class NodeCore(RegistrationHost):
             self._events.append(ClockDiffers(offset_s))
 
     def _tell(self, owner: JobOwner, place: str, call: Callable[..., None], *args: Any) -> None:
-        """Calls a method of `owner`, the time last. A bug ends what it does; its callers are told."""
+        """Calls a method of `owner`, with the time last. A bug ends the owner's work, and its callers are
+        told."""
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
@@ -450,7 +461,7 @@ class NodeCore(RegistrationHost):
             owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), args[-1])
 
     def _guard(self, place: str, call: Callable[..., object], *args: object) -> bool:
-        """A bug costs what `place` names, and nothing else. False: there was one."""
+        """Contains a bug to what `place` names; returns False if there was one."""
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
@@ -459,7 +470,7 @@ class NodeCore(RegistrationHost):
         return True
 
     def _guard_timer(self, place: str, call: Callable[[float], None], now: float) -> None:
-        """As `_guard`; after a bug what is due at once waits."""
+        """Like `_guard`; after a bug, delays what would be due again at once."""
         if not self._guard(place, call, now):
             self._not_before = now + PAUSE_S
 

@@ -1,4 +1,4 @@
-"""Operations: a command under way, from its start to its one `Finished`."""
+"""Operations: a command in progress, from its start to its one `Finished`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from fastmarket.offers.protocol import OfferProtocol
 
 
 class JobOwner:
-    """Is told how a job goes. Owners are told of a bug that ended the job in place of its result."""
+    """Learns about the progress of a job. If a bug ends the job, `on_bug` is called instead of
+    `on_result`."""
 
     __slots__ = ()
 
     @property
     def tag(self) -> object:
-        """That of the operation that the job runs for; None: it runs for several, or for none."""
+        """The tag of the operation that the job runs for; None if it runs for several, or for none."""
         return None
 
     def on_progress(self, item: object, now: float) -> None:
         """The job found something."""
 
     def on_result(self, result: object, now: float) -> None:
-        """The job has ended."""
+        """The job ended."""
 
     def on_bug(self, fault: FastmarketError, now: float) -> None:
         """A bug ended the job."""
 
 
 class OperationHost:
-    """What operations need of the node they run in."""
+    """What operations need from the node they run in."""
 
     __slots__ = ()
 
@@ -49,11 +50,11 @@ class OperationHost:
     local_answers: LocalAnswers
 
     def note_joining(self) -> None:
-        """A bootstrap begins: the node did not only wait for others to find it."""
+        """A bootstrap starts: the node does not only wait for others to find it."""
         raise NotImplementedError
 
     def run(self, job: Job, owner: JobOwner, now: float) -> int:
-        """Starts a job; its id. Raises Busy."""
+        """Starts a job and returns its id. Raises Busy."""
         raise NotImplementedError
 
     def stop(self, job_id: int, now: float) -> None:
@@ -65,11 +66,11 @@ class OperationHost:
         raise NotImplementedError
 
     def explained(self, outcome: Outcome, now: float) -> Outcome:
-        """With the reasons that the outcome itself does not know."""
+        """The outcome, with reasons that it cannot know itself."""
         raise NotImplementedError
 
     def progress(self, operation: Operation, item: object) -> None:
-        """Tells the caller."""
+        """Reports progress to the caller."""
         raise NotImplementedError
 
     def finish(
@@ -79,12 +80,12 @@ class OperationHost:
         result: object = None,
         fault: Exception | None = None,
     ) -> None:
-        """Tells the caller; later calls for the same operation are ignored."""
+        """Reports the end to the caller; later calls for the same operation are ignored."""
         raise NotImplementedError
 
 
 class Operation(JobOwner):
-    """One command. `begin` may raise what the caller did wrong; after that only `finish` tells anything."""
+    """One command. `begin` may raise the caller's faults; after that, only `finish` reports anything."""
 
     __slots__ = ("_host", "_tag", "number")
 
@@ -98,31 +99,31 @@ class Operation(JobOwner):
         return self._tag
 
     def set_tag(self, tag: object) -> None:
-        """What the driver wants to see again in `JobEnded`."""
+        """Sets what the driver gets back in `JobEnded`."""
         self._tag = tag
 
     def begin(self, now: float) -> None:
-        """Starts its work."""
+        """Starts the work."""
         raise NotImplementedError
 
     def abandon(self) -> None:
-        """It could not begin: lets go of what it has taken for that."""
+        """Releases what the operation has taken, after a failed `begin`."""
 
     def on_timer(self, now: float) -> None:
-        """A time it asked for has come."""
+        """An armed timer fired."""
 
     def on_persisted(self, now: float) -> None:
-        """Changes have become durable, or could not."""
+        """Changes have become durable, or have failed to."""
 
     def cancel(self, now: float) -> None:
-        """The caller is gone."""
+        """The caller has gone."""
 
     def on_bug(self, fault: FastmarketError, now: float) -> None:
         self._host.finish(self, fault=fault)
 
 
 class LookupOperation(Operation):
-    """A command that is one job: its progress and result are the job's."""
+    """A command that consists of one job: its progress and result are the job's."""
 
     __slots__ = ("_job", "_job_id")
 
@@ -146,7 +147,7 @@ class LookupOperation(Operation):
 
 
 class OfferSearch(LookupOperation):
-    """`FindOffers`. What a complete search found is remembered for those who ask again soon."""
+    """`FindOffers`. The results of a complete lookup are kept for callers that ask again soon."""
 
     __slots__ = ("_begun", "_content", "_met", "_search", "_timeout_s", "_told")
 

@@ -1,7 +1,6 @@
-"""Operations that put own offers: registrations, alone and in batches, and withdrawals.
+"""Operations that put own offers: single and batched registrations, and withdrawals.
 
-Over 400 lines: an operation and the batch that carries it know each other, and apart they would import in a
-circle.
+Over 400 lines: an operation and its batch know each other; in two files they would import each other.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from fastmarket.offers.announce.sweep import Settled
 from fastmarket.offers.model.offer import OfferTerms
 from fastmarket.offers.protocol import Announcement, Sweep, Wanted
 
-# Of a command's time the disk may take this share; the rest is for telling the caller what was wrong.
+# Share of a command's time for the disk; the rest is for reporting to the caller.
 DISK_SHARE = 0.8
-# The disk gets at least so long after the network took all of a command's time: a commit takes less.
+# Minimum of seconds for the disk after the network has used up a command's time: a commit takes less.
 MIN_DISK_WAIT_S = 0.02
-# Batches under way, those that are tried again included; while there are more, each keeps its slot to its
-# end.
+# Batches in progress, including retried ones; while there are more, each keeps its slot to its end.
 MAX_EARLY_RELEASES = 256
 
 
 class RegistrationHost(OperationHost):
-    """What registrations and withdrawals need besides."""
+    """What registrations and withdrawals need in addition."""
 
     __slots__ = ()
 
@@ -39,11 +37,11 @@ class RegistrationHost(OperationHost):
 
     @property
     def batch_count(self) -> int:
-        """Batches of registrations under way."""
+        """Batches of registrations in progress."""
         raise NotImplementedError
 
     def announce(self, wanted: Wanted, owner: JobOwner | None, now: float) -> bool:
-        """Starts an announcement, whose end goes back into its schedule; False: it is postponed."""
+        """Starts an announcement, whose end returns to its schedule; False: it is postponed."""
         raise NotImplementedError
 
     def begin_batch(self, batch: RegistrationBatch, now: float) -> None:
@@ -51,20 +49,20 @@ class RegistrationHost(OperationHost):
         raise NotImplementedError
 
     def end_batch(self, batch: RegistrationBatch) -> None:
-        """Its registrations have settled."""
+        """The registrations of a batch have settled."""
         raise NotImplementedError
 
     def await_durable(self, operation: PutOperation) -> int:
-        """The ticket that covers every change of own offers made so far; `operation.on_persisted` is called
-        when it is answered."""
+        """The ticket that covers all changes of own offers so far; `operation.on_persisted` is called when it
+        is answered."""
         raise NotImplementedError
 
 
 class PutOperation(Operation):
-    """Something of this node's is put: signed here, made durable here, and stored by a quorum.
+    """Puts something of this node: signed and made durable here, and stored by a quorum.
 
-    It is *acknowledged* when the network part has settled with its quorum reached and everything that was
-    signed for it is durable: `try_finish`, and nowhere else.
+    It is *acknowledged* when the network part has settled with its quorum reached and everything signed for
+    it is durable: in `try_finish`, and nowhere else.
     """
 
     __slots__ = ("_disk_until", "_is_settled", "_node", "_timeout_s", "ticket")
@@ -75,7 +73,7 @@ class PutOperation(Operation):
         self._timeout_s = timeout_s
         self._is_settled = False
         self.ticket = 0
-        """Of the last changes that have to be durable; 0: none."""
+        """The ticket of the last changes that must be durable; 0: none."""
         self._disk_until = 0.0
 
     def begin(self, now: float) -> None:
@@ -83,11 +81,11 @@ class PutOperation(Operation):
         self._node.arm(self, now + self._timeout_s)
 
     def note_signed(self) -> None:
-        """Own offers have changed for it: they have to be durable."""
+        """Own offers have changed for this operation and must become durable."""
         self.ticket = self._node.await_durable(self)
 
     def settle(self, now: float) -> None:
-        """The network part has ended, or its time is over."""
+        """The network part has ended, or its time is used up."""
         if not self._is_settled:
             self._is_settled = True
             self._disk_until = max(self._disk_until, now + MIN_DISK_WAIT_S)
@@ -106,7 +104,7 @@ class PutOperation(Operation):
             self._node.finish(self, fault=NotDurable(f"the disk has not taken it within {wait_s:.1f} s"))
 
     def report(self, now: float) -> None:
-        """Finishes with what it came to."""
+        """Finishes with the outcome."""
         raise NotImplementedError
 
     def on_timer(self, now: float) -> None:
@@ -133,7 +131,7 @@ class Announcing(PutOperation):
         *,
         waits_for_all: bool,
     ) -> None:
-        """`waits_for_all`: not for the quorum alone."""
+        """`waits_for_all`: for all storers, not only for the quorum."""
         super().__init__(host, number, timeout_s)
         self._wanted = wanted
         self._job: PutJob = wanted.job
@@ -175,7 +173,7 @@ class Announcing(PutOperation):
 
 
 class Registration(PutOperation):
-    """A registration that goes together with others. Whatever becomes of its caller, it is made."""
+    """A batched registration. It is made even if its caller goes away."""
 
     __slots__ = ("_outcome", "terms")
 
@@ -189,7 +187,7 @@ class Registration(PutOperation):
         self._node.batcher.add(self)
 
     def on_outcome(self, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How it turned out, or how it stands."""
+        """Takes the outcome, preliminary or final."""
         self._outcome = outcome
         if is_final:
             self.settle(now)
@@ -199,10 +197,10 @@ class Registration(PutOperation):
 
 
 class ManyRegistrations(PutOperation):
-    """`RegisterMany`: slice by slice along the key space; a slice is signed and stored when one before has
-    been, so that little is held at once.
+    """`RegisterMany`, slice by slice along the key space; a slice is signed and stored when an earlier one
+    has been, so that little is held at once.
 
-    What the timeout leaves unsigned was never registered: its outcome has nobody asked, and one wanted.
+    Offers not signed before the timeout were never registered: their outcome has none asked, and one wanted.
     """
 
     __slots__ = ("_left", "_outcomes", "_terms", "is_open")
@@ -215,7 +213,7 @@ class ManyRegistrations(PutOperation):
         self._outcomes = [NOBODY_ASKED] * len(terms)
         self._left = len(terms)
         self.is_open = True
-        """Slices that have not begun are still wanted."""
+        """Whether slices that have not started are still wanted."""
 
     def begin(self, now: float) -> None:
         host = self._node
@@ -231,11 +229,11 @@ class ManyRegistrations(PutOperation):
             self.settle(now)
 
     def terms_at(self, indices: Sequence[int]) -> list[OfferTerms]:
-        """Those of a slice."""
+        """The terms of a slice."""
         return [self._terms[index] for index in indices]
 
     def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How one turned out, or how it stands."""
+        """Takes the outcome of one registration, preliminary or final."""
         self._outcomes[index] = outcome
         self._left -= is_final
         if not self._left:
@@ -255,31 +253,31 @@ class ManyRegistrations(PutOperation):
         host.finish(self, result=[host.explained(outcome, now) for outcome in self._outcomes])
 
     def cancel(self, now: float) -> None:
-        self.settle(now)  # with how far it is: what has not begun never will
+        self.settle(now)  # with the counts so far: slices that have not started never will
 
 
 class BatchTarget:
-    """Whose registrations a batch holds."""
+    """The registrations in a batch."""
 
     __slots__ = ()
 
     is_divisible = True
-    """Where some are at fault for all, the others are made all the same."""
+    """Whether, if some are faulty, the others are made nevertheless."""
 
     def on_signed(self, index: int) -> None:
-        """It is signed and stored here."""
+        """The registration is signed and stored here."""
 
     def on_outcome(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
-        """How the registration at `index` of the batch turned out; not `is_final`: it is tried again."""
+        """The outcome of the registration at `index` in the batch; not `is_final`: it is retried."""
         raise NotImplementedError
 
     def on_fault(self, index: int, fault: FastmarketError) -> None:
-        """It could not be made."""
+        """The registration could not be made."""
         raise NotImplementedError
 
 
 class RegistrationPart(BatchTarget):
-    """A slice of `ManyRegistrations`, whose caller is told of the first fault: then none of it is made."""
+    """A slice of `ManyRegistrations`: with the first fault none of it is made, and the caller is told."""
 
     __slots__ = ("_deadline", "indices", "owner")
 
@@ -291,7 +289,7 @@ class RegistrationPart(BatchTarget):
         self._deadline = deadline
 
     def retry_s(self, most_s: float, now: float) -> float:
-        """Of many some may be refused for good, and whoever registers them waits for all."""
+        """Some of many may be refused for good, while the caller waits for all."""
         return max(min(self._deadline - now, most_s), 0.0)
 
     def on_signed(self, index: int) -> None:
@@ -305,7 +303,7 @@ class RegistrationPart(BatchTarget):
 
 
 class RegistrationGroup(BatchTarget):
-    """Registrations that came together."""
+    """Registrations that are batched together."""
 
     __slots__ = ("_host", "_members")
 
@@ -324,7 +322,7 @@ class RegistrationGroup(BatchTarget):
 
 
 class RegistrationBatch(JobOwner):
-    """Registrations that are signed, stored and announced together by one sweep."""
+    """Registrations that one sweep signs, stores and announces together."""
 
     __slots__ = ("_first", "_host", "_open", "_places", "_retry_s", "_slot", "_target", "_terms")
 
@@ -337,7 +335,7 @@ class RegistrationBatch(JobOwner):
         retry_s: float,
         first: int = 0,
     ) -> None:
-        """`first`: where these terms begin among those of the target."""
+        """`first`: index of the first of these terms in the target."""
         self._host = host
         self._terms = terms
         self._target = target
@@ -348,7 +346,7 @@ class RegistrationBatch(JobOwner):
         self._open = set(range(len(terms)))
 
     def begin(self, now: float) -> None:
-        """Signs and announces. Where some are at fault for all, the halves go by themselves, if they may."""
+        """Signs and announces. If some terms are faulty, halves the batch, if that is allowed."""
         terms, host = self._terms, self._host
         try:
             sweep = host.offers.register_many(terms, now, self._retry_s)
@@ -382,7 +380,7 @@ class RegistrationBatch(JobOwner):
                     for index in self._places[place]:
                         self._settle(index, outcome, is_final, now)
         if not self._open:
-            self._host.end_batch(self)  # the storers after the quorum need not be waited for
+            self._host.end_batch(self)  # storers beyond the quorum need not be waited for
 
     def on_result(self, result: object, now: float) -> None:
         self._end(now)
@@ -404,14 +402,14 @@ class RegistrationBatch(JobOwner):
 
     def _settle(self, index: int, outcome: Outcome, is_final: bool, now: float) -> None:
         self._target.on_outcome(self._first + index, outcome, is_final, now)
-        if is_final:  # not before: whoever a bug keeps from being told is told of the bug
+        if is_final:  # not before: after a bug in the target, its callers are still told of the bug
             self._open.discard(index)
         if is_final or self._host.batch_count <= MAX_EARLY_RELEASES:
             self._slot.report(self._first + index)
 
 
 def places_of(terms: Sequence[OfferTerms], sweep: Sweep) -> Sequence[Sequence[int]]:
-    """For each offer of the sweep, where its terms stand: of equal ones there may be several."""
+    """For each offer of the sweep, the indices of its terms: terms with equal keys share one offer."""
     if len(sweep.offers) == len(terms):
         return [(index,) for index in range(len(terms))]
     places: dict[tuple[bytes, bytes], list[int]] = {}

@@ -1,4 +1,4 @@
-"""What a node takes up of an earlier run, before anything can reach it."""
+"""What a node restores from an earlier run, before anything can reach it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.refusals import OfferRefused
 
 KeptBatch: TypeAlias = tuple[bytes, int, Collection[int]]
-"""Offers of an earlier run: the signed batch, whether it is an own one, slots that are dead."""
+"""A batch of an earlier run: the signed batch, whether it is an own one (0 or 1), and its dead slots."""
 
 
 def restore_offers(
     core: NodeCore, kept: Iterable[tuple[bytes, int]], batches: Iterable[KeptBatch], now: float
 ) -> tuple[int, list[SignedBatch | None]]:
-    """Restores single offers, (signed, own) each, and whole batches.
+    """Restores single offers, as (signed, own), and whole batches.
 
-    Returns how many single offers could not be read, and the batches, None for one that could not.
+    Returns how many single offers could not be read, and the batches, with None for each that could not.
     """
     bad = 0
     taken: list[SignedBatch | None] = []
@@ -40,10 +40,10 @@ def restore_offers(
 
 
 def restore_records(core: NodeCore, kept: Iterable[tuple[Record, bool]], now: float) -> None:
-    """Restores values, (record, own) each; own ones are put again in their turn."""
+    """Restores values, as (record, own); own ones are announced again in their turn."""
     for record, own in kept:
         if own:
-            with suppress(CallerFault):  # longer than the bounds allow now
+            with suppress(CallerFault):  # longer than today's bounds allow
                 core.engine.put_value(record.key, record.value, now)
                 core.records.mark_own(record.key, now)
         elif record.expires > now:

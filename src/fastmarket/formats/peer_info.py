@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 
-UNKNOWN_BLOCK = b"?"  # shorter than any address block
+UNKNOWN_BLOCK: Final = b"?"  # shorter than any address block
 
 
 class PeerInfo:

@@ -1,8 +1,8 @@
 """Joining the network, and staying in it (specs kad-dht, "Bootstrap process").
 
-A bootstrap is over when the node is usable: seeds are connected and identified, a lookup of our own id has
-ended, the buckets farther than our closest neighbour were looked up in, and whoever answered is identified.
-A second self-lookup meets those who joined at the same moment as we and were in nobody's table before.
+A bootstrap is complete when the node is usable: seeds are connected and identified, a lookup of our own id
+has ended, the buckets farther than our closest neighbour have had a lookup, and every peer that answered is
+identified. A second self-lookup finds peers that joined at the same time and were in no table before.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.kad.routing.table import RoutingTable
 from fastmarket.native.sha256 import sha256_many
 
-# Lookups of a refresh at once: it is not urgent.
+# Concurrent lookups of a refresh, which is not urgent.
 PARALLEL_LOOKUPS = 3
-# Tokens: the number of the lookup times this, plus the lookup's own; seeds have number 0.
+# Tokens: the number of the lookup times this, plus the lookup's own token; seeds have number 0.
 _TOKENS_EACH = 1 << 20
 _NEVER = float("-inf")
-# Hashes tried in one call for a key of a wanted bucket.
+# Hashes per call in the search for a key in a bucket.
 _HASH_BATCH = 512
 
 
 class Phase(Enum):
-    """How far a bootstrap is."""
+    """The phase of a bootstrap."""
 
-    SEEDS = auto()  # seeds are asked; left when all settled, or some did and the rest is slow
+    SEEDS = auto()  # seeds are queried; left when all have settled, or some have and the rest is slow
     LOOKUPS = auto()  # self-lookup, then buckets; left when none is planned or running
-    # Who answered is still being identified; left when all are, after settle_s at the latest: the first time
-    # to one more self-lookup, then to the end.
+    # Peers that answered are being identified; left when all are, or after settle_s: the first time for a
+    # second self-lookup, then for the end.
     IDENTIFYING = auto()
     DONE = auto()
 
@@ -60,8 +60,8 @@ class BootstrapResult:
     """`known_count` servers are known; the deadline cut off `remaining_count` lookups (0: the bootstrap is
     complete).
 
-    `unanswered_count` requests of its lookups got no answer: part of the network may have been busy joining,
-    as this node was. The buckets concerned count as not refreshed.
+    `unanswered_count` requests of its lookups were not answered: part of the network may have been busy
+    joining, like this node. The buckets concerned do not count as refreshed.
     """
 
     connected: tuple[PeerInfo, ...]
@@ -80,20 +80,20 @@ class Surroundings:
     routing: RoutingTable
     seeds: Seeds
     entropy: Callable[[int], bytes]
-    rtt: RttEstimator  # a node that has just joined knows already how quick its peers are
+    rtt: RttEstimator  # shared, so that a node which has just joined knows how fast its peers are
     size: NetworkSize
     named: Callable[[PeerInfo], None]
-    """Told how others know us (`FindSelf`)."""
+    """Called with this node's entry as other peers have it (`FindSelf`)."""
 
     def key_in(self, bucket: int) -> RawKey:
-        """A raw key whose hash falls into `bucket`: found by trial, since the hash cannot be inverted."""
+        """A raw key whose hash falls into `bucket`, found by trial."""
         nonce = self.entropy(16)
         for start in range(0, 16 << bucket, _HASH_BATCH):
             raws = [nonce + number.to_bytes(4, "big") for number in range(start, start + _HASH_BATCH)]
             for raw, target in zip(raws, sha256_many(raws), strict=True):
                 if self.routing.bucket_of(KadKey(target)) == bucket:
                     return RawKey(raw)
-        return RawKey(nonce)  # one time in a million: another bucket is looked up in
+        return RawKey(nonce)  # once in a million times, for another bucket
 
     def lookup(self, raw_key: RawKey, target: KadKey, now: float) -> IterativeLookup:
         """A FIND_NODE lookup, seeded from the table."""
@@ -106,7 +106,7 @@ class Surroundings:
 
 
 class _SeedRound:
-    """The seeds of one bootstrap and what became of each."""
+    """The seeds of one bootstrap, and what became of each."""
 
     __slots__ = ("_answered", "_pending", "_routing", "connected", "events", "failed")
 
@@ -120,11 +120,11 @@ class _SeedRound:
 
     @property
     def pending(self) -> dict[int, PeerInfo]:
-        """Seeds not settled."""
+        """Seeds that have not settled."""
         return self._pending
 
     def on_answer(self, index: int) -> None:
-        """It answered; that makes it connected once it is identified."""
+        """The seed answered; it counts as connected once it is identified."""
         self._answered.add(index)
         self.check_identified()
 
@@ -138,20 +138,20 @@ class _SeedRound:
                 self.events.append(SeedSettled(peer, None, len(self._pending)))
 
     def on_failure(self, index: int, kind: FailureKind) -> None:
-        """No answer from it."""
+        """The seed failed."""
         peer = self._pending.pop(index, None)
         if peer is not None:
             self.failed.append((peer, kind))
             self.events.append(SeedSettled(peer, kind, len(self._pending)))
 
     def give_up(self) -> None:
-        """Those that have not settled have failed."""
+        """Fails the seeds that have not settled."""
         for index in list(self._pending):
             self.on_failure(index, FailureKind.TIMEOUT)
 
 
 class BootstrapJob(PeerWatcher):
-    """Seeds, self-lookup, buckets, self-lookup; without seeds a refresh. Result: BootstrapResult."""
+    """Seeds, self-lookup, buckets, self-lookup; without seeds, a refresh. Result: BootstrapResult."""
 
     __slots__ = (
         "_again",
@@ -178,7 +178,8 @@ class BootstrapJob(PeerWatcher):
         timeout_s: float,
         buckets: Callable[[float], Sequence[int]] | None = None,
     ) -> None:
-        """`buckets(now)`: which ones to look up in; None: all that are farther than the closest neighbour."""
+        """`buckets(now)`: the buckets that need a lookup; None: all that are farther than the closest
+        neighbour."""
         self.result = None
         self._around = around
         self._buckets = buckets
@@ -186,28 +187,28 @@ class BootstrapJob(PeerWatcher):
         self._started = self._deadline = 0.0
         self._phase = Phase.SEEDS
         self._round = _SeedRound([seed for seed in seeds if seed.peer_id != around.local], around.routing)
-        # Buckets to look up in; None is our own key.
+        # Buckets that need a lookup; None is our own key.
         self._plan: list[int | None] = []
         self._lookups: dict[int, IterativeLookup] = {}
-        self._targets: dict[int, KadKey] = {}  # of those lookups that are for a bucket
+        self._targets: dict[int, KadKey] = {}  # of the lookups for buckets
         self._unanswered = 0
-        self._number = 0  # of the latest lookup
-        self._again = False  # whether a second self-lookup is still to come
-        self._met: list[PeerInfo] = []  # answered; to be identified before we are done
-        self._wake: float | None = None  # when the phase may move on by itself
+        self._number = 0  # of the last lookup
+        self._again = False  # a second self-lookup is still to come
+        self._met: list[PeerInfo] = []  # answered, and to be identified before the end
+        self._wake: float | None = None  # when the phase times out
 
     @property
     def is_finished(self) -> bool:
-        """The node is usable, or time was up."""
+        """Whether the node is usable, or the time is used up."""
         return self._phase is Phase.DONE
 
     def start(self, now: float) -> None:
-        """Nothing is sent before the first poll."""
+        """Sends nothing before the first poll."""
         self._started = now
         self._deadline = now + self._timeout_s
 
     def poll_requests(self, now: float) -> list[SendRequest]:
-        """The requests of whatever phase it is."""
+        """The requests of the current phase."""
         requests: list[SendRequest] = []
         if self._phase is Phase.SEEDS:
             requests = self._poll_seeds(now)
@@ -222,7 +223,7 @@ class BootstrapJob(PeerWatcher):
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """From a seed or within a lookup; raises PeerFault."""
+        """Takes an answer of a seed or within a lookup. Raises PeerFault."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
             around = self._around
@@ -234,7 +235,7 @@ class BootstrapJob(PeerWatcher):
             self._lookups[number].on_reply(own, protocol, payload, now)
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """A seed or a peer of a lookup failed."""
+        """Takes the failure of a seed or within a lookup."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
             self._round.on_failure(own, kind)
@@ -242,11 +243,11 @@ class BootstrapJob(PeerWatcher):
             self._lookups[number].on_failure(own, kind, now)
 
     def on_peer_identified(self, now: float) -> None:
-        """Perhaps a seed, or an answerer, that was waited for."""
+        """The peer may be one that this job waits for."""
         self._round.check_identified()
 
     def next_timer(self) -> float | None:
-        """The end of the phase, the timers of the lookups, the deadline."""
+        """The earliest of the phase's timeout, the lookups' timers, and the deadline."""
         timers = [self._deadline]
         if self._wake is not None:
             timers.append(self._wake)
@@ -254,7 +255,7 @@ class BootstrapJob(PeerWatcher):
         return min(timers)
 
     def handle_timer(self, now: float) -> None:
-        """Give up what has taken too long."""
+        """Gives up what has taken too long."""
         if now >= self._deadline:
             self._finish()
             return
@@ -262,12 +263,12 @@ class BootstrapJob(PeerWatcher):
             lookup.handle_timer(now)
 
     def poll_events(self) -> list[object]:
-        """SeedSettled for every seed."""
+        """SeedSettled for each seed."""
         events, self._round.events = self._round.events, []
         return events
 
     def cancel(self, now: float) -> None:
-        """End here."""
+        """Ends now."""
         self._finish()
 
     def _poll_seeds(self, now: float) -> list[SendRequest]:
@@ -279,7 +280,7 @@ class BootstrapJob(PeerWatcher):
             timeout_s = config.request_timeout_s
             requests = [SendRequest(index, peer, choices, timeout_s) for index, peer in seeds.pending.items()]
         give_up_at = self._started + config.request_timeout_s
-        # One seed is enough to go on with; the others get as long as any late peer.
+        # One seed is enough to go on; the others are waited for like any late peer.
         self._wake = self._started + config.settle_s if seeds.connected else give_up_at
         if now >= give_up_at:
             seeds.give_up()
@@ -313,7 +314,8 @@ class BootstrapJob(PeerWatcher):
         return requests
 
     def _count(self, number: int, ended: IterativeLookup) -> None:
-        """A lookup that seeds began and that was not answered by all: its bucket wants another one soon."""
+        """If seeds are connected and part of a lookup was not answered, its bucket needs another lookup
+        soon."""
         target = self._targets.pop(number, None)
         if ended.queried_count > ended.answered_count and self._round.connected:
             self._unanswered += ended.queried_count - ended.answered_count
@@ -326,7 +328,8 @@ class BootstrapJob(PeerWatcher):
         return not self._met or (self._wake is not None and now >= self._wake)
 
     def _after_identifying(self) -> None:
-        """Once more for our own key, now that those we met know us and who came with us; or the end."""
+        """Looks up our own key once more, now that the peers met know us and those that joined with us; or
+        ends."""
         if not self._again:
             self._finish()
             return
@@ -337,7 +340,7 @@ class BootstrapJob(PeerWatcher):
         self._phase = Phase.LOOKUPS
 
     def _parallel(self) -> int:
-        """A lookup of our own key runs alone: it feeds the others."""
+        """A lookup of our own key runs alone, because the others start from its results."""
         return 1 if self._plan[0] is None else PARALLEL_LOOKUPS
 
     def _begin_lookup(self, bucket: int | None, now: float) -> None:
@@ -351,7 +354,7 @@ class BootstrapJob(PeerWatcher):
         self._lookups[self._number] = around.lookup(raw_key, target, now)
 
     def _plan_buckets(self, own: IterativeLookup, now: float) -> None:
-        """After the first self-lookup: which buckets, and whether to look for ourselves once more."""
+        """After the first self-lookup: plans the buckets, and whether to look up ourselves once more."""
         around = self._around
         nearest = own.closest()
         if not nearest:
@@ -359,9 +362,9 @@ class BootstrapJob(PeerWatcher):
         if self._buckets is not None:
             wanted: Sequence[int] = self._buckets(now)
         else:
-            # Of nearer ones than that of the k-th closest the self-lookup has met everybody.
+            # In buckets closer than the k-th closest peer, the self-lookup has met every peer.
             wanted = range(around.routing.bucket_of(nearest[-1].peer.peer_id.key) + 1)
-        # Fewer than k in all, silent ones too: the self-lookup has met everybody, and so does the next one.
+        # With fewer than k queried in all, the self-lookup has met every peer, and so will the next one.
         if own.queried_count >= around.config.k:
             self._plan += [bucket for bucket in wanted if bucket <= around.config.max_refresh_bucket]
         self._again = bool(self._round.connected)

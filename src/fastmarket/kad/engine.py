@@ -1,14 +1,14 @@
 """The Kademlia node as one object: requests in, replies and requests out, one timer.
 
-No clock, no socket, no randomness of its own: `now` (unix seconds) and `entropy` are given. After every call
-the shell takes `poll_actions` and `poll_events`, and arms `next_timer`. (Over 400 lines: a method for each
-thing that may be asked.)
+It has no clock, socket or randomness of its own: `now` (unix seconds) and `entropy` are arguments. After
+every call the shell takes `poll_actions` and `poll_events`, and arms `next_timer`. (Over 400 lines: one
+method for each kind of request and job.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
@@ -51,16 +51,16 @@ _T = TypeVar("_T")
 
 
 class Mode(Enum):
-    """Whether others may ask us (specs kad-dht, "Client and server mode")."""
+    """Whether others may query this node (specs kad-dht, "Client and server mode")."""
 
-    CLIENT = "client"  # asks only; does not list the protocol in identify
-    SERVER = "server"  # answers, and stands in others' tables
+    CLIENT = "client"  # only queries; does not list the protocol in identify
+    SERVER = "server"  # also answers, and is in the tables of others
 
 
-# What others said of us and nobody has taken yet; the newest count.
+# Entries for this node as named by others and not taken yet; the newest are kept.
 MAX_NAMED = 16
 
-_CLIENT = Mode.CLIENT  # a look-up in an Enum costs as much as a tenth of a request
+_CLIENT = Mode.CLIENT  # an Enum look-up costs a tenth of a request
 
 
 class Engine:
@@ -98,8 +98,9 @@ class Engine:
         caches: ResponseCaches | None = None,
         mode: Mode = Mode.SERVER,
     ) -> None:
-        """`rules`: record rules by namespace. `records`: where values are kept. `providers`: those known by
-        other protocols; `caches`: told of what replies are made of. A node starts with unknown addresses."""
+        """`rules`: record rules by namespace. `records`: the store of values. `providers`: those known by
+        other protocols; `caches`: invalidated when the sources of replies change. A node starts with unknown
+        addresses."""
         self.config = config
         self.mode = mode
         self._local = PeerInfo(local)
@@ -142,27 +143,28 @@ class Engine:
             announce=self._announce,
             sweep=self._sweep,
         )
-        self._seeds: tuple[PeerInfo, ...] = ()  # of the last bootstrap: wanted again when nobody is left
+        self._seeds: tuple[PeerInfo, ...] = ()  # of the last bootstrap, used again when the table is empty
         self._alone_s = config.alone_retry_s  # until the next attempt to join, while the table is empty
 
-    # --- what the shell tells
+    # --- events from the shell
 
     @property
     def local(self) -> PeerInfo:
-        """Ourselves, with the addresses others may reach us at."""
+        """This node, with the addresses where others may reach it."""
         return self._local
 
     def set_local_addrs(self, addrs: Iterable[Multiaddr]) -> None:
-        """Our listen addresses, most useful first; the rest beyond max_addrs_per_peer is left out."""
+        """Sets our listen addresses, most useful first; addresses beyond max_addrs_per_peer are dropped."""
         bare = tuple(addr.without_peer() for addr in addrs)[: self.config.max_addrs_per_peer]
         self._local = PeerInfo(self._local.peer_id, bare)
         self.handlers.set_local(self._local)
         self.routing.set_local(self._local)
 
     def on_peer_identified(self, peer: PeerInfo, protocols: Collection[str], now: float) -> None:
-        """A connected peer identified itself: `peer.addrs` are its *listen* addresses out of identify.
+        """A connected peer identified itself: `peer.addrs` are the *listen* addresses of its identify
+        message.
 
-        This is the only way into the table; so neither hearsay nor an ephemeral source port ever gets there.
+        This is the only way into the table, so neither hearsay nor an ephemeral source port ever gets there.
         """
         self.knowledge.on_identified(peer.peer_id, protocols, now)
         oldest = self.routing.on_identified(peer, protocols, now)
@@ -183,28 +185,28 @@ class Engine:
         self._look_at_table(now)
 
     def handle_request(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
-        """The reply to one request (unframed); None: there is none. Raises PeerFault: reset the stream.
+        """The reply to one request (unframed); None: there is no reply. Raises PeerFault: reset the stream.
 
-        `block`: the address block that the sender is in.
+        `block`: the address block of the sender.
         """
         if self.mode is _CLIENT:
             raise PeerFault("a client serves no requests", protocol=self.config.protocol)
         return self.handlers.handle(sender, body, now, block)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """The outcome of a SendRequest. One that is no longer awaited is ignored."""
+        """The reply to a SendRequest; ignored if it is no longer awaited."""
         self.jobs.handle_reply(request_id, protocol, payload, now)
         if self.routing.is_refresh_wanted:
             self._look_at_table(now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
-        """The other outcome of a SendRequest."""
+        """The failure of a SendRequest."""
         self.jobs.handle_failure(request_id, kind, now)
         self._look_at_table(now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
-        when = self.maintenance.next_timer()
+        when = self.maintenance.timer
         other = self.jobs.next_timer()
         if other is not None and other < when:
             when = other
@@ -212,7 +214,7 @@ class Engine:
         return when if other is None or when < other else other
 
     def handle_timer(self, now: float) -> None:
-        """Time has passed."""
+        """Lets time pass."""
         try:
             run_all((self.jobs.handle_timer, self.maintenance.handle_timer, self.liveness.handle_timer), now)
         finally:
@@ -226,7 +228,7 @@ class Engine:
         """JobProgress, JobFinished and JobFault."""
         return self.jobs.poll_events()
 
-    # --- what is known
+    # --- state
 
     @property
     def table_size(self) -> int:
@@ -237,28 +239,23 @@ class Engine:
         """The table's entries."""
         return self.routing.contacts()
 
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with (`seeds`), always current; while both are empty, lookups ask no peer."""
-        return self.routing.seed_sources
-
     def closest(self, key: bytes, count: int) -> list[PeerInfo]:
         """The peers of the table closest to a raw key, closest first."""
         return [contact.info for contact in self.routing.nearest(kad_key(key), count)]
 
     @property
     def nearby(self) -> TableVersion:
-        """What decides over the answers of `closer_to`."""
+        """The source of the closer peers in `closer_to`, with its version."""
         return self.routing
 
     def closer_to(self, target: KadKey, exclude: PeerId | None, head: bytes = b"") -> bytes:
-        """Behind `head` the k closest to a 32-byte target but `exclude`, as tagged closerPeers entries."""
+        """`head`, then the k closest to a 32-byte target without `exclude`, as tagged closerPeers entries."""
         return self.routing.joined(head, target, exclude.key if exclude else None, self.config.k)
 
     def seeds(self, target: KadKey, now: float) -> list[PeerInfo]:
-        """Where a lookup of a 32-byte target begins; its bucket counts as refreshed.
+        """Where a lookup of a 32-byte target starts; its bucket counts as refreshed.
 
-        Twice k: others name only k each, dead ones among them, and then our own table knows who comes next.
+        Twice k, because others name only k, dead ones among them; then our own table supplies the next ones.
         """
         routing, count = self.routing, 2 * self.config.k
         routing.mark_refreshed(target, now)
@@ -277,7 +274,8 @@ class Engine:
         return taken
 
     def take_named_us(self) -> list[PeerInfo]:
-        """How others know us, as they said since the last call: another node may have our key."""
+        """This node's entries as other peers have them, since the last call: another node may have our
+        key."""
         named = self.named_us
         taken = list(named)
         named.clear()
@@ -286,26 +284,26 @@ class Engine:
     # --- jobs
 
     def start(self, job: Job, now: float) -> int:
-        """Run a job; JobProgress and JobFinished carry the id returned. Raises Busy."""
+        """Starts a job; JobProgress and JobFinished carry the id returned. Raises Busy."""
         return self.jobs.start(job, now)
 
     def cancel(self, job_id: int, now: float) -> None:
-        """End a job with what it has."""
+        """Ends a job with what it has."""
         self.jobs.cancel(job_id, now)
 
     def search(self, key: bytes, query: Query) -> Lookup:
-        """A lookup towards a raw key for whoever drives it within a job of its own; it knows nobody yet."""
+        """A lookup towards a raw key, to be driven by a job; nothing has been added yet."""
         kind = IterativeLookup if self.config.disjoint_paths == 1 else DisjointLookup
         return kind(kad_key(key), query, self.config, self._local.peer_id, self.knowledge)
 
     def lookup_job(self, key: bytes, query: Query, timeout_s: float | None = None) -> LookupJob:
-        """A lookup towards a raw key with any question. Result: LookupResult; progress: answers' items."""
+        """A lookup towards a raw key with any query. Result: LookupResult; progress: the items of answers."""
         return LookupJob(self.search(key, query), self.seeds, self._timeout(timeout_s))
 
     def store_job(
         self, key: bytes, find: Query, store: PutRequest, timeout_s: float | None = None, retry_s: float = 0.0
     ) -> PutJob:
-        """Put something on the k closest to a raw key; tried again for `retry_s` seconds while the quorum is
+        """Puts something on the k closest to a raw key; retried for `retry_s` seconds while the quorum is
         missing. Result: PutResult; progress: its `Outcome` at the quorum."""
         timeout_s = self._timeout(timeout_s)
         return PutJob(
@@ -320,11 +318,11 @@ class Engine:
         )
 
     def find_node(self, key: bytes, timeout_s: float | None = None) -> LookupJob:
-        """The k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
+        """Finds the k closest peers to a raw key (a peer id's bytes, a content key). Result: LookupResult."""
         return self.lookup_job(key, FindNode(self.config, RawKey(key)), timeout_s)
 
     def bootstrap(self, seeds: Sequence[PeerInfo], timeout_s: float | None = None) -> BootstrapJob:
-        """Join by way of `seeds`, which are asked again should nobody be left some day.
+        """Joins through `seeds`, which are queried again whenever the table becomes empty.
 
         Result: BootstrapResult; progress: SeedSettled.
         """
@@ -332,13 +330,14 @@ class Engine:
         return BootstrapJob(self._around, seeds, self._timeout(timeout_s))
 
     def forget_seeds(self, peers: Collection[PeerId]) -> None:
-        """Not to be asked again: they turned out to be ourselves."""
+        """Drops seeds that turned out to be this node."""
         self._seeds = tuple(seed for seed in self._seeds if seed.peer_id not in peers)
 
     def get_value(
         self, key: bytes, now: float, quorum: Quorum | int = Quorum.ONE, timeout_s: float | None = None
     ) -> GetValueJob:
-        """A value many agree on. Result: GetValueResult; progress: FoundValue. Raises CallerFault."""
+        """Gets a value on which enough holders agree. Result: GetValueResult; progress: FoundValue. Raises
+        CallerFault."""
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
         enough = 1 if quorum is Quorum.ONE else quorum if isinstance(quorum, int) else None
@@ -354,7 +353,7 @@ class Engine:
         quorum: Quorum | int = Quorum.MAJORITY,
         timeout_s: float | None = None,
     ) -> PutJob:
-        """Store a value here at once, and by the job at the k closest; announced again until `unpublish`.
+        """Stores a value here at once, and through the job at the k closest; announced until `unpublish`.
 
         Result: PutResult; progress: its `Outcome` at the quorum. Raises CallerFault.
         """
@@ -367,21 +366,22 @@ class Engine:
     def put_value_once(
         self, key: bytes, value: bytes, now: float, quorum: Quorum | int, timeout_s: float | None = None
     ) -> PutJob:
-        """As `put_value`, but not announced again: that is for the program whose value it is. Here it takes a
-        share of the room for others' values, so CallerFault("value") where that is full."""
+        """Like `put_value`, but without announcing again, which is up to the program that owns the value.
+        Here the value uses the room for others' values: CallerFault("value") if that is full."""
         self._check_key(key, self.config.max_key_bytes)
         check_quorum(quorum)
         source = Source(NEARBY, self._local.peer_id.raw)
         return self._put_job(key, value, quorum, now, timeout_s, source)
 
     def provide(self, key: bytes, now: float, timeout_s: float | None = None) -> PutJob:
-        """Announce that we provide `key` until `unpublish`. Result: PutResult. Raises CallerFault."""
+        """Announces this node as a provider of `key` until `unpublish`. Result: PutResult. Raises
+        CallerFault."""
         self._check_key(key, self.config.max_provider_key_bytes)
         self.maintenance.publish(Own.PROVIDER, key, b"", now)
         return self._provide_job(key, now, timeout_s)
 
     def unpublish(self, kind: Own, key: bytes) -> bool:
-        """Stop announcing; what others hold expires by itself. Whether it was announced."""
+        """Stops announcing; what others hold expires by itself. Returns whether it was announced."""
         if kind is Own.PROVIDER:
             self.handlers.providers.remove(key, self._local.peer_id)
         return self.maintenance.unpublish(kind, key)
@@ -389,7 +389,7 @@ class Engine:
     def find_providers(
         self, key: bytes, now: float, limit: int | None = None, timeout_s: float | None = None
     ) -> FindProvidersJob:
-        """Who provides a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
+        """Finds providers of a key; `limit` are enough. Result: FindProvidersResult; progress: PeerInfo."""
         self._check_key(key, self.config.max_provider_key_bytes)
         handlers = self.handlers
         query = GetProviders(
@@ -445,7 +445,8 @@ class Engine:
         self.named_us.append(us)
 
     def _look_at_table(self, now: float) -> None:
-        """An unresponsive peer is back, and perhaps more that we do not know of; or the table is empty."""
+        """Schedules a refresh if an unresponsive peer is back, and perhaps others we do not know; or if the
+        table is empty."""
         if not self.routing.is_refresh_wanted:
             return
         self.routing.is_refresh_wanted = False
@@ -466,7 +467,7 @@ class Engine:
 
 
 def _as_callers_fault(field: str, action: Callable[[], _T]) -> _T:
-    """Run a check made for strangers on a caller's argument."""
+    """Runs a check made for strangers on a caller's argument."""
     try:
         return action()
     except PeerFault as fault:

@@ -1,6 +1,6 @@
-"""What the engine asks of its shell, and what it reports.
+"""What the engine wants its shell to do, and what it reports.
 
-Plain classes, as all that is made for every request: a frozen dataclass takes three times as long to make.
+Plain classes, like everything created per request: a frozen dataclass takes three times as long.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from fastmarket.formats.peer_info import PeerInfo
 
 
 class SendRequest:
-    """Put one request to `peer`: the first of `choices` it speaks, over a kept or a new connection.
+    """Send one request to `peer`: in the first protocol of `choices` that it speaks, over an open or a new
+    connection.
 
-    The shell answers exactly once, by `Engine.handle_reply` or `Engine.handle_failure`, at the latest at
-    `deadline` (unix seconds). A choice that expects no reply is answered with an empty payload once written.
+    The shell answers exactly once, with `Engine.handle_reply` or `Engine.handle_failure`, by `deadline` (unix
+    seconds) at the latest. A choice that expects no reply is answered with an empty payload once it is
+    written.
 
-    The job that wants it sent has a `token` of its own for it; number, deadline and job are the runner's.
+    `token` is the job's own; `request_id`, `deadline` and `job_id` are set by the runner.
     """
 
     __slots__ = ("choices", "deadline", "job_id", "peer", "request_id", "timeout_s", "token")
@@ -30,7 +32,7 @@ class SendRequest:
         self.job_id = 0
 
     def expects_reply(self, protocol: str) -> bool:
-        """Whether it does in the protocol it went out in."""
+        """Whether a reply is expected in the protocol that was used."""
         for choice in self.choices:
             if choice.protocol == protocol:
                 return choice.expects_reply
@@ -38,7 +40,7 @@ class SendRequest:
 
 
 class JobProgress:
-    """Something found while the job goes on."""
+    """An item of progress of a running job."""
 
     __slots__ = ("item", "job_id")
 
@@ -51,7 +53,7 @@ class JobProgress:
 
 
 class JobFinished:
-    """The job's last word; its id means nothing afterwards."""
+    """The end of a job, whose id is no longer valid afterwards."""
 
     __slots__ = ("job_id", "result")
 
@@ -64,8 +66,8 @@ class JobFinished:
 
 
 class JobFault:
-    """A bug of ours in a job, one of the engine's own perhaps, which make no other events. Where it `ended`
-    the job, its id means nothing afterwards; else it cost the one reply that it came with."""
+    """A bug of ours in a job, possibly one of the engine's own, which make no other events. If it `ended` the
+    job, the job's id is no longer valid; otherwise it cost only the reply that triggered it."""
 
     __slots__ = ("ended", "error", "job_id", "kind")
 

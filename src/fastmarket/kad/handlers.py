@@ -1,9 +1,10 @@
-"""What we answer: one handler a message type (specs kad-dht, "RPC messages"; WIRE rules of go and rust)."""
+"""Replies to requests: one handler for each message type (specs kad-dht, "RPC messages"; go and rust)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import islice
+from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -28,14 +29,14 @@ from fastmarket.kad.wire.messages import (
 )
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 
-# FIND_NODE as every implementation writes it: type, key, and nothing else; a key below 128 bytes.
-_FIND_NODE_HEAD = b"\x08\x04\x12"
-_FIND_NODE_REPLY = encode_reply(Kind.FIND_NODE, ())
-_GET_PROVIDERS_REPLY = encode_reply(Kind.GET_PROVIDERS, ())
+# FIND_NODE as every implementation encodes it: only type and key, with a key below 128 bytes.
+_FIND_NODE_HEAD: Final = b"\x08\x04\x12"
+_FIND_NODE_REPLY: Final = encode_reply(Kind.FIND_NODE, ())
+_GET_PROVIDERS_REPLY: Final = encode_reply(Kind.GET_PROVIDERS, ())
 
 
 class Handlers:
-    """Answers requests out of the table and the stores."""
+    """Answers requests from the table and the stores."""
 
     __slots__ = (
         "_block",
@@ -64,8 +65,8 @@ class Handlers:
         caches: ResponseCaches,
         provides: Callable[[bytes], bool],
     ) -> None:
-        """`others` knows providers by other protocols; `provides(key)`: whether this node announces the key
-        as such; `caches` gets the cache of GET_PROVIDERS replies."""
+        """`others` supplies providers known by other protocols; `provides(key)`: whether this node announces
+        the key itself; `caches` gets the cache of GET_PROVIDERS replies."""
         self._config = config
         self._local = PeerInfo(local)
         self._local_key = local.key
@@ -74,14 +75,14 @@ class Handlers:
         self._local_entry: bytes | None = None
         self._rules = rules
         self.routing = routing
-        self._block = NEARBY  # of the sender of the request under way
+        self._block = NEARBY  # of the sender of the current request
         self.records = records
         self.response_cache = ResponseCache(
             config.max_ready_bytes,
             routing,
             lambda ready, asker: self._providers_reply(asker, ready.target, ready.part),
         )
-        """Answers to GET_PROVIDERS, made of their key and the peers (`PeerId`) in them."""
+        """Replies to GET_PROVIDERS, with their key and the peers (`PeerId`) in them as sources."""
         caches.add(self.response_cache)
         self.providers = ProviderStore(config, self.response_cache.invalidate, local.key)
         self._by_kind: dict[int, Callable[[PeerId, Message, float], bytes | None]] = {
@@ -93,18 +94,19 @@ class Handlers:
         }
 
     def set_local(self, local: PeerInfo) -> None:
-        """Our own addresses, handed out to who looks for us."""
+        """Sets our own entry, returned to peers that look for us."""
         limit = self._config.max_entry_bytes
         self._local_entry = encode_peer(Field.CLOSER_PEERS, local, limit) if local.addrs else None
         self._local = local
         self.response_cache.invalidate(local.peer_id)
 
     def handle(self, sender: PeerId, body: bytes, now: float, block: bytes = NEARBY) -> bytes | None:
-        """The reply to one request, None where there is none. Raises PeerFault.
+        """The reply to one request; None if there is none. Raises PeerFault.
 
-        `block`: the address block that the sender is in.
+        `block`: the address block of the sender.
         """
-        if body[:3] == _FIND_NODE_HEAD and 3 < len(body) < 132 and body[3] == len(body) - 4:
+        size = len(body) - 4  # of its key
+        if 0 <= size < 128 and body[3] == size and body[:3] == _FIND_NODE_HEAD:
             return self._find_node(sender, body[4:], now)
         ready = self.response_cache.answer(body, sender, now)
         if ready is not None:
@@ -128,7 +130,7 @@ class Handlers:
         sender_key = sender.key
         asker = routing.on_seen(sender_key, now)
         target = kad_key(key)
-        if target == sender_key and asker is not None:  # it is told how we know it, as go does
+        if target == sender_key and asker is not None:  # it gets its own entry, as from go
             return routing.joined(_FIND_NODE_REPLY, target, None, config.k + 1)
         first = self._local_entry if target == self._local_key else routing.target_entry(target)
         head = _FIND_NODE_REPLY if first is None else _FIND_NODE_REPLY + first
@@ -145,7 +147,8 @@ class Handlers:
         return encode_put(key, message.record)
 
     def store_record(self, record: Record, now: float, source: Source | None = None) -> None:
-        """Keep a record if its rule lets it. `source`: whom it came from; None: our own. Raises PeerFault."""
+        """Stores a record if its rule allows it. `source`: the sender; None: this node itself. Raises
+        PeerFault."""
         key, value = record.key, record.value
         if len(value) > self._config.max_value_bytes:
             raise LimitExceeded("bytes in a value", self._config.max_value_bytes, len(value))
@@ -158,8 +161,8 @@ class Handlers:
             raise LimitExceeded("records stored", self._config.max_records)
 
     def valid_record(self, key: bytes, now: float) -> Record | None:
-        """The record held under a key, unless its rule no longer lets it stand: signed values have an end of
-        their own. Raises PeerFault for a namespace nobody supplied a rule for."""
+        """The record held under a key, if it is still valid by its rule: signed values have an expiry of
+        their own. Raises PeerFault for a namespace without a rule."""
         record = self.records.get(key, now)
         if record is None:
             return None
@@ -179,7 +182,7 @@ class Handlers:
         return self.routing.joined(head, kad_key(key), sender.key, self._config.k, b"", room)
 
     def _add_provider(self, sender: PeerId, message: Message, now: float) -> None:
-        """Never answered: go, rust and js expect none. Only what the sender says of itself is taken."""
+        """Sends no reply: go, rust and js expect none. Only the sender's own entry is accepted."""
         key = self._checked_provider_key(message)
         config = self._config
         stored = False
@@ -201,7 +204,7 @@ class Handlers:
         others, until = self._others(key, {record.provider.peer.peer_id for record in records}, now)
         entries = [record.entry(now) for record in records]
         entries += [encode_peer(Field.PROVIDER_PEERS, peer, config.max_entry_bytes) for peer in others]
-        # Half a reply at least is left to the way on.
+        # At least half of the reply is left for closer peers.
         part = b"".join(_fitting(entries, config.max_message_bytes // 2))
         if entries:
             sources = (key, *(peer.peer_id for peer in others))
@@ -211,25 +214,25 @@ class Handlers:
         return self._providers_reply(sender, target, part)
 
     def _providers_reply(self, sender: PeerId | None, target: KadKey, providers: bytes) -> bytes:
-        """The closer peers in front, as many as fit."""
+        """Closer peers, as many as fit, then the providers."""
         config = self._config
         room = config.max_message_bytes - _REPLY_OVERHEAD_BYTES - len(providers)
         key = sender.key if sender is not None else None
         return self.routing.joined(_GET_PROVIDERS_REPLY, target, key, config.k, providers, room)
 
     def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
-        """Peers whose provider records of the key are not told; never ourselves while we announce the key."""
+        """Peers whose provider records of the key are omitted; never this node while it announces the key."""
         hidden, local = self._other_source.withdrawn_providers(key, now), self._local.peer_id
         return hidden - {local} if local in hidden and self._provides(key) else hidden
 
     def known_providers(self, key: bytes, now: float) -> list[PeerInfo]:
-        """Who announced a key here, or is known by another protocol to provide it."""
+        """Providers that announced a key here, or that another protocol knows."""
         hidden = self.withdrawn_providers(key, now)
         announced = [one for one in self.providers.providers(key, now) if one.peer_id not in hidden]
         return announced + self.other_providers(key, now)
 
     def other_providers(self, key: bytes, now: float) -> list[PeerInfo]:
-        """Providers that other protocols know of and that have not announced themselves here."""
+        """Providers that other protocols know and that have not announced themselves here."""
         announced = {record.provider.peer.peer_id for record in self.providers.live_records(key, now)}
         return self._others(key, announced, now)[0]
 
@@ -254,12 +257,12 @@ class Handlers:
         return message.key
 
 
-# Type, record tag and length: what a reply has beside its parts.
+# Type, record tag and length: bytes of a reply in addition to its parts.
 _REPLY_OVERHEAD_BYTES = 16
 
 
 def _fitting(entries: Iterable[bytes], room: int) -> list[bytes]:
-    """The first entries that fit in `room` bytes together."""
+    """The longest prefix of entries that fits into `room` bytes."""
     fitting = []
     room -= _REPLY_OVERHEAD_BYTES
     for entry in entries:

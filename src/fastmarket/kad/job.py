@@ -12,8 +12,8 @@ from fastmarket.kad.events import SendRequest
 class Job:
     """A state machine over requests. All times are unix seconds.
 
-    A class and no `Protocol`, as all that is called for every request: compiled, such calls go by type. Its
-    `result` is meaningful once it has finished.
+    A class, not a `Protocol`, like everything that is called per request: compiled calls are then dispatched
+    by type. `result` is valid once the job has finished.
     """
 
     __slots__ = ("result",)
@@ -22,31 +22,31 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """No more requests or events will come; `result` is final."""
+        """Whether no more requests or events will come, and `result` is final."""
         raise NotImplementedError
 
     def start(self, now: float) -> None:
-        """Called once, first."""
+        """Called once, before anything else."""
         raise NotImplementedError
 
     def poll_requests(self, now: float) -> list[SendRequest]:
-        """Requests to send now. Polled once more after the job has finished."""
+        """Requests to send now. Polled once more after the end."""
         raise NotImplementedError
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply came. Raises PeerFault when it breaks a rule; `on_failure` is called for it then."""
+        """Takes a reply. Raises PeerFault if it breaks a rule; `on_failure` is called for it then."""
         raise NotImplementedError
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """No reply will come."""
+        """Takes the failure of a request."""
         raise NotImplementedError
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` wants to be called; None: not before the next input."""
+        """When to call `handle_timer`; None: not before the next input."""
         raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
-        """Time has passed."""
+        """Lets time pass."""
         raise NotImplementedError
 
     def poll_events(self) -> list[object]:
@@ -54,12 +54,12 @@ class Job:
         raise NotImplementedError
 
     def cancel(self, now: float) -> None:
-        """Finish with what there is."""
+        """Finishes with what there is."""
         raise NotImplementedError
 
 
 class PeerObserver:
-    """Learns from every request how its peer did: the routing table."""
+    """Learns from every request how its peer responded: the routing table."""
 
     __slots__ = ()
 
@@ -68,19 +68,19 @@ class PeerObserver:
         raise NotImplementedError
 
     def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """The peer did not."""
+        """The request to the peer failed."""
         raise NotImplementedError
 
     def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """The peer was reached, and speaks none of the protocols it was asked in."""
+        """The peer was reached, but speaks none of the request's protocols."""
         raise NotImplementedError
 
 
 class PeerWatcher(Job):
-    """A job that also wants to know when a peer was identified."""
+    """A job that also learns when a peer is identified."""
 
     __slots__ = ()
 
     def on_peer_identified(self, now: float) -> None:
-        """A peer was identified; the job looks for itself whether that matters."""
+        """A peer was identified; the job checks whether it matters."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The runner of jobs: it numbers their requests and keeps their timers."""
+"""The runner of jobs: numbers their requests and keeps their timers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastmarket.trace import NULL_TRACE, Trace
 
 __all__ = ["Done", "Job", "JobRunner", "PeerObserver", "PeerWatcher"]
 
-# A shell that forgot a request: it counts as timed out this long after its deadline.
+# If the shell never answers a request, it counts as timed out this long after its deadline.
 FORGOTTEN_AFTER_S = 5.0
 
 
 Done = Callable[[object, float], None]
-"""Told of an internal job's result; None when a bug ended it."""
+"""`done(result, now)` of an internal job; the result is None if a bug ended it."""
 
 
 class _Running:
@@ -30,16 +30,16 @@ class _Running:
     def __init__(self, job_id: int, job: Job, done: Done | None) -> None:
         self.job_id = job_id
         self.job = job
-        self.done = done  # an internal job: told here, no events
-        self.armed: float | None = None  # its live entry in the timer heap
-        self.changed_at: float | None = None  # an outcome came since it was polled
+        self.done = done  # for internal jobs, which make no events
+        self.armed: float | None = None  # the valid entry in the timer heap
+        self.changed_at: float | None = None  # time of an outcome since the last poll
 
 
 class JobRunner:
-    """Runs up to `max_jobs` jobs at once; a reply to a job that has ended is dropped.
+    """Runs up to `max_jobs` jobs at once; replies to a job that has ended are dropped.
 
-    What a job raises, other than PeerFault, is told (`JobFault`). Over a reply it costs the job that peer;
-    anywhere else it ends this job, and no other.
+    Whatever a job raises, other than PeerFault, is reported as `JobFault`. In handling a reply it costs that
+    job this peer; anywhere else it ends this job, and no other.
     """
 
     __slots__ = (
@@ -67,8 +67,8 @@ class JobRunner:
         rtt: RttEstimator | None = None,
         alive: KnownAlive | None = None,
     ) -> None:
-        """`rtt`: told of every peer that replied, also to a job that has ended; `alive`: of those that did it
-        rightly, and of those that failed."""
+        """`rtt` learns of every reply, even to a job that has ended; `alive` learns of every valid reply and
+        of every failure."""
         self._alive = alive
         self._rtt = rtt
         self._max_jobs = max_jobs
@@ -77,7 +77,7 @@ class JobRunner:
         self._jobs: dict[int, _Running] = {}
         self._pending: dict[int, SendRequest] = {}
         self._dirty: list[_Running] = []  # jobs with outcomes since they were polled
-        self._timers: list[tuple[float, int]] = []
+        self._timers: list[tuple[float, int, _Running]] = []
         self._actions: list[SendRequest] = []
         self._events: list[object] = []
         self._watchers: dict[int, PeerWatcher] = {}
@@ -89,13 +89,14 @@ class JobRunner:
 
     @property
     def pending_count(self) -> int:
-        """Requests without an outcome so far."""
+        """Requests without an outcome yet."""
         return len(self._pending)
 
     def start(self, job: Job, now: float, done: Done | None = None) -> int:
-        """Start a job; its id. With `done`, it makes no events and `done(result, now)` is called at its end.
+        """Starts a job and returns its id. With `done`, it makes no events; `done(result, now)` is called at
+        its end.
 
-        Raises Busy when `max_jobs` are running, and what an external job raises at its start.
+        Raises Busy if `max_jobs` are running, and whatever an external job raises at its start.
         """
         if len(self._jobs) >= self._max_jobs:
             self._pump_changed()
@@ -117,7 +118,7 @@ class JobRunner:
         return job_id
 
     def cancel(self, job_id: int, now: float) -> None:
-        """End a job with what it has; an unknown or finished one: nothing happens."""
+        """Ends a job with what it has; does nothing for an unknown or finished one."""
         running = self._jobs.get(job_id)
         if running is None:
             return
@@ -129,37 +130,40 @@ class JobRunner:
             self._pump(job_id, running, now)
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
-        """A reply from the shell; one to an unknown request is traced and dropped."""
+        """Takes a reply from the shell; one to an unknown request is traced and dropped."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             self._trace.event("kad.reply.unasked", request_id=request_id)
             return
-        # What expects no reply was written, and that is all: it says nothing of the peer.
-        said = bool(payload) or pending.expects_reply(protocol)
-        if said and self._rtt is not None:
-            self._rtt.on_heard(pending.peer.peer_id)
+        # A request that expects no reply was merely written, which says nothing about the peer.
+        said = payload != b"" or pending.expects_reply(protocol)
+        rtt, peer_id = self._rtt, pending.peer.peer_id
+        if rtt is not None and said and peer_id.raw in rtt.unresponsive:
+            rtt.on_heard(peer_id)
         running = self._jobs.get(pending.job_id)
         if running is None:
             self._trace.event("kad.reply.late", request_id=request_id, job_id=pending.job_id)
-            if said:
-                self._note_reply(pending.peer.peer_id, now)
-            return
-        try:
-            running.job.on_reply(pending.token, protocol, payload, now)
-        except PeerFault as fault:
-            self._trace.event("kad.reply.fault", peer=pending.peer.peer_id, reason=fault.reason)
-            self._note_failure(pending.peer.peer_id, FailureKind.PEER_FAULT, now)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
-        except Exception as error:  # noqa: BLE001 - see the class
-            self._report_bug(running, error, ended=False)
-            self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
         else:
-            if said:
-                self._note_reply(pending.peer.peer_id, now)
-        self._on_outcome(pending.job_id, running, now)
+            try:
+                running.job.on_reply(pending.token, protocol, payload, now)
+            except PeerFault as fault:
+                said = False
+                self._trace.event("kad.reply.fault", peer=peer_id, reason=fault.reason)
+                self._note_failure(peer_id, FailureKind.PEER_FAULT, now)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+            except Exception as error:  # noqa: BLE001 - see the class
+                said = False
+                self._report_bug(running, error, ended=False)
+                self._notify_failure(running, pending.token, FailureKind.PEER_FAULT, now)
+        if said:
+            self._observer.on_reply(peer_id, now)
+            if self._alive is not None:
+                self._alive.on_answer(peer_id, now)
+        if running is not None:
+            self._on_outcome(pending.job_id, running, now)
 
     def handle_failure(self, request_id: int, kind: FailureKind, now: float) -> None:
-        """The shell gave a request up."""
+        """The shell gave up on a request."""
         pending = self._pending.pop(request_id, None)
         if pending is None:
             return
@@ -175,13 +179,13 @@ class JobRunner:
             self._on_outcome(pending.job_id, running, now)
 
     def on_peer_identified(self, now: float) -> None:
-        """Tell the jobs that watch for it."""
+        """Notifies the jobs that watch for identified peers."""
         if not self._watchers:
             return
         for job_id, watcher in list(self._watchers.items()):
             running = self._jobs.get(job_id)
             if running is None:
-                continue  # over by what another one did
+                continue  # ended as a consequence of another watcher's work
             try:
                 watcher.on_peer_identified(now)
             except Exception as error:  # noqa: BLE001 - see the class
@@ -190,30 +194,28 @@ class JobRunner:
                 self._pump(job_id, running, now)
 
     def next_timer(self) -> float | None:
-        """The earliest moment a job wants to be woken; never too late, now and then too early."""
+        """When the first job wants to be woken; never too late, sometimes too early."""
         timers = self._timers
         while timers:
-            when, job_id = timers[0]
-            running = self._jobs.get(job_id)
-            if running is not None and running.armed == when:
+            when, _, running = timers[0]
+            if running.armed == when:
                 return when
             heapq.heappop(timers)
         return None
 
     def handle_timer(self, now: float) -> None:
-        """Wake every job whose time has come, once each."""
+        """Wakes every job whose time has come, once."""
         self._pump_changed()
         timers, due = self._timers, []
         while timers and timers[0][0] <= now:
             due.append(heapq.heappop(timers))
-        for when, job_id in due:
-            running = self._jobs.get(job_id)
-            if running is None or running.armed != when:
+        for when, job_id, running in due:
+            if running.armed != when:
                 continue
             running.armed = None
             try:
                 wanted = running.job.next_timer()
-                if wanted is None or wanted > now:  # it came too early
+                if wanted is None or wanted > now:  # the wake-up was early
                     self._arm(job_id, running, wanted)
                     continue
                 running.job.handle_timer(now)
@@ -243,7 +245,8 @@ class JobRunner:
         return []
 
     def _on_outcome(self, job_id: int, running: _Running, now: float) -> None:
-        """Replies that came together are one reason to look what a job wants; internal ones tell at once."""
+        """Marks an external job, which is polled once for all outcomes of a turn; polls an internal one at
+        once."""
         if job_id not in self._jobs:
             return  # a bug has ended it
         if running.done is not None:
@@ -261,11 +264,6 @@ class JobRunner:
                 if now is not None and running.job_id in self._jobs:
                     self._pump(running.job_id, running, now)
 
-    def _note_reply(self, peer_id: PeerId, now: float) -> None:
-        self._observer.on_reply(peer_id, now)
-        if self._alive is not None:
-            self._alive.on_answer(peer_id, now)
-
     def _note_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
         self._observer.on_failure(peer_id, kind, now)
         if self._alive is not None and kind is not FailureKind.BUSY:
@@ -278,8 +276,9 @@ class JobRunner:
             self._on_bug(running.job_id, running, error, now)
 
     def _on_bug(self, job_id: int, running: _Running, error: Exception, now: float) -> None:
-        """A bug of ours ends the job; replies to its requests are dropped."""
+        """Ends a job because of a bug of ours; replies to its requests are dropped."""
         self._report_bug(running, error, ended=True)
+        running.armed = None
         self._watchers.pop(job_id, None)
         if self._jobs.pop(job_id, None) is not None and running.done is not None:
             try:
@@ -292,7 +291,7 @@ class JobRunner:
         self._trace.event("kad.job.fault", job_id=running.job_id, ended=ended)
 
     def _pump(self, job_id: int, running: _Running, now: float) -> None:
-        """Move a job's output on, and drop or re-arm it."""
+        """Passes on a job's output, then re-arms or removes it."""
         job = running.job
         try:
             outgoing = job.poll_requests(now)
@@ -302,6 +301,7 @@ class JobRunner:
             if progress and running.done is None:
                 self._events.extend([JobProgress(job_id, item) for item in progress])
             if job.is_finished:
+                running.armed = None
                 del self._jobs[job_id]
                 self._watchers.pop(job_id, None)
                 if running.done is None:
@@ -314,10 +314,10 @@ class JobRunner:
             self._on_bug(job_id, running, error, now)
 
     def _arm(self, job_id: int, running: _Running, wanted: float | None) -> None:
-        # An entry that is too early only costs one look; so it is left to come due.
+        # An entry that is too early costs only one check, so it stays until it comes up.
         if wanted is not None and (running.armed is None or wanted < running.armed):
             running.armed = wanted
-            heapq.heappush(self._timers, (wanted, job_id))
+            heapq.heappush(self._timers, (wanted, job_id, running))
 
     def _send(self, job_id: int, outgoing: list[SendRequest], now: float) -> None:
         pending = self._pending

@@ -1,4 +1,5 @@
-"""What a node does unasked: refresh its table, announce again what is its own, drop what has expired."""
+"""Background work of a node: refreshes of the table, announcements of its own records, removal of expired
+ones."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from fastmarket.kad.jobs import Job, JobRunner
 from fastmarket.kad.records.put_job import PutResult
 from fastmarket.run_all import run_all
 
-# Intervals are stretched or shortened by up to this share, so that nodes started together spread out.
+# Intervals are randomly stretched or shortened by up to this share, so that nodes started together spread
+# out.
 JITTER = 0.1
 
 
 class Own(Enum):
-    """Kinds of things a node announces of its own accord."""
+    """Kinds of records that a node announces by itself."""
 
     VALUE = "value"
     PROVIDER = "provider"
@@ -32,7 +34,7 @@ class _Published:
 
 
 class Maintenance:
-    """Timers over the whole node."""
+    """Timers of the whole node."""
 
     __slots__ = (
         "_announce",
@@ -48,6 +50,7 @@ class Maintenance:
         "_sequence",
         "_sweep",
         "_sweep_at",
+        "timer",
     )
 
     def __init__(
@@ -61,7 +64,7 @@ class Maintenance:
         announce: Callable[[Own, bytes, bytes, float], Job],
         sweep: Callable[[float], None],
     ) -> None:
-        """`refresh`, `announce` and `sweep` say what to do when the time has come: the first two by jobs."""
+        """`refresh`, `announce` and `sweep` are called when they are due; the first two return jobs."""
         self._config = config
         self._jobs = jobs
         self._entropy = entropy
@@ -73,16 +76,20 @@ class Maintenance:
         self._refresh_at = now + self._spread(config.refresh_interval_s)
         self._sweep_at = now + self._spread(config.sweep_interval_s)
         self._refresh, self._announce, self._sweep = refresh, announce, sweep
+        self.timer = 0.0
+        """When to call `handle_timer`."""
+        self._rearm()
 
     def __len__(self) -> int:
         return len(self._own)
 
     def own(self, kind: Own) -> list[bytes]:
-        """Keys that are announced again and again."""
+        """Keys that are announced regularly."""
         return [key for own_kind, key in self._own if own_kind is kind]
 
     def publish(self, kind: Own, key: bytes, value: bytes, now: float) -> None:
-        """Announce from now on; the first announcement is the caller's. Raises CallerFault when too many."""
+        """Announces regularly from now on; the first announcement is the caller's. Raises CallerFault if
+        there are too many."""
         known = self._own.get((kind, key))
         if known is not None:
             known.value = value
@@ -93,30 +100,32 @@ class Maintenance:
         self._schedule(published, now + self._spread(self._config.republish_interval_s))
 
     def is_published(self, kind: Own, key: bytes) -> bool:
-        """Whether it is announced again and again."""
+        """Whether the key is announced regularly."""
         return (kind, key) in self._own
 
     def unpublish(self, kind: Own, key: bytes) -> bool:
-        """Announce no longer; whether it was."""
+        """Stops announcing; returns whether the key was announced."""
         return self._own.pop((kind, key), None) is not None
 
     def refresh_soon(self, wait_s: float, pause_s: float, now: float) -> None:
-        """The next refresh comes in `wait_s`, and `pause_s` after the last at the earliest."""
+        """Makes the next refresh due in `wait_s`, but not earlier than `pause_s` after the last one."""
         at = max(now + self._spread(wait_s), self._refreshed_at + pause_s)
         self._refresh_at = min(self._refresh_at, at)
-
-    def next_timer(self) -> float:
-        """The next of refresh, sweep and announcement."""
-        when = self._refresh_at if self._refresh_at < self._sweep_at else self._sweep_at
-        if self._due and self._running < self._config.max_background_jobs:
-            when = min(when, self._due[0][0])
-        return when
+        self._rearm()
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
-        run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
+        """Does what is due."""
+        try:
+            run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
+        finally:
+            self._rearm()
 
-    # Each sets its next time before it does anything: whatever that raises, there is a next time.
+    def _rearm(self) -> None:
+        self.timer = min(self._refresh_at, self._sweep_at)
+        if self._due and self._running < self._config.max_background_jobs:
+            self.timer = min(self.timer, self._due[0][0])
+
+    # Each sets its next time first, so that there is a next time whatever it raises.
 
     def _sweep_due(self, now: float) -> None:
         if now >= self._sweep_at:
@@ -134,13 +143,13 @@ class Maintenance:
     def _announce_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now and self._running < self._config.max_background_jobs:
             _, _, published = heapq.heappop(self._due)
-            # Withdrawn, or withdrawn and published again: then another entry stands for it.
+            # Unpublished, or unpublished and published again: then it has another entry.
             kind, key = published.kind, published.key
             if self._own.get((kind, key)) is not published:
                 continue
             try:
                 job = self._announce(kind, key, published.value, now)
-            except CallerFault:  # what we hold by now is better than what we would announce
+            except CallerFault:  # a better value than ours is stored here by now
                 del self._own[kind, key]
             except Exception:
                 self._schedule(published, now + self._spread(self._config.republish_retry_s))
@@ -151,6 +160,7 @@ class Maintenance:
     def _start(self, job: Job, published: _Published | None, now: float) -> None:
         def done(result: object, at: float) -> None:
             self._running -= 1
+            self._rearm()
             if published is not None:
                 put = result.outcome if isinstance(result, PutResult) else None
                 stored = put is not None and put.is_reached and put.acknowledged > 0
@@ -167,6 +177,7 @@ class Maintenance:
     def _schedule(self, published: _Published, due: float) -> None:
         self._sequence += 1
         heapq.heappush(self._due, (due, self._sequence, published))
+        self._rearm()
 
     def _spread(self, interval_s: float) -> float:
         share = int.from_bytes(self._entropy(4), "big") / 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""What every put comes to: how many nodes acknowledged, and how many of them make the quorum."""
+"""The outcome of a put: how many nodes acknowledged it, and how many make the quorum."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class Outcome:
     """Of `asked` nodes, `acknowledged` hold it; a quorum is `wanted` nodes.
 
-    `plain` counts nodes whose acknowledgement does not count: other libp2p nodes, for example, that were sent
-    a provider record. `why` says for people what the others answered; it is empty once the quorum is met.
+    `plain` counts nodes whose acknowledgement does not count, such as other libp2p nodes that were sent a
+    provider record. `why` tells people what the others answered; it is empty once the quorum is reached.
     """
 
     acknowledged: int
@@ -21,15 +21,16 @@ class Outcome:
 
     @property
     def is_reached(self) -> bool:
-        """The quorum is met: a majority of the k closest nodes that are there (`kad.records.put_job`). With
-        no reachable peers, and none that might be there, the local copy satisfies the quorum."""
+        """Whether the quorum is reached: a majority of the k closest nodes that are there
+        (`kad.records.put_job`). With no reachable peers, and none that may be there, the local copy satisfies
+        the quorum."""
         return self.acknowledged >= self.wanted
 
     @property
     def copies(self) -> int:
-        """Other nodes that hold it."""
+        """Number of other nodes that hold it."""
         return self.acknowledged + self.plain
 
 
 NOBODY_ASKED = Outcome(0, 0, 1)
-"""No node was asked, and it is not certain that there is none."""
+"""No node was asked, although one may be there."""

@@ -19,10 +19,13 @@ from fastmarket.exchange.fetching.order import (
 )
 from fastmarket.market.access import is_loopback
 from fastmarket.market.client_calls import ClientCalls, RpcMethod
-from fastmarket.part_files import NO_OUTPUT, PartFile
+from fastmarket.part_files import NO_OUTPUT, OUTPUT_CHANGED, PartFile
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 _FETCH = RpcMethod("/fastmarket.v1.Market/Fetch", v1.FetchResponse)
+
+# Pauses between proofs, while the file changes under them.
+_PROVE_AGAIN_S = (0.05, 0.2, 0.8, 0.0)
 
 OnReport = Callable[["FetchPlan | FetchProgress"], None]
 
@@ -104,15 +107,19 @@ class FetchCalls(ClientCalls):
     async def _written_by_node(
         self, part: PartFile, request: v1.FetchRequest, on_report: OnReport | None, timeout_s: float | None
     ) -> FetchSummary | None:
-        """None if the node cannot write that file."""
-        there = v1.FetchRequest(output=part.name, output_proof=await asyncio.to_thread(part.prove))
-        there.MergeFrom(request)
-        try:
-            return await _followed(self._fetch(there, timeout_s), on_report)
-        except Unmet as fault:
-            if fault.code != NO_OUTPUT:
-                raise
-            return None
+        """None if the node cannot write that file. A call that was left may go on for a moment."""
+        for wait_s in _PROVE_AGAIN_S:
+            there = v1.FetchRequest(output=part.name, output_proof=await asyncio.to_thread(part.prove))
+            there.MergeFrom(request)
+            try:
+                return await _followed(self._fetch(there, timeout_s), on_report)
+            except Unmet as fault:
+                if fault.code == NO_OUTPUT:
+                    return None
+                if fault.code != OUTPUT_CHANGED:
+                    raise
+            await asyncio.sleep(wait_s)
+        return None
 
     async def _streamed(
         self, part: PartFile, request: v1.FetchRequest, on_report: OnReport | None, timeout_s: float | None

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from fastmarket.content.sale import SaleProgress
 from fastmarket.market.client_calls import ClientCalls, RpcMethod
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -26,15 +27,6 @@ class CidForming:
     max_links: int | None = None
     raw_leaves: bool | None = None
     cid_version: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SaleProgress:
-    """An import under way: bytes so far and in all, of all paths, and the path at hand."""
-
-    done: int
-    total: int
-    path: str
 
 
 @dataclass(frozen=True, slots=True)

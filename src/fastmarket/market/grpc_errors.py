@@ -38,6 +38,7 @@ NO_RETRY = (RETRY_AFTER_KEY, "-1")
 _TYPE_PREFIX = "type.googleapis.com/google.rpc."
 # The message of gRPC's own asyncio client when a stream breaks, whatever the reason.
 CORE_FAULT = "Internal error from Core"
+STORAGE = "STORAGE"
 NO_HOLDER = "NO_HOLDER"
 KEPT = "the offer is stored and will be announced again"
 
@@ -71,13 +72,17 @@ _KINDS: tuple[tuple[type[FastmarketError], _Kind], ...] = (
     (BadContent, _Kind(grpc.StatusCode.FAILED_PRECONDITION, "BAD_CONTENT")),
     (RequestTimeout, _Kind(grpc.StatusCode.UNAVAILABLE, "DEADLINE_PASSED")),
     (NetworkFault, _Kind(grpc.StatusCode.UNAVAILABLE, "NETWORK", 1.0)),
-    (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, "STORAGE", 5.0)),
+    (StorageFault, _Kind(grpc.StatusCode.UNAVAILABLE, STORAGE, 5.0)),
     (FastmarketError, _Kind(grpc.StatusCode.INTERNAL)),
 )
 
 
 class ServerUnavailable(NetworkFault):
     """The server cannot be reached, or disconnected before it answered."""
+
+
+class ServerDiskFault(ServerUnavailable):
+    """The server could not store something: its disk is full, or gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,8 @@ def error_of(error: grpc.aio.AioRpcError, target: str) -> FastmarketError:
         return Forbidden(*_field_and_reason(details))
     if code is grpc.StatusCode.UNAVAILABLE and _info(rich_of(error)).reason == NO_HOLDER:
         return NoHolderServes(details, (), ())
+    if code is grpc.StatusCode.UNAVAILABLE and _info(rich_of(error)).reason == STORAGE:
+        return ServerDiskFault(details, peer=target)
     if code is grpc.StatusCode.UNAVAILABLE:
         return _quorum_failed(error) or ServerUnavailable(details, peer=target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -1,4 +1,4 @@
-"""Where a node can be reached, and which of it is told to whom."""
+"""The addresses of a node, and which peers are told which of them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from fastmarket.libp2p.observed import ObservedAddrs, Report
 from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.net.interfaces import interface_addresses
 
-_LOOPBACK = 127  # the first byte
+_LOOPBACK = 127  # first byte
 
 Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as text
 
 
 class OwnAddresses:
-    """What we listen on, what enough peers observed beyond it, or, instead of both, what the operator says.
+    """The addresses we listen on and those that enough peers observed; or, instead, those the operator
+    announces.
 
-    `on_changed` are called after `announced` has become another; by `listen_on` at once, by everything that
-    others or the system can change only by `refresh`, so that the time between two of those is the caller's.
+    `on_changed` callbacks run after `announced` has changed: immediately by `listen_on`; changes by peers or
+    by the system only take effect with `refresh`, so that the caller sets the pace.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class OwnAddresses:
         interfaces: Interfaces = interface_addresses,
         faults: Faults | None = None,
     ) -> None:
-        """CallerFault("announce") for an address nobody could dial."""
+        """Raises CallerFault("announce") for an address that cannot be dialed."""
         self._faults = faults or Faults()
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
@@ -44,23 +45,23 @@ class OwnAddresses:
         self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []
         self.announced = self._fixed
-        self._inner: frozenset[IPv4Network | IPv6Network] = frozenset()  # networks we are in
+        self._inner: frozenset[IPv4Network | IPv6Network] = frozenset()  # networks we belong to
         self._public = False
         self._place()
 
     def listen_on(self, host: str, port: int, now: float) -> list[Multiaddr]:
-        """We are bound there; the addresses behind it."""
+        """Adds a bound socket; returns the addresses behind it."""
         self._bound.append((host, port))
         self.refresh(now)
         return expand(host, port, self._interfaces)
 
     def report(self, report: Report, now: float) -> None:
-        """A peer told what it sees; it counts from the next `refresh`."""
+        """Takes what a peer observed; it counts from the next `refresh`."""
         if not self._fixed:
             self.observed.report(report, now)
 
     def refresh(self, now: float) -> None:
-        """Looks again at the interfaces and at what peers reported."""
+        """Re-reads the interfaces and evaluates what peers reported."""
         found = [addr for host, port in self._bound for addr in expand(host, port, self._interfaces)]
         self.listening = tuple(dict.fromkeys(found))
         beyond = self.observed.confirmed(self.listening, now)
@@ -72,21 +73,21 @@ class OwnAddresses:
                 self._faults.run("announcing changed addresses", call)
 
     def _place(self) -> None:
-        """Where we are ourselves. Loopback counts where it was asked for: 0.0.0.0 has it anyway."""
+        """Determines our networks. Loopback counts only if asked for: 0.0.0.0 always includes it."""
         known = dict.fromkeys((*self.announced, *self.listening))
         asked_for = {host for host, _ in self._bound}
         ips = [ip for addr in known if (ip := ip_of(addr)) is not None]
         inner = [inner_network(ip) for ip in ips if not ip.is_loopback or str(ip) in asked_for]
         self._inner = frozenset(network for network in inner if network is not None)
-        # A name that the operator announces is for everybody.
+        # A name that the operator announces is public.
         self._public = any(_nearness(addr) == -AddressScope.PUBLIC for addr in self.announced)
 
     def may_dial(self, host: str) -> bool:
-        """Whether a stranger's word is enough to dial that IP address.
+        """Whether an IP address may be dialed on a stranger's word.
 
-        A node that everybody can reach is told of addresses in networks that it is not in, by mistake or to
-        make it knock there: in 10/8 whoever has that address at its provider is somebody else. A node without
-        a public address is inside itself, and cannot know where its network ends.
+        A publicly reachable node is told of addresses in networks it does not belong to, by mistake or to
+        make it probe them: in 10/8 the same address may be another machine at its provider. A node without a
+        public address is inside a network, and cannot know where that ends.
         """
         if not self._public:
             return True
@@ -94,22 +95,22 @@ class OwnAddresses:
         return network is None or network in self._inner
 
     def told_to(self, remote: Multiaddr | None) -> list[Multiaddr]:
-        """Of our addresses those that may help a peer at `remote`: loopback ones only on this machine."""
+        """Our addresses that may be useful to a peer at `remote`: loopback ones only on this machine."""
         if self._fixed or (remote is not None and is_loopback(remote)):
             return list(self.announced)
         return [addr for addr in self.announced if not is_loopback(addr)]
 
     def told_to_all(self) -> list[Multiaddr]:
-        """For those who will pass them on to anybody: loopback ones only if there is nothing else."""
+        """Addresses for entries that are passed on to others: loopback ones only if there is nothing else."""
         return self.told_to(None) or list(self.announced)
 
     def __contains__(self, addr: object) -> bool:
-        """Whether dialing `addr` would lead to ourselves."""
+        """Whether `addr` leads to this node itself."""
         return addr in self.listening or addr in self.announced
 
 
 def expand(host: str, port: int, interfaces: Interfaces = interface_addresses) -> list[Multiaddr]:
-    """The addresses behind a bound one: itself, or for 0.0.0.0 and :: those of all interfaces."""
+    """The addresses behind a bound one: itself, or those of all interfaces for 0.0.0.0 and ::."""
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
         return [Multiaddr.from_endpoint(host, port)]
@@ -122,7 +123,7 @@ def expand(host: str, port: int, interfaces: Interfaces = interface_addresses) -
 
 def is_loopback(addr: Multiaddr) -> bool:
     """True for 127.0.0.0/8 and ::1."""
-    plain = addr.plain_ip4()  # the common case, asked several times for each connection
+    plain = addr.plain_ip4()  # the common case; called several times per connection
     if plain is not None:
         return plain[0] == _LOOPBACK
     ip = ip_of(addr)
@@ -130,7 +131,7 @@ def is_loopback(addr: Multiaddr) -> bool:
 
 
 def _nearness(addr: Multiaddr) -> int:
-    """What can be reached from farthest away first: lists that others cut off are cut at their end."""
+    """Sort key: the most widely reachable first, because others truncate lists at the end."""
     ip = ip_of(addr)
     return -(AddressScope.PUBLIC if ip is None else scope_of(ip))
 

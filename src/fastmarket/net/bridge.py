@@ -1,7 +1,7 @@
 """`bridge(cmd_buffer) -> (DhtClient, DhtServer)`: a node behind a bounded queue of commands.
 
 The client may be used from any task of the loop that runs the server. Every command carries its own future,
-so a caller that gives up, a late event or a second answer to a finished query concerns nobody else.
+so a caller that gives up, a late event or a second answer to a finished query affects no other.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
 
-# How long a command may wait for a place in the queue, and how long a query may take, in seconds.
+# Seconds that a command may wait for a place in the queue, and that a query may take.
 QUEUE_DEADLINE_S = 5.0
 QUERY_DEADLINE_S = 10.0
-# Commands carried out at once; more wait in the queue, which is what bounds them.
+# Commands executed at once; others wait in the queue, which bounds them.
 MAX_COMMANDS_RUNNING = 1024
 
 T = TypeVar("T")
@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """The cheapest live offer of a content: `owner` is the peer that signed it, whoever returned it."""
+    """The cheapest live offer of a content: `owner` is the peer that signed it, whichever peer returned
+    it."""
 
     cid: Cid
     metadata: FileMetadata
@@ -46,7 +47,7 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class _Command(Generic[T]):
-    """What the server is to do for one caller."""
+    """One caller's command."""
 
     call: Callable[[DhtNode], Awaitable[T]]
     answer: asyncio.Future[T]
@@ -55,10 +56,10 @@ class _Command(Generic[T]):
 def bridge(
     cmd_buffer: int, *, identity: Identity | None = None, config: NodeConfig | None = None
 ) -> tuple[DhtClient, DhtServer]:
-    """A client and the server that carries out its commands.
+    """A client, and the server that executes its commands.
 
-    `cmd_buffer`: commands that may wait, at least 1. Without an identity the node gets a new one; without a
-    configuration it listens nowhere until `listen_on`. The server does nothing until `run()` is awaited.
+    `cmd_buffer`: how many commands may wait, at least 1. Without an identity the node gets a new one; without
+    a configuration it listens nowhere until `listen_on`. The server does nothing until `run()` is awaited.
     """
     if cmd_buffer < 1:
         raise CallerFault("cmd_buffer", f"expects at least 1, got {cmd_buffer}")
@@ -74,7 +75,7 @@ def bridge(
 
 
 class DhtServer(Live):
-    """Runs the node and the commands; owns everything that has to be closed."""
+    """Runs the node and the commands; owns everything that must be closed."""
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class DhtServer(Live):
         task = asyncio.ensure_future(_carry_out(command, node))
         self._running.add(task)
         task.add_done_callback(self._ended)
-        # A caller that was cancelled wants no more work done for it.
+        # The work of a cancelled caller is cancelled.
         command.answer.add_done_callback(lambda answer: task.cancel() if answer.cancelled() else None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -131,7 +132,7 @@ class DhtServer(Live):
 
 
 async def _carry_out(command: _Command[Any], node: DhtNode) -> None:
-    """The answer is the caller's, an error as well; nothing of it may end the server."""
+    """Executes a command. The answer or error goes to the caller; nothing may end the server."""
     try:
         result = await command.call(node)
     except asyncio.CancelledError:
@@ -151,8 +152,8 @@ def _refuse(command: _Command[Any]) -> None:
 
 
 class DhtClient(Live):
-    """What programs ask of a node. Every method raises ConnectionLost once the server has stopped, and Busy
-    when the queue stays full for `QUEUE_DEADLINE_S`."""
+    """What programs use. Every method raises ConnectionLost once the server has stopped, and Busy if the
+    queue stays full for `QUEUE_DEADLINE_S`."""
 
     def __init__(self, queue: asyncio.Queue[_Command[Any]], closed: asyncio.Event) -> None:
         self._queue = queue
@@ -163,30 +164,30 @@ class DhtClient(Live):
         self._closed.set()
 
     async def listen_on(self, addr: Multiaddr | str) -> list[Multiaddr]:
-        """Listens there; the addresses others can use, /p2p included."""
+        """Listens there; returns the addresses for others, with /p2p."""
         wanted = _multiaddr("addr", addr)
-        return await self._ask(lambda node: node.listen(wanted))
+        return await self._submit(lambda node: node.listen(wanted))
 
     async def bootstrap(
         self, peers: Sequence[tuple[PeerId | str, Multiaddr | str]], deadline_s: float = QUERY_DEADLINE_S
     ) -> Bootstrapped:
-        """Joins the network by `peers`: returns when connections are up, identified and in the routing table
-        and the lookup of ourselves has ended. Raises DialFailed when none could be reached."""
+        """Joins the network through `peers`: returns when connections are up, identified and in the routing
+        table, and the lookup of this node's own id has ended. Raises DialFailed if none could be reached."""
         if not peers:
             raise CallerFault("peers", "no address given")
         seeds = [PeerInfo(_peer_id(peer), (_multiaddr("peers", addr),)) for peer, addr in peers]
-        return await self._ask(lambda node: node.bootstrap(seeds, deadline_s))
+        return await self._submit(lambda node: node.bootstrap(seeds, deadline_s))
 
     async def dial(self, peer_id: PeerId | str, addr: Multiaddr | str) -> PeerId:
         """Connects to a peer and waits until it is identified. Raises DialFailed."""
         peer = PeerInfo(_peer_id(peer_id), (_multiaddr("addr", addr),))
-        return await self._ask(lambda node: node.dial(peer))
+        return await self._submit(lambda node: node.dial(peer))
 
     async def register(
         self, cid: Cid | str, ip: str, port: int, price_per_mb: int, *, deadline_s: float = QUERY_DEADLINE_S
     ) -> Cid:
         """Offers a content; returns when a quorum of its closest nodes holds the offer. Raises QuorumFailed
-        (the offer is kept and announced further), CallerFault."""
+        (the offer is kept and still announced), CallerFault."""
         content = _cid(cid)
         metadata = FileMetadata(ip, port, price_per_mb)
 
@@ -198,24 +199,26 @@ class DhtClient(Live):
                 raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
-        return await self._ask(call)
+        return await self._submit(call)
 
     async def register_many(
         self, files: Sequence[tuple[Cid | str, FileMetadata]], *, deadline_s: float = QUERY_DEADLINE_S
     ) -> list[Outcome]:
-        """Offers many contents: one outcome each, in their order, with `reached` where a quorum holds it.
+        """Offers many contents; returns one outcome each, in order, with `reached` if a quorum holds the
+        offer.
 
-        Far faster than one by one: signatures, lookups and messages are shared. What is short of its quorum
-        is announced further, unless nobody was asked for it before the deadline. Raises CallerFault, Busy.
+        Much faster than one by one, because signatures, lookups and messages are shared. Offers short of
+        their quorum are still announced, unless no node was asked before the deadline. Raises CallerFault,
+        Busy.
         """
         named = [(_cid(cid), metadata) for cid, metadata in files]
         many = [OfferTerms(cid.multihash, b"", "", metadata, cid.form) for cid, metadata in named]
-        return await self._ask(lambda node: node.register_offers(many, deadline_s))
+        return await self._submit(lambda node: node.register_offers(many, deadline_s))
 
     async def withdraw(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Cid:
-        """Takes an offer of `register` back: once this returns, nodes of the network show it no more.
+        """Withdraws an offer made by `register`: afterwards no node of the network returns it any more.
 
-        Raises QuorumFailed (the withdrawal is announced further), CallerFault when there is no such offer.
+        Raises QuorumFailed (the withdrawal is still announced), CallerFault if there is no such offer.
         """
         content = _cid(cid)
 
@@ -225,7 +228,7 @@ class DhtClient(Live):
                 raise QuorumFailed(outcome.acknowledged, outcome.asked, outcome.wanted, outcome.why)
             return content
 
-        return await self._ask(call)
+        return await self._submit(call)
 
     async def get_file(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> FoundFile:
         """The cheapest live offer. Raises NotFound."""
@@ -235,7 +238,7 @@ class DhtClient(Live):
             found = OfferSet([offer async for offer in node.find_offers(content.multihash, deadline_s)])
             return found.cheapest(node.now())
 
-        offers = await self._ask(call)
+        offers = await self._submit(call)
         if not offers:
             raise NotFound(f"no live offer for {content}")
         best = offers[0]
@@ -246,14 +249,14 @@ class DhtClient(Live):
     ) -> AsyncGenerator[Offer, None]:
         """Verified offers as they are found; ends with the lookup. Leaving the loop ends the lookup.
 
-        Of the same offer a version with a higher `seq` may follow, a withdrawn one too: the last counts.
+        A later version of an offer, possibly a withdrawn one, has a higher `seq`: the last one counts.
         """
         content = _cid(cid)
 
         async def call(node: DhtNode) -> AsyncIterator[Offer]:
             return node.find_offers(content.multihash, deadline_s)
 
-        async for offer in await self._ask(call):
+        async for offer in await self._submit(call):
             yield offer
 
     async def get_closest_peers(
@@ -265,7 +268,7 @@ class DhtClient(Live):
         async def call(node: DhtNode) -> tuple[PeerInfo, ...]:
             return tuple(view.peer for view in await node.closest_peers(content.multihash, deadline_s))
 
-        return await self._ask(call)
+        return await self._submit(call)
 
     async def put_record(
         self,
@@ -275,38 +278,38 @@ class DhtClient(Live):
         *,
         deadline_s: float = QUERY_DEADLINE_S,
     ) -> Outcome:
-        """Stores a value at the closest nodes, and again from time to time. Raises QuorumFailed."""
-        return await self._ask(lambda node: node.put_record(key, value, quorum, deadline_s=deadline_s))
+        """Stores a value at the closest nodes, repeatedly. Raises QuorumFailed."""
+        return await self._submit(lambda node: node.put_record(key, value, quorum, deadline_s=deadline_s))
 
     async def get_record(
         self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float = QUERY_DEADLINE_S
     ) -> bytes:
-        """The best value found. Raises NotFound, or QuorumFailed when too few nodes agree on it."""
-        return await self._ask(lambda node: node.get_record(key, quorum, deadline_s=deadline_s))
+        """The best value found. Raises NotFound, or QuorumFailed if too few nodes agree on it."""
+        return await self._submit(lambda node: node.get_record(key, quorum, deadline_s=deadline_s))
 
     async def provide(self, cid: Cid | str, *, deadline_s: float = QUERY_DEADLINE_S) -> Outcome:
-        """Announces this node as a provider, as any libp2p node would, until it stops."""
+        """Announces this node as a provider, like any libp2p node, until it stops."""
         content = _cid(cid)
-        return await self._ask(lambda node: node.provide(content.multihash, deadline_s=deadline_s))
+        return await self._submit(lambda node: node.provide(content.multihash, deadline_s=deadline_s))
 
     async def find_providers(
         self, cid: Cid | str, *, limit: int | None = None, deadline_s: float = QUERY_DEADLINE_S
     ) -> tuple[PeerInfo, ...]:
-        """Who provides a content; `limit` are enough."""
+        """Providers of a content; `limit` are enough."""
         content = _cid(cid)
-        return await self._ask(
+        return await self._submit(
             lambda node: node.find_providers(content.multihash, limit=limit, deadline_s=deadline_s)
         )
 
     async def get_local_peer_id(self) -> PeerId:
-        """This node."""
+        """This node's peer id."""
 
         async def call(node: DhtNode) -> PeerId:
             return node.peer_id
 
-        return await self._ask(call)
+        return await self._submit(call)
 
-    async def _ask(self, call: Callable[[DhtNode], Awaitable[T]]) -> T:
+    async def _submit(self, call: Callable[[DhtNode], Awaitable[T]]) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._closed.is_set():
             raise ConnectionLost("the server has stopped")
@@ -315,7 +318,7 @@ class DhtClient(Live):
                 await self._queue.put(_Command(call, answer))
         except TimeoutError:
             raise Busy("cmd_buffer", f"was full for {QUEUE_DEADLINE_S:g} s") from None
-        if self._closed.is_set():  # while we waited: the server has emptied the queue for the last time
+        if self._closed.is_set():  # the server emptied the queue for the last time while we waited
             raise ConnectionLost("the server has stopped")
         return await answer
 

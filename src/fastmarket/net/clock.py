@@ -1,4 +1,4 @@
-"""The one scale of time that the shell hands to the protocol objects."""
+"""The single time scale that the shell passes to protocol objects."""
 
 from __future__ import annotations
 

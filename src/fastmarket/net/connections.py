@@ -1,4 +1,4 @@
-"""The connections of a host: who is let in, which one requests go over, and which are closed in time."""
+"""The connections of a host: which are admitted, which one carries requests, and which are closed."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Held:
-    """What is noted of one connection."""
+    """State of one connection."""
 
     source: str | None
-    opened_at: float = 0.0  # when its handshake was done; 0.0: it is not
-    busy_at: float = 0.0  # when it was last seen with something under way
+    opened_at: float = 0.0  # end of its handshake; 0.0: not yet
+    busy_at: float = 0.0  # when it was last seen busy
     settled: bool = False  # the handshake has ended
-    leaving_at: float | None = None  # when we began to leave it
-    closed_at: float | None = None  # when it was first seen closed, but for bytes that the peer has to take
+    leaving_at: float | None = None  # when this side began to leave it
+    closed_at: float | None = None  # when first seen closed, except for bytes that the peer must take
 
 
 class Connections:
-    """Every link of a host from its TCP connection to its end."""
+    """Every link of a host, from its TCP connection to its end."""
 
     def __init__(self, config: HostConfig, local: PeerId, faults: Faults) -> None:
         self._faults = faults
-        self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first that is usable takes requests
+        self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first usable one carries requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
-        self.neighbours: Callable[[], Collection[PeerId]] = tuple  # more of them, as of now
-        self.refusals: Counter[ConnectionRefusal] = Counter()  # connections not taken, since the start
-        self.dropped_count = 0  # connections ended for what they made us hold, since the start
+        self.neighbours: Callable[[], Collection[PeerId]] = tuple  # further ones, at the moment
+        self.refusals: Counter[ConnectionRefusal] = Counter()  # connections refused since the start
+        self.dropped_count = 0  # connections ended since the start for what they made us hold
         self._config = config
         self._local = local
         self._held: dict[Link, _Held] = {}
         self.surplus: set[Link] = set()
-        """To be left once nothing is under way."""
+        """To be left as soon as they are idle."""
         self._admission = Admission(config)
         self._log_throttle = LogThrottle(config.refusal_log_interval_s, config.max_known_ips)
         self._trimmed_at = float("-inf")
@@ -64,33 +64,33 @@ class Connections:
         return len(self._held)
 
     def all(self) -> tuple[Link, ...]:
-        """Open or opening or closing."""
+        """Open, opening and closing ones."""
         return tuple(self._held)
 
     def to(self, peer_id: PeerId) -> Link | None:
-        """The open connection to a peer that requests go over."""
+        """The open connection that carries requests to a peer."""
         for link in self.by_peer.get(peer_id, ()):
             if link.is_usable:
                 return link
         return None
 
     def opened_at(self, link: Link) -> float:
-        """When its handshake was done."""
+        """When its handshake ended."""
         return self._held[link].opened_at
 
     def of(self, peer: RemotePeer) -> Link | None:
-        """The open link at whose other end this is."""
+        """The open link to this remote end."""
         links = self.by_peer.get(peer.peer_id, ())
         return next((link for link in links if link.connection.remote is peer), None)
 
     def responder_count(self, peer: RemotePeer, protocol: str) -> int:
-        """Streams that we answer in `protocol`, over all open connections with that peer."""
+        """Streams answered in `protocol`, over all open connections to that peer."""
         return sum(link.connection.responder_count(protocol) for link in self.by_peer.get(peer.peer_id, ()))
 
-    # -- the life of one
+    # -- life cycle
 
     def admit(self, link: Link, now: float) -> bool:
-        """A TCP connection is there; False: refused."""
+        """A TCP connection was made; False: refused."""
         source = source_of(link.connection.remote_addr, self._config)
         refusal = self._admission.refuse(link.role, source, now)
         if refusal is not None:
@@ -109,7 +109,7 @@ class Connections:
             )
 
     def on_opened(self, link: Link, peer_id: PeerId, now: float) -> bool:
-        """Its handshake is done; False: closed at once, there are too many with that peer."""
+        """Its handshake is done; False: closed at once, because there are too many to that peer."""
         held = self._held[link]
         self._settle(link, held)
         links = self.by_peer.setdefault(peer_id, [])
@@ -117,15 +117,15 @@ class Connections:
             link.close(now)
             return False
         held.opened_at = held.busy_at = now
-        # A peer that dials again has lost the connection before; of ours the first one goes on being used.
+        # A peer that dials again has lost its connection; of our own dials the first stays in use.
         links.insert(0 if link.role is Role.LISTENER else len(links), link)
         self._ask_kept(links, peer_id, now)
         self._trim(now)
         return True
 
     def _ask_kept(self, links: list[Link], peer_id: PeerId, now: float) -> None:
-        """When each side has dialed the other: an answer on the connection to keep shows that it lives, and
-        that the peer has it open, too. Only then is the other one left."""
+        """Pings the connection to keep if each side has dialed the other. The pong shows that it is alive and
+        that the peer has it open, too; only then is the other one left."""
         if len({link.role for link in links}) == 2:
             kept = kept_role(self._local, peer_id)
             for link in links:
@@ -134,7 +134,7 @@ class Connections:
                     link.wake()
 
     def on_pong(self, link: Link, now: float) -> None:
-        """The peer has answered a ping on it."""
+        """The peer answered a ping on it."""
         peer_id = link.remote_peer
         links = self.by_peer.get(peer_id, []) if peer_id is not None else []
         if peer_id is None or len(links) < 2 or link not in links or not link.is_usable:
@@ -150,14 +150,14 @@ class Connections:
                 other.wake()
 
     def on_turned(self, link: Link, now: float) -> None:
-        """It has taken a turn."""
+        """The link has taken a turn."""
         if link in self.surplus and not link.is_busy:
             peer_id = link.remote_peer
             if peer_id is not None and self.to(peer_id) not in (None, link):
                 self._leave(link, now)
 
     def on_lost(self, link: Link) -> PeerId | None:
-        """The connection has ended; returns the peer if that was the last connection with it."""
+        """The connection ended; returns the peer if it was the last connection to it."""
         held = self._held.pop(link, None)
         self.surplus.discard(link)
         if held is None:
@@ -181,14 +181,14 @@ class Connections:
             held.settled = True
             self._admission.on_opened(link.role, held.source)
 
-    # -- ending what holds too much
+    # -- ending connections that hold too much
 
     def relieve(self, scope: MemoryScope, now: float) -> None:
-        """Together they hold too much for their peers: ends those that hold most and have taken nothing for
-        longest, until there is room. `scope`: of them all."""
+        """All connections together hold too much for their peers: ends those that hold most and have taken
+        nothing for longest, until there is room. `scope`: of all connections."""
         burdens = {link: link.burden(now) for link in self._held}
         if not scope.is_full:
-            return  # some have been read from without a word of it
+            return  # some were read from without an event
         for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
             if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
                 break
@@ -205,10 +205,11 @@ class Connections:
             link.connection.scope.settle(0)
             link.abort()
 
-    # -- closing what is not used
+    # -- closing unused connections
 
     def sweep(self, now: float) -> None:
-        """Leaves connections that nobody has used for a while, and ends those left whose peer does not."""
+        """Leaves connections that have been idle for a while, and ends those whose peer does not close
+        them."""
         for link, held in tuple(self._held.items()):
             if not self._faults.run("sweeping a connection", self._sweep_one, link, held, now):
                 link.abort()
@@ -219,7 +220,7 @@ class Connections:
         if link.connection.state is ConnectionState.CLOSED:
             held.closed_at = held.closed_at or now
             if now - held.closed_at >= config.leave_grace_s:
-                link.abort()  # a peer that reads nothing would keep it for ever
+                link.abort()  # a peer that reads nothing would keep it open forever
         if not link.is_open:
             return
         if link.is_busy:

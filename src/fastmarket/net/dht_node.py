@@ -1,7 +1,7 @@
-"""The network half of a node: host, engine and offers put together, and what a program may ask of them.
+"""The network half of a node: host, engine and offers put together, and its operations for programs.
 
-It is the `Dht` that market/ works over, and what the bridge's commands are carried out on. (Over 400 lines: a
-method for each thing that may be asked.)
+It is the `Dht` that market/ works with, and executes the bridge's commands. (Over 400 lines: one method for
+each operation.)
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ PutCommand: TypeAlias = Register | Withdraw | PutValue | Provide
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """How joining went: `peer` is the first of the seeds that is connected, identified and in the table,
-    `remaining` how many of them are not, `failures` why; `known` nodes are in the routing table."""
+    """The result of joining: `peer` is the first seed that is connected, identified and in the table;
+    `remaining` seeds are not, for the reasons in `failures`; `known` nodes are in the routing table."""
 
     peer: PeerId
     remaining: int
@@ -74,7 +74,7 @@ class Bootstrapped:
 
 
 class DhtNode:
-    """A node without its local services. Listens nowhere and knows nobody until told."""
+    """A node without its local services. It listens nowhere and knows no peer until told."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class DhtNode:
         rules: Mapping[bytes, RecordRule] = DEFAULT_RULES,
         trace: Trace = NULL_TRACE,
     ) -> None:
-        """`rules`: which values may stand under the keys of a namespace (`kad.records.record`)."""
+        """`rules`: which values are valid under the keys of a namespace (`kad.records.record`)."""
         self.troubles: list[Callable[[], str]] = [lambda: self.disk_trouble]
-        """Each says what is wrong now, "" when nothing is."""
+        """Each returns what is wrong now, or ""."""
         self._config = config
         self._clock = clock = Clock()
         self.host = Host(identity, config, clock)
@@ -111,17 +111,17 @@ class DhtNode:
 
     @property
     def peer_id(self) -> PeerId:
-        """This node."""
+        """This node's peer id."""
         return self.host.peer_id
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """What this node listens on, one for each interface, /p2p included."""
+        """The addresses this node listens on, one for each interface, with /p2p."""
         return tuple(addr.with_peer(self.peer_id) for addr in self.host.listen_addrs)
 
     @property
     def announced_addrs(self) -> tuple[Multiaddr, ...]:
-        """What others are told, /p2p included: the operator's word, or what is listened on and observed."""
+        """The addresses told to others, with /p2p: the operator's, or those listened on and observed."""
         return tuple(addr.with_peer(self.peer_id) for addr in self.host.identifier.addresses.announced)
 
     def _addresses_changed(self) -> None:
@@ -129,20 +129,20 @@ class DhtNode:
 
     @property
     def job_observers(self) -> list[JobObserver]:
-        """Told of every lookup and announcement that ends."""
+        """Called at the end of every lookup and announcement."""
         return self._driver.job_observers
 
     def now(self) -> float:
-        """Unix seconds on this node's one scale of time."""
+        """Unix seconds on this node's time scale."""
         return self._clock.now()
 
     def clock_fault(self) -> str:
-        """What is wrong with this node's clock by its peers; "" when nothing is."""
+        """What is wrong with this node's clock according to its peers, or ""."""
         offset_s = self.offers.clock.wrong_by(self._clock.now())
         return "" if offset_s is None else wrong_clock(offset_s)
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
-        """Listens there; the addresses others may use, /p2p included. Raises CallerFault."""
+        """Listens there; returns the addresses for others, with /p2p. Raises CallerFault."""
         found = await self.host.listen(addr)
         self.twins.start()
         return [addr.with_peer(self.peer_id) for addr in found]
@@ -155,9 +155,9 @@ class DhtNode:
         try:
             await self.host.close()
         finally:
-            self._driver.flush()  # what others were told is stored, until the last connection was closed
+            self._driver.flush()  # what others were told is stored, until the last connection is closed
 
-    # -- the network
+    # -- network
 
     async def dial(self, peer: PeerInfo) -> PeerId:
         """Connects and waits until the peer is identified. Raises DialFailed."""
@@ -172,29 +172,29 @@ class DhtNode:
     async def bootstrap(
         self, seeds: Sequence[PeerInfo], deadline_s: float, saved: Sequence[PeerInfo] = ()
     ) -> Bootstrapped:
-        """Joins by way of `seeds`, and of peers `saved` in an earlier life; returns when this node is usable:
-        seeds are connected, identified and in the table, and the lookup of ourselves has ended. Raises
-        DialFailed when nobody answers."""
+        """Joins through `seeds` and through peers `saved` by an earlier run. Returns when this node is
+        usable: seeds are connected, identified and in the table, and the lookup of its own id has ended.
+        Raises DialFailed if no peer answers."""
         self.host.dials.forgive([addr for seed in seeds for addr in seed.addrs])
         self.host.links.protected.update(seed.peer_id for seed in seeds)
         known = {seed.peer_id for seed in seeds}
-        everybody = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
-        result = cast(BootstrapResult, (await self._driver.run(Bootstrap(everybody, deadline_s))).result)
+        candidates = [*seeds, *(peer for peer in saved if peer.peer_id not in known)]
+        result = cast(BootstrapResult, (await self._driver.run(Bootstrap(candidates, deadline_s))).result)
         failures = [
             why for peer, kind in result.failed if peer.peer_id in known for why in self._why_not(peer, kind)
         ]
         if not result.connected:
-            fault = DialFailed(_why_alone(failures, len(seeds), len(everybody) - len(seeds)))
+            fault = DialFailed(_why_alone(failures, len(seeds), len(candidates) - len(seeds)))
             fault.failures = tuple(failures)
             raise fault
-        if result.unanswered_count:  # who was too busy, with joining perhaps, is met a little later
+        if result.unanswered_count:  # peers that were busy, perhaps joining, are found a little later
             self.engine.maintenance.refresh_soon(self._config.kad.return_delay_s, 0.0, self.now())
         connected = result.connected
         remaining = known - {peer.peer_id for peer in connected} - {self.peer_id}
         return Bootstrapped(connected[0].peer_id, len(remaining), result.known_count, tuple(failures))
 
     def forget_seeds(self, peers: Collection[PeerId]) -> None:
-        """They are not asked any more when nobody is left."""
+        """Drops seeds, which are then no longer used when the table becomes empty."""
         self.engine.forget_seeds(peers)
         self.host.links.protected.difference_update(peers)
 
@@ -215,7 +215,7 @@ class DhtNode:
         return outcome
 
     async def get_record(self, key: bytes, quorum: Quorum | int = Quorum.ONE, *, deadline_s: float) -> bytes:
-        """The best value found. Raises NotFound, QuorumFailed when too few agree on it."""
+        """The best value found. Raises NotFound, or QuorumFailed if too few nodes agree on it."""
         found = await self._driver.run(GetValue(key, quorum, deadline_s))
         result = cast(GetValueResult, found.result)
         if result.record is None:
@@ -240,7 +240,7 @@ class DhtNode:
         assert outcome is not None
         return outcome
 
-    # -- what market/ asks (market.dht.Dht)
+    # -- operations for market/ (market.dht.Dht)
 
     async def register_offer(
         self,
@@ -257,12 +257,12 @@ class DhtNode:
         return await self._put(Register(terms, deadline_s))
 
     async def register_offers(self, many: Sequence[OfferTerms], deadline_s: float) -> list[Outcome]:
-        """Many at once; see `market.dht.Dht`."""
+        """Registers many offers; see `market.dht.Dht`."""
         self._driver.check_durable()
         return cast(list[Outcome], (await self._driver.run(RegisterMany(many, deadline_s))).result)
 
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome:
-        """Puts a tombstone in an offer's place; see `market.dht.Dht`."""
+        """Replaces an offer by a tombstone; see `market.dht.Dht`."""
         self._driver.check_durable()
         return await self._put(Withdraw(content, user_id, deadline_s))
 
@@ -271,7 +271,7 @@ class DhtNode:
     ) -> tuple[int, list[SignedBatch | None]]:
         """Restores offers of an earlier run; see `core.restoring`."""
         collecting = gc.isenabled()
-        gc.disable()  # nothing made here goes away; looking again and again would double the time
+        gc.disable()  # nothing made here is garbage; collecting it again and again would double the time
         try:
             return restore_offers(self.core, kept, batches, self._clock.now())
         finally:
@@ -285,22 +285,23 @@ class DhtNode:
         self._driver.wake()
 
     def keep_offers(self, keeper: Keeper) -> None:
-        """From now on no registration or withdrawal is acknowledged before the keeper has it."""
+        """From now on a registration or withdrawal is acknowledged only when the keeper has stored it."""
         self._driver.keeper = keeper
         self.core.keep_changes()
 
     @property
     def disk_trouble(self) -> str:
-        """Why own offers cannot be written to disk now; "" where they can, or nothing is kept."""
+        """Why own offers cannot be written to disk now, or ""."""
         keeper = self._driver.keeper
         return "" if keeper is None else keeper.trouble
 
     def known_offers(self, content: bytes) -> LocalAnswer | None:
-        """When nobody is there to be asked, or was asked a moment ago (`fresh_s`); see `market.dht.Dht`."""
+        """Offers known without a lookup: there is no peer to query, or one was made recently (`fresh_s`); see
+        `market.dht.Dht`."""
         return self.core.local_answers.get(content, self._clock.now())
 
     async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        """Verified offers as they come; see `market.dht.Dht`."""
+        """Verified offers as they are found; see `market.dht.Dht`."""
         running = self._driver.start(FindOffers(content, deadline_s))
         try:
             async for item in running.items():
@@ -310,18 +311,18 @@ class DhtNode:
             running.cancel()
 
     async def content_providers(self, content: bytes, deadline_s: float) -> Sequence[PeerId]:
-        """With an offer or without; see `market.dht.Dht`."""
+        """Providers with and without an offer; see `market.dht.Dht`."""
         found = await self.find_providers(content, deadline_s=deadline_s)
         return [peer.peer_id for peer in found]
 
     async def closest_peers(self, key: bytes, deadline_s: float) -> Sequence[PeerView]:
-        """By a lookup, closest first."""
+        """The closest peers by a lookup, closest first."""
         result = cast(LookupResult, (await self._driver.run(Closest(key, deadline_s))).result)
         target = sha256(key)
         return [self._view(answered.peer, target) for answered in result.closest]
 
     def own_offer(self, content: bytes, user_id: bytes) -> Offer | None:
-        """The latest version; see `market.dht.Dht`."""
+        """The latest version of an own offer; see `market.dht.Dht`."""
         return self.offers.own.current((content, self.peer_id.raw, user_id))
 
     def own_offers(self) -> Iterable[Offer]:
@@ -337,13 +338,13 @@ class DhtNode:
         ]
 
     def node_info(self) -> NodeView:
-        """This node."""
+        """State of this node."""
         return NodeView(
             listen=self.listen_addrs,
             agent_version=AGENT_VERSION,
             peers=self.engine.table_size,
             connections=self.host.connection_count,
-            offers=len(self.offers.store),
+            offers=self.offers.store.offer_count,
             own_offers=len(self.offers.own),
             mode=self.engine.mode.value,
             troubles=tuple(text for told in self.troubles if (text := told())),
@@ -360,7 +361,7 @@ class DhtNode:
 
 
 def _why_alone(failures: Sequence[Failure], seed_count: int, saved_count: int) -> str:
-    """Why an attempt to join found nobody, for people."""
+    """Why an attempt to join reached no peer, for people."""
     earlier = f"{counted(saved_count, 'peer')} of an earlier run" if saved_count else ""
     if not seed_count and earlier:
         return f"{earlier} did not answer"

@@ -1,4 +1,4 @@
-"""Why an address did not lead to a peer, in words for whoever wrote it down."""
+"""Why an address did not lead to a peer, in words for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.muxed import AnotherPeer
 
-# Of what a stranger says it speaks, which goes into a line of the log.
+# Of the protocols that a stranger claims to speak, for a log line.
 MAX_TOLD_PROTOCOLS = 4
 MAX_PROTOCOL_CHARS = 80
 _LISTEN_PORT = HostConfig().listen[0].rpartition("/")[2]
@@ -41,7 +41,7 @@ class DialReason(Enum):
     OTHER_NETWORK = "it is in another network; both need the same --kad-prefix"
     SERVES_NOBODY = "it is a client and serves no requests (--mode client); join through a server"
     OUTSIDE = "it is in a private network that this node is not in"
-    FAILED_LATELY = "its addresses have just failed"
+    RECENTLY_FAILED = "its addresses have just failed"
     NOT_TRIED = "this node is shutting down, or too many dials are queued"
     LOST = "it disconnected before it answered; it may be full or shutting down"
     WRONG_ANSWER = "its answer violates the protocol; the implementations are incompatible"
@@ -55,12 +55,12 @@ class DialReason(Enum):
 
 
 ABSENT = frozenset({DialReason.REFUSED, DialReason.WRONG_IDENTITY, DialReason.SELF})
-"""The peer is known not to be there: for all others it may be."""
+"""The peer is known not to be there; for all other reasons it may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One address, or one peer where no address is to blame."""
+    """The failure of one address, or of one peer if no address is to blame."""
 
     where: str
     reason: DialReason
@@ -71,7 +71,7 @@ class Failure:
 
 
 class NobodyThere(DialFailed):
-    """Neither the peer nor another."""
+    """No node answers there, neither the peer nor another."""
 
 
 _ERRNOS = {
@@ -93,14 +93,14 @@ _OF_REQUESTS = {
 
 
 def of_system(error: OSError) -> DialReason:
-    """What the system says of a connection, or the resolver of a name."""
+    """The reason behind an OSError of a connection or a name resolution."""
     if isinstance(error, socket.gaierror):
         return DialReason.DNS
     return _ERRNOS.get(error.errno or 0, DialReason.UNREACHABLE)
 
 
 def of_handshake(fault: FastmarketError, ourselves: str) -> DialReason:
-    """How somebody who was connected turned out not to be the peer. `ourselves`: our own id."""
+    """The reason behind a failed handshake. `ourselves`: our own id."""
     if isinstance(fault, AnotherPeer):
         return DialReason.SELF if fault.found == ourselves else DialReason.WRONG_IDENTITY
     if isinstance(fault, ConnectionLost):
@@ -111,7 +111,7 @@ def of_handshake(fault: FastmarketError, ourselves: str) -> DialReason:
 
 
 def failed(where: Multiaddr | str, reason: DialReason, detail: str = "") -> DialFailed:
-    """A fault that carries its reason; nobody is there but for those that answered."""
+    """A fault that carries its reason; `NobodyThere` unless something answered."""
     answered = (DialReason.WRONG_IDENTITY, DialReason.SELF, DialReason.NOT_LIBP2P, DialReason.CLOSED)
     failure = Failure(str(where), reason, detail)
     fault = (DialFailed if reason in answered else NobodyThere)(detail or reason.words)
@@ -128,8 +128,8 @@ def of_seed(
 ) -> tuple[Failure, ...]:
     """Why a bootstrap peer did not answer.
 
-    `dial`: how the last dial of it failed; `protocols`: what it says it speaks, None where it is not
-    connected; `wanted`: our protocol.
+    `dial`: the failures of its last dial; `protocols`: those it announced, None if it is not connected;
+    `wanted`: our protocol.
     """
     where = str(peer.addrs[0].with_peer(peer.peer_id)) if peer.addrs else str(peer.peer_id)
     if protocols is not None and wanted not in protocols and kind in (FailureKind.REFUSED, FailureKind.RESET):
@@ -149,5 +149,5 @@ def _clean(protocol: str) -> str:
 
 
 def _whole(where: str, peer: PeerInfo) -> str:
-    """An address as it stands in a list of bootstrap peers."""
+    """An address as it is written in a list of bootstrap peers."""
     return where if not where.startswith("/") or "/p2p/" in where else f"{where}/p2p/{peer.peer_id}"

@@ -1,4 +1,4 @@
-"""From a peer and its addresses to a connection that proved to be that peer."""
+"""From a peer and its addresses to a connection that authenticates as that peer."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from fastmarket.net.link import Link
 from fastmarket.net.resolver import FAMILIES, Resolver, plain
 from fastmarket.net.transports.table import IP_KINDS, NAMES, endpoint_of
 
-# A name may lead to another one, which the public bootstrap names do once; longer chains are mistakes, or
-# made to keep us busy.
+# A name may lead to another one, as the public bootstrap names do once; longer chains are mistakes, or
+# attacks.
 MAX_DNSADDR_DEPTH = 4
 
 
 class DialEnd(Enum):
-    """What became of one address."""
+    """The outcome of one address."""
 
     CONNECTED = "connected"  # it led to the peer
-    DEAD = "dead"  # no answer, or not in time
+    DEAD = "dead"  # no answer, or too late
     REFUSED = "refused"  # the machine is there, but nothing listens
     WRONG = "wrong"  # another peer answered
 
@@ -61,11 +61,11 @@ class _Shell:
 
 
 class Dialer:
-    """Tries a peer's addresses, each a little after the one before; the first that authenticates wins.
+    """Tries a peer's addresses, each a little after the previous one; the first that authenticates wins.
 
-    `connect(target, peer)` is a transport's: a link whose handshake is done. `on_tried(peer, addr, end)` is
-    told how each address turned out, `rank(addr)` is asked which go first (see `libp2p.dialing.DialBook`);
-    `own` tells which of the IP addresses that a stranger's name stands for may be dialed.
+    `connect(target, peer)` is a transport's: it returns a link whose handshake is done. `on_tried(peer, addr,
+    end)` learns the outcome of each address, `rank(addr)` decides which go first (see
+    `libp2p.dialing.DialBook`), and `own` decides which IP addresses behind a stranger's name may be dialed.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Dialer:
         self._places = asyncio.Semaphore(config.max_dials)
 
     async def dial(self, peer: PeerId, addrs: Sequence[Multiaddr], given: Collection[Multiaddr] = ()) -> Link:
-        """A link whose handshake is done. Raises DialFailed with every reason.
+        """A link whose handshake is done. Raises DialFailed with all reasons.
 
-        What the names among `given` stand for is dialed wherever it is.
+        Names among `given` are dialed wherever they lead.
         """
         if not addrs:
             raise _together([Failure(str(peer), DialReason.NO_ADDRESS)], "no address known", peer)
-        # Others tell addresses of all their transports; what we cannot dial takes no place from what we can.
+        # Others announce addresses of all their transports; those we cannot dial take no place from the rest.
         usable = [addr for addr in addrs if addr.is_dnsaddr or endpoint_of(addr) is not None]
         if not usable:
             failures = [Failure(str(addr), DialReason.NO_ADDRESS) for addr in addrs]
@@ -99,7 +99,7 @@ class Dialer:
 
 
 class _Dial:
-    """One peer's dial: attempts and name lookups side by side, until one succeeds or nothing is left."""
+    """One peer's dial: attempts and name lookups in parallel, until one succeeds or none is left."""
 
     def __init__(self, shell: _Shell, peer: PeerId, given: Collection[Multiaddr]) -> None:
         self._given = given
@@ -141,7 +141,7 @@ class _Dial:
                 task.add_done_callback(_discard)
 
     def _consider(self, addrs: Iterable[Multiaddr], depth: int, *, trusted: bool) -> None:
-        """Names take part in the race when they are resolved, all others at once."""
+        """Adds addresses to the race: names once they are resolved, all others at once."""
         for addr in addrs:
             found = endpoint_of(addr)
             if found is not None and found[1].kind not in FAMILIES:
@@ -171,10 +171,10 @@ class _Dial:
             self._consider(named, depth + 1, trusted=trusted)
 
     def _settle(self, task: asyncio.Task[Any]) -> Link | None:
-        """Notes how an attempt or a lookup went; the link, if that is what came of it."""
+        """Takes the end of an attempt or a name lookup; returns the link, if that was its result."""
         fault = task.exception()
         if fault is not None and not isinstance(fault, FastmarketError):
-            self._shell.faults.tell("dialing an address", fault)  # the others may do
+            self._shell.faults.tell("dialing an address", fault)  # other addresses may work
         name = self._lookups.pop(task, None)
         if name is not None:
             if fault is not None:
@@ -193,7 +193,7 @@ class _Dial:
         return None
 
     def _note(self, addr: Multiaddr, fault: BaseException) -> None:
-        """Under the address that was given: a name stands for several, and leads to others."""
+        """Records the outcome under the given address: a name may stand for several, and lead to others."""
         if isinstance(fault, DialFailed) and fault.failures:
             failures = [one for one in fault.failures if isinstance(one, Failure)]
             self._failures += (Failure(str(addr), one.reason, one.detail) for one in failures)
@@ -209,13 +209,13 @@ class _Dial:
         try:
             async with asyncio.timeout(timeout_s):
                 link = await self._shell.connect(target, self._peer)
-            # Here and not when the race is decided: identify must find the address known when it comes.
+            # Here, and not when the race is decided: identify must find the address known when it comes.
             self._shell.on_tried(self._peer, target.addr, DialEnd.CONNECTED)
         except TimeoutError:
             raise failed(target.addr, DialReason.TIMEOUT, f"no answer within {timeout_s:g} s") from None
         except OSError as error:
             raise failed(target.addr, of_system(error), plain(error)) from None
-        except UnicodeError:  # of the codec through which every host goes
+        except UnicodeError:  # of the codec that encodes every host name
             raise failed(target.addr, DialReason.DNS, "this system does not support that address") from None
         return link
 
@@ -235,6 +235,6 @@ def _end_of(fault: BaseException) -> DialEnd:
 
 
 def _discard(task: asyncio.Task[Any]) -> None:
-    """A loser that got through before its cancellation arrived."""
+    """Closes a losing link that was made before its cancellation arrived."""
     if not task.cancelled() and task.exception() is None and isinstance(link := task.result(), Link):
         link.abort()

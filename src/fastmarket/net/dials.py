@@ -1,4 +1,4 @@
-"""Dials under way, and the requests that wait for their end."""
+"""Dials in progress, and the requests that wait for them."""
 
 from __future__ import annotations
 
@@ -27,54 +27,54 @@ from fastmarket.net.transports.table import IP_KINDS, Transports, endpoint_of
 
 logger = logging.getLogger(__name__)
 
-# Peers of which it is known why they could not be dialed: for bootstrap peers, whose reasons are told.
+# Peers whose last dial failures are kept, to explain why bootstrap peers do not answer.
 MAX_TOLD_FAILURES = 256
 
 
-# A bootstrap list has a handful; a program may dial as many peers as it likes.
+# Addresses; a bootstrap list has a handful, but a program may dial as many peers as it likes.
 MAX_GIVEN = 1024
 
 
 class NotDialed(DialFailed):
-    """For a reason of ours: it says nothing of the peer."""
+    """Not dialed for a reason of ours, which says nothing about the peer."""
 
 
 class PendingRequest(Protocol):
     """A request that waits for a connection."""
 
     def send(self, link: Link) -> None:
-        """There is one."""
+        """The connection is open."""
 
     def on_unreachable(self, gone: bool) -> None:
-        """There is none to be had; `gone`: because nobody is there (`DialFailed`)."""
+        """The dial failed; `gone`: because there is no node (`DialFailed`)."""
 
 
 @dataclass(slots=True)
 class _Dial:
-    """One peer's dial and what waits for it."""
+    """One peer's dial, and the requests that wait for it."""
 
     task: asyncio.Task[Link]
     waiting: list[PendingRequest] = field(default_factory=list)
 
 
 class DialOwner(Protocol):
-    """Whose dials they are."""
+    """The host whose dials these are."""
 
     @property
     def peer_id(self) -> PeerId: ...
 
     def link_to(self, peer_id: PeerId) -> Link | None:
-        """The connection there is by now."""
+        """The open connection, if any."""
 
     def on_unreachable(self, peer_id: PeerId) -> None:
-        """A dial has failed."""
+        """A dial failed."""
 
     faults: Faults
     transports: Transports
 
 
 class Dials:
-    """At most one dial a peer."""
+    """At most one dial per peer."""
 
     def __init__(self, config: NodeConfig, clock: Clock, identifier: Identifier, owner: DialOwner) -> None:
         self._config = config.host
@@ -83,26 +83,27 @@ class Dials:
         self._owner = owner
         self._book = DialBook(config.connection)
         self._faults = owner.faults
-        # Addresses that our own operator or program gave; bounded, the least lately given forgotten first.
+        # Addresses given by our own operator or program; bounded, the ones given longest ago are dropped
+        # first.
         self._given: BoundedMap[Multiaddr, None] = BoundedMap(MAX_GIVEN)
         own = identifier.addresses
         self._dialer = Dialer(
             config.host, owner.transports.dial, self._on_tried, self._book.rank, own, owner.faults
         )
         self._dials: dict[PeerId, _Dial] = {}
-        # Of the last dials.
+        # Of the last dials, by peer.
         self._failures: BoundedMap[PeerId, tuple[Failure, ...]] = BoundedMap(MAX_TOLD_FAILURES)
         self._closing = False
 
     def failures_of(self, peer_id: PeerId) -> tuple[Failure, ...]:
-        """How the last dial of a peer failed; (): it did not, or that was long ago."""
+        """The failures of the last dial of a peer; empty if it succeeded, or was long ago."""
         return self._failures.peek(peer_id) or ()
 
     async def reach(self, peer: PeerInfo, *, given: bool) -> Link:
-        """A new connection, from the dial under way if there is one. Raises DialFailed."""
+        """A new connection, from the dial in progress if there is one. Raises DialFailed."""
         if given:
             self._give(peer.addrs)
-        # A caller that gives up must not take the dial away from the others who wait for it.
+        # A caller that gives up must not cancel the dial for the others that wait for it.
         task = self._dial(peer).task
         try:
             return await asyncio.shield(task)
@@ -112,34 +113,34 @@ class Dials:
             raise
 
     async def prove(self, peer_id: PeerId, addr: Multiaddr) -> Link:
-        """A connection with whoever is there and has that peer's key, a new one; where others named the
-        address. Raises DialFailed."""
+        """A new connection to the node at that address if it has that peer's key; the address was named by
+        others. Raises DialFailed."""
         allowed = addr in self._given or _may_dial(self._identifier.addresses, addr)
         if not (allowed and worth_keeping(addr)):
             raise _failed(PeerInfo(peer_id), Failure(str(addr), DialReason.OUTSIDE))
         return await self._dialer.dial(peer_id, [addr], self._given)
 
-    def wait(self, peer: PeerInfo, parcel: PendingRequest) -> bool:
-        """`parcel` is sent, or told that it cannot be, once the dial has ended; False: too many wait."""
+    def wait(self, peer: PeerInfo, request: PendingRequest) -> bool:
+        """Sends `request` when the dial has ended, or fails it; False: too many are waiting."""
         if peer.peer_id not in self._dials and len(self._dials) >= self._config.max_queued_dials:
             return False
         dial = self._dial(peer)
         if len(dial.waiting) >= self._config.max_waiting_requests:
             return False
-        dial.waiting.append(parcel)
+        dial.waiting.append(request)
         return True
 
     def on_arrived(self, peer_id: PeerId, link: Link) -> None:
-        """The peer has dialed us meanwhile; what waits need not wait longer. The dial itself goes on: the
-        peer may have given up on its own for the sake of it."""
+        """The peer has dialed us: sends what waits. Our own dial goes on, because the peer may have dropped
+        its own in favour of it."""
         dial = self._dials.get(peer_id)
         if dial is not None:
-            parcels, dial.waiting = dial.waiting, []
-            for parcel in parcels:
-                self._faults.run("sending requests queued for a peer", parcel.send, link)
+            requests, dial.waiting = dial.waiting, []
+            for request in requests:
+                self._faults.run("sending requests queued for a peer", request.send, link)
 
     def forgive(self, addrs: Collection[Multiaddr]) -> None:
-        """Our operator wants these addresses tried now, however often they failed and wherever they are."""
+        """The operator wants these addresses tried now, however often they failed and wherever they lead."""
         self._give(addrs)
         for addr in addrs:
             self._book.forgive(addr)
@@ -149,7 +150,7 @@ class Dials:
             self._given.put(addr.without_peer(), None)
 
     async def close(self) -> None:
-        """Ends all dials; no more are begun."""
+        """Ends all dials, and starts no more."""
         self._closing = True
         tasks = [dial.task for dial in self._dials.values()]
         for task in tasks:
@@ -182,28 +183,29 @@ class Dials:
                 fault = _failed(peer, Failure(str(peer.peer_id), DialReason.BUG))
             link = self._owner.link_to(peer.peer_id)
             if link is not None:
-                return link  # it could reach us
+                return link  # the peer has reached us
             waiting = [addr for addr in known if addr not in candidates]
-            # What failed lately was not tried now: why it failed then still counts.
+            # Addresses that failed recently were not tried now; their earlier failure still counts.
             absent = fault.gone or not candidates
             fault.gone = absent and all(map(self._book.refuses, waiting)) and bool(known)
             raise fault from None
 
     def _known(self, peer: PeerInfo) -> list[Multiaddr]:
-        """What identify told and the caller knows, without ours (NAT, copied settings)."""
+        """Addresses from identify and from the caller, without our own (NAT, copied settings)."""
         known = [*self._identifier.store.addrs(peer.peer_id, self._clock.now()), *peer.addrs]
         own = self._identifier.addresses
         bare = dict.fromkeys(addr.without_peer() for addr in known)
         return [addr for addr in bare if addr not in own and worth_keeping(addr)]
 
     def _candidates(self, known: Iterable[Multiaddr]) -> list[Multiaddr]:
-        """Of those, without what failed lately, and what strangers name in networks we are not in."""
+        """Of these, without those that failed recently or that strangers named in networks we do not belong
+        to."""
         own = self._identifier.addresses
         ordered = self._book.order(known, self._clock.now())
         return [addr for addr in ordered if addr in self._given or _may_dial(own, addr)]
 
     def _left_out(self, peer: PeerInfo) -> list[Failure]:
-        """Of a peer without any address to try: why not those there are."""
+        """If a peer has no address to try: why each of its addresses was left out."""
         now, own = self._clock.now(), self._identifier.addresses
         known = dict.fromkeys((*self._identifier.store.addrs(peer.peer_id, now), *peer.addrs))
         failures = []
@@ -212,26 +214,26 @@ class Dials:
             if bare in own:
                 failures.append(Failure(str(addr), DialReason.SELF))
             elif self._book.waits_until(bare) > now:
-                failures.append(Failure(str(addr), DialReason.FAILED_LATELY))
+                failures.append(Failure(str(addr), DialReason.RECENTLY_FAILED))
             elif bare not in self._given and not _may_dial(own, addr):
                 failures.append(Failure(str(addr), DialReason.OUTSIDE))
         return failures
 
     def _note(self, peer_id: PeerId, fault: BaseException | None) -> None:
-        """The reason stays while the same addresses wait for their next turn."""
+        """Records the failures. They stay while the same addresses wait for their next attempt."""
         if fault is None:
             self._failures.pop(peer_id)
             return
         found = fault.failures if isinstance(fault, DialFailed) else ()
         failures = tuple(one for one in found if isinstance(one, Failure))
-        if any(one.reason is not DialReason.FAILED_LATELY for one in failures):
+        if any(one.reason is not DialReason.RECENTLY_FAILED for one in failures):
             self._failures.put(peer_id, failures)
 
     def _on_tried(self, peer_id: PeerId, addr: Multiaddr, end: DialEnd) -> None:
         now = self._clock.now()
         if end in (DialEnd.DEAD, DialEnd.REFUSED):
             self._book.on_failed(addr, now, refused=end is DialEnd.REFUSED)
-        elif end is DialEnd.WRONG:  # the address is fine, but it is somebody else's
+        elif end is DialEnd.WRONG:  # the address works, but belongs to another peer
             self._identifier.store.forget(peer_id, addr)
         else:
             self._book.on_succeeded(addr)
@@ -243,16 +245,16 @@ class Dials:
             self._note(peer_id, task.exception())
         if not task.cancelled() and task.exception() is None:
             link = task.result()
-            for parcel in dial.waiting:
-                self._faults.run("sending requests queued for a dial", parcel.send, link)
+            for request in dial.waiting:
+                self._faults.run("sending requests queued for a dial", request.send, link)
             return
         fault = None if task.cancelled() else task.exception()
         logger.debug("cannot reach %s: %s", peer_id, fault or "stopped")
         if not isinstance(fault, NotDialed):
             self._owner.on_unreachable(peer_id)
         gone = isinstance(fault, DialFailed) and fault.gone
-        for parcel in dial.waiting:
-            self._faults.run("failing requests queued for a dial", parcel.on_unreachable, gone)
+        for request in dial.waiting:
+            self._faults.run("failing requests queued for a dial", request.on_unreachable, gone)
 
 
 def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
@@ -262,6 +264,6 @@ def _failed(peer: PeerInfo, *failures: Failure) -> DialFailed:
 
 
 def _may_dial(own: OwnAddresses, addr: Multiaddr) -> bool:
-    """On a stranger's word. What a name stands for is looked at when that is known."""
+    """Whether an address may be dialed on a stranger's word. A name is checked once it is resolved."""
     found = endpoint_of(addr)
     return found is None or found[1].kind not in IP_KINDS or own.may_dial(found[1].host)

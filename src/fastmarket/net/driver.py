@@ -1,4 +1,4 @@
-"""Drives a node over a host: actions become requests and writes, and every command can be awaited."""
+"""Drives a node over a host: executes its actions, and makes every command awaitable."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from fastmarket.wording import counted
 logger = logging.getLogger(__name__)
 
 JobObserver = Callable[[str, Lookup | None, float], None]
-"""Told of each job that ended: its class, its lookup where it is one, and the seconds it took."""
+"""Called for each job that ended, with its class, its lookup if it is one, and its duration in seconds."""
 
 
 class Keeper(Protocol):
@@ -57,19 +57,19 @@ class Keeper(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be kept now; ""."""
+        """Why nothing can be stored now, or ""."""
 
     @property
     def lost(self) -> str:
-        """Why nothing can be kept until this process ends, so that nothing should be begun; ""."""
+        """Why nothing can be stored until this process ends, so that nothing should be started; or ""."""
 
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:
-        """Done when these and all earlier changes would survive SIGKILL and power loss. Raises
+        """Completes when these and all earlier changes would survive SIGKILL and power loss. Raises
         StorageFault."""
 
 
 class Running:
-    """A command under way: `finished` is done at its end, `items` yields its progress until then."""
+    """A command in progress: `finished` completes at its end, `items` yields its progress until then."""
 
     __slots__ = ("_cancel", "_items", "_news", "finished")
 
@@ -80,9 +80,10 @@ class Running:
         self._news = asyncio.Event()
 
     def cancel(self) -> None:
-        """The caller is gone; a command that has ended is not changed.
+        """The caller has gone; does nothing for a command that has ended.
 
-        `finished` does not tell which have: cancelling who waits for it cancels it as well."""
+        `finished` does not show that: cancelling its waiter cancels it as well.
+        """
         self._cancel()
 
     async def items(self) -> AsyncGenerator[object, None]:
@@ -97,26 +98,26 @@ class Running:
             await self._news.wait()
 
     def add(self, item: object) -> None:
-        """For the driver: it found something."""
+        """Adds an item of progress; for the driver."""
         self._items.append(item)
         self._news.set()
 
     def end(self, event: Finished, fault: Exception | None) -> None:
-        """For the driver: its last event, or what is raised in those who wait."""
+        """Ends with the last event, or with what waiters raise; for the driver."""
         if not self.finished.done():
             if fault is None:
                 self.finished.set_result(event)
             else:
                 self.finished.set_exception(fault)
-                self.finished.exception()  # callers may have given up; then nobody wants to hear of it
+                self.finished.exception()  # if all callers have given up, it is of no interest
         self._news.set()
 
 
 class NodeDriver(Driver):
-    """One `NodeCore` on one host. Commands are started by `start`; everything else happens by itself."""
+    """One `NodeCore` on one host. `start` starts commands; everything else happens by itself."""
 
     def __init__(self, core: NodeCore, host: Host, clock: Clock, twins: Twins) -> None:
-        """`twins` is told how others know this node."""
+        """`twins` learns how others know this node."""
         self.core = core
         self.job_observers: list[JobObserver] = []
         self.keeper: Keeper | None = None
@@ -128,11 +129,11 @@ class NodeDriver(Driver):
         self._closed = False
         host.observers.append(self)
         host.links.neighbours = self._neighbours
-        # So the first lookup knows which peers it need not wait for.
+        # So the first lookup knows which peers not to wait for.
         host.on_first_answer = self._on_first_answer
 
     def responder(self, protocol: str) -> RpcHandler:
-        """Answers inbound requests of a protocol, within the turn that brought them."""
+        """Answers inbound requests of a protocol, within the turn that delivered them."""
         core, turns = self.core, self._pump
         respond, table, offers = core.responders[protocol], core.engine.routing, core.offers
 
@@ -147,18 +148,18 @@ class NodeDriver(Driver):
     # -- commands
 
     def start(self, command: Command) -> Running:
-        """Begins a command. Raises CallerFault for what it asks (Busy: too much is under way), ConnectionLost
-        once the node is stopped."""
+        """Starts a command. Raises CallerFault for its arguments (Busy: too much is in progress),
+        ConnectionLost once the node is stopped."""
         if self._closed:
             raise ConnectionLost("the node has stopped")
-        # Observers of its jobs run in this context: they know the call that it was begun for.
+        # Observers of its jobs run in this context: they know the call it was started for.
         number = self.core.start(command, self._clock.now(), copy_context())
         running = self._running[number] = Running(lambda: self._cancel(number))
         self._pump.wake()
         return running
 
     async def run(self, command: Command) -> Finished:
-        """The end of a command; cancelling the caller cancels the command."""
+        """Waits for the end of a command; cancelling the caller cancels the command."""
         running = self.start(command)
         try:
             return await running.finished
@@ -166,16 +167,16 @@ class NodeDriver(Driver):
             running.cancel()
 
     def check_durable(self) -> None:
-        """Before something is signed that could not be kept. Raises StorageFault."""
+        """To be called before signing anything that could not be stored. Raises StorageFault."""
         if self.keeper is not None and (why := self.keeper.lost):
             raise NotDurable(why)
 
     def wake(self) -> None:
-        """The node was given something outside a turn."""
+        """The node got input outside a turn."""
         self._pump.wake()
 
     def flush(self) -> None:
-        """Hands over what has changed, before the node ends."""
+        """Hands over pending changes, before the node ends."""
         for action in self.core.poll_actions(self._clock.now()):
             if isinstance(action, Persist):
                 self.persist(action)
@@ -191,7 +192,7 @@ class NodeDriver(Driver):
     # -- Driver
 
     def send(self, request: SendRequest) -> None:
-        """Over a connection, or after dialing."""
+        """Sends over a connection, or after dialing."""
         number = request.request_id
 
         def done(result: RequestResult) -> None:
@@ -210,7 +211,7 @@ class NodeDriver(Driver):
             self._host.faults.tell("sending a request", error, request.peer.peer_id)
 
     def persist(self, action: Persist) -> None:
-        """By the keeper, whose answer comes when the changes are durable."""
+        """Passes changes to the keeper, which answers when they are durable."""
         assert self.keeper is not None, "changes are collected for a keeper alone"
         try:
             kept = asyncio.ensure_future(self.keeper.keep(action.changes))
@@ -221,7 +222,7 @@ class NodeDriver(Driver):
             kept.add_done_callback(lambda done: self._persisted(action.ticket, _fault_of(done)))
 
     def deliver(self, event: Event) -> None:
-        """To whoever waits for it, or into the log. A bug costs this event: others come behind it."""
+        """Delivers an event to its waiter, or to the log. A bug costs this event, not the following ones."""
         self._host.faults.run("delivering an event", _DELIVERIES[type(event)], self, event)
 
     # -- HostObserver
@@ -243,7 +244,7 @@ class NodeDriver(Driver):
         self._pump.wake()
 
     def _neighbours(self) -> Collection[PeerId]:
-        """The peers closest to us, which answer with us for the keys around us."""
+        """The peers closest to us, which are responsible with us for the keys around us."""
         engine = self.core.engine
         return [peer.peer_id for peer in engine.closest(self._host.peer_id.raw, engine.config.k)]
 
@@ -326,7 +327,7 @@ _DELIVERIES: Mapping[type, Callable[[NodeDriver, Any], None]] = {
 
 
 def _fault_of(done: asyncio.Future[None]) -> str:
-    """Why changes could not be kept; "" where they were."""
+    """Why changes could not be stored; "" if they were."""
     if done.cancelled():
         return "the node is stopping"
     error = done.exception()

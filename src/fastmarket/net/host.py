@@ -1,6 +1,6 @@
-"""A libp2p host on asyncio: listens, dials, identifies, and carries requests to peers by their id.
+"""A libp2p host on asyncio: listens, dials, identifies, and carries requests to peers by id.
 
-No task, future or coroutine is made for an inbound request, nor for an outbound one over an open connection;
+An inbound request, or an outbound one over an open connection, needs no task, future or coroutine of its own;
 a dial is a task.
 """
 
@@ -44,7 +44,7 @@ Done = Callable[[RequestResult], None]
 
 
 class HostObserver(Protocol):
-    """Learns who is there; called from within a link's turn."""
+    """Learns about peers; called within a link's turn."""
 
     def on_peer_identified(self, peer: PeerInfo, protocols: frozenset[str], now: float) -> None: ...
 
@@ -53,13 +53,13 @@ class HostObserver(Protocol):
     def on_peer_unreachable(self, peer_id: PeerId, now: float) -> None: ...
 
 
-# A request whose connection ended before it was sent goes over another one, this many times.
+# A request whose connection ended before it was sent is moved to another one, at most this often.
 MAX_RESENDS = 3
 
 
 @dataclass(slots=True)
 class _Request:
-    """One request until its outcome; it goes to the peer by whatever link there is."""
+    """One request until its outcome, over whichever link there is."""
 
     host: Host
     request_id: int
@@ -70,7 +70,7 @@ class _Request:
     resends: int = 0
 
     def send(self, link: Link) -> None:
-        if link.ended.is_set():  # between its handshake and now; nobody would look at its requests
+        if link.ended.is_set():  # between its handshake and now; the request would be lost
             self.host.settle(Failed(self.request_id, FailureKind.CLOSED, unsent=True))
             return
         link.requests.request(self.request_id, self.choices, self.host.clock.now(), self.deadline)
@@ -93,14 +93,14 @@ class Host:
         self.identity = identity
         self.clock = clock
         self.faults = Faults()
-        """Bugs of ours, each of which costs one connection, request or turn."""
+        """Reports bugs of ours, each of which costs one connection, request or turn."""
         self.run_queue = RunQueue(clock, self.faults)
         self.traffic = Traffic()
         self.observers: list[HostObserver] = []
         self.on_first_answer: Callable[[PeerId, float], None] = lambda peer_id, took_s: None
-        """Told how long a peer took for its first answer on a connection: who it is."""
+        """Called with the duration of a peer's first answer on a connection, its identify."""
         self.on_own_key_met: Callable[[Link], None] = lambda link: None
-        """Told of a connection from outside whose other end proved to have our key."""
+        """Called with an inbound connection whose other end proved to have our key."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
         self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
@@ -125,33 +125,34 @@ class Host:
 
     @property
     def peer_id(self) -> PeerId:
-        """This node."""
+        """This node's peer id."""
         return self.identity.peer_id
 
     @property
     def connection_count(self) -> int:
-        """Open or opening, both directions."""
+        """Open and opening, in both directions."""
         return len(self.links)
 
     @property
     def held_bytes(self) -> int:
-        """What all connections hold for their peers: output not taken, requests not answered, streams."""
+        """Bytes held for peers by all connections: output not taken, requests not answered, streams."""
         return self._endpoint.scope.held
 
     @property
     def peers(self) -> Collection[PeerId]:
-        """Those with an open connection."""
+        """Peers with an open connection."""
         return self.links.by_peer.keys()
 
     def serve(self, protocol: str, handle: RpcHandler, limit: int) -> None:
-        """Answers requests of at most `limit` bytes in a protocol of uvarint-framed requests and replies."""
+        """Answers requests of at most `limit` bytes in a protocol with uvarint-framed requests and
+        replies."""
         self._protocols[protocol] = RpcResponder.factory(handle, limit)
         self._served.add(protocol)
 
     # -- listening
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
-        """Listens there; the addresses others may use, several for 0.0.0.0. Raises CallerFault."""
+        """Listens there; returns the addresses for others, several for 0.0.0.0. Raises CallerFault."""
         try:
             bound = await self.transports.listen(addr)
         except OSError as error:
@@ -164,19 +165,19 @@ class Host:
 
     @property
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """What this node listens on, without /p2p, one for each interface."""
+        """The addresses this node listens on, without /p2p, one for each interface."""
         return self.identifier.addresses.listening
 
     # -- connecting
 
     def link_to(self, peer_id: PeerId) -> Link | None:
-        """The open connection to a peer that requests go over."""
+        """The open connection that carries requests to a peer."""
         return self.links.to(peer_id)
 
     async def connect(self, peer: PeerInfo, *, given: bool = True) -> Link:
-        """An open connection, the one there is or a new one. Raises DialFailed.
+        """An open connection: the existing one or a new one. Raises DialFailed.
 
-        `given`: our own operator or program vouches for the addresses; else they are a stranger's word.
+        `given`: our operator or program supplied the addresses; otherwise they are a stranger's word.
         """
         return self.link_to(peer.peer_id) or await self.dials.reach(peer, given=given)
 
@@ -189,8 +190,8 @@ class Host:
     # -- requests
 
     def request(self, peer: PeerInfo, choices: Sequence[Choice], deadline: float, done: Done) -> None:
-        """One request to a peer, over its connection or after dialing it. `done` is called once, with the
-        first outcome."""
+        """Sends one request to a peer, over its connection or after dialing it. `done` is called once, with
+        the first outcome."""
         request_id = self._next_request
         self._next_request += 1
         request = self._requests[request_id] = _Request(self, request_id, peer, choices, deadline, done)
@@ -204,7 +205,7 @@ class Host:
             self.settle(Failed(request.request_id, FailureKind.BUSY))
 
     def settle(self, outcome: RequestResult) -> None:
-        """What has become of a request. One that never left its connection goes over another one."""
+        """Takes the outcome of a request. A request that was never sent is moved to another connection."""
         request = self._requests.get(outcome.request_id)
         if request is None:
             return
@@ -274,18 +275,17 @@ class Host:
         for observer in self.observers:
             self.faults.run("reporting an identified peer", observer.on_peer_identified, peer, protocols, now)
 
-    # -- ending
+    # -- shutdown
 
     async def close(self) -> None:
-        """Stops listening, says good-bye on every connection, and ends what does not end by itself."""
+        """Stops listening, says goodbye on every connection, and ends what does not end by itself."""
         self._closing = True
         await self._sweeper.stop()
         self.transports.stop_listening()
         await self.dials.close()
         await self.streams.close()
         now = self.clock.now()
-        # Peers are told that we answer nothing any more: whoever hears it drops us at once, not when it
-        # next dials.
+        # Tells peers that we no longer answer: those that hear it drop us at once, not at their next dial.
         for protocol in self._served:
             self._protocols.pop(protocol, None)
         self._push_addresses()

@@ -1,4 +1,4 @@
-"""Identify on every connection: tells who we are and where we listen, learns the same of the peer."""
+"""Identify on every connection: announces our addresses and protocols, and learns the peer's."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 AGENT_VERSION = f"fastmarket/{__version__}"
 PROTOCOL_VERSION = "/fastmarket/id/1.0.0"
 
-# py-libp2p 0.8 serves twelve Kad streams in all, idle ones included, and takes a peer into its table only
-# when that peer opens a stream: so it gets a stream for each request.
+# py-libp2p 0.8 serves twelve Kad streams in all, idle ones included, and adds a peer to its table only when
+# that peer opens a stream: so it gets a stream for each request.
 SINGLE_REQUEST_AGENTS = ("py-libp2p/",)
 
 OnIdentified = Callable[[Link, IdentifyInfo, float], None]
@@ -53,7 +53,7 @@ OnIdentified = Callable[[Link, IdentifyInfo, float], None]
 
 @dataclass(slots=True)
 class _Asked:
-    """An identify stream of ours until it ends."""
+    """An identify request of ours, until its stream ends."""
 
     link: Link
     collector: IdentifyCollector
@@ -63,7 +63,7 @@ class _Asked:
 class Identifier:
     """Identify and push for all connections of a host.
 
-    `on_identified(link, info, now)` is called for every first word of a peer and every push after it.
+    `on_identified(link, info, now)` is called for the first identify of a peer and for every push after it.
     """
 
     def __init__(
@@ -85,32 +85,32 @@ class Identifier:
         self._protocols = protocols
         self._link_of = link_of
         self._on_identified = on_identified
-        # The sequence number of our signed record; others compare it with one from an earlier run of ours.
+        # Sequence number of our signed record; others compare it with one of an earlier run.
         self._seq = int(now)
         self._records: dict[tuple[Multiaddr, ...], bytes] = {}
-        self._bodies: dict[bool, tuple[tuple[str, ...], bytes]] = {}  # our messages, for peers near and far
+        self._bodies: dict[bool, tuple[tuple[str, ...], bytes]] = {}  # our messages, for near and far peers
         self._asked: dict[tuple[Link, int], _Asked] = {}
         protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(lambda peer: self._message_for(peer.addr))
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
 
     def _addresses_changed(self) -> None:
-        """Records signed from now on replace the old ones; `push` tells those who know us already."""
+        """New records replace the old ones; `push` sends them to peers that have the old ones."""
         self._seq += 1
         self._records.clear()
         self._bodies.clear()
 
     def begin(self, link: Link, now: float) -> None:
-        """Asks the peer who it is, on a connection that has just opened."""
+        """Requests identify on a connection that has just opened."""
         try:
             stream_id = link.connection.open_stream([IDENTIFY_PROTOCOL], now, lazy=True)
         except FastmarketError:
-            return  # it was closed by what came with the end of its handshake
+            return  # already closed, by data after its handshake
         collector = IdentifyCollector(remote_peer=link.remote_peer)
         self._asked[link, stream_id] = _Asked(link, collector, now + self._timeout_s)
         link.connection.close_write(stream_id, now)
 
     def push(self, link: Link, now: float) -> None:
-        """Tells a peer that knows us what has changed."""
+        """Tells an identified peer what has changed."""
         if link.identified is None or PUSH_PROTOCOL not in link.identified.protocols:
             return
         try:
@@ -122,7 +122,7 @@ class Identifier:
         link.wake()
 
     def feed(self, link: Link, event: Event, now: float) -> bool:
-        """Takes the events of the identify streams; False for any other."""
+        """Takes the events of identify streams; False for any other."""
         stream_id = getattr(event, "stream_id", None)
         asked = None if stream_id is None else self._asked.get((link, stream_id))
         if asked is None or stream_id is None:
@@ -143,14 +143,14 @@ class Identifier:
         return True
 
     def sweep(self, links: Iterable[Link], now: float) -> None:
-        """Gives up on peers that do not say who they are; looks again at where we can be reached."""
+        """Gives up on peers that do not identify themselves; re-evaluates our own addresses."""
         for (link, stream_id), asked in list(self._asked.items()):
             if asked.deadline <= now or not link.is_open:
                 del self._asked[link, stream_id]
                 self._faults.run("giving up on an identify", self._give_up, link, stream_id, now)
-        for link in links:  # what was said on a connection holds as long as that is open
+        for link in links:  # what a peer observed is valid while its connection is open
             if not self._faults.run("recording an observed address", self._note_observed, link, now):
-                link.abort()  # what it said will fail again
+                link.abort()  # it would fail again
         self.addresses.refresh(now)
 
     @staticmethod
@@ -204,7 +204,7 @@ class Identifier:
         )
 
     def _record(self, addrs: tuple[Multiaddr, ...]) -> bytes:
-        """Signed once for each set of addresses told."""
+        """The signed record; one signature for each set of addresses."""
         if not addrs:
             return b""
         if addrs not in self._records:

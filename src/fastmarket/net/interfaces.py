@@ -1,4 +1,4 @@
-"""The addresses of this machine's network interfaces, by getifaddrs(3): Linux, macOS and the BSDs alike."""
+"""The addresses of this machine's network interfaces, by getifaddrs(3), on Linux, macOS and the BSDs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 _UP = 0x1  # IFF_UP, the same on all of them
 
-# Connecting a UDP socket sends nothing; it makes the kernel choose the source address it would use. The
-# targets are documentation addresses (RFC 5737, RFC 3849) that no packet ever goes to.
+# Connecting a UDP socket sends nothing; it makes the kernel choose the source address. The targets are
+# documentation addresses (RFC 5737, RFC 3849) to which no packet is sent.
 _PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
-# Where the address stands in a sockaddr, and how long it is.
+# Offset and length of the address in a sockaddr.
 _PLACES = {socket.AF_INET: (4, 4), socket.AF_INET6: (8, 16)}
 
 
 class _IfAddrs(ctypes.Structure):
-    """struct ifaddrs, as far as all systems agree."""
+    """The part of struct ifaddrs that is the same on all systems."""
 
 
 _IfAddrs._fields_ = [
@@ -31,11 +31,11 @@ _IfAddrs._fields_ = [
 
 
 def interface_addresses() -> list[str]:
-    """Of all interfaces that are up, as text, IPv4 first; without link-local ones, which mean something on
-    their own link only."""
+    """Addresses of all interfaces that are up, as text, IPv4 first; without link-local ones, which are valid
+    only on their own link."""
     try:
         found = list(_all_addresses())
-    except (AttributeError, OSError):  # no such function here, or the kernel does not tell
+    except (AttributeError, OSError):  # no such function, or the kernel refuses
         found = list(_routed_addresses())
     usable = [text for text in dict.fromkeys(found) if not ipaddress.ip_address(text).is_link_local]
     return sorted(usable, key=lambda text: ":" in text)
@@ -59,8 +59,8 @@ def _all_addresses() -> Iterator[str]:
 
 
 def _text(sockaddr: int) -> str | None:
-    """None for an address of another family."""
-    # The BSDs put a length byte before a family of one byte; Linux has a family of two.
+    """The address as text; None for another family."""
+    # The BSDs put a length byte before a one-byte family; Linux has a two-byte family.
     head = ctypes.string_at(sockaddr, 2)
     family = int.from_bytes(head, sys.byteorder) if sys.platform == "linux" else head[1]
     for known, (offset, size) in _PLACES.items():
@@ -70,7 +70,7 @@ def _text(sockaddr: int) -> str | None:
 
 
 def _routed_addresses() -> Iterator[str]:
-    """Loopback and the source addresses of the default routes: what can be had without getifaddrs."""
+    """Loopback and the source addresses of the default routes: all that is available without getifaddrs."""
     yield from ("127.0.0.1", "::1")
     for family, target in _PROBES:
         try:

@@ -1,4 +1,5 @@
-"""How a node gets into its network, and back into it: by bootstrap peers, and by those of an earlier run."""
+"""How a node joins its network, and rejoins it: through bootstrap peers, and through peers of an earlier
+run."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from fastmarket.wording import counted
 
 logger = logging.getLogger(__name__)
 
-# A bootstrap peer that does not answer is tried again after the first interval, then twice as long, up to the
-# longest: a network that restarts is joined soon, a dead address costs a dial every five minutes.
+# If joining fails, the next attempt follows after the first interval, then after twice as long each time, up
+# to the longest: a restarting network is joined soon, and a dead address costs a dial every five minutes.
 RETRY_FIRST_S = 2.0
 RETRY_LONGEST_S = 300.0
 # One attempt, dials included.
@@ -26,41 +27,41 @@ DEADLINE_S = 10.0
 
 
 class Joining:
-    """Tries until it succeeds, whatever one try ends with."""
+    """Repeats attempts to join until one succeeds."""
 
     def __init__(self, peer_id: PeerId, bootstrap: Iterable[str]) -> None:
-        """`peer_id`: our own. `bootstrap`: addresses that end in /p2p/PEER_ID, else CallerFault."""
+        """`peer_id`: our own. `bootstrap`: addresses that end in /p2p/PEER_ID. Raises CallerFault."""
         self._peer_id = peer_id
         seeds = [_seed(text) for text in bootstrap]
         self._seeds = [seed for seed in seeds if seed.peer_id != peer_id]
         self._ourselves = [seed for seed in seeds if seed.peer_id == peer_id]
         self._saved: PeerCache | None = None
         self._dht: DhtNode | None = None
-        self._reason = ""  # the last try failed
+        self._reason = ""  # of the last failure
         self._wait_s = RETRY_FIRST_S
         self._trying: Repeating | None = None
         self.has_joined = False
-        """One try has succeeded."""
+        """Whether an attempt has succeeded."""
 
     @property
     def is_possible(self) -> bool:
-        """Whether any peer is known through which to join."""
+        """Whether there is any peer to join through."""
         return bool(self._seeds) or bool(self._saved)
 
     @property
     def is_trying(self) -> bool:
-        """It has failed so far, and goes on."""
+        """Whether attempts have failed so far and go on."""
         return self._trying is not None and self._trying.running
 
     def outside_reason(self) -> str:
-        """Why the node is not in the network; "" when it is, or knows of none."""
+        """Why the node is not in the network; "" if it is, or has no bootstrap peers."""
         if not self._seeds or self._dht is None or self._dht.engine.table_size:
             return ""
         why = f" ({self._reason})" if self._reason else ""
         return f"not in the network: no bootstrap peer answers{why}"
 
     async def start(self, dht: DhtNode, saved: PeerCache) -> None:
-        """Returns after the first try; others follow if that failed. `saved`: peers of an earlier run."""
+        """Returns after the first attempt; others follow if it failed. `saved`: peers of an earlier run."""
         self._dht, self._saved = dht, saved
         self._leave_out_ourselves(dht)
         if self.is_possible and not await self._join(dht, saved) and self.is_possible:
@@ -71,15 +72,15 @@ class Joining:
             self._trying.start()
 
     async def stop(self) -> None:
-        """Tries no more."""
+        """Ends the attempts."""
         if self._trying is not None:
             await self._trying.stop()
 
     async def _again(self, dht: DhtNode, saved: PeerCache) -> bool:
-        """True: it need not be tried again."""
+        """Another attempt; True: no more are needed."""
         self._wait_s = min(self._wait_s * 2, RETRY_LONGEST_S)
         if not self._seeds and dht.engine.table_size:
-            return True  # others came to us
+            return True  # others have found us
         return await self._join(dht, saved) or not self.is_possible
 
     async def _join(self, dht: DhtNode, saved: PeerCache) -> bool:
@@ -92,7 +93,7 @@ class Joining:
             self._reason = "; ".join(map(str, failures)) or str(fault)
             if self._seeds:
                 logger.warning("cannot join the network: %s; serving meanwhile, will retry", fault)
-            else:  # the first node of its network may well be alone for now
+            else:  # a network's first node may be alone for now
                 logger.info("%s; serving alone, will retry", fault)
             return False
         self.has_joined, self._reason = True, ""
@@ -106,8 +107,8 @@ class Joining:
         return True
 
     def _leave_out_ourselves(self, dht: DhtNode) -> None:
-        """One list of bootstrap peers for all nodes names each of them, too: by its id, or, where that has
-        changed, by its address."""
+        """Drops bootstrap peers that are this node, by id or, if that has changed, by address: all nodes may
+        share one list."""
         for seed in self._ourselves:
             logger.info("ignoring bootstrap peer %s: it is this node itself", seed.addrs[0])
         own = dht.host.identifier.addresses
@@ -115,7 +116,7 @@ class Joining:
         self._drop_seeds(dht, ours)
 
     def _drop_ourselves(self, dht: DhtNode, failures: Sequence[object]) -> bool:
-        """Of names only a dial shows that they lead here. Whether there were any."""
+        """Drops names of which a dial showed that they lead here. Returns whether there were any."""
         reasons: dict[str, set[DialReason]] = {}
         for one in failures:
             if isinstance(one, Failure):

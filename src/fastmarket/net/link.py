@@ -1,4 +1,4 @@
-"""One connection of a host, over any transport: the transport feeds it and sends its output."""
+"""One connection of a host over any transport, which feeds it and sends its output."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.one_shot import OneShot
 from fastmarket.net.pump import Pump, RunQueue
 
-# What a peer in good order may have under way: its streams, an answer on its way. Who holds no more is not
-# among those that are ended when all hold too much, however long it has been so.
+# What a well-behaved peer may have in progress: its streams, an answer in transit. A connection that holds no
+# more is never ended when all together hold too much.
 SETTLED_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Bytes of all connections since the start, handshakes included."""
+    """Bytes of all connections since the start, including handshakes."""
 
     received: int = 0
     sent: int = 0
 
 
 class LinkOwner(Protocol):
-    """Gets what a link finds out; the link calls it from its own turn."""
+    """Receives the events of a link, within the link's turn."""
 
     traffic: Traffic
     run_queue: RunQueue
 
     def on_link_made(self, link: Link) -> bool:
-        """False: refused, there are too many links."""
+        """A link was made; False: refused, because there are too many."""
 
     def on_link_event(self, link: Link, event: Event, now: float) -> None: ...
 
@@ -51,9 +51,9 @@ class LinkOwner(Protocol):
 
 
 class Link(ABC):
-    """One connection. `handshake` is done when the peer has proved who it is, or failed with the reason;
-    `identified` is what the peer then told about itself, None until it did (`identity_known` says when);
-    `ended` is done when the connection is over."""
+    """One connection. `handshake` completes when the peer has authenticated, or fails with the reason.
+    `identified` is what the peer told about itself, None before (`identity_known` is set then). `ended` is
+    set when the connection is over."""
 
     connection: MuxedConnection
     requests: RequestPool
@@ -72,72 +72,72 @@ class Link(ABC):
 
     @property
     def remote_peer(self) -> PeerId | None:
-        """Who it is, once the handshake has shown it."""
+        """The peer, once the handshake has authenticated it."""
         return self.connection.remote_peer
 
     @property
     def is_open(self) -> bool:
-        """The handshake is done and the connection not over."""
+        """Whether the handshake is done and the connection is not over."""
         return self._attached and self.connection.state is ConnectionState.OPEN
 
     @property
     def is_usable(self) -> bool:
-        """Open, and neither side is leaving it: new requests and streams may go over it."""
+        """Whether new requests and streams may use it: open, and neither side is leaving it."""
         connection = self.connection
         return self._attached and connection.state is ConnectionState.OPEN and not connection.is_leaving
 
     @property
     def is_busy(self) -> bool:
-        """A request or stream is under way, in either direction; streams kept for later are not."""
+        """Whether a request or stream is in progress, in either direction; idle kept streams do not count."""
         return (
             self.requests.pending_count > 0
             or self.connection.active_stream_count > self.requests.resting_stream_count
         )
 
-    # -- the owner's calls
+    # -- calls of the owner
 
     def wake(self) -> None:
-        """Something was given to the connection outside a turn: take one soon, one for all of them."""
+        """The connection got input outside a turn: schedules one turn for all of it."""
         self._pump.wake()
 
     def leave(self, now: float) -> None:
-        """Ends the connection when everything under way on it has ended, whichever side began it."""
+        """Ends the connection once everything in progress on it has ended, whichever side started that."""
         self.connection.leave(now)
         self.requests.retire(now)
         self.wake()
 
     def close(self, now: float) -> None:
-        """Says good-bye and ends the connection."""
+        """Says goodbye and ends the connection."""
         self.connection.close(now)
         self.wake()
 
     @abstractmethod
     def abort(self) -> None:
-        """Ends it at once, without a word."""
+        """Ends the connection at once."""
 
     @abstractmethod
     def measure(self, now: float) -> int:
-        """Settles the bytes held for the peer in its scope, notes when they went down (`_moved_at`), returns
-        them."""
+        """Updates the bytes held for the peer in its scope, notes when they decreased (`_moved_at`), and
+        returns them."""
 
     def burden(self, now: float) -> float:
-        """How much it holds, and for how long it has not held less: bytes times seconds, and one more."""
+        """Bytes held times the seconds since they last decreased, plus one."""
         return self.measure(now) * (1.0 + now - self._moved_at)
 
-    # -- what a transport calls
+    # -- calls of the transport
 
     def _attach(self, connection: MuxedConnection) -> bool:
-        """The transport is connected; False: refused, there are too many links."""
+        """The transport is connected; False: refused, because there are too many links."""
         self.connection = connection
         self.requests = RequestPool(connection)
         self._attached = True
         return self._owner.on_link_made(self)
 
     def _detach(self, now: float) -> None:
-        """The transport has ended; the connection was told."""
+        """The transport ended, and the connection has been told."""
         try:
             self._deliver(now)
-        except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
+        except Exception as error:  # noqa: BLE001 - what follows frees its place, and notifies waiters
             self._on_bug(error)
         lost = ConnectionLost("the connection ended", peer=self.remote_peer)
         self.handshake.fail(lost)
@@ -150,20 +150,20 @@ class Link(ABC):
         self.connection.scope.settle(0)
 
     def _on_bug(self, error: Exception) -> None:
-        """A bug of ours costs this connection: in what state it left that, nobody knows."""
+        """A bug of ours costs this connection, whose state is unknown afterwards."""
         self._owner.run_queue.faults.tell("serving a connection", error, self.connection.remote_peer)
         self.abort()
 
     @abstractmethod
     def _next_timer(self) -> float | None:
-        """When a turn is wanted: by the connection, or by its requests."""
+        """When the connection or its requests want a turn."""
 
     @abstractmethod
     def _turn(self, now: float) -> None:
-        """Handles timers where one is due, delivers events, sends."""
+        """Handles timers that are due, delivers events, sends."""
 
     def _deliver(self, now: float) -> None:
-        """Events may call for more of the same, so both queues are emptied until neither yields anything."""
+        """Events may lead to further ones, so both queues are drained until neither yields anything."""
         connection, requests, owner = self.connection, self.requests, self._owner
         while True:
             while (event := connection.next_event()) is not None:

@@ -1,4 +1,4 @@
-"""A one-shot event; a future is made only when something waits for it."""
+"""A one-shot event; it makes a future only when something waits for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 
 class OneShot:
-    """A one-shot event that succeeds or fails; later calls are ignored. Await it; a waiter that may give up
-    while others still wait shields `wait()`."""
+    """A one-shot event that succeeds or fails; later calls are ignored. It is awaitable; a waiter that may
+    give up while others still wait must shield `wait()`."""
 
     __slots__ = ("_done", "_fault", "_future")
 
@@ -22,11 +22,11 @@ class OneShot:
         return self._done
 
     def set(self) -> None:
-        """It has happened."""
+        """Succeeds."""
         self._end(None)
 
     def fail(self, fault: Exception) -> None:
-        """It will not happen: `fault` is raised in every waiter."""
+        """Fails: every waiter raises `fault`."""
         self._end(fault)
 
     def _end(self, fault: Exception | None) -> None:
@@ -37,7 +37,7 @@ class OneShot:
             self._settle(self._future)
 
     def wait(self) -> asyncio.Future[None]:
-        """A future that ends with the event."""
+        """A future that completes with the event."""
         future = self._future
         if future is None or future.cancelled():
             future = self._future = asyncio.get_running_loop().create_future()

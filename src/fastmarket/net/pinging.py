@@ -1,4 +1,4 @@
-"""Pings of a peer, one after the other over one stream (specs: ping/ping.md)."""
+"""Pings of a peer, one after another over one stream (specs: ping/ping.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastmarket.net.link import Link
 
 
 async def ping(host: Host, link: Link, count: int = 1) -> list[float]:
-    """The round trips in seconds. Raises StreamFailed, PeerFault when the peer echoes something else."""
+    """The round trips in seconds. Raises StreamFailed, or PeerFault if the peer echoes something else."""
     stream = await host.streams.open(link, [PING_PROTOCOL])
     times = []
     try:

@@ -1,4 +1,4 @@
-"""Lookups on behalf of others: what the HTTP routing API asks of the node."""
+"""Lookups on behalf of others, for the HTTP routing API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fastmarket.net.host import Host
 from fastmarket.offers.model.offer import Offer
 
 _IPNS_RULE = IpnsRule()
-_BITSWAP = "/ipfs/bitswap"  # what the ids of all its versions begin with
+_BITSWAP = "/ipfs/bitswap"  # common prefix of all its versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Superseded(CallerFault):
 
 
 def check_latest(key: bytes, record: bytes, known: bytes | None) -> None:
-    """Raises Superseded, and CallerFault for what is no IPNS record."""
+    """Raises Superseded, or CallerFault if it is not an IPNS record."""
     try:
         if known is not None and known != record and not _IPNS_RULE.replaces(key, record, known):
             raise Superseded("record", "a later record of this name is known")
@@ -76,7 +76,7 @@ def check_latest(key: bytes, record: bytes, known: bytes | None) -> None:
 
 
 class PublicRouting:
-    """The lookups of one node as streams. Each begins with the call, which raises Busy."""
+    """The lookups of one node as streams. A call starts the lookup, and raises Busy."""
 
     def __init__(self, host: Host, driver: NodeDriver, clock: Clock) -> None:
         self._host = host
@@ -89,10 +89,10 @@ class PublicRouting:
         return self._clock.now()
 
     def stream_providers(self, key: bytes, *, deadline_s: float) -> FoundPeers:
-        """Providers of a key as they are found, and at the end holders of offers for it.
+        """Providers of a key as they are found, and at the end the holders of offers for it.
 
-        Peers tell both alike when they are asked for providers. So the offers are looked for, too, and a
-        provider that may be a holder is told when that search has ended.
+        Other nodes return both alike for GET_PROVIDERS. So the offers are looked up as well, and a provider
+        that may be a holder is returned once that lookup has ended.
         """
         bare = self._driver.start(FindProviders(key, None, deadline_s))
         try:
@@ -103,9 +103,9 @@ class PublicRouting:
         return self._providers(_Sorting(self, key, search), bare, search)
 
     def stream_peer(self, peer_id: PeerId, *, deadline_s: float) -> FoundPeers:
-        """The peer with its addresses, if it is there: connected, or it answers when it is dialed.
+        """The peer with its addresses, if it is there: it is connected, or answers when dialed.
 
-        Busy may come with the first item here: a lookup is the last resort.
+        Busy may be raised with the first item, because a lookup is the last resort.
         """
         return self._peer(peer_id, self.now() + deadline_s)
 
@@ -114,17 +114,16 @@ class PublicRouting:
         return self._closest(self._driver.start(Closest(key, deadline_s)))
 
     async def get_ipns(self, name: PeerId, *, deadline_s: float) -> bytes | None:
-        """The latest valid record of a name among the k closest peers and here."""
+        """The latest valid record of a name, among the k closest peers and here."""
         found = await self._driver.run(GetValue(ipns_key(name), Quorum.MAJORITY, deadline_s))
         record = cast(GetValueResult, found.result).record
         return None if record is None else record.value
 
     async def put_ipns(self, name: PeerId, record: bytes, *, deadline_s: float) -> None:
-        """Stores a record of a name; returns when a majority of the closest has acknowledged.
+        """Stores a record of a name; returns when a majority of the closest has acknowledged it.
 
-        It is not announced again: who publishes a name does that. Raises Busy, CallerFault ("record"),
-        Superseded; NetworkFault when it cannot be held here, QuorumFailed also when nobody was there to
-        acknowledge.
+        The publisher, not this node, announces it again. Raises Busy, CallerFault ("record"), Superseded;
+        NetworkFault if this node cannot hold it; QuorumFailed, also if no peer could acknowledge it.
         """
         key, now = ipns_key(name), self.now()
         try:
@@ -137,22 +136,22 @@ class PublicRouting:
             running = self._driver.start(PutValue(key, record, Quorum.MAJORITY, deadline_s, once=True))
         except Busy:
             raise
-        except CallerFault as fault:  # the record is good, so it is this node that has no room
+        except CallerFault as fault:  # the record is good, so this node has no room
             raise NetworkFault(f"cannot hold the record: {fault.reason}") from None
         async for item in running.items():
             if isinstance(item, Outcome) and item.acknowledged:
-                return  # the put goes on to the rest of the closest
+                return  # the put continues with the rest of the closest
         outcome = (await running.finished).outcome
         assert outcome is not None
         if outcome.acknowledged and outcome.is_reached:
             return
         left_s = now + deadline_s - self.now()
-        if outcome.asked and left_s > 0:  # perhaps they know better
+        if outcome.asked and left_s > 0:  # perhaps they have a later one
             check_latest(key, record, await self.get_ipns(name, deadline_s=left_s))
         raise QuorumFailed(outcome.acknowledged, outcome.asked, max(outcome.wanted, 1))
 
     def describe(self, peer: PeerInfo) -> FoundPeer:
-        """With what is known of a peer: its addresses where it came without, and what it speaks."""
+        """Adds what is known about a peer: addresses if it has none, and its protocols."""
         peer_id = peer.peer_id
         protocols = self._host.identifier.store.protocols(peer_id) or ()
         bitswap = any(protocol.startswith(_BITSWAP) for protocol in protocols)
@@ -163,11 +162,11 @@ class PublicRouting:
         )
 
     def held(self, key: bytes) -> Iterable[Offer]:
-        """Offers for a content that are stored here, those included that were withdrawn."""
+        """Stored offers for a content, including withdrawn ones."""
         return self._core.offers.store.held(key)
 
     def speaks_offers(self, peer_id: PeerId) -> bool | None:
-        """None: it was never identified."""
+        """Whether the peer speaks the offer protocol; None if it was never identified."""
         if peer_id == self._host.peer_id:
             return True
         protocols = self._host.identifier.store.protocols(peer_id)
@@ -192,7 +191,7 @@ class PublicRouting:
             return
         if peer_id == self._host.peer_id:
             return
-        # What is remembered may be old, and what others say hearsay: only an answer counts.
+        # Stored addresses may be outdated, and those of others are hearsay: only an answer counts.
         if known.peer.addrs and await self._answers(known.peer, deadline):
             yield self.describe(PeerInfo(peer_id))
             return
@@ -212,7 +211,7 @@ class PublicRouting:
             yield self.describe(PeerInfo(peer_id))
 
     async def _answers(self, peer: PeerInfo, deadline: float) -> bool:
-        """Whether a connection to the peer is there or can be made, and it says who it is."""
+        """Whether there is, or can be made, a connection on which the peer identifies itself."""
         try:
             async with asyncio.timeout(max(deadline - self.now(), 0.0)):
                 link = await self._host.connect(peer, given=False)
@@ -230,7 +229,7 @@ class PublicRouting:
             yield self.describe(answered.peer)
 
     def _with_addrs(self, peer: PeerInfo) -> PeerInfo:
-        """With our own addresses, or those remembered of it, where it came without any."""
+        """Adds our own addresses, or the stored ones of the peer, if it has none."""
         if peer.addrs:
             return peer
         if peer.peer_id == self._host.peer_id:
@@ -239,19 +238,19 @@ class PublicRouting:
 
 
 class _Sorting:
-    """Tells providers of a key from holders of offers for it, while both are looked for."""
+    """Separates providers of a key from holders of offers for it, while both are looked up."""
 
     def __init__(self, routing: PublicRouting, key: bytes, search: Running) -> None:
         self._routing = routing
         self._search = search
-        # The latest versions; one that was withdrawn still says that its provider's record is of an offer.
+        # The latest versions; a withdrawn one also shows that the provider's record belongs to an offer.
         self._offers = {offer.key: offer for offer in routing.held(key)}
         self._holders = {offer.provider for offer in self._offers.values()}
-        self._waiting: dict[PeerId, PeerInfo] = {}  # may be holders
-        self._addrs: dict[PeerId, PeerInfo] = {}  # of holders, as others told them
+        self._waiting: dict[PeerId, PeerInfo] = {}  # possible holders
+        self._addrs: dict[PeerId, PeerInfo] = {}  # of holders, as other nodes returned them
 
     def take(self, item: object) -> list[FoundPeer]:
-        """Progress of either search; what can be told now."""
+        """Takes progress of either lookup; returns what is certain now."""
         if isinstance(item, Offer):
             self._offers[item.key] = item
             self._holders.add(item.provider)
@@ -269,12 +268,12 @@ class _Sorting:
         return []
 
     def rest(self) -> list[FoundPeer]:
-        """Both searches have ended: what is left, holders last."""
+        """Both lookups have ended: returns the rest, holders last."""
         result = self._search.finished.result().result
         whole = isinstance(result, OffersFound) and result.is_complete
         found = []
         for peer_id, peer in self._waiting.items():
-            # A search that was cut short may have missed its offer.
+            # An incomplete lookup may have missed its offer.
             if peer_id not in self._holders and (whole or not self._routing.speaks_offers(peer_id)):
                 found.append(self._routing.describe(peer))
         now = self._routing.now()
@@ -289,7 +288,7 @@ _END = object()
 
 
 async def _merged(*jobs: Running) -> AsyncGenerator[object, None]:
-    """Progress of several jobs as it comes, until all have ended."""
+    """The progress of several jobs as it comes, until all have ended."""
     news: asyncio.Queue[object] = asyncio.Queue()
 
     async def pump(job: Running) -> None:
@@ -309,7 +308,7 @@ async def _merged(*jobs: Running) -> AsyncGenerator[object, None]:
                 left -= 1
             else:
                 yield item
-        await asyncio.gather(*pumps)  # raises what one of them met
+        await asyncio.gather(*pumps)  # raises what one of them raised
     finally:
         for task in pumps:
             task.cancel()

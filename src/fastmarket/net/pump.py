@@ -1,4 +1,4 @@
-"""When a sans-IO object gets its turn: soon after any input, once for all of them, and at its timer."""
+"""Schedules the turns of sans-IO objects: soon after any input, once for all of it, and at the timer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fastmarket.faults import Faults
 from fastmarket.net.clock import Clock
 from fastmarket.run_all import PAUSE_S
 
-# Turns taken in one go; then the sockets are looked at again. A reply costs two: the engine's, and that of
-# the link which carries the next request.
+# Turns in one go, before the sockets are polled again. A reply takes two: the engine's, and that of the link
+# that carries the next request.
 MAX_IN_ONE_GO = 256
 
-# Of each turn of the loop so long goes to connections that sent more than is done at one time; one of them
-# has its turn in any case. What others send meanwhile, and is short, is answered in between.
+# Time in each turn of the loop for connections that sent more than is processed at once; one of them gets its
+# turn in any case. Short input of others is answered in between.
 REST_S = 0.002
 
 
 class RunQueue:
-    """The turns that were asked for, taken in order in the next turn of the loop; those that they ask for in
-    turn come in the same one, and not after another look at the sockets.
+    """Requested turns, taken in order in the next turn of the loop; turns that they request in turn follow in
+    the same one, without polling the sockets again.
 
-    Beside them, `run_later`: those who have more to do than is done at one time, one after the other.
+    `run_later` is for work that continues after the sockets have been polled, one piece at a time.
     """
 
     __slots__ = ("_going_on", "_late", "_loop", "_planned", "_woken", "clock", "faults")
@@ -36,7 +36,7 @@ class RunQueue:
         self._planned = False
         self._woken: deque[Pump] = deque()
         self._late: deque[Callable[[], None]] = deque()
-        self._going_on = False  # planned, or under way
+        self._going_on = False  # scheduled or running
 
     @property
     def is_crowded(self) -> bool:
@@ -53,7 +53,7 @@ class RunQueue:
     def _go_on(self) -> None:
         until, late = self.clock.now() + REST_S, self._late
         try:
-            for _ in range(len(late)):  # what has more to do queues again
+            for _ in range(len(late)):  # unfinished work queues again
                 late.popleft()()
                 if self.clock.now() >= until:
                     break
@@ -83,13 +83,13 @@ class RunQueue:
 
 
 class Pump:
-    """`turn(now)` is called in the loop turn after `wake`, by `take`, and when `next_timer()` has come.
+    """`turn(now)` is called in the loop turn after `wake`, by `take`, and when `next_timer()` is due.
 
-    An armed timer is only moved for an earlier time: one that fires early looks again and costs a call. So it
-    is never later than `next_timer()` was after the last turn: before `due` there is nothing to look for.
+    An armed timer is only moved to an earlier time; one that fires too early costs one call. So it is never
+    later than `next_timer()` was after the last turn, and before `due` nothing has to be checked.
 
-    What a turn raises costs that turn: `failed(error)` is called, the timer is armed, and what is due at once
-    waits `PAUSE_S`.
+    An exception costs the turn that raised it: `failed(error)` is called, the timer is armed, and what is due
+    at once is delayed by `PAUSE_S`.
     """
 
     __slots__ = (
@@ -121,19 +121,19 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._woken = False
         self._closed = False
-        self._not_before = -inf  # the timer, after a turn that failed
+        self._not_before = -inf  # of the timer, after a failed turn
         self._timer: asyncio.TimerHandle | None = None
         self.due = inf
-        """When the timer fires, or has fired for the turn under way."""
+        """When the timer fires, or has fired for the current turn."""
 
     def wake(self) -> None:
-        """There was input."""
+        """Schedules a turn after input."""
         if not self._woken and not self._closed:
             self._woken = True
             self._run_queue.add(self)
 
     def take(self, now: float) -> None:
-        """A turn at once, in place of one that was to come."""
+        """Takes a turn at once, instead of a scheduled one."""
         self._woken = False
         if self._closed:
             return
@@ -144,7 +144,7 @@ class Pump:
         self.arm()
 
     def arm(self) -> None:
-        """Only the timer may have changed."""
+        """Arms the timer, if only that may have changed."""
         if self._closed:
             return
         try:
@@ -165,8 +165,8 @@ class Pump:
         self._timer = self._loop.call_later(max(0.0, at - self._clock.now()), self._on_timer)
 
     def close(self) -> None:
-        """Ends all turns. Drops the callbacks: their owners refer to this pump, and on a busy server more and
-        more of these cycles would be left to the garbage collector."""
+        """Ends all turns. Drops the callbacks, whose owners refer to this pump: on a busy server, such cycles
+        would pile up for the garbage collector."""
         if self._closed:
             return
         self._closed = True
@@ -176,7 +176,7 @@ class Pump:
             self._timer = None
 
     def run_if_woken(self) -> None:
-        """For the run queue."""
+        """Called by the run queue."""
         if self._woken:
             self.take(self._clock.now())
 

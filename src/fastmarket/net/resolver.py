@@ -1,4 +1,4 @@
-"""What names stand for: hosts by the system's resolver, /dnsaddr by TXT records (multiaddr: DNSADDR.md)."""
+"""Resolves names: hosts by the system's resolver, /dnsaddr by TXT records (multiaddr: DNSADDR.md)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from fastmarket.net.dial_reasons import DialReason, failed, of_system
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as DnsResolver
 
-# What a name is resolved to, by the kind of the address (multiaddr: dns4 and dns6 ask for one family).
+# Address families by the protocol of the name (dns4 and dns6 want one family).
 FAMILIES = {"dns4": socket.AF_INET, "dns6": socket.AF_INET6, "dns": socket.AF_UNSPEC}
 
-# Records looked at of one name; a DNS message over TCP holds 64 KiB, the public bootstrap names a handful.
+# Records read of one name; a DNS message over TCP holds 64 KiB, the public bootstrap names have a handful.
 MAX_TXT_RECORDS = 64
 _PREFIX = "dnsaddr="
 
 
 class Resolver:
-    """Raises DialFailed with the reason, for every name that leads nowhere."""
+    """Raises DialFailed, with the reason, for a name that leads nowhere."""
 
     def __init__(self, nameservers: Sequence[tuple[str, int]], timeout_s: float) -> None:
-        """`nameservers`: those to ask for TXT records, (IP address, port); none: the system's."""
+        """`nameservers` for TXT records, as (IP address, port); empty: the system's."""
         self._nameservers = nameservers
         self._timeout_s = timeout_s
         self._dns: DnsResolver | None = None
 
     async def hosts(self, endpoint: TcpEndpoint) -> list[str]:
-        """IP addresses of a host, as the system ranks them."""
+        """IP addresses of a host, in the system's order."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -47,12 +47,12 @@ class Resolver:
             raise failed(endpoint.host, DialReason.DNS, detail) from None
         except OSError as error:
             raise failed(endpoint.host, of_system(error), plain(error)) from None
-        except UnicodeError:  # of Python's own codec, which reads every host
+        except UnicodeError:  # of Python's codec for host names
             raise failed(endpoint.host, DialReason.DNS, "no resolver accepts that name") from None
         return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
     async def dnsaddr(self, addr: Multiaddr, peer: PeerId) -> list[Multiaddr]:
-        """The addresses of `peer` among those that a /dnsaddr stands for; they may be names again."""
+        """The addresses of `peer` among those of a /dnsaddr; they may be names again."""
         found = []
         try:
             name = ascii_name(f"_dnsaddr.{addr.parts[0][1]}")
@@ -62,8 +62,8 @@ class Resolver:
             try:
                 entry = Multiaddr.from_text(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
             except CallerFault:
-                continue  # of a kind that this version does not know
-            # A name may stand for many peers. An entry that names none may be anybody's; the handshake tells.
+                continue  # of a protocol this version does not know
+            # A name may stand for many peers. An entry without an id may be any peer's; the handshake tells.
             if entry is not None and entry.peer_id in (None, peer):
                 found.append(entry)
         if not found:
@@ -72,7 +72,7 @@ class Resolver:
         return found
 
     async def _texts(self, name: str) -> list[str]:
-        # Loaded when the first /dnsaddr is met: it takes longer than everything else here.
+        # Loaded with the first /dnsaddr: it takes longer than everything else here.
         from dns.exception import DNSException
         from dns.name import from_text
         from dns.rdtypes.ANY.TXT import TXT
@@ -97,7 +97,7 @@ class Resolver:
 
 
 def plain(error: OSError) -> str:
-    """What went wrong, in a few words."""
+    """The fault in a few words."""
     if isinstance(error, socket.gaierror):
         return (error.strerror or "name not found").lower()
     return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__

@@ -1,4 +1,5 @@
-"""Streams for programs: awaitable reads and writes over an open connection, with back-pressure both ways."""
+"""Streams for programs: awaitable reads and writes over an open connection, with back-pressure in both
+directions."""
 
 from __future__ import annotations
 
@@ -24,16 +25,16 @@ from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
 
-# A writer waits while this much of its stream has not gone to the muxer: one window of the other side.
+# A writer waits while this much of its stream has not reached the muxer: one window of the other side.
 MAX_UNSENT_BYTES = 256 * 1024
 
 StreamHandler = Callable[["Stream"], Awaitable[None]]
 
 
 class Stream:
-    """One stream. Both sides may write until they have closed their own direction.
+    """One stream. Each side may write until it has closed its own direction.
 
-    Bytes that were not read yet count against the window (256 KiB), so a slow reader slows the writer.
+    Unread bytes count against the window (256 KiB), so a slow reader slows the writer down.
     """
 
     def __init__(self, link: Link, stream_id: int, clock: Clock, protocol: str = "") -> None:
@@ -46,11 +47,11 @@ class Stream:
         self._ended = False
         self._fault: StreamFailed | None = None
         self._news = asyncio.Event()
-        self._needs_room = False  # a writer waits until the other side has taken something
+        self._needs_room = False  # a writer waits until the other side reads
 
     @property
     def remote_peer(self) -> PeerId | None:
-        """Who is at the other end."""
+        """The peer at the other end."""
         return self._link.remote_peer
 
     async def read(self, limit: int = 64 * 1024) -> bytes:
@@ -69,7 +70,7 @@ class Stream:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Queues the bytes, and waits while the other side does not take them. Raises StreamFailed."""
+        """Queues the bytes, and waits while the other side does not read. Raises StreamFailed."""
         for start in range(0, len(data), MAX_UNSENT_BYTES):
             while self._fault is None and not self._has_room:
                 self._needs_room = True
@@ -81,7 +82,7 @@ class Stream:
             self._link.wake()
 
     def close_write(self) -> None:
-        """No more from us; what was written still goes. Raises StreamFailed."""
+        """Closes our direction; written bytes are still sent. Raises StreamFailed."""
         self._check()
         self._finished = True
         self._link.connection.close_write(self._stream_id, self._clock.now())
@@ -89,17 +90,17 @@ class Stream:
 
     @property
     def is_over(self) -> bool:
-        """Neither side will write any more."""
+        """Whether neither side will write any more."""
         return self._fault is not None or (self._ended and self._finished)
 
     def reset(self) -> None:
-        """Ends both directions at once; has no effect when the stream has ended."""
+        """Ends both directions at once; does nothing if the stream has ended."""
         self._link.connection.reset(self._stream_id, self._clock.now())
         self._fail("reset by us")
         self._link.wake()
 
     def on_event(self, event: Event) -> None:
-        """For the table: what happened to the stream."""
+        """Takes an event of the stream; for the table."""
         if isinstance(event, StreamData):
             self._received += event.data
         elif isinstance(event, StreamEnded):
@@ -113,7 +114,7 @@ class Stream:
         self._news.set()
 
     def on_turned(self) -> None:
-        """For the table: the connection has written, so there may be room."""
+        """The connection has written, so there may be room; for the table."""
         if self._needs_room and self._has_room:
             self._news.set()
 
@@ -122,7 +123,7 @@ class Stream:
         return self._link.connection.unsent_bytes_of(self._stream_id) <= MAX_UNSENT_BYTES
 
     async def wait_ready(self) -> None:
-        """Until the peer has accepted a protocol. Raises StreamFailed."""
+        """Waits until the peer has accepted a protocol. Raises StreamFailed."""
         while not self.protocol:
             self._check()
             await self._wait()
@@ -158,13 +159,13 @@ class StreamTable:
         return bool(self._streams)
 
     def serve(self, protocol: str, handler: StreamHandler) -> None:
-        """`handler(stream)` runs as a task for each inbound stream; when it ends, the stream is reset unless
+        """`handler(stream)` runs as a task for each inbound stream. At its end, the stream is reset unless
         both directions are closed."""
         self._handlers[protocol] = handler
         self._protocols[protocol] = None
 
     async def open(self, link: Link, protocols: Sequence[str]) -> Stream:
-        """A stream of ours in the first of `protocols` that the peer accepts. Raises StreamFailed."""
+        """Opens a stream in the first of `protocols` that the peer accepts. Raises StreamFailed."""
         stream_id = link.connection.open_stream(protocols, self._clock.now())
         stream = Stream(link, stream_id, self._clock)
         self._streams.setdefault(link, {})[stream_id] = stream
@@ -172,7 +173,7 @@ class StreamTable:
         try:
             await stream.wait_ready()
         except asyncio.CancelledError:
-            stream.reset()  # nobody would
+            stream.reset()  # it would stay open
             raise
         return stream
 
@@ -193,7 +194,7 @@ class StreamTable:
         return True
 
     def on_turned(self, link: Link) -> None:
-        """A link has written what it had."""
+        """A link has written its output."""
         known = self._streams.get(link)
         if known:
             for stream_id, stream in list(known.items()):
@@ -202,7 +203,7 @@ class StreamTable:
                     del known[stream_id]
 
     def on_lost(self, link: Link) -> None:
-        """A link has ended, and so have all its streams."""
+        """A link has ended, and with it all its streams."""
         for stream_id, stream in self._streams.pop(link, {}).items():
             stream.on_event(StreamReset(stream_id, "the connection ended"))
 

@@ -1,9 +1,9 @@
-"""Whether another node speaks with our key: two started from one image, or a copied data directory.
+"""Detects another node with our key: two started from one image, or a copied data directory.
 
-Peers take the two for one and reach sometimes one, sometimes the other; each undoes what the other announces.
-Other peers say where they know us (`kad.lookup.queries.FindSelf`), which is where they met one of the two
-last. If that address is none of ours, the node there is asked to prove its identity. An address alone is
-hearsay; the key is proof.
+Peers take the two for one and reach sometimes one, sometimes the other; each overwrites what the other
+announces. Peers tell which addresses they have for us (`kad.lookup.queries.FindSelf`): those where they last
+met either of the two. If such an address is not ours, the node there is asked to prove its identity. An
+address alone is hearsay; the key is proof.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from fastmarket.repeating import Repeating
 
 logger = logging.getLogger(__name__)
 
-MAX_LOOKED_AT = 4  # addresses dialed for it at once; others may name any
-ASK_PAUSE_S = 60.0  # from one question how we are known to the next; one small request
-LOOK_PAUSE_S = 60.0  # from one such dial to the next
-TELL_AGAIN_S = 3600.0  # from one warning to the next
-IDENTIFY_S = 5.0  # for who is there to say who it is
+MAX_LOOKED_AT = 4  # addresses dialed at once; others may name any
+ASK_PAUSE_S = 60.0  # between queries for our own entry; one small request
+LOOK_PAUSE_S = 60.0  # between such dials
+TELL_AGAIN_S = 3600.0  # between warnings
+IDENTIFY_S = 5.0  # for the node there to identify itself
 
 
 class Twins:
-    """Asks how others know us, looks at addresses that are none of ours, one look at a time, and warns."""
+    """Queries peers for our own entry, dials addresses that are not ours, one at a time, and warns."""
 
     def __init__(self, host: Host, engine: Engine) -> None:
         self._host = host
@@ -43,18 +43,18 @@ class Twins:
             "asking peers which addresses they know of us", lambda: ASK_PAUSE_S, self.ask, host.faults
         )
         self._look: asyncio.Task[None] | None = None
-        self._look_at = self._warn_at = float("-inf")  # not before
+        self._look_at = self._warn_at = float("-inf")  # not earlier
         self.found_at: Multiaddr | None = None
-        """Where another node with our key was last."""
+        """Where another node with our key was last found."""
         host.on_own_key_met = self._on_met
 
     def start(self) -> None:
-        """Asks from now on; once is enough."""
+        """Starts the queries, unless they have been started."""
         if not self._asking.running:
             self._asking.start()
 
     def ask(self) -> None:
-        """The closest of the peers that we have a connection with, how it knows us."""
+        """Queries the closest connected peer for our entry."""
         host, config = self._host, self._engine.config
         near = self._engine.closest(host.peer_id.raw, config.k)
         peer = next((one for one in near if host.link_to(one.peer_id) is not None), None)
@@ -64,13 +64,13 @@ class Twins:
 
         def done(outcome: RequestResult) -> None:
             if isinstance(outcome, Reply):
-                with suppress(PeerFault):  # a lookup that meets it will say so
+                with suppress(PeerFault):  # a lookup that meets it will report it
                     find.read(peer, outcome.protocol, outcome.payload, host.clock.now())
 
         host.request(peer, find.choices(peer), now + config.request_timeout_s, done)
 
     def on_named(self, us: PeerInfo) -> None:
-        """Somebody has these addresses of us."""
+        """A peer has these addresses for us."""
         now = self._host.clock.now()
         own = self._host.identifier.addresses
         foreign = [addr for addr in us.addrs if addr not in own and addr.host_port() is not None]
@@ -94,14 +94,14 @@ class Twins:
             finally:
                 ourselves = any(one.role is Role.LISTENER for one in self._with_our_key())
                 link.close(self._host.clock.now())
-            if not ourselves:  # else a way to us that we did not know
+            if not ourselves:  # otherwise an unknown address of this node
                 self._warn(addr)
 
     def _with_our_key(self) -> Iterable[Link]:
         return self._host.links.by_peer.get(self._host.peer_id, ())
 
     def _on_met(self, link: Link) -> None:
-        """Somebody dialed us and proved to have our key: another, unless we are looking just now."""
+        """An inbound connection has our key: another node, unless we are dialing one just now."""
         if self._look is None or self._look.done():
             self._warn(link.connection.remote_addr)
 
@@ -117,7 +117,7 @@ class Twins:
             )
 
     async def close(self) -> None:
-        """Asks and looks no more."""
+        """Ends queries and dials."""
         await self._asking.stop()
         self._look_at = float("inf")
         if self._look is not None:

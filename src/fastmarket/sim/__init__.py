@@ -1,1 +1,1 @@
-"""Large networks in virtual time: the shipped engine and offer protocol, a seeded network around them."""
+"""Large networks in virtual time: the shipped engine and offer protocol in a seeded, simulated network."""

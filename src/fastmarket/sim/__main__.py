@@ -25,7 +25,7 @@ _KILO = 1024
 
 
 def _kad_config(settings: Sequence[str]) -> KadConfig:
-    """The shipped parameters with some changed, each "name=value"."""
+    """The shipped parameters with changes, each given as "name=value"."""
     shipped = KadConfig()
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -51,32 +51,54 @@ _SUMMARIES = "\b\n" + "\n".join(f"{name:<12} {item.summary}" for name, item in S
 
 
 @click.command(epilog=_SUMMARIES, context_settings={"max_content_width": 110})
-@click.option("--scenario", type=click.Choice(list(SCENARIOS)), default="static", show_default=True)
 @click.option(
-    "--nodes", type=click.IntRange(2, 1_000_000), help="Number of nodes.  [default: the scenario's]"
+    "--scenario",
+    type=click.Choice(list(SCENARIOS)),
+    metavar="NAME",
+    default="static",
+    show_default=True,
+    help="Scenario, one of those below.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Seed; the same seed gives the same run."
+    "--nodes",
+    type=click.IntRange(2, 1_000_000),
+    help="Number of nodes.  [default: the usual of the scenario]",
 )
-@click.option("--lookups", type=click.IntRange(0), default=1000, show_default=True)
-@click.option("--offers", type=click.IntRange(1), default=100, show_default=True, help="Published.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Runs with the same seed are identical.")
 @click.option(
-    "--finds", type=click.IntRange(0), default=1000, show_default=True, help="Searches for the offers."
+    "--lookups", type=click.IntRange(0), default=1000, show_default=True, help="Number of lookups to run."
+)
+@click.option(
+    "--offers", type=click.IntRange(1), default=100, show_default=True, help="Number of offers to publish."
+)
+@click.option(
+    "--finds",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Number of searches for these offers.",
 )
 @click.option(
     "--dial-round-trips",
     type=click.IntRange(0),
     default=Conditions().dial_round_trips,
     show_default=True,
-    help="Round trips before a connection's first request; 0: as if all peers were connected.",
+    help="Round trips before the first request of a connection; 0 simulates open connections.",
 )
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="Fraction of messages lost.")
-@click.option("--kad", multiple=True, metavar="NAME=VALUE", help="Set a parameter of KadConfig.")
-@click.option("--wire", is_flag=True, help="Report the bytes on the wire.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, allow_dash=True), help="- is stdout.")
-@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="A PNG; needs fastmarket[sim].")
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, help="Fraction of messages that are lost.")
+@click.option("--kad", multiple=True, metavar="NAME=VALUE", help="Set a parameter of KadConfig; repeatable.")
+@click.option("--wire", is_flag=True, help="Also report bytes on the wire.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write the report as JSON; - is stdout.",
+)
+@click.option(
+    "--plot", "plot_path", type=click.Path(path_type=Path), help="Write plots as PNG; needs fastmarket[sim]."
+)
 def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None:
-    """Large networks of fastmarket's own engine in virtual time."""
+    """Simulate a large network of fastmarket nodes in virtual time."""
     conditions = Conditions(dial_round_trips=options["dial_round_trips"], loss=options["loss"])
     rules = Rules(seed, conditions, _kad_config(kad))
     nodes = options["nodes"] or SCENARIOS[scenario].nodes
@@ -90,13 +112,14 @@ def main(scenario: str, seed: int, kad: tuple[str, ...], **options: Any) -> None
     )
     try:
         pyplot = report.plotting() if options["plot_path"] is not None else None
-        # A run makes few cycles and much that stays: looking for cycles would cost a fifth of its time.
+        # A run makes few reference cycles and many lasting objects: the collector would cost a fifth of its
+        # time.
         gc.disable()
         outcome = SCENARIOS[scenario].run(plan)
     except CallerFault as fault:
         raise click.ClickException(str(fault)) from None
     cost = _cost()
-    gc.freeze()  # nor is it worth it at the end
+    gc.freeze()  # likewise at the end
     cost["requests_per_cpu_s"] = round(outcome.network(wire=False)["requests"] / cost["cpu_s"])
     result = report.as_json(scenario, outcome, cost, wire=options["wire"])
     path = options["json_path"]

@@ -1,7 +1,7 @@
-"""Which addresses nodes have: of the public internet, in blocks as networks and hosters hold them.
+"""The addresses of nodes: public ones, in blocks as networks and hosters have them.
 
-Code that asks and stores by address block (`formats.scope.ip_group`) must meet in the simulator what it meets
-outside: most peers are alone in their block, some hosters hold many.
+Code that works by address block (`formats.scope.ip_group`) must meet the same distribution in the simulator
+as outside: most peers are alone in their block, some hosters have many.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Holders:
     """Networks (autonomous systems) of one size."""
 
     share: float  # of all nodes
-    blocks: int  # /16 blocks they hold together
+    blocks: int  # /16 blocks they hold in total
 
 
 # Shares: two networks hold over 30 % of the addresses of the public IPFS network, ten 64.9 %, a hundred
-# 90.6 %, all 2,715 the rest (Trautwein et al., SIGCOMM 2022, section 5). How many blocks they hold is
-# estimated: no published figure of peers per /16 was found. The same paper has 92.3 % of the addresses host
-# one peer; here all do.
+# 90.6 %, and 2,715 all of them (Trautwein et al., SIGCOMM 2022, section 5). The number of blocks is an
+# estimate: no published figure of peers per /16 was found. In that paper 92.3 % of the addresses host one
+# peer; here all do.
 HOLDERS = (
     Holders(0.30, 3000),
     Holders(0.349, 2400),
@@ -42,7 +42,7 @@ def tcp_addr(ip4: bytes) -> Multiaddr:
 
 
 class AddressPlan:
-    """The blocks of the public internet and who holds them; draws addresses, no block twice among holders."""
+    """The blocks of the public internet and their holders; draws addresses. No block has two holders."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -53,14 +53,14 @@ class AddressPlan:
         self._shares = [holders.share for holders in HOLDERS]
 
     def draw(self) -> bytes:
-        """The address of one more node."""
+        """The address of another node."""
         (blocks,) = self._random.choices(self._held, self._shares)
         return self.within(self._random.choice(blocks))
 
     def rent(self) -> bytes:
-        """A block nobody else has a node in."""
+        """A block without any other node."""
         return self._unheld.pop()
 
     def within(self, block: bytes) -> bytes:
-        """Some address of a block."""
+        """An address in a block."""
         return block + self._random.randbytes(2)

@@ -1,4 +1,4 @@
-"""One holder of very many files announces them all again: by region, and against one lookup each."""
+"""The holder of very many files announces them again: by region, compared with one lookup each."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.population import content_of
 from fastmarket.sim.world import Plan, World, terms_of
 
-# Contents for each node: 100,000 in the 10,000 nodes of the mark.
+# Contents per node: 100,000 in the 10,000 nodes of the mark.
 CONTENTS_PER_NODE = 10
 MAX_LOOKUPS_PER_NODE = 1
-# Announced one by one for the comparison.
+# Contents announced one by one, for comparison.
 SAMPLE = 200
-# Longer than the schedule takes, offers.restore_spread_s.
+# Longer than the schedule, offers.restore_spread_s.
 ALL_SWEPT_S = 3 * 3600.0
 HOLDER = 0
 
 
 def reannounce(plan: Plan) -> ScenarioOutcome:
-    """One holder announces ten contents for each node, as its schedule does: against one lookup each."""
-    # Refreshes of tables are no part of what is measured.
+    """A holder of ten contents per node announces them all again, compared with one lookup each."""
+    # Table refreshes are not part of the measurement.
     plan = replace(plan, rules=replace(plan.rules, kad=replace(plan.rules.kad, refresh_interval_s=86_400.0)))
     outcome = ScenarioOutcome(plan)
     sampled = outcome.world()
@@ -64,7 +64,7 @@ def reannounce(plan: Plan) -> ScenarioOutcome:
 
 
 def _one_by_one(world: World, count: int) -> StoreFigures:
-    """Single announcements by the one holder."""
+    """Announcements one by one, by the holder."""
     figures = StoreFigures()
     for number in range(count):
         world.announce([content_of(f"one {number}")], figures, first_signer=HOLDER)
@@ -72,8 +72,8 @@ def _one_by_one(world: World, count: int) -> StoreFigures:
 
 
 def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], float]:
-    """The holder comes back with these offers and announces them as its schedule has it: its sweeps, and how
-    long that took."""
+    """The holder restarts with these offers and announces them on its schedule; returns its sweeps and the
+    time taken."""
     network, sweeps, disk = world.network, Sweeps(), SimDisk()
     signings = [Signing(terms_of(content), None, False, network.offers.lifetime_s) for content in contents]
     disk.keep(sign_offers(world.population.identity(HOLDER), signings, world.now), own=True)
@@ -90,7 +90,7 @@ def _sweep(world: World, contents: list[bytes]) -> tuple[list[SweepResult], floa
 
 
 class Sweeps(Observer):
-    """The sweeps that a node's schedule made."""
+    """The sweeps of a node's schedule."""
 
     __slots__ = ("results",)
 
@@ -103,8 +103,8 @@ class Sweeps(Observer):
 
 
 class KeepsNothing(Conduct):
-    """Acknowledges offers without keeping them: two million copies would not fit, and are nothing to the
-    holder."""
+    """Acknowledges offers without storing them: two million copies would not fit into memory, and do not
+    matter to the holder."""
 
     __slots__ = ()
 

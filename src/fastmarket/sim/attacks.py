@@ -1,4 +1,4 @@
-"""Scenarios with nodes that lie."""
+"""Scenarios with malicious nodes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fastmarket.sim.population import Population, content_of
 from fastmarket.sim.world import Plan, with_kad
 
 HOSTILE_SHARE = 0.2
-DISJOINT_PATHS = 8  # S/Kademlia's figure
-# One key targeted: so many ids, rented in so many address blocks.
+DISJOINT_PATHS = 8  # as in S/Kademlia
+# An attack on one key: the number of ids, and of the address blocks they are rented in.
 PLACED = 60
 PLACED_BLOCKS = 6
-# Ids the attacker tries for each honest node: enough that nearly all it places are closer than anybody.
+# Ids the attacker generates for each honest node: enough that nearly all it places are the closest.
 TRIED_PER_NODE = 400
 
 
 def hostile(plan: Plan) -> ScenarioOutcome:
-    """A fifth of all nodes, ids even, drops what it is given and answers only with each other."""
+    """A fifth of all nodes is malicious: it drops what it should store, and names only its like."""
     outcome = ScenarioOutcome(plan)
     _among_liars(outcome, plan, "")
     disjoint = with_kad(plan, disjoint_paths=DISJOINT_PATHS)
@@ -42,14 +42,14 @@ def _among_liars(outcome: ScenarioOutcome, plan: Plan, name: str) -> Figures:
 
 
 def targeted(plan: Plan) -> ScenarioOutcome:
-    """One key targeted: 60 hostile ids closest to it, from 6 address blocks, there before its offer is."""
+    """60 malicious ids, in 6 address blocks, are the closest to one key before its offer is stored."""
     outcome = ScenarioOutcome(plan)
     honest = range(plan.nodes)
     population = Population.generate(plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad)
     contents = [content_of(number) for number in range(plan.offers)]
     stored, found, taken = StoreFigures(), FindFigures(), []
     for number, placed in enumerate(_placed(plan, population, contents)):
-        # A network of its own for each content: all hostile nodes there stand around that one key.
+        # One network for each content: all its malicious nodes surround that key.
         population.list_servers([*honest, *placed])
         world = outcome.world(population=population)
         world.askers = range(plan.signers, plan.nodes)
@@ -69,7 +69,7 @@ def targeted(plan: Plan) -> ScenarioOutcome:
 
 
 def _placed(plan: Plan, population: Population, contents: list[bytes]) -> list[list[int]]:
-    """For each content the numbers of the hostile nodes around it, none of them listed yet."""
+    """For each content, the numbers of the hostile nodes around it, which are not listed yet."""
     random = Random(f"{plan.rules.seed} placed")
     addresses = AddressPlan(Random(f"{plan.rules.seed} addresses"))
     targets = [sha256(content) for content in contents]

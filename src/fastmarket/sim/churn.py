@@ -1,4 +1,4 @@
-"""Scenarios that take hours: every node lives, refreshes its table and announces what is its own."""
+"""Scenarios of several hours: every node is simulated in full, with table refreshes and announcements."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fastmarket.sim.world import Plan, World
 
 PARTITION_S = 3600.0
 HEALED_WITHIN_S = 900.0
-MEDIAN_SESSION_S = 3600.0  # median uptime; half of the nodes the public IPFS network meets leave within 2 h
+MEDIAN_SESSION_S = 3600.0  # half of the nodes met in the public IPFS network leave within 2 h
 CHURN_HOURS = 24
-# Soon after the first announcement, shortly before and after the next, and shortly before the one after.
+# Soon after the first announcement, shortly before and after the second, and shortly before the third.
 ASKED_AT_HOURS = (1, 4, 8, 11, 13, 16, 20, 23)
 ANNOUNCE_INTERVAL_S = 12 * 3600.0
-HOLDER_SHARE = 0.02  # few: they stay, and what they store for others stays with them
-SEEDS = 3  # nodes a newcomer knows of
+HOLDER_SHARE = 0.02  # few: they stay, and with them what they store for others
+SEEDS = 3  # nodes known to a newcomer
 
 
 def partition(plan: Plan) -> ScenarioOutcome:
-    """Two halves that do not hear each other for an hour, then do; offers from before and from within."""
+    """Two halves are cut off from each other for an hour; offers were made before and meanwhile."""
     outcome = ScenarioOutcome(plan)
     world = outcome.world()
     standing, random = world.network.standing, Random(f"{plan.rules.seed} sides")
@@ -47,7 +47,7 @@ def partition(plan: Plan) -> ScenarioOutcome:
 
 
 def churn(plan: Plan) -> ScenarioOutcome:
-    """Nodes come and go, median session 1 h, as many away as there; holders stay and announce every 12 h."""
+    """Nodes come and go, median session 1 h, half of them online; holders stay and announce every 12 h."""
     offers = replace(plan.rules.offers, announce_interval_s=ANNOUNCE_INTERVAL_S)
     holders = max(1, int(plan.nodes * HOLDER_SHARE))
     plan = replace(plan, signers=holders, rules=replace(plan.rules, offers=offers))
@@ -71,9 +71,9 @@ def churn(plan: Plan) -> ScenarioOutcome:
 
 
 class Sessions:
-    """Comes and goes: exponential sessions and absences of one median; signers stay.
+    """Session times: exponential sessions and absences with the same median; signers stay.
 
-    Who comes back has its id and address, and nothing else: its table and store are gone.
+    A node that comes back has its id and address, and nothing else: its table and store are gone.
     """
 
     def __init__(self, world: World) -> None:
@@ -81,7 +81,7 @@ class Sessions:
         self._random = Random(f"{world.plan.rules.seed} sessions")
 
     def begin(self) -> None:
-        """Half of all nodes are there, the rest away."""
+        """Half of all nodes are online, the rest offline."""
         world, states = self._world, self._world.network.standing.states
         for number in range(world.plan.signers, world.plan.nodes):
             if self._random.random() < 0.5:
@@ -90,7 +90,7 @@ class Sessions:
         world.population.list_servers(up)
         for number in up:
             world.network.node(number)
-        world.population.list_servers(range(world.plan.nodes))  # who is there then counts as closest
+        world.population.list_servers(range(world.plan.nodes))  # only nodes that are online count as closest
         for number in range(world.plan.signers, world.plan.nodes):
             self._later(self._come if number in states else self._go, number)
 

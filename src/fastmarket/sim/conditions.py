@@ -1,4 +1,4 @@
-"""What the simulated network does to messages: latency, loss, dialling. All of it stated here."""
+"""Effects of the simulated network on messages: latency, loss, dialing. All of them are listed here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastmarket.native.sim_net import Ways
 
 
 class Region(IntEnum):
-    """Where a node stands."""
+    """Where a node is."""
 
     NORTH_AMERICA_EAST = 0
     NORTH_AMERICA_WEST = 1
@@ -24,9 +24,9 @@ class Region(IntEnum):
     OCEANIA = 6
 
 
-# Share of nodes. Measured are the countries that hold three quarters of the public IPFS network: US 28.5 %,
-# China 24.2 %, France 8.3 %, Taiwan 7.2 %, South Korea 6.7 % (Trautwein et al., "Design and Evaluation of
-# IPFS", SIGCOMM 2022, section 5). Where the last quarter stands, and which coast of the US, is estimated.
+# Shares of nodes. Measured are the countries with three quarters of the public IPFS network: US 28.5 %, China
+# 24.2 %, France 8.3 %, Taiwan 7.2 %, South Korea 6.7 % (Trautwein et al., "Design and Evaluation of IPFS",
+# SIGCOMM 2022, section 5). The last quarter, and the split of the US by coast, are estimated.
 REGION_SHARES = (0.19, 0.095, 0.25, 0.39, 0.035, 0.02, 0.02)
 
 # Round trips between two data centres in milliseconds: East US, West US 2, Germany West Central, East Asia
@@ -45,28 +45,28 @@ ROUND_TRIPS_MS = (
     (206, 179, 290, 127, 98, 298, 16),
 )
 
-# Beside the way between the regions each message waits in access lines and queues. Estimated: log-normal, one
-# in a hundred waits 17 times the median (68 ms), one in a thousand 41 times (163 ms).
+# In addition each message waits in access lines and queues. Estimated: log-normal, one in a hundred waits 17
+# times the median (68 ms), one in a thousand 41 times (163 ms).
 ACCESS_MEDIAN_S = 0.004
 ACCESS_SIGMA = 1.2
-# Drawn once, and one of them for each message: a fresh draw costs ten times as much.
+# Drawn once, and then picked from for each message: drawing afresh costs ten times as much.
 WAITS = 1 << 16
 _ACCESS_MU = log(ACCESS_MEDIAN_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The knobs of one run."""
+    """The settings of one run."""
 
     dial_round_trips: int = 2
-    """From the first packet to the first request of a new connection: TCP's, then Noise XX /noise proposed
-    in its first message; the request leaves right behind the last one. 0: as if everybody were connected with
-    everybody, which shows the round trips of requests alone."""
-    idle_timeout_s: float = 120.0  # a connection unused for this long is gone (HostConfig.idle_timeout_s)
-    loss: float = 0.0  # share of requests, and of replies, that never arrive
-    slow_delay_s: tuple[float, float] = (1.0, 4.0)  # a slow peer thinks this long, evenly spread
+    """From the first packet to the first request of a new connection: TCP, then Noise XX, with /noise
+    proposed in its first message; the request follows the last one immediately. 0: as if all nodes were
+    connected, which shows the round trips of requests alone."""
+    idle_timeout_s: float = 120.0  # an unused connection ends after this time (HostConfig.idle_timeout_s)
+    loss: float = 0.0  # share of requests, and of replies, that are lost
+    slow_delay_s: tuple[float, float] = (1.0, 4.0)  # delay of a slow peer's answer, uniformly distributed
     disk_delay_s: tuple[float, float] = (0.001, 0.008)
-    """A write takes this long until it would survive, evenly spread: an fsync of an SSD. Estimated."""
+    """Time until a write is durable, uniformly distributed: an fsync of an SSD. Estimated."""
     region_shares: tuple[float, ...] = REGION_SHARES
 
 
@@ -79,9 +79,10 @@ class Latency:
         waits = [random.lognormvariate(_ACCESS_MU, ACCESS_SIGMA) for _ in range(WAITS)]
         self.ways = Ways([[ms / 2000 for ms in row] for row in ROUND_TRIPS_MS], waits, random.random)
         self.one_way = self.ways.one_way
-        """`one_way(here, there)`: seconds a message takes from a region to another, with what it waits."""
+        """`one_way(here, there)`: seconds that a message takes from one region to another, including
+        waits."""
         self._cumulated = list(accumulate(conditions.region_shares))
 
     def region(self, random: Random) -> int:
-        """Where a node comes to stand."""
+        """The region of a node, drawn at random."""
         return min(bisect(self._cumulated, random.random() * self._cumulated[-1]), len(ROUND_TRIPS_MS) - 1)

@@ -1,4 +1,4 @@
-"""The disk of a simulated node: what it was asked to keep, and what of that a crash leaves."""
+"""The disk of a simulated node: what was written to it, and what of that survives a crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastmarket.offers.store.changes import AnyChange, Displaced
 
 
 class SimDisk:
-    """Offers by what they are of; outlives the process that writes to it. Writes are done in order."""
+    """Offers by key; outlives the process that writes to it. Writes complete in order."""
 
     __slots__ = ("_free_at", "_offers", "_under_way")
 
@@ -26,29 +26,29 @@ class SimDisk:
         return len(self._offers)
 
     def keep(self, offers: Iterable[Offer], *, own: bool) -> None:
-        """Holds these as if they had been written by an earlier life of the node."""
+        """Stores these, as if written by an earlier run of the node."""
         self._offers.update((offer.key, (offer, own)) for offer in offers)
 
     def begin(self, changes: Sequence[AnyChange], now: float, takes_s: float) -> float:
-        """A write begins once those before are done; when it will be done."""
+        """Starts a write after the pending ones; returns when it will complete."""
         self._under_way.append(changes)
         self._free_at = max(self._free_at, now) + takes_s
         return self._free_at
 
     def write(self, changes: Sequence[AnyChange]) -> None:
-        """The first of the writes under way is done."""
+        """The first pending write completes."""
         assert self._under_way.popleft() is changes
         self._apply(changes)
 
     def crash(self, random: Random) -> None:
-        """The process has ended: of the writes under way some of the first may be there all the same."""
+        """The process ends: some of the first pending writes may survive."""
         for _ in range(random.randint(0, len(self._under_way))):
             self._apply(self._under_way.popleft())
         self._under_way.clear()
         self._free_at = 0.0
 
     def restore(self, core: NodeCore, now: float) -> None:
-        """A process begins: it takes up what is there."""
+        """A process starts: restores what is stored."""
         held = self._offers.values()
         restore_offers(core, [(offer.envelope, own) for offer, own in held], (), now)
         core.offers.own.seq_floor = max((offer.seq for offer, own in held if own), default=0)

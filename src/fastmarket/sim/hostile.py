@@ -1,4 +1,4 @@
-"""Nodes that lie: they acknowledge what they are given and drop it, and answer with their like alone."""
+"""Malicious nodes: they acknowledge requests to store, drop the data, and name only each other."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fastmarket.sim.node import Conduct, Nature, SimNode
 from fastmarket.sim.population import synthetic_raw_id
 
 _PREFIX_BITS = 32
-_SPARE = 10  # so many times more ids than wanted share the prefix that is looked at
+_SPARE = 10  # ids with the examined prefix, as a multiple of those wanted
 
 
 class Conspiracy(Conduct):
-    """All hostile nodes of a network: they know each other, whatever the distance."""
+    """All malicious nodes of a network; each knows all others."""
 
     __slots__ = ("_keyspace", "_network")
 
@@ -33,7 +33,7 @@ class Conspiracy(Conduct):
         network.conducts.update(dict.fromkeys(numbers, self))
 
     def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
-        """In the place of the node's own answers."""
+        """Replaces the node's own answers."""
         if choice.protocol == self._network.offers.protocol:
             request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
             if isinstance(request, StoreRequest):
@@ -53,10 +53,11 @@ class Conspiracy(Conduct):
 
 
 def ids_near(targets: Sequence[bytes], count: int, tried: int, random: Random) -> list[list[PeerId]]:
-    """For each 32-byte key the `count` closest of `tried` ids: what an attacker gets for so much work.
+    """For each 32-byte key the `count` closest of `tried` random ids: what an attacker gets for that much
+    work.
 
-    Each costs a key pair and a hash, which is "minimal effort and cost" (Sridhar et al., "Content Censorship
-    in the InterPlanetary File System", NDSS 2024); here the hash alone, for nobody holds the keys.
+    Each id costs a key pair and a hash, which is "minimal effort and cost" (Sridhar et al., "Content
+    Censorship in the InterPlanetary File System", NDSS 2024); here only the hash, because nothing is signed.
     """
     bits = max((tried // (_SPARE * count)).bit_length() - 1, 0)
     shift = _PREFIX_BITS - bits
@@ -74,7 +75,7 @@ def _closest(target: bytes, count: int, keyed: list[tuple[bytes, bytes]]) -> lis
     wanted = int.from_bytes(target, "big")
     keyed.sort(key=lambda item: int.from_bytes(item[0], "big") ^ wanted)
     closest = keyed[:count]
-    del keyed[:count]  # none is placed twice, should two targets be neighbours
+    del keyed[:count]  # no id is used twice, in case two targets are neighbours
     return [PeerId(raw) for _, raw in closest]
 
 

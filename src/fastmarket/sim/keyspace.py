@@ -1,7 +1,7 @@
-"""The truth about who is closest to what: nodes in the order of their keys.
+"""The true closest nodes to a key: all nodes in the order of their keys.
 
-After every lookup the simulator asks which nodes are closest. It is the routing table's own question, asked
-of a table without bounds.
+The simulator compares every lookup with them. It is the routing table's own question, for a table without
+bounds.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from fastmarket._kbucket import BucketTable
 
 KEY_BYTES = 32
 KEY_BITS = 8 * KEY_BYTES
-# Looked at beyond those wanted, for some do not count.
+# Nodes examined beyond those wanted, because some do not count.
 SPARE = 4
 
 
 class Keyspace:
-    """Nodes by number, in the order of their keys: a binary trie that is never built."""
+    """Nodes by number, in the order of their keys: an implicit binary trie."""
 
     __slots__ = ("_keys", "_table", "order")
 
     def __init__(self, keyed: Iterable[tuple[bytes, int]]) -> None:
-        """`keyed`: 32-byte keys, no two the same, and their nodes."""
+        """`keyed`: distinct 32-byte keys, and their nodes."""
         by_key = sorted(keyed)
         ordered = [(int.from_bytes(key, "big"), number) for key, number in by_key]
         self._keys = [key for key, _ in ordered]
         size = max(len(ordered), 1)
         self._table: BucketTable[int] = BucketTable(bytes(KEY_BYTES), bucket_size=size, max_entries=size)
-        for key, number in by_key:  # in their order: each is put at the end
+        for key, number in by_key:  # in order, so each is appended
             self._table.insert(key, number, 0.0)
         self.order: Sequence[int] = [number for _, number in ordered]
-        """The nodes, by key."""
+        """The nodes, in the order of their keys."""
 
     def closest(self, target: bytes, count: int, counts: Callable[[int], bool] | None = None) -> list[int]:
-        """The `count` nodes closest to a 32-byte key, among those that count."""
+        """The `count` nodes closest to a 32-byte key, of those that count."""
         wanted = count if counts is None else count + SPARE
         while True:
             near = self._table.nearest(target, wanted)
@@ -45,9 +45,9 @@ class Keyspace:
             wanted *= 2
 
     def buckets(self, key: bytes, number: int) -> Iterator[range]:
-        """What falls into each bucket of the node with that key and number, as places in `order`.
+        """The contents of each bucket of the node with that key and number, as places in `order`.
 
-        The farthest bucket comes first, empty ones are left out.
+        The farthest bucket is first; empty ones are omitted.
         """
         own = int.from_bytes(key, "big")
         low, high = 0, len(self._keys)
@@ -63,6 +63,6 @@ class Keyspace:
                 yield others
 
     def _split(self, low: int, high: int, depth: int) -> int:
-        """Where, in a range of keys with `depth` bits in common, those with the next bit set begin."""
+        """In a range of keys with `depth` common bits, where those with the next bit set begin."""
         shift = KEY_BITS - 1 - depth
         return bisect_left(self._keys, (self._keys[low] >> shift | 1) << shift, low, high)

@@ -1,4 +1,4 @@
-"""What is measured of lookups, stores and finds, and the figures it comes to."""
+"""Measurements of lookups, stores and finds, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fastmarket.kad.lookup.query import Answer, Query
 Figure: TypeAlias = float | int | None
 Figures: TypeAlias = dict[str, Figure]
 
-# One digit beyond what the virtual latencies can tell.
+# One digit more than the resolution of the virtual latencies.
 MS_DIGITS = 1
 SHARE_DIGITS = 5
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The nearest-rank percentile; None of nothing."""
+    """The nearest-rank percentile; None without values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -39,50 +39,50 @@ def spread(name: str, values: Sequence[float], digits: int | None = MS_DIGITS) -
 
 
 def share(part: int, whole: int) -> float | None:
-    """Part of whole, None of nothing."""
+    """Part of whole; None if the whole is 0."""
     return round(part / whole, SHARE_DIGITS) if whole else None
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean, None of nothing."""
+    """The mean; None without values."""
     return round(sum(values) / len(values), SHARE_DIGITS) if values else None
 
 
 class Missed(Enum):
-    """How far a lookup came with one of the true k closest that it did not return."""
+    """How far a lookup got with one of the true k closest that it did not return."""
 
-    UNHEARD = "never_named"  # no answer named it; it may stand in the own table, too far down to be asked
+    UNHEARD = "never_named"  # by no answer; it may be in the node's own table, too far down to be queried
     HEARD = "named_not_asked"
     SILENT = "asked_no_answer"  # in time
     ANSWERED = "answered_not_returned"
 
 
 class Referrals(Query):
-    """An Ask that notes who was named by whom. It asks and reads as the one it wraps.
+    """A query that records which peer named which others; otherwise it behaves like the one it wraps.
 
-    A peer of the own table is one hop away; one that was first named by a peer n hops away, n + 1.
+    A peer in the node's own table is one hop away; a peer first named by one at n hops, n + 1.
     """
 
     def __init__(self, query: Query) -> None:
         super().__init__(query.seeks_peers)
         self._query = query
         self._log: list[tuple[bytes, tuple[PeerInfo, ...] | None]] = []
-        """In order: who was asked (None), and who answered with whom."""
+        """In order: queries (None), and answers with the peers they named."""
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The wrapped question's."""
+        """Those of the wrapped query."""
         self._log.append((peer.peer_id.raw, None))
         return self._query.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """The wrapped question's. Raises PeerFault."""
+        """As the wrapped query. Raises PeerFault."""
         answer = self._query.read(peer, protocol, payload, now)
         self._log.append((peer.peer_id.raw, answer.closer))
         return answer
 
     def hops(self, peer: PeerInfo) -> int:
-        """How many requests in a row led to the peer's answer. A peer that was asked before
-        anybody named it stood in the table."""
+        """Number of consecutive requests that led to the peer's answer. A peer that was queried before any
+        other named it was in the table."""
         wanted, hops = peer.peer_id.raw, 1
         while (namer := self._first_namer(wanted)) is not None:
             wanted = namer
@@ -99,7 +99,7 @@ class Referrals(Query):
         return Missed.UNHEARD if self._first_namer(raw_id) is None else Missed.HEARD
 
     def _first_namer(self, raw_id: bytes) -> bytes | None:
-        """Who named a peer before it was asked; None: nobody."""
+        """The peer that named another before that was queried; None if there is none."""
         for raw, named in self._log:
             if named is None:
                 if raw == raw_id:
@@ -113,20 +113,20 @@ class Referrals(Query):
 
 @dataclass(slots=True)
 class LookupFigures:
-    """Of lookups for the k closest nodes to a key."""
+    """Results of lookups for the k closest nodes to a key."""
 
-    exact_count: int = 0  # returned the true k closest
-    shares: list[float] = field(default_factory=list)  # of the true k closest that were returned
+    exact_count: int = 0  # that returned the true k closest
+    shares: list[float] = field(default_factory=list)  # found shares of the true k closest
     hops: list[int] = field(default_factory=list)  # to the closest peer returned
     asked: list[int] = field(default_factory=list)
-    unanswered: list[int] = field(default_factory=list)  # of the asked, until the lookup ended
+    unanswered: list[int] = field(default_factory=list)  # of the queried peers, at the end of the lookup
     ms: list[float] = field(default_factory=list)
-    missed: Counter[Missed] = field(default_factory=Counter)  # true k closest that were not returned, by how
-    abandoned_count: int = 0  # their nodes went away meanwhile; not counted otherwise
+    missed: Counter[Missed] = field(default_factory=Counter)  # the true k closest not returned, by reason
+    abandoned_count: int = 0  # their nodes left before the end; not counted otherwise
 
     @property
     def done_count(self) -> int:
-        """Ended, or abandoned."""
+        """Ended or abandoned lookups."""
         return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:
@@ -149,16 +149,16 @@ class LookupFigures:
 
 @dataclass(slots=True)
 class StoreFigures:
-    """Of announcements of offers."""
+    """Results of announcements of offers."""
 
-    reached_count: int = 0  # met their quorum
-    quorum_ms: list[float] = field(default_factory=list)  # until then
+    reached_count: int = 0  # that reached their quorum
+    quorum_ms: list[float] = field(default_factory=list)  # until the quorum
     ms: list[float] = field(default_factory=list)  # until all had answered or timed out
     copies: list[int] = field(default_factory=list)
 
     @property
     def done_count(self) -> int:
-        """Ended."""
+        """Ended announcements."""
         return len(self.ms)
 
     def figures(self) -> Figures:
@@ -175,16 +175,16 @@ class StoreFigures:
 
 @dataclass(slots=True)
 class FindFigures:
-    """Of searches for offers that are stored."""
+    """Results of searches for stored offers."""
 
     found_count: int = 0
     first_ms: list[float] = field(default_factory=list)  # until the first offer
     ms: list[float] = field(default_factory=list)  # until the search ended
-    abandoned_count: int = 0  # their nodes went away meanwhile; not counted otherwise
+    abandoned_count: int = 0  # their nodes left before the end; not counted otherwise
 
     @property
     def done_count(self) -> int:
-        """Ended, or abandoned."""
+        """Ended or abandoned searches."""
         return len(self.ms) + self.abandoned_count
 
     def figures(self) -> Figures:

@@ -1,13 +1,14 @@
-"""The simulated network: carries the nodes' requests in virtual time, as `net/` would over TCP.
+"""The simulated network: carries the nodes' requests in virtual time, as `net/` does over TCP.
 
-A request to a peer without a connection dials first, and a connection that is up is identified by both sides,
-who then stand in each other's tables. The same seed gives the same run: every message goes into a digest.
+A request to a peer without a connection dials first. When a connection is up, both sides identify each other
+and enter each other's tables. Runs with the same seed are identical: a digest covers every message.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Final
 
 from fastmarket.config import KadConfig, NodeConfig, OfferConfig
 from fastmarket.errors import PeerFault
@@ -28,15 +29,16 @@ from fastmarket.sim.node import (
 from fastmarket.sim.population import Population
 from fastmarket.sim.traffic import FRAME_BYTES, MessageCounts
 
-# Why a request fails here: no answer came, nobody was reached, it was refused, or its stream reset.
+_CLIENT: Final = Nature.CLIENT
+# Failures of requests in this network: no answer, peer unreachable, refused, stream reset.
 _KINDS = (FailureKind.TIMEOUT, FailureKind.UNREACHABLE, FailureKind.REFUSED, FailureKind.RESET)
-# Any date will do; the engine takes unix seconds.
+# Any date will do; the engine expects unix seconds.
 START = 1_700_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for a whole network."""
+    """Settings of a whole network."""
 
     seed: int = 1
     conditions: Conditions = field(default_factory=Conditions)
@@ -47,9 +49,9 @@ class Rules:
 class Network(SimSurroundings):
     """Nodes by number, and everything between them.
 
-    A node and its table come into being when it is first touched: by a command of its own, a request or a
-    connection. Until then it costs its id and address. What is in `kads`, `conducts`, `observers` and `disks`
-    counts from then on.
+    A node and its table are created when it is first touched: by a command, a request or a connection. Before
+    that it only has an id and an address. What is in `kads`, `conducts`, `observers` and `disks` applies from
+    then on.
     """
 
     def __init__(self, population: Population, rules: Rules) -> None:
@@ -61,7 +63,7 @@ class Network(SimSurroundings):
         conditions, latency = rules.conditions, Latency(rules.conditions, random)
         placed = Random(f"{rules.seed} regions")
         self.regions = bytes(latency.region(placed) for _ in range(len(population)))
-        """Where each node stands."""
+        """The region of each node."""
         self.scheduler = Carrier(
             START,
             latency.ways,
@@ -80,30 +82,30 @@ class Network(SimSurroundings):
         self.standing = NodeStates(self.scheduler)
         self.traffic = MessageCounts(self.scheduler)
         self.kads: dict[int, KadConfig] = {}
-        """Of nodes with parameters of their own."""
+        """Parameters of nodes that differ from the others."""
         self.conducts: dict[int, Conduct] = {}
-        """Of nodes that do not answer as the shipped node does."""
+        """Behaviour of nodes that do not answer like the shipped node."""
         self.observers: dict[int, Observer] = {}
-        """Of nodes of which it is to be known what they do by themselves."""
+        """Observers of what nodes do by themselves."""
         self.disks: dict[int, SimDisk] = {}
-        """Of nodes that keep their offers, and acknowledge none before it is kept."""
+        """Disks of nodes that store their offers, and acknowledge none before it is durable."""
         self.disk_random = Random(f"{rules.seed} disks")
         self.protocols = frozenset({self.kad.protocol, self.offers.protocol})
-        """As servers list them in identify."""
+        """The protocols that servers announce in identify."""
         self.no_protocols = frozenset[str]()
         self._server = NodeConfig(kad=rules.kad, offers=rules.offers)
         self._client = replace(self._server, server_mode=False)
         self.nodes: dict[int, SimNode] = {}
         self.made = 0
-        """Nodes that have come into being, one that came back counted again."""
+        """Number of nodes created, including those recreated."""
 
     @property
     def trace_hash(self) -> str:
-        """Of every message and outcome so far, with their times."""
+        """Digest of every message and outcome so far, with their times."""
         return self.scheduler.hexdigest()
 
     def node(self, number: int) -> SimNode:
-        """The node; made, with the table a converged network gives it, when it is first asked for."""
+        """The node; created at first use, with the table it would have in a converged network."""
         node = self.nodes.get(number)
         if node is None:
             node = self.create(number)
@@ -113,7 +115,7 @@ class Network(SimSurroundings):
         return node
 
     def create(self, number: int) -> SimNode:
-        """A fresh node with an empty table, in the place of any that was; it holds what its disk does."""
+        """Creates a node with an empty table, in place of an earlier one; it restores what is on its disk."""
         before = self.nodes.get(number)
         if before is not None:
             before.abandon()
@@ -123,7 +125,7 @@ class Network(SimSurroundings):
         return node
 
     def remove(self, number: int) -> None:
-        """A node's process ends: its state and connections are gone."""
+        """Ends the process of a node: its state and connections are gone."""
         node = self.nodes.pop(number, None)
         if node is not None:
             del self.scheduler.ports[number]
@@ -134,7 +136,7 @@ class Network(SimSurroundings):
                     peer.disconnected(self.population.infos[number].peer_id)
 
     def close(self) -> None:
-        """End: nodes and what was still to happen are gone, counts stay."""
+        """Ends the simulation: drops nodes and pending events, keeps the counts."""
         for port in self.scheduler.ports.values():
             port.gone = True
         self.nodes.clear()
@@ -144,7 +146,7 @@ class Network(SimSurroundings):
     # --- for nodes
 
     def config(self, number: int, client: bool) -> NodeConfig:
-        """That of a node."""
+        """The configuration of a node."""
         usual = self._client if client else self._server
         kad = self.kads.get(number)
         return usual if kad is None else replace(usual, kad=kad)
@@ -156,36 +158,34 @@ class Network(SimSurroundings):
     # --- for the carrier
 
     def make(self, number: int) -> Port:
-        """The port of a node that comes into being."""
+        """The port of a new node."""
         return self.node(number).port
 
     def slowness(self) -> float:
-        """Seconds that a slow node thinks."""
+        """Delay of a slow node's answer, in seconds."""
         return self.random.uniform(*self.rules.conditions.slow_delay_s)
 
     def dialable(self, exchange: Exchange) -> bool:
-        """Whether the addresses that the request came with lead to its peer."""
-        if self.standing.nature(exchange.target) is Nature.CLIENT:
+        """Whether the addresses in a request lead to its peer."""
+        if self.standing.natures.get(exchange.target) is _CLIENT:
             return False
         info, named = self.population.infos[exchange.target], exchange.action.peer
         return info is named or any(addr in named.addrs for addr in info.addrs)
 
     def dial(self, port: Port, target: int) -> SimLink:
-        """A new connection."""
+        """Opens a connection."""
         self.scheduler.connections += 1
         now, here = self.scheduler.now, port.number
-        takes = 0.0
-        for _ in range(2 * self.rules.conditions.dial_round_trips):
-            takes += self._way(here, target)
-        link = SimLink(now + takes, now)
+        way = self.scheduler.way
+        link = SimLink(now + way(here, target, 2 * self.rules.conditions.dial_round_trips), now)
         port.links[target] = self.node(target).port.links[here] = link
-        # Identify is asked for when the connection is up, and answered a round trip later.
-        told_at = link.up_at + self._way(here, target) + self._way(target, here)
+        # Identify is requested when the connection is up, and answered one round trip later.
+        told_at = link.up_at + way(here, target) + way(target, here)
         self.scheduler.at(told_at, self._identify, here, target, link)
         return link
 
     def _identify(self, here: int, target: int, link: SimLink) -> None:
-        """Both ends learn who is at the other, unless the connection or one of them is gone by now."""
+        """Both ends identify each other, unless the connection or one of them has gone."""
         node, peer = self.nodes.get(here), self.nodes.get(target)
         if node is None or peer is None:
             return
@@ -194,6 +194,3 @@ class Network(SimSurroundings):
         if self.standing.is_up(target) and self.standing.is_up(here):
             node.identified(peer)
             peer.identified(node)
-
-    def _way(self, here: int, there: int) -> float:
-        return self.scheduler.way(here, there)

@@ -1,4 +1,4 @@
-"""One simulated node: the whole of the shipped node, driven in virtual time as the network drives it."""
+"""A simulated node: the whole shipped node, driven in virtual time by the network."""
 
 from __future__ import annotations
 
@@ -38,54 +38,54 @@ from fastmarket.sim.population import Population
 
 
 class NodeState(Enum):
-    """What a node does with what comes; scenarios set it."""
+    """What a node does with incoming messages; set by scenarios."""
 
     UP = "up"
-    SILENT = "silent"  # its machine takes packets, the process says nothing: SIGSTOP, a dead host
+    SILENT = "silent"  # its machine receives packets, the process does not answer: SIGSTOP, a dead host
     DOWN = "down"  # refuses connections: the process is gone
 
 
 class Nature(Enum):
-    """What a node is, for its whole life."""
+    """The kind of a node, for its whole life."""
 
     SERVER = "server"
-    CLIENT = "client"  # behind NAT: asks only, cannot be dialled, stands in nobody's table
-    HOSTILE = "hostile"  # acknowledges what it is given, drops it, and names its like alone
+    CLIENT = "client"  # behind NAT: only queries, cannot be dialed, is in no table
+    HOSTILE = "hostile"  # acknowledges requests to store, drops the data, names only its like
 
 
 class Observer:
-    """Is told how a command goes that was started with it, or what a node does by itself."""
+    """Learns about a command that was started with it, or about what a node does by itself."""
 
     __slots__ = ()
 
     def on_progress(self, item: object, now: float) -> None:
-        """It found something, or met its quorum."""
+        """An item of progress, or the quorum."""
 
     def on_finished(self, event: Finished, now: float) -> None:
-        """It has ended for its caller."""
+        """The command ended for its caller."""
 
     def on_job_ended(self, event: JobEnded, now: float) -> None:
-        """A job that it began has ended: of an announcement, long after its quorum."""
+        """One of its jobs ended; for an announcement, long after the quorum."""
 
     def on_gone(self) -> None:
-        """The node is gone before its end: `on_finished` does not come."""
+        """The node has gone before the end; `on_finished` is not called."""
 
 
-NOBODY_WATCHES: Final = Observer()
+UNOBSERVED: Final = Observer()
 
 
 class Conduct:
-    """How a node answers; where the network has one for it, in the place of the node's own answers."""
+    """How a node answers, if not like the shipped one."""
 
     __slots__ = ()
 
     def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
-        """The reply to a request, None: there is none. Raises PeerFault for what ends the stream."""
+        """The reply to a request; None: no reply. Raises PeerFault to reset the stream."""
         return node.respond(sender, choice, now)
 
 
 class KnownAddresses:
-    """Where a node's peers may be reached, as they said themselves (`core.answers.AddressBook`)."""
+    """Addresses of a node's peers, from identify (`core.answers.AddressBook`)."""
 
     __slots__ = ("_told",)
 
@@ -93,26 +93,29 @@ class KnownAddresses:
         self._told: dict[bytes, PeerInfo] = {}  # by raw id
 
     def learn(self, peer: PeerInfo) -> bool:
-        """What identify told; whether it is other than before."""
-        before = self._told.get(peer.peer_id.raw)
-        self._told[peer.peer_id.raw] = peer
+        """Takes an identify; returns whether anything has changed."""
+        raw = peer.peer_id.raw
+        before = self._told.get(raw)
+        self._told[raw] = peer
         return before is not peer and (before is None or before.addrs != peer.addrs)
 
     def addrs(self, peer_id: PeerId, now: float | None = None) -> Sequence[Multiaddr]:
-        """Those of a peer that was connected once."""
+        """Addresses of a peer that was connected before."""
         told = self._told.get(peer_id.raw)
         return () if told is None else told.addrs
 
     def hints_until(self, peer_id: PeerId) -> float:
-        """Nothing here is hearsay."""
+        """Never: there is no hearsay here."""
         return float("inf")
 
 
-_UP = NodeState.UP  # to ask the Enum's class for it takes longer than all else (CPython 3.11)
+# Looking up an Enum's member takes longer than everything else (CPython 3.11).
+_UP: Final = NodeState.UP
+_CLIENT: Final = Nature.CLIENT
 
 
 class NodeStates:
-    """How it stands with every node: the exceptions from a server that is up. Scenarios change these."""
+    """The state of every node, as exceptions from a server that is up. Scenarios change them."""
 
     __slots__ = ("natures", "sides", "slow", "states")
 
@@ -120,31 +123,31 @@ class NodeStates:
         self.natures: dict[int, Nature] = {}
         self.states: dict[int, NodeState] = carrier.states
         self.slow = carrier.slow
-        self.sides = carrier.sides  # of a partition; nobody else is heard across it
+        self.sides = carrier.sides  # of a partition; no messages cross it
 
     def nature(self, number: int) -> Nature:
-        """What it is."""
+        """The kind of a node."""
         return self.natures.get(number, Nature.SERVER)
 
     def is_up(self, number: int) -> bool:
-        """Whether it says anything."""
+        """Whether it answers at all."""
         return not self.states or self.states.get(number, _UP) is _UP
 
     def is_honest_server(self, number: int) -> bool:
-        """Whether it does what it should."""
+        """Whether it behaves correctly."""
         return self.is_up(number) and self.nature(number) is Nature.SERVER
 
     def is_answering(self, number: int) -> bool:
-        """Whether lookups ought to find it; they cannot tell who is hostile."""
-        return self.is_up(number) and self.nature(number) is not Nature.CLIENT
+        """Whether lookups should find it; they cannot tell malicious nodes apart."""
+        return self.natures.get(number) is not _CLIENT and (not self.states or self.is_up(number))
 
     def is_cut(self, one: int, other: int) -> bool:
-        """Whether a partition lies between the two."""
+        """Whether a partition separates the two."""
         return bool(self.sides) and self.sides.get(one) != self.sides.get(other)
 
 
 class SimSurroundings:
-    """What a node needs of the network it is in."""
+    """What a node needs from its network."""
 
     __slots__ = ()
 
@@ -161,7 +164,7 @@ class SimSurroundings:
     disk_random: Random
 
     def config(self, number: int, client: bool) -> NodeConfig:
-        """That of a node."""
+        """The configuration of a node."""
         raise NotImplementedError
 
     def disk_delay(self) -> float:
@@ -186,7 +189,7 @@ class SimNode(Driver):
     )
 
     def __init__(self, network: SimSurroundings, number: int, client: bool) -> None:
-        """Its table is empty; the network fills it. Offers that its disk holds are taken up."""
+        """The table is empty, to be filled by the network. Offers on its disk are restored."""
         population, now = network.population, network.scheduler.now
         info = population.infos[number]
         self.number = number
@@ -204,9 +207,9 @@ class SimNode(Driver):
             self.core.engine.set_local_addrs(info.addrs)
         protocols = network.no_protocols if client else network.protocols
         self.port = Port(number, info.peer_id, population.block(number), protocols, self)
-        """Where requests and replies come in."""
+        """Where requests and replies arrive."""
         self._conduct = network.conducts.get(number)
-        self._observer = network.observers.get(number, NOBODY_WATCHES)
+        self._observer = network.observers.get(number, UNOBSERVED)
         self._observers: dict[int, Observer] = {}
         self._armed: float | None = None
         self._disk = network.disks.get(number)
@@ -216,35 +219,35 @@ class SimNode(Driver):
 
     @property
     def info(self) -> PeerInfo:
-        """As others know it once identified."""
+        """Its peer info, as others learn it from identify."""
         return self.core.engine.local
 
-    # --- what scenarios want of it
+    # --- used by scenarios
 
     def settle(self) -> None:
-        """Its table was filled: it knows what the first lookup of a bootstrap would tell."""
+        """The table has been filled: sets what the first lookup of a bootstrap would have learned."""
         engine = self.core.engine
         local = engine.local.peer_id
         closest = engine.closest(local.raw, self._network.kad.k)
         engine.knowledge.size.learn(local.key, [peer.peer_id.key for peer in closest])
 
-    def start(self, command: Command, observer: Observer = NOBODY_WATCHES) -> int:
-        """Begins a command; its number. Raises CallerFault."""
+    def start(self, command: Command, observer: Observer = UNOBSERVED) -> int:
+        """Starts a command and returns its number. Raises CallerFault."""
         number = self.core.start(command, self._network.scheduler.now, observer)
         return self._begun(number, observer)
 
-    def start_job(self, job: Job, observer: Observer = NOBODY_WATCHES) -> int:
-        """As `start`, for a job that no command makes."""
+    def start_job(self, job: Job, observer: Observer = UNOBSERVED) -> int:
+        """Like `start`, for a job without a command."""
         number = self.core.start_job(job, self._network.scheduler.now, observer)
         return self._begun(number, observer)
 
     def cancel(self, number: int) -> None:
-        """The caller of a command is gone."""
+        """The caller of a command has gone."""
         self.core.cancel(number, self._network.scheduler.now)
         self.pump()
 
     def abandon(self) -> None:
-        """Its process ends, and so does whatever it was at."""
+        """The process ends, with everything in progress."""
         self.port.gone = True
         if self._disk is not None:
             self._disk.crash(self._network.disk_random)
@@ -252,10 +255,10 @@ class SimNode(Driver):
         for observer in observers.values():
             observer.on_gone()
 
-    # --- what the network brings
+    # --- events from the network
 
     def identified(self, peer: SimNode) -> None:
-        """A connection came up, and identify has told who is at its other end."""
+        """A connection is up, and the other end is identified."""
         info, now = peer.info, self._network.scheduler.now
         if self._addresses.learn(info):
             self.core.caches.invalidate(info.peer_id)
@@ -263,13 +266,13 @@ class SimNode(Driver):
         self.pump()
 
     def disconnected(self, peer_id: PeerId) -> None:
-        """The connection to a peer has ended."""
+        """The connection to a peer ended."""
         self.core.handle_peer(PeerDisconnected(peer_id), self._network.scheduler.now)
         self.pump()
 
     def timer(self, when: float) -> None:
-        """The moment `when` has come, unless the node is gone or mute; a timer armed again since is somebody
-        else's."""
+        """The timer for `when` fires, unless the node has gone or is silent; a timer that was replaced since
+        is ignored."""
         network = self._network
         if self._armed != when or self.port.gone or not network.standing.is_up(self.number):
             return
@@ -278,7 +281,7 @@ class SimNode(Driver):
         self.pump()
 
     def persisted(self, ticket: int, changes: Sequence[AnyChange]) -> None:
-        """The disk is done with these changes, unless the process has ended."""
+        """The disk has written these changes, unless the process has ended."""
         if self.port.gone:
             return
         assert self._disk is not None
@@ -287,23 +290,21 @@ class SimNode(Driver):
             self.core.handle_persisted(ticket, "", self._network.scheduler.now)
             self.pump()
 
-    # --- what the carrier brings
+    # --- events from the carrier
 
     def answer(self, sender: Port, choice: Choice, now: float) -> bytes | None:
-        """The reply to a request; the turn that it calls for has been taken. Raises PeerFault."""
-        core = self.core
+        """The reply to a request, after the turn that it requires. Raises PeerFault."""
         try:
             if self._conduct is not None:
                 return self._conduct.answer(self, sender, choice, now)
-            return core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
+            return self.core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            if (
-                core.engine.routing.is_timer_moved or core.offers.is_timer_moved
-            ):  # `is_turn_wanted`, without a call
+            core = self.core  # `is_turn_wanted`, without a call
+            if core.engine.routing.is_timer_moved or core.offers.is_timer_moved:
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:
-        """The node's own answer."""
+        """The shipped node's answer."""
         return self.core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
 
     def received(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
@@ -312,14 +313,14 @@ class SimNode(Driver):
         self.pump()
 
     def failed(self, request_id: int, kind: FailureKind, now: float) -> None:
-        """There will be no reply."""
+        """One of its requests failed."""
         self.core.handle_failure(request_id, kind, now)
         self.pump()
 
     # --- Driver
 
     def pump(self) -> None:
-        """Carries out what the node wants, then arms its timer."""
+        """Executes what the node wants, then arms its timer."""
         scheduler = self._network.scheduler
         pump(self.core, self, scheduler.now)
         wanted = self.core.next_timer()
@@ -356,10 +357,10 @@ class SimNode(Driver):
         observer.on_job_ended(event, self._network.scheduler.now)
 
     def _on_bug(self, event: BugFound) -> None:
-        raise event.error  # in virtual time nothing has to go on
+        raise event.error  # a bug ends the run
 
     def _ignore(self, event: Event) -> None:
-        """For the operator of a node."""
+        """Only of interest to the operator of a real node."""
 
     def _begun(self, number: int, observer: Observer) -> int:
         self._observers[number] = observer
@@ -380,5 +381,5 @@ _DELIVERIES: Mapping[type, Callable[[SimNode, Any], None]] = {
 
 
 def table_random(seed: int, number: int) -> Random:
-    """What a node's table is drawn with: the same whenever and in whatever scenario it is built."""
+    """The random generator of a node's table: the same whenever and in whichever scenario it is built."""
     return Random(seed << 32 | number)

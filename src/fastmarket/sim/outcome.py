@@ -1,4 +1,4 @@
-"""What a scenario comes to: figures, marks and the samples plots are made of."""
+"""The outcome of a scenario: figures, marks, and the samples for plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastmarket.sim.world import Plan, World
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A bound a figure should keep. `least`: it should not be below, else not above."""
+    """A bound for a figure: a lower one if `least`, otherwise an upper one."""
 
     name: str
     bound: float
@@ -23,7 +23,7 @@ class Mark:
 
     @property
     def is_met(self) -> bool:
-        """Whether it does; what could not be measured does not."""
+        """Whether the figure keeps the bound; a figure that could not be measured does not."""
         if self.measured is None:
             return False
         return self.measured >= self.bound if self.least else self.measured <= self.bound
@@ -36,7 +36,7 @@ class Mark:
 
 @dataclass(slots=True)
 class ScenarioOutcome:
-    """Filled by a scenario as it goes on; sections stand in the order they were measured."""
+    """Filled by a scenario as it runs; sections are in the order of measurement."""
 
     plan: Plan
     sections: dict[str, Figures] = field(default_factory=dict)
@@ -45,48 +45,48 @@ class ScenarioOutcome:
     hops: dict[str, list[int]] = field(default_factory=dict)
     worlds: list[World] = field(default_factory=list)
     traces: list[str] = field(default_factory=list)
-    """Digests of what ran outside of a world."""
+    """Digests of what ran outside of worlds."""
 
     def world(self, plan: Plan | None = None, population: Population | None = None) -> World:
-        """A fresh world that the outcome accounts for."""
+        """A new world whose traffic counts towards this outcome."""
         world = World(plan or self.plan, population)
         self.worlds.append(world)
         return world
 
     def lookups(self, name: str, figures: LookupFigures) -> Figures:
-        """Note a section."""
+        """Adds a section on lookups."""
         self.times_ms[name], self.hops[name] = figures.ms, figures.hops
         return self._section(name, figures.figures())
 
     def stores(self, name: str, figures: StoreFigures) -> Figures:
-        """Note a section."""
+        """Adds a section on stores."""
         self.times_ms[f"{name}: quorum"] = figures.quorum_ms
         return self._section(name, figures.figures())
 
     def finds(self, name: str, figures: FindFigures) -> Figures:
-        """Note a section."""
+        """Adds a section on finds."""
         self.times_ms[f"{name}: first"] = figures.first_ms
         return self._section(name, figures.figures())
 
     def note(self, name: str, figures: Figures) -> Figures:
-        """Note a section of other figures."""
+        """Adds a section of other figures."""
         return self._section(name, figures)
 
     def mark(self, name: str, bound: float, measured: float | int | None, *, least: bool = False) -> None:
-        """Note a mark."""
+        """Adds a mark."""
         self.marks.append(Mark(name, bound, measured, least))
 
     def round_trips(self) -> Figures:
-        """What one round trip takes in the first world: the unit some marks are in."""
+        """The median round trip of the first world, the unit of some marks."""
         return spread("ms", self.worlds[0].round_trips_ms() if self.worlds else [])
 
     def in_round_trips(self, ms: list[float]) -> float | None:
-        """A median in median round trips."""
+        """A median, in median round trips."""
         median, unit = percentile(ms, 50), percentile(self.worlds[0].round_trips_ms(), 50)
         return round(median / unit, 2) if median is not None and unit else None
 
     def network(self, wire: bool) -> dict[str, Any]:
-        """The traffic of every world together."""
+        """The total traffic of all worlds."""
         networks = [world.network for world in self.worlds]
         failures: dict[str, int] = {}
         for network in networks:
@@ -107,7 +107,7 @@ class ScenarioOutcome:
 
     @property
     def trace_hash(self) -> str:
-        """Of everything that was sent, in all worlds and outside of them."""
+        """Digest of everything sent, in all worlds and outside of them."""
         hashes = [*(world.network.trace_hash for world in self.worlds), *self.traces]
         return sha256("".join(hashes).encode()).hex()[:32]
 

@@ -1,7 +1,7 @@
-"""Who there is: ids, addresses, and what a converged network's tables would hold.
+"""The nodes of a network: ids, addresses, and the tables of a converged network.
 
-Tables are filled out of global knowledge instead of by everybody's bootstrap: bucket i of a node holds all
-peers with a common prefix of i bits where there are at most k, else k of them drawn evenly.
+Tables are filled from global knowledge, without bootstrapping: bucket i of a node holds all peers with a
+common prefix of i bits if there are at most k, otherwise k drawn uniformly.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fastmarket.sim.addresses import AddressPlan, tcp_addr
 from fastmarket.sim.keyspace import Keyspace
 
 _ED25519_ID_HEAD = b"\x00\x24\x08\x01\x12\x20"  # identity multihash of a PublicKey message of type Ed25519
-# Where one address block crowds a bucket, so many times k peers are drawn to fill it with others.
+# If one address block crowds a bucket, this many times k peers are drawn to fill it with others.
 CROWD = 8
-# Places for each peer among those whose entries have been read: where they fall together one gives way.
+# Cache slots per peer for entries that have been read: on a collision, one is evicted.
 ROOM = 2
 
 
 class KeylessIdentity(Identity):
-    """Who one is, without the key to prove it: for nodes that never sign. Costs no key generation."""
+    """An identity without a key, for nodes that never sign. Needs no key generation."""
 
     __slots__ = ()
 
@@ -43,33 +43,34 @@ class KeylessIdentity(Identity):
 
 
 def synthetic_raw_id(random: Random) -> bytes:
-    """An id of the form Ed25519 ids have; nobody holds its key."""
+    """An id in the form of Ed25519 ids, without a key."""
     return _ED25519_ID_HEAD + random.randbytes(32)
 
 
 class Population:
     """All nodes by number, and all keys in order.
 
-    `infos` and `entries` (a peer as closerPeers entry) are shared by every table that holds the node.
+    `infos` and `entries` (a peer as closerPeers entry) are shared by all tables that contain the node.
     """
 
     def __init__(self, infos: Iterable[PeerInfo], identities: dict[int, Identity], config: KadConfig) -> None:
-        """`identities`: the real ones, by number."""
+        """`identities`: real ones, by number."""
         self.infos = list(infos)
         self.entries = [encode_peer(Field.CLOSER_PEERS, info, config.max_entry_bytes) for info in self.infos]
         self._config = config
-        if PEERS.capacity < ROOM * len(self.infos):  # a peer that is named again is not to be read again
+        if PEERS.capacity < ROOM * len(self.infos):  # so that entries of peers named again are cached
             PEERS.resize(ROOM * len(self.infos))
         self._shared: dict[bytes | None, bytes | None] = {}
         self._groups = [self._group(info) for info in self.infos]
         self._identities = identities
         self.numbers = {info.peer_id.raw: number for number, info in enumerate(self.infos)}
         self.servers = self.keyspace(range(len(self.infos)))
-        """The nodes that tables are filled with."""
+        """The nodes that fill tables."""
 
     @classmethod
     def generate(cls, nodes: int, signers: int, seed: int, config: KadConfig) -> Population:
-        """`nodes` with even keys and public addresses; the first `signers` of them have real key pairs."""
+        """`nodes` with uniformly distributed keys and public addresses; the first `signers` have real key
+        pairs."""
         random = Random(f"{seed} population")
         identities = {n: Identity.from_seed(random.randbytes(32)) for n in range(min(signers, nodes))}
         addresses, infos = AddressPlan(Random(f"{seed} addresses")), []
@@ -82,15 +83,15 @@ class Population:
         return len(self.infos)
 
     def identity(self, number: int) -> Identity:
-        """The node's identity, with its key if it has one."""
+        """The node's identity, with a key if it has one."""
         return self._identities.get(number) or KeylessIdentity(self.infos[number].peer_id)
 
     def block(self, number: int) -> bytes:
-        """The address block that the node is in."""
+        """The address block of a node."""
         return self._groups[number] or NEARBY
 
     def add(self, info: PeerInfo) -> int:
-        """One more node, listed nowhere yet; its number."""
+        """Adds a node, which is listed nowhere yet, and returns its number."""
         number = self.numbers[info.peer_id.raw] = len(self.infos)
         self.infos.append(info)
         self.entries.append(encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes))
@@ -102,14 +103,14 @@ class Population:
         return Keyspace((self.infos[number].peer_id.key, number) for number in numbers)
 
     def list_servers(self, numbers: Iterable[int]) -> None:
-        """From now on these are the nodes that tables are filled with."""
+        """Sets the nodes that fill tables from now on."""
         self.servers = self.keyspace(numbers)
 
     def fill(self, routing: RoutingTable, number: int, config: KadConfig, now: float, random: Random) -> None:
-        """Give a node the table it would have; entries were last seen within the last refresh interval.
+        """Gives a node the table it would have; entries were last seen within the last refresh interval.
 
-        The table's own way in is one identification at a time, which encodes every entry again: here it is
-        shared, which is what lets 100,000 tables fit.
+        The regular way in is one identification at a time, and encodes every entry again. Here entries are
+        shared, so that 100,000 tables fit into memory.
         """
         routing.fill(self._contacts(number, config, now, random))
 
@@ -122,18 +123,18 @@ class Population:
                 yield Contact(infos[peer], entries[peer], seen, groups[peer], Trust.PROVEN)
 
     def buckets(self, number: int, k: int, random: Random) -> Iterator[Sequence[int]]:
-        """What each bucket that is not empty holds, the farthest first."""
+        """The contents of each non-empty bucket, the farthest first."""
         order = self.servers.order
         for places in self.servers.buckets(self.infos[number].peer_id.key, number):
             drawn = random.sample(places, k) if len(places) > k else places
             peers = self._diverse([order[place] for place in drawn], k)
-            if len(peers) < len(drawn) < len(places):  # others take the places of a crowd's surplus
+            if len(peers) < len(drawn) < len(places):  # others take the surplus places of a crowd
                 drawn = random.sample(places, min(len(places), CROWD * k))
                 peers = self._diverse([order[place] for place in drawn], k)
             yield peers
 
     def _diverse(self, peers: list[int], k: int) -> list[int]:
-        """The first k with no more of one address block than a bucket may hold."""
+        """The first k, with at most as many of one address block as a bucket may hold."""
         held: Counter[bytes] = Counter()
         kept = []
         for peer in peers:
@@ -151,5 +152,5 @@ class Population:
 
 
 def content_of(number: int | str) -> bytes:
-    """A content's multihash out of nothing but a number."""
+    """A content's multihash made from a number."""
     return b"\x12\x20" + sha256(f"content {number}".encode())

@@ -13,7 +13,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.sim.outcome import ScenarioOutcome
 
 PLOT_INCHES = (12.0, 4.5)
-# Figures of a section that fit a terminal, by their headings; JSON has them all.
+# Figures of a section that fit on a terminal, with their headings; the JSON report has all of them.
 SHOWN = {
     "count": "n",
     "success": "success",
@@ -27,13 +27,13 @@ SHOWN = {
     "ms_p50": "ms p50",
     "ms_p99": "ms p99",
 }
-PIPE_COLUMNS = 110  # where no terminal says how wide it is
+PIPE_COLUMNS = 110  # if there is no terminal
 
 
 def as_json(
     scenario: str, outcome: ScenarioOutcome, cost: Mapping[str, float], *, wire: bool
 ) -> dict[str, Any]:
-    """Everything of a run. `cost` is what it took of the machine: all but that is the same for one seed."""
+    """All results of a run. Everything but `cost`, which is what the run took, is the same for one seed."""
     plan = outcome.plan
     return {
         "scenario": scenario,
@@ -51,7 +51,7 @@ def as_json(
 
 
 def changed(config: KadConfig) -> dict[str, Any]:
-    """The fields that are not what the node ships with."""
+    """The fields that differ from the shipped configuration."""
     shipped = KadConfig()
     return {
         item.name: getattr(config, item.name)
@@ -61,7 +61,7 @@ def changed(config: KadConfig) -> dict[str, Any]:
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """Print tables: a row a section with the figures people look at first, then the marks."""
+    """Prints a table row for each section with its main figures, then the marks."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -94,7 +94,7 @@ def show(report: Mapping[str, Any]) -> None:
 
 
 def plotting() -> Any:
-    """What `plot` draws with; asked for before a long run. Raises CallerFault without matplotlib."""
+    """The library for `plot`, loaded before a long run. Raises CallerFault without matplotlib."""
     try:
         import_module("matplotlib").use("agg")
     except ImportError:
@@ -103,7 +103,7 @@ def plotting() -> Any:
 
 
 def plot(pyplot: Any, scenario: str, outcome: ScenarioOutcome, path: Path) -> None:
-    """Write a PNG: how long things took, and hops."""
+    """Writes a PNG of durations and hops."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=PLOT_INCHES)
     for name, values in outcome.times_ms.items():
         ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""The scenarios by name. Each takes a plan and says what came of it."""
+"""The scenarios by name. Each takes a plan and returns its outcome."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.outcome import ScenarioOutcome
 from fastmarket.sim.world import Plan, World, with_kad
 
-# The share of nodes that are dead, slow or clients where a scenario has such nodes.
+# Share of nodes that are dead, slow or clients in scenarios with such nodes.
 DEAD_SHARE = 0.2
 SLOW_SHARE = 0.2
 CLIENT_SHARE = 0.5
 LOSS = 0.05
-# Of hops that grow with log n each tenfold adds the same; measured means scatter by so much.
+# Tolerance for hops that grow with log n: each tenfold should add the same, but measured means scatter.
 GROWTH_SLACK = 1.25
-# Nodes with a large table that has had time to grow: some lookups each, and hours in which to ask who was
+# Nodes with a full routing table that has had time to grow: lookups per node, and hours for probing the peers
 # named in them.
 WARMED = 10
 SIGNING = 20
@@ -31,7 +31,7 @@ WARMING_S = 3600.0
 
 
 def static(plan: Plan) -> ScenarioOutcome:
-    """Nobody comes, goes or misbehaves."""
+    """No node joins, leaves or misbehaves."""
     outcome = ScenarioOutcome(plan)
     world = outcome.world()
     lookups = outcome.lookups("lookups", world.look_up(plan.lookups))
@@ -49,7 +49,7 @@ def static(plan: Plan) -> ScenarioOutcome:
 
 
 def dead20(plan: Plan) -> ScenarioOutcome:
-    """A fifth of all nodes falls silent after the offers were stored; the tables still hold them."""
+    """A fifth of all nodes falls silent after offers were stored; the tables still hold them."""
     outcome = ScenarioOutcome(plan)
     before = _stored(outcome)
     alive = outcome.finds("finds, none dead", before.find(plan.finds))
@@ -67,7 +67,7 @@ def dead20(plan: Plan) -> ScenarioOutcome:
 
 
 def slow20(plan: Plan) -> ScenarioOutcome:
-    """A fifth of all nodes thinks for seconds before it answers."""
+    """A fifth of all nodes takes seconds to answer."""
     outcome = ScenarioOutcome(plan)
     before = _stored(outcome)
     brisk = outcome.finds("finds, none slow", before.find(plan.finds))
@@ -83,13 +83,13 @@ def slow20(plan: Plan) -> ScenarioOutcome:
 
 
 def loss5(plan: Plan) -> ScenarioOutcome:
-    """One request and one reply in twenty never arrives."""
+    """One request and one reply in twenty is lost."""
     conditions = replace(plan.rules.conditions, loss=LOSS)
     return static(replace(plan, rules=replace(plan.rules, conditions=conditions)))
 
 
 def clients(plan: Plan) -> ScenarioOutcome:
-    """Half of all nodes sit behind NAT as clients: they ask, nobody can dial them."""
+    """Half of all nodes are clients behind NAT: they send queries and cannot be dialed."""
     outcome = ScenarioOutcome(plan)
     world = outcome.world()
     behind_nat = world.some(CLIENT_SHARE)
@@ -106,7 +106,7 @@ def clients(plan: Plan) -> ScenarioOutcome:
 
 
 def growth(plan: Plan) -> ScenarioOutcome:
-    """A hundredth, a tenth, and all of the nodes: hops follow the logarithm of their number."""
+    """A hundredth, a tenth, and all of the nodes: the number of hops grows logarithmically."""
     outcome, means, figures = ScenarioOutcome(plan), [], {}
     for parts in (100, 10, 1):
         nodes = max(2, plan.nodes // parts)
@@ -126,7 +126,7 @@ def growth(plan: Plan) -> ScenarioOutcome:
 def large_table(plan: Plan) -> ScenarioOutcome:
     """Some nodes keep every peer they hear of, and have been up for an hour."""
     large = replace(plan.rules.kad, large_table=True)
-    # The others refresh nothing: 25 million requests an hour would show nothing else.
+    # The others refresh nothing: 25 million requests an hour would not change the result.
     plan = with_kad(replace(plan, signers=min(plan.signers, SIGNING)), refresh_interval_s=86_400.0)
     outcome = ScenarioOutcome(plan)
     world = outcome.world()
@@ -156,14 +156,14 @@ def _large_size(world: World, number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario and the size it is meant for: what lets every node live for hours takes few nodes."""
+    """A scenario and its usual size: full simulations of several hours use few nodes."""
 
     run: Callable[[Plan], ScenarioOutcome]
     nodes: int
 
     @property
     def summary(self) -> str:
-        """Its first line."""
+        """The first line of its description."""
         return (self.run.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -185,7 +185,7 @@ SCENARIOS = {
 
 
 def _stored(outcome: ScenarioOutcome) -> World:
-    """A world with the plan's offers stored, and the connections made for it gone idle."""
+    """A world in which the plan's offers are stored and the connections made for that have gone idle."""
     world, plan = outcome.world(), outcome.plan
     outcome.stores("stores", world.publish(plan.offers))
     world.rest(plan.rules.conditions.idle_timeout_s + 1)

@@ -1,4 +1,4 @@
-"""One network with the questions put to it: the vocabulary scenarios are written in."""
+"""One network with the operations on it, in which scenarios are written."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from fastmarket.sim.network import Network, Rules
 from fastmarket.sim.node import Nature, Observer, SimNode
 from fastmarket.sim.population import Population, content_of
 
-# Jobs begin this far apart, so that they overlap as in a network in use.
+# Interval between starts of jobs: they overlap, as in a network in use.
 SPACING_S = 0.05
-# Longer than any job may take.
+# Longer than any job takes.
 ALL_DONE_S = 120.0
 # Round trips sampled for the report.
 SAMPLED_ROUND_TRIPS = 20_000
@@ -36,7 +36,7 @@ USER = b"sim"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The size of everything."""
 
     nodes: int = 1000
     signers: int = 50  # nodes with real keys, the first by number: they publish offers
@@ -47,7 +47,7 @@ class Plan:
 
 
 def terms_of(content: bytes) -> OfferTerms:
-    """What a simulated holder asks for a content."""
+    """The terms of a simulated holder for a content."""
     return OfferTerms(content, USER, "sim", FileMetadata("203.0.113.7", 8081, 5))
 
 
@@ -57,10 +57,10 @@ def with_kad(plan: Plan, **changes: Any) -> Plan:
 
 
 class World:
-    """A population, its network, and the jobs scenarios run in it."""
+    """A population, its network, and the jobs that scenarios run in it."""
 
     def __init__(self, plan: Plan, population: Population | None = None) -> None:
-        """`population`: instead of one made by the plan, and perhaps shared with worlds before."""
+        """`population`: an existing one, perhaps shared with other worlds; None: made by the plan."""
         self.plan = plan
         self.population = population or Population.generate(
             plan.nodes, plan.signers, plan.rules.seed, plan.rules.kad
@@ -68,9 +68,9 @@ class World:
         self.network = Network(self.population, plan.rules)
         self.network.disks.update((number, SimDisk()) for number in range(min(plan.signers, plan.nodes)))
         self.contents: list[bytes] = []
-        """Published so far."""
+        """Contents published so far."""
         self.askers: Sequence[int] = range(min(plan.signers, plan.nodes - 1), plan.nodes)
-        """Who looks up and searches."""
+        """The nodes that look up and search."""
 
     @property
     def now(self) -> float:
@@ -78,11 +78,11 @@ class World:
         return self.network.scheduler.now
 
     def rest(self, seconds: float) -> None:
-        """Let virtual time pass."""
+        """Lets virtual time pass."""
         self.network.scheduler.rest(seconds)
 
     def some_node(self) -> SimNode:
-        """Any of the askers that is up and honest."""
+        """Any of the askers that is up and behaves correctly."""
         random, standing = self.network.random, self.network.standing
         while True:
             number = random.choice(self.askers)
@@ -90,8 +90,8 @@ class World:
                 return self.network.node(number)
 
     def round_trips_ms(self) -> list[float]:
-        """Between nodes drawn evenly."""
-        # Drawn by a Random of its own: asking must not change the run.
+        """Round trips between nodes drawn uniformly, in ms."""
+        # Drawn by a Random of its own, because this must not change the run.
         random, regions = Random(f"{self.plan.rules.seed} round trips"), self.network.regions
         latency = Latency(self.plan.rules.conditions, random)
         sampled = []
@@ -101,13 +101,13 @@ class World:
         return sampled
 
     def some(self, part: float) -> list[int]:
-        """That share of all nodes, none of them a signer; the same for the same seed."""
+        """That share of all nodes, without signers; the same for the same seed."""
         numbers = range(self.plan.signers, self.plan.nodes)
         random = Random(f"{self.plan.rules.seed} some")
         return random.sample(numbers, min(int(part * self.plan.nodes), len(numbers) - 1))
 
     def look_up(self, count: int, by: SimNode | None = None) -> LookupFigures:
-        """Lookups of random keys by random nodes, or all by one."""
+        """Lookups of random keys by random nodes, or all by one node."""
         figures = LookupFigures()
         for _ in range(count):
             self._look_up_one(by or self.some_node(), figures)
@@ -116,14 +116,14 @@ class World:
         return figures
 
     def publish(self, count: int) -> StoreFigures:
-        """New offers by the nodes that can sign, in turn."""
+        """New offers of the nodes that can sign, in turn."""
         first = len(self.contents)
         return self.announce([content_of(number) for number in range(first, first + count)])
 
     def announce(
         self, contents: Sequence[bytes], figures: StoreFigures | None = None, first_signer: int = 0
     ) -> StoreFigures:
-        """Offers for these contents by the nodes that can sign, in turn; `figures` are added to."""
+        """Offers for these contents by the nodes that can sign, in turn; adds to `figures`."""
         figures = StoreFigures() if figures is None else figures
         before = figures.done_count
         signers = [n for n in range(self.plan.signers) if self.network.standing.is_honest_server(n)]
@@ -137,7 +137,7 @@ class World:
     def find(
         self, count: int, contents: Sequence[bytes] | None = None, figures: FindFigures | None = None
     ) -> FindFigures:
-        """Searches for published offers, in turn, by random nodes; `figures` are added to."""
+        """Searches for published offers, in turn, by random nodes; adds to `figures`."""
         figures = FindFigures() if figures is None else figures
         before = figures.done_count
         contents = self.contents if contents is None else contents
@@ -148,9 +148,9 @@ class World:
         return figures
 
     def close(self) -> None:
-        """Nothing more will happen here: give its memory back. What was counted stays."""
+        """Frees the memory of an ended simulation. The counts stay."""
         self.network.close()
-        gc.collect()  # nodes and networks know each other, and a run does without the collector
+        gc.collect()  # nodes and networks refer to each other, and the collector is off during a run
 
     # --- private
 
@@ -177,7 +177,7 @@ class World:
 
 
 class LookingUp(Observer):
-    """Compares what a lookup found with the truth."""
+    """Compares the result of a lookup with the truth."""
 
     __slots__ = ("_figures", "_key", "_node", "_referrals", "_started", "_world")
 
@@ -222,13 +222,13 @@ class LookingUp(Observer):
 
 
 class Publishing(Observer):
-    """Measures a registration: until its quorum, and until all storers have answered or failed."""
+    """Measures a registration until its quorum, and until all storers have answered or failed."""
 
     __slots__ = ("_alone", "_figures", "_started")
 
     def __init__(self, started: float, figures: StoreFigures, *, alone: bool) -> None:
-        """`alone`: it has a job of its own, whose end is told; else it goes together with others, and ends
-        with its share of theirs."""
+        """`alone`: it has a job of its own, whose end is reported; otherwise it is batched, and ends with its
+        part of the batch."""
         self._started = started
         self._figures = figures
         self._alone = alone

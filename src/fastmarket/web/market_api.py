@@ -20,10 +20,10 @@ from fastmarket.config import WebConfig
 from fastmarket.content.goods import SellOrder
 from fastmarket.errors import CallerFault, Unmet
 from fastmarket.exchange.fetching.order import FetchOrder
+from fastmarket.formats.cid_path import cid_and_path
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015
 from fastmarket.offers.model.metadata import MAX_U64
 from fastmarket.offers.model.offer import MAX_PRICE_PER_MB
-from fastmarket.web.content_path import file_of
 from fastmarket.web.download import Download, file_name
 from fastmarket.web.gets import Get, Gets
 from fastmarket.web.json_body import JsonBody, json_body
@@ -187,7 +187,7 @@ class MarketApi:
 
 
 def _order(body: JsonBody) -> FetchOrder:
-    root, path = file_of(body.text("content"))
+    root, path = cid_and_path(body.text("content"))
     return FetchOrder(
         root, path, max_price=body.amount("max_price", MAX_U64), max_cost=body.amount("max_cost", MAX_COST)
     )

@@ -15,7 +15,7 @@ from fastmarket.content.sale import SaleEvent, SaleProgress
 from fastmarket.exchange.fetching.order import FetchPlan, HolderShare
 from fastmarket.web.gets import Get
 from fastmarket.web.media_types import JSON
-from fastmarket.web.refused import told
+from fastmarket.web.refused import plain_of
 
 Json = dict[str, object]
 
@@ -100,5 +100,5 @@ def sale_json(event: SaleEvent) -> Json:
     if event.outcome is not None:
         sale |= {"acknowledged": event.outcome.acknowledged, "wanted": event.outcome.wanted}
     if event.fault is not None:
-        sale["error"] = told(event.fault)
+        sale["error"] = plain_of(event.fault) or str(event.fault)
     return sale

@@ -40,16 +40,21 @@ _T = TypeVar("_T")
 class Refused(Exception):
     """Ends a page with this status and reason."""
 
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, reason, headers)
+    def __init__(
+        self, status: int, reason: str, headers: Mapping[str, str] | None = None, plain: str = ""
+    ) -> None:
+        """`plain`: the reason for people who filled in no fields, if it is another."""
+        super().__init__(status, reason, headers, plain)
         self.status = status
         self.reason = reason
         self.headers = headers
+        self.plain = plain
 
     def response(self) -> Response:
         """Not cacheable: the same request may succeed a moment later."""
         headers = {"Cache-Control": "no-store", **(self.headers or {})}
-        return JSONResponse({"error": self.reason}, self.status, headers)
+        plain = {"plain": self.plain} if self.plain else {}
+        return JSONResponse({"error": self.reason, **plain}, self.status, headers)
 
 
 def parsed(parse: Callable[[str], _T], text: str) -> _T:
@@ -63,12 +68,12 @@ def parsed(parse: Callable[[str], _T], text: str) -> _T:
 def refusal_of(fault: FastmarketError) -> Refused:
     """How a page answers that fault."""
     status = next(status for kind, status in _STATUSES if isinstance(fault, kind))
-    return Refused(status, told(fault))
+    return Refused(status, str(fault), plain=plain_of(fault))
 
 
-def told(fault: FastmarketError) -> str:
-    """The fault for people, without the name of a field that they did not fill in."""
-    return fault.reason if isinstance(fault, CallerFault) else str(fault)
+def plain_of(fault: FastmarketError) -> str:
+    """The fault for people, without the name of a field that they did not fill in; "" if it names none."""
+    return fault.reason if isinstance(fault, CallerFault) else ""
 
 
 def cache_control(max_age_s: int, stale_s: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -12,14 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fastmarket.config import WebConfig
-from fastmarket.errors import FastmarketError
+from fastmarket.errors import CallerFault, FastmarketError
 from fastmarket.formats.cid import Named, NamedBy, cid_text, named
+from fastmarket.formats.cid_path import cid_and_path
 from fastmarket.formats.identity import PeerId
 from fastmarket.market.dht import Dht
 from fastmarket.net.gateways import gateway_url
 from fastmarket.offers.model.metadata import Way
 from fastmarket.offers.model.offer import Offer
-from fastmarket.web.content_path import split_path
 from fastmarket.web.page_guard import PageGuard
 from fastmarket.web.streaming import Json, JsonLines
 from fastmarket.web.write_access import WriteAccess
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastmarket.net.fetching.probing import Prober
 
 
-class HolderSearch:
+class PageSearch:
     """One route, `/find`, that streams a line of JSON for each offer."""
 
     def __init__(
@@ -47,8 +47,7 @@ class HolderSearch:
         return [self._guard.route("/find", self._find)]
 
     async def _find(self, request: Request) -> Response:
-        text, path = split_path(request.query_params.get("content", ""))
-        content = named(text)
+        content, path = _asked(request.query_params.get("content", ""))
         prober = self._prober if self._writers.refusal(request) is None else None
         return JsonLines(_Running(self._market, content, path, self._config, prober).lines())
 
@@ -122,6 +121,18 @@ class _Running:
             unpriced = len({*providers} - {self._market.peer_id})
             remark |= {"providers_without_price": unpriced} if unpriced else {}
         return remark
+
+
+def _asked(text: str) -> tuple[Named, tuple[str, ...]]:
+    """The content, and a path behind its CID. Raises CallerFault."""
+    with suppress(CallerFault):
+        cid, path = cid_and_path(text)
+        if path:
+            return named(str(cid)), path
+    try:
+        return named(text), ()
+    except CallerFault as fault:
+        raise CallerFault("content", fault.reason) from None
 
 
 def offer_json(offer: Offer, *, own: bool = False) -> Json:

@@ -21,10 +21,11 @@ from fastmarket.web.page_guard import Page, PageGuard
 from fastmarket.web.search import offer_json
 
 Json = dict[str, object]
+MODULES = ("page", "api", "buckets", "charts", "dom", "gets", "search", "selling")
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in MODULES},
 }
 
 

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from fastmarket.errors import FastmarketError, Unmet
 from fastmarket.web.door import ABORT
 from fastmarket.web.media_types import NDJSON
-from fastmarket.web.refused import refusal_of, told
+from fastmarket.web.refused import plain_of, refusal_of
 
 Json = dict[str, object]
 
@@ -102,7 +102,8 @@ class JsonLines(Written):
                     else:
                         await _send_line(send, line, more=True)
             except FastmarketError as fault:
-                end = {"end": "failed", "error": told(fault)}
+                end = {"end": "failed", "error": str(fault)}
+                end |= {"plain": plain} if (plain := plain_of(fault)) else {}
         await _send_line(send, end, more=False)
         return True
 

@@ -31,7 +31,7 @@ def small_file(folder: Path, data: bytes = TEXT[:50_000], name: str = "small") -
 def test_a_whole_file_depth_first(shop: Shop, gateway: Gateway, tmp_path: Path) -> None:
     root = shop.sell(small_file(tmp_path), SMALL)
     car = ask(gateway, f"/ipfs/{root}?format=car").body
-    sections = dict((str(cid), block) for cid, block in blocks_of(car))
+    sections = {str(cid): block for cid, block in blocks_of(car)}
 
     def expected(cid: Cid) -> list[str]:
         links = decode_pb_node(sections[str(cid)]).links

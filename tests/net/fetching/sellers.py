@@ -109,8 +109,10 @@ async def buying(
     config: FetchConfig | None = None,
     holders: HolderConfig = HOLDERS,
     more: Sequence[HolderSource] = (),
+    bugs: int = 0,
 ) -> AsyncIterator[Bench]:
-    """A buyer that finds these sellers of a content: what each serves, and its price."""
+    """A buyer that finds these sellers of a content: what each serves, and its price. `bugs` of ours are
+    met."""
     async with AsyncExitStack() as stack:
         gateways, dht = [], Offers()
         for number, (reply, price) in enumerate(sellers, 1):
@@ -124,8 +126,9 @@ async def buying(
         sources: list[HolderSource] = [OfferSource(dht, reach, clock), *more]
         fetcher = Fetcher(config or FetchConfig(), holders, RunQueue(clock, faults), sources)
         yield Bench(dht, fetcher, dialer, faults, gateways)
+        await fetcher.close()
         assert dialer.used == 0, "every connection is accounted for"
-        assert faults.count == 0
+        assert faults.count == bugs
 
 
 def with_proof(order: FetchOrder, path: Path) -> FetchOrder:

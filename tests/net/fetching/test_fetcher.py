@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import resource
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +15,27 @@ from typing import Any
 import pytest
 
 from fastmarket.config import FetchConfig
-from fastmarket.errors import CallerFault, NotFound, StorageFault, Unmet
+from fastmarket.errors import CallerFault, NodeFault, NotFound, StorageFault, Unmet
+from fastmarket.exchange.fetching.events import Ask, FetchAction
 from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, NoSuchPath
+from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.order import FetchOrder, FetchPlan
 from fastmarket.formats.cid import Cid
+from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.unixfs.message import NodeKind
+from fastmarket.net.clock import Clock
+from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
+from fastmarket.net.fetching.http_dialer import HttpDialer
+from fastmarket.net.fetching.http_holder import HttpHolder
+from fastmarket.net.fetching.http_target import HttpTarget
+from fastmarket.net.fetching.sources import FoundHolder, HolderReach, ProviderHolders
+from fastmarket.net.resolver import Resolver
 from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.offers.model.offer import OfferTerms
 from tests.conftest import Run
 from tests.net.fetching.gateway import head, of_blocks, ok
-from tests.net.fetching.sellers import buying, named, offer, signed, with_proof
+from tests.net.fetching.sellers import HOLDERS, buying, named, offer, signed, with_proof
+from tests.net.loopback import identity
 from tests.virtual.dags import Blocks
 
 CHUNK = 20_000
@@ -152,7 +164,7 @@ def test_the_cheapest_is_asked_first(run: Run[Any], dag: Blocks) -> None:
         assert fetched.data == DATA
         dear, cheap = fetched.summary.holders
         assert (dear.price, cheap.price) == (9, 2)
-        assert fetched.plans[-1].most_cost == -(-len(DATA) * 9 // 1_000_000)
+        assert fetched.plans[-1].most_cost == 10 + 1, "two shares are rounded up"
 
     run(main())
 
@@ -236,7 +248,7 @@ def test_a_plan_costs_nothing(run: Run[Any], dag: Blocks) -> None:
             fetched = await bench.fetch(order)
             plans = fetched.plans
             assert plans == list(fetched.reports)
-            assert plans[-1].most_cost == -(-len(DATA) * 9 // 1_000_000)
+            assert plans[-1].most_cost == 10 + 1
             assert {share.price for share in plans[-1].holders} <= {5, 9}
             asked = [cid for gateway in bench.gateways for cid in gateway.asked]
             assert set(asked) == {str(order.root)}
@@ -330,7 +342,7 @@ def test_a_full_disk_keeps_what_is_there(run: Run[Any], dag: Blocks, tmp_path: P
     run(main())
 
 
-def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, FetchOrder]]:
+def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, str]]:
     dag = Blocks()
     order = file_in(dag)
     right = with_proof(order, folder / "right")
@@ -341,23 +353,27 @@ def broken_outputs(folder: Path) -> list[tuple[str, FetchOrder, FetchOrder]]:
     (folder / "zeros").write_bytes(bytes(100))
     (folder / "zeros").chmod(0o600)
     return [
-        ("is not an absolute path", replace(right, output="right"), right),
-        ("no such file", replace(right, output=str(folder / "none")), right),
-        ("symbolic links", replace(right, output=str(folder / "link")), right),
-        ("others than its owner", readable, right),
-        ("is not a file", replace(right, output=str(folder / "pipe")), right),
-        ("does not end in the proof", replace(right, proof=right.proof[:-1] + b"?"), right),
-        ("the proof is not", replace(right, output=str(folder / "zeros"), proof=bytes(32)), right),
+        ("is not an absolute path", replace(right, output="right"), "NO_OUTPUT"),
+        ("no such file", replace(right, output=str(folder / "none")), "NO_OUTPUT"),
+        ("symbolic links", replace(right, output=str(folder / "link")), "NO_OUTPUT"),
+        ("others than its owner", readable, "NO_OUTPUT"),
+        ("is not a file", replace(right, output=str(folder / "pipe")), "NO_OUTPUT"),
+        (
+            "does not end in the proof",
+            replace(right, proof=right.proof[:-1] + bytes((right.proof[-1] ^ 1,))),
+            "OUTPUT_CHANGED",
+        ),
+        ("the proof is not", replace(right, output=str(folder / "zeros"), proof=bytes(32)), "NO_OUTPUT"),
     ]
 
 
 def test_only_a_proven_file_is_written(run: Run[Any], tmp_path: Path) -> None:
     async def main() -> None:
-        for reason, order, _ in broken_outputs(tmp_path):
+        for reason, order, code in broken_outputs(tmp_path):
             async with buying(order.root, []) as bench:
                 with pytest.raises(Unmet, match=reason) as caught:
                     await bench.fetch(order)
-                assert (caught.value.field, caught.value.code) == ("output", "NO_OUTPUT")
+                assert (caught.value.field, caught.value.code) == ("output", code)
         assert (tmp_path / "zeros").read_bytes() == bytes(100)
         assert (tmp_path / "readable").stat().st_size == 32
 
@@ -450,5 +466,109 @@ def test_of_two_offers_for_one_address_the_cheaper_counts(run: Run[Any], dag: Bl
             fetched = await bench.fetch(order)
             assert fetched.data == DATA
             assert [(one.price, one.ended) for one in fetched.summary.holders if one.bytes] == [(7, "")]
+
+    run(main())
+
+
+class BrokenHolder:
+    """A holder with a bug of ours."""
+
+    source = "broken"
+
+    def ask(self, ask: Ask) -> None:
+        raise ZeroDivisionError("a bug")
+
+    def drop(self, request: int) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def close(self) -> None:
+        raise ZeroDivisionError("a bug")
+
+
+class BrokenSource:
+    """A way to find holders with a bug of ours, after one holder with another."""
+
+    async def find(self, content: bytes, timeout_s: float) -> AsyncGenerator[FoundHolder, None]:
+        yield FoundHolder("broken", 0, lambda answers: BrokenHolder())
+        raise ZeroDivisionError("a bug")
+
+
+def test_bugs_in_holders_and_searches_are_survived(
+    run: Run[Any], dag: Blocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # they are expected
+        order = file_in(dag)
+        quick = FetchConfig(first_pause_s=0.0, max_failures=2)
+        async with buying(order.root, [({}, 0)], config=quick, more=[BrokenSource()], bugs=4) as bench:
+            with pytest.raises(NoHolderServes, match="broken: "):
+                await bench.fetch(order)
+            bench.dht.offers.clear()
+        async with buying(order.root, [(dag.blocks, 0)], more=[BrokenSource()]) as bench:
+            assert (await bench.fetch(order)).data == DATA
+
+    run(main())
+
+
+def test_a_bug_of_ours_ends_that_fetch_alone(
+    run: Run[Any], dag: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # it is expected
+        order = file_in(dag)
+        poll_actions, turns = Fetch.poll_actions, 0
+
+        def failing(fetch: Fetch, now: float) -> list[FetchAction]:
+            nonlocal turns
+            turns += 1
+            if turns == 3:
+                raise ZeroDivisionError("a bug")
+            return poll_actions(fetch, now)
+
+        monkeypatch.setattr(Fetch, "poll_actions", failing)
+        async with buying(order.root, [(dag.blocks, 0)], bugs=1) as bench:
+            with pytest.raises(NodeFault, match="a bug of ours"):
+                await bench.fetch(order)
+            assert (await bench.fetch(order)).data == DATA
+
+    run(main())
+
+
+def test_one_that_made_an_offer_is_not_asked_for_nothing(run: Run[Any], dag: Blocks) -> None:
+    asked: list[int] = []
+
+    class Providers:
+        async def find_providers(
+            self, key: bytes, *, limit: int | None = None, deadline_s: float
+        ) -> list[PeerInfo]:
+            return [PeerInfo(identity(number).peer_id) for number in (1, 2)]
+
+    def over_bitswap(peer: PeerInfo, answers: BlockAnswers) -> BlockHolder:
+        asked.append(1 if peer.peer_id == identity(1).peer_id else 2)
+        return HttpHolder(HttpTarget("127.0.0.1", 1024), answers, dialer, HOLDERS, Clock())
+
+    dialer = HttpDialer(HOLDERS, Resolver((), 5.0), lambda host: False)
+
+    async def main() -> None:
+        order = replace(file_in(dag), max_price=4)
+        reach = HolderReach(dialer, HOLDERS, Clock(), over_bitswap)
+        more = [ProviderHolders(Providers(), reach)]
+        async with buying(order.root, [(dag.blocks, 5)], more=more) as bench:
+            with pytest.raises(Unmet, match="cheapest asks 5"):
+                await bench.fetch(order)
+        assert asked == [2]
+
+    run(main())
+
+
+def test_holders_are_remembered(run: Run[Any], dag: Blocks) -> None:
+    async def main() -> None:
+        order = file_in(dag)
+        async with buying(order.root, [(dag.blocks, 0), ({}, 0)]) as bench:
+            await bench.fetch(order)
+            history, now = bench.fetcher.history, Clock().now()
+            good, bad = (history.standing(identity(number).peer_id.raw, now) for number in (1, 2))
+            assert good > 0 >= bad
+            assert bench.fetcher.totals.ended == 1
 
     run(main())

@@ -47,6 +47,11 @@ def test_a_line_without_a_word_is_nothing(text: str) -> None:
         ("check ''", "Missing or invalid arg for command check"),
         ("check a b", "Missing or invalid arg for command check (usage: check <file>)"),
         ("quit now", "Missing or invalid arg for command quit"),
+        ("register a --price 3", "command register (there are no options here; first enter: set price 3)"),
+        ("register --price=3 a", "first enter: set price 3)"),
+        ("register a --client-ip", "first enter: set client-ip VALUE)"),
+        ("register a --username 'Ann B'", "first enter: set username 'Ann B')"),
+        ("register a --recursive", "command register (usage: register <file>)"),
         ("check 'x", "Error parsing command: No closing quotation"),
     ],
 )
@@ -94,7 +99,7 @@ def offered(before_cursor: str) -> list[str]:
 
 def test_command_words_are_completed() -> None:
     assert offered("re") == ["register"]
-    assert offered("C") == ["check", "cid", "closest"]
+    assert offered("C") == ["cat", "check", "cid", "closest"]
     assert offered("zz") == []
     assert len(offered("")) == len(WORDS)
     assert offered("set cl") == ["set client-ip", "set client-port"]

@@ -50,7 +50,11 @@ def test_the_end_of_input_and_ctrl_c_end_it(repl: Repl, end: type[BaseException]
         ("nonsense", "Error parsing command: Command nonsense not found"),
         ("check", "Error parsing command: Missing or invalid arg for command check"),
         ("check QmX", "Failed to find holders: cannot reach a fastmarket-server at 127.0.0.1:"),
-        ("register QmX", "Failed to register file: --price: missing"),
+        (
+            "register QmX",
+            "Failed to register file: --price: missing; registering needs a price per MB; "
+            "enter: set price VALUE",
+        ),
         ("register /no/such/file", "Failed to register file: "),
         ("closest QmX", "Failed to find the closest peers: cannot reach"),
         ("peers", "Failed to list peers: cannot reach"),

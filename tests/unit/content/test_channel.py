@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastmarket.content.channel import BATCH, MAX_BATCHES, ThreadChannel, ChannelClosed
+from fastmarket.content.channel import BATCH, MAX_BATCHES, ChannelClosed, ThreadChannel
 from tests.conftest import Run
 
 

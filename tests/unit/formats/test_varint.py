@@ -113,8 +113,9 @@ _BY_HAND = re.compile(
     r"& ?0x(?:7f|80)\b|& ?_ONE_BYTE_LENGTH|<< ?7\b|>> ?7\b|[<>]=? ?0x(?:7f|80)\b", re.IGNORECASE
 )
 # Files that may; others use this module. Those of libp2p read a head of two bytes at most, which nearly
-# every request and every protocol name has; a call would cost more than the reading.
-_MAY = {"formats/varint.py", "libp2p/streams.py", "libp2p/multistream.py"}
+# every request and every protocol name has, and so does that of Bitswap, of blocks; a call would cost more
+# than the reading.
+_MAY = {"formats/varint.py", "libp2p/streams.py", "libp2p/multistream.py", "exchange/bitswap/message.py"}
 
 
 def test_there_is_one_reader_of_varints() -> None:

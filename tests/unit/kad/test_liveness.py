@@ -214,7 +214,8 @@ class TestSilent:
         remembered = UnresponsivePeers(replace(CONFIG, max_remembered=10))
         for number in range(50):
             remembered.add(peer_info_of(number), START + number)
-        assert {silent.info for silent in remembered} == {peer_info_of(number) for number in range(40, 50)}
+        kept = {silent.info for silent in remembered.by_key.values()}
+        assert kept == {peer_info_of(number) for number in range(40, 50)}
 
 
 class TestAlone:

@@ -47,7 +47,7 @@ def test_a_change_takes_every_answer_made_of_it_and_no_other() -> None:
     assert [ready.get(request) is None for request in (b"one", b"two", b"three")] == [True, False, False]
     ready.invalidate("c")
     ready.invalidate("never heard of")
-    assert (len(ready), ready.size_bytes, ready._by_source) == (0, 0, {})
+    assert (len(ready), ready.size_bytes, ready.by_source) == (0, 0, {})
 
 
 def test_the_oldest_gives_way_and_one_that_is_too_large_is_not_kept() -> None:
@@ -124,4 +124,4 @@ def test_whatever_happens_the_books_agree(steps: list[object]) -> None:
         }
         assert ready.size_bytes == sum(one.size for one in held.values()) <= 5000
         named = {source: {r for r, one in held.items() if source in one.sources} for source in "abc"}
-        assert ready._by_source == {source: requests for source, requests in named.items() if requests}
+        assert ready.by_source == {source: requests for source, requests in named.items() if requests}

@@ -90,7 +90,7 @@ def test_replacing_an_offer_again_and_again_holds_nothing_more() -> None:
         assert store.add(held, NOW) is Ack.STORED
         held = sign_offer(identity(1), terms(), NOW, previous=held, lifetime_s=1000 + held.seq % 5 * 60)
     assert len(store) == 1
-    assert sum(map(len, store._expiry._keys.values())) == 1
+    assert sum(map(len, store.expiry._keys.values())) == 1
 
 
 def test_a_tombstone_hides_the_offer_until_that_would_have_ended() -> None:

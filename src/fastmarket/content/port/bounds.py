@@ -27,6 +27,10 @@ MAX_CONTROL_BYTES = 64 * 1024
 TURN_BYTES = 512 * 1024
 """Sent for one connection before others have their turn: two blocks of 256 KiB, some 0.1 ms."""
 
+MAX_UNSENT_BYTES = 512 * 1024
+"""Of a connection, held by the kernel and not under way: what is under way is as much as the line takes, and
+without this bound 4 MiB more would wait behind it for a reader that is slow."""
+
 GATHER_BYTES = 64 * 1024
 """Bytes collected for one call of the system, where an answer comes in small pieces."""
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
+import sys
+import termios
 from contextlib import suppress
 from typing import Protocol
 
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.bounds import GATHER_BYTES, RECV_BYTES
+from fastmarket.content.port.cold import check_in_memory
 from fastmarket.content.port.pieces import FileSlice, read_slice
 
 # Linux: what follows comes at once, and goes into the same packet.
@@ -39,8 +43,13 @@ class Channel(Protocol):
     def send(self, data: bytes | memoryview, more: bool) -> int:
         """How many bytes were accepted. `more`: others follow at once."""
 
-    def send_slice(self, piece: FileSlice) -> int:
-        """How many bytes of it were accepted. Raises FileMoved."""
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
+        """How many bytes of it were accepted. Raises FileMoved; with `look` SliceCold as well, and then it
+        has done nothing."""
+
+    def unread_bytes(self) -> int:
+        """Of what was accepted, how much the other side's kernel has not; 0 where ours does not say. (The
+        socket is not writable before a third of its buffer is free: of a slow reader that takes minutes.)"""
 
     def end(self) -> None:
         """Sends the end of the stream."""
@@ -74,10 +83,12 @@ class PlainChannel:
         except (BlockingIOError, InterruptedError):
             return 0
 
-    def send_slice(self, piece: FileSlice) -> int:
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
         """See Channel."""
         file = piece.file
         with file.opened() as descriptor:
+            if look:
+                check_in_memory(descriptor, piece)
             try:
                 sent = os.sendfile(self._descriptor, descriptor, piece.offset, piece.length)
             except (BlockingIOError, InterruptedError):
@@ -85,6 +96,10 @@ class PlainChannel:
             if not sent or not file.is_unmoved(descriptor):
                 raise FileMoved(f"{file.path} changed while it was sent")
         return sent
+
+    def unread_bytes(self) -> int:
+        """See Channel."""
+        return _unread(self._descriptor)
 
     def end(self) -> None:
         """See Channel."""
@@ -140,11 +155,16 @@ class TlsChannel:
         self.flush()
         return sent
 
-    def send_slice(self, piece: FileSlice) -> int:
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
         """See Channel."""
         if not self.flush():
             return 0
-        return self.send(read_slice(piece._replace(length=min(piece.length, MAX_CIPHERED_BYTES))), True)
+        now = piece._replace(length=min(piece.length, MAX_CIPHERED_BYTES))
+        return self.send(read_slice(now, check_in_memory if look else None), True)
+
+    def unread_bytes(self) -> int:
+        """See Channel; nearly, as TLS adds a few bytes to each record."""
+        return _unread(self._sock.fileno()) + len(self._unsent)
 
     def end(self) -> None:
         """See Channel."""
@@ -180,3 +200,12 @@ class TlsChannel:
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._has_ended = True
         return b"".join(parts)
+
+
+def _unread(descriptor: int) -> int:
+    size = bytearray(4)
+    try:
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, size)
+    except OSError:
+        return 0
+    return int.from_bytes(size, sys.byteorder)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.bounds import GATHER_BYTES, LINGER_BYTES, LINGER_S
 from fastmarket.content.port.channels import Channel
+from fastmarket.content.port.cold import SliceCold
 from fastmarket.content.port.http1 import Http1Speaker
-from fastmarket.content.port.pieces import AnswerCut, FileSlice
+from fastmarket.content.port.pieces import AnswerCut, FileSlice, covers, rest_of
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.speaker import Speaker
 
@@ -26,6 +28,7 @@ class _Stop(Enum):
     BLOCKED = 1  # the socket takes no more
     SPENT = 2  # the share is used up
     DRAINED = 3  # nothing is left to send
+    COLD = 4  # what comes next is read from the disk first
 
 
 class PortConnection:
@@ -42,12 +45,16 @@ class PortConnection:
         self._reading = self._writing = False
         self._bytes: bytes | memoryview = b""  # to be sent, before the slice
         self._slice: FileSlice | None = None
+        self._cold: FileSlice | None = None  # what was to be sent last
+        self._was_read: FileSlice | None = None  # from the disk last
+        self._is_reading = False
         self._request_since: float | None = shell.now()  # what is not here in time is given up
         self._busy_since: float | None = None
         self._idle_since = shell.now()
         self._answered = 0
-        self._blocked_since: float | None = None
-        self._sent_blocked = 0  # bytes since then
+        self._watched_since: float | None = None  # whether the other side reads
+        self._watched_read = 0  # what it had read then
+        self._sent = 0
         self._linger_until: float | None = None
         self._dropped_bytes = 0
         self._has_input_ended = False
@@ -91,10 +98,9 @@ class PortConnection:
     def abort(self) -> None:
         """Ends at once; the other side sees that something is missing."""
         if not self.is_closed:
-            try:
+            with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            finally:
-                self.close()
+            self.close()
 
     def close(self) -> None:
         """Lets go of everything."""
@@ -132,12 +138,17 @@ class PortConnection:
         try:
             work(*args)
         except OSError:
-            self.close()  # the other side is gone, or spoke no TLS
+            self.end_now()  # the other side is gone, or spoke no TLS, or a disk failed
         except (AnswerCut, FileMoved):
             self.abort()
         except Exception as error:  # noqa: BLE001 - costs this connection alone
             self._shell.faults.tell("a connection of the content port", error)
             self.abort()
+
+    @property
+    def _has_turn(self) -> bool:
+        """Whether it will go on sending by itself."""
+        return self._writing or self._is_reading or self._shell.budget.is_waiting(self)
 
     # --- reading
 
@@ -160,7 +171,7 @@ class PortConnection:
             self._read_no_more()
             speaker.receive_end()
         self._note_request()
-        if not self._writing and not self._shell.budget.is_waiting(self):
+        if not self._has_turn:
             self._ask_and_send()
         elif not speaker.wants_input:
             self._read_no_more()
@@ -194,7 +205,7 @@ class PortConnection:
         if share:
             self._send(share)
         else:
-            self._blocked_since = None  # it waits for us
+            self._watched_since = None  # it waits for us
             self._write_no_more()
 
     def _send(self, share: int) -> None:
@@ -217,14 +228,20 @@ class PortConnection:
                     stop = _Stop.BLOCKED
                     break
                 sent += count
+        except SliceCold:
+            stop = _Stop.COLD
         finally:
+            self._sent += sent
             self._shell.budget.spend(sent)
             self._shell.tally.bytes_sent += sent
-        self._after(stop, sent)
+        self._after(stop)
 
     def _send_slice(self, piece: FileSlice, most: int) -> int:
         file, offset, length = piece
-        count = self._channel.send_slice(piece if length <= most else FileSlice(file, offset, most))
+        now = piece if length <= most else FileSlice(file, offset, most)
+        self._cold = now
+        count = self._channel.send_slice(now, not covers(self._was_read, now))
+        self._was_read = rest_of(self._was_read, offset + count)
         if count:
             self._shell.tally.add_sent(file.path, count)
             self._slice = FileSlice(file, offset + count, length - count) if count < length else None
@@ -253,11 +270,16 @@ class PortConnection:
             self._bytes = memoryview(self._bytes)  # what is left of it is not copied
         return stop if not size and self._slice is None else None
 
-    def _after(self, stop: _Stop, sent: int) -> None:
+    def _after(self, stop: _Stop) -> None:
         """What the connection waits for now."""
         speaker = self._speaker
-        self._note_progress(stop, sent)
-        if stop is not _Stop.DRAINED or self._channel.has_unsent:
+        self._note_progress()
+        cold = self._cold if stop is _Stop.COLD else None
+        if speaker is not None and speaker.cold is not None:
+            cold = speaker.cold
+        if cold is not None:
+            self._read_first(cold)
+        elif stop is not _Stop.DRAINED or self._channel.has_unsent:
             self._write_on()
         elif speaker is not None and speaker.is_closing:
             self._end()
@@ -269,28 +291,41 @@ class PortConnection:
         else:
             self._read_no_more()
 
-    def _note_progress(self, stop: _Stop, sent: int) -> None:
+    def _read_first(self, piece: FileSlice) -> None:
+        """Goes on when it is in memory."""
+        self._watched_since = None  # the other side waits for us
+        self._write_no_more()
+        self._was_read = piece
+        self._is_reading = True
+        self._shell.readers.read(piece, self._on_read)
+
+    def _on_read(self) -> None:
+        self._is_reading = False
+        if self._speaker is not None:
+            self._speaker.note_read()
+        self._guarded(self._ask_and_send)
+
+    def _note_progress(self) -> None:
         speaker, now = self._speaker, self._shell.now()
         if speaker is None or not self.is_busy:
-            self._busy_since = self._blocked_since = None
+            self._busy_since = self._watched_since = None
             self._idle_since = now
             return
         if self._busy_since is None or speaker.answered != self._answered:
             self._answered = speaker.answered
             self._busy_since = now
-        if stop is not _Stop.BLOCKED and not speaker.is_stalled:
-            self._blocked_since = None
-        elif self._blocked_since is None:
-            self._blocked_since, self._sent_blocked = now, 0
-        else:
-            self._sent_blocked += sent
+        if self._watched_since is None:
+            self._watch(now)
+
+    def _watch(self, now: float) -> None:
+        self._watched_since, self._watched_read = now, self._sent - self._channel.unread_bytes()
 
     def _finish(self) -> None:
         if self._speaker is None:
             self.close()
             return
         self._speaker.finish()
-        if not self._writing and not self._shell.budget.is_waiting(self):
+        if not self._has_turn:
             self._ask_and_send()
 
     def _end(self) -> None:
@@ -323,14 +358,15 @@ class PortConnection:
         config = self._shell.config
         if self._busy_since is not None and now - self._busy_since > config.answer_timeout_s:
             self.abort()
-        elif self._blocked_since is not None:
-            waited = now - self._blocked_since
+        elif self._watched_since is not None:
+            waited = now - self._watched_since
             if waited <= config.unread_timeout_s:
                 return
-            if self._sent_blocked < waited * config.min_rate_bytes:
+            read = self._sent - self._channel.unread_bytes() - self._watched_read
+            if read < waited * config.min_rate_bytes:
                 self.abort()
             else:
-                self._blocked_since, self._sent_blocked = now, 0
+                self._watch(now)
 
     # --- the loop
 

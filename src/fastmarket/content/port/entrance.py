@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 
-class Admission(Enum):
+class PortAdmission(Enum):
     """What becomes of a new connection."""
 
     SERVED = "served"
@@ -50,18 +50,18 @@ class Entrance:
     def __len__(self) -> int:
         return len(self._inside) + len(self._turned_away)
 
-    def enter(self, visitor: Visitor) -> Admission:
+    def enter(self, visitor: Visitor) -> PortAdmission:
         """Decides; whoever is not CLOSED has to `leave` in the end."""
         full = len(self._inside) >= self._max_connections
         crowded = self._per_address[visitor.address] >= self._max_per_address
         if not (full or crowded) or self._make_room(visitor.address if crowded else None):
             self._inside[visitor] = None
             self._per_address[visitor.address] += 1
-            return Admission.SERVED
+            return PortAdmission.SERVED
         if len(self._turned_away) >= self._max_turned_away:
-            return Admission.CLOSED
+            return PortAdmission.CLOSED
         self._turned_away[visitor] = None
-        return Admission.TURNED_AWAY
+        return PortAdmission.TURNED_AWAY
 
     def leave(self, visitor: Visitor) -> None:
         """Removes a connection; harmless if it has left."""

@@ -58,14 +58,17 @@ class Http1Speaker:
         return self._answering or bool(self._waiting)
 
     @property
-    def is_stalled(self) -> bool:
-        """Never: only the socket holds up what is sent."""
-        return False
-
-    @property
     def wants_input(self) -> bool:
         """See Speaker."""
         return not self._ended and len(self._waiting) < MAX_PIPELINED
+
+    @property
+    def cold(self) -> None:
+        """Nothing: slices are sent as such."""
+        return None
+
+    def note_read(self) -> None:
+        """See Speaker."""
 
     def receive(self, data: bytes) -> None:
         """See Speaker."""

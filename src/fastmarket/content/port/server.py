@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 
 from fastmarket.config import ContentConfig
-from fastmarket.content.port.bounds import ACCEPT_AT_ONCE, ACCEPT_PAUSE_S, BACKLOG, SWEEP_S
+from fastmarket.content.port.bounds import ACCEPT_AT_ONCE, ACCEPT_PAUSE_S, BACKLOG, MAX_UNSENT_BYTES, SWEEP_S
 from fastmarket.content.port.certificates import PortCertificates
 from fastmarket.content.port.channels import Channel, PlainChannel, TlsChannel
 from fastmarket.content.port.connection import PortConnection
 from fastmarket.content.port.desk import AnswerDesk
-from fastmarket.content.port.entrance import Admission
+from fastmarket.content.port.entrance import PortAdmission
 from fastmarket.content.port.gateway import Gateway
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.tally import PortTally
@@ -27,6 +27,8 @@ from fastmarket.secret_files import OWNER_ALONE
 
 # Of accept(): no descriptors, no memory. The connection waits in the kernel; asking again at once is useless.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_UNSENT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ContentServer:
@@ -65,7 +67,10 @@ class ContentServer:
         port = config.port or 0
         try:
             family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-            listening = socket.create_server((config.host, port), family=family, backlog=BACKLOG)
+            both = config.host == "::" and socket.has_dualstack_ipv6()
+            listening = socket.create_server(
+                (config.host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
         except (OSError, OverflowError) as error:
             raise CallerFault("content-port", f"cannot listen on {config.host}:{port}: {error}") from None
         listening.setblocking(False)
@@ -93,7 +98,7 @@ class ContentServer:
         for connection in tuple(shell.connections):
             connection.end_now()
         await self._sweeping.stop()
-        shell.close()
+        await shell.close()
 
     def reload(self) -> None:
         """Reads the certificate and its key again. Raises CallerFault, and then changes nothing."""
@@ -122,20 +127,22 @@ class ContentServer:
         assert shell is not None
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if _UNSENT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _UNSENT, MAX_UNSENT_BYTES)
         channel: Channel = PlainChannel(sock)
         if self._certificates is not None:
             channel = TlsChannel(sock, self._certificates.context)
         connection = PortConnection(shell, sock, channel, address_block(host))
         admission = shell.entrance.enter(connection)
-        if admission is not Admission.SERVED:
+        if admission is not PortAdmission.SERVED:
             self.tally.turned_away += 1
-        if admission is Admission.CLOSED:
+        if admission is PortAdmission.CLOSED:
             sock.close()
             return
         self.tally.connections += 1
         self.tally.open_connections += 1
         shell.connections.add(connection)
-        connection.start(admission is Admission.TURNED_AWAY)
+        connection.start(admission is PortAdmission.TURNED_AWAY)
 
     def _pause_accepting(self) -> None:
         shell, listening = self._shell, self._listening

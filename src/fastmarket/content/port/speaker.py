@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fastmarket.content.port.pieces import Piece
+from fastmarket.content.port.pieces import FileSlice, Piece
 
 
 class Speaker(Protocol):
@@ -23,16 +23,19 @@ class Speaker(Protocol):
         """Whether a part of a request has come, and not the rest."""
 
     @property
-    def is_stalled(self) -> bool:
-        """Whether there is something to send that the other side does not let through."""
-
-    @property
     def wants_input(self) -> bool:
         """Whether more may be read now."""
 
     @property
     def answered(self) -> int:
         """Answers completed."""
+
+    @property
+    def cold(self) -> FileSlice | None:
+        """What has to be read from the disk before anything more can be sent."""
+
+    def note_read(self) -> None:
+        """It was."""
 
     def receive(self, data: bytes) -> None:
         """Takes what came. A stranger's bytes raise nothing; what is wrong ends the connection."""

@@ -69,7 +69,7 @@ class FileOutput:
         self._numbers = count(1)
         self._writes: dict[int, Place] = {}
         self._reads: dict[int, tuple[Place, bool]] = {}  # and whether it is a copy from elsewhere
-        self._ready: list[tuple[int, int, Place, Content, int | None]] = []  # in order: not yet its turn
+        self._ready: list[tuple[int, int, Place, Content]] = []  # in order: not yet its turn
         self._next_offset = first
         # Contents by CID, for further links to them: while they are being written, and the latest ones.
         self._unwritten: dict[bytes, tuple[Content, int]] = {}
@@ -157,14 +157,15 @@ class FileOutput:
 
     def put(self, place: Place, content: Content, holder: int | None) -> None:
         """A verified content of the promised size."""
+        self._verified(place, holder)
         if place.cid:
             known = self._unwritten.get(place.cid)
             self._unwritten[place.cid] = content, 1 if known is None else known[1] + 1
         if self._in_order:
-            heappush(self._ready, (place.offset, next(self._numbers), place, content, holder))
+            heappush(self._ready, (place.offset, next(self._numbers), place, content))
             self._flush()
         else:
-            self._write(place, content, holder)
+            self._write(place, content)
 
     def remember(self, cid: bytes, content: Content) -> None:
         """Keeps a leaf for further links to it."""
@@ -173,13 +174,13 @@ class FileOutput:
     def _flush(self) -> None:
         ready = self._ready
         while ready and ready[0][0] <= self._next_offset:
-            _, _, place, content, holder = heappop(ready)
+            _, _, place, content = heappop(ready)
             self._next_offset = place.offset + place.length
-            self._write(place, content, holder)
+            self._write(place, content)
 
-    def _write(self, place: Place, content: Content, holder: int | None) -> None:
+    def _write(self, place: Place, content: Content) -> None:
         offset = place.offset
-        wanted = self._verified(place, holder)
+        wanted = min(offset + place.length, self.end) - max(offset, self.first)
         if wanted < place.length:
             begin = max(self.first - offset, 0)
             content = memoryview(content)[begin : begin + wanted]

@@ -1,2 +1,2 @@
-"""Lookups: iterative and disjoint, what they ask, and what they learn about round trips and the network's
-size."""
+"""Lookups: iterative and disjoint, their queries, and what they learn about round trips and the size of the
+network."""

@@ -1,7 +1,7 @@
 """One lookup on several paths that share no peer (Baumgart and Mies, "S/Kademlia", 2007, section 4.4).
 
-Whoever answers with its accomplices alone leads astray the path it stands on, and no other. The price is more
-requests: each path has to come near the key by itself.
+A peer that names only its accomplices misleads the path it is on, and no other. The price is more requests:
+each path has to approach the key by itself.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from fastmarket.kad.lookup.lookup import End, Lookup, earlier
 from fastmarket.kad.lookup.query import Query
 from fastmarket.native.candidates import Answered, Candidate
 
-# Each path has so many slots at least: with one, a single slow peer would hold it.
+# Minimum of slots for each path: with one, a single slow peer would block it.
 MIN_ALPHA = 3
 
 
 class DisjointLookup(Lookup):
-    """`disjoint_paths` lookups for one question; a `kad.lookup.lookup.Lookup` as one lookup is."""
+    """`disjoint_paths` lookups with one query; implements the same interface as a single lookup."""
 
     __slots__ = ("_paths", "_target")
 
     def __init__(
         self, target: KadKey, query: Query, config: KadConfig, local: PeerId, knowledge: NetworkKnowledge
     ) -> None:
-        """`local` is never asked."""
+        """`local` is never queried."""
         self.target = target
         self.end = None
         self._target = int.from_bytes(target, "big")
@@ -47,12 +47,12 @@ class DisjointLookup(Lookup):
 
     @property
     def queried_count(self) -> int:
-        """Peers asked so far, on all paths."""
+        """Peers queried so far, on all paths."""
         return sum(path.queried_count for path in self._paths)
 
     @property
     def heard_count(self) -> int:
-        """Peers heard of so far, one on several paths as often."""
+        """Peers heard of so far; a peer on several paths counts on each."""
         return sum(path.heard_count for path in self._paths)
 
     @property
@@ -62,17 +62,17 @@ class DisjointLookup(Lookup):
 
     @property
     def failed_count(self) -> int:
-        """Peers of which no answer will come."""
+        """Peers that failed to answer."""
         return sum(path.failed_count for path in self._paths)
 
     @property
     def silent_count(self) -> int:
-        """Peers asked that have not answered and may be there all the same."""
+        """Peers that were queried, have not answered and may still be there."""
         return sum(path.silent_count for path in self._paths)
 
     @property
     def hops(self) -> int:
-        """Of the farthest peer that answered, on any path."""
+        """The most hops to a peer that answered, on any path."""
         return max(path.hops for path in self._paths)
 
     @property
@@ -85,13 +85,13 @@ class DisjointLookup(Lookup):
         )
 
     def add(self, peers: Iterable[PeerInfo]) -> None:
-        """Where to begin: dealt out by distance, so that every path has its share of the near ones."""
+        """Deals the starting points out by distance, so that every path gets its share of the closest."""
         dealt = sorted(peers, key=lambda peer: self._distance(peer.peer_id.key))
         for number, path in enumerate(self._paths):
             path.add(dealt[number :: len(self._paths)])
 
     def poll(self, now: float) -> list[SendRequest]:
-        """The requests of all paths; the end comes when all have ended."""
+        """The requests of all paths. The lookup ends when all paths have ended."""
         if self.end is not None:
             return []
         requests, count = [], len(self._paths)
@@ -106,7 +106,8 @@ class DisjointLookup(Lookup):
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: its path alone hears of the peers in it. Raises PeerFault: call `on_failure` then."""
+        """Takes an answer; only its path learns of the peers in it. Raises PeerFault: then call
+        `on_failure`."""
         own, number = divmod(token, len(self._paths))
         items = self._paths[number].on_reply(own, protocol, payload, now)
         if self._paths[number].end is End.STOPPED:
@@ -114,26 +115,26 @@ class DisjointLookup(Lookup):
         return items
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """No answer will come."""
+        """Takes the failure of a request."""
         own, number = divmod(token, len(self._paths))
         self._paths[number].on_failure(own, kind, now)
 
     def on_lost(self, key: KadKey) -> None:
-        """On every path."""
+        """The peer is lost on every path."""
         for path in self._paths:
             path.on_lost(key)
         if self.end is End.COMPLETE:
             self.end = None
 
     def stop(self, end: End) -> None:
-        """End now, with what was found."""
+        """Ends now, with what was found."""
         if self.end is None:
             self.end = end
         for path in self._paths:
             path.stop(end)
 
     def next_timer(self) -> float | None:
-        """The earliest of the paths'."""
+        """The earliest timer of the paths."""
         when = None
         for path in self._paths:
             timer = path.next_timer()
@@ -141,7 +142,7 @@ class DisjointLookup(Lookup):
         return when
 
     def handle_timer(self, now: float) -> None:
-        """Age the requests of all paths; poll afterwards."""
+        """Ages the requests of all paths; poll afterwards."""
         for path in self._paths:
             path.handle_timer(now)
 
@@ -150,15 +151,15 @@ class DisjointLookup(Lookup):
         return self._paths[0].candidates.closest(self._all())
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: those, and more where an address block is crowded."""
+        """Where to store: the closest, and more where one address block is crowded."""
         return self._paths[0].candidates.storers(self._all())
 
     def nearest(self) -> list[Candidate]:
-        """The closest known on any path that have not failed."""
+        """The closest peers known on any path that have not failed."""
         return self._paths[0].candidates.chosen(False, self._all())
 
     def _all(self) -> list[Candidate]:
-        """Every candidate once, as the path has it that asked, or would."""
+        """Every candidate once: as the path that queried it has it, or the path that would."""
         by_key: dict[KadKey, Candidate] = {}
         for path in self._paths:
             for candidate in path.own():

@@ -1,4 +1,4 @@
-"""The question where one peer is."""
+"""The query for the addresses of one peer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastmarket.kad.lookup.query import Answer, Query
 
 
 class FindPeerQuery(Query):
-    """Ask for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
+    """Query for the peers closest to a peer; its own entry, with addresses, is the item and ends the lookup.
 
-    That entry may be hearsay, as every FIND_NODE answer is: only a dial proves it.
+    That entry may be hearsay, like every FIND_NODE reply: only a dial proves it.
     """
 
     __slots__ = ("_find_node", "_wanted")
@@ -25,11 +25,11 @@ class FindPeerQuery(Query):
         self._find_node = FindNode(config, RawKey(wanted.raw))
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The same to everyone."""
+        """The same for all peers."""
         return self._find_node.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Closer peers, and the one looked for. Raises PeerFault."""
+        """Closer peers, and the wanted peer if it is among them. Raises PeerFault."""
         answer = self._find_node.read(peer, protocol, payload, now)
         named = tuple(info for info in answer.closer if info.peer_id == self._wanted and info.addrs)
         return Answer(answer.closer, named[:1], bool(named))

@@ -1,4 +1,5 @@
-"""The iterative lookup: ever closer peers, at most alpha in flight, never in lockstep (specs kad-dht)."""
+"""The iterative lookup: ever closer peers, at most alpha requests in flight, never in lockstep (specs
+kad-dht)."""
 
 from __future__ import annotations
 
@@ -24,17 +25,17 @@ from fastmarket.native.candidates import Answered, Candidate, Candidates
 
 @dataclass(frozen=True, slots=True)
 class NetworkKnowledge:
-    """What a node's lookups have taught it, for the next ones."""
+    """What the lookups of a node have learned, for later ones."""
 
     rtt: RttEstimator
     size: NetworkSize
     named: Callable[[Iterable[PeerInfo]], None] | None = None
-    """Told of the peers in every answer."""
+    """Called with the peers of every answer."""
     alive: KnownAlive | None = None
     """Peers that count without being queried; None: every peer is queried."""
 
     def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """A connection to the peer is open, and it said what it speaks."""
+        """A connection to the peer is open and the peer has told its protocols."""
         self.rtt.on_connected(peer_id)
         if self.alive is not None:
             self.alive.on_identified(peer_id, protocols, now)
@@ -46,23 +47,22 @@ class NetworkKnowledge:
             self.alive.on_disconnected(peer_id)
 
 
-# No node is there, or it speaks none of our protocols.
+# There is no node, or it speaks none of our protocols.
 _ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
-# Who asks whom, where several lookups share one question: by 32-byte key.
+# Which path queried a peer, for lookups that share one query: by 32-byte key.
 Claims = dict[KadKey, Candidate]
 
 
 class IterativeLookup(Lookup):
-    """The algorithm over one question. Pure: it is polled for requests and fed their outcomes.
+    """The algorithm for one query. It does no I/O: it is polled for requests and fed their outcomes.
 
-    It ends when the closest peers it knows of (`native.candidates`) have answered, failed ones left out;
-    a late one among them is waited for in proportion to how slow the others were. It asks nobody beyond them,
-    and never more than `max_asked` peers in all.
+    It ends when the closest peers it knows (`native.candidates`), except failed ones, have answered. A late
+    peer among them is waited for in proportion to the slowest answer. Peers beyond them are not queried, and
+    never more than `max_asked` peers in all.
 
-    Where only peers are sought, those known to be alive need not answer once more
-    (`kad.lookup.liveness_shortcut`): the `min_queried` closest have to, and by then have named whom they know
-    closer than the rest.
+    If only peers are wanted, those known to be alive need not answer again (`kad.lookup.liveness_shortcut`),
+    except the `min_queried` closest, which by then have named the closer peers they know.
     """
 
     __slots__ = (
@@ -82,7 +82,7 @@ class IterativeLookup(Lookup):
         "_rtt",
         "_size",
         "_slow_hold_s",
-        "_slowest",
+        "_slowest_s",
         "candidates",
     )
 
@@ -95,10 +95,10 @@ class IterativeLookup(Lookup):
         knowledge: NetworkKnowledge | None = None,
         claims: Claims | None = None,
     ) -> None:
-        """`local` is never asked.
+        """`local` is never queried.
 
-        `claims`, shared with other lookups for the same: whom one of them asks the others do not. What these
-        find out of the network's size says little, so it is not learnt.
+        `claims` are shared with other lookups for the same query: a peer that one of them queries, the others
+        do not. Such a lookup says little about the size of the network, so it does not report it.
         """
         self.target = target
         self.end = None
@@ -115,20 +115,20 @@ class IterativeLookup(Lookup):
         self._alive = knowledge.alive
         self._claims = claims
         self.candidates = Candidates(target, local.key, config, STATE_TABLE, ip_group, claims)
-        # On disjoint paths nobody is believed for having been there before.
+        # On disjoint paths no peer is trusted for having been there before.
         if claims is None:
             self.candidates.shortcut = liveness_shortcut(query, config, knowledge.alive, knowledge.size)
         self._queried_count = 0
-        self._outstanding: dict[int, Candidate] = {}  # in the order of asking, by token
-        self._slowest: float | None = None
+        self._outstanding: dict[int, Candidate] = {}  # by token, in the order of queries
+        self._slowest_s = -1.0
         self._slow_hold_s: float | None = None
         self._held_until: float | None = None
-        # Of the closest, how many are to answer before anything changes; 0: that has to be found out.
+        # How many of the closest must answer before the next walk can change anything; 0: not known.
         self._awaited_count = 0
 
     @property
     def queried_count(self) -> int:
-        """Peers asked so far."""
+        """Peers queried so far."""
         return self._queried_count
 
     @property
@@ -143,22 +143,22 @@ class IterativeLookup(Lookup):
 
     @property
     def failed_count(self) -> int:
-        """Peers of which no answer will come."""
+        """Peers that failed to answer."""
         return self._failed_count
 
     @property
     def silent_count(self) -> int:
-        """Peers asked that have not answered and may be there all the same."""
+        """Peers that were queried, have not answered and may still be there."""
         return self._queried_count - self._answered_count - self._absent_count
 
     @property
     def hops(self) -> int:
-        """Of the farthest peer that answered."""
+        """The most hops to a peer that answered."""
         return self._hops
 
     @property
     def in_flight_count(self) -> int:
-        """Slots taken: requests out that are not late."""
+        """Slots in use: requests in flight that are not late."""
         return self.candidates.in_flight_count
 
     @property
@@ -167,12 +167,12 @@ class IterativeLookup(Lookup):
         return self.end is None and self._answered_count > 0 and not self.candidates.in_flight_count
 
     def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
-        """Peers heard of, `hops` away. Those known already, and ourselves, change nothing."""
+        """Adds peers that are `hops` away. Known ones, and this node itself, are ignored."""
         if self.candidates.add(peers, hops):
             self._awaited_count = 0
 
     def poll(self, now: float) -> list[SendRequest]:
-        """The requests to send now; notices the end."""
+        """The requests to send now; detects the end."""
         if self.end is not None or self._awaited_count > 0:
             return []
         requests: list[SendRequest] = []
@@ -181,13 +181,13 @@ class IterativeLookup(Lookup):
         if self.candidates.shortcut is not shortcut:
             end = self._walk(requests, now)
         if end is not None and requests:
-            self._held_until = now  # of silent ones: nobody waits for them, but they are asked
+            self._held_until = now  # queries to unresponsive peers, which do not delay the end
         elif end is not None:
             self._complete(end)
         return requests
 
     def _walk(self, requests: list[SendRequest], now: float) -> End | None:
-        """Adds to `requests` whom it is time to ask; the end, if nobody is to be waited for."""
+        """Appends the queries due now to `requests`; returns the end if nothing has to be waited for."""
         candidates = self.candidates
         candidates.begin(now, self._queried_count, self._slow_hold_s)
         while (candidate := candidates.next_to_query()) is not None:
@@ -198,7 +198,7 @@ class IterativeLookup(Lookup):
         return End.LIMIT if candidates.is_cut else End.COMPLETE
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
+        """Takes an answer; returns the items in it. Raises PeerFault: then call `on_failure`."""
         candidate = self._outstanding.get(token)
         if candidate is None or self.end is not None:
             return ()
@@ -209,13 +209,14 @@ class IterativeLookup(Lookup):
         self._answered_count += 1
         self._awaited_count -= 1
         self._rtt.on_answer(candidate.peer.peer_id, took, candidate.connected)
-        if self._slowest is None or took > self._slowest:
-            self._slowest = took
+        if took > self._slowest_s:
+            self._slowest_s = took
             self._slow_hold_s = slow_hold_s(self._config, took)
         hops = candidate.hops
         if hops > self._hops:
             self._hops = hops
-        self.add(answer.closer, hops + 1)
+        if self.candidates.add(answer.closer, hops + 1):
+            self._awaited_count = 0
         if self._named is not None:
             self._named(answer.closer)
         if answer.stop:
@@ -223,7 +224,7 @@ class IterativeLookup(Lookup):
         return answer.items
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """No answer will come; the next closest moves up."""
+        """Takes the failure of a request; the next closest moves up."""
         candidate = self._outstanding.get(token)
         if candidate is not None and self.end is None:
             del self._outstanding[token]
@@ -233,10 +234,10 @@ class IterativeLookup(Lookup):
             self._failed_count += 1
             self._absent_count += kind in _ABSENT
             if kind is not FailureKind.BUSY:
-                self._surprised(candidate)
+                self._drop_shortcut(candidate)
 
     def on_lost(self, key: KadKey) -> None:
-        """It is no candidate any more; a lookup that had found all goes on."""
+        """Drops a candidate; a complete lookup is resumed."""
         for candidate in self.candidates.listed():
             if candidate.key == key:
                 self.candidates.fail(candidate)
@@ -245,18 +246,18 @@ class IterativeLookup(Lookup):
                     self.end = None
 
     def stop(self, end: End) -> None:
-        """End now, with what was found."""
+        """Ends now, with what was found."""
         if self.end is None:
             self.end = end
 
     def next_timer(self) -> float | None:
-        """When a slot is given on, a request given up, or a late peer no longer waited for."""
+        """When a slot is freed, a request fails, or a late peer is no longer waited for."""
         if self.end is not None:
             return None
         return self.candidates.next_timer(self._outstanding, self._held_until)
 
     def handle_timer(self, now: float) -> None:
-        """Age the requests in flight; poll afterwards."""
+        """Ages the requests in flight; poll afterwards."""
         outstanding = self._outstanding
         self._awaited_count = 0
         for candidate in self.candidates.overdue(now):
@@ -273,15 +274,15 @@ class IterativeLookup(Lookup):
         return self.candidates.closest()
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
+        """Where to store: the closest, and more where one address block is crowded (`native.candidates`)."""
         return self.candidates.storers()
 
     def nearest(self) -> list[Candidate]:
-        """The closest known that have not failed, whether they have answered or not."""
+        """The closest peers known that have not failed, whether or not they have answered."""
         return self.candidates.chosen(False)
 
     def own(self) -> list[Candidate]:
-        """All known that this lookup asked or may ask, closest first."""
+        """All candidates that this lookup has queried or may query, closest first."""
         claims, listed = self._claims, self.candidates.listed()
         if claims is None:
             return listed
@@ -292,15 +293,15 @@ class IterativeLookup(Lookup):
         self._queried_count += 1
         peer, rtt = candidate.peer, self._rtt
         peer_id = peer.peer_id
-        connected = rtt.is_connected(peer_id)
+        connected = peer_id.raw in rtt.connected
         self._outstanding[token] = candidate
         if self._claims is not None:
             self._claims[candidate.key] = candidate
-        if rtt.is_unresponsive(peer_id, now):
+        if peer_id.raw in rtt.unresponsive and rtt.is_unresponsive(peer_id, now):
             candidate.query_unresponsive(now, connected)
             self._fell_silent(candidate)
         else:
-            late_s = rtt.soft_timeout_s(peer_id, connected)
+            late_s = rtt.soft_timeout_s(peer_id)
             self.candidates.query(candidate, now, connected, late_s, hold_s(self._config, late_s))
         return SendRequest(token, peer, self._query.choices(peer), self._config.request_timeout_s)
 
@@ -312,9 +313,9 @@ class IterativeLookup(Lookup):
     def _fell_silent(self, late: Candidate) -> None:
         if self._alive is not None:
             self._alive.on_doubt(late.peer.peer_id)
-        self._surprised(late)
+        self._drop_shortcut(late)
 
-    def _surprised(self, candidate: Candidate) -> None:
-        """A connected peer falls silent: that may have befallen others, too, so now all are asked."""
+    def _drop_shortcut(self, candidate: Candidate) -> None:
+        """If a connected peer falls silent, others may have, too: from now on every peer is queried."""
         if candidate.connected:
             self.candidates.shortcut = None

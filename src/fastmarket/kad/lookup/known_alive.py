@@ -1,7 +1,8 @@
-"""Which peers are known to be alive, so that a lookup need not ask them only to see that.
+"""Peers known to be alive, which a lookup need not query just to find that out.
 
-A connection alone proves little: a process that hangs keeps its own. So a peer counts while its connection is
-open and it has answered something within `alive_s`; the first request that fails or is late ends it.
+An open connection proves little: a hanging process keeps its connections. So a peer counts while its
+connection is open and it has answered something within `alive_s`; the first request that fails or is late
+ends that.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ _NEVER = float("-inf")
 
 
 class KnownAlive:
-    """Of every identified peer with a connection; the host bounds how many these are."""
+    """All identified peers with a connection; the host bounds their number."""
 
     __slots__ = ("alive_s", "connected")
 
     def __init__(self, config: KadConfig) -> None:
         self.alive_s = config.alive_s
         self.connected: dict[KadKey, Connected] = {}
-        """With what it speaks, and when it last answered."""
+        """Their protocols, and the time of their last answer."""
 
     def on_identified(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """It said who it is, and what it speaks. The first time that is an answer; unasked it is not."""
+        """The peer told its protocols. The first identify counts as an answer, a push does not."""
         known = self.connected.get(peer_id.key)
         if known is None:
             self.connected[peer_id.key] = Connected(protocols, now)
@@ -38,16 +39,16 @@ class KnownAlive:
         """The last connection ended."""
         known = self.connected.pop(peer_id.key, None)
         if known is not None:
-            known.answered_at = _NEVER  # lookups may have it at hand
+            known.answered_at = _NEVER  # lookups may hold a reference
 
     def on_answer(self, peer_id: PeerId, now: float) -> None:
-        """It replied to a request, and rightly."""
+        """The peer gave a valid reply to a request."""
         known = self.connected.get(peer_id.key)
         if known is not None:
             known.answered_at = now
 
     def on_doubt(self, peer_id: PeerId) -> None:
-        """A request to it is late, or has failed: until it answers, nothing is known."""
+        """A request to the peer is late or has failed: until it answers, it is not known to be alive."""
         known = self.connected.get(peer_id.key)
         if known is not None:
             known.answered_at = _NEVER

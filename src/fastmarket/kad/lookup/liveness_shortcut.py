@@ -1,4 +1,5 @@
-"""Who may stand among the closest without being asked: peers near the key that are known to be alive."""
+"""Which peers count among the closest without being queried: those near the key that are known to be
+alive."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from fastmarket.native.candidates import LivenessShortcut
 def liveness_shortcut(
     query: Query, config: KadConfig, alive: KnownAlive | None, size: NetworkSize
 ) -> LivenessShortcut | None:
-    """None where everybody is to be asked: for what peers hold, and while nobody knows how near is near."""
+    """None if every peer must be queried: for items, and while the expected distance is unknown."""
     radius = size.radius
     if alive is None or radius is None or not query.seeks_peers:
         return None

@@ -1,4 +1,4 @@
-"""The interface of a lookup to its driver."""
+"""The interface of a lookup to the job that drives it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class End(Enum):
     """Why a lookup ended."""
 
     COMPLETE = "complete"  # the k closest known have all answered, or all there are
-    STOPPED = "stopped"  # the question was answered before
-    LIMIT = "limit"  # max_asked peers were asked and the closest known still was not among them
-    DEADLINE = "deadline"  # the job's time was over
+    STOPPED = "stopped"  # the query was satisfied earlier
+    LIMIT = "limit"  # max_asked peers were queried without the closest known among them
+    DEADLINE = "deadline"  # the job's time was used up
     CANCELLED = "cancelled"  # by its caller
 
 
 class Lookup:
-    """A lookup as a job drives it: one `Lookup`, or several on disjoint paths."""
+    """A lookup as a job drives it: a single one, or several on disjoint paths."""
 
     __slots__ = ("end", "target")
 
@@ -32,7 +32,7 @@ class Lookup:
 
     @property
     def queried_count(self) -> int:
-        """Peers asked so far."""
+        """Peers queried so far."""
         raise NotImplementedError
 
     @property
@@ -47,18 +47,18 @@ class Lookup:
 
     @property
     def failed_count(self) -> int:
-        """Peers of which no answer will come."""
+        """Peers that failed to answer."""
         raise NotImplementedError
 
     @property
     def silent_count(self) -> int:
-        """Peers asked that have not answered, and of which it is not known that they are gone, or no peers of
-        this network: each of them may be there."""
+        """Peers that were queried and have not answered, without those known to be gone or to be no peers of
+        this network: each of them may still be there."""
         raise NotImplementedError
 
     @property
     def hops(self) -> int:
-        """Of the farthest peer that answered."""
+        """The most hops to a peer that answered."""
         raise NotImplementedError
 
     @property
@@ -67,28 +67,28 @@ class Lookup:
         raise NotImplementedError
 
     def add(self, peers: Iterable[PeerInfo]) -> None:
-        """Peers heard of."""
+        """Adds peers to start from."""
         raise NotImplementedError
 
     def poll(self, now: float) -> list[SendRequest]:
-        """The requests to send now; notices the end."""
+        """The requests to send now; detects the end."""
         raise NotImplementedError
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """An answer: what was found in it. Raises PeerFault: call `on_failure` then."""
+        """Takes an answer; returns the items in it. Raises PeerFault: then call `on_failure`."""
         raise NotImplementedError
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """No answer will come."""
+        """Takes the failure of a request."""
         raise NotImplementedError
 
     def on_lost(self, key: KadKey) -> None:
-        """The peer of that key is gone since it answered: who comes next takes its place, and may have to be
-        asked first."""
+        """The peer of that key has gone since it answered: the next closest takes its place, and may have to
+        be queried first."""
         raise NotImplementedError
 
     def stop(self, end: End) -> None:
-        """End now, with what was found."""
+        """Ends now, with what was found."""
         raise NotImplementedError
 
     def next_timer(self) -> float | None:
@@ -96,7 +96,7 @@ class Lookup:
         raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
-        """Time has passed; poll afterwards."""
+        """Lets time pass; poll afterwards."""
         raise NotImplementedError
 
     def closest(self) -> tuple[Answered, ...]:
@@ -104,14 +104,14 @@ class Lookup:
         raise NotImplementedError
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: those, and more where an address block is crowded (`native.candidates`)."""
+        """Where to store: the closest, and more where one address block is crowded (`native.candidates`)."""
         raise NotImplementedError
 
     def nearest(self) -> list[Candidate]:
-        """The closest known that have not failed, whether they have answered or not."""
+        """The closest peers known that have not failed, whether or not they have answered."""
         raise NotImplementedError
 
 
 def earlier(a: float | None, b: float) -> float:
-    """The earlier of a time that may be none and another."""
+    """The earlier of two times, of which one may be None."""
     return b if a is None or b < a else a

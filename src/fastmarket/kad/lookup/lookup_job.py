@@ -1,4 +1,4 @@
-"""A lookup as a job of the engine, and what it found."""
+"""A lookup as a job of the engine, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
-from fastmarket.kad.lookup.lookup import End, Lookup, earlier
+from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.native.candidates import Answered
 
 
@@ -25,12 +25,12 @@ class LookupResult:
     failed_count: int
 
 
-# Where a lookup starts from: peers known near its target, at a time.
+# Where a lookup starts: `seeds(target, now)` are known peers near the target.
 Seeds = Callable[[KadKey, float], Iterable[PeerInfo]]
 
 
 class LookupJob(Job):
-    """A lookup with a deadline; whatever the answers hold is its progress. Its result is a LookupResult."""
+    """A lookup with a deadline. Progress: the items of answers; result: a LookupResult."""
 
     __slots__ = ("_deadline", "_events", "_last", "_seeds", "_timeout_s", "lookup")
 
@@ -45,59 +45,62 @@ class LookupJob(Job):
 
     @property
     def is_finished(self) -> bool:
-        """The lookup ended and its result stands."""
+        """Whether the lookup has ended and its result is set."""
         return self._last
 
     def start(self, now: float) -> None:
-        """Begin with the closest peers of the table."""
+        """Begins with the closest peers of the table."""
         self._deadline = now + self._timeout_s
         self.lookup.add(self._seeds(self.lookup.target, now))
 
     def poll_requests(self, now: float) -> list[SendRequest]:
-        """The next requests; when the lookup has ended, the last words of the job."""
+        """The next requests; once the lookup has ended, the final ones."""
         if self._last:
             return []
         requests = self.lookup.poll(now)
         if self.lookup.end is not None:
             self._last = True
             self.result = self.conclude(now)
-            return self.last_words()
+            return self.final_requests()
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Feed the lookup; raises PeerFault."""
-        self._events.extend(self.lookup.on_reply(token, protocol, payload, now))
+        """Feeds the lookup. Raises PeerFault."""
+        items = self.lookup.on_reply(token, protocol, payload, now)
+        if items:
+            self._events += items
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """Feed the lookup."""
+        """Feeds the lookup."""
         self.lookup.on_failure(token, kind, now)
 
     def next_timer(self) -> float | None:
         """The lookup's timer or the deadline."""
-        return earlier(self.lookup.next_timer(), self._deadline)
+        when = self.lookup.next_timer()
+        return self._deadline if when is None or self._deadline < when else when
 
     def handle_timer(self, now: float) -> None:
-        """Age the lookup, or end it."""
+        """Ages the lookup, or ends it."""
         if now >= self._deadline:
             self.lookup.stop(End.DEADLINE)
         else:
             self.lookup.handle_timer(now)
 
     def poll_events(self) -> list[object]:
-        """Items out of the answers."""
+        """Items of the answers since the last call."""
         events, self._events = self._events, []
         return events
 
     def cancel(self, now: float) -> None:
-        """End with what was found."""
+        """Ends with what was found."""
         self.lookup.stop(End.CANCELLED)
 
     def conclude(self, now: float) -> object:
-        """The job's result; the lookup has ended."""
+        """The job's result, after the end of the lookup."""
         return lookup_result(self.lookup)
 
-    def last_words(self) -> list[SendRequest]:
-        """Requests whose outcome nobody waits for."""
+    def final_requests(self) -> list[SendRequest]:
+        """Requests to send at the end; their outcome is ignored."""
         return []
 
 

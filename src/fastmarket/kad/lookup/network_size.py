@@ -1,8 +1,8 @@
-"""How many nodes there are, and how near to a key its k closest must be.
+"""The size of the network, and how close to a key its k closest peers should be.
 
-The k-th closest of n evenly spread keys lies at about k / n of the key space. Every lookup that ran to its
-end measures that distance once; the middle one of the last few stands against lookups that met a crowd of
-made-up ids (go-libp2p-kad-dht `netsize` averages; D. Trautwein, "Optimistic Provide", 2022).
+The k-th closest of n evenly distributed keys lies at about k / n of the key space. Every complete lookup
+measures that distance once. The median of the last few withstands lookups that met a crowd of forged ids
+(go-libp2p-kad-dht `netsize` averages; D. Trautwein, "Optimistic Provide", 2022).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEY_SPACE = 1 << 256
 
 
 class NetworkSize:
-    """Samples of the distance of the k-th closest, as shares of the key space."""
+    """Samples of the distance of the k-th closest peer, as shares of the key space."""
 
     __slots__ = ("_k", "_samples", "_share")
 
@@ -27,7 +27,7 @@ class NetworkSize:
         self._share: float | None = None
 
     def learn(self, target: KadKey, closest: Sequence[KadKey]) -> None:
-        """The keys a complete lookup found, closest first; fewer than k of them are all there are."""
+        """Takes the keys found by a complete lookup, closest first; fewer than k are all there are."""
         found = len(closest)
         if not found:
             return
@@ -40,24 +40,25 @@ class NetworkSize:
 
     @property
     def share(self) -> float | None:
-        """Of the key space, within which the k closest are expected; above 1: there are fewer than k."""
+        """The share of the key space in which the k closest are expected; above 1 if there are fewer than
+        k."""
         return self._share
 
     @property
     def estimate(self) -> int | None:
-        """How many others there are; None before the first lookup has ended."""
+        """The number of other nodes; None before the first lookup has ended."""
         share = self.share
         return round(self._k / share) if share else None
 
     @property
     def radius(self) -> int | None:
-        """The distance within which the k closest to any key are expected; None as `estimate`."""
+        """The distance within which the k closest to any key are expected; None like `estimate`."""
         share = self.share
         return int(share * KEY_SPACE) if share else None
 
 
 def median(values: Iterable[float]) -> float:
-    """Of one at least. That of `statistics` comes with 1 MB of decimals and fractions."""
+    """The median of at least one value. (`statistics` imports 1 MB of decimals and fractions.)"""
     ordered = sorted(values)
     middle = len(ordered) // 2
     return (ordered[middle] + ordered[~middle]) / 2

@@ -1,4 +1,4 @@
-"""The states of a peer in one lookup, what one state may mean, and which event leads to which."""
+"""The states of a peer in one lookup, what each may mean, and which event leads to which."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from enum import IntEnum
 
 
 class PeerState(IntEnum):
-    """A peer's way through one lookup."""
+    """The state of a peer in one lookup."""
 
     HEARD = 0  # named by another peer or by the routing table
     WAITING = 1  # queried, holds one of the alpha slots
     LATE = 2  # queried, soft timeout passed, slot given to another; its answer still counts
     ANSWERED = 3  # counts towards the k closest
-    # Known to be alive, and not queried for the time being; counts like one that answered. Left for WAITING
-    # when it becomes one of the few that are queried in any case, or is no longer known to be alive.
+    # Known to be alive, and not queried for now; counts like a peer that answered. Left for WAITING when the
+    # peer becomes one of the few that are queried in any case, or is no longer known to be alive.
     KNOWN_ALIVE = 4
-    FAILED = 5  # no answer will come; it is taken out of the list
+    FAILED = 5  # failed to answer; removed from the list
 
 
 @dataclass(frozen=True, slots=True)
 class StateRule:
-    """What the walk does with a peer in one state, in the order of distance."""
+    """What the walk, in the order of distance, does with a peer in one state."""
 
     is_queryable: bool = False  # it is the next to query
     is_skippable: bool = False  # unless the liveness shortcut lets it count unqueried
     is_counted: bool = False  # it takes one of the k places of the closest
     has_answered: bool = False  # it is one of the beta answers that may end the lookup
     is_awaited: bool = False  # the lookup does not end before it answers, fails or is late
-    may_hold: bool = False  # nor before a while after its query, in proportion to how slow the others were
+    may_hold: bool = False  # nor before a hold that grows with the slowest answer
     is_present: bool = False  # it belongs to the closest known
     is_found: bool = False  # it belongs to the result
 
@@ -39,9 +39,9 @@ class Transitions:
 
     on_heard: PeerState = PeerState.HEARD
     on_query: PeerState = PeerState.WAITING
-    on_query_unresponsive: PeerState = PeerState.LATE  # silent before: it is queried, and nobody waits for it
+    on_query_unresponsive: PeerState = PeerState.LATE  # queried, but not waited for
     on_soft_timeout: PeerState = PeerState.LATE
     on_answer: PeerState = PeerState.ANSWERED
     on_shortcut: PeerState = PeerState.KNOWN_ALIVE  # the liveness shortcut lets it count unqueried
-    on_doubt: PeerState = PeerState.HEARD  # it no longer does
+    on_doubt: PeerState = PeerState.HEARD  # it no longer counts
     on_failure: PeerState = PeerState.FAILED

@@ -1,6 +1,6 @@
 """The policy of a lookup: what each state of a peer means for the walk over its candidates.
 
-The walk itself, and the arrays it goes over, are in native.candidates, which is given the table below and has
+The walk itself, and the arrays it walks over, are in native.candidates, which takes the table below and has
 no states of its own.
 """
 
@@ -28,10 +28,10 @@ STATE_TABLE = StateTable(STATE_RULES, Transitions())
 
 
 def hold_s(config: KadConfig, soft_timeout_s: float) -> float:
-    """How long after its query a late peer holds the end of the lookup, however fast the others were."""
+    """How long after its query a late peer delays the end of the lookup, however fast the others were."""
     return min(config.settle_s, config.settle_factor * soft_timeout_s)
 
 
 def slow_hold_s(config: KadConfig, slowest_s: float) -> float:
-    """How long it does where the slowest answer so far took `slowest_s`."""
+    """Likewise, if the slowest answer so far took `slowest_s`."""
     return config.settle_factor * slowest_s

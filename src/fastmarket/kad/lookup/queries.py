@@ -1,8 +1,9 @@
-"""The questions of the Kademlia protocol itself: FIND_NODE, GET_PROVIDERS, and what goes with them."""
+"""The queries of the Kademlia protocol itself: FIND_NODE, GET_PROVIDERS, and ADD_PROVIDER for storing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -22,12 +23,12 @@ from fastmarket.kad.wire.messages import (
     read_closer,
 )
 
-# To ask an Enum's class for a member costs more than what is done with it (CPython 3.11).
-_FIND_NODE = Kind.FIND_NODE
+# Looking up an Enum's member costs more than what is done with it (CPython 3.11).
+_FIND_NODE: Final = Kind.FIND_NODE
 
 
 def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:
-    """A reply of the type asked for, within bounds. Raises PeerFault."""
+    """Decodes a reply, which must be of that type and within bounds. Raises PeerFault."""
     if len(payload) > config.max_reply_bytes:
         raise LimitExceeded("bytes in a reply", config.max_reply_bytes, len(payload))
     message = decode_message(payload, config.max_closer_peers, config.max_provider_peers)
@@ -37,12 +38,12 @@ def read_reply(config: KadConfig, kind: Kind, payload: bytes) -> Message:
 
 
 def closer_peers(config: KadConfig, message: Message) -> tuple[PeerInfo, ...]:
-    """The closer peers a reply names."""
+    """The closer peers named in a reply."""
     return decode_peers(message.closer, config.max_addrs_per_peer, config.max_peer_bytes)
 
 
 class FindNode(Query):
-    """Ask for the peers closest to a key."""
+    """Query for the peers closest to a key."""
 
     __slots__ = ("_choices", "_config")
 
@@ -52,11 +53,11 @@ class FindNode(Query):
         self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The same to everyone."""
+        """The same for all peers."""
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Closer peers alone."""
+        """Only closer peers."""
         config = self._config
         closer = read_closer(payload, _FIND_NODE, config.max_closer_peers, config.max_addrs_per_peer)
         if closer is None or len(payload) > config.max_reply_bytes:
@@ -65,18 +66,18 @@ class FindNode(Query):
 
 
 class FindSelf(FindNode):
-    """Ask for the peers closest to ourselves; who knows us tells how, too, as go does."""
+    """Query for the peers closest to this node. Peers that know it tell its addresses, as go does."""
 
     __slots__ = ("_local", "_named")
 
     def __init__(self, config: KadConfig, local: PeerId, named: Callable[[PeerInfo], None]) -> None:
-        """`named(peer)`: ourselves, with the addresses that somebody has of us."""
+        """`named(peer)` gets this node's entry, with the addresses that the other peer has for it."""
         super().__init__(config, RawKey(local.raw))
         self._local = local
         self._named = named
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Closer peers alone."""
+        """Only closer peers."""
         answer = super().read(peer, protocol, payload, now)
         for one in answer.closer:
             if one.peer_id == self._local:
@@ -85,7 +86,7 @@ class FindSelf(FindNode):
 
 
 class GetProviders(Query):
-    """Ask for who provides a key; every provider is an item, once."""
+    """Query for the providers of a key; every provider is an item, once."""
 
     __slots__ = ("_choices", "_config", "_hidden", "_limit", "found")
 
@@ -96,8 +97,8 @@ class GetProviders(Query):
         limit: int | None = None,
         hidden: Callable[[float], Container[PeerId]] = lambda now: (),
     ) -> None:
-        """`limit`: this many providers are enough, None: all that the k closest know. `hidden(now)`: who is
-        not taken for one, whatever others still hold of it."""
+        """`limit`: this many providers are enough; None: all that the k closest know. `hidden(now)`: peers
+        that are not accepted as providers, whatever other nodes still hold."""
         self._hidden = hidden
         super().__init__(seeks_peers=False)
         self._config = config
@@ -106,11 +107,11 @@ class GetProviders(Query):
         self.found: dict[bytes, PeerInfo] = {}
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The same to everyone."""
+        """The same for all peers."""
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Providers that are new, and closer peers."""
+        """New providers, and closer peers."""
         config = self._config
         closer = read_closer(payload, Kind.GET_PROVIDERS, config.max_closer_peers, config.max_addrs_per_peer)
         if closer is not None and len(payload) <= config.max_reply_bytes:
@@ -123,11 +124,11 @@ class GetProviders(Query):
 
     @property
     def has_enough(self) -> bool:
-        """The limit is reached."""
+        """Whether the limit is reached."""
         return self._limit is not None and len(self.found) >= self._limit
 
     def take(self, providers: tuple[PeerInfo, ...]) -> list[PeerInfo]:
-        """Note providers; those not known before, or known without addresses so far."""
+        """Adds providers; returns those that were unknown, or known without addresses."""
         news = []
         for provider in providers:
             raw = provider.peer_id.raw
@@ -140,12 +141,12 @@ class GetProviders(Query):
         return news
 
 
-# Providers one lookup notes: 200 peers with 256 entries each would be too many to hold for one caller.
+# Providers collected by one lookup: 200 peers with 256 entries each would be too many to hold for one caller.
 MAX_PROVIDERS_FOUND = 4096
 
 
 class AnnounceProvider:
-    """Store: ADD_PROVIDER of ourselves. It has no reply, so one that could be written counts."""
+    """Announces this node with ADD_PROVIDER. There is no reply, so a request that could be written counts."""
 
     __slots__ = ("_choices", "_config", "_key", "_local", "_told")
 
@@ -153,11 +154,11 @@ class AnnounceProvider:
         self._config = config
         self._key = key
         self._local = local
-        self._told: PeerInfo | None = None  # who `_choices` tell of: they are the same for all storers
+        self._told: PeerInfo | None = None  # the entry in `_choices`, which is the same for all storers
         self._choices: tuple[Choice, ...] = ()
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
-        """With the addresses we have now; none at all: others would refuse it, so nothing is sent."""
+        """With the current addresses; without any, nothing is sent, because others would refuse it."""
         local = self._local()
         if not local.addrs:
             return ()
@@ -169,15 +170,15 @@ class AnnounceProvider:
         return self._choices
 
     def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
-        """Every peer of this protocol does."""
+        """Every peer of this protocol counts."""
         return True
 
     def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
-        """Written is all there is to know."""
+        """A written request is all there is to know."""
         return True
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
-        """Nobody says no to what has no reply."""
+        """Never used: without a reply there is no refusal."""
         return "refused", False
 
     def quorum_size(self, counting_peers: int) -> int:

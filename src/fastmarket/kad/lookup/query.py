@@ -1,7 +1,7 @@
-"""What a lookup is given: how to ask a peer, and how to read its answer.
+"""What a lookup is given: how to query a peer, and how to read its answer.
 
-Kademlia knows no offers: whoever owns a protocol supplies an `Query` for it, and a `PutRequest` where
-something is to be put on the peers found.
+Kademlia knows no offers: a protocol supplies a `Query` of its own, and a `PutRequest` if something is to be
+stored at the peers found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastmarket.formats.peer_info import PeerInfo
 
 
 class Answer:
-    """One peer's reply: peers it knows nearer to the target, and what it holds."""
+    """One peer's answer: peers it knows closer to the target, and the items it holds."""
 
     __slots__ = ("closer", "items", "stop")
 
@@ -24,60 +24,62 @@ class Answer:
     ) -> None:
         self.closer = closer
         self.items = items
-        self.stop = stop  # enough is known: the lookup need not go on
+        self.stop = stop  # the query is satisfied: the lookup ends
 
 
 class Query:
-    """The question a lookup puts to every peer it meets."""
+    """What a lookup asks every peer it meets."""
 
     __slots__ = ("seeks_peers",)
 
     def __init__(self, seeks_peers: bool) -> None:
-        """`seeks_peers`: the closest peers are wanted, not what they hold: one that is known to be alive
-        need not be asked."""
+        """`seeks_peers`: the closest peers are wanted, not what they hold, so a peer known to be alive need
+        not be queried."""
         self.seeks_peers = seeks_peers
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The request, in each protocol that would do, the preferred one first."""
+        """The request in each suitable protocol, the preferred one first."""
         raise NotImplementedError
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """The reply's meaning. Raises PeerFault when it breaks a rule."""
+        """The meaning of the reply. Raises PeerFault if it breaks a rule."""
         raise NotImplementedError
 
 
 class PutRequest(Protocol):
-    """What a `PutJob` leaves with the closest peers."""
+    """What a `PutJob` stores at the closest peers."""
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
-        """The request for a peer that answered the lookup on `answered_protocol`; empty: leave it out.
+        """The request for a peer that answered the lookup on `answered_protocol`; empty: nothing is stored
+        there.
 
-        None: it has not answered, and the request must suit whatever it speaks.
+        None: the peer has not answered yet, and the request must suit every protocol it may speak.
         """
 
     def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
-        """Whether this peer's acknowledgement counts towards the quorum; None: whether it may."""
+        """Whether the acknowledgement of this peer counts towards the quorum; for None, whether it may."""
 
     def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
-        """Whether the reply says stored; None: it does not count after all. May raise PeerFault."""
+        """Whether the reply says that it was stored; None: it does not count after all. May raise
+        PeerFault."""
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
-        """Why that peer said no, for people; and whether it will say so again however often it is asked."""
+        """Why the peer refused, for people, and whether that is final, however often it is asked."""
 
     def quorum_size(self, counting_peers: int) -> int:
-        """How many acknowledgements make a quorum of that many counting peers."""
+        """The quorum of so many counting peers."""
 
 
 class Quorum(Enum):
-    """How many of the peers asked must agree."""
+    """How many of the queried peers must agree."""
 
     ONE = "one"  # any one other node
-    MAJORITY = "majority"  # more than half of those asked; nobody there: none
-    ALL = "all"  # every peer asked
+    MAJORITY = "majority"  # more than half of those queried; of none: 0
+    ALL = "all"  # every queried peer
 
 
 def quorum_size(quorum: Quorum | int, peers: int) -> int:
-    """Acknowledgements wanted of `peers`. An exact number stays as it is, whether or not so many exist."""
+    """The quorum of `peers`. An exact number stays as it is, even if there are fewer peers."""
     if isinstance(quorum, int):
         return quorum
     if quorum is Quorum.ONE:

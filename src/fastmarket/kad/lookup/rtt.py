@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 
 # RFC 6298, section 2: gains of the mean and of the mean deviation, and how many deviations to wait.
-MEAN_GAIN = 1 / 8
-DEVIATION_GAIN = 1 / 4
-DEVIATIONS = 4.0
+MEAN_GAIN: Final = 1 / 8
+DEVIATION_GAIN: Final = 1 / 4
+DEVIATIONS: Final = 4.0
 # Answers of all peers together, below which the estimate says nothing about the next peer.
-MIN_SAMPLES = 8
+MIN_SAMPLES: Final = 8
 
 
 class Estimate:
@@ -30,13 +32,9 @@ class Estimate:
         if self.count == 1:
             self.mean, self.deviation = took, took / 2
             return
-        self.deviation += DEVIATION_GAIN * (abs(took - self.mean) - self.deviation)
-        self.mean += MEAN_GAIN * (took - self.mean)
-
-    @property
-    def soft_timeout_s(self) -> float:
-        """Seconds after which a request counts as late."""
-        return self.mean + DEVIATIONS * self.deviation
+        off = took - self.mean
+        self.deviation += DEVIATION_GAIN * ((-off if off < 0.0 else off) - self.deviation)
+        self.mean += MEAN_GAIN * off
 
 
 class RttEstimator:
@@ -46,48 +44,47 @@ class RttEstimator:
     for it. So a hanging node costs one lookup a soft timeout, not every lookup.
     """
 
-    __slots__ = ("_config", "_connected", "_dialled", "_linked", "_peers", "_unresponsive")
+    __slots__ = ("_config", "_dialled", "_linked", "_peers", "_unresponsive", "connected", "unresponsive")
 
     def __init__(self, config: KadConfig) -> None:
         self._config = config
         # Keyed by the bytes of the ids, which cache their hash: five accesses per request.
-        self._connected: set[bytes] = set()
+        self.connected: set[bytes] = set()
+        """Peers with an open connection: requests to them need not wait for a dial."""
         self._linked = Estimate()
         self._dialled = Estimate()
         self._peers: BoundedMap[bytes, Estimate] = BoundedMap(
             config.max_rtt_estimates, eviction=Eviction.LEAST_RECENTLY_USED
         )
-        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_rtt_estimates)  # since when
+        self._unresponsive: BoundedMap[bytes, float] = BoundedMap(config.max_rtt_estimates)
+        self.unresponsive = self._unresponsive.entries
+        """Peers that may be unresponsive, and since when."""
 
     def on_connected(self, peer_id: PeerId) -> None:
-        """A connection is open: requests need not wait for a dial."""
-        self._connected.add(peer_id.raw)
+        """A connection is open."""
+        self.connected.add(peer_id.raw)
 
     def on_disconnected(self, peer_id: PeerId) -> None:
         """The last connection ended."""
-        self._connected.discard(peer_id.raw)
+        self.connected.discard(peer_id.raw)
 
-    def is_connected(self, peer_id: PeerId) -> bool:
-        """Whether a connection is open; kept with each request, for `on_answer`."""
-        return peer_id.raw in self._connected
-
-    def soft_timeout_s(self, peer_id: PeerId, connected: bool | None = None) -> float:
-        """Seconds until a request to the peer is late; the configured one while nothing is known.
-
-        `connected`: the result of `is_connected`, if the caller has it already.
-        """
-        config = self._config
+    def soft_timeout_s(self, peer_id: PeerId) -> float:
+        """Seconds until a request to the peer is late; the configured one while nothing is known."""
+        config, raw = self._config, peer_id.raw
         least = MIN_SAMPLES
-        if self.is_connected(peer_id) if connected is None else connected:
+        if raw in self.connected:
             estimate = self._linked
-            own = self._peers.peek(peer_id.raw)
+            own = self._peers.peek(raw)
             if own is not None:
                 estimate, least = own, 1
         else:
             estimate = self._dialled
         if estimate.count < least:
             return config.soft_timeout_s
-        return min(max(estimate.soft_timeout_s, config.min_soft_timeout_s), config.soft_timeout_s)
+        late_s = estimate.mean + DEVIATIONS * estimate.deviation
+        if late_s < config.min_soft_timeout_s:
+            return config.min_soft_timeout_s
+        return late_s if late_s < config.soft_timeout_s else config.soft_timeout_s
 
     def on_answer(self, peer_id: PeerId, took: float, was_connected: bool) -> None:
         """A request was answered after `took` seconds."""
@@ -103,13 +100,12 @@ class RttEstimator:
 
     def on_late(self, peer_id: PeerId, now: float) -> None:
         """A request to the peer has exceeded its soft timeout."""
-        if self._unresponsive.peek(peer_id.raw) is None:
+        if peer_id.raw not in self.unresponsive:
             self._unresponsive.put(peer_id.raw, now)
 
     def on_heard(self, peer_id: PeerId) -> None:
         """The peer sent something, however late."""
-        if self._unresponsive.peek(peer_id.raw) is not None:
-            self._unresponsive.pop(peer_id.raw)
+        self._unresponsive.pop(peer_id.raw)
 
     def is_unresponsive(self, peer_id: PeerId, now: float) -> bool:
         """Whether it was late less than `silent_s` ago and has not been heard from since."""

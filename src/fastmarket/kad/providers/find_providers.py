@@ -12,21 +12,22 @@ from fastmarket.kad.lookup.queries import GetProviders
 
 @dataclass(frozen=True, slots=True)
 class FindProvidersResult:
-    """All providers found, in order; a lookup that did not end COMPLETE may have missed some."""
+    """All providers found, in order; a lookup with another end than COMPLETE may have missed some."""
 
     providers: tuple[PeerInfo, ...]
     lookup: LookupResult
 
 
 class FindProvidersJob(LookupJob):
-    """Progress: PeerInfo of each provider, again if its addresses come later. Result: FindProvidersResult."""
+    """Progress: PeerInfo of each provider, again if its addresses arrive later. Result:
+    FindProvidersResult."""
 
     __slots__ = ("_own", "_query")
 
     def __init__(
         self, lookup: Lookup, query: GetProviders, seeds: Seeds, timeout_s: float, own: tuple[PeerInfo, ...]
     ) -> None:
-        """`own`: providers that are known here."""
+        """`own`: providers known here."""
         super().__init__(lookup, seeds, timeout_s)
         self._query = query
         self._own = own
@@ -39,5 +40,5 @@ class FindProvidersJob(LookupJob):
             self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> FindProvidersResult:
-        """Everything noted."""
+        """All providers collected."""
         return FindProvidersResult(tuple(self._query.found.values()), lookup_result(self.lookup))

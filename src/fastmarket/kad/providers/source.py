@@ -1,4 +1,4 @@
-"""Providers of a key that another protocol of this node knows of."""
+"""Providers of a key that another protocol of this node knows."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from fastmarket.formats.peer_info import PeerInfo
 
 
 class ProviderSource:
-    """What replies to GET_PROVIDERS tell beside the provider records; this one knows of no others.
+    """Additional providers for replies to GET_PROVIDERS, beside the provider records; this class has none.
 
-    Its owner tells the cache of these replies what changed: the key, or the addresses of a provider.
+    Its owner invalidates the cache of these replies when something changes: the key, or a provider's
+    addresses.
     """
 
     __slots__ = ()
 
     def holders(self, key: bytes, now: float) -> tuple[Iterable[PeerInfo], float]:
-        """The providers, and until when they stay just these unless one of them changes (unix seconds). The
-        local peer may come without addresses."""
+        """The providers, and how long they stay the same unless one of them changes (unix seconds). The local
+        peer may come without addresses."""
         return (), inf
 
     def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
-        """Peers whose provider records of the key are not told: they have taken back what they announced."""
+        """Peers whose provider records of the key are omitted, because they have withdrawn what they
+        announced."""
         return frozenset()
 
 

@@ -1,2 +1,2 @@
-"""Records: values with their rules, where they are stored, and the job that puts something on the k
-closest."""
+"""Records: values with their rules, the stores that hold them, and the job that puts something on the k
+closest peers."""

@@ -1,6 +1,6 @@
-"""Put something on the k closest peers to a key, and know when enough of them have it.
+"""Put something on the k closest peers to a key, and detect when a quorum holds it.
 
-Over 400 lines: what counts towards the quorum is one condition over one state, to be read in one place.
+Over 400 lines: what counts towards the quorum is one condition over one state, best read in one place.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from fastmarket.kad.outcome import NOBODY_ASKED, Outcome
 from fastmarket.native.candidates import Answered
 from fastmarket.wording import counted
 
-# Tokens of stores start here; those of lookups lie below, each with its own in a range of so many.
+# Tokens of store requests start here; those of lookups lie below, a range of this size for each lookup.
 _FIRST_STORE_TOKEN = 1 << 40
 _TOKENS_OF_A_LOOKUP = 1 << 16
-# From an attempt that cannot have its quorum to the next one; then twice as long each time, up to the
-# longest.
+# From an attempt that cannot reach its quorum to the next one; doubled each time, up to the longest.
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-# For people: what became of a storer that said nothing.
+# For people: why a storer has not acknowledged.
 WHY = {
     FailureKind.TIMEOUT: "did not answer in time",
     FailureKind.UNREACHABLE: "cannot be reached",
@@ -41,17 +40,16 @@ WHY = {
     FailureKind.BUSY: "not asked: too many requests of ours in progress",
 }
 UNANSWERED = "not answered yet"
-# It is not there: it does not count, and another takes its place.
+# The peer is gone: it does not count, and another takes its place.
 ABSENT = (FailureKind.GONE, FailureKind.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """How a put ended: `outcome` counts the peers that were asked to store; a copy stored here is not
-    counted.
+    """How a put ended: `outcome` counts the peers that were asked to store, without a copy stored here.
 
     `silent_count` peers were queried by the lookup and have not answered, but may be online. If no peer is
-    known to be online and it is not certain that there is none, the quorum is one.
+    known to be online while one may be, the quorum is one.
     """
 
     outcome: Outcome
@@ -61,25 +59,26 @@ class PutResult:
 
 
 class _Copy(Enum):
-    """What became of one storer; one that is gone is none."""
+    """State of one storer. A storer that is gone has none."""
 
-    ASKED = auto()  # until it has answered or failed
+    ASKED = auto()  # waiting for the answer
     STORED = auto()
-    REFUSED = auto()  # it said no
-    FAILED = auto()  # it said nothing
-    PLAIN = auto()  # it holds something that does not count
+    REFUSED = auto()  # the peer declined
+    FAILED = auto()  # the peer did not answer
+    PLAIN = auto()  # the peer holds something that does not count
 
 
 @dataclass(slots=True)
 class _Out:
-    """A store request under way; `is_eager`: its peer had not answered the lookup when it was sent."""
+    """A store request under way; `is_eager`: it was sent before its peer answered the lookup."""
 
     peer: PeerInfo
     is_eager: bool
 
 
 class _Tally(NamedTuple):
-    """The counts of an attempt, of those asked how many may still answer, and how many refuse for good."""
+    """The counts of an attempt: of the peers asked, how many may still answer, and how many refused for
+    good."""
 
     outcome: Outcome
     open_count: int = 0
@@ -87,21 +86,21 @@ class _Tally(NamedTuple):
 
 
 class PutJob(Job):
-    """A lookup, and store requests to the closest, as soon as it is known well enough who they are.
+    """A lookup, and store requests to the closest peers as soon as it is reasonably certain which these are.
 
-    That is: when the lookup has ended, or only waits for late peers, so that one that hangs does not keep the
-    quorum of the others from being met. And before, where the size of the network is known: at peers nearer
-    than the k-th closest is expected to be, along with the question of the lookup ("optimistic"). What these
-    acknowledge counts while they are among the closest known.
+    That is the case when the lookup has ended or only waits for late peers, so that a hanging peer does not
+    hold up the quorum of the others. If the size of the network is known, peers closer than the expected
+    distance of the k-th closest get the request earlier, together with the query of the lookup
+    ("optimistic"). Their acknowledgements count while they are among the closest peers known.
 
-    The quorum is one of the k closest that are there: which answered this lookup, or are known to be alive,
-    and were not found gone since. Gone is who said good-bye and whose addresses refuse; its place is taken
-    by who comes next. A peer that refuses to store, or fails to, is there, and counts. Once met, a quorum
-    stands.
+    The quorum is a quorum of the k closest peers that are there: those that answered this lookup or are known
+    to be alive, and have not turned out to be gone since. A peer is gone if it said goodbye or if its
+    addresses refuse connections; the next closest takes its place. A peer that refuses or fails to store is
+    there, and counts. A quorum, once reached, stands.
 
-    Until the caller's time is used up (`retry_s`) an attempt that can have no quorum any more is followed by
-    another: whom it missed is asked again, unless it refused for good, and who fell silent or left is not
-    waited for again.
+    Until the caller's time is used up (`retry_s`), an attempt that can no longer reach a quorum is followed
+    by another. It asks the missing peers again, except those that refused for good, and does not wait again
+    for peers that fell silent or left.
     """
 
     __slots__ = (
@@ -144,9 +143,9 @@ class PutJob(Job):
         again: Callable[[], Lookup] | None = None,
         retry_s: float = 0.0,
     ) -> None:
-        """`size`: of the network; None, and nothing is stored before the lookup tells where. `again`: makes
-        another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is
-        one."""
+        """`size`: of the network; None: nothing is stored before the lookup knows where. `again` makes
+        another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is one
+        attempt."""
         self.result = None
         self._lookup = lookup
         self._store = store
@@ -159,23 +158,23 @@ class PutJob(Job):
         self._deadline = self._lookup_deadline = self._retry_until = 0.0
         self._resting_until: float | None = None  # between two attempts
         self._pause_s = _PAUSE_S
-        self._base = 0  # of the tokens of this attempt's lookup
+        self._base = 0  # first token of this attempt's lookup
         self._events: list[object] = []
-        self._storing = False  # the lookup has told where
+        self._storing = False  # the lookup knows where
         self._target = int.from_bytes(lookup.target, "big")
-        self._copies: dict[bytes, _Copy] = {}  # by the peer's key
-        self._why: dict[bytes, tuple[str, bool]] = {}  # likewise, of those that refused or failed; for good?
-        self._found: list[bytes] = []  # the keys of the storers, at the last look
-        self._tried: set[bytes] = set()  # eagerly, in vain; they have a second chance once they answer
+        self._copies: dict[bytes, _Copy] = {}  # by peer key
+        self._why: dict[bytes, tuple[str, bool]] = {}  # by peer key: why it refused or failed; for good?
+        self._found: list[bytes] = []  # keys of the storers, when last determined
+        self._tried: set[bytes] = set()  # eager requests that failed; repeated once the peer answers
         self._out: dict[int, _Out] = {}
         self._next_token = _FIRST_STORE_TOKEN
-        self._quorum: Outcome | None = None  # as it was when it was met
-        self._known = (0, 0, 0)  # peers heard of, failed, and stored at in vain, when last looked through
-        self._news = True  # since the last poll: of the lookup, or a store that failed
+        self._quorum: Outcome | None = None  # as it was when it was reached
+        self._known = (0, 0, 0)  # peers heard of, failed, and eagerly tried in vain, at the last walk
+        self._news = True  # since the last poll: in the lookup, or a failed store
 
     @property
     def lookup(self) -> Lookup:
-        """How it goes: of the attempt under way, or the last."""
+        """The lookup of the current attempt, or of the last one."""
         return self._lookup
 
     @property
@@ -184,23 +183,23 @@ class PutJob(Job):
         return self.result is not None
 
     def so_far(self) -> PutResult:
-        """The counts at this moment; nobody is asked (0 of 0, and one is wanted) until it is known whom."""
+        """The counts so far; before the storers are known, no peer is asked (0 of 0, with one wanted)."""
         outcome = self._tally().outcome
         if not outcome.is_reached:
-            # A quorum that was met stays met, though others came since.
+            # A quorum stands, even if closer peers have turned up since.
             outcome = self._quorum or replace(outcome, why=self._reasons())
         lookup = self._lookup
         return PutResult(outcome, lookup.silent_count, lookup.closest(), lookup.end or End.CANCELLED)
 
     def start(self, now: float) -> None:
-        """Begin the lookup; half the time is kept for storing."""
+        """Begins the lookup, which may use half the time; the rest is for storing."""
         self._deadline = now + self._timeout_s
         self._retry_until = min(now + self._retry_s, self._deadline)
         self._lookup_deadline = now + self._timeout_s / 2
         self._lookup.add(self._seeds(self._lookup.target, now))
 
     def poll_requests(self, now: float) -> list[SendRequest]:
-        """Requests of the lookup and of the store; at late peers when they have answered after all."""
+        """Requests of the lookup and store requests, also to late peers that answered after all."""
         if self.result is not None or self._resting_until is not None:
             return []
         requests = self._poll_lookup(now) if self._news else []
@@ -212,7 +211,7 @@ class PutJob(Job):
         return requests
 
     def _poll_lookup(self, now: float) -> list[SendRequest]:
-        """What the lookup asks, and the stores that follow from what it knows."""
+        """Requests of the lookup, and the store requests that follow from what it knows."""
         self._news = False
         requests = self._lookup.poll(now)
         if self._base:
@@ -220,23 +219,23 @@ class PutJob(Job):
                 request.token += self._base
         end = self._lookup.end
         if end is None and (requests or not self._lookup.is_only_late):
-            # A store that has no reply leaves its stream to the question, so it goes first.
+            # A store request without a reply leaves its stream to the query, so it goes first.
             eager = self._store_eagerly(now)
             if self._size is not None and self._copies and not self._storing:
-                self._check_quorum()  # an answer may be what was missing
+                self._check_quorum()  # the answer may complete it
             return eager + requests
         return requests if end is End.CANCELLED else requests + self._store_at_storers(now)
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """An answer to either phase; raises PeerFault."""
+        """Takes an answer to a query or to a store request. Raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
-            if token >= self._base:  # else of an attempt that is over
+            if token >= self._base:  # otherwise it belongs to an earlier attempt
                 self._news = True
                 self._lookup.on_reply(token - self._base, protocol, payload, now)
             return
         out = self._out.get(token)
         if out is None:
-            return  # it came after the deadline
+            return  # the deadline passed before
         stored = self._store.read_ack(out.peer, protocol, payload, now)
         del self._out[token]
         key = out.peer.peer_id.key
@@ -249,7 +248,7 @@ class PutJob(Job):
         self._check_quorum()
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """One peer less to wait for."""
+        """Waits for this peer no longer."""
         self._news = True
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:
@@ -272,7 +271,7 @@ class PutJob(Job):
             self._check_quorum()
 
     def next_timer(self) -> float | None:
-        """The lookup's timer or the deadline; the shell ends each store request."""
+        """The lookup's timer or the deadline. The shell ends each store request."""
         if self.is_finished:
             return None
         if self._resting_until is not None:
@@ -283,7 +282,7 @@ class PutJob(Job):
         return self._lookup_deadline if lookup_timer is None else min(lookup_timer, self._lookup_deadline)
 
     def handle_timer(self, now: float) -> None:
-        """A lookup that used up its share of the time still stores at what it found."""
+        """A lookup that has used up its share of the time still stores at the peers it found."""
         self._news = True
         if now >= self._deadline:
             self._resting_until = None
@@ -299,12 +298,12 @@ class PutJob(Job):
             self._lookup.handle_timer(now)
 
     def poll_events(self) -> list[object]:
-        """The `Outcome`, once: its quorum is reached. The job goes on to the other storers."""
+        """The `Outcome`, once, when its quorum is reached. The job goes on to the other storers."""
         events, self._events = self._events, []
         return events
 
     def cancel(self, now: float) -> None:
-        """End with what was acknowledged so far."""
+        """Ends with the acknowledgements so far."""
         self._lookup.stop(End.CANCELLED)
         self._out.clear()
         self._resting_until = None
@@ -315,7 +314,7 @@ class PutJob(Job):
     # --- attempts
 
     def _is_lost(self) -> bool:
-        """Whether this attempt can have no quorum any more, but another might."""
+        """Whether this attempt can no longer reach a quorum, while another one might."""
         if self._quorum is not None or not self._storing:
             return False
         outcome, still_open, final = self._tally()
@@ -324,12 +323,12 @@ class PutJob(Job):
         return outcome.acknowledged + still_open < outcome.wanted and outcome.asked - final >= outcome.wanted
 
     def _begin_again(self, now: float) -> None:
-        """Look up again. A peer that has it keeps it, and one that was asked may still answer."""
+        """Starts another lookup. Copies that are stored count, and open requests may still be answered."""
         assert self._again is not None
         self._resting_until = None
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._base += _TOKENS_OF_A_LOOKUP
-        self._size = None  # what was told of those near enough turned out wrong
+        self._size = None  # its estimate of who is close enough was wrong
         self._storing = False
         self._found = []
         held = (_Copy.STORED, _Copy.ASKED)
@@ -342,7 +341,7 @@ class PutJob(Job):
     # --- where to store
 
     def _store_at_storers(self, now: float) -> list[SendRequest]:
-        """Store at the closest that have answered since the last call."""
+        """Store requests to the closest peers that have answered since the last call."""
         requests, timeout_s = [], self._left(now)
         storers = self._lookup.storers()
         self._found = [answered.peer.peer_id.key for answered in storers]
@@ -360,10 +359,11 @@ class PutJob(Job):
         return requests
 
     def _store_eagerly(self, now: float) -> list[SendRequest]:
-        """Store at the closest known that are near enough, whatever protocol they may turn out to speak."""
+        """Store requests to the closest peers known that are near enough, whatever protocol they turn out to
+        speak."""
         known = self._lookup.heard_count, self._lookup.failed_count, len(self._tried)
         if known == self._known:
-            return []  # they are the same as before
+            return []  # no change since the last walk
         self._known = known
         radius = None if self._size is None else self._size.radius
         if radius is None:
@@ -398,7 +398,8 @@ class PutJob(Job):
     # --- what was acknowledged
 
     def _tally(self) -> _Tally:
-        """Counts over those that are to hold it: storers, once these are known, else the closest known."""
+        """Counts over the peers that should hold it: the storers once they are known, before that the closest
+        known."""
         if self._storing:
             tally = self._count(self._storers())
             certain = self._lookup.end is End.COMPLETE and not self._lookup.silent_count
@@ -413,8 +414,8 @@ class PutJob(Job):
         expected = max(min(self._config.k, estimate) - near.plain, near.asked)
         acknowledged = near.acknowledged
         if estimate < self._config.k:
-            # Of few, one more that nobody has named so far changes the count: who acknowledged is to tell
-            # first whom it knows.
+            # In a small network one peer not named so far changes the count: a peer that acknowledged must
+            # have named the peers it knows first.
             acknowledged -= sum(
                 self._copies.get(one.key) is _Copy.STORED and one.state < PeerState.ANSWERED
                 for one in nearest
@@ -424,7 +425,7 @@ class PutJob(Job):
         )
 
     def _storers(self) -> list[bytes]:
-        """Keys of those that the lookup told, and of others no farther away that hold it all the same."""
+        """Keys of the lookup's storers, and of peers at most as far away that hold it as well."""
         found, known = self._found, set(self._found)
         late = [one for one, copy in self._copies.items() if copy is _Copy.STORED and one not in known]
         if not late:
@@ -445,13 +446,13 @@ class PutJob(Job):
             return
         outcome = self._tally().outcome
         if not outcome.asked and (not self._storing or self._lookup.end is None):
-            return  # a late peer may still be one that counts
+            return  # a late peer may still count
         if outcome.is_reached:
             self._quorum = outcome
             self._events.append(outcome)
 
     def _reasons(self) -> str:
-        """Of those that count and have not acknowledged, by reason."""
+        """The peers that count and have not acknowledged, by reason."""
         told: dict[str, int] = {}
         keys = self._storers() if self._storing else list(self._copies)
         for key in keys:

@@ -1,9 +1,9 @@
 """Values: their encoding, and the rules of the namespaces they belong to (specs kad-dht, "Entry validation").
 
-A key `/name/...` belongs to namespace `name` and is refused unless that has a rule. Every other key holds an
-opaque value, of which this package knows nothing but its size: the last one put is kept, and of different
-answers to a lookup the one most peers agree on is taken. If that is not enough, sign the value and supply a
-rule.
+A key `/name/...` belongs to namespace `name` and is refused unless there is a rule for it. Every other key
+holds an opaque value, of which this package knows only the size: the last one put is kept, and of different
+answers to a lookup the one that most peers agree on is taken. If that is not enough, sign the value and
+supply a rule.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_TTL_S = 0xFFFFFFFF  # the field is a u32
 
 
 class RecordRule(Protocol):
-    """The rule of one namespace: pure functions of what stands in the record."""
+    """The rule of one namespace: pure functions of a record's contents."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
         """Raises PeerFault when `value` may not stand under `key`."""
@@ -41,15 +41,16 @@ class RecordRule(Protocol):
 
 
 class OpaqueRule:
-    """Values without a namespace: anything, the last put wins, the majority is believed."""
+    """Values without a namespace: any value is valid, the last put wins, and a lookup believes the
+    majority."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
-        """An empty value says nothing and is refused."""
+        """Refuses an empty value."""
         if not value:
             raise PeerFault("value is empty")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
-        """The most frequent; among equals the greatest bytes, so that all nodes choose alike."""
+        """The most frequent; among equals the greatest bytes, so that all nodes choose the same."""
         votes = Counter(values)
         best = max(votes, key=lambda value: (votes[value], value))
         return values.index(best)
@@ -68,7 +69,7 @@ class PublicKeyRule:
             raise PeerFault("public key belongs to another peer")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
-        """All valid ones are the same key."""
+        """All valid values are the same key."""
         return 0
 
     def replaces(self, key: bytes, new: bytes, old: bytes) -> bool:
@@ -96,7 +97,7 @@ def rule_for(rules: Mapping[bytes, RecordRule], key: bytes) -> RecordRule:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored value. `expires` in unix seconds; `publisher` as rust-libp2p sends it, unchecked."""
+    """A stored value. `expires` in unix seconds; `publisher` as rust-libp2p sends it, unverified."""
 
     key: bytes
     value: bytes
@@ -111,7 +112,7 @@ class Record:
 
 
 def encode_record(record: Record, now: float) -> bytes:
-    """The wire form, with the seconds it has left."""
+    """The wire form, with the remaining lifetime in seconds."""
     ttl = min(int(max(record.expires - now, 1)), MAX_TTL_S)
     received = datetime.fromtimestamp(record.received, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     message = kad_pb2.Record(

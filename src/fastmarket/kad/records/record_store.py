@@ -1,7 +1,7 @@
-"""What we keep for others: values and providers, bounded, each with its end.
+"""Values and provider records that this node keeps for others: bounded, each with an expiry time.
 
-Where there is no room, whoever has most of it gives way to whoever has less (`kad.records.shares`). Our own
-is refused by no bound, and gives way to nobody.
+In a full store the party that holds most gives way to a party that holds less (`kad.records.shares`). Our own
+records are never refused for lack of room, and never displaced.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from fastmarket.kad.records.record import Record
 from fastmarket.kad.records.shares import RESTORED, Shares, Source, distance
 from fastmarket.kad.wire.messages import Field, encode_peer
 
-# Of what a store may take in memory, these parts may come from one address block and from one sender.
+# The parts of a store's memory that one address block and one sender may use.
 _BLOCK_SHARE = 0.75
 _SENDER_SHARE = 0.5
-# What an entry costs beside its bytes.
+# Overhead of an entry, in addition to its bytes.
 _RECORD_BYTES = 400
 _PROVIDER_BYTES = 500
 
 
 class RecordStore:
-    """Values by key. Expired ones are never returned, and dropped by `expire`."""
+    """Values by key. Expired ones are never returned; `expire` drops them."""
 
     __slots__ = ("_bytes", "_config", "_local", "_records", "_shares")
 
     def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
-        """`local`: our key; of one sender's values those farthest from it give way first."""
+        """`local`: our key; of one sender's values those farthest from it are displaced first."""
         self._config = config
         self._local = local
         total = config.max_record_store_bytes + _RECORD_BYTES * config.max_records
@@ -47,16 +47,16 @@ class RecordStore:
 
     @property
     def size_bytes(self) -> int:
-        """Keys and values together."""
+        """Bytes of all keys and values."""
         return self._bytes
 
     def get(self, key: bytes, now: float) -> Record | None:
-        """The live value."""
+        """The value, unless it has expired."""
         record = self._records.get(key)
         return record if record is not None and record.expires > now else None
 
     def put(self, record: Record, now: float, source: Source | None = None) -> bool:
-        """Store or replace; False when there is no room. `source`: whom it came from; None: our own."""
+        """Stores or replaces; False if there is no room. `source`: the sender; None: this node itself."""
         key = record.key
         if source is not None:
             if not self._fits(record):
@@ -72,7 +72,7 @@ class RecordStore:
         return True
 
     def remove(self, key: bytes) -> bool:
-        """Drop a value; whether there was one."""
+        """Drops a value; whether there was one."""
         record = self._records.pop(key, None)
         if record is None:
             return False
@@ -81,15 +81,16 @@ class RecordStore:
         return True
 
     def expire(self, now: float) -> int:
-        """Drop what has expired; how many that were."""
+        """Drops expired values; returns how many."""
         gone = [key for key, record in self._records.items() if record.expires <= now]
         for key in gone:
             self.remove(key)
         return len(gone)
 
     def _whose(self, record: Record, source: Source) -> Source | None:
-        """Whom it counts for. A value that is there stays with whom it came from, for else anybody could have
-        it, our own too, put under a full share of his by bringing it again; but who the key names has it."""
+        """The source that the value is charged to. A value held already stays charged to its first source;
+        otherwise anyone could charge it, our own included, to a full share of its own by sending it again.
+        The peer that the key names takes it over."""
         key, old = record.key, self._records.get(record.key)
         if old is None or old.value != record.value or key.endswith(source.sender):
             return source
@@ -118,13 +119,13 @@ class RecordStore:
         return count <= self._config.max_records and size <= self._config.max_record_store_bytes
 
 
-# Providers whose entries are kept beside their announcements: who announces one key announces more.
+# Providers whose encoded entries are cached: a provider usually announces more than one key.
 _KEPT_PROVIDERS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who announces; `encoded` and `bare` are its providerPeers entries with and without addresses."""
+    """A provider; `encoded` and `bare` are its providerPeers entries with and without addresses."""
 
     peer: PeerInfo
     encoded: bytes
@@ -133,23 +134,24 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRecord:
-    """One announcement; all of one provider share what is said of it."""
+    """One announcement. All announcements of a provider share the provider's entry."""
 
     provider: Provider
     addrs_expire: float
     expires: float
 
     def entry(self, now: float) -> bytes:
-        """The one that holds now."""
+        """The entry valid now."""
         return self.provider.encoded if self.addrs_expire > now else self.provider.bare
 
     def expires_at(self, now: float) -> float:
-        """When it holds no longer."""
+        """When the announcement expires."""
         return self.addrs_expire if self.addrs_expire > now else self.expires
 
 
 class ProviderStore:
-    """Who announced which key; both orders are oldest first, so that expiry only looks at the front."""
+    """Which peers announced which key. Both indexes are oldest first, so that expiry only looks at the
+    front."""
 
     __slots__ = ("_by_age", "_changed", "_config", "_keys", "_local", "_providers", "_shares")
 
@@ -159,7 +161,7 @@ class ProviderStore:
         changed: Callable[[bytes], None] = lambda key: None,
         local: bytes = bytes(32),
     ) -> None:
-        """`changed(key)`: its providers are others from now on. `local`: as of `RecordStore`."""
+        """`changed(key)` is called when the providers of a key change. `local`: as in `RecordStore`."""
         self._local = local
         total = _PROVIDER_BYTES * config.max_provider_records
         self._shares: Shares[tuple[bytes, bytes]] = Shares(
@@ -168,8 +170,8 @@ class ProviderStore:
         self._config = config
         self._changed = changed
         self._keys: dict[bytes, dict[bytes, ProviderRecord]] = {}
-        # Ordered, so that the first is found at once: a plain dict searches past all that were removed before
-        # it, and 65,536 records that expire together would hold the node up for seconds.
+        # Ordered, because that finds the first at once: a plain dict searches past all entries removed before
+        # it, and 65,536 records that expire together would block the node for seconds.
         self._by_age: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
         self._providers: BoundedMap[bytes, Provider] = BoundedMap(_KEPT_PROVIDERS)  # by raw id
 
@@ -177,10 +179,11 @@ class ProviderStore:
         return len(self._by_age)
 
     def add(self, key: bytes, peer: PeerInfo, now: float, source: Source | None = None) -> bool:
-        """Store or renew an announcement; False when there is no room. `source`: who announces; None: we.
+        """Stores or renews an announcement; False if there is no room. `source`: the sender; None: this node
+        itself.
 
-        A key with too many providers loses the one that has not announced itself for longest, of those in the
-        address block with most of them.
+        A key with too many providers loses one from the address block with most of them: the one that
+        announced itself longest ago.
         """
         config, raw = self._config, peer.peer_id.raw
         providers = self._keys.get(key, {})
@@ -200,22 +203,22 @@ class ProviderStore:
         return True
 
     def live_records(self, key: bytes, now: float) -> list[ProviderRecord]:
-        """Announcements that hold, the freshest first."""
+        """Announcements that have not expired, newest first."""
         return [record for record in reversed(self._keys.get(key, {}).values()) if record.expires > now]
 
     def providers(self, key: bytes, now: float) -> list[PeerInfo]:
-        """Who they are of; without addresses where those are too old."""
+        """Their providers; without addresses where those are too old."""
         return [
             record.provider.peer if record.addrs_expire > now else PeerInfo(record.provider.peer.peer_id)
             for record in self.live_records(key, now)
         ]
 
     def remove(self, key: bytes, peer_id: PeerId) -> bool:
-        """Forget an announcement; whether there was one."""
+        """Removes an announcement; whether there was one."""
         return self._remove(key, peer_id.raw)
 
     def expire(self, now: float) -> int:
-        """Drop what has expired; how many that were."""
+        """Drops expired announcements; returns how many."""
         count = 0
         while self._by_age:
             (key, raw), expires = next(iter(self._by_age.items()))
@@ -229,7 +232,7 @@ class ProviderStore:
         sources = {raw: self._shares.source((key, raw)) for raw in providers}
         blocks = Counter(source.block for source in sources.values() if source is not None)
         most = max(blocks.values(), default=0)
-        for raw, source in sources.items():  # the oldest first
+        for raw, source in sources.items():  # oldest first
             if source is not None and blocks[source.block] == most:
                 self._remove(key, raw)
                 return
@@ -245,7 +248,7 @@ class ProviderStore:
             self._remove(*found[0])
 
     def _provider(self, peer: PeerInfo) -> Provider:
-        """The peer with its entries, as it was announced last if nothing has changed."""
+        """The peer with its encoded entries; the cached ones if nothing has changed."""
         raw, config = peer.peer_id.raw, self._config
         addrs = peer.addrs[: config.max_addrs_per_peer]
         known = self._providers.peek(raw)

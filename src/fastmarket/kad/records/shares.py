@@ -1,12 +1,12 @@
-"""Who takes how much of a store, and which of what is held gives way to a newcomer.
+"""Fair shares of a store, and which unit is evicted for a newcomer.
 
-Keys are free, and so are contents: only addresses cost something. So a store is shared out by address block,
-and within a block by sender, as evenly as they want it (max-min fairness): nobody is refused while there is
-room, and once there is none, whoever takes most gives way to whoever takes less. Of one sender the units
-farthest from us go first: those others are closer to. Who takes as much as anybody competes with what came
-from the same sender.
+Keys and contents cost nothing, only addresses do. So a store is shared out by address block, and within a
+block by sender, max-min fairly: nothing is refused while there is room, and in a full store the party that
+uses most gives way to a party that uses less. Of one sender's units, those farthest from us are evicted
+first, because other nodes are closer to them. A sender that uses as much as any other competes with its own
+units.
 
-What is shared is memory, by the unit: whatever comes and goes as a whole.
+The resource is memory. A unit is whatever is stored and evicted as a whole.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from fastmarket.native.sha256 import sha256
 
-# Keys hashed at one time to find the farthest, half a millisecond: more is looked through bit by bit.
+# Keys hashed at a time to find the farthest, half a millisecond; more are examined step by step.
 _FILED_AT_ONCE: Final = 1024
-# What parties take is told apart to one part in so many; below twice that it is exact.
+# Usage is compared with a relative precision of 2^-10; below twice that number of bytes it is exact.
 _RESOLUTION_BITS: Final = 10
-# Entries of units gone that a list may hold beside as many as are there.
+# Entries of departed units that a list may contain in addition to twice the live ones.
 _SLACK: Final = 64
 
 _U = TypeVar("_U", bound=Hashable)
 
 RESTORED: Final = b""
-"""The block of what was kept on disk: whom it came from is forgotten."""
+"""The block of units restored from disk, whose source is not kept."""
 NEARBY: Final = b"nearby"
-"""The block of this machine and of private networks. It has all of the store, if it is the only one."""
+"""The block of this machine and of private networks. It may use the whole store if it is the only one."""
 
 
 class Source(NamedTuple):
-    """Whom something came from: an address block (`formats.scope`), and a raw peer id."""
+    """Where something came from: an address block (`formats.scope`) and a raw peer id."""
 
     block: bytes
     sender: bytes
@@ -47,14 +47,14 @@ _P = TypeVar("_P", bound=_Counted)
 
 
 class _Ranking(Generic[_P]):
-    """Parties by what they take; finds one that takes most in O(log n), to one part in 1,024."""
+    """Parties by usage; finds one with the highest in O(log n), with a precision of one part in 1,024."""
 
     def __init__(self) -> None:
         self._by_rank: dict[int, dict[_P, None]] = {}
-        self._ranks: list[int] = []  # a heap of all of them, negative; some gone, perhaps
+        self._ranks: list[int] = []  # a heap of all ranks, negated; some may be obsolete
 
     def move(self, party: _P, cost: int) -> None:
-        """It takes so much now."""
+        """Sets the usage of a party."""
         old, new = _rank(party.cost), _rank(cost)
         party.cost = cost
         if old == new:
@@ -76,7 +76,7 @@ class _Ranking(Generic[_P]):
                 there[party] = None
 
     def most(self) -> _P | None:
-        """One that takes most; of several the one that has done so for longest."""
+        """A party with the highest usage; of several, the one that reached it first."""
         while self._ranks:
             there = self._by_rank.get(-self._ranks[0])
             if there:
@@ -86,19 +86,19 @@ class _Ranking(Generic[_P]):
 
 
 class _Sender(Generic[_U]):
-    """What came from one peer."""
+    """The units of one sender."""
 
     def __init__(self, block: _Block[_U], name: bytes) -> None:
         self.block = block
         self.name = name
         self.cost = 0
         self.unit_count = 0
-        self.fresh: list[_U] = []  # distance not looked at; some gone, perhaps
-        self.filed: list[tuple[int, int, _U]] = []  # a heap: (-distance, number, unit), likewise
+        self.fresh: list[_U] = []  # distance not computed; may contain departed units
+        self.filed: list[tuple[int, int, _U]] = []  # a heap of (-distance, number, unit); likewise
 
 
 class _Block(Generic[_U]):
-    """What came from one address block."""
+    """The senders of one address block."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -108,14 +108,14 @@ class _Block(Generic[_U]):
 
 
 Measure: TypeAlias = Callable[[_U], tuple[int, int]]
-"""How far a unit is from us (`distance`), and how many keys were hashed for that."""
+"""`measure(unit)`: its distance from us (`distance`), and how many keys were hashed to compute it."""
 
 
 class Shares(Generic[_U]):
-    """Units by whom they came from. Own ones are not among them."""
+    """Units by source, without our own."""
 
     def __init__(self, measure: Measure[_U], block_bound: int, sender_bound: int) -> None:
-        """Bounds in bytes, for one block that is not `NEARBY`, and for one sender."""
+        """Bounds in bytes: for one block other than `NEARBY`, and for one sender."""
         self._measure = measure
         self._block_bound = block_bound
         self._sender_bound = sender_bound
@@ -128,18 +128,18 @@ class Shares(Generic[_U]):
         return len(self._units)
 
     def source(self, unit: _U) -> Source | None:
-        """Whom it came from; None: it is not there."""
+        """The source a unit is charged to; None if it is not held."""
         sender = self._units.get(unit)
         return None if sender is None else Source(sender.block.name, sender.name)
 
     def taken_bytes(self, source: Source) -> tuple[int, int]:
-        """Bytes that the block takes, and the sender."""
+        """Bytes used by the block, and by the sender."""
         block = self._blocks.get(source.block)
         sender = block.senders.get(source.sender) if block is not None else None
         return 0 if block is None else block.cost, 0 if sender is None else sender.cost
 
     def enter(self, unit: _U, source: Source, cost: int) -> None:
-        """It is held from now on."""
+        """Adds a unit."""
         block = self._blocks.get(source.block)
         if block is None:
             block = self._blocks[source.block] = _Block(source.block)
@@ -154,7 +154,7 @@ class Shares(Generic[_U]):
         self._charge(sender, cost)
 
     def leave(self, unit: _U, cost: int) -> None:
-        """It is held no longer. Harmless for one that is not there."""
+        """Removes a unit; does nothing if it is not held."""
         sender = self._units.pop(unit, None)
         if sender is None:
             return
@@ -167,23 +167,26 @@ class Shares(Generic[_U]):
                 del self._blocks[block.name]
 
     def on_vouched(self, unit: _U, source: Source, cost: int) -> None:
-        """A unit that is there came once more, from whom it is: it counts for them, whoever brought it
-        before. Else one could have things of others put under a full share, by bringing them first."""
+        """Charges a held unit to its originator, which has sent it itself, instead of whichever peer brought
+        it first. Otherwise an attacker could charge units of others to a full share by bringing them
+        first."""
         self.leave(unit, cost)
         self.enter(unit, source, cost)
 
     def is_over_share(self, source: Source, cost: int) -> bool:
-        """Whether so much more would be beyond what its block or sender may have of a store with room."""
+        """Whether so many more bytes would exceed what the block or the sender may use of a store with
+        room."""
         block, sender = self.taken_bytes(source)
         return sender + cost > self._sender_bound or (
             block + cost > self._block_bound and source.block != NEARBY
         )
 
     def victim(self, source: Source, cost: int, full: bool) -> tuple[_U, int, bool] | None:
-        """What has to give way to so much more, how far it is, and whether it is a rival: from the same
-        sender, so that it only gives way to what is better. None: the newcomer has to give way.
+        """The unit to evict for so many more bytes, its distance, and whether it is a rival: a unit of the
+        same sender, which is evicted only for a closer one. None: the newcomer is refused.
 
-        `full`: there is no room in all; else its block or its sender is at its bound. Nothing is changed.
+        `full`: the store as a whole has no room; otherwise the block or the sender has reached its bound.
+        Changes nothing.
         """
         block = self._blocks.get(source.block)
         if full:
@@ -205,7 +208,7 @@ class Shares(Generic[_U]):
         self._ranking.move(block, block.cost + cost)
 
     def _farthest(self, sender: _Sender[_U] | None, rival: bool) -> tuple[_U, int, bool] | None:
-        """Of those looked at so far, some more of them each time."""
+        """The farthest of the units measured so far; each call measures some more."""
         if sender is None:
             return None
         self._file(sender)
@@ -232,7 +235,7 @@ class Shares(Generic[_U]):
             heappush(sender.filed, (-distance, self._number, unit))
 
     def _compact(self, sender: _Sender[_U]) -> None:
-        """Forgets entries of what has left, and of what has left and come again all but one."""
+        """Drops entries of departed units, and all but one entry of a unit that left and came back."""
         live: dict[_U, None] = {}
         filed = []
         for entry in sender.filed:
@@ -250,7 +253,7 @@ class Shares(Generic[_U]):
 
 
 def distance(local: bytes, key: bytes) -> int:
-    """The first 64 bits of how far a raw key is from our 32-byte one."""
+    """The first 64 bits of the distance from a raw key to our 32-byte key."""
     return int.from_bytes(sha256(key)[:8], "big") ^ int.from_bytes(local[:8], "big")
 
 

@@ -19,10 +19,10 @@ IPNS = b"/ipns/"
 MAX_IPNS_BYTES = 10 * 1024  # ipns-record.md, "Record size limit"
 NANOSECONDS = 10**9  # in a second: the unit of a TTL
 _IPNS_SIGNED = b"ipns-signature:"
-_END_OF_LIFE = 0  # the one validity type there is
+_END_OF_LIFE = 0  # the only validity type
 
 OURS = b"/fastmarket/"
-MAX_NAME_BYTES = 128  # a name of a publisher's own, behind its peer id
+MAX_NAME_BYTES = 128  # a publisher's own name, after its peer id
 MAX_VALUE_BYTES = 8 * 1024  # with envelope and key it stays below max_value_bytes
 _DOMAIN = "fastmarket-value"
 _PAYLOAD_TYPE = b"/fastmarket/value"
@@ -37,8 +37,8 @@ class _Ipns:
 
 @dataclass(frozen=True, slots=True)
 class IpnsLifetime:
-    """How long an IPNS record may be used: `ttl_s` without asking again (None: it does not say), and `end`
-    (unix seconds) in any case."""
+    """How long an IPNS record may be used: `ttl_s` without querying again (None if unspecified), and until
+    `end` (unix seconds) in any case."""
 
     ttl_s: float | None
     end: float
@@ -50,7 +50,7 @@ def ipns_key(name: PeerId) -> bytes:
 
 
 def ipns_lifetime(value: bytes) -> IpnsLifetime:
-    """Of a record that was validated. Raises PeerFault."""
+    """The lifetime of a validated record. Raises PeerFault."""
     data = decode_map(_entry(value).data)
     ttl, validity = data.get("TTL"), data.get("Validity")
     ttl_s = ttl / NANOSECONDS if isinstance(ttl, int) and ttl > 0 else None
@@ -61,7 +61,8 @@ class IpnsRule:
     """`/ipns/<peer id bytes>`: a record signed by that peer (ipns-record.md, "Record verification")."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
-        """Signature, name, end of life; where old fields stand beside `data`, they must say the same."""
+        """Checks signature, name and expiry; where legacy fields are present beside `data`, they must be
+        equal."""
         if len(value) > MAX_IPNS_BYTES:
             raise PeerFault("IPNS record is too large")
         entry = _entry(value)
@@ -87,19 +88,20 @@ class IpnsRule:
             raise PeerFault("IPNS record has expired")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
-        """The highest sequence; among these the one that lives longest, and then the greatest bytes."""
+        """The highest sequence; among equals the latest expiry, then the greatest bytes."""
         return max(range(len(values)), key=lambda index: (*_ipns_order(values[index]), values[index]))
 
     def replaces(self, key: bytes, new: bytes, old: bytes) -> bool:
-        """A later one, or the same again."""
+        """A later version, or the same one again."""
         return _ipns_order(new) >= _ipns_order(old)
 
 
 class SignedValueRule:
-    """`/fastmarket/<peer id bytes>` or that with `/<name>` behind it: what the peer says under that name."""
+    """`/fastmarket/<peer id bytes>`, optionally followed by `/<name>`: a value that only that peer may
+    write."""
 
     def validate(self, key: bytes, value: bytes, now: float) -> None:
-        """Signed by the peer in the key, for this key, and not over."""
+        """Must be signed by the peer in the key, for this key, and not expired."""
         envelope = open_envelope(value, _DOMAIN, payload_types=(_PAYLOAD_TYPE,))
         said = _said(envelope.payload)
         if said.key != key or envelope.peer_id != _publisher(key):
@@ -110,16 +112,16 @@ class SignedValueRule:
             raise PeerFault("value has expired")
 
     def select(self, key: bytes, values: Sequence[bytes]) -> int:
-        """The highest seq; among equals the greatest bytes, so that all nodes choose alike."""
+        """The highest seq; among equals the greatest bytes, so that all nodes choose the same."""
         return max(range(len(values)), key=lambda index: (_seq(values[index]), values[index]))
 
     def replaces(self, key: bytes, new: bytes, old: bytes) -> bool:
-        """A later one, or the same again."""
+        """A later version, or the same one again."""
         return _seq(new) >= _seq(old)
 
 
 def signed_key(peer_id: PeerId, name: str = "") -> bytes:
-    """The raw key of what a peer says under a name. Raises CallerFault."""
+    """The raw key of a peer's value under a name. Raises CallerFault."""
     raw = name.encode()
     if len(raw) > MAX_NAME_BYTES:
         raise CallerFault("name", f"expects at most {MAX_NAME_BYTES} bytes, got {len(raw)}")
@@ -127,8 +129,8 @@ def signed_key(peer_id: PeerId, name: str = "") -> bytes:
 
 
 def sign_value(identity: Identity, name: str, value: bytes, seq: int, not_after: int) -> bytes:
-    """What to put under `signed_key(identity.peer_id, name)`; a higher `seq` replaces, until `not_after`
-    (unix seconds). Raises CallerFault."""
+    """The value to put under `signed_key(identity.peer_id, name)`, valid until `not_after` (unix seconds); a
+    higher `seq` replaces a lower one. Raises CallerFault."""
     if len(value) > MAX_VALUE_BYTES:
         raise CallerFault("value", f"expects at most {MAX_VALUE_BYTES} bytes, got {len(value)}")
     said = value_pb2.SignedValue(
@@ -138,12 +140,12 @@ def sign_value(identity: Identity, name: str, value: bytes, seq: int, not_after:
 
 
 def read_value(signed: bytes) -> bytes:
-    """What was said, out of a value that was validated."""
+    """The payload of a validated value."""
     return _said(unverified_payload(signed)).value
 
 
 def _publisher(key: bytes) -> PeerId:
-    """The peer in a key: its id is a multihash, whose second byte tells its length."""
+    """The peer in a key: its id is a multihash, whose second byte is its length."""
     raw = key[len(OURS) :]
     size = 2 + raw[1] if len(raw) > 1 else 0
     name = raw[size:]

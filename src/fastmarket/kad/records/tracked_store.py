@@ -1,4 +1,4 @@
-"""The values a node holds, and which of them have changed since they were last kept on disk."""
+"""The values a node holds, and which of them have changed since they were last written to disk."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fastmarket.kad.records.shares import Source
 
 
 class TrackedRecordStore(RecordStore):
-    """A `RecordStore` that remembers what was put into it. Bounded as that is: one entry a key."""
+    """A `RecordStore` that tracks changes. Equally bounded: one entry per key."""
 
     __slots__ = ("_changed", "_gone", "_kept", "_own")
 
     def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
         super().__init__(config, local)
-        # Beyond the bound those that others have replaced before they were kept.
+        # Beyond the bound, changes that others have replaced before they were written.
         self._changed: BoundedMap[bytes, Record] = BoundedMap(config.max_records)
         self._own: set[bytes] = set()
-        self._kept: set[bytes] = set()  # those held that whoever keeps them was told of
-        self._gone: set[bytes] = set()  # and those of them that are held no longer
+        self._kept: set[bytes] = set()  # held, and reported to the disk
+        self._gone: set[bytes] = set()  # reported to the disk, and held no longer
 
     def put(self, record: Record, now: float, source: Source | None = None) -> bool:
         """As `RecordStore.put`."""
@@ -31,7 +31,8 @@ class TrackedRecordStore(RecordStore):
         return stored
 
     def remove(self, key: bytes) -> bool:
-        """As `RecordStore.remove`: what gave way to others leaves the disk, too, or they would fill it."""
+        """As `RecordStore.remove`. An evicted value leaves the disk, too; otherwise evicted ones would fill
+        it."""
         removed = super().remove(key)
         if removed and key not in self._own:
             self._changed.pop(key)
@@ -41,14 +42,14 @@ class TrackedRecordStore(RecordStore):
         return removed
 
     def mark_own(self, key: bytes, now: float) -> None:
-        """This node put it, and puts it again from time to time."""
+        """Marks a value that this node put and puts again from time to time."""
         self._own.add(key)
         if (record := self.get(key, now)) is not None:
             self._changed.put(key, record)
 
     def take_changed(self) -> list[tuple[Record, bool]]:
-        """Put since the last call, the latest of each key, and whether it is our own; empty and long expired:
-        one that is held no longer."""
+        """Changes since the last call: the latest value of each key, and whether it is our own. A removed
+        value is reported as empty and long expired."""
         changed, self._changed = self._changed, BoundedMap(self._config.max_records)
         gone, self._gone = self._gone, set()
         self._kept.update(changed)

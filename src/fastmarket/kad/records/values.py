@@ -1,4 +1,4 @@
-"""Values: put and get them with a quorum, mend stale holders (specs kad-dht, "Value retrieval")."""
+"""Values: puts and gets with a quorum, and correction of stale holders (specs kad-dht, "Value retrieval")."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fastmarket.kad.records.record import Record, RecordRule, decode_record, enc
 from fastmarket.kad.wire.messages import Kind, encode_put, encode_request
 from fastmarket.native.candidates import Answered
 
-# Nobody waits for the answers to these; their tokens only have to be different.
+# No job waits for the answers to these requests; their tokens only have to be distinct.
 _FIRST_CACHE_TOKEN = -1000
 
 
 @dataclass(frozen=True, slots=True)
 class FoundValue:
-    """Progress: a valid value, and who holds it (None: we do)."""
+    """Progress: a valid value and its holder (None: this node)."""
 
     peer: PeerInfo | None
     record: Record
@@ -48,19 +48,20 @@ class GetValueResult:
 
     @property
     def has_succeeded(self) -> bool:
-        """A value was found and the quorum agrees on it."""
+        """Whether a value was found and the quorum agrees on it."""
         return self.record is not None and self.agreed_count >= self.wanted_count
 
 
 class GetValueQuery(Query):
-    """Ask: the value of a key. Keeps what each peer holds; ends the lookup when enough agree."""
+    """Query for the value of a key. Collects what each peer holds; ends the lookup when enough peers
+    agree."""
 
     __slots__ = ("_choices", "_config", "_enough", "_key", "_rule", "held", "holders")
 
     def __init__(
         self, config: KadConfig, key: bytes, rules: Mapping[bytes, RecordRule], enough: int | None
     ) -> None:
-        """`enough` agreeing holders end the lookup; None: it goes on to the k closest."""
+        """`enough` holders that agree end the lookup; None: it goes on to the k closest."""
         super().__init__(seeks_peers=False)
         self._config = config
         self._key = key
@@ -68,14 +69,14 @@ class GetValueQuery(Query):
         self._enough = enough
         self._choices = (Choice(config.protocol, encode_request(Kind.GET_VALUE, key)),)
         self.held: list[Record] = []
-        self.holders: list[PeerInfo | None] = []  # beside `held`; None: ourselves
+        self.holders: list[PeerInfo | None] = []  # parallel to `held`; None: this node
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """The same to everyone."""
+        """The same for all peers."""
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """A valid value is an item; an invalid one is not, but its holder's closer peers are used."""
+        """A valid value is an item. An invalid one is not, but the closer peers of its holder are used."""
         config = self._config
         message = read_reply(config, Kind.GET_VALUE, payload)
         closer = closer_peers(config, message)
@@ -93,19 +94,19 @@ class GetValueQuery(Query):
         return Answer(closer, (self.take(peer, record),), self.has_enough)
 
     def take(self, peer: PeerInfo | None, record: Record) -> FoundValue:
-        """Note a holder."""
+        """Adds a holder."""
         self.held.append(record)
         self.holders.append(peer)
         return FoundValue(peer, record)
 
     @property
     def has_enough(self) -> bool:
-        """As many as wanted hold the best value."""
+        """Whether as many as wanted hold the best value."""
         return self._enough is not None and self.agreed_count >= self._enough
 
     @property
     def agreed_count(self) -> int:
-        """Holders of the best value."""
+        """Number of holders of the best value."""
         best = self.best()
         return 0 if best is None else sum(record.value == best.value for record in self.held)
 
@@ -116,19 +117,19 @@ class GetValueQuery(Query):
         return self.held[self._rule.select(self._key, [record.value for record in self.held])]
 
     def stale(self, best: Record) -> list[PeerInfo]:
-        """Peers that hold another value than the best."""
+        """Peers that hold a value other than the best."""
         pairs = zip(self.holders, self.held, strict=True)
         return [peer for peer, record in pairs if peer is not None and record.value != best.value]
 
     @property
     def cache_ttl_s(self) -> float:
-        """How long a copy on the way is kept."""
+        """Lifetime of the copy cached on the path of the lookup."""
         return self._config.cache_ttl_s
 
     def corrections(
         self, peers: list[PeerInfo], best: Record, now: float, first_token: int = -1
     ) -> list[SendRequest]:
-        """PUT_VALUE of the best to `peers`, at most 2 k of them."""
+        """PUT_VALUE of the best record to `peers`, at most 2 k of them."""
         payload = encode_put(self._key, encode_record(best, now))
         choices = (Choice(self._config.protocol, payload),)
         timeout_s = self._config.request_timeout_s
@@ -152,7 +153,7 @@ class GetValueJob(LookupJob):
         quorum: Quorum | int,
         own: Record | None,
     ) -> None:
-        """`own`: the value held here, which counts as one."""
+        """`own`: the value held here, which counts as one holder."""
         super().__init__(lookup, seeds, timeout_s)
         self._query = query
         self._quorum = quorum
@@ -161,7 +162,7 @@ class GetValueJob(LookupJob):
         self._cached: list[SendRequest] = []
 
     def start(self, now: float) -> None:
-        """What is held here may be all that is wanted."""
+        """The value held here may already be enough."""
         super().start(now)
         if self._own is not None:
             self._events.append(self._query.take(None, self._own))
@@ -169,7 +170,8 @@ class GetValueJob(LookupJob):
                 self.lookup.stop(End.STOPPED)
 
     def conclude(self, now: float) -> GetValueResult:
-        """Choose the best and prepare corrections of who holds a worse one, or none though it should."""
+        """Chooses the best and prepares corrections for peers that hold a worse one, or should hold one and
+        do not."""
         query, closest = self._query, self.lookup.closest()
         end = self.lookup.end or End.CANCELLED
         best = query.best()
@@ -186,13 +188,13 @@ class GetValueJob(LookupJob):
             end,
         )
 
-    def last_words(self) -> list[SendRequest]:
-        """The corrections, and the copy on the way."""
+    def final_requests(self) -> list[SendRequest]:
+        """The corrections, and the cached copy."""
         return self._corrections + self._cached
 
     def _cache(self, best: Record, closest: tuple[Answered, ...], end: End, now: float) -> list[SendRequest]:
-        """A copy for a while with the closest that does not hold it, when the lookup ended before its time:
-        a key that many ask for is then found sooner (Maymounkov and Mazieres, section 2.3)."""
+        """If the lookup ended early, caches a copy for some time at the closest peer without one: so a
+        popular key is found sooner (Maymounkov and Mazieres, section 2.3)."""
         if end is not End.STOPPED:
             return []
         holding = {peer.peer_id.raw for peer in self._query.holders if peer is not None}
@@ -204,7 +206,7 @@ class GetValueJob(LookupJob):
         self, best: Record, closest: tuple[Answered, ...], end: End, now: float
     ) -> list[SendRequest]:
         peers = {peer.peer_id.raw: peer for peer in self._query.stale(best)}
-        if end is End.COMPLETE:  # only then are these the closest there are
+        if end is End.COMPLETE:  # otherwise these may not be the closest
             holding = {peer.peer_id.raw for peer in self._query.holders if peer is not None}
             for answered in closest:
                 if answered.peer.peer_id.raw not in holding:
@@ -213,7 +215,7 @@ class GetValueJob(LookupJob):
 
 
 class PutValueRequest:
-    """Store: PUT_VALUE of one record; acknowledged by its echo."""
+    """Puts one record with PUT_VALUE; the peer acknowledges by echoing it."""
 
     __slots__ = ("_choices", "_config", "_quorum", "_record")
 
@@ -224,24 +226,24 @@ class PutValueRequest:
         self._choices = (Choice(config.protocol, encode_put(record.key, encode_record(record, now))),)
 
     def choices(self, peer: PeerInfo, answered_protocol: str | None) -> tuple[Choice, ...]:
-        """The same to everyone."""
+        """The same for all peers."""
         return self._choices
 
     def is_counted(self, peer: PeerInfo, answered_protocol: str | None) -> bool:
-        """Every peer of this protocol does."""
+        """Every peer of this protocol counts."""
         return True
 
     def read_ack(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> bool | None:
-        """Whether key and value came back as they were sent, as go checks it."""
+        """Whether key and value were echoed unchanged, as go checks it."""
         message = read_reply(self._config, Kind.PUT_VALUE, payload)
         if message.key != self._record.key or message.record is None:
             return False
         return decode_record(message.record, self._config.record_ttl_s, 0.0).value == self._record.value
 
     def refusal(self, peer: PeerInfo) -> tuple[str, bool]:
-        """It answered with something else than the value."""
+        """The peer answered with something other than the value."""
         return "refused", False
 
     def quorum_size(self, counting_peers: int) -> int:
-        """The quorum of them."""
+        """The quorum of that many peers."""
         return quorum_size(self._quorum, counting_peers)

@@ -1,1 +1,1 @@
-"""The routing table: entries, replacement cache, diversity, liveness, and what is kept of it between runs."""
+"""The routing table: entries, replacement cache, diversity, liveness, and the peers kept between runs."""

@@ -1,4 +1,4 @@
-"""One peer of the routing table, and how far its entry is trusted."""
+"""One entry of the routing table, and how far it is trusted."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from fastmarket.formats.peer_info import PeerInfo
 
 
 class Trust(Enum):
-    """Whether an entry may be told to others.
+    """Whether an entry may be passed on to others.
 
-    An identified peer lives, but nobody knows yet whether it answers, or can be dialled at all.
+    An identified peer is alive, but it is unknown whether it answers, or can be dialled at all.
     """
 
-    # Identified just now, and told to others: so those who join at once find each other. Left for PROVEN when
-    # it answers, for DOUBTFUL when it has not been asked for long.
+    # Just identified, and passed on, so that peers which join at the same time find each other. Left for
+    # PROVEN when the peer answers, for DOUBTFUL when it has not been queried for long.
     FRESH = auto()
-    # Not told to others: it has been silent, or waited long for its place. Left for PROVEN, or the table.
+    # Not passed on: it has been silent, or waited long in the replacement cache. Left for PROVEN, or the
+    # table.
     DOUBTFUL = auto()
-    PROVEN = auto()  # it has answered a request of ours since it came in; stays so while it is an entry
+    PROVEN = auto()  # it has answered a request since it entered; never left
+
+
+# To ask the class for them costs more than all else that a setting of `Contact.trust` does (CPython 3.11).
+_DOUBTFUL, _PROVEN = Trust.DOUBTFUL, Trust.PROVEN
 
 
 class Contact(ContactState):
-    """A peer of the table. `encoded` is its closerPeers entry with its tag, rebuilt when addresses change.
+    """A peer in the table. `encoded` is its closerPeers entry with its tag, rebuilt when addresses change.
 
-    `seen`: its last reply, request or identification; `failures`: failed requests in a row, the first of them
-    at `failed_at`. These lie in the compiled class, where the table reads and writes them.
+    `seen`: its last reply, request or identification; `failures`: consecutive failed requests, the first of
+    them at `failed_at`. These fields belong to the compiled class, in which the table reads and writes them.
     """
 
     __slots__ = ("_trust", "group", "info")
@@ -34,7 +39,7 @@ class Contact(ContactState):
     def __init__(
         self, info: PeerInfo, encoded: bytes, now: float, group: bytes | None, trust: Trust = Trust.FRESH
     ) -> None:
-        """`group`: the address block (formats.scope.ip_group); peers of one share the bytes."""
+        """`group`: the address block (formats.scope.ip_group); peers of one block share the bytes object."""
         self.info = info
         self.encoded = encoded
         self.group = group
@@ -43,11 +48,11 @@ class Contact(ContactState):
 
     @property
     def trust(self) -> Trust:
-        """Whether others are told of it."""
+        """Whether the entry is passed on."""
         return self._trust
 
     @trust.setter
     def trust(self, trust: Trust) -> None:
         self._trust = trust
-        self.hidden = trust is Trust.DOUBTFUL
-        self.proven = trust is Trust.PROVEN
+        self.hidden = trust is _DOUBTFUL
+        self.proven = trust is _PROVEN

@@ -1,7 +1,7 @@
-"""How many entries of the table one address block holds.
+"""Limits the entries of one address block in the table.
 
-Ids are free, addresses are not: who makes up thousands of ids in one place must not become all that a node
-knows. go-libp2p-kad-dht bounds its table the same way (`RTPeerDiversityFilter`).
+Ids cost nothing, addresses do: an attacker that makes up thousands of ids in one place must not become all
+that a node knows. go-libp2p-kad-dht bounds its table likewise (`RTPeerDiversityFilter`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fastmarket.config import KadConfig
 _K = TypeVar("_K")
 
 
-# Among our own neighbours by address, half a bucket: a network of machines in one data centre works, and
-# whoever rents a machine beside ours still meets the other half.
+# In our own address block the limit is half a bucket: a network of machines in one data centre works, and an
+# attacker that rents a machine beside ours leaves the other half.
 OWN_GROUP_SHARE = 2
 
 
@@ -28,21 +28,21 @@ class Diversity:
         self._config = config
         self._own: bytes | None = None
         self.is_counted = True
-        """False: entries came into the table that were not counted."""
+        """False: the table has entries that are not counted here."""
         self._in_bucket: Counter[tuple[int, bytes]] = Counter()
         self._in_table: Counter[bytes] = Counter()
 
     def set_own(self, group: bytes | None) -> None:
-        """The group this node stands in itself, if any."""
+        """The group of this node itself, if any."""
         self._own = group
 
     def limit(self, group: bytes) -> int:
-        """How many of that group may stand in one bucket."""
+        """The limit of that group in one bucket."""
         limit = self._config.max_group_in_bucket
         return max(limit, self._config.k // OWN_GROUP_SHARE) if group == self._own else limit
 
     def has_room(self, bucket: int, group: bytes | None) -> bool:
-        """Whether one more of that group may stand in that bucket."""
+        """Whether one more entry of that group may enter that bucket."""
         if group is None:
             return True
         if self._in_bucket[bucket, group] >= self.limit(group):
@@ -50,13 +50,13 @@ class Diversity:
         return group == self._own or self._in_table[group] < self._config.max_group_in_table
 
     def add(self, bucket: int, group: bytes | None) -> None:
-        """An entry came in."""
+        """Counts an entry that entered."""
         if group is not None:
             self._in_bucket[bucket, group] += 1
             self._in_table[group] += 1
 
     def remove(self, bucket: int, group: bytes | None) -> None:
-        """An entry left."""
+        """Counts an entry that left."""
         if group is not None:
             _less(self._in_bucket, (bucket, group))
             _less(self._in_table, group)

@@ -1,7 +1,7 @@
-"""A large table: every server that lives, so that a lookup may begin next to its goal.
+"""The full routing table: every live server, so that a lookup can start next to its target.
 
-Beside the routing table, never instead of it: nothing here is told to others. Peers come in as they do there,
-by telling us themselves who they are, and go when a request to them fails.
+It supplements the routing table and never replaces it: its entries are not passed on. Peers enter when they
+identify themselves, as in the routing table, and leave when a request to them fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
 
-_AT_ONCE = 0.0  # unix seconds: past, whenever it is now
+_AT_ONCE = 0.0  # unix seconds: in the past at any time
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class _Entry:
 
 
 class FullTable:
-    """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the longest unheard
-    give way. Peers that others name are asked, by and by, and come in if they answer.
+    """Bounded by `max_large_table`, and by `max_group_in_large` for each address block; the peer not heard
+    from for longest is evicted. Peers named by others are probed one by one, and enter if they answer.
 
-    Without `KadConfig.large_table` it stays empty.
+    It stays empty without `KadConfig.large_table`.
     """
 
     __slots__ = ("_config", "_groups", "_heard", "_most", "_named", "_table")
@@ -41,11 +41,11 @@ class FullTable:
         self._most = config.max_large_table if config.large_table else 0
         most = max(self._most, 1)
         self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
-        # Key -> when, the longest ago first. Bounded by hand: the oldest has to leave the table as well,
-        # before a newcomer can enter that.
+        # Key -> time of the last sign of life, oldest first. Not a BoundedMap: the oldest must leave the
+        # table as well, before a newcomer can enter that.
         self._heard: OrderedDict[KadKey, float] = OrderedDict()
         self._groups: Counter[bytes] = Counter()
-        # By others, and not asked so far.
+        # Named by others, not probed yet.
         self._named: BoundedMap[KadKey, PeerInfo] = BoundedMap(config.max_large_named)
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class FullTable:
 
     @property
     def entries(self) -> Sized:
-        """The entries, as they are at any time."""
+        """A live view of the entries."""
         return self._heard
 
     def put(self, info: PeerInfo, now: float) -> None:
@@ -73,13 +73,13 @@ class FullTable:
                 self._groups[group] += 1
 
     def on_heard(self, key: KadKey, now: float) -> None:
-        """A sign of life from the peer of that key."""
+        """Records a sign of life from the peer of that key."""
         if key in self._heard:
             self._heard[key] = now
             self._heard.move_to_end(key)
 
     def on_named(self, peers: Iterable[PeerInfo]) -> None:
-        """Other peers named these; it is not known whether they are alive."""
+        """Takes peers that others named; they may not be alive."""
         if not self._most:
             return
         for info in peers:
@@ -88,7 +88,7 @@ class FullTable:
                 self._named.put(key, info)
 
     def remove(self, key: KadKey) -> None:
-        """It failed, or is no server."""
+        """Removes a peer that failed, or is no server."""
         entry = self._table.get(key) if key in self._heard else None
         if entry is None:
             return
@@ -104,7 +104,8 @@ class FullTable:
         return [entry.info for entry in self._table.nearest(target, count)]
 
     def next_due(self) -> float | None:
-        """When a peer is due to be asked: named and never asked (at any time), or not heard of for long."""
+        """When the next probe is due: at once for a named peer, otherwise for the peer not heard from for
+        longest."""
         if self._named:
             return _AT_ONCE
         if not self._heard:
@@ -112,7 +113,7 @@ class FullTable:
         return next(iter(self._heard.values())) + self._config.large_check_after_s
 
     def take_due(self, now: float) -> PeerInfo | None:
-        """The one to ask now; its turn comes again only after as long as before."""
+        """The peer to probe now, if any; it is not due again before another interval has passed."""
         if (named := self._named.pop_newest()) is not None:
             return named[1]
         due = self.next_due()

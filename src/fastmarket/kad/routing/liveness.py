@@ -18,7 +18,7 @@ from fastmarket.kad.routing.table import RoutingTable
 
 
 class ProbeList:
-    """Starts the checks of one node, few at a time; what they find out goes to the table."""
+    """Starts the probes of one node, a few at a time; the table gets the results."""
 
     __slots__ = (
         "_check_at",
@@ -37,25 +37,25 @@ class ProbeList:
         self._query = FindNode(config, RawKey(local.raw))
         self._jobs = jobs
         self._routing = routing
-        self._proofs = 0  # under way
+        self._proofs = 0  # in progress
         self._checks = 0
-        self._check_at = 0.0  # no check of the large table before
+        self._check_at = 0.0  # no probe of the full table before
         self._probes = 0
         self._probe_at = float("-inf")  # no probe before
 
     def check(self, oldest: Contact, now: float) -> None:
-        """Whether an entry lives that a newcomer wants the place of."""
+        """Probes an entry whose place a newcomer wants."""
 
         def done(alive: bool, at: float) -> None:
-            # A peer that asked us something meanwhile lives, even if our question was lost.
+            # A peer that sent a request meanwhile is alive, even if the probe was lost.
             self._routing.on_checked(oldest, alive or oldest.seen > now, at)
 
         self._start(oldest.info, done, now)
 
     def next_timer(self) -> float | None:
-        """The next proof or probe that there is room for."""
+        """When the next probe may start."""
         config, routing = self._config, self._routing
-        when = routing.next_unproven() if self._proofs < config.max_proofs else None
+        when = routing.unproven[0][0] if routing.unproven and self._proofs < config.max_proofs else None
         if routing.unresponsive.by_key and self._probes < self._most_probes():
             due = routing.unresponsive.next_due()
             if due is not None:
@@ -89,7 +89,7 @@ class ProbeList:
         self._start(contact.info, done, now)
 
     def _probe(self, now: float) -> bool:
-        """Ask one silent peer; its answer, like any answer, brings it back. False: none is due."""
+        """Probes one unresponsive peer; its answer, like any answer, brings it back. False: none is due."""
         peer = self._routing.unresponsive.take_due(now)
         if peer is None:
             return False
@@ -104,7 +104,8 @@ class ProbeList:
         return True
 
     def _check_full_table(self, full_table: FullTable, now: float) -> None:
-        """Ask a peer of the large table who is around it; like any request this keeps it there or not."""
+        """Asks a peer of the full table for the peers around it; as with any request, the outcome decides
+        whether it stays."""
         info = full_table.take_due(now)
         if info is None:
             return
@@ -122,7 +123,7 @@ class ProbeList:
 
     def _run(self, job: ProbeJob, done: Callable[[bool, float], None], now: float) -> None:
         if len(self._jobs) >= self._config.max_jobs:
-            done(True, now)  # no room to ask: nothing is known against it
+            done(True, now)  # no room for the probe: the peer is not to blame
         else:
-            # None, after a bug of ours, says nothing against it either.
+            # None, after a bug of ours, is not held against the peer either.
             self._jobs.start(job, now, lambda alive, at: done(alive is not False, at))

@@ -1,8 +1,8 @@
-"""What a node remembers of its routing table from one run to the next.
+"""The peers that a node keeps from one run to the next.
 
-A saved peer is no entry: it is dialled like a bootstrap peer, and gets into the table when it has said who
-it is. So a node that starts again needs no bootstrap peer, and a list that is old, or that somebody tampered
-with, costs some dials and no more.
+A cached peer is not an entry: it is dialled like a bootstrap peer, and enters the table once it has
+identified itself. So a restarted node needs no bootstrap peer, and an old or forged list costs only some
+dials.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastmarket.kad.routing.table import RoutingTable
 
 @dataclass(frozen=True, slots=True)
 class CachedPeer:
-    """A peer that was in the table, with the addresses it told us; `seen`: its last sign of life, unix
+    """A peer that was in the table, with the addresses it announced; `seen`: its last sign of life, unix
     seconds."""
 
     info: PeerInfo
@@ -27,25 +27,26 @@ class CachedPeer:
 
 
 class PeerCache:
-    """At most `max_saved` peers of this run and those before, none unseen for `saved_ttl_s`."""
+    """At most `max_saved` peers of this run and earlier ones, each seen within `saved_ttl_s`."""
 
     __slots__ = ("_config", "_earlier", "_local", "_turn", "_turns")
 
     def __init__(self, config: KadConfig, local: PeerId, earlier: Iterable[CachedPeer] = ()) -> None:
-        """`earlier`: what `snapshot` gave when the last run ended."""
+        """`earlier`: the `snapshot` at the end of the last run."""
         self._config = config
         self._local = local
         self._earlier: dict[PeerId, CachedPeer] = {saved.info.peer_id: saved for saved in earlier}
-        self._turns: list[PeerInfo] | None = None  # in the order they are tried
+        self._turns: list[PeerInfo] | None = None  # in the order of attempts
         self._turn = 0
 
     def __len__(self) -> int:
         return len(self._earlier)
 
     def snapshot(self, routing: RoutingTable, now: float) -> tuple[CachedPeer, ...]:
-        """The table, the silent, and those of earlier runs that have not been met again: last seen first.
+        """The table, the unresponsive peers, and peers of earlier runs not met again: most recently seen
+        first.
 
-        So a run that meets nobody forgets nobody.
+        So a run that meets no peers loses none.
         """
         peers = {peer_id: saved for peer_id, saved in self._earlier.items() if self._is_recent(saved, now)}
         for peer in routing.unresponsive.by_key.values():
@@ -57,10 +58,11 @@ class PeerCache:
         return tuple(newest[: self._config.max_saved])
 
     def next_seeds(self, now: float) -> list[PeerInfo]:
-        """Up to `saved_seeds` peers of earlier runs to join by; at the next call the next ones, and so round.
+        """Up to `saved_seeds` peers of earlier runs to join through; each call returns the next ones, round
+        and round.
 
-        Last seen first, but of one address block only one in a row of all blocks: whoever runs many nodes in
-        one place shall not be all that a node meets when it comes back.
+        Most recently seen first, but in turns by address block: an operator of many nodes in one place must
+        not supply all peers that a node meets when it comes back.
         """
         if self._turns is None:
             self._turns = self._in_turns(now)

@@ -1,4 +1,4 @@
-"""Is a peer still there? One request to an entry of the table before a newcomer may have its place."""
+"""A liveness probe: one request to a peer, for example before a newcomer may take its place."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Named = Callable[[Iterable[PeerInfo]], None]
 
 
 class ProbeJob(Job):
-    """Put one question, briefly. Its result is True when the peer answered."""
+    """Sends one request with a short deadline. Its result is True if the peer answered."""
 
     __slots__ = ("_deadline", "_named", "_outgoing", "_peer", "_query", "_timeout_s")
 
     def __init__(self, peer: PeerInfo, query: Query, timeout_s: float, named: Named | None = None) -> None:
-        """`named` is told of the peers in the answer."""
+        """`named` is called with the peers in the answer."""
         self.result = None
         self._peer = peer
         self._query = query
@@ -30,11 +30,11 @@ class ProbeJob(Job):
 
     @property
     def is_finished(self) -> bool:
-        """It is known."""
+        """Whether the result is known."""
         return self.result is not None
 
     def start(self, now: float) -> None:
-        """The clock runs."""
+        """Starts the deadline."""
         self._deadline = now + self._timeout_s
 
     def poll_requests(self, now: float) -> list[SendRequest]:
@@ -43,14 +43,14 @@ class ProbeJob(Job):
         return outgoing
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Alive, if the reply means anything; raises PeerFault otherwise."""
+        """The peer is alive if its reply is valid. Raises PeerFault otherwise."""
         answer = self._query.read(self._peer, protocol, payload, now)
         if self._named is not None:
             self._named(answer.closer)
         self.result = True
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """Dead; but when it was ourselves who had no room to ask, nothing is known against it."""
+        """The peer counts as dead, unless this node had no room for the request."""
         self.result = kind is FailureKind.BUSY
 
     def next_timer(self) -> float | None:
@@ -58,14 +58,14 @@ class ProbeJob(Job):
         return self._deadline
 
     def handle_timer(self, now: float) -> None:
-        """Silence is an answer."""
+        """At the deadline the peer counts as dead."""
         if now >= self._deadline:
             self.result = False
 
     def poll_events(self) -> list[object]:
-        """None."""
+        """There are none."""
         return []
 
     def cancel(self, now: float) -> None:
-        """Unknown, so nothing against it."""
+        """Nothing is known, so the peer counts as alive."""
         self.result = True

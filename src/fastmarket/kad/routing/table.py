@@ -1,17 +1,18 @@
-"""Who we know: the routing table with its policy of entry, liveness and replacement.
+"""The routing table, with its policy of entry, liveness and replacement.
 
-Only peers that identified themselves as servers of our protocol, with addresses of their own telling, get in;
-peers that others merely name never do (specs kad-dht, "Client and server mode"). Of one address block only a
-few do. An entry is told to others while it is fresh, and after that once it has answered us.
+Only peers that identified themselves as servers of our protocol enter, with the addresses they announced;
+peers that others merely name never do (specs kad-dht, "Client and server mode"). Only a few peers of one
+address block may enter. An entry is passed on while it is fresh, and after that once it has answered a
+request.
 
-Over 400 lines: who stays and who goes is one policy over one table.
+Over 400 lines: which peers stay and which leave is one policy over one table.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sized
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastmarket._kbucket import BucketTable, Inserted
 from fastmarket.config import KadConfig
@@ -29,17 +30,23 @@ from fastmarket.kad.routing.unresponsive import UnresponsivePeers
 from fastmarket.kad.wire.messages import Field, encode_peer
 from fastmarket.trace import NULL_TRACE, Trace
 
-# Failures that came over the network: so it works, and the fault is not ours.
+# Looking up an Enum's member costs more than what is done with it (CPython 3.11).
+_ADDED: Final = Inserted.ADDED
+_FULL: Final = Inserted.FULL
+_DOUBTFUL: Final = Trust.DOUBTFUL
+_PROVEN: Final = Trust.PROVEN
+_CLOSER_PEERS: Final = Field.CLOSER_PEERS
+# Failures that arrived over the network: so it works, and the fault is not ours.
 _HEARD = frozenset({FailureKind.RESET, FailureKind.PEER_FAULT, FailureKind.GONE})
-_NEVER = float("-inf")
-MAX_ROOM_BYTES = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
+_NEVER: Final = float("-inf")
+MAX_ROOM_BYTES: Final = 1 << 30  # no bound of its own: `count` entries of max_entry_bytes are the bound
 
-# Newcomers kept until the owner takes them; beyond that the oldest are dropped. Only a hint is lost.
+# Newcomers kept until the owner takes them; beyond that the oldest are dropped. They are only a hint.
 MAX_NEWCOMERS = 1024
 
 
 class Newcomer(NamedTuple):
-    """A peer that entered the routing table, with the protocols it speaks, and when."""
+    """A peer that entered the routing table, with its protocols and the time."""
 
     peer: PeerInfo
     protocols: Collection[str]
@@ -47,7 +54,7 @@ class Newcomer(NamedTuple):
 
 
 class RoutingTable(PeerObserver):
-    """The table, its waiting candidates, and the addresses of connected peers that do not belong in it."""
+    """The table, its replacement cache, and the addresses of connected peers that do not belong in it."""
 
     __slots__ = (
         "_check_next",
@@ -56,16 +63,18 @@ class RoutingTable(PeerObserver):
         "_doubtful",
         "_heard_at",
         "_local",
+        "_protocol",
         "_table",
         "_trace",
-        "_unproven",
         "_visitors",
         "_waiting",
         "checking",
+        "entries",
         "full_table",
         "is_refresh_wanted",
         "is_timer_moved",
         "newcomers",
+        "unproven",
         "unresponsive",
         "version",
     )
@@ -74,22 +83,26 @@ class RoutingTable(PeerObserver):
         self._config = config
         self._local = local
         self._trace = trace
+        self._protocol = config.protocol
         self._table: BucketTable[Contact] = BucketTable(local.key, bucket_size=config.k)
+        self.entries: Sized = self._table
+        """A live view of the entries."""
         self._visitors: dict[KadKey, Contact] = {}
-        self.checking: set[int] = set()  # buckets whose oldest entry is being asked
-        self._check_next: dict[int, float] = {}  # bucket -> no check before; 256 buckets at most
-        self._heard_at = _NEVER  # last sign of life from anybody
+        self.checking: set[int] = set()  # buckets whose oldest entry is being probed
+        self._check_next: dict[int, float] = {}  # bucket -> when the next check may start; at most 256
+        self._heard_at = _NEVER  # last sign of life from any peer
         self._diversity = Diversity(config)
         self._waiting = ReplacementCache(config.k, self._diversity.limit)
-        self._doubtful = 0  # entries not told to others
-        self.version = 0  # goes up whenever `joined` may give something else than before
-        self._unproven: deque[tuple[float, Contact]] = deque()  # when to ask them, unless they answer before
+        self._doubtful = 0  # entries that are not passed on
+        self.version = 0  # goes up whenever results of `joined` may change
+        self.unproven: deque[tuple[float, Contact]] = deque()
+        """Entries that have never answered, and when each is to be probed; see `take_unproven`."""
         self.unresponsive = UnresponsivePeers(config)
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
-        """Peers that entered the table, or are back in it after a failure; the owner takes them."""
+        """Peers that entered the table, or are back after a failure; the owner takes them."""
         self.full_table = FullTable(config, local)
         self.is_timer_moved = False
-        """An unresponsive peer sent a request, and is to be probed earlier than the last timer said."""
+        """An unresponsive peer sent a request, and is due earlier than the last timer said."""
         self.is_refresh_wanted = False
         """An unresponsive peer is back, or the table has become empty."""
 
@@ -99,11 +112,6 @@ class RoutingTable(PeerObserver):
     def contacts(self) -> list[Contact]:
         """Every entry of the table."""
         return self._table.items()
-
-    @property
-    def seed_sources(self) -> tuple[Sized, Sized]:
-        """What lookups begin with, as it is at any time: while both are empty, they ask nobody."""
-        return self._table, self.full_table.entries
 
     def contact(self, peer_id: PeerId) -> Contact | None:
         """The peer's entry in the table."""
@@ -118,27 +126,28 @@ class RoutingTable(PeerObserver):
         tail: bytes = b"",
         room: int = MAX_ROOM_BYTES,
     ) -> bytes:
-        """`head`, entries of the `count` nearest to `target` but the asker, as many as find room, `tail`."""
+        """`head`, the entries of the `count` closest to `target` without the requester, as far as they fit,
+        and `tail`."""
         return self._table.joined(head, target, asker_key, count, self._doubtful, tail, room)
 
     def near(self, target: KadKey) -> frozenset[KadKey]:
-        """The keys of all that `joined` may name among the k nearest, to an asker that is none of them."""
+        """The keys of all peers that `joined` may name for a requester that is not among them."""
         return frozenset([c.info.peer_id.key for c in self.nearest(target, self._config.k + self._doubtful)])
 
     def target_entry(self, target: KadKey) -> bytes | None:
-        """The entry of the peer whose key is `target`, if we have its addresses outside the table."""
+        """The entry of the peer whose key is `target`, if its addresses are known outside the table."""
         if not self._visitors and not self._waiting.contacts:
             return None
         contact = self._visitors.get(target) or self._waiting.contacts.get(target)
         return contact.encoded if contact is not None and contact.info.addrs else None
 
     def is_identified(self, peer_id: PeerId) -> bool:
-        """Whether the peer was identified: it is in the table, waits for a place, or is a client."""
+        """Whether the peer is identified: it is in the table or the replacement cache, or is a client."""
         key = peer_id.key
         return key in self._table or key in self._visitors or key in self._waiting.contacts
 
     def known_count(self) -> int:
-        """Servers identified and not given up."""
+        """Number of identified servers in the table and the replacement cache."""
         return len(self._table) + len(self._waiting)
 
     def nearest(self, target: KadKey, count: int) -> list[Contact]:
@@ -148,27 +157,27 @@ class RoutingTable(PeerObserver):
     # --- what happens to peers
 
     def set_local(self, local: PeerInfo) -> None:
-        """Ourselves, with our addresses: peers that share our address block are neighbours, not a crowd."""
+        """Sets the addresses of this node: peers in its address block are neighbours, not a crowd."""
         self._diversity.set_own(ip_group(local))
 
     def fill(self, contacts: Iterable[Contact]) -> None:
-        """Entries out of knowledge that no identification brought (a simulated network's); last seen when
-        they say. Beyond what a bucket holds they are left out."""
+        """Adds entries from knowledge other than identify (in a simulated network), seen when they say.
+        Entries for which a bucket has no room are left out."""
         for contact in contacts:
             self._table.insert(contact.info.peer_id.key, contact, contact.seen)
         self.version += 1
         self._diversity.is_counted = False
 
     def on_identified(self, info: PeerInfo, protocols: Collection[str], now: float) -> Contact | None:
-        """Take in what a peer says of itself; returns the entry to check when its bucket is full.
+        """Takes a peer's identification; returns the entry to probe if its bucket is full.
 
-        Checking one entry at a time per bucket: while one is asked, further newcomers wait.
+        Only one entry of a bucket is probed at a time; further newcomers wait meanwhile.
         """
         self._heard_at = now
         key = info.peer_id.key
         if key == self._local.key:
             return None
-        if self._config.protocol not in protocols or not info.addrs:
+        if self._protocol not in protocols or not info.addrs:
             self.unresponsive.pop(key)
             self._evict(key, now)
             self._visit(key, info, now)
@@ -193,7 +202,8 @@ class RoutingTable(PeerObserver):
         return oldest
 
     def on_checked(self, contact: Contact, alive: bool, now: float) -> None:
-        """The end of a check: a dead entry makes room for the freshest that waits."""
+        """Takes the result of a probe: a dead entry makes room for the newest peer in the replacement
+        cache."""
         key = contact.info.peer_id.key
         bucket = self._table.bucket_index(key)
         self.checking.discard(bucket)
@@ -203,31 +213,28 @@ class RoutingTable(PeerObserver):
             self._trace.event("kad.table.evicted", peer=contact.info.peer_id)
             self._lose(contact, now)
 
-    def next_unproven(self) -> float | None:
-        """When an entry is to be asked that has not answered anything so far."""
-        return self._unproven[0][0] if self._unproven else None
-
     def take_unproven(self, now: float) -> Contact | None:
-        """The next such entry; until it answers, others are not told of it. Call `on_proven` in the end."""
-        while self._unproven and self._unproven[0][0] <= now:
-            contact = self._unproven.popleft()[1]
-            if contact.trust is not Trust.PROVEN and self._table.get(contact.info.peer_id.key) is contact:
-                self._trust(contact, Trust.DOUBTFUL)
+        """The next entry to be probed; it is not passed on until it answers. Call `on_proven` with the
+        result."""
+        while self.unproven and self.unproven[0][0] <= now:
+            contact = self.unproven.popleft()[1]
+            if contact.trust is not _PROVEN and self._table.get(contact.info.peer_id.key) is contact:
+                self._trust(contact, _DOUBTFUL)
                 return contact
         return None
 
     def on_proven(self, contact: Contact, alive: bool, asked_at: float, now: float) -> None:
-        """The end of that question. Silence costs the place, unless nobody else was heard meanwhile."""
-        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is Trust.PROVEN:
+        """Takes the result. A silent peer loses its place, unless no other peer was heard from meanwhile."""
+        if self._table.get(contact.info.peer_id.key) is not contact or contact.trust is _PROVEN:
             return
         if alive or self._heard_at < asked_at:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
         else:
             self._trace.event("kad.table.unproven", peer=contact.info.peer_id)
             self._lose(contact, now)
 
     def on_seen(self, key: KadKey, now: float) -> Contact | None:
-        """A sign of life from the peer of that key; its entry if it has one."""
+        """Records a sign of life from the peer of that key; returns its entry, if any."""
         self._heard_at = now
         if self._config.large_table:
             self.full_table.on_heard(key, now)
@@ -237,31 +244,30 @@ class RoutingTable(PeerObserver):
         return contact
 
     def on_reply(self, peer_id: PeerId, now: float) -> None:
-        """The peer answered one of our requests."""
+        """Records that the peer answered a request."""
         key = peer_id.key
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:
-            self._trust(contact, Trust.PROVEN)
+            self._trust(contact, _PROVEN)
         if key in self.unresponsive.by_key:
             peer = self.unresponsive.pop(key)
             self._on_recovered(key, now)
             if contact is None and peer is not None:
                 contact = self._refreshed(key, peer.info, now)
-                contact.trust = Trust.PROVEN
+                contact.trust = _PROVEN
                 self._place(key, contact, now)
 
     def on_failure(self, peer_id: PeerId, kind: FailureKind, now: float) -> None:
-        """A request to the peer failed; too often in a row and it leaves the table, at once if nobody is
-        there
-        any more. While nobody at all is heard, the fault is more likely ours: the table is kept, and the
-        silent are asked now and then."""
+        """Records a failed request. After too many in a row the peer leaves the table; at once if there is no
+        node at its addresses. If no peer at all has been heard from, the fault is probably ours: the entries
+        stay, and the unresponsive peers are probed now and then."""
         if kind is FailureKind.BUSY:
             return
         if kind in _HEARD:
             self._heard_at = now
         key = peer_id.key
         if now - self._heard_at < self._config.request_timeout_s:
-            self.full_table.remove(key)  # others were heard meanwhile: the fault is not ours
+            self.full_table.remove(key)  # other peers were heard from: the fault is not ours
         contact = self._table.get(key)
         if contact is None:
             self._waiting.drop(self._table.bucket_index(key), key)
@@ -284,50 +290,51 @@ class RoutingTable(PeerObserver):
             self.unresponsive.add(contact.info, now)
 
     def on_refusal(self, peer_id: PeerId, protocols: Collection[str], now: float) -> None:
-        """A peer that refuses our protocol is no server any more and leaves at once; any other it may."""
+        """A peer that refuses our protocol is no longer a server and leaves at once; it may refuse other
+        protocols."""
         self._heard_at = now
-        if self._config.protocol in protocols:
+        if self._protocol in protocols:
             self.full_table.remove(peer_id.key)
             self.unresponsive.pop(peer_id.key)
             self._evict(peer_id.key, now)
             self._waiting.drop(self._table.bucket_index(peer_id.key), peer_id.key)
 
     def on_disconnected(self, peer_id: PeerId) -> None:
-        """The last connection to the peer is gone."""
+        """The last connection to the peer ended."""
         self._visitors.pop(peer_id.key, None)
 
     # --- buckets, for refreshing
 
     def bucket_of(self, target: KadKey) -> int:
-        """The bucket a key falls into: the bits it has in common with ours."""
+        """The bucket of a key: the number of leading bits it shares with ours."""
         return self._table.bucket_index(target)
 
     def stale_buckets(self, now: float) -> list[int]:
-        """Buckets without a lookup for a refresh interval."""
+        """Buckets without a lookup during the last refresh interval."""
         return self._table.stale_buckets(now, self._config.refresh_interval_s)
 
     def mark_refreshed(self, target: KadKey, now: float) -> None:
-        """A lookup went to `target`; our own key lies in no bucket."""
+        """Records a lookup for `target`; our own key belongs to no bucket."""
         if target != self._local.key:
             self._table.mark_refreshed(self._table.bucket_index(target), now)
 
     # --- private
 
     def _place(self, key: KadKey, contact: Contact, now: float) -> Contact | None:
-        """Into the table, or among those that wait; the oldest entry of its bucket if that is full."""
+        """Puts a peer into the table or the replacement cache; returns the oldest entry of a full bucket."""
         inserted, oldest = self._table.insert(key, contact, now)
         bucket = self._table.bucket_index(key)
-        if inserted == Inserted.ADDED and not self._settle(bucket, contact, now):
+        if inserted == _ADDED and not self._settle(bucket, contact, now):
             self._table.remove(key)
             self._waiting.add(bucket, key, contact)
-        elif inserted == Inserted.FULL:
+        elif inserted == _FULL:
             self._waiting.add(bucket, key, contact)
         else:
             self._waiting.drop(bucket, key)
         return oldest
 
     def _settle(self, bucket: int, contact: Contact, now: float) -> bool:
-        """A new entry's share in the counts; False: its address block has enough entries."""
+        """Counts a new entry; False: its address block has enough entries."""
         self.version += 1
         diversity = self._diversity
         if not diversity.is_counted:
@@ -338,21 +345,21 @@ class RoutingTable(PeerObserver):
         if not diversity.has_room(bucket, contact.group):
             return False
         diversity.add(bucket, contact.group)
-        if contact.trust is Trust.DOUBTFUL:
+        if contact.trust is _DOUBTFUL:
             self._doubtful += 1
-        if contact.trust is not Trust.PROVEN:
+        if contact.trust is not _PROVEN:
             self._ask_later(contact, now)
         return True
 
     def _ask_later(self, contact: Contact, now: float) -> None:
-        if contact.trust is Trust.DOUBTFUL:
-            self._unproven.appendleft((now, contact))
+        if contact.trust is _DOUBTFUL:
+            self.unproven.appendleft((now, contact))
         else:
-            self._unproven.append((now + self._config.prove_after_s, contact))
+            self.unproven.append((now + self._config.prove_after_s, contact))
 
     def _trust(self, contact: Contact, trust: Trust) -> None:
-        """The trust of an entry changes."""
-        self._doubtful += (trust is Trust.DOUBTFUL) - (contact.trust is Trust.DOUBTFUL)
+        """Changes the trust of an entry."""
+        self._doubtful += (trust is _DOUBTFUL) - (contact.trust is _DOUBTFUL)
         contact.trust = trust
         self.version += 1
 
@@ -361,18 +368,18 @@ class RoutingTable(PeerObserver):
         if contact is None or contact.info.addrs != info.addrs:
             addrs = tuple([addr.without_peer() for addr in info.addrs[: self._config.max_addrs_per_peer]])
         else:
-            addrs = contact.info.addrs  # as nearly always
+            addrs = contact.info.addrs  # the usual case
         if contact is None or contact.info.addrs != addrs:
             info = PeerInfo(info.peer_id, addrs)
-            encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+            encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
             group = ip_group(info)
             if contact is None:
                 return Contact(info, encoded, now, group)
-            if contact.group != group:  # it has to find another place
+            if contact.group != group:  # it must find another place
                 self._evict(key, now)
                 contact.group = group
             contact.info, contact.encoded, self.version = info, encoded, self.version + 1
-        if contact.trust is Trust.DOUBTFUL and key not in self._table:
+        if contact.trust is _DOUBTFUL and key not in self._table:
             contact.trust = Trust.FRESH
         contact.seen = now
         contact.failures = 0
@@ -381,17 +388,17 @@ class RoutingTable(PeerObserver):
     def _visit(self, key: KadKey, info: PeerInfo, now: float) -> None:
         if len(self._visitors) >= self._config.max_visitors:
             return
-        encoded = encode_peer(Field.CLOSER_PEERS, info, self._config.max_entry_bytes)
+        encoded = encode_peer(_CLOSER_PEERS, info, self._config.max_entry_bytes)
         self._visitors[key] = Contact(info, encoded, now, None)
 
     def _on_recovered(self, key: KadKey, now: float) -> None:
-        """A silent peer lives: perhaps a part of the network that nobody else would tell us of."""
+        """A silent peer is alive: it may lead to a part of the network that no other peer would name."""
         self._trace.event("kad.table.back", key=key)
         self._table.mark_refreshed(self._table.bucket_index(key), _NEVER)
         self.is_refresh_wanted = True
 
     def _lose(self, contact: Contact, now: float) -> None:
-        """An entry leaves for its silence."""
+        """Removes an entry that fell silent."""
         self._evict(contact.info.peer_id.key, now)
         self.unresponsive.add(contact.info, now)
         if not len(self._table):
@@ -410,10 +417,11 @@ class RoutingTable(PeerObserver):
         self._move_up(bucket, now)
 
     def _move_up(self, bucket: int, now: float) -> None:
-        """The freshest that waits and may, has the free place; whether it still lives is asked."""
+        """Gives the free place to the newest peer in the replacement cache that may have it; it is probed if
+        it waited long."""
         for key, contact in self._waiting.freshest(bucket):
             if contact.seen + self._config.check_after_s < now:
-                contact.trust = Trust.DOUBTFUL
+                contact.trust = _DOUBTFUL
             self._table.insert(key, contact, contact.seen)
             if self._settle(bucket, contact, now):
                 self._waiting.drop(bucket, key)

@@ -1,7 +1,7 @@
-"""Peers that fell silent, and when to ask them again.
+"""Peers that fell silent, and when to probe them again.
 
-A peer that leaves the table for silence may be behind a broken link with half of the network. Nobody else
-will name it to us then; so we ask it ourselves now and then, the longer it has been gone the less often.
+A peer that leaves the table for silence may be behind a broken link, with half of the network. Then no other
+peer will name it, so we probe it ourselves from time to time: the longer it has been gone, the less often.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fastmarket.formats.peer_info import PeerInfo
 
 
 class UnresponsivePeer:
-    """A peer that was an entry, with the addresses it told us itself."""
+    """A former entry, with the addresses the peer announced."""
 
     __slots__ = ("due", "info", "since")
 
     def __init__(self, info: PeerInfo, now: float, due: float) -> None:
         self.info = info
         self.since = now
-        self.due = due  # when it is asked again
+        self.due = due  # time of the next probe
 
 
 class UnresponsivePeers:
@@ -35,19 +35,19 @@ class UnresponsivePeers:
         self._config = config
         self._peers: BoundedMap[KadKey, UnresponsivePeer] = BoundedMap(config.max_remembered)
         self.by_key = self._peers.entries
-        """They, at any time, the one gone longest first. (For what each request asks.)"""
-        # (due, sequence, peer); one that is gone or due at another time is left until it comes up.
+        """A live view, the one gone longest first. (Read for every request.)"""
+        # (due, sequence, peer). An entry that was removed or rescheduled stays until it comes up.
         self._order: list[tuple[float, int, UnresponsivePeer]] = []
         self._sequence = 0
 
     def get(self, peer_id: PeerId) -> UnresponsivePeer | None:
-        """What is remembered of the peer."""
+        """The record of a peer, if any."""
         return self._peers.peek(peer_id.key)
 
     def add(self, info: PeerInfo, now: float, due: float | None = None) -> None:
-        """It is asked at `due`, or after the first interval. A known one keeps its times.
+        """Adds a peer, to be probed at `due` or after the first interval. A known peer keeps its times.
 
-        When there are too many, the one gone longest is forgotten.
+        If there are too many, the one gone longest is dropped.
         """
         key = info.peer_id.key
         if key in self._peers:
@@ -57,11 +57,11 @@ class UnresponsivePeers:
         self._arm(peer, now + self._config.probe_first_s if due is None else due)
 
     def pop(self, key: KadKey) -> UnresponsivePeer | None:
-        """It is back, or no server any more."""
+        """Removes a peer that is back, or no server any more."""
         return self._peers.pop(key)
 
     def probe_now(self, key: KadKey, now: float) -> bool:
-        """A sign of life: ask it at once; False: it was due anyway."""
+        """Makes the peer due at once, after a sign of life; False: it was due anyway."""
         peer = self._peers.peek(key)
         assert peer is not None
         if peer.due <= now:
@@ -70,7 +70,7 @@ class UnresponsivePeers:
         return True
 
     def next_due(self) -> float | None:
-        """When the next is to be asked."""
+        """When the next peer is due."""
         order = self._order
         while order:
             due, _, peer = order[0]
@@ -80,7 +80,7 @@ class UnresponsivePeers:
         return None
 
     def take_due(self, now: float) -> UnresponsivePeer | None:
-        """The next one to ask, if any; when it will be asked after that, should it stay silent, is set."""
+        """The next peer to probe, if any. Schedules its next probe, in case it stays silent."""
         while (due := self.next_due()) is not None and due <= now:
             peer = self._order[0][2]
             gone_s = now - peer.since

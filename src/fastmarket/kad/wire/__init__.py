@@ -1,1 +1,1 @@
-"""The Kademlia message, and replies kept encoded."""
+"""The Kademlia message, and cached encoded responses."""

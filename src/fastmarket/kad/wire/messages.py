@@ -1,7 +1,7 @@
 """The Kademlia message on the wire (specs kad-dht/README.md, "RPC messages").
 
-Written by joining ready parts, read by walking the fields: a reply's peer entries are mostly ones seen
-before, so each is looked up as the bytes it came in before it is parsed.
+Encoding joins encoded parts; decoding walks over the fields. The peer entries of a reply have mostly been
+seen before, so each is looked up by its bytes before it is parsed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -21,12 +22,12 @@ from fastmarket.native.kad_fields import message_fields
 from fastmarket.native.peer_cache import PeerInfoCache
 from fastmarket.pb.libp2p import kad_pb2
 
-# Peer entries as received and parsed, kept across messages; only small ones, so that strangers cannot make
-# the cache hold more than some 8 MB.
-PEER_CACHE_ENTRIES = 8192
-PEER_CACHE_ENTRY_BYTES = 512
-# Addresses read out of one cached peer entry.
-PEER_CACHE_ADDRS = 16
+# Parsed peer entries, cached across messages by their bytes; only small ones, so that strangers cannot make
+# the cache exceed some 8 MB.
+PEER_CACHE_ENTRIES: Final = 8192
+PEER_CACHE_ENTRY_BYTES: Final = 512
+# Addresses kept of one cached peer entry.
+PEER_CACHE_ADDRS: Final = 16
 
 
 class Kind(IntEnum):
@@ -37,11 +38,11 @@ class Kind(IntEnum):
     ADD_PROVIDER = 2  # key, provider peers; not answered
     GET_PROVIDERS = 3  # key; answered by provider peers and closer peers
     FIND_NODE = 4  # key; answered by closer peers
-    PING = 5  # out of use; rust-libp2p closes on it
+    PING = 5  # deprecated; rust-libp2p closes on it
 
 
 class Field(IntEnum):
-    """Field numbers of Message that we read."""
+    """The field numbers of Message that we read."""
 
     TYPE = 1
     KEY = 2
@@ -50,17 +51,17 @@ class Field(IntEnum):
     PROVIDER_PEERS = 9
 
 
-_LENGTH_DELIMITED = 2
-_CLOSER_TAG = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
-_KEY_TAG = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
-_RECORD_TAG = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
-# proto3 leaves zero out, and so does everyone for PUT_VALUE.
-_TYPE_BYTES = [bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind]  # by kind
+_LENGTH_DELIMITED: Final = 2
+_CLOSER_TAG: Final = Field.CLOSER_PEERS << 3 | _LENGTH_DELIMITED
+_KEY_TAG: Final = bytes((Field.KEY << 3 | _LENGTH_DELIMITED,))
+_RECORD_TAG: Final = bytes((Field.RECORD << 3 | _LENGTH_DELIMITED,))
+# proto3 omits zero, and so do all implementations for PUT_VALUE.
+_TYPE_BYTES: Final = [bytes((Field.TYPE << 3, kind)) if kind else b"" for kind in Kind]  # by kind
 
 
 @dataclass(slots=True)
 class Message:
-    """One message; the peer entries and the record are still encoded."""
+    """One message; its peer entries and its record are still encoded."""
 
     kind: int = 0
     key: bytes = b""
@@ -70,7 +71,7 @@ class Message:
 
 
 def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
-    """Read one message; entries beyond the two bounds are skipped. Raises PeerFault."""
+    """Decodes one message; entries beyond the two bounds are skipped. Raises PeerFault."""
     try:
         return Message(*message_fields(body, max_closer, max_providers))
     except ValueError as error:
@@ -78,24 +79,24 @@ def decode_message(body: bytes, max_closer: int, max_providers: int) -> Message:
 
 
 def encode_request(kind: Kind, key: bytes) -> bytes:
-    """A message of a type and a key alone."""
+    """A message with only a type and a key."""
     return _TYPE_BYTES[kind] + _KEY_TAG + encode_uvarint(len(key)) + key
 
 
 def encode_put(key: bytes, record: bytes) -> bytes:
-    """PUT_VALUE, and its echo, of an encoded record."""
+    """PUT_VALUE of an encoded record, and its echo."""
     return encode_request(Kind.PUT_VALUE, key) + _RECORD_TAG + encode_uvarint(len(record)) + record
 
 
 def encode_reply(kind: Kind, parts: Iterable[bytes], record: bytes | None = None) -> bytes:
-    """A reply of ready-encoded peer entries (tags included)."""
+    """A reply of encoded peer entries (with tags)."""
     if record is None:
         return _TYPE_BYTES[kind] + b"".join(parts)
     return _TYPE_BYTES[kind] + _RECORD_TAG + encode_uvarint(len(record)) + record + b"".join(parts)
 
 
 def encode_peer(number: Field, peer: PeerInfo, limit: int) -> bytes:
-    """A peer as entry of field `number`; addresses that do not fit in `limit` bytes are left out."""
+    """A peer as an entry of field `number`; addresses that do not fit into `limit` bytes are omitted."""
     raw = peer.peer_id.raw
     body = bytearray(b"\x0a" + encode_uvarint(len(raw)) + raw)
     for addr in peer.addrs:
@@ -106,7 +107,7 @@ def encode_peer(number: Field, peer: PeerInfo, limit: int) -> bytes:
 
 
 def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
-    """The peer of one entry; None when its id is none (others in the message may still be good)."""
+    """The peer of one entry; None if its id is invalid (other entries of the message may still be good)."""
     try:
         peer = kad_pb2.Message.Peer.FromString(raw)
         return PeerInfo(PeerId.from_bytes(peer.id), parse_addrs(peer.addrs, max_addrs))
@@ -115,21 +116,21 @@ def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:
 
 
 def read_peer(raw: bytes) -> PeerInfo | None:
-    """What the cache holds of one entry."""
+    """The cached peer of one entry."""
     return _parse_peer(raw, PEER_CACHE_ADDRS)
 
 
-PEERS: PeerInfoCache[PeerInfo] = PeerInfoCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
-"""Of this process: who simulates more peers than it holds makes it larger."""
+PEERS: Final[PeerInfoCache[PeerInfo]] = PeerInfoCache(PEER_CACHE_ENTRIES, PEER_CACHE_ENTRY_BYTES, read_peer)
+"""One for the process. A program that simulates more peers than fit makes it larger."""
 
 
 def read_closer(
     payload: bytes, kind: Kind | None, max_closer: int, max_addrs: int
 ) -> tuple[PeerInfo, ...] | None:
-    """The peers of a reply that is of that type and names peers, nothing else; None of any other.
+    """The peers of a reply that is of that type and contains only peers; None for any other, or if a peer is
+    malformed.
 
-    `kind` None: of another protocol's reply, which has closerPeers like a kad message and no type; None, too,
-    when one of them is malformed.
+    `kind` None: a reply of another protocol that has closerPeers like a kad message, and no type.
     """
     if max_addrs != PEER_CACHE_ADDRS:
         return None
@@ -141,7 +142,7 @@ def decode_peers(entries: Collection[bytes], max_addrs: int, max_peer_bytes: int
     """The well-formed peers among `entries`, in order."""
     small = PEER_CACHE_ENTRY_BYTES if max_addrs == PEER_CACHE_ADDRS else -1
     if max(map(len, entries), default=0) <= min(small, max_peer_bytes):
-        return tuple(filter(None, map(PEERS.get, entries)))  # nearly always
+        return tuple(filter(None, map(PEERS.get, entries)))  # the usual case
     peers = [
         PEERS.get(raw) if len(raw) <= small else _parse_peer(raw, max_addrs)
         for raw in entries

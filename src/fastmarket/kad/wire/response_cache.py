@@ -1,4 +1,4 @@
-"""Answers that are asked for again and again, ready-encoded, each until something it was made of changes."""
+"""Encoded responses to repeated requests, each cached until one of its sources changes."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ from fastmarket.bounded_map import BoundedMap
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey
 
-# What an answer takes in memory beside its bytes, roughly: itself, its place under each of its sources, and
-# once it is whole the set of those it may name.
+# Approximate memory of a response, in addition to its bytes: the object, its place under each source, and,
+# once it is whole, the set of peers it may name.
 ANSWER_OVERHEAD_BYTES = 400
 SOURCE_OVERHEAD_BYTES = 300
 WHOLE_OVERHEAD_BYTES = 2500
 
 
 class TableVersion(Protocol):
-    """The routing table, out of which the closer peers of answers come."""
+    """The routing table, from which the closer peers of responses come."""
 
     version: int
-    """Another one whenever `closer peers` of anything may be others than before."""
+    """Changes whenever the closer peers of any target may have changed."""
 
     def near(self, target: KadKey) -> frozenset[KadKey]:
-        """The keys of all that may be named as closest to `target`; without the asker only to one of them."""
+        """The keys of all peers that may be named as closest to `target`; each of them is omitted for itself
+        only."""
 
 
 class CachedResponse:
-    """The lasting part of an answer. It holds before `until` (unix seconds), and until one of `sources`
-    (a content, a peer) changes.
+    """The lasting part of a response. Valid until `until` (unix seconds), and until one of `sources` (a
+    content, a peer) changes.
 
-    `whole` is the answer with the closer peers of the table's `version`, for every asker but those `near`,
-    who are not told of themselves; None while it was not asked for twice of that version.
+    `whole` is the response with the closer peers of the table's `version`, for all requesters except those in
+    `near`, which are not told of themselves. None until the second request for that version.
     """
 
     __slots__ = ("near", "part", "sources", "target", "until", "version", "whole")
 
     def __init__(self, part: bytes, target: KadKey, until: float, sources: tuple[Hashable, ...]) -> None:
         self.part = part
-        self.target = target  # the 32-byte key that closer peers are wanted to
-        self.until = float(until)  # compared at each request: an int would be converted then
+        self.target = target  # the 32-byte key that closer peers are wanted for
+        self.until = float(until)  # compared with each request: an int would be converted each time
         self.sources = sources
         self.version = -1
         self.whole: bytes | None = None
@@ -47,17 +48,17 @@ class CachedResponse:
 
     @property
     def size(self) -> int:
-        """In bytes, what it is made of included."""
+        """Memory in bytes, with its sources."""
         size = ANSWER_OVERHEAD_BYTES + len(self.part) + SOURCE_OVERHEAD_BYTES * len(self.sources)
         return size if self.whole is None else size + WHOLE_OVERHEAD_BYTES + len(self.whole)
 
 
 Complete = Callable[[CachedResponse, PeerId | None], bytes | None]
-"""(answer, asker) -> the whole of it with the peers closest now; None: it is too long."""
+"""`complete(response, requester)`: the response with the peers closest now; None if it is too long."""
 
 
 class ResponseCaches:
-    """The caches of a node that hold answers made of the same things."""
+    """The caches of a node whose responses have the same sources."""
 
     __slots__ = ("_caches",)
 
@@ -65,39 +66,41 @@ class ResponseCaches:
         self._caches: list[ResponseCache] = []
 
     def add(self, cache: ResponseCache) -> None:
-        """From now on the cache is told what changes."""
+        """Adds a cache, which learns of changes from now on."""
         self._caches.append(cache)
 
     def invalidate(self, source: Hashable) -> None:
-        """Cached responses made of `source` (a content, a peer) are no longer true."""
+        """Drops cached responses made from `source` (a content, a peer)."""
         for cache in self._caches:
-            cache.invalidate(source)
+            if cache.by_source and source in cache.by_source:
+                cache.invalidate(source)
 
 
 class ResponseCache:
-    """By the whole request; at most `most_bytes` of memory. The oldest give way; those wanted come back."""
+    """By the whole request; at most `most_bytes` of memory. The oldest are evicted."""
 
-    __slots__ = ("_answers", "_by_source", "_complete", "_most_bytes", "_nearby", "get")
+    __slots__ = ("_answers", "_complete", "_most_bytes", "_nearby", "by_source", "get")
 
     def __init__(self, most_bytes: int, nearby: TableVersion, complete: Complete) -> None:
         self._most_bytes = most_bytes
         self._nearby = nearby
         self._complete = complete
         self._answers: BoundedMap[bytes, CachedResponse] = BoundedMap(max_weight=most_bytes)
-        self._by_source: dict[Hashable, set[bytes]] = {}
+        self.by_source: dict[Hashable, set[bytes]] = {}
+        """Requests by what their responses are made from."""
         self.get = self._answers.peek
-        """What is kept of the answer to a request; the caller looks at `until`."""
+        """The cached response to a request; the caller checks `until`."""
 
     def __len__(self) -> int:
         return len(self._answers)
 
     @property
     def size_bytes(self) -> int:
-        """Memory of all, roughly."""
+        """Approximate memory of all."""
         return self._answers.weight
 
     def answer(self, request: bytes, asker: PeerId, now: float) -> bytes | None:
-        """The whole answer; None where it is not kept, or is too long for this asker."""
+        """The whole response; None if it is not cached, or is too long for this requester."""
         ready = self._answers.peek(request)
         if ready is None or now >= ready.until:
             return None
@@ -109,7 +112,7 @@ class ResponseCache:
     def _completed(self, request: bytes, ready: CachedResponse, asker: PeerId) -> bytes | None:
         version = self._nearby.version
         if ready.version != version:
-            # Kept once it is asked for again: the table may change more often than that.
+            # Cached at the second request: the table may change more often than that.
             ready.version = version
             self._keep_whole(request, ready, None)
         elif ready.whole is None:
@@ -124,18 +127,16 @@ class ResponseCache:
         self._unlink(self._answers.reweigh(request, ready.size))
 
     def put(self, request: bytes, answer: CachedResponse) -> None:
-        """Keep it, in place of an older answer to the same."""
+        """Caches a response, in place of an earlier one for the same request."""
         self._forget(request)
         for source in answer.sources:
-            self._by_source.setdefault(source, set()).add(request)
+            self.by_source.setdefault(source, set()).add(request)
         self._unlink(self._answers.put(request, answer, answer.size))
 
     def invalidate(self, source: Hashable) -> None:
-        """Answers made of it hold no longer."""
-        requests = self._by_source.get(source) if self._by_source else None
-        if requests is not None:
-            for request in tuple(requests):
-                self._forget(request)
+        """Drops the responses made from `source`."""
+        for request in tuple(self.by_source.get(source, ())):
+            self._forget(request)
 
     def _forget(self, request: bytes) -> None:
         answer = self._answers.pop(request)
@@ -145,8 +146,8 @@ class ResponseCache:
     def _unlink(self, removed: Iterable[tuple[bytes, CachedResponse]]) -> None:
         for request, answer in removed:
             for source in answer.sources:
-                requests = self._by_source.get(source)
-                if requests is not None:  # a source may be named twice
+                requests = self.by_source.get(source)
+                if requests is not None:  # a source may occur twice
                     requests.discard(request)
                     if not requests:
-                        del self._by_source[source]
+                        del self.by_source[source]

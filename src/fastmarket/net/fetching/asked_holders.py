@@ -10,7 +10,7 @@ from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.fetching.events import Ask, Drop, HolderEnded
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.history import HolderHistory
-from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderTally
+from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderTally, cost_of
 from fastmarket.exchange.fetching.order import HolderShare
 from fastmarket.faults import Faults
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
@@ -98,9 +98,12 @@ class AskedHolders:
         """Whether one has not ended."""
         return any(not one.ended for one in self._asked.values())
 
-    def dearest(self) -> int:
-        """The highest price of those that are asked; 0 without any."""
-        return max((one.found.price_per_mb for one in self._asked.values() if not one.ended), default=0)
+    def most_cost(self, wanted: int) -> int:
+        """What so many bytes cost at most: each at the highest price of those that are asked, and each
+        holder's share rounded up."""
+        prices = [one.found.price_per_mb for one in self._asked.values() if not one.ended]
+        rounded = max(0, sum(price > 0 for price in prices) - 1) if wanted else 0
+        return cost_of(wanted, max(prices, default=0)) + rounded
 
     def record(self, now: float) -> None:
         """Remembers what came of each."""

@@ -50,6 +50,7 @@ class PartWriter:
         self._jobs: deque[Write | ReadKept] = deque()
         self._working: asyncio.Future[None] | None = None
         self._is_closed = False
+        self._has_failed = False
 
     @classmethod
     async def open(cls, path: str, proof: bytes, owner: PartOwner) -> PartWriter:
@@ -71,9 +72,9 @@ class PartWriter:
             raise _fault(self._path, error) from None
 
     async def close(self) -> None:
-        """Drops what was not begun; afterwards nothing of this fetch is written any more."""
+        """Writes what was handed over, for it is verified and paid; afterwards nothing of this fetch is
+        written any more."""
         self._is_closed = True
-        self._jobs.clear()
         await self._idle()
         self._thread.shutdown(wait=False)
         os.close(self._number)
@@ -83,7 +84,7 @@ class PartWriter:
             await asyncio.wait([self._working])
 
     def _go(self) -> None:
-        if self._working is None and self._jobs and not self._is_closed:
+        if self._working is None and self._jobs:
             self._working = self._loop.run_in_executor(self._thread, self._work)
             self._working.add_done_callback(self._worked)
 
@@ -109,11 +110,14 @@ class PartWriter:
             self._loop.call_soon_threadsafe(self._tell, done)
 
     def _do(self, job: Write | ReadKept) -> _Outcome:
+        if self._is_closed and (self._has_failed or isinstance(job, ReadKept)):
+            return job, None, None  # nobody hears of it
         try:
             if isinstance(job, ReadKept):
                 return job, _read(self._number, job.offset, job.length), None
             _write(self._number, job.offset, job.data)
         except OSError as error:
+            self._has_failed = True
             return job, None, _fault(self._path, error)
         return job, None, None
 

@@ -23,7 +23,7 @@ from fastmarket.offers.model.offer import Offer
 _HERE = frozenset((200, 204))
 
 
-class Liveness(IntEnum):
+class HolderLiveness(IntEnum):
     """What a probe found; numbers as in proto/fastmarket/v1/market.proto."""
 
     LIVE = 1  # it has the content
@@ -35,7 +35,7 @@ class Liveness(IntEnum):
 class Probe:
     """The outcome for one place. `took_ms`: from the start of the dial to the answer; 0 without one."""
 
-    liveness: Liveness
+    liveness: HolderLiveness
     took_ms: int = 0
 
 
@@ -73,9 +73,9 @@ class Prober:
         try:
             target = target_of(url)
         except CallerFault:
-            return Probe(Liveness.SILENT)
+            return Probe(HolderLiveness.SILENT)
         if not self._dialer.take():
-            return Probe(Liveness.SILENT)
+            return Probe(HolderLiveness.SILENT)
         call = _Call()
         connection: HttpConnection | None = None
         try:
@@ -83,15 +83,15 @@ class Prober:
             connection.send(target.request(cid, is_head=True), 0, is_head=True)
             response = await call.answer
         except (NetworkFault, PeerFault):
-            return Probe(Liveness.SILENT)
+            return Probe(HolderLiveness.SILENT)
         finally:
             if connection is not None:
                 connection.close()
             self._dialer.release()
         took_ms = max(1, round((self._clock.now() - began) * 1000))
         if response.status in _HERE:
-            return Probe(Liveness.LIVE, took_ms)
-        return Probe(Liveness.MISSING if response.status in MISSING else Liveness.SILENT, took_ms)
+            return Probe(HolderLiveness.LIVE, took_ms)
+        return Probe(HolderLiveness.MISSING if response.status in MISSING else HolderLiveness.SILENT, took_ms)
 
     async def _dial(self, target: HttpTarget, call: _Call) -> HttpConnection:
         return await self._dialer.connect(target, await self._dialer.addresses(target), call)
@@ -122,5 +122,5 @@ def _root_of(offer: Offer) -> bytes:
 
 def _outcome(task: asyncio.Task[Probe]) -> Probe:
     if task.cancelled() or task.exception() is not None:
-        return Probe(Liveness.SILENT)
+        return Probe(HolderLiveness.SILENT)
     return task.result()

@@ -26,7 +26,7 @@ from fastmarket.exchange.fetching.events import (
 from fastmarket.exchange.fetching.faults import NoHolderServes, NoSuchPath, NotAFile
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.history import HolderHistory
-from fastmarket.exchange.fetching.holder import AskFailure, cost_of
+from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.exchange.fetching.order import (
     FetchOrder,
     FetchPlan,
@@ -268,6 +268,8 @@ class RunningFetch:
                 for write in writes:
                     self.on_written(write.leaf, None)
             elif self._end is not None:
+                if isinstance(self._end, FetchFailed) and not self._order.plan_only:
+                    yield self._progress()  # what has come until then, and what it cost
                 yield await self._summary(self._end)
                 return
             elif self._order.plan_only and self._planned is not None and self._is_searched:
@@ -289,7 +291,7 @@ class RunningFetch:
         if planned is None or (self._end is not None and self._told_cost >= 0):
             return None
         wanted = planned.end - planned.first
-        cost = cost_of(wanted, self._holders.dearest())
+        cost = self._holders.most_cost(wanted)
         if cost == self._told_cost or (self._told_cost >= 0 and not self._holders.is_any_asked):
             return None
         self._told_cost = cost

@@ -155,7 +155,7 @@ class ProviderFinder(Protocol):
         """See `net.dht_node.DhtNode`."""
 
 
-class ProviderSource:
+class ProviderHolders:
     """Holders that made no offer: other nodes of IPFS, which give what they have for nothing."""
 
     def __init__(self, dht: ProviderFinder, reach: HolderReach) -> None:

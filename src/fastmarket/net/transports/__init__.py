@@ -1,1 +1,1 @@
-"""Transports: one folder for each, and one row in `table`."""
+"""Transports: a folder for each, and a row in `table`."""

@@ -1,4 +1,4 @@
-"""The table of transports, one row each. The address decides which one dials or listens."""
+"""The table of transports, one row each. The form of an address decides which one dials or listens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IP_KINDS = ("ip4", "ip6")
 
 
 def endpoint_of(addr: Multiaddr) -> tuple[str, TcpEndpoint] | None:
-    """The transport of an address and its endpoint; None for a /dnsaddr, or a transport we do not have."""
+    """The transport of an address, and its endpoint; None for a /dnsaddr, or an unsupported transport."""
     for row in TABLE:
         endpoint = row.endpoint_of(addr)
         if endpoint is not None:
@@ -45,7 +45,7 @@ class Transports:
         return await self._by_name[target.transport].dial(target, expected_peer)
 
     async def listen(self, addr: Multiaddr) -> TcpEndpoint:
-        """The endpoint that is bound. Raises OSError, CallerFault for an address of the wrong form."""
+        """Returns the bound endpoint. Raises OSError, or CallerFault for an address of the wrong form."""
         found = endpoint_of(addr)
         if found is None or found[1].kind in FAMILIES or addr.peer_id is not None:
             forms = ", ".join(row.listen_forms for row in TABLE)

@@ -1,4 +1,4 @@
-"""What a host needs of a transport: it dials and it listens."""
+"""What a host needs from a transport: it dials and it listens."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Transport(Protocol):
     """One transport of one host. It reports every link, outbound or inbound, to its `LinkOwner`."""
 
     async def dial(self, target: Target, expected_peer: PeerId) -> Link:
-        """A link whose handshake is done. Cancelling it ends the attempt. Raises OSError, UnicodeError for a
+        """A link whose handshake is done. Cancelling ends the attempt. Raises OSError, UnicodeError for a
         host name that the system does not accept, and the fault that ended the handshake."""
 
     async def listen(self, host: str, port: int) -> int:
-        """Listens on that IP address; returns the port (for 0 the system chooses one). Raises OSError."""
+        """Listens on that IP address; returns the port (the system chooses one for 0). Raises OSError."""
 
     def stop_listening(self) -> None:
-        """Accepts no new connections; those that are open stay."""
+        """Accepts no new connections; open ones stay."""
 
     async def wait_stopped(self) -> None:
-        """Returns when the listening sockets are closed."""
+        """Returns when all listening sockets are closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportRow:
-    """One row of the table: which addresses are its own, and how to make it."""
+    """One row of the table: how to recognize the transport's addresses, and how to make it."""
 
     name: str
     listen_forms: str  # for error messages
-    endpoint_of: Callable[[Multiaddr], TcpEndpoint | None]  # None: the address is of another transport
+    endpoint_of: Callable[[Multiaddr], TcpEndpoint | None]  # None: of another transport
     make: Callable[[LinkOwner, Endpoint, Clock], Transport]

@@ -24,7 +24,7 @@ class LocalAnswers:
     __slots__ = ("_found", "_kept", "config", "large", "store", "table")
 
     def __init__(self, store: OfferStore, others: tuple[Sized, Sized], config: OfferConfig) -> None:
-        """`others`: the peers that lookups start with, as they are at any time (`Engine.seed_sources`)."""
+        """`others`: the peers that lookups start with, as they are at any time (`Engine.seeds`)."""
         self.store = store
         self.table, self.large = others
         self.config = config

@@ -20,8 +20,9 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """This node: `listen` with /p2p, as others may dial it; `mode` "client" or "server". `troubles`: what
-    keeps it from doing all it should, and what to do about it."""
+    """This node: `listen` with /p2p, as others may dial it; `offers` and `own_offers` without withdrawn ones;
+    `mode` "client" or "server". `troubles`: what keeps it from doing all it should, and what to do about
+    it."""
 
     listen: tuple[Multiaddr, ...]
     agent_version: str

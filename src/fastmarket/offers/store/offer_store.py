@@ -1,4 +1,7 @@
-"""The offers a node keeps for the network: bounded, ordered by price, dropped when they have expired."""
+"""The offers a node keeps for the network: bounded, ordered by price, dropped when they have expired.
+
+Over 400 lines: what is taken, refused and displaced is one policy over one set of offers.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +69,11 @@ class OfferStore:
 
     def __len__(self) -> int:
         return self._budget.count
+
+    @property
+    def offer_count(self) -> int:
+        """Offers held; `len` counts tombstones as well."""
+        return self._budget.count - self._shelves.tombstone_count
 
     @property
     def stored_bytes(self) -> int:
@@ -223,14 +231,14 @@ class OfferStore:
             self._budget.release(held)
             self._own.discard(held.key)
             self.expiry.discard(held.key, held.not_after)
-        self._put_whole(batch, offers, own, source)
+        self._put_whole(batch, offers, own, source, *replaced)
         return replaced
 
     def _put_whole(
-        self, batch: SignedBatch, offers: Sequence[Offer], own: bool, source: Source | None
+        self, batch: SignedBatch, offers: Sequence[Offer], own: bool, source: Source | None, *replaced: Offer
     ) -> None:
         contents = [offer[_CONTENT] for offer in offers]
-        self._shelves.put_only(contents, offers)
+        self._shelves.put_only(contents, offers, replaced)
         self._become_others(contents)
         step = self.expiry.step_of(offers[0].not_after)
         self._budget.add_batch(batch, offers, step, own, source)

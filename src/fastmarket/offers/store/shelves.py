@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import inf
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.batch import SignedBatch
@@ -17,6 +17,8 @@ _Shelf: TypeAlias = dict[OfferKey, Offer]
 """All entries of one content, where there are several."""
 
 _EMPTY: _Shelf = {}
+_WITHDRAWN: Final = 8  # of an offer, by index, which is twice as fast, for all of a batch
+assert Offer._fields[_WITHDRAWN] == "withdrawn"
 
 
 class Shelves:
@@ -26,9 +28,11 @@ class Shelves:
     hundred thousand.
     """
 
-    __slots__ = ("_ordered", "_shelves", "index")
+    __slots__ = ("_ordered", "_shelves", "index", "tombstone_count")
 
     def __init__(self) -> None:
+        self.tombstone_count = 0
+        """Entries that are tombstones."""
         self.index = StoreIndex()
         self._shelves: dict[bytes, Offer | _Shelf] = {}
         self._ordered: dict[bytes, list[Offer]] = {}  # of a shelf, made when it is asked for
@@ -108,6 +112,7 @@ class Shelves:
 
     def put(self, key: OfferKey, offer: Offer) -> None:
         """Adds an entry whose key has none."""
+        self.tombstone_count += offer.withdrawn
         content = key[0]
         shelf = self._shelves.get(content)
         if shelf is None:
@@ -119,15 +124,18 @@ class Shelves:
             shelf[key] = offer
             self._ordered.pop(content, None)
 
-    def put_only(self, contents: Sequence[bytes], offers: Sequence[Offer]) -> None:
-        """Makes each offer the only entry of its content, in place of the only one that was there, perhaps.
-        Contents without an entry before are to be indexed by the caller."""
+    def put_only(self, contents: Sequence[bytes], offers: Sequence[Offer], replaced: Sequence[Offer]) -> None:
+        """Makes each offer the only entry of its content, in place of those `replaced`. Contents without an
+        entry before are to be indexed by the caller."""
         self._shelves.update(zip(contents, offers, strict=True))
+        self.tombstone_count += sum([offer[_WITHDRAWN] for offer in offers])
+        self.tombstone_count -= sum([offer[_WITHDRAWN] for offer in replaced])
 
     def remove(self, key: OfferKey) -> None:
         """Removes the entry of a key."""
         content = key[0]
         shelf = self._shelves[content]
+        self.tombstone_count -= (shelf if isinstance(shelf, Offer) else shelf[key]).withdrawn
         if isinstance(shelf, Offer) or len(shelf) == 1:
             del self._shelves[content]
             self.index.discard(content)

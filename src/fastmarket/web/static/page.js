@@ -1,188 +1,138 @@
-// The status page: polls the node every two seconds, and shows search results as they arrive.
-'use strict'
+// The page: asks the node every two seconds how it is, and puts the parts together.
+import { get, hasToken, onToken, useToken } from './api.js'
+import { showBuckets } from './buckets.js'
+import { showCharts } from './charts.js'
+import { arrange, byId, bytes, counted, element, fillRows, put, short, span, when, whole } from './dom.js'
+import { gotBytes, loadGets } from './gets.js'
+import { setUpSearch } from './search.js'
+import { loadGoods, setUpSelling } from './selling.js'
 
 const POLL_MS = 2000
-const byId = id => document.getElementById(id)
 let before = null
+let market = null // what can be done here; null while that is not known
 
-function element (name, text, className) {
-  const made = document.createElement(name)
-  if (text !== undefined) made.textContent = text
-  if (className) made.className = className
-  return made
-}
-
-function row (cells) {
-  const made = document.createElement('tr')
-  for (const [text, className, title] of cells) {
-    const cell = element('td', text, className)
-    if (title) cell.title = title
-    made.append(cell)
-  }
-  return made
-}
-
-// Replaces children only when they have changed, to preserve the reader's position and selection.
-function fill (id, children) {
-  const fresh = element(byId(id).tagName)
-  fresh.append(...children)
-  if (fresh.innerHTML !== byId(id).innerHTML) byId(id).replaceChildren(...fresh.childNodes)
-}
-
-function bytes (count) {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB']
-  let step = 0
-  for (count = Number(count); count >= 1000 && step < units.length - 1; step++) count /= 1000
-  return `${count >= 100 || step === 0 ? Math.round(count) : count.toFixed(1)} ${units[step]}`
-}
-
-function span (seconds) {
-  const days = Math.floor(seconds / 86400)
-  const [hours, minutes] = [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60]
-  if (days) return `${days} d ${hours} h`
-  return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min` : `${Math.floor(seconds)} s`
-}
-
-const when = seconds => new Date(seconds * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' })
-const short = id => `${id.slice(0, 8)}…${id.slice(-6)}`
-
-function showNode (status) {
+function showFacts (status) {
   const facts = { 'Peer id': [status.peer_id], 'Listening on': status.listen, Announced: status.announced, Version: [`${status.version}, ${status.mode}`] }
-  fill('node', Object.entries(facts).flatMap(([name, values]) =>
-    [element('dt', name), ...values.map((value, i) => { const dd = element('dd', value); if (i) dd.style.gridColumn = '2'; return dd })]))
-  const now = performance.now()
-  const rate = name => {
-    if (before === null) return '–'
-    return (status.totals[name] - before.totals[name]) * 1000 / (now - before.at)
-  }
-  const perSecond = value => typeof value === 'number' ? `${bytes(value)}/s` : value
-  const stores = rate('stores')
+  const items = Object.entries(facts).flatMap(([name, values]) =>
+    [element('dt', name), ...values.map((value, i) => element('dd', value, i ? 'next' : ''))])
+  if (byId('facts').textContent !== items.map(item => item.textContent).join('')) byId('facts').replaceChildren(...items)
+}
+
+function showFigures (counts) {
   const figures = [
-    ['peers known', status.counts.peers], ['connections', status.counts.connections],
-    ['offers stored', status.counts.offers], ['own offers', status.counts.own_offers],
-    ['lookups in progress', status.counts.jobs], ['offers stored per second', typeof stores === 'number' ? stores.toFixed(1) : stores],
-    ['received', perSecond(rate('received_bytes'))], ['sent', perSecond(rate('sent_bytes'))]
+    ['peers known', counts.peers], ['connections', counts.connections], ['offers stored', counts.offers],
+    ['own offers', counts.own_offers], ['lookups in progress', counts.jobs]
   ]
-  fill('figures', figures.map(([name, value]) => {
-    const item = element('li')
-    item.append(element('b', String(value)), element('span', name))
-    return item
-  }))
-  before = { totals: status.totals, at: now }
+  const list = byId('figures')
+  if (list.children.length === 0) {
+    arrange(list, figures.map(([name]) => {
+      const item = element('li')
+      item.append(element('b'), element('span', name))
+      return item
+    }))
+  }
+  figures.forEach(([, value], i) => put(list.children[i].firstChild, value.toLocaleString()))
+}
+
+function showRates (totals, sentContent) {
+  const now = { at: performance.now(), totals: { ...totals, sold: sentContent, got: gotBytes() } }
+  const rate = name => {
+    const [was, is] = [before?.totals[name] ?? null, now.totals[name]]
+    return was === null || is === null ? null : Math.max(0, (is - was) * 1000 / (now.at - before.at))
+  }
+  const perSecond = value => `${bytes(value)}/s`
+  const rates = [
+    ['bought, through this page', rate('got'), perSecond], ['sold', rate('sold'), perSecond],
+    ['received from peers', rate('received_bytes'), perSecond], ['sent to peers', rate('sent_bytes'), perSecond],
+    ['offers stored per second', rate('stores'), value => value.toFixed(1)]
+  ]
+  showCharts(market?.sells ? rates : rates.filter(([name]) => name !== 'sold'))
+  before = now
 }
 
 function showOffers (offers) {
   byId('offers-none').hidden = offers.length > 0
   byId('offers-box').hidden = offers.length === 0
-  fill('offers', offers.map(offer => row([
-    [offer.file ?? short(offer.cid), offer.file ? '' : 'id', offer.cid], [offer.holder], [offer.price_per_mb, 'number'],
-    [offer.at, 'at'], [when(offer.not_after), 'time'], [offer.own ? 'ours' : short(offer.provider), offer.own ? '' : 'id', offer.provider]
-  ])))
+  put(byId('offers-count'), counted(offers.length, 'offer', 'offers'))
+  fillRows('offers', offers.map(offer => ({
+    key: `${offer.provider} ${offer.user_id} ${offer.cid}`,
+    cells: [
+      [offer.file ?? short(offer.cid), offer.file ? '' : 'id', offer.cid], [offer.holder], [whole(offer.price_per_mb), 'number'],
+      [offer.at, 'at'], [when(offer.not_after), 'time'], [offer.own ? 'ours' : short(offer.provider), offer.own ? '' : 'id', offer.provider]
+    ]
+  })))
 }
 
 function showPeers (peers) {
   byId('peers-none').hidden = peers.length > 0
   byId('buckets-box').hidden = byId('peers-box').hidden = peers.length === 0
-  const buckets = new Map()
-  for (const peer of peers) buckets.set(peer.bucket, [...buckets.get(peer.bucket) ?? [], peer])
-  fill('buckets', [...buckets].sort(([a], [b]) => a - b).map(([bits, inIt]) => {
-    const connected = inIt.filter(peer => peer.connected).length
-    const made = row([[String(bits), 'number'], [String(inIt.length), 'number']])
-    const dots = element('span', '●'.repeat(connected) + '○'.repeat(inIt.length - connected), 'dots')
-    dots.setAttribute('role', 'img')
-    dots.setAttribute('aria-label', `${connected} of ${inIt.length} connected`)
-    const cell = element('td')
-    cell.append(dots)
-    made.append(cell)
-    return made
-  }))
-  fill('peers', peers.map(peer => row([
-    [short(peer.id), 'id', peer.id], [peer.agent || 'unknown'], [peer.connected ? 'yes' : 'no'], [peer.addrs[0] ?? 'unknown', 'at']
-  ])))
+  showBuckets(peers)
+  fillRows('peers', peers.map(peer => ({
+    key: peer.id,
+    cells: [
+      [short(peer.id), 'id', peer.id], [String(peer.bucket), 'number'], [peer.agent || 'unknown'],
+      [peer.connected ? 'yes' : 'no'], [peer.addrs[0] ?? 'unknown', 'at']
+    ]
+  })))
+}
+
+// --- the market, which not everybody may use
+
+function closeMarket (why, isToken) {
+  market = null
+  byId('token-form').hidden = !isToken
+  put(byId('token-note'), hasToken() ? `${why}.` : '')
+  byId('closed').hidden = isToken
+  put(byId('closed'), isToken ? '' : `Here you can look, not buy or sell: ${why}.`)
+  byId('sell-form').hidden = true
+  if (isToken) onToken(openMarket)
+}
+
+async function openMarket () {
+  try {
+    market = await get('market')
+  } catch (error) {
+    if (error.status) closeMarket(error.message, error.status === 401)
+    return
+  }
+  byId('token-form').hidden = byId('closed').hidden = true
+  byId('sell-form').hidden = !market.sells
+  byId('sell-none').hidden = market.sells
+  byId('choose').hidden = !market.chooses
+  byId('choose-none').hidden = market.chooses
+  await loadGets()
 }
 
 async function poll () {
   const state = byId('state')
   try {
-    const status = await (await fetch('status.json')).json()
-    showNode(status)
+    const status = await get('status.json')
+    if (market === null && byId('token-form').hidden && byId('closed').hidden) await openMarket()
+    const sent = market?.sells ? await loadGoods() : null
+    showFacts(status)
+    showFigures(status.counts)
+    showRates(status.totals, sent)
     showOffers(status.offers)
     showPeers(status.peers)
-    const text = `Running for ${span(status.uptime_s)}`
     // Screen readers announce only failures and recoveries, not every poll.
     state.setAttribute('aria-live', state.className ? 'assertive' : 'off')
-    if (state.textContent !== text) state.textContent = text
+    put(state, `Running for ${span(status.uptime_s)}`)
     state.className = ''
-  } catch {
+  } catch (error) {
     state.setAttribute('aria-live', 'assertive')
-    state.textContent = 'The node does not answer.'
+    put(state, error.status ? `The node refuses: ${error.message}` : 'The node does not answer.')
     state.className = 'trouble'
     before = null
+    market = null
   }
   setTimeout(poll, POLL_MS)
 }
 
-let searching = new AbortController()
-
-async function * lines (response) {
-  let rest = ''
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (done) return
-    const parts = (rest + value).split('\n')
-    rest = parts.pop()
-    for (const part of parts) yield JSON.parse(part)
-  }
-}
-
-// Of two versions of an offer the higher seq wins; withdrawn offers are not shown.
-function add (found, offer) {
-  const key = `${offer.provider} ${offer.user_id}`
-  const held = found.get(key)
-  if (held === undefined || BigInt(offer.seq) > BigInt(held.seq)) found.set(key, offer)
-}
-
-function showFound (found) {
-  const offers = [...found.values()].filter(offer => !offer.withdrawn)
-  offers.sort((a, b) => BigInt(a.price_per_mb) < BigInt(b.price_per_mb) ? -1 : 1)
-  byId('found-box').hidden = offers.length === 0
-  fill('found', offers.map(offer => row([
-    [offer.holder], [offer.price_per_mb, 'number'], [offer.at, 'at'], [offer.size === null ? '' : bytes(offer.size), 'number'],
-    [when(offer.not_after), 'time'], [short(offer.provider), 'id', offer.provider]
-  ])))
-  return offers.length
-}
-
-byId('search').addEventListener('submit', async event => {
+byId('token-form').addEventListener('submit', event => {
   event.preventDefault()
-  searching.abort()
-  const mine = searching = new AbortController()
-  const state = byId('found-state')
-  const found = new Map()
-  const began = performance.now()
-  showFound(found)
-  state.textContent = 'Searching …'
-  try {
-    const query = new URLSearchParams({ content: byId('content').value.trim() })
-    const response = await fetch(`find?${query}`, { signal: mine.signal })
-    if (!response.ok) throw new Error((await response.json()).error)
-    let end = {}
-    for await (const line of lines(response)) {
-      if (line.end === 'failed') throw new Error(line.error)
-      if (line.end === undefined) add(found, line)
-      else end = line
-      showFound(found)
-    }
-    const count = showFound(found)
-    const took = `in ${Math.max(1, Math.round(performance.now() - began))} ms`
-    const unpriced = end.providers_without_price
-    const without = unpriced ? ` No offers; ${unpriced} ${unpriced === 1 ? 'provider' : 'providers'} without a price.` : ''
-    const name = end.named_by === 'TEXT_HASH' ? ' It is not a CID or SHA-256, so the hash of its text was used.' : ''
-    state.textContent = (count ? `${count} ${count === 1 ? 'holder' : 'holders'} ${took}.` : `No holders found ${took}.`) + without + name
-  } catch (error) {
-    if (!mine.signal.aborted) state.textContent = `The search failed: ${error.message}.`
-  }
+  useToken(byId('token').value.trim())
+  byId('token').value = ''
 })
-
+setUpSearch()
+setUpSelling()
 poll()

@@ -1,4 +1,4 @@
-"""The asyncio side of one TCP connection: feed bytes in, hand events on, write once, arm one timer."""
+"""The asyncio side of one TCP connection: feeds bytes in, delivers events, writes once, arms one timer."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from fastmarket.libp2p.tcp.output import compact, recycle
 from fastmarket.net.clock import Clock
 from fastmarket.net.link import SETTLED_BYTES, Link, LinkOwner
 
-# The kernel's accept queue and our own buffer hold what a peer writes while we are busy; beyond this many
-# bytes waiting in the transport, no more is encrypted until the peer has read some.
+# The kernel's accept queue and our own buffer hold what a peer writes while we are busy. With more than this
+# waiting in the transport, nothing is encrypted until the peer has read some.
 WRITE_HIGH_WATER_BYTES = 256 * 1024
-# What requests that came together call for is written `output.AHEAD_BYTES` at a time. After so many, 1 to 2
-# MB and a few ms, other connections have their turn.
+# Answers to requests that arrived together are written in pieces of `output.AHEAD_BYTES`. After this many
+# pieces, 1 to 2 MB and a few ms, other connections get their turn.
 MAX_WRITES_A_TURN = 4
-# Nor does a turn go on with more input after so long.
+# A turn stops processing input after this time.
 MAX_TURN_S = 0.002
-# Input of one connection processed before others have their turn. Work goes by the byte: so much is 250
+# Input of one connection processed before others get their turn. Work grows with the bytes: these are 250
 # FIND_NODEs, or a STORE with 64 signatures; 2 to 5 ms.
 SLICE_BYTES = 16 * 1024
-# More than a few requests. While other links wait for their turn with more than a slice of input each, a link
+# More than a few requests. While other links with more than a slice of input each wait for their turn, a link
 # with that much input waits behind them, and one with less is answered at once.
 SHORT_BYTES = 2048
 
 MakeConnection = Callable[[Role, Multiaddr | None, PeerId | None], ByteStreamConnection]
-"""(our role, where the other end is, whom we expect there)"""
+"""(our role, the remote address, the expected peer)"""
 
 
 class TcpLink(Link, asyncio.Protocol):
@@ -52,8 +52,8 @@ class TcpLink(Link, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writing_paused = False
         self._reading_paused = False
-        self._late = False  # input that waits inside goes on when its turn comes
-        self._viewed = 0  # bytes of the buffer that the transport has a view of, while it has not written all
+        self._late = False  # waiting input is scheduled to be processed
+        self._viewed = 0  # bytes that the transport still has a view of, until all are written
 
     # -- asyncio's calls
 
@@ -109,12 +109,12 @@ class TcpLink(Link, asyncio.Protocol):
         now = self._clock.now()
         try:
             self.connection.receive_eof(now)
-        except Exception as error:  # noqa: BLE001 - what follows frees its place, and tells those who wait
+        except Exception as error:  # noqa: BLE001 - what follows frees its place, and notifies waiters
             self._on_bug(error)
         self._transport = None
         self._detach(now)
 
-    # -- the owner's calls
+    # -- calls of the owner
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -139,7 +139,7 @@ class TcpLink(Link, asyncio.Protocol):
     # -- turns
 
     def _go_on(self) -> None:
-        """The next slice of what came: for the agenda."""
+        """Processes the next slice of input; for the run queue."""
         self._late = False
         if self._transport is None:
             return
@@ -166,7 +166,7 @@ class TcpLink(Link, asyncio.Protocol):
             connection.handle_timer(now)
             self.requests.handle_timer(now)
         self._deliver(now)
-        more = False  # of both, output made by going on with input
+        more = False  # output made by processing more input, and more input
         for _ in range(MAX_WRITES_A_TURN):
             if self._writing_paused or not (data := connection.take_output()):
                 break
@@ -179,7 +179,7 @@ class TcpLink(Link, asyncio.Protocol):
         else:
             more = True
         if (more or connection.is_resumable) and not self._late:
-            # Not by `wake`: that turn would come before the sockets of others are looked at.
+            # Not `wake`: that turn would come before other sockets are polled.
             self._late = True
             self._owner.run_queue.run_later(self._go_on)
         if connection.state is ConnectionState.CLOSED:
@@ -195,10 +195,10 @@ class TcpLink(Link, asyncio.Protocol):
 
 
 def _write(transport: asyncio.Transport, data: Sealed) -> bool:
-    """Whether the transport goes on looking at `data`.
+    """Writes; returns whether the transport keeps a view of `data`.
 
-    A view is of a buffer that is used again once the transport has written all of it, as nearly always. What
-    has to wait behind other bytes is copied: so a peer that does not read holds one buffer at most.
+    A view is of a buffer that is reused once the transport has written all of it, which is the usual case.
+    Data that must wait behind other bytes is copied; so a peer that does not read holds one buffer at most.
     """
     if isinstance(data, memoryview):
         if not transport.get_write_buffer_size():
@@ -213,7 +213,7 @@ def _write(transport: asyncio.Transport, data: Sealed) -> bool:
 
 
 def remote_multiaddr(transport: asyncio.BaseTransport) -> Multiaddr | None:
-    """Where the other end of the transport is, as the kernel sees it; None where it has no IP address."""
+    """The remote address as the kernel sees it; None if it is not an IP address."""
     address = transport.get_extra_info("peername")
     if not address or isinstance(address, str):
         return None

@@ -1,4 +1,4 @@
-"""TCP sockets: dials and listens; each connection gets a link of its own."""
+"""TCP sockets: dials and listens; each connection gets its own link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.link import LinkOwner
 from fastmarket.net.transports.tcp.link import TcpLink
 
-# Connections that the kernel accepts for us while we are busy.
+# Connections that the kernel accepts while we are busy.
 BACKLOG = 512
 
 
