@@ -6,6 +6,21 @@
 Counted are the CPU-seconds of the server's processes as the kernel has them; the client is the same for all.
 The others are given bytes by a smallest ASGI application that does no work for a content: no CIDs, no
 catalogue, a file by 64 KiB at a time (granian, by its own extension, from the path).
+
+Seen on two cores of a busy machine (29 November 2026, CPython 3.11, 256 MiB in memory, the least of 7 turns;
+CPU-seconds of the server per GiB):
+
+                          file   raw blocks of 256 KiB   CAR
+    recv and sendfile     0.19           0.17
+    ours                  0.23           0.44            0.33   with catalogue, all headers, and stat calls
+    uvicorn, httptools    0.24           0.29
+    granian               0.31           0.53
+    hypercorn             0.32           0.79
+
+So ours costs no more for files than the cheapest of the others, and for blocks what is done for each of them:
+three looks at the file, a line of SQLite, 15 headers. And no other sends a file without copying it, aborts an
+answer that must not look complete, or ends with a stranger who does not read. Under TLS, a file or a CAR by
+ours: 0.7 to 0.85 by HTTP/1.1, 0.95 by HTTP/2.
 """
 
 from __future__ import annotations

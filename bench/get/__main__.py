@@ -16,7 +16,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.get import buyer, five_sellers, four_sellers, many_blocks, resume, seller
+from bench.get import (
+    buyer,
+    first_byte,
+    five_sellers,
+    four_sellers,
+    many_blocks,
+    resume,
+    seller,
+    simulated,
+)
 from bench.get.setting import Setting, delete, kubo_program, write_random
 from bench.local_network import Mark, Report, show, write
 
@@ -27,6 +36,8 @@ ROWS: dict[str, Callable[[Setting], Report]] = {
     "five-sellers": five_sellers.measure,
     "resume": resume.measure,
     "many-blocks": many_blocks.measure,
+    "first-byte": first_byte.measure,
+    "simulated": simulated.measure,
 }
 MIB = 1 << 20
 NEEDED = 8  # times the file's size: four sellers' repositories, a buyer's, and what it got

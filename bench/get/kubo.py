@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 from bench.get.commands import Ended, run
-from interop.kubo.conftest import Kubo, Kubos, build_kubo
+from interop.kubo.conftest import Kubo as Kubo
+from interop.kubo.conftest import Kubos as Kubos
+from interop.kubo.conftest import build_kubo
 
-__all__ = ["Kubo", "Kubos", "NoKubo", "built_kubo", "connect", "daemon_pid", "ipfs_get", "sell"]
 
 GET_DEADLINE_S = 600.0
 

@@ -39,7 +39,8 @@ async def real_metrics() -> dict[str, tuple[str, ...]]:
             selling(node, fleet, config, None) as sold,
             fetching(node, fleet, config, sold, None) as got,
         ):
-            for state in (FleetState(fleet), SellingState(sold), FetchingState(got)):
+            selling_state = SellingState(sold.shop, sold.catalogue, sold.port.tally)
+            for state in (FleetState(fleet), selling_state, FetchingState(got.fetcher, got.bitswap)):
                 metrics.registry.register(state)
             found = {}
             for family in metrics.registry.collect():

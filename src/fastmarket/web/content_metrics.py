@@ -9,28 +9,33 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from fastmarket.node_content import Selling
-    from fastmarket.node_fetching import Fetching
+    from fastmarket.content.catalogue import Catalogue
+    from fastmarket.content.port.tally import PortTally
+    from fastmarket.content.shop import Shop
+    from fastmarket.net.bitswap.exchange import BitswapExchange
+    from fastmarket.net.fetching.fetcher import Fetcher
 
 
 class SellingState(Collector):
     """The content port and the goods, collected at each scrape."""
 
-    def __init__(self, selling: Selling) -> None:
-        self._selling = selling
+    def __init__(self, shop: Shop, catalogue: Catalogue, tally: PortTally) -> None:
+        self._shop = shop
+        self._catalogue = catalogue
+        self._tally = tally
 
     def collect(self) -> Iterator[Metric]:
         """Gauges, then counters."""
-        selling, port = self._selling, self._selling.port.tally
+        port = self._tally
         gauges = (
-            ("goods", "Contents sold, those included that are not served now.", selling.catalogue.count()),
+            ("goods", "Contents sold, those included that are not served now.", self._catalogue.count()),
             ("content_connections", "Open connections to the content port.", port.open_connections),
             ("content_answers_running", "Answers of the content port under way.", port.running),
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
         counters = (
-            ("goods_changed", "Goods found not to be as they were imported.", selling.shop.changed_count),
+            ("goods_changed", "Goods found not to be as they were imported.", self._shop.changed_count),
             ("content_sent_bytes", "Sent by the content port, headers included.", port.bytes_sent),
             ("content_aborted", "Answers of the content port cut off, by either side.", port.aborted),
             ("content_refused", "Connections to the content port turned away.", port.turned_away),
@@ -48,12 +53,13 @@ class SellingState(Collector):
 class FetchingState(Collector):
     """Fetches, and Bitswap in both directions."""
 
-    def __init__(self, fetching: Fetching) -> None:
-        self._fetching = fetching
+    def __init__(self, fetcher: Fetcher, bitswap: BitswapExchange) -> None:
+        self._fetcher = fetcher
+        self._bitswap = bitswap
 
     def collect(self) -> Iterator[Metric]:
         """Counters."""
-        totals, served = self._fetching.fetcher.totals, self._fetching.bitswap.server.totals
+        totals, served = self._fetcher.totals, self._bitswap.server.totals
         fetches = CounterMetricFamily(
             "fastmarket_fetches", "Fetches that ended, by outcome.", labels=("outcome",)
         )

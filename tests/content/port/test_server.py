@@ -505,6 +505,16 @@ def test_stopping_ends_what_does_not_end(run: Run[Any], shop: Shop, big: Path) -
     run(main())
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_all_addresses_are_those_of_both_families(run: Run[Any], shop: Shop) -> None:
+    async def main() -> None:
+        async with serving(shop, replace(CONFIG, host="::")) as (_, port), httpx.AsyncClient() as client:
+            for host in ("127.0.0.1", "[::1]"):
+                assert (await client.get(f"http://{host}:{port}/ipfs/bafkqaaa")).status_code == 200
+
+    run(main())
+
+
 def test_a_port_in_use_is_named(run: Run[Any], shop: Shop) -> None:
     async def main() -> None:
         async with serving(shop) as (_, port):

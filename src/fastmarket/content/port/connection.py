@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -97,10 +98,9 @@ class PortConnection:
     def abort(self) -> None:
         """Ends at once; the other side sees that something is missing."""
         if not self.is_closed:
-            try:
+            with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            finally:
-                self.close()
+            self.close()
 
     def close(self) -> None:
         """Lets go of everything."""
@@ -138,7 +138,7 @@ class PortConnection:
         try:
             work(*args)
         except OSError:
-            self.close()  # the other side is gone, or spoke no TLS
+            self.end_now()  # the other side is gone, or spoke no TLS, or a disk failed
         except (AnswerCut, FileMoved):
             self.abort()
         except Exception as error:  # noqa: BLE001 - costs this connection alone
