@@ -34,7 +34,6 @@ class OfferHolders(ProviderSource):
         self._addresses = addresses
 
     def holders(self, key: bytes, now: float) -> tuple[Iterable[PeerInfo], float]:
-        """Peers with a live offer here."""
         book = self._addresses
         found, until = [], self._store.next_expiry(key, now)
         for peer_id in self._store.providers(key, now):
@@ -46,5 +45,4 @@ class OfferHolders(ProviderSource):
         return found, until
 
     def withdrawn_providers(self, key: bytes, now: float) -> frozenset[PeerId]:
-        """Peers that have withdrawn all their offers."""
         return self._store.withdrawn_providers(key, now)

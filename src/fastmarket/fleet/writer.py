@@ -176,12 +176,10 @@ class FleetKeeper(Keeper):
 
     @property
     def trouble(self) -> str:
-        """The disk's trouble."""
         return "" if self._keeper is None else self._keeper.trouble
 
     @property
     def lost(self) -> str:
-        """What the disk has lost."""
         return "" if self._keeper is None else self._keeper.lost
 
     def keep(self, changes: Sequence[AnyChange]) -> Awaitable[None]:

@@ -157,7 +157,6 @@ class BootstrapJob(PeerWatcher):
         "_again",
         "_around",
         "_buckets",
-        "_deadline",
         "_lookups",
         "_met",
         "_number",
@@ -166,7 +165,6 @@ class BootstrapJob(PeerWatcher):
         "_round",
         "_started",
         "_targets",
-        "_timeout_s",
         "_unanswered",
         "_wake",
     )
@@ -180,11 +178,10 @@ class BootstrapJob(PeerWatcher):
     ) -> None:
         """`buckets(now)`: the buckets that need a lookup; None: all that are farther than the closest
         neighbour."""
-        self.result = None
+        super().__init__(timeout_s)
         self._around = around
         self._buckets = buckets
-        self._timeout_s = timeout_s
-        self._started = self._deadline = 0.0
+        self._started = 0.0
         self._phase = Phase.SEEDS
         self._round = _SeedRound([seed for seed in seeds if seed.peer_id != around.local], around.routing)
         # Buckets that need a lookup; None is our own key.
@@ -197,15 +194,9 @@ class BootstrapJob(PeerWatcher):
         self._met: list[PeerInfo] = []  # answered, and to be identified before the end
         self._wake: float | None = None  # when the phase times out
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the node is usable, or the time is used up."""
-        return self._phase is Phase.DONE
-
     def start(self, now: float) -> None:
-        """Sends nothing before the first poll."""
+        super().start(now)
         self._started = now
-        self._deadline = now + self._timeout_s
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """The requests of the current phase."""
@@ -223,7 +214,6 @@ class BootstrapJob(PeerWatcher):
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Takes an answer of a seed or within a lookup. Raises PeerFault."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
             around = self._around
@@ -235,7 +225,6 @@ class BootstrapJob(PeerWatcher):
             self._lookups[number].on_reply(own, protocol, payload, now)
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """Takes the failure of a seed or within a lookup."""
         number, own = divmod(token, _TOKENS_EACH)
         if number == 0:
             self._round.on_failure(own, kind)
@@ -268,7 +257,6 @@ class BootstrapJob(PeerWatcher):
         return events
 
     def cancel(self, now: float) -> None:
-        """Ends now."""
         self._finish()
 
     def _poll_seeds(self, now: float) -> list[SendRequest]:

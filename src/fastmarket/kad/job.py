@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf
 
 from fastmarket.formats.choice import FailureKind
 from fastmarket.formats.identity import PeerId
@@ -16,18 +17,23 @@ class Job:
     by type. `result` is valid once the job has finished.
     """
 
-    __slots__ = ("result",)
+    __slots__ = ("_deadline", "_events", "_timeout_s", "result")
 
-    result: object
+    def __init__(self, timeout_s: float = inf) -> None:
+        """`timeout_s`: how long it may take, for `_deadline`."""
+        self.result: object = None
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._events: list[object] = []
 
     @property
     def is_finished(self) -> bool:
         """Whether no more requests or events will come, and `result` is final."""
-        raise NotImplementedError
+        return self.result is not None
 
     def start(self, now: float) -> None:
         """Called once, before anything else."""
-        raise NotImplementedError
+        self._deadline = now + self._timeout_s
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """Requests to send now. Polled once more after the end."""
@@ -43,15 +49,15 @@ class Job:
 
     def next_timer(self) -> float | None:
         """When to call `handle_timer`; None: not before the next input."""
-        raise NotImplementedError
+        return None
 
     def handle_timer(self, now: float) -> None:
         """Lets time pass."""
-        raise NotImplementedError
 
     def poll_events(self) -> list[object]:
         """Progress since the last call."""
-        raise NotImplementedError
+        events, self._events = self._events, []
+        return events
 
     def cancel(self, now: float) -> None:
         """Finishes with what there is."""

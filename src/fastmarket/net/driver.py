@@ -192,7 +192,6 @@ class NodeDriver(Driver):
     # -- Driver
 
     def send(self, request: SendRequest) -> None:
-        """Sends over a connection, or after dialing."""
         number = request.request_id
 
         def done(result: RequestResult) -> None:
@@ -211,7 +210,6 @@ class NodeDriver(Driver):
             self._host.faults.tell("sending a request", error, request.peer.peer_id)
 
     def persist(self, action: Persist) -> None:
-        """Passes changes to the keeper, which answers when they are durable."""
         assert self.keeper is not None, "changes are collected for a keeper alone"
         try:
             kept = asyncio.ensure_future(self.keeper.keep(action.changes))

@@ -33,7 +33,6 @@ class Conspiracy(Conduct):
         network.conducts.update(dict.fromkeys(numbers, self))
 
     def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
-        """Replaces the node's own answers."""
         if choice.protocol == self._network.offers.protocol:
             request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
             if isinstance(request, StoreRequest):

@@ -70,12 +70,10 @@ class Referrals(Query):
         """In order: queries (None), and answers with the peers they named."""
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
-        """Those of the wrapped query."""
         self._log.append((peer.peer_id.raw, None))
         return self._query.choices(peer)
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """As the wrapped query. Raises PeerFault."""
         answer = self._query.read(peer, protocol, payload, now)
         self._log.append((peer.peer_id.raw, answer.closer))
         return answer

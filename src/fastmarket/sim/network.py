@@ -146,13 +146,11 @@ class Network(SimSurroundings):
     # --- for nodes
 
     def config(self, number: int, client: bool) -> NodeConfig:
-        """The configuration of a node."""
         usual = self._client if client else self._server
         kad = self.kads.get(number)
         return usual if kad is None else replace(usual, kad=kad)
 
     def disk_delay(self) -> float:
-        """Seconds that a write takes."""
         return self.disk_random.uniform(*self.rules.conditions.disk_delay_s)
 
     # --- for the carrier

@@ -57,17 +57,14 @@ class DisjointLookup(Lookup):
 
     @property
     def answered_count(self) -> int:
-        """Peers that answered."""
         return sum(path.answered_count for path in self._paths)
 
     @property
     def failed_count(self) -> int:
-        """Peers that failed to answer."""
         return sum(path.failed_count for path in self._paths)
 
     @property
     def silent_count(self) -> int:
-        """Peers that were queried, have not answered and may still be there."""
         return sum(path.silent_count for path in self._paths)
 
     @property
@@ -77,7 +74,6 @@ class DisjointLookup(Lookup):
 
     @property
     def is_only_late(self) -> bool:
-        """At least one peer answered, no slot is in use, and only late peers delay the end."""
         return (
             self.end is None
             and self.answered_count > 0
@@ -115,7 +111,6 @@ class DisjointLookup(Lookup):
         return items
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """Takes the failure of a request."""
         own, number = divmod(token, len(self._paths))
         self._paths[number].on_failure(own, kind, now)
 
@@ -127,14 +122,12 @@ class DisjointLookup(Lookup):
             self.end = None
 
     def stop(self, end: End) -> None:
-        """Ends now, with what was found."""
         if self.end is None:
             self.end = end
         for path in self._paths:
             path.stop(end)
 
     def next_timer(self) -> float | None:
-        """The earliest timer of the paths."""
         when = None
         for path in self._paths:
             timer = path.next_timer()
@@ -142,20 +135,16 @@ class DisjointLookup(Lookup):
         return when
 
     def handle_timer(self, now: float) -> None:
-        """Ages the requests of all paths; poll afterwards."""
         for path in self._paths:
             path.handle_timer(now)
 
     def closest(self) -> tuple[Answered, ...]:
-        """The up to k closest peers that answered on any path, closest first."""
         return self._paths[0].candidates.closest(self._all())
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: the closest, and more where one address block is crowded."""
         return self._paths[0].candidates.storers(self._all())
 
     def nearest(self) -> list[Candidate]:
-        """The closest peers known on any path that have not failed."""
         return self._paths[0].candidates.chosen(False, self._all())
 
     def _all(self) -> list[Candidate]:

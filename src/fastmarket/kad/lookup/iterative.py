@@ -128,32 +128,26 @@ class IterativeLookup(Lookup):
 
     @property
     def queried_count(self) -> int:
-        """Peers queried so far."""
         return self._queried_count
 
     @property
     def heard_count(self) -> int:
-        """Peers heard of so far."""
         return self.candidates.heard_count
 
     @property
     def answered_count(self) -> int:
-        """Peers that answered."""
         return self._answered_count
 
     @property
     def failed_count(self) -> int:
-        """Peers that failed to answer."""
         return self._failed_count
 
     @property
     def silent_count(self) -> int:
-        """Peers that were queried, have not answered and may still be there."""
         return self._queried_count - self._answered_count - self._absent_count
 
     @property
     def hops(self) -> int:
-        """The most hops to a peer that answered."""
         return self._hops
 
     @property
@@ -163,7 +157,6 @@ class IterativeLookup(Lookup):
 
     @property
     def is_only_late(self) -> bool:
-        """At least one peer answered, no slot is in use, and only late peers delay the end."""
         return self.end is None and self._answered_count > 0 and not self.candidates.in_flight_count
 
     def add(self, peers: Iterable[PeerInfo], hops: int = 1) -> None:
@@ -172,7 +165,6 @@ class IterativeLookup(Lookup):
             self._awaited_count = 0
 
     def poll(self, now: float) -> list[SendRequest]:
-        """The requests to send now; detects the end."""
         if self.end is not None or self._awaited_count > 0:
             return []
         requests: list[SendRequest] = []
@@ -198,7 +190,6 @@ class IterativeLookup(Lookup):
         return End.LIMIT if candidates.is_cut else End.COMPLETE
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> tuple[object, ...]:
-        """Takes an answer; returns the items in it. Raises PeerFault: then call `on_failure`."""
         candidate = self._outstanding.get(token)
         if candidate is None or self.end is not None:
             return ()
@@ -246,7 +237,6 @@ class IterativeLookup(Lookup):
                     self.end = None
 
     def stop(self, end: End) -> None:
-        """Ends now, with what was found."""
         if self.end is None:
             self.end = end
 
@@ -270,15 +260,12 @@ class IterativeLookup(Lookup):
             self.on_failure(token, FailureKind.TIMEOUT, now)
 
     def closest(self) -> tuple[Answered, ...]:
-        """The up to k closest peers that answered or are known to be alive, closest first."""
         return self.candidates.closest()
 
     def storers(self) -> tuple[Answered, ...]:
-        """Where to store: the closest, and more where one address block is crowded (`native.candidates`)."""
         return self.candidates.storers()
 
     def nearest(self) -> list[Candidate]:
-        """The closest peers known that have not failed, whether or not they have answered."""
         return self.candidates.chosen(False)
 
     def own(self) -> list[Candidate]:

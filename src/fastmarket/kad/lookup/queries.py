@@ -77,7 +77,6 @@ class FindSelf(FindNode):
         self._named = named
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Only closer peers."""
         answer = super().read(peer, protocol, payload, now)
         for one in answer.closer:
             if one.peer_id == self._local:

@@ -101,6 +101,8 @@ class PutJob(Job):
     Until the caller's time is used up (`retry_s`), an attempt that can no longer reach a quorum is followed
     by another. It asks the missing peers again, except those that refused for good, and does not wait again
     for peers that fell silent or left.
+
+    Progress: its `Outcome`, once, when the quorum is reached; the job goes on to the other storers.
     """
 
     __slots__ = (
@@ -108,8 +110,6 @@ class PutJob(Job):
         "_base",
         "_config",
         "_copies",
-        "_deadline",
-        "_events",
         "_found",
         "_known",
         "_lookup",
@@ -127,7 +127,6 @@ class PutJob(Job):
         "_store",
         "_storing",
         "_target",
-        "_timeout_s",
         "_tried",
         "_why",
     )
@@ -146,20 +145,18 @@ class PutJob(Job):
         """`size`: of the network; None: nothing is stored before the lookup knows where. `again` makes
         another lookup like the first, for attempts that begin within `retry_s` seconds; None: there is one
         attempt."""
-        self.result = None
+        super().__init__(timeout_s)
         self._lookup = lookup
         self._store = store
         self._seeds = seeds
         self._config = config
-        self._timeout_s = timeout_s
         self._size = size if config.optimistic_store else None
         self._again = again
         self._retry_s = retry_s if again is not None else 0.0
-        self._deadline = self._lookup_deadline = self._retry_until = 0.0
+        self._lookup_deadline = self._retry_until = 0.0
         self._resting_until: float | None = None  # between two attempts
         self._pause_s = _PAUSE_S
         self._base = 0  # first token of this attempt's lookup
-        self._events: list[object] = []
         self._storing = False  # the lookup knows where
         self._target = int.from_bytes(lookup.target, "big")
         self._copies: dict[bytes, _Copy] = {}  # by peer key
@@ -177,11 +174,6 @@ class PutJob(Job):
         """The lookup of the current attempt, or of the last one."""
         return self._lookup
 
-    @property
-    def is_finished(self) -> bool:
-        """All have answered or failed, or the deadline passed."""
-        return self.result is not None
-
     def so_far(self) -> PutResult:
         """The counts so far; before the storers are known, no peer is asked (0 of 0, with one wanted)."""
         outcome = self._tally().outcome
@@ -193,7 +185,7 @@ class PutJob(Job):
 
     def start(self, now: float) -> None:
         """Begins the lookup, which may use half the time; the rest is for storing."""
-        self._deadline = now + self._timeout_s
+        super().start(now)
         self._retry_until = min(now + self._retry_s, self._deadline)
         self._lookup_deadline = now + self._timeout_s / 2
         self._lookup.add(self._seeds(self._lookup.target, now))
@@ -227,7 +219,6 @@ class PutJob(Job):
         return requests if end is End.CANCELLED else requests + self._store_at_storers(now)
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Takes an answer to a query or to a store request. Raises PeerFault."""
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:  # otherwise it belongs to an earlier attempt
                 self._news = True
@@ -248,7 +239,6 @@ class PutJob(Job):
         self._check_quorum()
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """Waits for this peer no longer."""
         self._news = True
         if token < _FIRST_STORE_TOKEN:
             if token >= self._base:
@@ -296,11 +286,6 @@ class PutJob(Job):
             self._lookup.stop(End.DEADLINE)
         else:
             self._lookup.handle_timer(now)
-
-    def poll_events(self) -> list[object]:
-        """The `Outcome`, once, when its quorum is reached. The job goes on to the other storers."""
-        events, self._events = self._events, []
-        return events
 
     def cancel(self, now: float) -> None:
         """Ends with the acknowledgements so far."""

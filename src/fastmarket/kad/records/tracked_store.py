@@ -23,7 +23,6 @@ class TrackedRecordStore(RecordStore):
         self._gone: set[bytes] = set()  # reported to the disk, and held no longer
 
     def put(self, record: Record, now: float, source: Source | None = None) -> bool:
-        """As `RecordStore.put`."""
         stored = super().put(record, now, source)
         if stored:
             self._gone.discard(record.key)

@@ -16,26 +16,15 @@ Named = Callable[[Iterable[PeerInfo]], None]
 class ProbeJob(Job):
     """Sends one request with a short deadline. Its result is True if the peer answered."""
 
-    __slots__ = ("_deadline", "_named", "_outgoing", "_peer", "_query", "_timeout_s")
+    __slots__ = ("_named", "_outgoing", "_peer", "_query")
 
     def __init__(self, peer: PeerInfo, query: Query, timeout_s: float, named: Named | None = None) -> None:
         """`named` is called with the peers in the answer."""
-        self.result = None
+        super().__init__(timeout_s)
         self._peer = peer
         self._query = query
-        self._timeout_s = timeout_s
         self._named = named
-        self._deadline = 0.0
         self._outgoing = [SendRequest(0, peer, query.choices(peer), timeout_s)]
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the result is known."""
-        return self.result is not None
-
-    def start(self, now: float) -> None:
-        """Starts the deadline."""
-        self._deadline = now + self._timeout_s
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """The one request."""
@@ -54,17 +43,12 @@ class ProbeJob(Job):
         self.result = kind is FailureKind.BUSY
 
     def next_timer(self) -> float | None:
-        """The deadline."""
         return self._deadline
 
     def handle_timer(self, now: float) -> None:
         """At the deadline the peer counts as dead."""
         if now >= self._deadline:
             self.result = False
-
-    def poll_events(self) -> list[object]:
-        """There are none."""
-        return []
 
     def cancel(self, now: float) -> None:
         """Nothing is known, so the peer counts as alive."""

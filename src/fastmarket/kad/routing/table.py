@@ -244,7 +244,6 @@ class RoutingTable(PeerObserver):
         return contact
 
     def on_reply(self, peer_id: PeerId, now: float) -> None:
-        """Records that the peer answered a request."""
         key = peer_id.key
         contact = self.on_seen(key, now)
         if contact is not None and not contact.proven:

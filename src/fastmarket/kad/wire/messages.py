@@ -98,12 +98,12 @@ def encode_reply(kind: Kind, parts: Iterable[bytes], record: bytes | None = None
 def encode_peer(number: Field, peer: PeerInfo, limit: int) -> bytes:
     """A peer as an entry of field `number`; addresses that do not fit into `limit` bytes are omitted."""
     raw = peer.peer_id.raw
-    body = bytearray(b"\x0a" + encode_uvarint(len(raw)) + raw)
+    body = b"\x0a" + encode_uvarint(len(raw)) + raw
     for addr in peer.addrs:
         size = len(addr.raw)
         if len(body) + size + 8 <= limit:  # 8: two tags and two lengths
             body += b"\x12" + encode_uvarint(size) + addr.raw
-    return bytes((number << 3 | _LENGTH_DELIMITED,)) + encode_uvarint(len(body)) + bytes(body)
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + encode_uvarint(len(body)) + body
 
 
 def _parse_peer(raw: bytes, max_addrs: int) -> PeerInfo | None:

@@ -38,20 +38,12 @@ class HandoverJob(Job):
     """Sends STOREs of some offers to one peer, one at a time. The result is how many it acknowledged."""
 
     def __init__(self, peer: PeerInfo, offers: list[Offer], deliveries: Deliveries, protocol: str) -> None:
-        self.result = None
+        super().__init__()
         self._parcels = list(deliveries.parcels(offers))
         self._deliveries = deliveries
         self._token = 0
         for parcel in self._parcels:
             deliveries.add(parcel, [Answered(peer, protocol)], unknown=False)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all was answered, or the peer failed."""
-        return self.result is not None
-
-    def start(self, now: float) -> None:
-        """Nothing is sent before the first poll."""
 
     def poll_requests(self, now: float) -> list[SendRequest]:
         """The next message."""
@@ -63,26 +55,13 @@ class HandoverJob(Job):
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Acknowledgements; raises PeerFault."""
         self._deliveries.on_reply(token, protocol, payload, now)
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
         """Stops: a peer that fails once is not sent the rest."""
         self._deliveries.stop()
 
-    def next_timer(self) -> float | None:
-        """The shell ends each request."""
-        return None
-
-    def handle_timer(self, now: float) -> None:
-        """The job has no timer."""
-
-    def poll_events(self) -> list[object]:
-        """None."""
-        return []
-
     def cancel(self, now: float) -> None:
-        """Ends with what was acknowledged so far."""
         self._deliveries.stop()
         self.result = self._acknowledged()
 

@@ -98,7 +98,7 @@ class SweepJob(Job):
         pace: Pace,
     ) -> None:
         """`make_lookup(content)` finds storers; `deliveries` carries the offers to them."""
-        self.result = None
+        super().__init__(pace.timeout_s)
         where = places(sha256_many([offer.content for offer in offers]))
         order = sorted(range(len(offers)), key=where.__getitem__)
         self._places = [where[index] for index in order]
@@ -115,8 +115,7 @@ class SweepJob(Job):
         self._searches: dict[int, _Search] = {}
         self._tokens: dict[int, tuple[int, int]] = {}  # ours -> lookup, its own token
         self._next_token = self._lookups = self._requests = 0
-        self._deadline = self._retry_until = 0.0
-        self._events: list[object] = []
+        self._retry_until = 0.0
         self._detours = 0
         self._index_of = {place: index for index, place in enumerate(order)} if pace.retry_s else {}
         self._missing: dict[int, Outcome] = {}  # without a quorum so far, by index
@@ -124,14 +123,8 @@ class SweepJob(Job):
         self._resting_until: float | None = None
         self._pause_s = _PAUSE_S
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether every offer is done, or the time is up."""
-        return self.result is not None
-
     def start(self, now: float) -> None:
-        """Starts the clock."""
-        self._deadline = now + self._pace.timeout_s
+        super().start(now)
         self._retry_until = min(now + self._pace.retry_s, self._deadline)
 
     def poll_requests(self, now: float) -> list[SendRequest]:
@@ -153,7 +146,6 @@ class SweepJob(Job):
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """An answer to a lookup or a store; raises PeerFault."""
         at = self._tokens.get(token)
         if at is None:
             self._deliveries.on_reply(token, protocol, payload, now)
@@ -162,7 +154,6 @@ class SweepJob(Job):
             del self._tokens[token]
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """A request has failed."""
         at = self._tokens.pop(token, None)
         if at is None:
             self._deliveries.on_failed(token, kind)
@@ -192,13 +183,7 @@ class SweepJob(Job):
             else:
                 search.lookup.handle_timer(now)
 
-    def poll_events(self) -> list[object]:
-        """`Settled`."""
-        events, self._events = self._events, []
-        return events
-
     def cancel(self, now: float) -> None:
-        """Ends with what was acknowledged so far."""
         self._stop(End.CANCELLED)
 
     # --- lookups

@@ -10,9 +10,8 @@ from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
-from fastmarket.kad.jobs import Job
 from fastmarket.kad.lookup.lookup import End, Lookup
-from fastmarket.kad.lookup.lookup_job import Seeds
+from fastmarket.kad.lookup.lookup_job import LookupJob, Seeds
 from fastmarket.offers.lookup.queries import FindOffersQuery, MoreToFetch
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
@@ -63,7 +62,7 @@ class _Paging:
         return taken
 
 
-class FindOffersJob(Job):
+class FindOffersJob(LookupJob):
     """A lookup, with extra requests to providers that were found without an offer, and for further pages.
 
     Progress: each `Offer` that is new or newer than the version reported before, tombstones included; those
@@ -75,15 +74,10 @@ class FindOffersJob(Job):
         self, lookup: Lookup, query: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:
         """`lookup` is a lookup with that `query`."""
-        self.result = None
-        self._lookup = lookup
+        super().__init__(lookup, seeds, timeout_s)
         self._query = query
-        self._seeds = seeds
         self._config = config
-        self._timeout_s = timeout_s
-        self._deadline = 0.0
         self._offers = OfferSet()
-        self._events: list[object] = []
         self._unsent: list[SendRequest] = []
         self._extras: dict[int, _Extra] = {}
         self._next_token = _FIRST_EXTRA_TOKEN
@@ -95,20 +89,9 @@ class FindOffersJob(Job):
         """Sets the versions stored here; expired ones hide older versions that other nodes may still have."""
         self._held = tuple(offers)
 
-    @property
-    def lookup(self) -> Lookup:
-        """The state of the lookup."""
-        return self._lookup
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all peers have answered, failed or timed out."""
-        return self.result is not None
-
     def start(self, now: float) -> None:
-        """Starts with the closest peers of the table."""
-        self._deadline = now + self._timeout_s
-        self._lookup.add(self._seeds(self._lookup.target, now))
+        """Those held here come first."""
+        super().start(now)
         self._offers = OfferSet(self._held)
         self._events.extend(offer for offer in self._held if offer.is_live(now))
 
@@ -116,21 +99,20 @@ class FindOffersJob(Job):
         """Requests of the lookup, and extra ones."""
         if self.result is not None:
             return []
-        requests = self._lookup.poll(now)
+        requests = self.lookup.poll(now)
         requests += self._unsent
         self._unsent = []
-        if self._lookup.end is not None and not self._extras:
+        if self.lookup.end is not None and not self._extras:
             self.result = tuple(self._offers.cheapest(now))
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        """Raises `PeerFault`."""
         extra = self._extras.get(token)
         if extra is not None:
             items = self._query.read_page(extra.peer, payload, extra.skip, now).items
             del self._extras[token]
         else:
-            items = self._lookup.on_reply(token, protocol, payload, now)
+            items = self.lookup.on_reply(token, protocol, payload, now)
         for item in items:
             if isinstance(item, Offer):
                 self._take(item)
@@ -143,39 +125,16 @@ class FindOffersJob(Job):
         self._fetch_more()
 
     def on_failure(self, token: int, kind: FailureKind, now: float) -> None:
-        """A request has failed."""
         extra = self._extras.pop(token, None)
         if extra is None:
-            self._lookup.on_failure(token, kind, now)
+            self.lookup.on_failure(token, kind, now)
         elif extra.skip:
             self._paging.on_failed(extra.peer.peer_id)
             self._fetch_more()
 
-    def next_timer(self) -> float | None:
-        """The lookup's timer or the deadline; the shell times out the extra requests."""
-        if self.is_finished:
-            return None
-        when = self._lookup.next_timer()
-        return self._deadline if when is None else min(when, self._deadline)
-
-    def handle_timer(self, now: float) -> None:
-        """Passes time to the lookup, or ends the job."""
-        if now >= self._deadline:
-            self._stop(End.DEADLINE)
-        else:
-            self._lookup.handle_timer(now)
-
-    def poll_events(self) -> list[object]:
-        """Offers."""
-        events, self._events = self._events, []
-        return events
-
-    def cancel(self, now: float) -> None:
-        """Ends with what was found."""
-        self._stop(End.CANCELLED)
-
-    def _stop(self, end: End) -> None:
-        self._lookup.stop(end)
+    def stop(self, end: End) -> None:
+        """Ends with what was found, extra requests included."""
+        super().stop(end)
         self._extras.clear()
         self._unsent.clear()
 

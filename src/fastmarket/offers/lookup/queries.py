@@ -86,7 +86,6 @@ class FindOffersQuery(Query):
         return Choice(config.protocol, encode_find(FindRequest(self._content, config.find_limit, skip=skip)))
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Raises `PeerFault`."""
         if protocol != self._reading.offers.protocol:
             return self._providers.read(peer, protocol, payload, now)
         return self.read_page(peer, payload, 0, now)
@@ -136,7 +135,6 @@ class FindStorers(Query):
         return self._choices
 
     def read(self, peer: PeerInfo, protocol: str, payload: bytes, now: float) -> Answer:
-        """Raises `PeerFault`."""
         if protocol != self._reading.offers.protocol:
             return self._find_node.read(peer, protocol, payload, now)
         return Answer(_read_find(payload, self._reading).closer)
